@@ -1,0 +1,194 @@
+"""Everything that can go wrong with a request, as a tree; each class says who is to blame and what comes next.
+
+GatewayError
+├── InvalidRequest 400          the client must change the request
+│   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
+│   └── ModelNotFound 404       the model is not in the config
+├── BackendUnavailable 503      the fleet cannot answer now
+│   ├── QueueFull, QueueTimeout, BuffersFull, Draining    the gateway is full or leaving; retry later
+│   ├── NoEndpoint              no Ollama is up
+│   ├── ModelMissing            no endpoint holds the model; a retry cannot help
+│   ├── UpstreamFailed 502      Ollama broke, answered nonsense, or refused the gateway
+│   └── UpstreamTimeout 504     Ollama was too slow after the request was sent
+└── InternalError 500           a fault of the gateway's own
+
+The type a client sees follows from the status alone (`error_type`); `code` is finer and stable.
+"""
+
+from typing import ClassVar
+
+
+def error_type(status: int) -> str:
+    """The one of our five error types that belongs to an HTTP status (400..599)."""
+    if status in (401, 403):
+        return "unauthorized"
+    if status == 429:
+        return "rate_limited"
+    if 400 <= status < 500:
+        return "invalid_request"
+    if status in (502, 503, 504):
+        return "backend_unavailable"
+    return "internal_error"
+
+
+class GatewayError(Exception):
+    """A refusal with its status, a stable `code`, and a sentence that a person can act on.
+
+    `param` names the request field at fault. `retry_after` is in seconds. `should_retry` False tells OpenAI
+    clients not to try again (`x-should-retry`). `allow` lists the methods of a 405.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retry_after: float | None = None
+    should_retry: bool | None = None
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error_code = code or self.code
+        self.param = param
+        self.error_status = self.status
+
+    @property
+    def type(self) -> str:
+        """One of the five types of the API."""
+        return error_type(self.error_status)
+
+
+class InvalidRequest(GatewayError):
+    """The request itself is at fault. `status` may name another 4xx that an upstream gave."""
+
+    status = 400
+    code = "invalid_request"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        if status is not None:
+            self.error_status = status
+
+
+class UnknownPath(InvalidRequest):
+    """Nothing is served at this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class WrongMethod(InvalidRequest):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class RequestTimeout(InvalidRequest):
+    """The client did not send its request in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body is larger than `body.max_bytes`."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not said to be JSON in UTF-8."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class ModelNotFound(InvalidRequest):
+    """The model is not in the config."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class BackendUnavailable(GatewayError):
+    """The fleet cannot answer this now."""
+
+    status = 503
+    code = "backend_unavailable"
+    retry_after = 1.0
+
+
+class QueueFull(BackendUnavailable):
+    """The model's queue holds as many as it may."""
+
+    code = "queue_full"
+    retry_after = 2.0
+
+
+class QueueTimeout(BackendUnavailable):
+    """No slot came free within the queue's deadline."""
+
+    code = "queue_timeout"
+    retry_after = 5.0
+
+
+class BuffersFull(BackendUnavailable):
+    """All buffered request bodies together have reached `body.buffered_bytes`."""
+
+    code = "buffers_full"
+    retry_after = 1.0
+
+
+class Draining(BackendUnavailable):
+    """The gateway is leaving and takes nothing new."""
+
+    code = "draining"
+    retry_after = 1.0
+
+
+class ServerShutdown(BackendUnavailable):
+    """The gateway left before the answer was finished."""
+
+    code = "server_shutdown"
+    retry_after = 1.0
+
+
+class NoEndpoint(BackendUnavailable):
+    """No Ollama endpoint is up."""
+
+    code = "no_endpoint"
+    retry_after = 2.0
+
+
+class ModelMissing(BackendUnavailable):
+    """The model is in the config, but no endpoint holds it."""
+
+    code = "model_missing"
+    retry_after = 30.0
+    should_retry = False
+
+
+class UpstreamFailed(BackendUnavailable):
+    """Ollama broke off, answered nonsense, or refused the gateway itself."""
+
+    status = 502
+    code = "upstream_error"
+    retry_after = None
+
+
+class UpstreamTimeout(BackendUnavailable):
+    """Ollama did not answer in time after the request was sent."""
+
+    status = 504
+    code = "upstream_timeout"
+    retry_after = None
+
+
+class InternalError(GatewayError):
+    """A fault of the gateway's own; the story is in its log."""

@@ -1,0 +1,50 @@
+"""Error replies as bytes: one JSON shape for every refusal, in answers and in streams.
+
+Nothing here waits or knows ASGI; `edge` and the strict server write what this returns.
+"""
+
+import math
+
+import msgspec
+
+from ai_gateway.errors import GatewayError, WrongMethod, error_type
+
+Headers = list[tuple[bytes, bytes]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def error_body(status: int, code: str, message: str, param: str | None = None) -> bytes:
+    """`{"error": {"type", "message", "code", "param"}}` as JSON, the type following from the status."""
+    return _encode(
+        {"error": {"type": error_type(status), "message": message, "code": code, "param": param}}
+    )
+
+
+def error_reply(error: GatewayError) -> tuple[int, Headers, bytes]:
+    """Status, headers (without connection and id headers) and body of the reply to a refusal."""
+    body = error_body(error.error_status, error.error_code, error.message, error.param)
+    headers: Headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    headers += retry_headers(error)
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allow.encode()))
+    return error.error_status, headers, body
+
+
+def retry_headers(error: GatewayError) -> Headers:
+    """`Retry-After` (whole seconds), `retry-after-ms` and `x-should-retry`, as OpenAI's clients read them."""
+    headers: Headers = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+        headers.append((b"retry-after-ms", str(round(error.retry_after * 1000)).encode()))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    return headers
+
+
+def error_event(error: GatewayError) -> bytes:
+    """A refusal as one server-sent event, for a stream whose 200 has already gone out."""
+    return b"data: " + error_body(error.error_status, error.error_code, error.message, error.param) + b"\n\n"
