@@ -121,7 +121,7 @@ class BackendUnavailable(GatewayError):
 
     status = 503
     code = "backend_unavailable"
-    retry_after = 1.0
+    retry_after: float | None = 1.0
 
 
 class QueueFull(BackendUnavailable):

@@ -16,9 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 def error_body(status: int, code: str, message: str, param: str | None = None) -> bytes:
     """`{"error": {"type", "message", "code", "param"}}` as JSON, the type following from the status."""
-    return _encode(
-        {"error": {"type": error_type(status), "message": message, "code": code, "param": param}}
-    )
+    return _encode({"error": {"type": error_type(status), "message": message, "code": code, "param": param}})
 
 
 def error_reply(error: GatewayError) -> tuple[int, Headers, bytes]:

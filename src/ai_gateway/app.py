@@ -1,0 +1,174 @@
+"""The page to read first: every part of the gateway, built top to bottom in the order a request meets it."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+from starlette.routing import Route, Router
+
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.current import Current
+from ai_gateway.config.types import Config
+from ai_gateway.config.watching import ConfigFile
+from ai_gateway.discovery.choosing import Surroundings, choose
+from ai_gateway.discovery.following import Following
+from ai_gateway.discovery.source import Addresses, Source
+from ai_gateway.edge.asgi import ASGIApp
+from ai_gateway.edge.body import Buffers
+from ai_gateway.edge.catalog_routes import ListModels, ShowModel
+from ai_gateway.edge.cors import CrossOrigin
+from ai_gateway.edge.fallbacks import Methods, greet, unknown
+from ai_gateway.edge.forward import Forward, Parts
+from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
+from ai_gateway.edge.recording import Reader, Recording
+from ai_gateway.edge.rescue import Rescue
+from ai_gateway.edge.watch import Departures
+from ai_gateway.upstream.client import Client
+from ai_gateway.upstream.details import ModelDetails
+from ai_gateway.upstream.polling import Poller
+from ai_gateway.upstream.transport import httpx_client
+from ai_gateway.wire.address import Address
+from ai_gateway.wire.call import PATHS
+
+FIRST_LOOK_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 1.0
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command decides: the config file, the surroundings, and endpoints that stand for missing ones."""
+
+    config_path: Path
+    environment: dict[str, str]
+    demo: Source | None = None  # simulated endpoints, used instead of what the surroundings offer
+
+
+class Gateway:
+    """All parts, and the two ASGI apps made of them. Needs a running event loop."""
+
+    def __init__(self, options: Options, readers: tuple[Reader, ...] = ()) -> None:
+        loop = asyncio.get_running_loop()
+        chance = random.Random()  # noqa: S311 - spreads load and timers, guards nothing
+        self._options = options
+        self._surroundings = Surroundings(options.environment, self._answers)
+        self.current = Current(Config())
+        self.config_file = ConfigFile(options.config_path, self._apply)
+        self.client = Client(loop)
+        self.fleet = Fleet(time.monotonic, chance)
+        self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
+        self.discovery = Following(self._take_addresses)
+        self.readiness = Readiness()
+        self.departures = Departures()
+        self._condition = Condition(
+            self.fleet,
+            self.current,
+            self.config_file,
+            self.readiness,
+            time.monotonic,
+            self._source_name,
+            time.monotonic(),
+        )
+        self._is_running = False
+        self.api = self._api(readers)
+        self.admin = self._admin()
+
+    def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
+        parts = Parts(
+            self.current, self.fleet, self.client, Buffers(), self.departures, self.readiness, self.poller.doubt
+        )
+        started_at = int(time.time())
+        listed = ListModels(self.current, self.fleet, started_at)
+        shown = ShowModel(self.current, self.fleet, ModelDetails(self.client), started_at)
+        routes = Router(
+            [
+                Route(PATHS["chat"], Methods(Forward("chat", parts), "POST")),
+                Route(PATHS["embeddings"], Methods(Forward("embeddings", parts), "POST")),
+                Route(PATHS["completions"], Methods(Forward("completions", parts), "POST")),
+                Route("/v1/models", Methods(listed, "GET", "HEAD")),
+                Route("/v1/models/{model:path}", Methods(shown, "GET", "HEAD")),
+                Route("/v1/health", Methods(Health(self._condition), "GET", "HEAD")),
+                Route("/", Methods(greet, "GET", "HEAD")),
+            ],
+            redirect_slashes=False,
+            default=unknown,
+        )
+        marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
+        return self._recorded(CrossOrigin(routes, self.current), readers, marks)
+
+    def _admin(self) -> ASGIApp:
+        routes = Router(
+            [
+                Route("/livez", Methods(Live(), "GET", "HEAD")),
+                Route("/readyz", Methods(Ready(self._condition), "GET", "HEAD")),
+            ],
+            redirect_slashes=False,
+            default=unknown,
+        )
+        return self._recorded(routes, (), [])
+
+    def _recorded(self, app: ASGIApp, readers: tuple[Reader, ...], marks: list[tuple[bytes, bytes]]) -> ASGIApp:
+        return Recording(Rescue(app), readers, time.monotonic, lambda: self.current.now.config.trusted_proxies, marks)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The slower story beside the requests: config, discovery, polls."""
+        self._is_running = True
+        self._follow(self.current.now.config)
+        tasks = [asyncio.create_task(self.config_file.follow()), asyncio.create_task(self._look_first())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.discovery.stop()
+            await self.poller.stop()
+            self.client.close()
+
+    def leave(self) -> None:
+        """The gateway begins to drain: it is not ready any more."""
+        self.readiness.is_draining = True
+
+    def _apply(self, config: Config) -> None:
+        """Puts a checked config in force; called by the config file for each new one."""
+        before = self.current.now.config.discovery
+        self.current.swap(config)
+        self.current.now.catalog.apply_to(self.fleet)
+        if self._is_running and config.discovery != before:
+            self._follow(config)
+
+    def _follow(self, config: Config) -> None:
+        explicit = config.discovery is not None and config.discovery.static is not None
+        demo = None if explicit else self._options.demo
+        self.discovery.follow(demo or choose(config.discovery, self._surroundings))
+
+    def _source_name(self) -> str:
+        return self.discovery.source_name
+
+    def _take_addresses(self, addresses: Addresses) -> None:
+        new, gone = self.fleet.apply(addresses)
+        self.poller.follow(new, gone)
+
+    async def _look_first(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self.fleet.listed.wait()
+                await self.poller.first_round()
+        self.readiness.is_looking = False
+
+    async def _answers(self, address: Address) -> bool:
+        return await answers(self.client, address)
+
+
+async def answers(client: Client, address: Address) -> bool:
+    """Whether an Ollama answers there within a second."""
+    try:
+        async with httpx_client(client, address) as http, asyncio.timeout(ANSWER_SECONDS):
+            return (await http.get("/api/version")).status_code == 200
+    except (httpx.HTTPError, TimeoutError):
+        return False

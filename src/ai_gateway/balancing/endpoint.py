@@ -1,0 +1,115 @@
+"""One Ollama as the balancer sees it: what it holds, what runs there, how it fares."""
+
+import random
+from typing import Literal
+
+import msgspec
+
+from ai_gateway.balancing.health import Health
+from ai_gateway.wire.address import Address
+
+State = Literal["unknown", "up", "down", "ejected", "draining"]
+
+
+class HeldModel(msgspec.Struct, frozen=True):
+    """A model on an endpoint's disk, as /api/tags lists it. `modified` is Unix seconds, `size` bytes."""
+
+    name: str
+    digest: str
+    size: int
+    modified: int
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+    is_remote: bool = False
+
+
+class Endpoint:
+    """Changed by the fleet (polls, failures, leases), by no one else; single-threaded, always between awaits."""
+
+    __slots__ = (
+        "_model_health", "_random", "address", "complaint", "health", "held", "in_flight", "is_draining",
+        "is_reachable", "missing", "resident", "seen_at", "total_in_flight", "version",
+    )  # fmt: skip
+
+    def __init__(self, address: Address, chance: random.Random) -> None:
+        self.address = address
+        self._random = chance
+        self.health = Health(chance)
+        self._model_health: dict[str, Health] = {}
+        self.held: dict[str, HeldModel] | None = None  # by canonical name; None: not known
+        self.resident: frozenset[str] | None = None  # canonical names; None: not known
+        self.missing: set[str] = set()  # names that answered 404 since the models were listed last
+        self.in_flight: dict[str, int] = {}
+        self.total_in_flight = 0
+        self.is_draining = False
+        self.is_reachable: bool | None = None  # None: not looked yet
+        self.version: str | None = None
+        self.complaint: str | None = None
+        self.seen_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.address.authority} {self.state}, {self.total_in_flight} in flight>"
+
+    @property
+    def state(self) -> State:
+        """The one word for it in health and logs."""
+        if self.is_draining:
+            return "draining"
+        if self.is_reachable is False:
+            return "down"
+        if self.health.is_ejected:
+            return "ejected"
+        return "up" if self.is_reachable else "unknown"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls may go there at all."""
+        return not self.is_draining and self.is_reachable is not False and not self.health.is_ejected
+
+    def holds(self, model: str) -> bool | None:
+        """Whether it has a model (by canonical name) on disk; None while nobody knows."""
+        if model in self.missing:
+            return False
+        return None if self.held is None else model in self.held
+
+    def is_resident(self, model: str) -> bool:
+        """Whether the model is loaded there, under this name or as the same digest under another."""
+        if self.resident is None:
+            return False
+        if model in self.resident:
+            return True
+        mine = (self.held or {}).get(model)
+        return mine is not None and any(
+            other.digest == mine.digest for name, other in (self.held or {}).items() if name in self.resident
+        )
+
+    def model_health(self, model: str) -> Health:
+        """The health of one model on this endpoint; 5xx answers count there and not against all of it."""
+        health = self._model_health.get(model)
+        if health is None:
+            health = self._model_health[model] = Health(self._random)
+        return health
+
+    def takes(self, model: str, slots: int, now: float) -> bool:
+        """Whether a call for this model may start here now: a slot is free, and it has not failed too often.
+
+        A model whose ejection is over gets one call at a time until one succeeds.
+        """
+        in_flight = self.in_flight.get(model, 0)
+        health = self._model_health.get(model)
+        if health is None or not health.is_ejected:
+            return in_flight < slots
+        return in_flight == 0 and health.is_on_probation(now)
+
+    def take_slot(self, model: str) -> None:
+        """Counts a call in."""
+        self.in_flight[model] = self.in_flight.get(model, 0) + 1
+        self.total_in_flight += 1
+
+    def give_slot_back(self, model: str) -> None:
+        """Counts a call out."""
+        self.total_in_flight -= 1
+        self.in_flight[model] -= 1
+        if not self.in_flight[model]:
+            del self.in_flight[model]

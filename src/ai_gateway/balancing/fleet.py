@@ -1,0 +1,127 @@
+"""All endpoints there are, and a pool per model over them. What polls, discovery and calls learn ends up here."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+from ai_gateway.balancing.budget import RetryBudget
+from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.policy import Policy, WarmLeastInFlight
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.wire.address import Address
+
+
+class Fleet:
+    """Endpoints by address. Changed by discovery (apply), by polls (saw_*) and by calls (the rest), never awaiting.
+
+    `clock` gives monotonic seconds; `chance` breaks ties and spreads ejections.
+    """
+
+    def __init__(self, clock: Callable[[], float], chance: random.Random, retry_share: float = 0.2) -> None:
+        self._clock = clock
+        self._random = chance
+        self._policy: Policy = WarmLeastInFlight(chance)
+        self._pools: dict[str, Pool] = {}
+        self.endpoints: dict[Address, Endpoint] = {}
+        self.leaving: list[Endpoint] = []  # gone from discovery, with streams still on them
+        self.listed = asyncio.Event()  # discovery has given its first list
+        self.budget = RetryBudget(retry_share)
+
+    def __repr__(self) -> str:
+        return f"<Fleet of {len(self.endpoints)}, {len(self.leaving)} leaving>"
+
+    def pool(self, model: str) -> Pool:
+        """The pool of a model, by its canonical name; made when it is first asked for."""
+        pool = self._pools.get(model)
+        if pool is None:
+            pool = Pool(model, self.endpoints.values, self._policy, self._clock)
+            self._pools[model] = pool
+        return pool
+
+    def pools(self) -> Iterable[Pool]:
+        """Every pool that was asked for so far."""
+        return self._pools.values()
+
+    def apply(self, addresses: Iterable[Address]) -> tuple[list[Endpoint], list[Endpoint]]:
+        """Takes a whole list from discovery; returns the endpoints that are new and those that went.
+
+        An endpoint that stays keeps its counts. One that goes gets nothing new and keeps its streams.
+        """
+        self.listed.set()
+        wanted = dict.fromkeys(addresses)
+        gone = [endpoint for address, endpoint in self.endpoints.items() if address not in wanted]
+        for endpoint in gone:
+            endpoint.is_draining = True
+            del self.endpoints[endpoint.address]
+        self.leaving = [endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight]
+        new = [Endpoint(address, self._random) for address in wanted if address not in self.endpoints]
+        self.endpoints.update((endpoint.address, endpoint) for endpoint in new)
+        self.dispatch()
+        return new, gone
+
+    def dispatch(self) -> None:
+        """Binds waiting calls wherever something has changed for the better."""
+        for pool in list(self._pools.values()):
+            if pool.waiting:
+                pool.dispatch()
+
+    def saw_up(self, endpoint: Endpoint, version: str | None) -> bool:
+        """A probe was answered; True if that brought the endpoint back. An ejected one stays out its time."""
+        was_usable = endpoint.is_usable
+        endpoint.is_reachable = True
+        endpoint.complaint = None
+        endpoint.seen_at = self._clock()
+        endpoint.version = version
+        if not endpoint.health.is_ejected or endpoint.health.is_on_probation(self._clock()):
+            endpoint.health.succeed()
+        if endpoint.is_usable and not was_usable:
+            self.dispatch()
+            return True
+        return False
+
+    def saw_down(self, endpoint: Endpoint, complaint: str) -> bool:
+        """A probe failed; True if the endpoint was thought to be up. It is down until a probe is answered."""
+        was_usable = endpoint.is_usable
+        endpoint.complaint = complaint
+        self.failed(endpoint)
+        endpoint.is_reachable = False
+        endpoint.resident = None
+        self.dispatch()
+        return was_usable
+
+    def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
+        """The endpoint listed the models on its disk."""
+        endpoint.held = held
+        endpoint.missing.clear()
+        self.dispatch()
+
+    def saw_residents(self, endpoint: Endpoint, names: frozenset[str] | None) -> None:
+        """The endpoint listed its loaded models; None: it did not answer, which says nothing."""
+        endpoint.resident = names
+
+    def lacks(self, endpoint: Endpoint, model: str) -> None:
+        """The endpoint answered 404 for a model: it counts as missing there until the models are listed again."""
+        endpoint.missing.add(model)
+        self.dispatch()
+
+    def failed(self, endpoint: Endpoint) -> bool:
+        """The endpoint could not be reached, or cut a call before its head; True if it is ejected by that."""
+        return endpoint.health.fail(self._clock(), self._may_eject(endpoint))
+
+    def failed_model(self, endpoint: Endpoint, model: str) -> bool:
+        """An endpoint answered 5xx to a call that another one could serve; True if the model is ejected there."""
+        health = endpoint.model_health(model)
+        peers = [other for other in self.endpoints.values() if other.holds(model)]
+        ejected = sum(other.model_health(model).is_ejected for other in peers)
+        return health.fail(self._clock(), may_eject=ejected + 1 <= len(peers) // 2)
+
+    def succeeded(self, endpoint: Endpoint, model: str) -> bool:
+        """A call got its answer; True if that readmitted the model there."""
+        if not endpoint.health.is_ejected:  # only a probe readmits a whole endpoint
+            endpoint.health.failures = 0
+        return endpoint.model_health(model).succeed()
+
+    def _may_eject(self, endpoint: Endpoint) -> bool:
+        """Never more than half: when most fail, the fault is more likely on this side."""
+        others = sum(other.health.is_ejected for other in self.endpoints.values() if other is not endpoint)
+        return others + 1 <= len(self.endpoints) // 2

@@ -1,0 +1,64 @@
+"""The right to use one slot of an endpoint, held until the last byte: where a call waits, and nothing decides."""
+
+import asyncio
+from types import TracebackType
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.policy import Choice
+from ai_gateway.balancing.pool import Pool, Ticket
+from ai_gateway.errors import QueueTimeout
+
+
+class Lease:
+    """`async with Lease(pool, ...) as choice:` waits for a slot, and gives it back when the block is left.
+
+    `wait_seconds` bounds the wait; `avoid` names endpoints that this call was sent to already. Raises
+    BackendUnavailable where the pool refuses, QueueTimeout where the wait was too long.
+    """
+
+    __slots__ = ("_avoid", "_choice", "_pool", "_wait_seconds")
+
+    def __init__(self, pool: Pool, wait_seconds: float, avoid: frozenset[Endpoint] = frozenset()) -> None:
+        self._pool = pool
+        self._wait_seconds = wait_seconds
+        self._avoid = avoid
+        self._choice: Choice | None = None
+
+    async def __aenter__(self) -> Choice:
+        choice = self._pool.ask(self._avoid)
+        if choice is None:
+            choice = await self._wait()
+        self._choice = choice
+        return choice
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._choice is not None:
+            self._pool.give_back(self._choice.endpoint)
+            self._choice = None
+
+    async def _wait(self) -> Choice:
+        settled = asyncio.Event()
+        ticket = Ticket(self._avoid, settled.set)
+        self._pool.wait(ticket)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await settled.wait()
+        except TimeoutError:
+            # A slot granted in the very moment of the timeout is used, not thrown away.
+            if ticket.choice is None and ticket.refusal is None:
+                self._pool.leave(ticket)
+                raise self._too_long() from None
+        except BaseException:
+            self._pool.leave(ticket)
+            raise
+        if ticket.refusal is not None:
+            raise ticket.refusal
+        assert ticket.choice is not None
+        return ticket.choice
+
+    def _too_long(self) -> QueueTimeout:
+        return QueueTimeout(
+            f"No slot for model {self._pool.model!r} came free within {self._wait_seconds:g} s; try again later."
+        )

@@ -1,0 +1,126 @@
+"""The endpoints that can serve one model, and the queue of calls that wait for a slot on one of them.
+
+Plain state: nothing here waits. A call asks; it gets a Grant, or a Ticket that is settled later, or a refusal.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.policy import Choice, Policy
+from ai_gateway.errors import BackendUnavailable, ModelMissing, NoEndpoint, QueueFull
+
+
+class Ticket:
+    """A place in the queue. `settle` is called once, when `choice` or `refusal` has been set by the pool."""
+
+    __slots__ = ("avoid", "choice", "refusal", "settle")
+
+    def __init__(self, avoid: frozenset[Endpoint], settle: Callable[[], None]) -> None:
+        self.avoid = avoid
+        self.settle = settle
+        self.choice: Choice | None = None
+        self.refusal: BackendUnavailable | None = None
+
+
+class Pool:
+    """One model's queue over the fleet's endpoints. Changed by calls (ask, leave, give_back) and by the fleet."""
+
+    def __init__(
+        self, model: str, endpoints: Callable[[], Iterable[Endpoint]], policy: Policy, clock: Callable[[], float]
+    ) -> None:
+        self.model = model
+        self.slots = 1
+        self.max_waiting = 0
+        self._endpoints = endpoints
+        self._policy = policy
+        self._clock = clock
+        self._queue: deque[Ticket] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.model}, {self.waiting} waiting>"
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a slot."""
+        return len(self._queue)
+
+    def limit(self, slots: int, max_waiting: int) -> "Pool":
+        """Sets the calls at a time per endpoint, and how many may wait beside them."""
+        self.slots = slots
+        self.max_waiting = max_waiting
+        return self
+
+    def ask(self, avoid: frozenset[Endpoint] = frozenset()) -> Choice | None:
+        """A slot, taken at once, on an endpoint not in `avoid`; None means: wait, with `wait`.
+
+        Raises NoEndpoint, ModelMissing or QueueFull where waiting is useless.
+        """
+        if not self._queue or avoid:
+            choice = self._take(avoid)
+            if choice is not None:
+                return choice
+        self._refuse_the_hopeless(avoid)
+        if len(self._queue) >= self.max_waiting and not avoid:
+            raise QueueFull(f"{self.waiting} requests wait for model {self.model!r} already; try again later.")
+        return None
+
+    def wait(self, ticket: Ticket) -> None:
+        """Queues a call that `ask` had no slot for. A call that was sent once already goes to the front."""
+        if ticket.avoid:
+            self._queue.appendleft(ticket)
+        else:
+            self._queue.append(ticket)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Takes a call out of the queue, or gives back the slot it was granted and never used."""
+        if ticket.choice is not None:
+            self.give_back(ticket.choice.endpoint)
+        elif ticket in self._queue:
+            self._queue.remove(ticket)
+
+    def give_back(self, endpoint: Endpoint) -> None:
+        """Frees a slot; whoever waits longest gets it."""
+        endpoint.give_slot_back(self.model)
+        if self._queue:
+            self.dispatch()
+
+    def dispatch(self) -> None:
+        """Binds waiting calls to free slots, in order; refuses those whom no endpoint can serve any more."""
+        for ticket in list(self._queue):
+            try:
+                ticket.choice = self._take(ticket.avoid)
+                if ticket.choice is None:
+                    self._refuse_the_hopeless(ticket.avoid)
+                    if not ticket.avoid:
+                        return  # all behind it want the same slots
+                    continue
+            except BackendUnavailable as refusal:
+                ticket.refusal = refusal
+            self._queue.remove(ticket)
+            ticket.settle()
+
+    def endpoints_with(self, avoid: frozenset[Endpoint] = frozenset()) -> list[Endpoint]:
+        """Usable endpoints that hold the model; those of which nobody knows only where none surely does."""
+        usable = [endpoint for endpoint in self._endpoints() if endpoint.is_usable and endpoint not in avoid]
+        sure = [endpoint for endpoint in usable if endpoint.holds(self.model)]
+        return sure or [endpoint for endpoint in usable if endpoint.holds(self.model) is None]
+
+    def _take(self, avoid: frozenset[Endpoint]) -> Choice | None:
+        now = self._clock()
+        free = [endpoint for endpoint in self.endpoints_with(avoid) if endpoint.takes(self.model, self.slots, now)]
+        if not free:
+            return None
+        choice = self._policy.pick(free, self.model)
+        choice.endpoint.take_slot(self.model)
+        return choice
+
+    def _refuse_the_hopeless(self, avoid: frozenset[Endpoint]) -> None:
+        if self.endpoints_with(avoid):
+            return
+        if any(endpoint.is_usable and endpoint not in avoid for endpoint in self._endpoints()):
+            raise ModelMissing(
+                f"Model {self.model!r} is configured, but no Ollama endpoint has it; pull it there (ollama pull "
+                f"{self.model})."
+            )
+        raise NoEndpoint("No Ollama endpoint is up; see GET /v1/health for each one's state.")

@@ -1,0 +1,85 @@
+"""The models that are served: each id and alias of config.yml, and where asked for every local model there is."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.config.types import Config, Model, Timeouts, model_name
+from ai_gateway.wire.names import canonical, is_cloud
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One served model with all its settings resolved. `name` is sent to Ollama, `canonical` compares names."""
+
+    id: str
+    name: str
+    canonical: str
+    version: str
+    max_tokens: int | None
+    slots: int
+    max_waiting: int
+    timeouts: Timeouts
+    aliases: tuple[str, ...] = ()
+
+
+class Catalog:
+    """Built whole from one config, never changed; a new config gives a new catalog."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._entries: dict[str, Entry] = {}
+        for model_id, model in config.models.items():
+            entry = _entry(config, model_id, model)
+            self._entries.update((known_as, entry) for known_as in (model_id, *model.aliases))
+
+    def find(self, asked: str, fleet: Fleet) -> Entry | None:
+        """The model of an id or alias, spelt exactly; with `catalog.discover` also by Ollama's own name."""
+        entry = self._entries.get(asked)
+        if entry is None and self._config.catalog.discover:
+            return self._discovered(asked, fleet)
+        return entry
+
+    def entries(self, fleet: Fleet) -> Iterator[tuple[str, Entry]]:
+        """Every id that is served, aliases too, with its model."""
+        yield from self._entries.items()
+        if self._config.catalog.discover:
+            names = {held.name for endpoint in fleet.endpoints.values() for held in (endpoint.held or {}).values()}
+            for name in sorted(names - self._entries.keys()):
+                entry = self._discovered(name, fleet)
+                if entry is not None:
+                    yield name, entry
+
+    def apply_to(self, fleet: Fleet) -> None:
+        """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
+        for entry in dict.fromkeys(self._entries.values()):
+            fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting)
+        fleet.budget.share = self._config.balancing.retry_budget
+        fleet.dispatch()
+
+    def _discovered(self, asked: str, fleet: Fleet) -> Entry | None:
+        name = canonical(asked)
+        if is_cloud(name):
+            return None
+        for endpoint in fleet.endpoints.values():
+            held = (endpoint.held or {}).get(name)
+            if held is not None and not held.is_remote and asked in (held.name, held.name.removesuffix(":latest")):
+                model = Model(ollama=held.name, version="latest")
+                return _entry(self._config, asked, model)
+        return None
+
+
+def _entry(config: Config, model_id: str, model: Model) -> Entry:
+    name = model_name(model_id, model)
+    own = {key: value for key, value in msgspec.structs.asdict(model.timeouts).items() if value is not None}
+    return Entry(
+        id=model_id,
+        name=name,
+        canonical=canonical(name),
+        version=name.rpartition(":")[2],
+        max_tokens=model.max_tokens,
+        slots=model.slots or config.balancing.slots,
+        max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
+        timeouts=msgspec.structs.replace(config.timeouts, **own),
+        aliases=model.aliases,
+    )

@@ -1,0 +1,238 @@
+"""Reads config.yml: bytes in, a checked Config out, or every complaint with the path it is about."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, get_type_hints
+
+import msgspec
+import yaml
+
+from ai_gateway.config.types import (
+    ByteCount,
+    Config,
+    Discovery,
+    Model,
+    Seconds,
+    StaticUpstream,
+    Tls,
+    model_name,
+)
+from ai_gateway.wire.address import parse_url
+from ai_gateway.wire.names import is_model_name
+
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 16
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
+_UNIT_BYTES: Final = {
+    "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
+}  # fmt: skip
+_MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+
+
+class Complaint(NamedTuple):
+    """What is wrong, and the path of the key it is wrong with ("" for the whole file)."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(Exception):
+    """The content is not a valid config; `complaints` says all that was found."""
+
+    def __init__(self, complaints: list[Complaint]) -> None:
+        super().__init__("; ".join(map(str, complaints)))
+        self.complaints = complaints
+
+
+def load(path: Path) -> Config:
+    """The config in a file. Raises ConfigError, also for a file that cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Complaint("", f"cannot read {path}: {error.strerror}")]) from None
+    return parse(content)
+
+
+def parse(content: bytes) -> Config:
+    """The config in the bytes of a YAML file. Raises ConfigError."""
+    raw = _yaml(content)
+    complaints: list[Complaint] = []
+    parts: dict[str, Any] = {}
+    hints = get_type_hints(Config, include_extras=True)
+    for key, value in raw.items():
+        if key == "models" and isinstance(value, dict):
+            parts["models"] = _models(value, complaints)
+        elif key in hints:
+            parts[key] = _convert(value, hints[key], key, complaints)
+        else:
+            complaints.append(Complaint(str(key), f"unknown key; known are {', '.join(hints)}"))
+    if not complaints:
+        config = Config(**parts)
+        complaints = list(_check(config))
+    if complaints:
+        raise ConfigError(complaints)
+    return config
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without duplicate keys and without aliases (a page of them can stand for gigabytes)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
+            raise yaml.composer.ComposerError(None, None, "aliases are not accepted", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key_node.value!r} stands twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(content: bytes) -> dict[Any, Any]:
+    if len(content) > MAX_BYTES:
+        raise ConfigError([Complaint("", f"larger than {MAX_BYTES} bytes")])
+    try:
+        text = content.decode()
+        _refuse_depth(text)
+        raw = yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([Complaint("", "not valid YAML: " + " ".join(str(error).split()))]) from None
+    except ValueError as error:  # PyYAML lets these through, for example for a date with a 13th month
+        raise ConfigError([Complaint("", f"not valid YAML: {error}")]) from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError([Complaint("", "the top level must be a mapping of keys such as `models`")])
+    return raw
+
+
+def _refuse_depth(text: str) -> None:
+    """PyYAML recurses once per level: nonsense that is deeply nested is stopped before it is built."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ConfigError([Complaint("", f"nested deeper than {MAX_DEPTH} levels")])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Model]:
+    models = {}
+    for model_id, entry in value.items():
+        path = f"models.{model_id}"
+        checked = _convert({model_id: entry if entry is not None else {}}, dict[str, Model], path, complaints)
+        if checked:
+            models.update(checked)
+    return models
+
+
+def _convert(value: Any, wanted: Any, path: str, complaints: list[Complaint]) -> Any:
+    try:
+        return msgspec.convert(value, wanted, dec_hook=_decode_unit)
+    except msgspec.ValidationError as error:
+        complaints.append(_complaint(str(error), path))
+        return None
+
+
+def _complaint(text: str, path: str) -> Complaint:
+    """msgspec's ``Expected `str`, got `int` - at `$.version` `` as a path and a sentence."""
+    found = _MSGSPEC_PATH.search(text)
+    if found:
+        text = text[: found.start()]
+        tail = found[1].removeprefix("[...]") if path.startswith("models.") else found[1]
+        path += tail
+    if "Expected `str" in text and ("got `float`" in text or "got `int`" in text):
+        text += " (put it in quotes)"
+    return Complaint(path, text.replace("Object contains unknown field", "unknown key"))
+
+
+def _decode_unit(wanted: type, value: Any) -> Any:
+    if wanted is Seconds:
+        return _seconds(value)
+    if wanted is ByteCount:
+        return _byte_count(value)
+    raise NotImplementedError(wanted)  # a type of the config without a reader would be a fault of ours
+
+
+def _seconds(value: Any) -> Seconds:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return Seconds(value)
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found or float(found[1]) == 0:
+        raise ValueError(f"{value!r} is no duration above 0 such as 500ms, 30s, 5m, 1h or a number of seconds")
+    return Seconds(float(found[1]) * _UNIT_SECONDS[found[2]])
+
+
+def _byte_count(value: Any) -> ByteCount:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return ByteCount(value)
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found or int(found[1]) == 0:
+        raise ValueError(f"{value!r} is no size above 0 such as 512KiB, 20MiB or a number of bytes")
+    return ByteCount(int(found[1]) * _UNIT_BYTES[found[2]])
+
+
+def _check(config: Config) -> Iterator[Complaint]:
+    """What the types alone cannot say."""
+    yield from _check_models(config.models)
+    yield from _check_discovery(config.discovery)
+    yield from _check_tls(config.tls)
+    for index, network in enumerate(config.trusted_proxies):
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            yield Complaint(f"trusted_proxies[{index}]", f"{network!r} is no IP address or network")
+    if config.body.buffered_bytes < config.body.max_bytes:
+        yield Complaint("body.buffered_bytes", "smaller than body.max_bytes: a body of that size could never pass")
+
+
+def _check_models(models: dict[str, Model]) -> Iterator[Complaint]:
+    owners = dict.fromkeys(models, "an id of its own")
+    for model_id, model in models.items():
+        path = f"models.{model_id}"
+        if model.ollama and ":" in model.ollama.rpartition("/")[2] and model.version != "latest":
+            yield Complaint(f"{path}.version", f"`ollama: {model.ollama}` already names a tag")
+        elif not is_model_name(model_name(model_id, model)):
+            yield Complaint(
+                path,
+                f"{model_name(model_id, model)!r} is no name that Ollama accepts; set `ollama` and `version`",
+            )
+        for alias in model.aliases:
+            if alias in owners:
+                yield Complaint(f"{path}.aliases", f"{alias!r} is already {owners[alias]}")
+            owners[alias] = f"an alias of {model_id}"
+
+
+def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
+    for index, upstream in enumerate((discovery and discovery.static) or ()):
+        path = f"discovery.static[{index}]"
+        entry = upstream if isinstance(upstream, StaticUpstream) else StaticUpstream(url=upstream)
+        try:
+            parse_url(entry.url)
+        except ValueError as error:
+            yield Complaint(path, str(error))
+        if entry.ca_file and not Path(entry.ca_file).is_file():
+            yield Complaint(f"{path}.ca_file", f"there is no file {entry.ca_file}")
+
+
+def _check_tls(tls: Tls | None) -> Iterator[Complaint]:
+    if tls:
+        for key in ("certificate", "key"):
+            if not Path(getattr(tls, key)).is_file():
+                yield Complaint(f"tls.{key}", f"there is no file {getattr(tls, key)}")

@@ -1,0 +1,213 @@
+"""The types of config.yml, frozen. Defaults stand here and nowhere else, each with its unit and its reason.
+
+`loading` reads and checks a file into these. A key marked *restart* is bound or opened once: a change
+of it is accepted, but takes effect with the next start (`/v1/health` names it under `restart_required`).
+"""
+
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+
+class Seconds(float):
+    """A duration in seconds; in YAML a number of seconds or text such as `250ms`, `2s`, `5m`, `1h`, `30d`."""
+
+
+class ByteCount(int):
+    """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of config.yml: frozen, and no key in it goes unread."""
+
+
+T = TypeVar("T")
+
+
+def _default(value: T) -> T:
+    """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
+    return msgspec.field(default_factory=lambda: value)
+
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+Slots = Annotated[int, Meta(ge=1, le=4096)]
+ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+
+
+class ModelTimeouts(Section, frozen=True):
+    """Timeouts of one model, in place of those in `timeouts`."""
+
+    connect: Seconds | None = None
+    queue: Seconds | None = None
+    first_byte: Seconds | None = None
+    idle: Seconds | None = None
+    total: Seconds | None = None
+    stream: Seconds | None = None
+
+
+class Timeouts(Section, frozen=True):
+    """How long the gateway waits, phase by phase; each may be set per model."""
+
+    connect: Annotated[Seconds, Meta(description="for a TCP (and TLS) connection to an endpoint")] = _default(
+        Seconds(2)
+    )
+    queue: Annotated[Seconds, Meta(description="for a free slot, in the model's queue")] = _default(Seconds(30))
+    first_byte: Annotated[
+        Seconds, Meta(description="for the first byte of a stream; a model may have to be loaded before it")
+    ] = _default(Seconds(300))
+    idle: Annotated[
+        Seconds,
+        Meta(description="between two chunks of a stream; Ollama is silent while it writes a tool call"),
+    ] = _default(Seconds(300))
+    total: Annotated[
+        Seconds,
+        Meta(description="for a whole answer that is not streamed, unless the client states its patience"),
+    ] = _default(Seconds(600))
+    stream: Annotated[Seconds, Meta(description="for a whole stream")] = _default(Seconds(1800))
+    client_stall: Annotated[Seconds, Meta(description="until a client that reads nothing of its answer is cut off")] = (
+        _default(Seconds(60))
+    )
+    heartbeat: Annotated[
+        Seconds,
+        Meta(description="of silence in a stream until an SSE comment keeps idle proxies from cutting it"),
+    ] = _default(Seconds(15))
+
+
+class Model(Section, frozen=True):
+    """One entry of `models`; its key is the id that clients ask for."""
+
+    ollama: Annotated[str | None, Meta(description="Ollama's name of the model, where it differs from the id")] = None
+    version: Annotated[str, Meta(description="Ollama's tag")] = "latest"
+    max_tokens: Annotated[
+        PositiveInt | None, Meta(description="token limit of an answer when the request names none")
+    ] = None
+    aliases: Annotated[tuple[ModelId, ...], Meta(description="further ids for the same model")] = ()
+    slots: Annotated[Slots | None, Meta(description="in place of `balancing.slots`")] = None
+    max_waiting: Annotated[int, Meta(ge=0)] | None = None
+    timeouts: ModelTimeouts = _default(ModelTimeouts())
+
+
+class Catalog(Section, frozen=True):
+    """Which models are served beside those in `models`."""
+
+    discover: Annotated[
+        bool,
+        Meta(description="serve every local model that an endpoint lists under its Ollama name, never a cloud name"),
+    ] = False
+
+
+class StaticUpstream(Section, frozen=True):
+    """An endpoint by its URL, with the CA that its certificate is checked against."""
+
+    url: str
+    ca_file: str | None = None
+
+
+class Discovery(Section, frozen=True):
+    """Where Ollama endpoints come from."""
+
+    static: Annotated[tuple[str | StaticUpstream, ...] | None, Meta(description="a fixed list of URLs")] = None
+
+
+class Balancing(Section, frozen=True):
+    """How calls are spread over endpoints."""
+
+    slots: Annotated[
+        Slots,
+        Meta(description="calls at a time per model and endpoint; Ollama's own default of OLLAMA_NUM_PARALLEL is 1"),
+    ] = 1
+    retry_budget: Annotated[
+        float,
+        Meta(ge=0, le=1, description="retries under way, as a share of calls under way (never below 3)"),
+    ] = 0.2
+
+
+class Queue(Section, frozen=True):
+    """The queue that each model has."""
+
+    max_waiting: Annotated[
+        int, Meta(ge=0, description="calls that may wait per model; one more is refused with queue_full")
+    ] = 100
+
+
+class Polling(Section, frozen=True):
+    """How often endpoints are asked for their state."""
+
+    interval: Annotated[
+        Seconds, Meta(description="between two looks at /api/version and /api/ps, with 20 % jitter")
+    ] = _default(Seconds(2))
+    models_interval: Annotated[Seconds, Meta(description="between two looks at /api/tags")] = _default(Seconds(10))
+    timeout: Annotated[Seconds, Meta(description="for /api/version and /api/tags")] = _default(Seconds(5))
+    residents_timeout: Annotated[
+        Seconds, Meta(description="for /api/ps, which Ollama can hold back 5 s while it unloads a model")
+    ] = _default(Seconds(8))
+
+
+class Body(Section, frozen=True):
+    """Limits on request bodies."""
+
+    max_bytes: Annotated[ByteCount, Meta(description="one body; larger ones get 413")] = _default(ByteCount(20 << 20))
+    buffered_bytes: Annotated[
+        ByteCount, Meta(description="all bodies held at one time; above it calls get 503 buffers_full")
+    ] = _default(ByteCount(64 << 20))
+
+
+class Cors(Section, frozen=True):
+    """Cross-origin calls from browsers; off while `origins` is empty."""
+
+    origins: Annotated[tuple[str, ...], Meta(description='such as https://app.example, or "*"')] = ()
+    max_age: Annotated[Seconds, Meta(description="a browser may remember a preflight")] = _default(Seconds(600))
+
+
+class Tls(Section, frozen=True):
+    """HTTPS on the API port; both files are read again when they change. *restart* to turn it on or off."""
+
+    certificate: str
+    key: str
+
+
+class Compatibility(Section, frozen=True):
+    """Options for clients with habits of their own."""
+
+    reasoning_content: Annotated[
+        bool,
+        Meta(description="also send Ollama's `reasoning` as `reasoning_content`, as some clients read it"),
+    ] = False
+
+
+class Config(Section, frozen=True):
+    """config.yml as a whole."""
+
+    models: dict[ModelId, Model] = {}
+    catalog: Catalog = _default(Catalog())
+    discovery: Discovery | None = None
+    timeouts: Timeouts = _default(Timeouts())
+    balancing: Balancing = _default(Balancing())
+    queue: Queue = _default(Queue())
+    polling: Polling = _default(Polling())
+    body: Body = _default(Body())
+    cors: Cors = _default(Cors())
+    tls: Tls | None = None
+    trusted_proxies: Annotated[
+        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For is believed")
+    ] = ()
+    compatibility: Compatibility = _default(Compatibility())
+    listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
+    admin: Annotated[
+        str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")
+    ] = None
+
+
+RESTART_KEYS: Final = ("listen", "admin", "tls")
+
+
+def restart_required(started: Config, current: Config) -> list[str]:
+    """Paths whose change takes effect only with a restart; `tls` files that change in place are not among them."""
+    return [key for key in RESTART_KEYS if getattr(started, key) != getattr(current, key)]
+
+
+def model_name(model_id: str, model: Model) -> str:
+    """Ollama's name with its tag, as it is sent upstream."""
+    name = model.ollama or model_id
+    return name if ":" in name.rpartition("/")[2] else f"{name}:{model.version}"

@@ -1,0 +1,30 @@
+"""A fixed list, from the config or from OLLAMA_HOST."""
+
+from collections.abc import AsyncIterator
+
+from ai_gateway.config.types import StaticUpstream
+from ai_gateway.discovery.source import Addresses
+from ai_gateway.wire.address import parse_url
+
+
+class StaticSource:
+    """Gives its list once."""
+
+    def __init__(self, addresses: Addresses, name: str = "static") -> None:
+        self._addresses = addresses
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """See Source."""
+        return self._name
+
+    async def lists(self) -> AsyncIterator[Addresses]:
+        """See Source."""
+        yield self._addresses
+
+
+def static_source(upstreams: tuple[str | StaticUpstream, ...]) -> StaticSource:
+    """The source for `discovery.static`, whose URLs were checked with the config."""
+    entries = (entry if isinstance(entry, StaticUpstream) else StaticUpstream(entry) for entry in upstreams)
+    return StaticSource(tuple(dict.fromkeys(parse_url(entry.url, entry.ca_file) for entry in entries)))

@@ -1,0 +1,66 @@
+"""The grammar of this room, and how a reply is written: every answer carries the exchange's own headers."""
+
+from typing import Any
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ai_gateway.exchange import Exchange
+from ai_gateway.wire.replies import Headers
+
+__all__ = ["ASGIApp", "Receive", "Scope", "Send", "exchange_of", "header", "reply", "reply_json", "start"]
+
+_encode = msgspec.json.Encoder().encode
+
+EXCHANGE_KEY = "ai_gateway.exchange"
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that `recording` opened for this request."""
+    exchange: Exchange = scope[EXCHANGE_KEY]
+    return exchange
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first value of a request header (lower case name)."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -> None:
+    """Sends status and headers, and stamps the exchange with the status."""
+    exchange.status = status
+    await send({"type": "http.response.start", "status": status, "headers": headers + exchange.reply_headers})
+
+
+async def reply(exchange: Exchange, send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Sends a whole reply."""
+    await start(exchange, send, status, headers)
+    exchange.sent_bytes += len(body)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def reply_json(scope: Scope, send: Send, value: Any, status: int = 200) -> None:
+    """Sends a value as JSON."""
+    body = _encode(value)
+    headers: list[tuple[bytes, bytes]] = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await reply(exchange_of(scope), send, status, headers, b"" if scope["method"] == "HEAD" else body)
+
+
+def patience(scope: Scope) -> float | None:
+    """How many seconds the client says it waits for a whole answer (OpenAI's clients, or X-Request-Timeout)."""
+    for name in (b"x-stainless-read-timeout", b"x-request-timeout"):
+        text: Any = header(scope, name)
+        if text is not None:
+            try:
+                seconds = float(text)
+            except ValueError:
+                continue
+            if 0 < seconds < float("inf"):
+                return seconds
+    return None

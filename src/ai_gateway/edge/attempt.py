@@ -1,0 +1,146 @@
+"""One try at one endpoint: send, and either relay what comes or say what stood in the way before the first byte."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from ai_gateway.balancing.policy import Choice
+from ai_gateway.catalog.catalog import Entry
+from ai_gateway.edge.downstream import EventReply
+from ai_gateway.edge.verdict import Setback, judge
+from ai_gateway.edge.watch import ClientLeft, Deadline, Watch
+from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
+from ai_gateway.exchange import Attempt, Exchange
+from ai_gateway.upstream.client import Client, Request, UpstreamExchange
+from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
+from ai_gateway.wire.answer import Answer, BadAnswer, read_answer
+from ai_gateway.wire.call import Operation
+from ai_gateway.wire.stream import EventStream, Shape
+
+MAX_ANSWER_BYTES: Final = 256 << 20
+MAX_ERROR_BYTES: Final = 1 << 20
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """All that the attempts of one request have in common. `events` is None for a whole answer."""
+
+    exchange: Exchange
+    entry: Entry
+    operation: Operation
+    request: Request
+    shape: Shape
+    watch: Watch
+    events: EventReply | None
+    release_body: Callable[[], None]  # once an answer has begun, nobody sends the body again
+
+
+async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | Answer | None:
+    """Sends the request to the chosen endpoint.
+
+    Returns an Answer, None after a stream was relayed to its end, or the Setback that came before the first
+    byte. Raises GatewayError for what no other endpoint can mend.
+    """
+    address = choice.endpoint.address
+    exchange = errand.exchange
+    tried = Attempt(address.authority, choice.reason, choice.is_warm)
+    exchange.attempts.append(tried)
+    if errand.events is not None:
+        errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"
+        due = monotonic() + errand.entry.timeouts.first_byte
+        errand.watch.expect(lambda: (due, _no_first_byte(errand.entry)))
+    upstream = client.exchange(address, errand.request, errand.entry.timeouts.connect)
+    try:
+        async with upstream as answer:
+            tried.status = answer.head.status
+            result = await _take(errand, answer)
+    except ConnectFault as fault:
+        result = Setback(
+            UpstreamFailed("Ollama could not be reached.", code="upstream_unreachable"), "endpoint", str(fault)
+        )
+    except ResetFault as fault:
+        broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
+        result = Setback(broke, "endpoint", str(fault), upstream.was_reused)
+    except BackendUnavailable:
+        tried.fault = exchange.story
+        raise
+    if isinstance(result, Setback):
+        tried.fault = result.story
+    return result
+
+
+async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | None:
+    if answer.head.status != 200:
+        try:
+            body = await answer.read_all(MAX_ERROR_BYTES)
+        except BrokenFault:
+            body = b""
+        errand.exchange.story = f"Ollama answered {answer.head.status}"
+        return judge(answer.head.status, body, errand.entry.id)
+    errand.release_body()
+    if errand.events is not None:
+        await _relay(errand, errand.events, answer)
+        return None
+    errand.exchange.first_byte_at = monotonic()
+    try:
+        return read_answer(errand.operation, await answer.read_all(MAX_ANSWER_BYTES), errand.shape)
+    except (BrokenFault, BadAnswer) as fault:
+        raise _broken(errand.exchange, str(fault)) from None
+
+
+async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) -> None:
+    """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
+    stream = EventStream(errand.shape)
+    exchange = errand.exchange
+    if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
+        raise _broken(exchange, "the answer to a stream is no event stream")
+    errand.watch.expect(_silence(errand.entry, reply, answer))
+    read, feed, write = answer.read, stream.feed, reply.write
+    try:
+        while data := await read():
+            events = feed(data)
+            if events:
+                if exchange.first_byte_at is None:
+                    exchange.first_byte_at = monotonic()
+                    reply.waits_for = "the next token"
+                await write(events)
+            if stream.broken is not None:
+                break
+    except BrokenFault as fault:
+        stream.broken = stream.broken or str(fault)
+    finally:
+        exchange.usage = stream.usage
+        exchange.finish_reason = stream.finish_reason
+    if not stream.is_complete:
+        raise _broken(exchange, stream.broken or "the stream ended without a finish_reason and [DONE]")
+
+
+def _silence(entry: Entry, reply: EventReply, answer: UpstreamExchange) -> Callable[[], Deadline]:
+    """Who must move next, and until when: the client that is being written to, or else the endpoint."""
+    timeouts = entry.timeouts
+
+    def deadline() -> Deadline:
+        if reply.is_sending:
+            return reply.sent_at + timeouts.client_stall, _client_stalled
+        return max(answer.received_at, reply.sent_at) + timeouts.idle, lambda: UpstreamTimeout(
+            f"Ollama sent nothing for {timeouts.idle:g} s (timeouts.idle).", code="idle_timeout"
+        )
+
+    return deadline
+
+
+def _no_first_byte(entry: Entry) -> Callable[[], GatewayError]:
+    seconds = entry.timeouts.first_byte
+    return lambda: UpstreamTimeout(
+        f"Ollama sent no first byte within {seconds:g} s (timeouts.first_byte).", code="first_byte_timeout"
+    )
+
+
+def _client_stalled() -> Exception:
+    return ClientLeft()
+
+
+def _broken(exchange: Exchange, story: str) -> UpstreamFailed:
+    exchange.story = story
+    return UpstreamFailed("Ollama broke off before the answer was finished.", code="upstream_disconnected")

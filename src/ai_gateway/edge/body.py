@@ -1,0 +1,69 @@
+"""Reads a request body once, within its limits."""
+
+from typing import Final
+
+from ai_gateway.edge.asgi import Receive, Scope, header
+from ai_gateway.edge.watch import ClientLeft
+from ai_gateway.errors import BodyTooLarge, BuffersFull, UnsupportedMediaType
+
+_JSON: Final = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+
+
+class Buffers:
+    """How many bytes of request bodies the gateway holds. Changed by each reading request, which gives back."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+
+
+class Reading:
+    """One body, counted in `buffers` while it is held: `release` when nobody can need it again."""
+
+    __slots__ = ("_buffers", "_held", "_limit")
+
+    def __init__(self, buffers: Buffers, limit: int) -> None:
+        self._buffers = buffers
+        self._limit = limit
+        self._held = 0
+
+    async def read(self, scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+        """The whole body. Raises UnsupportedMediaType, BodyTooLarge, BuffersFull or ClientLeft."""
+        _check_media_type(header(scope, b"content-type"))
+        announced = header(scope, b"content-length")
+        if announced is not None:
+            self._hold(int(announced), max_bytes)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._held:
+                self._hold(size - self._held, max_bytes)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _hold(self, size: int, max_bytes: int) -> None:
+        if self._held + size > max_bytes:
+            raise BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
+        if self._buffers.held_bytes + size > self._limit:
+            raise BuffersFull("The gateway holds as many request bytes as it may; try again in a moment.")
+        self._held += size
+        self._buffers.held_bytes += size
+
+    def release(self) -> None:
+        """Gives back what is held; may be called again."""
+        self._buffers.held_bytes -= self._held
+        self._held = 0
+
+
+def _check_media_type(value: bytes | None) -> None:
+    if value in _JSON:
+        return
+    media_type, _, parameters = (value or b"").lower().partition(b";")
+    charset = parameters.strip().removeprefix(b"charset=").strip(b'" ')
+    if media_type.strip() != b"application/json" or charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
+        raise UnsupportedMediaType("Send the body as JSON in UTF-8 with Content-Type: application/json.")

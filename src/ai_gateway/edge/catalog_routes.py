@@ -1,0 +1,101 @@
+"""GET /v1/models and /v1/models/{model}: what is served, and how each model fares, answered from memory."""
+
+from typing import Any, Literal
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.catalog import Entry
+from ai_gateway.catalog.current import Current
+from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
+from ai_gateway.errors import ModelNotFound
+from ai_gateway.upstream.details import ModelDetails
+
+ModelState = Literal["ready", "loading", "missing", "unavailable"]
+
+
+class ListModels:
+    """Every id of the catalog, aliases too. `started_at` (Unix seconds) stands for models no endpoint holds."""
+
+    def __init__(self, current: Current, fleet: Fleet, started_at: int) -> None:
+        self._current = current
+        self._fleet = fleet
+        self._started_at = started_at
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        entries = self._current.now.catalog.entries(self._fleet)
+        data = [model_object(known_as, entry, self._fleet, self._started_at) for known_as, entry in entries]
+        await reply_json(scope, send, {"object": "list", "data": data})
+
+
+class ShowModel:
+    """One model: OpenAI's fields, and Ollama's own beside them."""
+
+    def __init__(self, current: Current, fleet: Fleet, details: ModelDetails, started_at: int) -> None:
+        self._current = current
+        self._fleet = fleet
+        self._details = details
+        self._started_at = started_at
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["path_params"]["model"]
+        entry = self._current.now.catalog.find(asked, self._fleet)
+        if entry is None:
+            raise ModelNotFound(
+                f"Model {asked!r} is not served here; GET /v1/models lists those that are.", param="model"
+            )
+        exchange_of(scope).model = entry.name
+        shown = model_object(asked, entry, self._fleet, self._started_at)
+        await reply_json(scope, send, {**shown, **await self._facts(entry)})
+
+    async def _facts(self, entry: Entry) -> dict[str, Any]:
+        holders = _holders(self._fleet, entry)
+        facts: dict[str, Any] = {
+            "ollama": entry.name,
+            "state": model_state(self._fleet, entry),
+            "endpoints": [endpoint.address.authority for endpoint in holders],
+            "loaded_on": [endpoint.address.authority for endpoint in holders if endpoint.is_resident(entry.canonical)],
+        }
+        held = (holders[0].held or {}).get(entry.canonical) if holders else None
+        if held is None:
+            return facts
+        details = await self._details.of(holders[0], held)
+        return facts | {
+            "digest": held.digest,
+            "size": held.size,
+            "family": held.family,
+            "parameter_size": held.parameter_size,
+            "quantization": held.quantization,
+            "context_length": details.context_length,
+            "capabilities": list(details.capabilities),
+        }
+
+
+def model_object(known_as: str, entry: Entry, fleet: Fleet, started_at: int) -> dict[str, Any]:
+    """A model as OpenAI's API lists it, with its version."""
+    held = [(endpoint.held or {}).get(entry.canonical) for endpoint in fleet.endpoints.values()]
+    created = max((model.modified for model in held if model is not None), default=0)
+    return {
+        "id": known_as,
+        "object": "model",
+        "created": created or started_at,
+        "owned_by": "library",
+        "version": entry.version,
+    }
+
+
+def _holders(fleet: Fleet, entry: Entry) -> list[Endpoint]:
+    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.canonical)]
+
+
+def model_state(fleet: Fleet, entry: Entry) -> ModelState:
+    """One word for whether a call for the model would be answered now.
+
+    `ready`: an endpoint holds it. `loading`: calls run for it and none has it loaded yet. `missing`: endpoints
+    are up, none holds it. `unavailable`: no endpoint is up.
+    """
+    holders = _holders(fleet, entry)
+    if not holders:
+        return "missing" if any(endpoint.is_usable for endpoint in fleet.endpoints.values()) else "unavailable"
+    if any(endpoint.is_resident(entry.canonical) for endpoint in holders):
+        return "ready"
+    return "loading" if any(endpoint.in_flight.get(entry.canonical) for endpoint in holders) else "ready"

@@ -1,0 +1,109 @@
+"""The client's side of one answer: whole, or a stream that begins when there is something to say."""
+
+import asyncio
+from typing import Final
+
+from ai_gateway.edge.asgi import Send, reply, start
+from ai_gateway.errors import GatewayError
+from ai_gateway.exchange import Exchange
+from ai_gateway.wire.replies import Headers, error_event
+
+# Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
+SSE_HEADERS: Final[Headers] = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventReply:
+    """A stream to the client. Changed by the relay and by its own heartbeat timer, never by both at once.
+
+    After `heartbeat_seconds` of silence a comment is sent, the 200 before it if need be; from then on errors
+    arrive as events. `waits_for` says in the comment what the client waits for.
+    """
+
+    __slots__ = (
+        "_beat_seconds",
+        "_beating",
+        "_exchange",
+        "_loop",
+        "_send",
+        "_timer",
+        "is_sending",
+        "sent_at",
+        "waits_for",
+    )
+
+    def __init__(self, exchange: Exchange, send: Send, heartbeat_seconds: float) -> None:
+        self._exchange = exchange
+        self._send = send
+        self._beat_seconds = heartbeat_seconds
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self.is_sending = False
+        self.sent_at = self._loop.time()
+        self.waits_for = "a free slot"
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the 200 has gone out."""
+        return self._exchange.status is not None
+
+    def begin(self) -> None:
+        """Starts the heartbeat."""
+        self._timer = self._loop.call_at(self.sent_at + self._beat_seconds, self._look)
+
+    async def write(self, events: bytes) -> None:
+        """Sends whole events; waits while the client does not read."""
+        if self._beating is not None:
+            await self._beating
+        self.sent_at = self._loop.time()
+        self.is_sending = True
+        if self._exchange.status is None:
+            await start(self._exchange, self._send, 200, SSE_HEADERS)
+        self._exchange.sent_bytes += len(events)
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self.is_sending = False
+
+    async def end(self) -> None:
+        """Ends the stream where it is."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Tells the client in an event what went wrong, without `[DONE]`, and ends the stream."""
+        await self.write(error_event(error))
+        await self.end()
+
+    def stop(self) -> None:
+        """Stops the heartbeat."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if self.is_sending:  # a client that does not read needs no comment
+            due = now + self._beat_seconds
+        elif now >= self.sent_at + self._beat_seconds:
+            self._beating = self._loop.create_task(self._beat())
+            due = now + self._beat_seconds
+        else:
+            due = self.sent_at + self._beat_seconds
+        self._timer = self._loop.call_at(due, self._look)
+
+    async def _beat(self) -> None:
+        self.sent_at = self._loop.time()
+        if self._exchange.status is None:
+            await start(self._exchange, self._send, 200, SSE_HEADERS)
+        comment = f": waiting for {self.waits_for}\n\n".encode()
+        await self._send({"type": "http.response.body", "body": comment, "more_body": True})
+        self._beating = None
+
+
+async def reply_whole(exchange: Exchange, send: Send, body: bytes) -> None:
+    """Sends a finished JSON answer."""
+    headers: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await reply(exchange, send, 200, headers, body)

@@ -1,0 +1,41 @@
+"""What is answered where nothing is served: unknown paths, wrong methods, and the greeting at `/`."""
+
+from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
+from ai_gateway.errors import UnknownPath, WrongMethod
+
+GREETING = (
+    b"AI Gateway Ollama. The API is under /v1 (OpenAI style): chat/completions, completions, embeddings, models, "
+    b"health.\nDocs: docs/api-endpoints.md in the repository.\n"
+)
+
+SERVED = (
+    "served here are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models, "
+    "/v1/models/{model}, /v1/health"
+)
+
+
+class Methods:
+    """An endpoint for some methods of a path; any other method is a 405 in the error shape."""
+
+    def __init__(self, app: ASGIApp, *methods: str) -> None:
+        self._app = app
+        self._methods = frozenset(methods)
+        self._allow = ", ".join(methods)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in self._methods:
+            raise WrongMethod(f"{scope['path']} takes {self._allow}, not {scope['method']}.", allow=self._allow)
+        await self._app(scope, receive, send)
+
+
+async def greet(scope: Scope, receive: Receive, send: Send) -> None:
+    """GET /: says what this is."""
+    body = b"" if scope["method"] == "HEAD" else GREETING
+    length = str(len(GREETING)).encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
+    await reply(exchange_of(scope), send, 200, headers, body)
+
+
+async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    """Every other path."""
+    raise UnknownPath(f"Nothing is served at {scope['path'][:200]}; {SERVED}.")

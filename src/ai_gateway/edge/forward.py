@@ -1,0 +1,219 @@
+"""The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.lease import Lease
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.catalog.catalog import Entry
+from ai_gateway.catalog.current import Current, InForce
+from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
+from ai_gateway.edge.attempt import Errand, attempt
+from ai_gateway.edge.body import Buffers, Reading
+from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.health import Readiness
+from ai_gateway.edge.rescue import note
+from ai_gateway.edge.verdict import Setback
+from ai_gateway.edge.watch import Deadline, Departures, Watch
+from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, ModelNotFound, NoEndpoint, UpstreamTimeout
+from ai_gateway.exchange import Exchange
+from ai_gateway.upstream.client import Client, Request
+from ai_gateway.wire.answer import Answer
+from ai_gateway.wire.call import PATHS, Call, Operation, read_call
+from ai_gateway.wire.stream import Shape
+
+# An answer a little before the client's patience ends tells more than the client's own timeout.
+MARGIN_SECONDS: Final = 1.0
+MARGIN_SHARE: Final = 0.05
+
+_ID_PREFIX: Final[dict[Operation, str]] = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What the request path works with; `doubt` asks for a probe of an endpoint that failed a call."""
+
+    current: Current
+    fleet: Fleet
+    client: Client
+    buffers: Buffers
+    departures: Departures
+    readiness: Readiness
+    doubt: Callable[[Endpoint], None]
+
+
+class Forward:
+    """One POST route, as a raw ASGI endpoint: the lease encloses connecting and streaming, so no slot can leak."""
+
+    def __init__(self, operation: Operation, parts: Parts) -> None:
+        self._operation = operation
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        in_force = self._parts.current.now
+        reading = Reading(self._parts.buffers, in_force.config.body.buffered_bytes)
+        try:
+            body = await reading.read(scope, receive, in_force.config.body.max_bytes)
+            exchange.body_bytes = len(body)
+            call = read_call(self._operation, body)
+            entry = self._find(call, in_force, exchange)
+            del body
+            errand = _Errands(self._parts, exchange, call, entry, reading.release)
+            shape = Shape(
+                _ID_PREFIX[self._operation] + secrets.token_hex(12),
+                call.model,
+                call.wants_usage,
+                in_force.config.compatibility.reasoning_content,
+            )
+            total = _total(call, entry, patience(scope))
+            if call.stream:
+                await errand.stream(shape, Watch(receive, self._parts.departures, total), send)
+            else:
+                await errand.whole(shape, Watch(receive, self._parts.departures, total), send)
+        finally:
+            reading.release()
+
+    def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
+        exchange.call = call
+        entry = in_force.catalog.find(call.model, self._parts.fleet)
+        if entry is None:
+            raise ModelNotFound(
+                f"Model {call.model!r} is not served here; GET /v1/models lists those that are.", param="model"
+            )
+        exchange.model = entry.name
+        return entry
+
+
+def _total(call: Call, entry: Entry, patience_seconds: float | None) -> Deadline:
+    """When all of it must be over. The client's patience goes for whole answers; a stream shows signs of life."""
+    seconds: float = entry.timeouts.stream
+    if not call.stream:
+        seconds = entry.timeouts.total
+        if patience_seconds is not None:
+            margin = min(MARGIN_SECONDS, patience_seconds * MARGIN_SHARE)
+            seconds = min(patience_seconds - margin, max(entry.timeouts.stream, seconds))
+    return asyncio.get_running_loop().time() + seconds, lambda: UpstreamTimeout(
+        f"The answer was not finished within {seconds:g} s.", code="total_timeout"
+    )
+
+
+class _Errands:
+    """One call on its way through the fleet: at most two attempts, the second on another endpoint."""
+
+    def __init__(
+        self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, release_body: Callable[[], None]
+    ) -> None:
+        self._parts = parts
+        self._exchange = exchange
+        self._entry = entry
+        self._operation = call.operation
+        self._request = Request("POST", PATHS[call.operation], call.upstream_body(entry.name, entry.max_tokens))
+        self._release_body = release_body
+        self._pool: Pool = parts.fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting)
+
+    async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
+        """An answer in one piece."""
+        async with watch:
+            answer = await self._run(self._errand(shape, watch, None))
+        assert answer is not None
+        self._exchange.usage = answer.usage
+        self._exchange.finish_reason = answer.finish_reason
+        await reply_whole(self._exchange, send, answer.body)
+
+    async def stream(self, shape: Shape, watch: Watch, send: Send) -> None:
+        """An answer event by event. Once its 200 is out, refusals are events too."""
+        events = EventReply(self._exchange, send, self._entry.timeouts.heartbeat)
+        events.begin()
+        try:
+            async with watch:
+                await self._run(self._errand(shape, watch, events))
+            await events.end()
+        except GatewayError as error:
+            if not events.is_started:
+                raise
+            note(self._exchange, error)
+            self._exchange.status = error.error_status
+            await events.fail(error)
+        finally:
+            events.stop()
+
+    def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
+        return Errand(
+            self._exchange, self._entry, self._operation, self._request, shape, watch, events, self._release_body
+        )
+
+    async def _run(self, errand: Errand) -> Answer | None:
+        budget = self._parts.fleet.budget
+        budget.active += 1
+        try:
+            endpoint, result = await self._attempt(errand, frozenset())
+            if not isinstance(result, Setback):
+                self._parts.fleet.succeeded(endpoint, self._entry.canonical)
+                return result
+            return await self._again(errand, endpoint, result)
+        finally:
+            budget.active -= 1
+
+    async def _attempt(self, errand: Errand, avoid: frozenset[Endpoint]) -> tuple[Endpoint, Setback | Answer | None]:
+        exchange = self._exchange
+        exchange.queued_at = exchange.queued_at or monotonic()
+        left = exchange.queued_at + self._entry.timeouts.queue - monotonic()
+        async with Lease(self._pool, max(left, 0.0), avoid) as choice:
+            exchange.leased_at = monotonic()
+            result = await attempt(self._parts.client, errand, choice)
+        if isinstance(result, Setback):
+            self._count(choice.endpoint, result)
+        return choice.endpoint, result
+
+    def _count(self, endpoint: Endpoint, setback: Setback) -> None:
+        """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
+        if setback.blame == "endpoint":
+            self._parts.fleet.failed(endpoint)
+            self._parts.doubt(endpoint)
+        elif setback.blame == "missing":
+            self._parts.fleet.lacks(endpoint, self._entry.canonical)
+
+    async def _again(self, errand: Errand, first: Endpoint, setback: Setback) -> Answer | None:
+        """The second attempt, if there is where and the budget has one; else the first one's error."""
+        fleet, pool = self._parts.fleet, self._pool
+        avoid = frozenset((first,))
+        if setback.may_repeat_here and not pool.endpoints_with(avoid):
+            avoid = frozenset()
+        is_metered = not (setback.blame == "endpoint" and await self._is_gone(first))
+        if is_metered and not fleet.budget.take():
+            raise self._error(setback)
+        try:
+            second, result = await self._attempt(errand, avoid)
+        except (NoEndpoint, ModelMissing):
+            raise self._error(setback) from None
+        finally:
+            if is_metered:
+                fleet.budget.retries -= 1
+        if isinstance(result, Setback):
+            if setback.blame == result.blame == "model":  # two endpoints fail on it: the call is at fault
+                result.error.should_retry = False
+            raise self._error(result)
+        fleet.succeeded(second, self._entry.canonical)
+        if setback.blame == "model":
+            fleet.failed_model(first, self._entry.canonical)
+        return result
+
+    async def _is_gone(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint that cut a call is leaving or refuses connections: then it is no retry storm."""
+        if endpoint.is_draining or endpoint.is_reachable is False:
+            return True
+        return not await self._parts.client.accepts(endpoint.address, self._entry.timeouts.connect)
+
+    def _error(self, setback: Setback) -> GatewayError:
+        self._exchange.story = setback.story
+        if isinstance(setback.error, ModelMissing) and self._pool.endpoints_with():
+            # Another endpoint does hold it: what failed was this attempt, not the model's presence.
+            return BackendUnavailable(setback.error.message, code="model_missing")
+        return setback.error

@@ -1,0 +1,136 @@
+"""GET /v1/health for people and dashboards; /livez and /readyz for the platform's probes."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.current import Current
+from ai_gateway.config.watching import ConfigFile
+from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
+from ai_gateway.edge.catalog_routes import model_state
+
+OllamaState = Literal["ok", "degraded", "unavailable"]
+
+
+class Readiness:
+    """Why the gateway is not ready, if it is not. Changed by start-up and by leaving."""
+
+    def __init__(self) -> None:
+        self.is_looking = True  # the first discovery list or poll round is still under way
+        self.is_draining = False
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What health is told from. `clock` is monotonic seconds; `source` names where endpoints come from."""
+
+    fleet: Fleet
+    current: Current
+    config_file: ConfigFile
+    readiness: Readiness
+    clock: Callable[[], float]
+    source: Callable[[], str]
+    opened_at: float
+
+    def complaint(self) -> str | None:
+        """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
+        if self.config_file.config is None:
+            return "no valid config: " + "; ".join(map(str, self.config_file.complaints))
+        if self.readiness.is_draining:
+            return "draining"
+        return "looking for endpoints" if self.readiness.is_looking else None
+
+
+class Health:
+    """Three fields for everyone, and the detail beside them."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        condition = self._condition
+        complaint = condition.complaint()
+        now = condition.clock()
+        cannot_serve = complaint is not None and not condition.readiness.is_looking
+        content = {
+            "gateway": complaint if cannot_serve else "ok",
+            "ollama": ollama_state(condition.fleet, condition.current),
+            "uptime_seconds": int(now - condition.opened_at),
+            "discovery": condition.source(),
+            "endpoints": [_endpoint(endpoint, now) for endpoint in condition.fleet.endpoints.values()],
+            "models": _models(condition),
+            "config": _config(condition.config_file),
+        }
+        await reply_json(scope, send, content, 503 if cannot_serve else 200)
+
+
+def ollama_state(fleet: Fleet, current: Current) -> OllamaState:
+    """`unavailable`: no endpoint is up. `degraded`: some endpoint or some model is missing."""
+    endpoints = fleet.endpoints.values()
+    if not any(endpoint.is_usable for endpoint in endpoints):
+        return "unavailable"
+    states = {model_state(fleet, entry) for _, entry in current.now.catalog.entries(fleet)}
+    all_up = all(endpoint.state == "up" for endpoint in endpoints)
+    return "ok" if all_up and states <= {"ready", "loading"} else "degraded"
+
+
+def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
+    seen_at = endpoint.seen_at
+    return {
+        "address": endpoint.address.url,
+        "state": endpoint.state,
+        "complaint": endpoint.complaint,
+        "version": endpoint.version,
+        "models": None if endpoint.held is None else sorted(model.name for model in endpoint.held.values()),
+        "loaded": None if endpoint.resident is None else sorted(endpoint.resident),
+        "in_flight": endpoint.total_in_flight,
+        "failures": endpoint.health.failures,
+        "seen_seconds_ago": None if seen_at is None else round(now - seen_at, 1),
+    }
+
+
+def _models(condition: Condition) -> dict[str, Any]:
+    fleet = condition.fleet
+    waiting = {pool.model: pool.waiting for pool in fleet.pools()}
+    return {
+        known_as: {
+            "state": model_state(fleet, entry),
+            "in_flight": sum(endpoint.in_flight.get(entry.canonical, 0) for endpoint in fleet.endpoints.values()),
+            "waiting": waiting.get(entry.canonical, 0),
+        }
+        for known_as, entry in condition.current.now.catalog.entries(fleet)
+        if known_as == entry.id
+    }
+
+
+def _config(file: ConfigFile) -> dict[str, Any]:
+    return {
+        "file": str(file.path),
+        "hash": file.digest,
+        "loaded_at": None if file.loaded_at is None else int(file.loaded_at),
+        "last_reload": "refused" if file.complaints else "ok",
+        "complaints": [{"path": complaint.path, "message": complaint.message} for complaint in file.complaints],
+        "restart_required": file.restart_required,
+    }
+
+
+class Live:
+    """/livez: the event loop answers."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await reply_json(scope, send, {"live": True})
+
+
+class Ready:
+    """/readyz: requests may be sent here. Whether any Ollama is up plays no part."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        complaint = self._condition.complaint()
+        await reply_json(
+            scope, send, {"ready": complaint is None, "reason": complaint}, 200 if complaint is None else 503
+        )

@@ -1,0 +1,55 @@
+"""What an endpoint's status means: an answer, a refusal for the client, or a setback that another may mend.
+
+The table is the API's: docs/api-endpoints.md, "What becomes of Ollama's errors".
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from ai_gateway.errors import BackendUnavailable, GatewayError, InvalidRequest, ModelMissing, UpstreamFailed
+from ai_gateway.wire.answer import read_error
+
+Blame = Literal["endpoint", "model", "missing", "nobody"]
+
+_CONTEXT: Final = ("exceed_context_size", "context length", "exceeds the available context size")
+_LACKS: Final = ("does not support", "support embeddings")
+
+
+class Setback(msgspec.Struct, frozen=True):
+    """An attempt that failed before the first byte: the error it would be, and who may be to blame.
+
+    `endpoint`: it could not be reached or cut the line. `model`: a 5xx, which counts only if another endpoint
+    can serve the same call. `missing`: it lacks the model. `nobody`: it is busy.
+    """
+
+    error: GatewayError
+    blame: Blame
+    story: str
+    may_repeat_here: bool = False  # a kept connection broke: the endpoint may never have seen the call
+
+
+def judge(status: int, body: bytes, model: str) -> Setback:
+    """The setback in an answer other than 200. Raises InvalidRequest or UpstreamFailed where no other can help."""
+    message = read_error(body)
+    story = f"status {status}: {message[:500]}"
+    if status == 404:
+        return Setback(ModelMissing(f"Model {model!r} was on no endpoint when it was asked for."), "missing", story)
+    if status == 503:
+        busy = BackendUnavailable("Ollama is busy; try again in a moment.", code="upstream_busy")
+        return Setback(busy, "nobody", story)
+    if status == 501:
+        raise InvalidRequest(message or "The model cannot do this.", code="model_lacks_capability")
+    if status >= 500:
+        return Setback(UpstreamFailed("Ollama failed to answer this request."), "model", story)
+    if status in (401, 403) or status < 400:
+        raise UpstreamFailed(f"Ollama answered the gateway itself with {status}.", code="upstream_refused")
+    raise InvalidRequest(message or "Ollama refused the request.", code=_code(message), status=status)
+
+
+def _code(message: str) -> str:
+    if any(words in message for words in _CONTEXT):
+        return "context_length_exceeded"
+    if any(words in message for words in _LACKS):
+        return "model_lacks_capability"
+    return "upstream_rejected"

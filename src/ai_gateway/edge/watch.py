@@ -1,0 +1,100 @@
+"""Watches over a request while it waits: ends it when the client leaves, a deadline passes, or the gateway does."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from ai_gateway.edge.asgi import Receive
+from ai_gateway.errors import ServerShutdown
+
+
+class ClientLeft(Exception):
+    """The client closed its connection; there is nobody to answer."""
+
+
+class Departures:
+    """The watches of all running requests, so that a gateway that leaves can end them. Changed by the watches."""
+
+    def __init__(self) -> None:
+        self.watches: set[Watch] = set()
+
+    def end_all(self) -> None:
+        """Ends every running request with ServerShutdown."""
+        for watch in list(self.watches):
+            watch.end(ServerShutdown("The gateway was shut down before the answer was finished; send it again."))
+
+
+Deadline = tuple[float, Callable[[], Exception]]
+
+
+class Watch:
+    """`async with Watch(...)` cancels the block when its reason to go on is gone, and raises that reason instead.
+
+    Raises ClientLeft, ServerShutdown, or what a deadline says. Deadlines are moments on the loop's clock, each
+    with a maker of its error: `total` holds throughout, `expect` sets the one of the present phase.
+    """
+
+    __slots__ = ("_departures", "_ended", "_listener", "_loop", "_phase", "_receive", "_task", "_timer", "_total")
+
+    def __init__(self, receive: Receive, departures: Departures, total: Deadline) -> None:
+        self._receive = receive
+        self._departures = departures
+        self._loop = asyncio.get_running_loop()
+        self._total = total
+        self._phase: Callable[[], Deadline] | None = None
+        self._ended: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> "Watch":
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._departures.watches.add(self)
+        self._listener = self._loop.create_task(self._listen())
+        self._arm(self._total[0])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._departures.watches.discard(self)
+        self._listener.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ended is not None:
+            self._task.uncancel()
+            raise self._ended from None
+
+    def expect(self, phase: Callable[[], Deadline]) -> None:
+        """Sets what the present phase may take; `phase` is asked again whenever its moment has come."""
+        self._phase = phase
+        due = phase()[0]
+        if self._timer is None or due < self._timer.when():
+            self._arm(due)
+
+    def end(self, reason: Exception) -> None:
+        """Ends the block with a reason; the first one counts."""
+        if self._ended is None:
+            self._ended = reason
+            self._task.cancel()
+
+    async def _listen(self) -> None:
+        # The body was read: the next thing a server says of this request is that its client is gone.
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.end(ClientLeft())
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(min(due, self._total[0]), self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        due, error = self._total
+        if self._phase is not None:
+            due, error = min(self._total, self._phase(), key=lambda deadline: deadline[0])
+        if now < due:
+            self._arm(due)
+        else:
+            self.end(error())

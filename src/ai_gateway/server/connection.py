@@ -1,0 +1,184 @@
+"""A connection as the clock and the door see it: it may be refused, may be too slow, may have to leave.
+
+Deadlines cost a request nothing but a number: one sweep per port looks at all connections now and then.
+"""
+
+import asyncio
+import math
+import uuid
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from ai_gateway.errors import GatewayError, RequestTimeout
+from ai_gateway.server.cycle import Cycle
+from ai_gateway.server.pace import BodyPace, WritePace
+from ai_gateway.wire import framing
+from ai_gateway.wire.framing import Limits
+from ai_gateway.wire.replies import error_reply
+
+Refused = Callable[[int, str, str], None]
+"""Told of each refusal: status, code, and the peer as `host:port`."""
+
+
+class PortState(ServerState):
+    """What the connections of one port share. `is_leaving` says that every answer is a connection's last."""
+
+    def __init__(self, limits: Limits, refused: Refused) -> None:
+        super().__init__()
+        self.limits = limits
+        self.refused = refused
+        self.is_leaving = False
+        self.connections: set[Connection] = set()  # type: ignore[assignment]  # only ours are ever added
+
+
+def refusal_bytes(error: GatewayError) -> bytes:
+    """A whole answer that ends its connection, for a request that never reached the app."""
+    status, headers, body = error_reply(error)
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    request_id = uuid.uuid4().hex.encode()
+    end = b"x-request-id: %b\r\nconnection: close\r\n\r\n%b" % (request_id, body)
+    return b"".join([STATUS_LINE[status], *lines, end])
+
+
+class Connection(HttpToolsProtocol):
+    """Changes with every event of its transport and its running request; nobody else changes it."""
+
+    server_state: PortState
+    cycle: Cycle
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: PortState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = server_state.limits
+        self._phase: Callable[[bytes], bytes] = self._read_head
+        self._head = bytearray()  # of a request, until it is whole
+        self._held = bytearray()  # sent ahead of its turn
+        self._deadline = math.inf  # the loop's time; of a head or of idling
+        self._is_body_due = False  # a request has begun and its body has not ended
+        self._body_bytes = 0  # of that body, as they came
+        self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
+        self._write_pace = WritePace(self._limits)
+
+    @abstractmethod
+    def _read_head(self, data: bytes) -> bytes:
+        """The first phase of each request."""
+
+    # Events of the transport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """A client has connected; it must speak soon."""
+        super().connection_made(transport)
+        self._deadline = self.loop.time() + self._limits.first_byte_seconds
+
+    def data_received(self, data: bytes) -> None:
+        """Each phase takes what it wants until nothing is left."""
+        try:
+            while data:
+                data = self._phase(data)
+        except GatewayError as error:
+            self._refuse(error)
+        except httptools.HttpParserError:
+            self._refuse(framing.malformed("The request is not valid HTTP/1.1."))
+
+    def eof_received(self) -> None:
+        """A FIN means that the client has left, as in Ollama itself; the transport closes on return."""
+        self._tell_gone()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the running request, and let go of everything that holds this object."""
+        self._tell_gone()
+        super().connection_lost(exc)
+        self._phase = _ignore
+        self._held.clear()
+        self._head.clear()
+
+    def resume_writing(self) -> None:
+        """The client has read most of what waited for it."""
+        self._write_pace.moved()
+        super().resume_writing()
+
+    def _close(self, is_quiet: bool) -> None:
+        """Close at once where the client is quiet; else read on for a moment, so that it can read the answer."""
+        if is_quiet or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._phase = self._discard
+        self._is_body_due = False
+        self.transport.write_eof()
+        self._deadline = self.loop.time() + self._limits.linger_seconds
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer with an error if no answer has begun, and end the connection."""
+        host, port = self.client or ("", 0)
+        self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
+        cycle = self.cycle
+        is_begun = cycle is not None and not cycle.response_complete and cycle.response_started
+        self._tell_gone()
+        self._head.clear()
+        if self.transport.is_closing():
+            return
+        if not is_begun:
+            self.transport.write(refusal_bytes(error))
+        self.flow.resume_reading()
+        self._close(is_quiet=False)
+
+    def _tell_gone(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self.flow.resume_writing()
+
+    def _discard(self, data: bytes) -> bytes:
+        return b""
+
+    # Time and leaving
+
+    def sweep(self, now: float) -> None:
+        """Look at the deadlines; `now` is the loop's time in seconds."""
+        waiting_bytes = 0
+        if self.flow.write_paused or self.transport.is_closing():
+            waiting_bytes = self.transport.get_write_buffer_size()
+        if self._write_pace.is_stuck(now, waiting_bytes):
+            self.transport.abort()
+        elif self.transport.is_closing():
+            return
+        elif self._is_body_due:
+            self._pace = self._pace or BodyPace(now, self._limits)
+            if self._pace.is_too_slow(now, self._body_bytes, self.flow.read_paused):
+                self._refuse(RequestTimeout("The request's body came too slowly."))
+        elif now >= self._deadline:
+            self._expire()
+
+    def _expire(self) -> None:
+        self._deadline = math.inf
+        if self._head:
+            self._refuse(RequestTimeout("The request's head came too slowly."))
+        else:
+            self.transport.close()
+
+    def leave(self) -> None:
+        """The answer that is running, or else the next one, is this connection's last."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close now if nothing is under way, else after the running answer."""
+        self.leave()
+        if not self._head and self._phase == self._read_head:
+            self.transport.close()
+
+
+def _ignore(data: bytes) -> bytes:
+    return b""

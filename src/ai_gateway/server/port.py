@@ -1,0 +1,119 @@
+"""One port: its sockets, its connections, and the clock that looks after them."""
+
+import asyncio
+import socket
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.config import Config
+
+from ai_gateway.server.certificate import Certificate
+from ai_gateway.server.connection import PortState
+from ai_gateway.server.listen import BACKLOG, url_of
+from ai_gateway.server.strict import StrictProtocol
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication
+
+# A client that connects to a TLS port and stays silent is gone by then; asyncio's default is a minute.
+_HANDSHAKE_SECONDS = 10.0
+# A client that does not answer our close_notify; asyncio's default is half a minute.
+_TLS_CLOSE_SECONDS = 5.0
+_CLEANUP_SECONDS = 1.0
+_POLL_SECONDS = 0.02
+
+
+class Port:
+    """Accepts connections for one app. Changes as it opens, leaves and closes; only `serve` changes it."""
+
+    def __init__(
+        self, app: "ASGIApplication", sockets: list[socket.socket], certificate: Certificate | None, state: PortState
+    ) -> None:
+        scheme = "http" if certificate is None else "https"
+        self.urls = tuple(url_of(listening, scheme) for listening in sockets)
+        self._sockets = sockets
+        self._certificate = certificate
+        self._state = state
+        self._config = strict_config(app)
+        self._servers: list[asyncio.Server] = []
+        self._ticking: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Begin to accept; from here on deadlines hold."""
+        self._tick()
+        tls: dict[str, Any] = {}
+        if self._certificate is not None:
+            tls = {
+                "ssl": self._certificate.context,
+                "ssl_handshake_timeout": _HANDSHAKE_SECONDS,
+                "ssl_shutdown_timeout": _TLS_CLOSE_SECONDS,
+            }
+        loop = asyncio.get_running_loop()
+        for listening in self._sockets:
+            server = await loop.create_server(self._connection, sock=listening, backlog=BACKLOG, **tls)
+            self._servers.append(server)
+
+    def _connection(self) -> StrictProtocol:
+        return StrictProtocol(self._config, self._state, {})
+
+    def _tick(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+        loop = asyncio.get_running_loop()
+        self._ticking = loop.call_later(self._state.limits.sweep_seconds, self._tick)
+        now = loop.time()
+        for connection in list(self._state.connections):
+            connection.sweep(now)
+
+    def leave(self) -> None:
+        """Still accept, but let every answer be its connection's last."""
+        self._state.is_leaving = True
+        for connection in list(self._state.connections):
+            connection.leave()
+
+    def stop_accepting(self) -> None:
+        """Close the listeners and the idle connections; running requests go on."""
+        self.leave()
+        for server in self._servers:
+            server.close()
+        for listening in self._sockets[len(self._servers) :]:
+            listening.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    async def empty(self) -> None:
+        """Wait until no connection is open and no request runs."""
+        # Only while leaving; an event would cost every request its upkeep.
+        while self._state.connections or self._state.tasks:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def close(self) -> None:
+        """Cut every connection; running requests have a moment to clean up after their clients' leaving."""
+        self.stop_accepting()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        if self._state.tasks:
+            _, late = await asyncio.wait(set(self._state.tasks), timeout=_CLEANUP_SECONDS)
+            for task in late:
+                task.cancel("the server has stopped")
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await asyncio.sleep(0)  # transports and tasks report their end in the loop's next round
+
+
+def strict_config(app: "ASGIApplication") -> Config:
+    """uvicorn's settings with everything switched off that the gateway does itself."""
+    config = Config(
+        app,
+        http=StrictProtocol,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )
+    config.load()
+    return config

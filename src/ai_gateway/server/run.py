@@ -1,0 +1,174 @@
+"""Serving from the first address taken to the last connection closed."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from ai_gateway.server.certificate import Certificate, CertificateFiles
+from ai_gateway.server.connection import PortState
+from ai_gateway.server.listen import ListenError, listen
+from ai_gateway.server.port import Port
+from ai_gateway.wire.framing import Limits
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication
+
+# A person at the keyboard does not wait half a minute.
+_INTERRUPT_GRACE_SECONDS = 5.0
+# For the error events of streams to reach their clients.
+_FAREWELL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Addresses as `HOST:PORT`, times in seconds. TLS is for the API port; probes reach the admin port in plain."""
+
+    listen: str = "127.0.0.1:8080"
+    admin: str = "127.0.0.1:9090"
+    tls: CertificateFiles | None = None
+    drain_seconds: float = 0.0
+    grace_seconds: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+
+
+class Departure:
+    """Whether the server is to leave, and how patiently. Changes at each `ask`; a signal asks too."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+        self.grace_seconds = float("inf")
+
+    def ask(self, grace_seconds: float = float("inf")) -> None:
+        """Leave, with this much patience at most; asked again: at once."""
+        if self.asked.is_set():
+            self.hurried.set()
+        self.grace_seconds = min(self.grace_seconds, grace_seconds)
+        self.asked.set()
+
+
+def _ignore(*_: object) -> None:
+    """Stands for a callback that nobody gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """How the caller follows the server. All are called in the loop and must not wait.
+
+    `on_listening(api_urls, admin_urls)` once everything is accepted; `leaving()` when the server is asked to leave;
+    `shutdown_streams()` when the patience with running requests is over; `refused(status, code, peer)` for each
+    request refused before the app saw it; `certificate_refused(complaint)` when changed TLS files are of no use.
+    """
+
+    on_listening: Callable[[tuple[str, ...], tuple[str, ...]], None] = _ignore
+    leaving: Callable[[], None] = _ignore
+    shutdown_streams: Callable[[], None] = _ignore
+    refused: Callable[[int, str, str], None] = _ignore
+    certificate_refused: Callable[[str], None] = _ignore
+    departure: Departure = field(default_factory=Departure)
+
+
+async def serve(
+    app: "ASGIApplication",
+    admin: "ASGIApplication",
+    settings: ServerSettings,
+    notices: Notices | None = None,
+    around: AbstractAsyncContextManager[object] | None = None,
+) -> None:
+    """Serve both apps until asked to leave; see the package's docstring."""
+    notices = notices or Notices()
+    certificate = Certificate(settings.tls) if settings.tls is not None else None
+    api_port, admin_port = _bind(app, admin, settings, notices, certificate)
+    try:
+        with _signals(notices.departure):
+            async with around or nullcontext():
+                await api_port.open()
+                await admin_port.open()
+                notices.on_listening(api_port.urls, admin_port.urls)
+                await _until_left(api_port, settings, notices, certificate)
+    finally:
+        await api_port.close()
+        await admin_port.close()
+
+
+def _bind(
+    app: "ASGIApplication",
+    admin: "ASGIApplication",
+    settings: ServerSettings,
+    notices: Notices,
+    certificate: Certificate | None,
+) -> tuple[Port, Port]:
+    api_sockets = listen(settings.listen)
+    try:
+        admin_sockets = listen(settings.admin)
+    except ListenError:
+        for listening in api_sockets:
+            listening.close()
+        raise
+    api_state = PortState(settings.limits, notices.refused)
+    admin_state = PortState(settings.limits, notices.refused)
+    return Port(app, api_sockets, certificate, api_state), Port(admin, admin_sockets, None, admin_state)
+
+
+async def _until_left(port: Port, settings: ServerSettings, notices: Notices, certificate: Certificate | None) -> None:
+    watching = asyncio.create_task(certificate.watch(notices.certificate_refused)) if certificate else None
+    try:
+        await notices.departure.asked.wait()
+        await _leave(port, settings, notices)
+    finally:
+        if watching is not None:
+            watching.cancel()
+        await port.close()
+
+
+async def _leave(port: Port, settings: ServerSettings, notices: Notices) -> None:
+    hurried = notices.departure.hurried
+    notices.leaving()
+    port.leave()
+    await _unless(hurried, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
+    port.stop_accepting()
+    grace_seconds = min(settings.grace_seconds, notices.departure.grace_seconds)
+    if await _unless(hurried, port.empty(), grace_seconds):
+        return
+    notices.shutdown_streams()
+    await _unless(hurried, port.empty(), _FAREWELL_SECONDS)
+
+
+async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Whether the work was done in time, before the second signal."""
+    working = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(hurried.wait())
+    try:
+        await asyncio.wait((working, waiting), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return working.done()
+    finally:
+        working.cancel()
+        waiting.cancel()
+
+
+@contextmanager
+def _signals(departure: Departure) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for the departure; only the main thread can hear them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, departure.ask)
+    loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)

@@ -1,0 +1,102 @@
+"""The control path: faults and state of an endpoint as JSON, at run time.
+
+On each endpoint under `/simulator/`, on the control server under `/endpoints/N/`:
+
+    GET    faults          those that are on
+    POST   faults          one fault, or a list: {"kind": "status", "status": 500, "count": 2, "model": "llama3"}
+    DELETE faults          all off
+    DELETE faults/ID       one off
+    GET    state           running and waiting requests, loads, what was seen
+    POST   kill, restart   the pod dies, the pod comes back
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ai_gateway.simulator.answer import Answer
+from ai_gateway.simulator.faults import Fault
+from ai_gateway.simulator.http1 import Request
+
+if TYPE_CHECKING:  # the endpoint serves this path, so it imports us
+    from ai_gateway.simulator.endpoint import Endpoint
+
+JSON = "application/json"
+
+
+def answer_control(endpoint: Endpoint, path: str, request: Request, answer: Answer) -> None:
+    """Answers one request to the control path; `path` is what follows the prefix."""
+    status, value = _control(endpoint, path, request)
+    answer.whole(status, JSON, msgspec.json.encode(value) + b"\n")
+
+
+def _control(endpoint: Endpoint, path: str, request: Request) -> tuple[int, Any]:
+    match request.method, path.strip("/").split("/"):
+        case "GET", ["faults"]:
+            return 200, {"faults": endpoint.faults.active()}
+        case "POST", ["faults"]:
+            return _add_faults(endpoint, request.body)
+        case "DELETE", ["faults"]:
+            endpoint.faults.clear()
+            return 200, {"faults": []}
+        case "DELETE", ["faults", text] if text.isdigit():
+            found = endpoint.faults.remove(int(text))
+            return (200 if found else 404), {"faults": endpoint.faults.active()}
+        case "GET", ["state"]:
+            return 200, state_of(endpoint)
+        case "POST", ["kill"]:
+            endpoint.kill()
+            return 200, {"is_open": endpoint.is_open}
+        case "POST", ["restart"]:
+            endpoint.restart()
+            return 200, {"is_open": endpoint.is_open}
+    return 404, {"error": f"no such control: {request.method} {path}"}
+
+
+def _add_faults(endpoint: Endpoint, body: bytes) -> tuple[int, Any]:
+    try:
+        given = msgspec.json.decode(body, type=Fault | list[Fault])
+    except msgspec.MsgspecError as error:
+        return 400, {"error": str(error)}
+    ids = [endpoint.faults.add(fault) for fault in (given if isinstance(given, list) else [given])]
+    return 201, {"ids": ids, "faults": endpoint.faults.active()}
+
+
+def state_of(endpoint: Endpoint) -> dict[str, Any]:
+    """What an endpoint is doing and has seen; counts since it was made."""
+    scheduler, ledger = endpoint.pod.leasing.scheduler, endpoint.ledger
+    return {
+        "address": endpoint.address,
+        "is_open": endpoint.is_open,
+        "connections": endpoint.open_connections,
+        "requests": ledger.requests,
+        "running": ledger.running,
+        "cancelled": ledger.cancelled,
+        "by_path": dict(ledger.by_path),
+        "models": [
+            {
+                "name": runner.name,
+                "is_loaded": runner.is_loaded,
+                "running": len(runner.running),
+                "waiting": len(runner.waiting),
+            }
+            for runner in scheduler.runners.values()
+        ],
+        "pending": len(scheduler.pending),
+        "loads": scheduler.loads,
+        "aborted_loads": scheduler.aborted_loads,
+        "evictions": scheduler.evictions,
+        "unloads": scheduler.unloads,
+        "faults": endpoint.faults.active(),
+        "last": [
+            {
+                "method": request.method,
+                "path": request.path,
+                "headers": [list(header) for header in request.headers],
+                "body": request.body.decode("utf-8", "replace"),
+            }
+            for request in ledger.last
+        ],
+    }

@@ -1,0 +1,146 @@
+"""The handlers of /api that infer or look: generate, chat, embed, tags, ps, show, version, status."""
+
+import math
+from typing import Any, Literal
+
+from ai_gateway.simulator import native_asks
+from ai_gateway.simulator.asks import Ask
+from ai_gateway.simulator.durations import FOREVER_SECONDS, rfc3339
+from ai_gateway.simulator.embedding import make_vectors
+from ai_gateway.simulator.inference import Inference, find_model
+from ai_gateway.simulator.models import Model
+from ai_gateway.simulator.native_answers import NativeWriter
+from ai_gateway.simulator.openai_api import check_chat, check_generate
+from ai_gateway.simulator.outcome import NANOSECONDS
+from ai_gateway.simulator.pod import Call, Pod
+from ai_gateway.simulator.refusals import Refusal
+from ai_gateway.simulator.runner import Runner
+from ai_gateway.simulator.vectors import as_numbers
+
+
+class NativeApi:
+    """Ollama's own API of one pod, without what changes the store."""
+
+    def __init__(self, pod: Pod, inference: Inference) -> None:
+        self._pod = pod
+        self._inference = inference
+
+    async def root(self, call: Call) -> None:
+        """`GET /`."""
+        call.answer.whole(200, "text/plain; charset=utf-8", b"Ollama is running")
+
+    async def version(self, call: Call) -> None:
+        """`GET /api/version`."""
+        call.reply({"version": self._pod.settings.reported_version})
+
+    async def status(self, call: Call) -> None:
+        """`GET /api/status`: cloud models are off."""
+        call.reply({"cloud": {"disabled": True, "source": "env"}})
+
+    async def tags(self, call: Call) -> None:
+        """`GET /api/tags`: the local models."""
+        call.reply({"models": [_tag(model) for model in self._pod.store.listed()]})
+
+    async def ps(self, call: Call) -> None:
+        """`GET /api/ps`: the loaded models, the latest expiry first."""
+        call.reply({"models": [self._loaded(runner) for runner in self._pod.leasing.scheduler.listed()]})
+
+    async def show(self, call: Call) -> None:
+        """`POST /api/show`."""
+        fields = native_asks.read_native(call.request.body, "ShowRequest")
+        call.reply(_shown(find_model(self._pod, fields.text("model") or fields.text("name"))))
+
+    async def generate(self, call: Call) -> None:
+        """`POST /api/generate`."""
+        ask = native_asks.read_generate(call.request.body)
+        model = find_model(self._pod, ask.model)
+        check_generate(ask, model)
+        await self._answer(call, ask, model, "generate")
+
+    async def chat(self, call: Call) -> None:
+        """`POST /api/chat`."""
+        ask = native_asks.read_chat(call.request.body)
+        if not ask.model:
+            raise Refusal(400, "model is required")
+        model = find_model(self._pod, ask.model)
+        check_chat(ask, model)
+        await self._answer(call, ask, model, "chat")
+
+    async def embed(self, call: Call) -> None:
+        """`POST /api/embed`; without input it loads, with `keep_alive: 0` beside that it unloads."""
+        ask = native_asks.read_embed(call.request.body)
+        made = await make_vectors(self._pod, call, ask)
+        if made is None:
+            return
+        answer: dict[str, Any] = {"model": ask.model, "embeddings": [as_numbers(v) for v in made.vectors]}
+        if made.vectors:
+            answer["total_duration"] = int(made.total_seconds * NANOSECONDS) + 1
+            answer["load_duration"] = int(made.load_seconds * NANOSECONDS) + 1
+            answer["prompt_eval_count"] = made.prompt_tokens
+        call.reply(answer)
+
+    async def embeddings(self, call: Call) -> None:
+        """`POST /api/embeddings`: one prompt, one vector."""
+        made = await make_vectors(self._pod, call, native_asks.read_embeddings(call.request.body))
+        if made is not None:
+            call.reply({"embedding": as_numbers(made.vectors[0]) if made.vectors else []})
+
+    async def _answer(self, call: Call, ask: Ask, model: Model, form: Literal["chat", "generate"]) -> None:
+        if ask.messages:
+            await self._inference.answer(call, ask, model, NativeWriter(ask.model, form, self._pod.clock))
+            return
+        reason = await self._inference.load(call, model, ask)
+        text: dict[str, Any] = {"response": ""}
+        if form == "chat":
+            text = {"message": {"role": "assistant", "content": ""}}
+        created_at = rfc3339(self._pod.clock())
+        call.reply({"model": ask.model, "created_at": created_at, **text, "done": True, "done_reason": reason})
+
+    def _loaded(self, runner: Runner) -> dict[str, Any]:
+        model = self._pod.store.find(runner.name)
+        now = self._pod.leasing.now()
+        ahead = runner.shown_expiry(now) - now
+        expires_at = self._pod.clock() + (FOREVER_SECONDS if math.isinf(ahead) else ahead)
+        return {
+            "name": runner.name,
+            "model": runner.name,
+            "size": runner.size_bytes,
+            "digest": runner.weights if model is None else model.digest,
+            "details": {} if model is None else model.details(),
+            "expires_at": rfc3339(expires_at),
+            "size_vram": runner.size_bytes,
+            "context_length": runner.context_length,
+        }
+
+
+def _tag(model: Model) -> dict[str, Any]:
+    lengths = {"context_length": model.context_length, "embedding_length": model.embedding_length}
+    return {
+        "name": model.name.short,
+        "model": model.name.short,
+        "modified_at": rfc3339(model.modified_at),
+        "size": model.size_bytes,
+        "digest": model.digest,
+        "details": {**model.details(), **lengths},
+        "capabilities": list(model.capabilities),
+    }
+
+
+def _shown(model: Model) -> dict[str, Any]:
+    parameters = "\n".join(f"{name:<30} {value}" for name, value in model.parameters.items())
+    modelfile = f"# Modelfile generated by a simulator\nFROM {model.name.short}\nTEMPLATE {model.template}\n"
+    architecture = "bert" if model.is_embedding else model.family
+    shown: dict[str, Any] = {"modelfile": modelfile, "template": model.template}
+    shown |= {"parameters": parameters} if parameters else {}
+    shown |= {"system": model.system} if model.system else {}
+    return {
+        **shown,
+        "details": model.details(),
+        "model_info": {
+            "general.architecture": architecture,
+            f"{architecture}.context_length": model.context_length,
+            f"{architecture}.embedding_length": model.embedding_length,
+        },
+        "capabilities": list(model.capabilities),
+        "modified_at": rfc3339(model.modified_at),
+    }

@@ -1,0 +1,71 @@
+"""One loaded (or loading) model of an endpoint, and a request's place on it."""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from ai_gateway.simulator.prompt_cache import Slot
+
+LISTED_AFTER = 0.6  # of its load, as measured on 0.24.0; before that /api/ps does not show a loading model
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """What one request asks of the scheduler, and what it got. Only the scheduler changes the lower half."""
+
+    name: str  # the model's display name
+    weights: str  # digest; models with equal weights share a runner
+    size_bytes: int
+    slots: int  # how many the runner has if this request loads it
+    load_seconds: float
+    context_length: int  # another one than the runner's means a reload
+    keep_alive: float | None = None  # seconds; None keeps what the runner has
+    prompt: str = ""
+
+    runner: "Runner | None" = None
+    slot: Slot | None = None
+    cached_characters: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Runner:
+    """A model in memory, or on its way there. Only the scheduler changes it."""
+
+    name: str
+    weights: str
+    size_bytes: int
+    context_length: int
+    keep_alive: float  # seconds; math.inf is forever
+    load_started_at: float
+    load_ends_at: float
+    starter: Ticket  # who leaves during the load aborts it
+    slots: list[Slot]
+    is_loaded: bool = False
+    expires_at: float | None = None  # None until its first request has ended
+    running: set[Ticket] = field(default_factory=set)
+    waiting: deque[Ticket] = field(default_factory=deque)
+
+    @property
+    def is_idle(self) -> bool:
+        """Loaded, and nobody runs or waits."""
+        return self.is_loaded and not self.running and not self.waiting
+
+    def is_listed(self, now: float) -> bool:
+        """Whether /api/ps shows it: once loaded, or when the load is well under way."""
+        if self.is_loaded:
+            return True
+        load_seconds = self.load_ends_at - self.load_started_at
+        return now >= self.load_started_at + LISTED_AFTER * load_seconds
+
+    def takes(self, ticket: Ticket, now: float) -> bool:
+        """Whether a request may wait here rather than in the scheduler's queue."""
+        return self.context_length == ticket.context_length and self.is_listed(now)
+
+    def shown_expiry(self, now: float) -> float:
+        """What /api/ps says: it moves with the clock until the first request has ended."""
+        return now + self.keep_alive if self.expires_at is None else self.expires_at
+
+
+def expiry(now: float, keep_alive: float) -> float:
+    """When an idle runner is unloaded; math.inf if never."""
+    return math.inf if math.isinf(keep_alive) else now + keep_alive

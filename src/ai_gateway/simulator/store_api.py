@@ -1,0 +1,125 @@
+"""The handlers of /api that change the models on disk: pull, create, copy, delete, blobs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ai_gateway.simulator.go_json import Fields, encode
+from ai_gateway.simulator.models import Model, sha256
+from ai_gateway.simulator.native_answers import NDJSON
+from ai_gateway.simulator.native_asks import read_native
+from ai_gateway.simulator.pod import Call, Pod
+from ai_gateway.simulator.refusals import Refusal
+from ai_gateway.simulator.store import valid_name
+
+PROGRESS_SECONDS = 0.06  # between two reports of a layer
+NOT_IN_REGISTRY = "pull model manifest: file does not exist"
+_CONFIG_BYTES = 487
+
+Progress = AsyncIterator[dict[str, Any]]
+
+
+class StoreApi:
+    """The writing half of Ollama's own API of one pod."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+
+    async def pull(self, call: Call) -> None:
+        """`POST /api/pull`; an unknown model ends the 200 stream with an error line."""
+        fields = read_native(call.request.body, "PullRequest")
+        name = valid_name(fields.text("model") or fields.text("name"))
+        await self._report(call, fields, self._pull(self._pod.store.describe(name), call.slowness))
+
+    async def create(self, call: Call) -> None:
+        """`POST /api/create` from another model or from uploaded files."""
+        fields = read_native(call.request.body, "CreateRequest")
+        name = valid_name(fields.text("model") or fields.text("name"))
+        if not fields.text("from") and not fields.raw("files"):
+            raise Refusal(400, "neither 'from' or 'files' was specified")
+        await self._report(call, fields, self._create(self._pod.store.describe(name), fields))
+
+    async def copy(self, call: Call) -> None:
+        """`POST /api/copy`; 200 with an empty body."""
+        fields = read_native(call.request.body, "CopyRequest")
+        self._pod.store.copy(fields.text("source"), fields.text("destination"))
+        call.answer.whole(200, "", b"")
+
+    async def delete(self, call: Call) -> None:
+        """`DELETE /api/delete`; 200 with an empty body. A loaded model goes when it is idle."""
+        fields = read_native(call.request.body, "DeleteRequest")
+        model = self._pod.store.delete(fields.text("model") or fields.text("name"))
+        if not any(other.weights == model.weights for other in self._pod.store.listed()):
+            self._pod.leasing.unload(model.weights)
+        call.answer.whole(200, "", b"")
+
+    async def has_blob(self, call: Call) -> None:
+        """`HEAD /api/blobs/:digest`."""
+        digest = call.request.path.removeprefix("/api/blobs/")
+        call.answer.whole(200 if self._pod.store.has_blob(digest) else 404, "", b"")
+
+    async def add_blob(self, call: Call) -> None:
+        """`POST /api/blobs/:digest`: 201, or 200 if it was here."""
+        digest = call.request.path.removeprefix("/api/blobs/")
+        is_new = self._pod.store.add_blob(digest, call.request.body)
+        call.answer.whole(201 if is_new else 200, "", b"")
+
+    async def _report(self, call: Call, fields: Fields, progress: Progress) -> None:
+        """Streams the progress, or sends only its last line."""
+        last: dict[str, Any] = {}
+        if fields.optional_flag("stream") is not False:
+            call.answer.start(NDJSON)
+            async for line in progress:
+                call.answer.send(encode(line) + b"\n")
+            call.answer.end()
+            return
+        async for line in progress:
+            last = line
+        call.reply(last, 500 if "error" in last else 200)
+
+    async def _pull(self, model: Model, slowness: float) -> Progress:
+        yield {"status": "pulling manifest"}
+        if not self._pod.store.is_in_registry(model.name):
+            yield {"error": NOT_IN_REGISTRY}
+            return
+        for digest, size in ((model.weights, model.size_bytes), (sha256(model.digest), _CONFIG_BYTES)):
+            async for line in self._layer(digest, size, slowness):
+                yield line
+        yield {"status": "verifying sha256 digest"}
+        yield {"status": "writing manifest"}
+        self._pod.store.add(model)
+        yield {"status": "success"}
+
+    async def _layer(self, digest: str, size: int, slowness: float) -> Progress:
+        """One layer's reports, 60 ms apart, from nothing to all of it."""
+        rate = self._pod.settings.pull_bytes_per_second / slowness
+        line = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": size}
+        completed = 0
+        while completed < size:
+            yield {**line, "completed": completed} if completed else line
+            step = size - completed if rate <= 0 else min(size - completed, max(1, int(rate * PROGRESS_SECONDS)))
+            await asyncio.sleep(step / rate if rate > 0 else 0)
+            completed += step
+        yield {**line, "completed": size}
+
+    async def _create(self, model: Model, fields: Fields) -> Progress:
+        store = self._pod.store
+        base = model
+        if fields.text("from"):
+            origin = valid_name(fields.text("from"))
+            found = store.find(fields.text("from"))
+            if found is None and not store.is_in_registry(origin):
+                yield {"error": NOT_IN_REGISTRY}
+                return
+            base = found or store.describe(origin)
+        else:
+            digest = str(next(iter((fields.raw("files") or {}).values()), ""))
+            if not store.has_blob(digest):
+                yield {"error": f"invalid digest {digest}"}
+                return
+            base = store.described_by_blob(model, digest)
+        yield {"status": f"using existing layer sha256:{base.weights}"}
+        changes = {name: fields.raw(name) for name in ("parameters", "system", "template") if fields.raw(name)}
+        store.derive(model.name, base, changes)
+        yield {"status": "writing manifest"}
+        yield {"status": "success"}

@@ -1,0 +1,168 @@
+"""The HTTP/1.1 client to Ollama: a small pool of connections per endpoint, and no queue of its own.
+
+How many calls an endpoint gets at a time is decided by the leases; a connection is always to be had here.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+from ai_gateway.upstream.connection import Connection, Head
+from ai_gateway.upstream.faults import BrokenFault, ConnectFault
+from ai_gateway.wire.address import Address
+
+MAX_IDLE_PER_ENDPOINT: Final = 64
+MAX_IDLE_SECONDS: Final = 60.0
+
+
+class Request:
+    """A request to one endpoint: the head's first lines without Host, and the body. Immutable by agreement."""
+
+    __slots__ = ("body", "extra", "method", "path")
+
+    def __init__(self, method: str, path: str, body: bytes = b"", extra: bytes = b"") -> None:
+        self.method = method
+        self.path = path
+        self.body = body
+        self.extra = extra  # header lines, each with its CRLF
+
+    def head(self, address: Address) -> bytes:
+        """The request's head. Never compressed answers: what is relayed must be readable."""
+        lines = f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\nhost: {address.authority}\r\n"
+        if self.body or self.method in ("POST", "PUT"):
+            lines += f"content-type: application/json\r\ncontent-length: {len(self.body)}\r\n"
+        return lines.encode() + b"accept-encoding: identity\r\nuser-agent: ai-gateway-ollama\r\n" + self.extra + b"\r\n"
+
+
+class Client:
+    """Connections to every endpoint, the idle ones kept per address. Changed by exchanges that take and give."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._idle: dict[Address, list[Connection]] = {}
+        self._tls: dict[str | None, ssl.SSLContext] = {}
+
+    def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
+        """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
+        return UpstreamExchange(self, address, request, connect_seconds)
+
+    async def connect(self, address: Address, seconds: float) -> Connection:
+        """A new connection. Raises ConnectFault."""
+        context = self._tls_for(address) if address.scheme == "https" else None
+        make: Callable[[], Connection] = lambda: Connection(self._loop)  # noqa: E731 - create_connection wants one
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
+        except TimeoutError:
+            raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+            raise ConnectFault(f"cannot connect to {address.authority}: {error}") from None
+        return connection
+
+    async def accepts(self, address: Address, seconds: float) -> bool:
+        """Whether the endpoint takes a connection now."""
+        try:
+            connection = await self.connect(address, seconds)
+        except ConnectFault:
+            return False
+        connection.close()
+        return True
+
+    def take_idle(self, address: Address) -> Connection | None:
+        """The connection used last, unless it was closed or idle for too long meanwhile."""
+        idle = self._idle.get(address)
+        oldest = self._loop.time() - MAX_IDLE_SECONDS
+        while idle:
+            connection = idle.pop()
+            if connection.is_open and connection.idle_since >= oldest:
+                return connection
+            connection.close()
+        return None
+
+    def give(self, address: Address, connection: Connection) -> None:
+        """Takes a connection back when its exchange is over, whatever state it is in."""
+        if not connection.finish():
+            return
+        idle = self._idle.setdefault(address, [])
+        if len(idle) < MAX_IDLE_PER_ENDPOINT:
+            idle.append(connection)
+        else:
+            connection.close()
+
+    def forget(self, address: Address) -> None:
+        """Closes the idle connections to an endpoint that is gone."""
+        for connection in self._idle.pop(address, ()):
+            connection.close()
+
+    def close(self) -> None:
+        """Closes every idle connection."""
+        for address in list(self._idle):
+            self.forget(address)
+
+    def _tls_for(self, address: Address) -> ssl.SSLContext:
+        context = self._tls.get(address.ca_file)
+        if context is None:
+            context = self._tls[address.ca_file] = ssl.create_default_context(cafile=address.ca_file)
+        return context
+
+
+class UpstreamExchange:
+    """One request and its answer. Leaving the block gives the connection back, or drops it if the answer is not over.
+
+    Entering raises ConnectFault, or ResetFault where the connection ends before a head came; `was_reused` then
+    says whether that was a kept connection, which the endpoint may have closed before it saw the request.
+    """
+
+    __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_request", "head", "was_reused")
+
+    head: Head
+
+    def __init__(self, client: Client, address: Address, request: Request, connect_seconds: float) -> None:
+        self._client = client
+        self._address = address
+        self._request = request
+        self._connect_seconds = connect_seconds
+        self._connection: Connection | None = None
+        self.was_reused = False
+
+    async def __aenter__(self) -> "UpstreamExchange":
+        connection = self._client.take_idle(self._address)
+        self.was_reused = connection is not None
+        if connection is None:
+            connection = await self._client.connect(self._address, self._connect_seconds)
+        self._connection = connection
+        try:
+            connection.send(self._request.head(self._address), self._request.body)
+            self.head = await connection.head()
+        except BaseException:
+            connection.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._client.give(self._address, self._connection)
+
+    @property
+    def received_at(self) -> float:
+        """When the endpoint last sent something, in the loop's seconds."""
+        return self._connection.received_at if self._connection is not None else 0.0
+
+    async def read(self) -> bytes:
+        """What waits of the body; b"" at its end. Raises BrokenFault if it is cut."""
+        assert self._connection is not None
+        return await self._connection.read()
+
+    async def read_all(self, limit: int) -> bytes:
+        """The whole body. Raises BrokenFault if it is cut or larger than `limit` bytes."""
+        chunks, size = [], 0
+        while data := await self.read():
+            chunks.append(data)
+            size += len(data)
+            if size > limit:
+                raise BrokenFault(f"an answer of more than {limit} bytes")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,0 +1,187 @@
+"""One HTTP/1.1 connection to an endpoint: callbacks from the loop on one side, one reader on the other."""
+
+import asyncio
+from typing import Final, cast
+
+import httptools
+
+from ai_gateway.upstream.faults import BrokenFault, ResetFault, UpstreamFault
+
+Headers = list[tuple[bytes, bytes]]
+
+# Above the first, reading stops until the reader has taken what waits; a slow client holds no more than this.
+HIGH_WATER: Final = 64 * 1024
+MAX_HEADERS: Final = 200
+
+
+class Head:
+    """Status and headers of an answer; header names are lower case."""
+
+    __slots__ = ("headers", "status")
+
+    def __init__(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of a header, b"" where there is none."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+
+class Connection(asyncio.Protocol):
+    """Changed by the event loop's callbacks and by the one exchange that holds it.
+
+    Life: `send`, then `head`, then `read` until b"", then free again if `is_reusable`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._chunks: list[bytes] = []
+        self._waiting_bytes = 0
+        self._is_paused = False
+        self._head: Head | None = None
+        self._headers: Headers = []
+        self._is_over = False
+        self._lost: UpstreamFault | None = None
+        self.is_busy = False
+        self.idle_since = 0.0
+        self.received_at = 0.0
+
+    # -- the event loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        self.received_at = self._loop.time()
+        if not self.is_busy:
+            self._fail(BrokenFault("the endpoint spoke unasked"))
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(BrokenFault(f"no HTTP answer: {error}"))
+            return
+        if self._waiting_bytes > HIGH_WATER and not self._is_paused and not self._is_over:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        self._end(None)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(error)
+
+    # -- the parser's side
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+        if len(self._headers) > MAX_HEADERS:
+            raise ValueError(f"more than {MAX_HEADERS} headers")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:  # an interim answer is not the answer
+            self._head = Head(status, self._headers)
+        self._headers = []
+
+    def on_body(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._waiting_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        if self._head is not None:
+            self._is_over = True
+
+    # -- the exchange's side
+
+    def send(self, request: bytes, body: bytes) -> None:
+        """Writes a request whose head is `request`. Raises ResetFault if the connection is gone."""
+        self.is_busy = True
+        if self._lost is not None:
+            raise ResetFault(str(self._lost))
+        if len(body) < HIGH_WATER:
+            self._transport.write(request + body)
+        else:
+            self._transport.writelines((request, body))
+
+    async def head(self) -> Head:
+        """The head of the answer. Raises ResetFault where the connection ends before it."""
+        while self._head is None:
+            if self._lost is not None:
+                raise ResetFault(str(self._lost))
+            await self._wait()
+        return self._head
+
+    async def read(self) -> bytes:
+        """All of the body that waits, at least one byte of it; b"" at its end. Raises BrokenFault if it is cut."""
+        while not self._chunks:
+            if self._is_over:
+                return b""
+            if self._lost is not None:
+                raise self._lost
+            await self._wait()
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        self._waiting_bytes = 0
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return data
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side has not ended it."""
+        return self._lost is None
+
+    def finish(self) -> bool:
+        """Ends the exchange; True if the connection may carry another one, else it is closed."""
+        reusable = self._is_over and self._lost is None and not self._chunks and self._parser.should_keep_alive()
+        if not reusable:
+            self.close()
+            return False
+        self._head = None
+        self._is_over = False
+        self.is_busy = False
+        self.idle_since = self._loop.time()
+        return True
+
+    def close(self) -> None:
+        """Drops the connection at once; Ollama stops writing an answer when its client is gone."""
+        if self._lost is None:
+            self._lost = BrokenFault("closed by the gateway")
+        self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, fault: UpstreamFault) -> None:
+        if self._lost is None:
+            self._lost = fault
+        self._transport.abort()
+        self._wake()
+
+    def _end(self, error: Exception | None) -> None:
+        if self._lost is None:
+            # A body without a length or chunks ends with the connection (RFC 9112 6.3).
+            if self.is_busy and self._head is not None and not self._is_over and self._ends_with_connection():
+                self._is_over = True
+            self._lost = BrokenFault(str(error) or type(error).__name__ if error else "the endpoint hung up")
+        self._wake()
+
+    def _ends_with_connection(self) -> bool:
+        assert self._head is not None
+        return not (self._head.get(b"content-length") or self._head.get(b"transfer-encoding"))

@@ -1,0 +1,71 @@
+"""The client's face as an httpx transport: polls, pulls and other control calls go through httpx by it."""
+
+from collections.abc import AsyncIterator
+from http.cookiejar import DefaultCookiePolicy
+
+import httpx
+
+from ai_gateway.upstream.client import Client, Request, UpstreamExchange
+from ai_gateway.upstream.faults import ConnectFault, UpstreamFault
+from ai_gateway.wire.address import Address
+
+_OWN_HEADERS = frozenset(
+    {b"host", b"content-length", b"content-type", b"accept-encoding", b"user-agent", b"connection"}
+)
+
+
+class UpstreamTransport(httpx.AsyncBaseTransport):
+    """Sends httpx requests over the gateway's own connections. `ca_file` holds for every https address."""
+
+    def __init__(self, client: Client, ca_file: str | None = None) -> None:
+        self._client = client
+        self._ca_file = ca_file
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See httpx. A fault becomes httpx.ConnectError or httpx.ReadError; the read timeout is the caller's."""
+        url = request.url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        address = Address(url.host, port, url.scheme, "", self._ca_file)
+        extra = b"".join(
+            name + b": " + value + b"\r\n" for name, value in request.headers.raw if name.lower() not in _OWN_HEADERS
+        )
+        sent = Request(request.method, url.raw_path.decode(), await request.aread(), extra)
+        connect_seconds = request.extensions.get("timeout", {}).get("connect") or 2.0
+        exchange = self._client.exchange(address, sent, connect_seconds)
+        try:
+            await exchange.__aenter__()
+        except ConnectFault as fault:
+            raise httpx.ConnectError(str(fault), request=request) from None
+        except UpstreamFault as fault:
+            raise httpx.ReadError(str(fault), request=request) from None
+        return httpx.Response(exchange.head.status, headers=exchange.head.headers, stream=_Body(exchange))
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer; closing it gives the connection back."""
+
+    def __init__(self, exchange: UpstreamExchange) -> None:
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while data := await self._exchange.read():
+                yield data
+        except UpstreamFault as fault:
+            raise httpx.ReadError(str(fault)) from None
+
+    async def aclose(self) -> None:
+        await self._exchange.__aexit__(None, None, None)
+
+
+def httpx_client(client: Client, address: Address) -> httpx.AsyncClient:
+    """An httpx client for control calls to one endpoint: no proxies, no cookies kept, no redirects."""
+    control = httpx.AsyncClient(
+        transport=UpstreamTransport(client, address.ca_file),
+        base_url=address.url,
+        trust_env=False,
+        follow_redirects=False,
+        headers={"accept-encoding": "identity"},
+    )
+    control.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return control

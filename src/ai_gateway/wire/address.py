@@ -1,0 +1,98 @@
+"""Where an Ollama listens: URLs and `OLLAMA_HOST`, read into a frozen Address."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+import msgspec
+
+OLLAMA_PORT = 11434
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One Ollama's address; two equal addresses are the same endpoint.
+
+    `host` is a name or an IP without brackets, `prefix` a path before `/api` and `/v1` ("" or "/x"),
+    `ca_file` the CA bundle that its certificate is checked against (None: the system's).
+    """
+
+    host: str
+    port: int = OLLAMA_PORT
+    scheme: str = "http"
+    prefix: str = ""
+    ca_file: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """host:port as a Host header says it, IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"{self.scheme}://{self.authority}{self.prefix}"
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def parse_url(url: str, ca_file: str | None = None) -> Address:
+    """An http or https URL as an Address. Raises ValueError with a sentence that says what is wrong."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"{url!r} is no http:// or https:// URL")
+    if not parts.hostname:
+        raise ValueError(f"{url!r} names no host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"{url!r} may have only scheme, host, port and path")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{url!r} has no valid port") from None
+    if port is None:
+        port = 443 if parts.scheme == "https" else OLLAMA_PORT
+    if port == 0:
+        raise ValueError(f"{url!r} has no valid port")
+    return Address(parts.hostname, port, parts.scheme, parts.path.rstrip("/"), ca_file)
+
+
+def parse_ollama_host(value: str) -> Address:
+    """`OLLAMA_HOST` as Ollama's own client reads it (envconfig.Host in ollama/ollama).
+
+    A bad port falls back to the default, as there; an address that means "all interfaces" becomes loopback.
+    """
+    text = value.strip().strip("\"'").strip()
+    scheme, separator, rest = text.partition("://")
+    default_port = OLLAMA_PORT
+    if not separator:
+        scheme, rest = "http", text
+    elif scheme in ("http", "https"):
+        default_port = 80 if scheme == "http" else 443
+    rest, _, path = rest.partition("/")
+    host, port = _split_host_port(rest, default_port)
+    prefix = "/" + path.strip("/") if path.strip("/") else ""
+    return Address(_reachable(host), port, "https" if scheme == "https" else "http", prefix)
+
+
+def _split_host_port(text: str, default_port: int) -> tuple[str, int]:
+    if text.startswith("["):
+        host, _, after = text[1:].partition("]")
+        return host, _port(after.removeprefix(":"), default_port)
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host or "127.0.0.1", _port(port, default_port)
+    return text or "127.0.0.1", default_port
+
+
+def _port(text: str, default: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and int(text) <= 65535 else default
+
+
+def _reachable(host: str) -> str:
+    """An unspecified address is where a server listens; a client reaches it on loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return str(address)
+    return "127.0.0.1" if address.version == 4 else "::1"

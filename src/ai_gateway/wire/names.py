@@ -1,0 +1,32 @@
+"""Ollama's model names: `[host/][namespace/]model[:tag]` (types/model/name.go in ollama/ollama)."""
+
+import re
+
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}"
+_NAMESPACE = r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}"
+_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}"
+_NAME = re.compile(rf"(?:(?:{_HOST}/)?{_NAMESPACE}/)?{_PART}(?::{_PART})?")
+
+DEFAULT_HOST = "registry.ollama.ai/"
+DEFAULT_NAMESPACE = "library/"
+DEFAULT_TAG = "latest"
+
+
+def is_model_name(text: str) -> bool:
+    """Whether Ollama accepts this as a model's name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def canonical(name: str) -> str:
+    """The form by which names are compared: lower case, with a tag, without the default host and namespace.
+
+    Ollama finds existing names whatever their case.
+    """
+    name = name.lower().removeprefix(DEFAULT_HOST).removeprefix(DEFAULT_NAMESPACE)
+    return name if ":" in name.rpartition("/")[2] else f"{name}:{DEFAULT_TAG}"
+
+
+def is_cloud(name: str) -> bool:
+    """Whether Ollama would send a call for this name to its cloud: tag `cloud`, or one that ends in `-cloud`."""
+    tag = canonical(name).rpartition(":")[2]
+    return tag == "cloud" or tag.endswith("-cloud")

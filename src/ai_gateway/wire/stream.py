@@ -1,0 +1,166 @@
+"""Server-sent events from Ollama, rewritten for the client: pure, fed with bytes as they come.
+
+Every event gets the gateway's id and the model that was asked. The head of Ollama's events has a fixed shape,
+so it is exchanged by position: an event that begins with the head learnt last, and says `"finish_reason":null`,
+is passed on without being parsed. JSON escapes quotes inside strings, so neither can be faked by content.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.usage import Usage, read_usage
+
+MAX_EVENT_BYTES: Final = 16 << 20
+
+_UNFINISHED: Final = b'"finish_reason":null'
+_REASONING: Final = b'"reasoning":'
+# Ollama puts this behind every chunk of a text completion once usage was asked for.
+_ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
+_NEVER: Final = b"\0"
+
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What the client's stream looks like: its id and model in every event, and whether it asked for usage."""
+
+    id: str
+    model: str
+    with_usage: bool = False
+    reasoning_content: bool = False
+
+
+class EventStream:
+    """One stream on its way through. Changed by `feed` alone.
+
+    After the end `is_complete` says whether Ollama finished honestly: a finish_reason and `[DONE]` were seen.
+    `broken` holds what went wrong instead, in words for the log; nothing is passed on from there.
+    """
+
+    __slots__ = (
+        "_id", "_model", "_ours", "_rest", "_shape", "_theirs", "broken", "finish_reason", "is_done", "usage",
+    )  # fmt: skip
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._id = msgspec.Raw(_encode(shape.id))
+        self._model = msgspec.Raw(_encode(shape.model))
+        self._theirs = _NEVER
+        self._ours = b""
+        self._rest = b""
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.is_done = False
+        self.broken: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer ended as a finished one does."""
+        return self.is_done and self.broken is None
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events for the client, made of these bytes and what was left of earlier ones; may be empty."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        if b"\r" in data:
+            data = self._plain_line_ends(data)
+        if data.endswith(b"\n\n") and data.find(b"\n\n", 0, -2) < 0:
+            return self._event(data)
+        *events, self._rest = data.split(b"\n\n")
+        if len(self._rest) > MAX_EVENT_BYTES:
+            self.broken = "an event without an end"
+        return b"".join([self._event(event + b"\n\n") for event in events])
+
+    def _plain_line_ends(self, data: bytes) -> bytes:
+        """LF for every line end that SSE allows; a CR at the very end waits for its LF."""
+        if data.endswith(b"\r"):
+            self._rest = data
+            return b""
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _event(self, event: bytes) -> bytes:
+        if event.startswith(self._theirs) and _UNFINISHED in event and self.broken is None and not self.is_done:
+            if not self._shape.with_usage and event.endswith(_ZERO_USAGE):
+                event = event[: -len(_ZERO_USAGE)] + b"}\n\n"
+            if not (self._shape.reasoning_content and _REASONING in event):
+                return self._ours + event[len(self._theirs) :]
+        return self._parse(event)
+
+    def _parse(self, event: bytes) -> bytes:
+        """Any event that is not the common one: the first, the last ones, a new head, an error, nonsense."""
+        if self.broken is not None or self.is_done:
+            return b""
+        lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
+        if not lines:
+            return b""  # a comment or a field that OpenAI's stream does not have
+        payload = b"\n".join(lines)
+        if payload.startswith(b"[DONE]"):
+            return self._done()
+        try:
+            fields = _decode_fields(payload)
+            content = _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.broken = "an event that is no JSON object"
+            return b""
+        return self._chunk(event, fields, content)
+
+    def _done(self) -> bytes:
+        if self.finish_reason is None:
+            self.broken = "[DONE] without a finish_reason"
+            return b""
+        self.is_done = True
+        return b"data: [DONE]\n\n"
+
+    def _chunk(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
+        if content.get("error"):
+            self.broken = f"an error event: {content['error']}"
+            return b""
+        if not content.get("model"):  # how Ollama shows a runner that died (middleware/openai.go)
+            self.broken = "a chunk with an empty model: the runner failed"
+            return b""
+        choices = content.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
+                self.finish_reason = choice["finish_reason"]
+        usage = read_usage(content.get("usage"))
+        if usage is not None and not choices:
+            self.usage = usage
+            if not self._shape.with_usage:
+                return b""
+        if not self._shape.with_usage:
+            fields.pop("usage", None)
+        return self._rewrite(event, fields, content)
+
+    def _rewrite(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
+        self._learn_head(event, fields)
+        fields["id"] = self._id
+        fields["model"] = self._model
+        if self._shape.reasoning_content:
+            add_reasoning_content(content, "delta")
+            fields["choices"] = msgspec.Raw(_encode(content.get("choices")))
+        return b"data: " + _encode(fields) + b"\n\n"
+
+    def _learn_head(self, event: bytes, fields: Fields) -> None:
+        first = [b'"%b":%b' % (key.encode(), bytes(fields[key])) for key in list(fields)[:4]]
+        if list(fields)[:4] != ["id", "object", "created", "model"]:
+            return
+        theirs = b"data: {" + b",".join(first) + b","
+        if event.startswith(theirs):
+            self._theirs = theirs
+            first[0] = b'"id":' + bytes(self._id)
+            first[3] = b'"model":' + bytes(self._model)
+            self._ours = b"data: {" + b",".join(first) + b","
+
+
+def add_reasoning_content(content: dict[str, Any], part: str) -> None:
+    """Ollama's `reasoning` again as `reasoning_content`, in each choice's `message` or `delta`."""
+    choices = content.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        text = choice.get(part) if isinstance(choice, dict) else None
+        if isinstance(text, dict) and "reasoning" in text:
+            text["reasoning_content"] = text["reasoning"]

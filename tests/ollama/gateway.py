@@ -1,0 +1,50 @@
+"""The gateway as a user runs it: the installed command, a config file, a free port."""
+
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.ollama.process import POLL_SECONDS, START_SECONDS, Server, wait_until_it_answers
+
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "chat": {"ollama": "tiny", "version": "latest", "aliases": ["assistant"]},
+    "without-tools": {"ollama": "plain"},
+    "slow": {},
+    "embeddings": {"ollama": "embed"},
+}
+MISSING: Mapping[str, Mapping[str, Any]] = {"ghost": {}}  # in the config, and nowhere else
+
+_LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+) \(admin (http://127\.0\.0\.1:\d+)\)")
+
+
+class Gateway(Server):
+    """`ai-gateway serve` over some endpoints, quick to notice what becomes of them."""
+
+    def __init__(self, folder: Path, urls: Sequence[str], models: Mapping[str, Mapping[str, Any]] = MODELS) -> None:
+        config = folder / "config.yml"
+        command = [str(Path(sys.executable).with_name("ai-gateway")), "serve", "--config", str(config)]
+        super().__init__([*command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], 0, folder, {})
+        config.write_text(yaml.safe_dump(_config(urls, models)))
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready; its log says where it listens."""
+        self._spawn()
+        deadline = time.monotonic() + START_SECONDS
+        while (found := _LISTENING.search(self.log.read_text())) is None:
+            assert self.is_up, f"the gateway ended:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"the gateway does not say where it listens:\n{self.log.read_text()}"
+            time.sleep(POLL_SECONDS)
+        self.url = found[1]
+        wait_until_it_answers(f"{found[2]}/readyz", self)
+
+
+def _config(urls: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "models": {model_id: dict(model) for model_id, model in models.items()},
+        "discovery": {"static": list(urls)},
+        "polling": {"interval": "200ms", "models_interval": "500ms"},
+    }

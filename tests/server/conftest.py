@@ -1,0 +1,175 @@
+"""The smallest world with a strict server in it: a stub app on loopback, and clients that write raw bytes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvloop
+
+from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+@dataclass
+class StubApp:
+    """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread."""
+
+    seen: list[tuple[str, str, bytes]] = field(default_factory=list)
+    headers: list[dict[bytes, bytes]] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        body = b"" if scope["path"] == "/deaf" else await self._read(receive)
+        if body is None:
+            self.left.set()
+            return
+        self.seen.append((scope["method"], scope["path"], body))
+        self.headers.append(dict(scope["headers"]))
+        self.started.set()
+        if scope["path"] == "/wait" and not await self._is_answered(receive):
+            self.left.set()
+            return
+        if scope["path"] == "/stream":
+            await self._stream(receive, send)
+            return
+        text = f"{scope['method']} {scope['path']} {len(body)}".encode()
+        headers = [(b"content-length", str(len(text)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": text})
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                return body
+        return None
+
+    async def _is_answered(self, receive: Receive) -> bool:
+        answering = asyncio.ensure_future(self.answer.wait())
+        leaving = asyncio.ensure_future(receive())
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        answering.cancel()
+        leaving.cancel()
+        return answering.done() and not answering.cancelled()
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        """Chunks until the client leaves or the answer is told to end; then one last event."""
+        leaving = asyncio.ensure_future(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not leaving.done() and not self.answer.is_set():
+            await send({"type": "http.response.body", "body": b"data: x\n\n", "more_body": True})
+            await asyncio.sleep(0.01)
+        if leaving.done():
+            self.left.set()
+            return
+        leaving.cancel()
+        await send({"type": "http.response.body", "body": b"data: end\n\n"})
+
+
+@dataclass
+class World:
+    """A running server, and what its notices said."""
+
+    app: StubApp = field(default_factory=StubApp)
+    refusals: list[tuple[int, str]] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    departure: Departure = field(default_factory=Departure)
+    port: int = 0
+    admin_port: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A new connection to the API port."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def talk(self, *pieces: bytes) -> bytes:
+        """Everything that is answered to these bytes until the server closes; fails after 5 s."""
+        reader, writer = await self.open()
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.01 if len(pieces) > 1 else 0)
+            return await asyncio.wait_for(reader.read(), 5)
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+
+Serving = Callable[..., AbstractAsyncContextManager[World]]
+
+
+def error_of(answer: bytes) -> dict[str, Any]:
+    """The error object of the last answer in these bytes; asserts its shape, the id and the close."""
+    head, _, body = answer.rpartition(b"\r\n\r\n")
+    head = head[head.rindex(b"HTTP/1.1 ") :]
+    error: dict[str, Any] = json.loads(body)["error"]
+    assert set(error) == {"type", "message", "code", "param"}
+    lines = head.lower().split(b"\r\n")
+    assert b"connection: close" in lines
+    assert any(line.startswith(b"x-request-id: ") and len(line) == 46 for line in lines)
+    assert f"content-length: {len(body)}".encode() in lines
+    return error
+
+
+@pytest.fixture(name="error_of")
+def error_of_fixture() -> Callable[[bytes], dict[str, Any]]:
+    return error_of
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the gateway runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """`async with serving(limits..., settings...) as world`: a server on free ports, gone at the end."""
+
+    @asynccontextmanager
+    async def start(limits: Limits | None = None, **settings: Any) -> AsyncIterator[World]:
+        world = World()
+        listening = asyncio.Event()
+
+        def on_listening(api_urls: tuple[str, ...], admin_urls: tuple[str, ...]) -> None:
+            world.port, world.admin_port = (int(urls[0].rpartition(":")[2]) for urls in (api_urls, admin_urls))
+            world.events.append(f"listening on {api_urls[0]}")
+            listening.set()
+
+        notices = Notices(
+            on_listening=on_listening,
+            leaving=lambda: world.events.append("leaving"),
+            shutdown_streams=lambda: (world.events.append("shutdown_streams"), world.app.answer.set())[0],
+            refused=lambda status, code, peer: world.refusals.append((status, code)),
+            certificate_refused=world.complaints.append,
+            departure=world.departure,
+        )
+        settings = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", **settings}
+        chosen = ServerSettings(limits=limits or Limits(sweep_seconds=0.02), **settings)
+        serving_task = asyncio.create_task(serve(world.app, world.app, chosen, notices))  # type: ignore[arg-type]
+        serving_task.add_done_callback(lambda _: world.ended.set())
+        waiting = asyncio.create_task(listening.wait())
+        await asyncio.wait((serving_task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        try:
+            if serving_task.done():
+                await serving_task
+            yield world
+        finally:
+            world.departure.ask()
+            world.departure.ask()
+            await serving_task
+
+    return start
