@@ -23,7 +23,7 @@ from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
-from ai_gateway.edge.fallbacks import Methods, greet, unknown
+from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
 from ai_gateway.edge.recording import Reader, Recording
@@ -84,11 +84,11 @@ class Gateway:
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
         shown = ShowModel(self.current, self.fleet, ModelDetails(self.client), started_at)
+        hot: dict[str, ASGIApp] = {
+            path: Methods(Forward(operation, parts), "POST") for operation, path in PATHS.items()
+        }
         routes = Router(
             [
-                Route(PATHS["chat"], Methods(Forward("chat", parts), "POST")),
-                Route(PATHS["embeddings"], Methods(Forward("embeddings", parts), "POST")),
-                Route(PATHS["completions"], Methods(Forward("completions", parts), "POST")),
                 Route("/v1/models", Methods(listed, "GET", "HEAD")),
                 Route("/v1/models/{model:path}", Methods(shown, "GET", "HEAD")),
                 Route("/v1/health", Methods(Health(self._condition), "GET", "HEAD")),
@@ -98,7 +98,7 @@ class Gateway:
             default=unknown,
         )
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        return self._recorded(CrossOrigin(routes, self.current), readers, marks)
+        return self._recorded(CrossOrigin(Direct(hot, routes), self.current), readers, marks)
 
     def _admin(self) -> ASGIApp:
         routes = Router(

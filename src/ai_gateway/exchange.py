@@ -1,11 +1,14 @@
 """What is known about one request, stamped on its way: who calls (Caller), and how it went (Exchange)."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from ai_gateway.wire.call import Call
 from ai_gateway.wire.usage import Usage
+
+# ASGI extension of the server's: a function that takes a callback for the moment when the client has left.
+ON_LEFT: Final = "ai_gateway.on_left"
 
 Outcome = Literal["ok", "refused", "client_left", "upstream_broke", "timeout", "failed", "shutdown"]
 

@@ -124,7 +124,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         type=_capability,
         action="append",
         metavar="NAME=KIND,...",
-        help="completion, tools, thinking, vision, insert, embedding; else guessed: *embed* makes vectors, qwen3 thinks",
+        help="completion, tools, thinking, vision, insert, embedding; or guessed: *embed* makes vectors",
     )
     group.add_argument("--context-length", type=_count, metavar="TOKENS", help="of every model (default 4096)")
     group.add_argument("--embedding-length", type=_count, metavar="N", help="components of a vector (default 384)")

@@ -13,6 +13,7 @@ __all__ = ["ASGIApp", "Receive", "Scope", "Send", "exchange_of", "header", "repl
 _encode = msgspec.json.Encoder().encode
 
 EXCHANGE_KEY = "ai_gateway.exchange"
+HEADERS_KEY = "ai_gateway.headers"
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -22,11 +23,9 @@ def exchange_of(scope: Scope) -> Exchange:
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first value of a request header (lower case name)."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+    """The value of a request header (lower case name); of several the last."""
+    headers: dict[bytes, bytes] = scope[HEADERS_KEY]
+    return headers.get(name)
 
 
 async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -> None:

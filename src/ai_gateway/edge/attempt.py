@@ -108,7 +108,8 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
             if stream.broken is not None:
                 break
     except BrokenFault as fault:
-        stream.broken = stream.broken or str(fault)
+        if not stream.is_done:  # behind [DONE] nothing is missing
+            stream.broken = stream.broken or str(fault)
     finally:
         exchange.usage = stream.usage
         exchange.finish_reason = stream.finish_reason

@@ -74,9 +74,9 @@ class Forward:
             )
             total = _total(call, entry, patience(scope))
             if call.stream:
-                await errand.stream(shape, Watch(receive, self._parts.departures, total), send)
+                await errand.stream(shape, Watch(scope, self._parts.departures, total), send)
             else:
-                await errand.whole(shape, Watch(receive, self._parts.departures, total), send)
+                await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
             reading.release()
 

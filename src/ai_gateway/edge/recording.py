@@ -2,10 +2,10 @@
 
 import asyncio
 import re
-import uuid
+import secrets
 from collections.abc import Callable, Sequence
 
-from ai_gateway.edge.asgi import EXCHANGE_KEY, ASGIApp, Receive, Scope, Send, header
+from ai_gateway.edge.asgi import EXCHANGE_KEY, HEADERS_KEY, ASGIApp, Receive, Scope, Send, header
 from ai_gateway.edge.client_address import client_address
 from ai_gateway.edge.watch import ClientLeft
 from ai_gateway.exchange import Caller, Exchange
@@ -50,9 +50,10 @@ class Recording:
                 reader(exchange)
 
     def _open(self, scope: Scope) -> Exchange:
+        scope[HEADERS_KEY] = dict(scope["headers"])
         given = header(scope, b"x-request-id")
         sane = given is not None and _SANE_ID.fullmatch(given) is not None
-        request_id = given.decode() if sane and given else uuid.uuid4().hex
+        request_id = given.decode() if sane and given else secrets.token_hex(16)
         exchange = Exchange(request_id, scope["method"], scope["path"], self._clock())
         exchange.caller = Caller(address=client_address(scope, self._trusted()))
         exchange.reply_headers = [(b"x-request-id", request_id.encode()), *self._marks]

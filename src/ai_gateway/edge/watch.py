@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-from ai_gateway.edge.asgi import Receive
+from ai_gateway.edge.asgi import Scope
 from ai_gateway.errors import ServerShutdown
+from ai_gateway.exchange import ON_LEFT
 
 
 class ClientLeft(Exception):
@@ -34,23 +35,26 @@ class Watch:
     with a maker of its error: `total` holds throughout, `expect` sets the one of the present phase.
     """
 
-    __slots__ = ("_departures", "_ended", "_listener", "_loop", "_phase", "_receive", "_task", "_timer", "_total")
+    __slots__ = ("_departures", "_ended", "_is_over", "_loop", "_phase", "_scope", "_task", "_timer", "_total")
 
-    def __init__(self, receive: Receive, departures: Departures, total: Deadline) -> None:
-        self._receive = receive
+    def __init__(self, scope: Scope, departures: Departures, total: Deadline) -> None:
+        self._scope = scope
         self._departures = departures
         self._loop = asyncio.get_running_loop()
         self._total = total
         self._phase: Callable[[], Deadline] | None = None
         self._ended: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
 
     async def __aenter__(self) -> "Watch":
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._departures.watches.add(self)
-        self._listener = self._loop.create_task(self._listen())
+        tell_when_left = self._scope.get("extensions", {}).get(ON_LEFT)
+        assert tell_when_left is not None, "the server must be the gateway's own"
+        tell_when_left(self._left)
         self._arm(self._total[0])
         return self
 
@@ -58,7 +62,7 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._departures.watches.discard(self)
-        self._listener.cancel()
+        self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
         if self._ended is not None:
@@ -74,14 +78,11 @@ class Watch:
 
     def end(self, reason: Exception) -> None:
         """Ends the block with a reason; the first one counts."""
-        if self._ended is None:
+        if self._ended is None and not self._is_over:
             self._ended = reason
             self._task.cancel()
 
-    async def _listen(self) -> None:
-        # The body was read: the next thing a server says of this request is that its client is gone.
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _left(self) -> None:
         self.end(ClientLeft())
 
     def _arm(self, due: float) -> None:

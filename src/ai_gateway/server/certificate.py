@@ -10,8 +10,6 @@ from pathlib import Path
 
 from ai_gateway.server.listen import ListenError
 
-POLL_SECONDS = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
@@ -53,8 +51,8 @@ class Certificate:
         self._complaint = ""
         return None
 
-    async def watch(self, complain: Callable[[str], None], poll_seconds: float = POLL_SECONDS) -> None:
-        """Reload for ever; polling works with every kind of mount."""
+    async def watch(self, complain: Callable[[str], None], poll_seconds: float) -> None:
+        """Reload for ever."""
         while True:
             await asyncio.sleep(poll_seconds)
             complaint = self.reload()

@@ -136,8 +136,7 @@ class Connection(HttpToolsProtocol):
     def _tell_gone(self) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.leave()
             self.flow.resume_writing()
 
     def _discard(self, data: bytes) -> bytes:

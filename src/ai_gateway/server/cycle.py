@@ -4,6 +4,7 @@ Different from uvicorn: an HTTP/1.0 client gets no chunks; a fault of the app is
 connection is closed through the protocol, which lets a client that is still sending read the answer first.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -25,6 +26,8 @@ class Cycle(RequestResponseCycle):
     """
 
     is_chunked = False
+    unsent_head = b""  # goes out with the first of the body: one write, one packet
+    on_left: Callable[[], None] | None = None
     is_silent = False
     left_bytes: int | None = None
 
@@ -42,7 +45,7 @@ class Cycle(RequestResponseCycle):
         elif kind == "http.response.start":
             self.response_started = True
             self.waiting_for_100_continue = False
-            self.transport.write(self._head(message))  # type: ignore[arg-type]  # the type was just looked at
+            self.unsent_head = self._head(message)  # type: ignore[arg-type]  # the type was just looked at
         else:
             raise RuntimeError(f"expected ASGI message 'http.response.start', got {kind!r}")
 
@@ -86,25 +89,43 @@ class Cycle(RequestResponseCycle):
     def _write_body(self, message: "HTTPResponseBodyEvent") -> None:
         body = message.get("body", b"")
         more_body = message.get("more_body", False)
+        head = self.unsent_head
+        self.unsent_head = b""
         if self.is_chunked:
+            end = b"" if more_body else b"0\r\n\r\n"
             if body:
-                end = b"" if more_body else b"0\r\n\r\n"
-                self.transport.write(b"%x\r\n%b\r\n%b" % (len(body), body, end))
-            elif not more_body:
-                self.transport.write(b"0\r\n\r\n")
-        elif not self.is_silent:
-            self._write_counted(body, more_body)
+                self.transport.write(b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end))
+            elif head or end:
+                self.transport.write(head + end)
+        elif self.is_silent:
+            self.transport.write(head)
+        else:
+            self._count(body, more_body)
+            self.transport.write(head + body)
         if not more_body:
             self.response_complete = True
             self.message_event.set()
             self.on_response()
 
-    def _write_counted(self, body: bytes, more_body: bool) -> None:
+    def _count(self, body: bytes, more_body: bool) -> None:
         if self.left_bytes is not None:
             self.left_bytes -= len(body)
             if self.left_bytes < 0 or (self.left_bytes and not more_body):
                 raise RuntimeError("the response's body is not as long as its content-length")
-        self.transport.write(body)
+
+    def tell_when_left(self, callback: Callable[[], None]) -> None:
+        """Calls back when the client has left before its answer was complete; at once if it has already."""
+        self.on_left = callback
+        if self.disconnected:
+            callback()
+
+    def leave(self) -> None:
+        """The client has left."""
+        if not self.disconnected:
+            self.disconnected = True
+            self.message_event.set()
+            if self.on_left is not None:
+                self.on_left()
 
     async def send_500_response(self) -> None:
         """What uvicorn calls when the app failed before it began to answer."""

@@ -32,6 +32,7 @@ class ServerSettings:
     listen: str = "127.0.0.1:8080"
     admin: str = "127.0.0.1:9090"
     tls: CertificateFiles | None = None
+    tls_poll_seconds: float = 2.0  # how often its files are looked at; polling works with every kind of mount
     drain_seconds: float = 0.0
     grace_seconds: float = 30.0
     limits: Limits = field(default_factory=Limits)
@@ -117,7 +118,10 @@ def _bind(
 
 
 async def _until_left(port: Port, settings: ServerSettings, notices: Notices, certificate: Certificate | None) -> None:
-    watching = asyncio.create_task(certificate.watch(notices.certificate_refused)) if certificate else None
+    watching = None
+    if certificate is not None:
+        watch = certificate.watch(notices.certificate_refused, settings.tls_poll_seconds)
+        watching = asyncio.create_task(watch)
     try:
         await notices.departure.asked.wait()
         await _leave(port, settings, notices)

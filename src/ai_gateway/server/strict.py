@@ -19,6 +19,7 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
+from ai_gateway.exchange import ON_LEFT
 from ai_gateway.server.connection import Connection, PortState
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.wire import framing
@@ -118,7 +119,7 @@ class StrictProtocol(Connection):
 
     def _start(self, line: RequestLine, body_bytes: int, expects_100: bool) -> None:
         """Hand the request to the app; its body, if any, is still to come."""
-        self._keeps_alive = line.minor == b"1" and self.parser.should_keep_alive()
+        self._keeps_alive = self._keeps_alive and line.minor == b"1"
         state = self.server_state
         self.cycle = Cycle(
             scope=self._scope(line),  # type: ignore[arg-type]  # built below as ASGI's HTTPScope
@@ -133,6 +134,7 @@ class StrictProtocol(Connection):
             keep_alive=False,  # an answer before the body's end is the connection's last
             on_response=self.on_response_complete,
         )
+        self.cycle.scope["extensions"] = {ON_LEFT: self.cycle.tell_when_left}  # type: ignore[dict-item]  # our own
         if body_bytes:
             self._await_body(body_bytes)
         else:
@@ -197,7 +199,8 @@ class StrictProtocol(Connection):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The request is started when httptools returns."""
+        """The request is started when httptools returns; only now does it know the Connection field's wish."""
+        self._keeps_alive = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, chunk framing removed."""

@@ -63,6 +63,8 @@ def compose(ask: Ask, voice: Voice) -> Composition:
     text = f"{voice.name}\0{voice.seed}\0{ask.seed}\0{ask.prompt}"
     digest = hashlib.shake_128(text.encode("utf-8", "replace")).digest
     length = _natural_length(digest, voice.answer_tokens)
+    if ask.max_tokens is not None and ask.max_tokens >= 0:
+        length = min(length, ask.max_tokens + 1)  # one more shows that the limit cuts; the rest is never made
     thinking = _prose(digest, max(4, length // 4)) if voice.thinks and ask.effort != "none" else ()
     calls = _tool_calls(ask, digest)
     if calls:

@@ -1,7 +1,8 @@
 """One line per request after its end: JSON on a pipe or file, words on a terminal. No prompts, no keys."""
 
+import asyncio
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -10,66 +11,102 @@ from ai_gateway.exchange import Exchange
 _encode = msgspec.json.Encoder().encode
 
 
+class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The fields of an access line; times in milliseconds. What did not happen is left out."""
+
+    log: str
+    request_id: str
+    client: str
+    method: str
+    path: str
+    status: int | None
+    outcome: str
+    error: str | None = None
+    story: str | None = None
+    model: str | None = None
+    ollama_model: str | None = None
+    stream: bool | None = None
+    endpoint: str | None = None
+    reason: str | None = None
+    warm: bool | None = None
+    attempts: int | None = None
+    queue_ms: float | None = None
+    first_byte_ms: float | None = None
+    total_ms: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    finish_reason: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
 class AccessLog:
-    """Writes finished exchanges to a text stream, standard output by default."""
+    """Writes finished exchanges to a text stream, standard output by default.
+
+    Lines of one round of the event loop go out in one write.
+    """
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._is_terminal = self._out.isatty()
+        self._lines: list[bytes] = []
 
     def __call__(self, exchange: Exchange) -> None:
-        """Writes one line; a reader of the log that is gone must not end the gateway."""
-        fields = describe(exchange)
-        line = _words(fields) if self._is_terminal else _encode(fields).decode()
+        """Notes one line, to be written when the loop has done what is at hand."""
+        line = describe(exchange)
+        self._lines.append(_words(line) if self._is_terminal else _encode(line))
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Writes what is noted; a reader of the log that is gone must not end the gateway."""
+        lines, self._lines = self._lines, []
         try:
-            self._out.write(line + "\n")
+            self._out.write(b"\n".join([*lines, b""]).decode())
             self._out.flush()
         except OSError:
             return
 
 
-def describe(exchange: Exchange) -> dict[str, Any]:
-    """The fields of an access line; times in milliseconds. What did not happen is left out."""
+def describe(exchange: Exchange) -> Line:
+    """What a finished exchange leaves in the log."""
     call, usage = exchange.call, exchange.usage
-    last = exchange.attempts[-1] if exchange.attempts else None
-    fields = {
-        "log": "access",
-        "request_id": exchange.request_id,
-        "client": exchange.caller.address,
-        "method": exchange.method,
-        "path": exchange.path[:200],
-        "status": exchange.status,
-        "outcome": exchange.outcome,
-        "error": exchange.error_code,
-        "story": exchange.story,
-        "model": call.model[:200] if call else None,
-        "ollama_model": exchange.model,
-        "stream": call.stream if call else None,
-        "endpoint": last.endpoint if last else None,
-        "reason": last.reason if last else None,
-        "warm": last.is_warm if last else None,
-        "attempts": len(exchange.attempts) or None,
-        "queue_ms": _between(exchange.queued_at, exchange.leased_at),
-        "first_byte_ms": _between(exchange.leased_at, exchange.first_byte_at),
-        "total_ms": _between(exchange.opened_at, exchange.closed_at),
-        "tokens_in": usage.input_tokens if usage else None,
-        "tokens_out": usage.output_tokens if usage else None,
-        "finish_reason": exchange.finish_reason,
-        "bytes_in": exchange.body_bytes,
-        "bytes_out": exchange.sent_bytes,
-    }
-    return {key: value for key, value in fields.items() if value is not None}
+    line = Line(
+        log="access",
+        request_id=exchange.request_id,
+        client=exchange.caller.address,
+        method=exchange.method,
+        path=exchange.path[:200],
+        status=exchange.status,
+        outcome=exchange.outcome,
+        error=exchange.error_code,
+        story=exchange.story,
+        ollama_model=exchange.model,
+        queue_ms=_between(exchange.queued_at, exchange.leased_at),
+        first_byte_ms=_between(exchange.leased_at, exchange.first_byte_at),
+        total_ms=_between(exchange.opened_at, exchange.closed_at),
+        finish_reason=exchange.finish_reason,
+        bytes_in=exchange.body_bytes,
+        bytes_out=exchange.sent_bytes,
+    )
+    if call is not None:
+        line.model, line.stream = call.model[:200], call.stream
+    if usage is not None:
+        line.tokens_in, line.tokens_out = usage.input_tokens, usage.output_tokens
+    if exchange.attempts:
+        last = exchange.attempts[-1]
+        line.endpoint, line.reason, line.warm = last.endpoint, last.reason, last.is_warm
+        line.attempts = len(exchange.attempts)
+    return line
 
 
 def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else round((end - start) * 1000, 1)
 
 
-def _words(fields: dict[str, Any]) -> str:
-    shown = [str(fields.get(key, "-")) for key in ("status", "method", "path")]
-    rest = [
-        f"{key}={_encode(value).decode() if isinstance(value, str) else value}"
-        for key, value in fields.items()
-        if key not in ("log", "status", "method", "path", "client")
-    ]
-    return " ".join(_encode(word).decode().strip('"') for word in shown) + "  " + " ".join(rest)
+def _words(line: Line) -> bytes:
+    """A readable line; values keep JSON's escapes, so that no hostile text reaches the terminal."""
+    fields = msgspec.to_builtins(line)
+    first = [_encode(fields.pop(key, "-")).strip(b'"') for key in ("status", "method", "path")]
+    rest = [key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in ("log", "client")]
+    return b" ".join(first) + b"  " + b" ".join(rest)

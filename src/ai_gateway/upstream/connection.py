@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._headers: Headers = []
         self._is_over = False
+        self._keeps_alive = False
         self._lost: UpstreamFault | None = None
         self.is_busy = False
         self.idle_since = 0.0
@@ -96,6 +97,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._head is not None:
             self._is_over = True
+            self._keeps_alive = self._parser.should_keep_alive()  # the parser knows it only now
 
     # -- the exchange's side
 
@@ -141,7 +143,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> bool:
         """Ends the exchange; True if the connection may carry another one, else it is closed."""
-        reusable = self._is_over and self._lost is None and not self._chunks and self._parser.should_keep_alive()
+        reusable = self._is_over and self._lost is None and not self._chunks and self._keeps_alive
         if not reusable:
             self.close()
             return False

@@ -88,6 +88,14 @@ def _given(fields: Fields, key: str) -> bytes | None:
     return None if text == _NULL else text
 
 
+def _read(text: bytes, key: str) -> Any:
+    """A value that the guard let pass; only a number beyond what a float holds can still be wrong with it."""
+    try:
+        return _decode(text)
+    except msgspec.DecodeError as error:
+        _refuse(key, f"`{key}` cannot be read: {error}.")
+
+
 def _model(fields: Fields) -> str:
     text = _given(fields, "model")
     if text is None:
@@ -112,7 +120,7 @@ def _wants_usage(fields: Fields) -> bool:
     text = _given(fields, "stream_options")
     if text is None:
         return False
-    options = _decode(text)
+    options = _read(text, "stream_options")
     if not isinstance(options, dict) or not isinstance(options.get("include_usage") or False, bool):
         _refuse("stream_options", '`stream_options` must be an object such as {"include_usage": true}.')
     return bool(options.get("include_usage"))
@@ -179,7 +187,7 @@ def _check_embeddings(fields: Fields) -> None:
 
 
 def _check_inputs(text: bytes) -> None:
-    inputs: Any = _decode(text)
+    inputs = _read(text, "input")
     if not isinstance(inputs, list) or not inputs:
         _refuse("input", "`input` must be a string or a list of strings that is not empty.")
     if all(isinstance(item, str) for item in inputs):

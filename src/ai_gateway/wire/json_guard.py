@@ -23,6 +23,7 @@ _AFTER_VALUE = re.compile(rb"[ \t\n\r]*[,}]")
 _BRACKETS = bytes.maketrans(b"{[]}", b"(())")
 _NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
 _STRING = re.compile(rb'"[^"]*"')
+_TOO_MANY_OPEN = b"(" * (MAX_DEPTH + 1)
 
 
 def read_object(body: bytes, known: dict[str, str]) -> Fields:
@@ -55,8 +56,11 @@ def _check_text(body: bytes) -> None:
 def _is_deep(body: bytes) -> bool:
     """Whether brackets outside strings nest deeper than MAX_DEPTH; each pass takes the innermost pairs away."""
     skeleton = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKETS)
-    brackets = _STRING.sub(b"", skeleton).translate(_BRACKETS, b'"')
+    # Two quotes side by side leave all else inside or outside strings as it is, and most strings are that by now.
+    brackets = _STRING.sub(b"", skeleton.replace(b'""', b"")).translate(_BRACKETS, b'"')
     for _ in range(MAX_DEPTH):
+        if _TOO_MANY_OPEN in brackets:  # a body of brackets alone must not cost the passes
+            return True
         brackets = brackets.replace(b"()", b"")
         if not brackets:
             return False

@@ -19,7 +19,10 @@ def mend(text: bytes) -> bytes | None:
     # A list that names neither, also not by an escape, is most of the traffic and is left unread.
     if b"developer" not in text and b"image_url" not in text and b"\\u" not in text:
         return None
-    messages: Any = _decode(text)
+    try:
+        messages: Any = _decode(text)
+    except msgspec.DecodeError as error:  # a number beyond what a float holds
+        raise InvalidRequest(f"`messages` cannot be read: {error}.", code="invalid_value", param="messages") from None
     changed = False
     for index, message in enumerate(messages):
         if not isinstance(message, dict):

@@ -42,7 +42,7 @@ class EventStream:
     """
 
     __slots__ = (
-        "_id", "_model", "_ours", "_rest", "_shape", "_theirs", "broken", "finish_reason", "is_done", "usage",
+        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_shape", "_theirs", "broken", "finish_reason", "is_done", "usage",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -52,6 +52,7 @@ class EventStream:
         self._theirs = _NEVER
         self._ours = b""
         self._rest = b""
+        self._is_after_cr = False
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.is_done = False
@@ -64,11 +65,11 @@ class EventStream:
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the client, made of these bytes and what was left of earlier ones; may be empty."""
+        if self._is_after_cr or b"\r" in data:
+            data = self._plain_line_ends(data)
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        if b"\r" in data:
-            data = self._plain_line_ends(data)
         if data.endswith(b"\n\n") and data.find(b"\n\n", 0, -2) < 0:
             return self._event(data)
         *events, self._rest = data.split(b"\n\n")
@@ -77,10 +78,12 @@ class EventStream:
         return b"".join([self._event(event + b"\n\n") for event in events])
 
     def _plain_line_ends(self, data: bytes) -> bytes:
-        """LF for every line end that SSE allows; a CR at the very end waits for its LF."""
+        """LF for every line end that SSE allows; a CR ends its line at once, an LF that comes later is still its own."""
+        if self._is_after_cr and data:
+            self._is_after_cr = False
+            data = data.removeprefix(b"\n")
         if data.endswith(b"\r"):
-            self._rest = data
-            return b""
+            self._is_after_cr = True
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, event: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What is answered where nothing is served: unknown paths, wrong methods, and the greeting at `/`."""
+"""Which app answers a path: the hot ones directly, wrong methods and unknown paths in the error shape, and `/`."""
 
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
 from ai_gateway.errors import UnknownPath, WrongMethod
@@ -26,6 +26,17 @@ class Methods:
         if scope["method"] not in self._methods:
             raise WrongMethod(f"{scope['path']} takes {self._allow}, not {scope['method']}.", allow=self._allow)
         await self._app(scope, receive, send)
+
+
+class Direct:
+    """The hot paths by their whole name, which costs a tenth of a route's pattern; everything else by the router."""
+
+    def __init__(self, hot: dict[str, ASGIApp], others: ASGIApp) -> None:
+        self._hot = hot
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._hot.get(scope["path"], self._others)(scope, receive, send)
 
 
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,180 @@
+"""The tables of docs/configuration.md, made from the types of config.yml.
+
+`python -m ai_gateway.config.reference` prints them; with `docs/configuration.md` behind it, it puts them between
+the page's markers.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from ai_gateway.config import types
+from ai_gateway.config.types import RESTART_KEYS, ByteCount, Config, Seconds, Section
+
+BEGIN: Final = "<!-- begin: written by python -m ai_gateway.config.reference -->\n"
+END: Final = "<!-- end -->\n"
+
+_HEAD: Final = "| key | value | default | a change | meaning |\n|---|---|---|---|---|\n"
+_SECTIONS: Final[dict[str, type[Section]]] = {
+    "": Config,
+    "models.<id>": types.Model,
+    "models.<id>.timeouts": types.ModelTimeouts,
+    "catalog": types.Catalog,
+    "discovery": types.Discovery,
+    "discovery.static[]": types.StaticUpstream,
+    "timeouts": types.Timeouts,
+    "balancing": types.Balancing,
+    "queue": types.Queue,
+    "polling": types.Polling,
+    "body": types.Body,
+    "cors": types.Cors,
+    "tls": types.Tls,
+    "compatibility": types.Compatibility,
+}
+# What the types leave to their names.
+_MEANINGS: Final = {
+    "models.<id>.max_waiting": "in place of `queue.max_waiting`",
+    "models.<id>.timeouts": "in place of those in `timeouts`, see below",
+    "discovery.static[].url": "http or https, with a path before `/api` and `/v1` if there is one; port 11434 unless "
+    "named (https: 443)",
+    "discovery.static[].ca_file": "CA bundle in PEM that its certificate is checked against, in place of the system's",
+    "tls.certificate": "file in PEM, the chain included",
+    "tls.key": "file in PEM, without a passphrase",
+}
+_WORDS: Final[dict[Any, str]] = {
+    str: "text",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    Seconds: "duration",
+    ByteCount: "size",
+}
+
+
+def keys() -> list[str]:
+    """Every key of config.yml by its path, as the tables name them."""
+    return [_path(section, field.encode_name) for section in _SECTIONS for field in _fields(section)]
+
+
+def as_text() -> str:
+    """All tables, in Markdown."""
+    return "\n".join(_table(section) for section in _SECTIONS)
+
+
+def put_into(page: str) -> str:
+    """The page with the tables between its markers. Raises ValueError for a page without them."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page lacks its markers {BEGIN.strip()} and {END.strip()}")
+    return f"{head}{BEGIN}\n{as_text()}\n{END}{tail}"
+
+
+def _fields(section: str) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(_SECTIONS[section])
+
+
+def _path(section: str, key: str) -> str:
+    return f"{section}.{key}" if section else key
+
+
+def _table(section: str) -> str:
+    title = f"`{section}`" if section else "The top level"
+    story = (_SECTIONS[section].__doc__ or "").replace(" *restart*", " Restart").strip()
+    rows = "".join(_row(section, field) for field in _fields(section))
+    return f"### {title}\n\n{story}\n\n{_HEAD}{rows}"
+
+
+def _row(section: str, field: msgspec.structs.FieldInfo) -> str:
+    path = _path(section, field.encode_name)
+    change = "restart" if path.partition(".")[0] in RESTART_KEYS else "live"
+    cells = (f"`{field.encode_name}`", _value(field.type), _default(field), change, _meaning(path, field))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _meaning(path: str, field: msgspec.structs.FieldInfo) -> str:
+    told = next((meta.description for meta in _metas(field.type) if meta.description), None)
+    if told is not None:
+        return told.removesuffix(" *restart*")
+    if path.startswith("models.<id>.timeouts."):
+        return f"in place of `timeouts.{field.encode_name}`"
+    if path in _MEANINGS:
+        return _MEANINGS[path]
+    part = _part(field.type)
+    return (part.__doc__ or "").partition(".")[0] if part else ""
+
+
+def _metas(kind: Any) -> Iterator[Meta]:
+    for argument in get_args(kind):
+        if isinstance(argument, Meta):
+            yield argument
+    if get_origin(kind) in (Annotated, Union, UnionType):
+        for argument in get_args(kind):
+            yield from _metas(argument)
+
+
+def _part(kind: Any) -> type[Section] | None:
+    """The section that a value of this type holds, if any."""
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return kind
+    return next(filter(None, map(_part, get_args(kind))), None)
+
+
+def _value(kind: Any) -> str:
+    """What may stand there, in words."""
+    if get_origin(kind) is Annotated:
+        bounds = (_bounds(meta) for meta in get_args(kind) if isinstance(meta, Meta))
+        return _value(get_args(kind)[0]) + "".join(bounds)
+    arguments = [argument for argument in get_args(kind) if argument not in (NoneType, Ellipsis)]
+    if get_origin(kind) is tuple:
+        return f"list of {_value(arguments[0])}"
+    if get_origin(kind) is dict:
+        return "ids with their models"
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_value, arguments))
+    return _WORDS.get(kind, "section")
+
+
+def _bounds(meta: Meta) -> str:
+    if meta.ge is None:
+        return ""
+    return f", {meta.ge:g} or more" if meta.le is None else f", {meta.ge:g} to {meta.le:g}"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None or isinstance(value, Section):
+        return ""
+    return f"`{_in_units(value)}`"
+
+
+def _in_units(value: Any) -> str:
+    """A default as config.yml would have it, in a unit that leaves it short."""
+    if isinstance(value, Seconds):
+        return f"{value / 60:g}m" if not value % 60 else f"{value:g}s"
+    if isinstance(value, ByteCount):
+        sizes = ((1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+        return next(f"{value // size}{unit}" for size, unit in sizes if not value % size)
+    if isinstance(value, tuple):
+        return "[]" if not value else msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode().strip('"')
+
+
+def main(words: list[str]) -> None:
+    """Prints the tables, or writes them into the page that is named."""
+    if not words:
+        print(as_text(), end="")
+        return
+    page = Path(words[0])
+    page.write_text(put_into(page.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
