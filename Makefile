@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run setup setup-dev test e2e check format lint types contracts bench lock clean
+.PHONY: help run setup setup-dev test ollama e2e check format lint types contracts lock-check bench generate lock clean
 
 help: ## say what can be made
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,9 +29,45 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
+test: setup-dev ## set up and run every test that needs nothing but Python
+	$(BIN)/python -m pytest -m "not ollama"
+
+ollama: setup-dev ## build the real Ollama for the tests, once, into a cache outside the checkout (needs Go)
+	$(BIN)/python tests/tools/build_ollama.py
+
+e2e: ollama ## run the tests that need a real Ollama
+	AI_GATEWAY_E2E=1 $(BIN)/python -m pytest -m ollama
+
+check: format lint types contracts lock-check ## format, lint, types, import contracts, locks
+
+format: setup-dev
+	$(BIN)/ruff format --check .
+
+lint: setup-dev
+	$(BIN)/ruff check .
+
+types: setup-dev
+	$(BIN)/mypy
+
+contracts: setup-dev
+	$(BIN)/lint-imports
+
+lock-check: setup-dev ## every locked package has a wheel for Python 3.11 to 3.14
+	$(BIN)/python tests/tools/check_wheels.py requirements/runtime.txt
+
+bench: setup-dev ## measure against nginx; writes a dated table to bench/results/
+	$(BIN)/python -m bench
+
+generate: setup-dev ## write the generated files anew: the config's JSON Schema and its reference page
+	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
+	$(BIN)/python -m ai_gateway.config.reference > docs/configuration.md
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
 lock: setup-dev ## write the locks anew from pyproject.toml
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group build -o requirements/build.txt
-	$(LOCK) -o requirements/runtime.txt
-	$(LOCK) --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) --group build -o requirements/build.txt
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean: ## remove what was set up here; the cache of built tools stays
+	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import httpx
 import msgspec
 from starlette.routing import Route, Router
 
@@ -23,21 +22,20 @@ from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
-from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
+from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.watch import Departures
+from ai_gateway.upstream.answering import answers
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
 from ai_gateway.upstream.polling import Poller
-from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import PATHS
 
 FIRST_LOOK_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 1.0
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -78,9 +76,7 @@ class Gateway:
         self.admin = self._admin()
 
     def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
-        parts = Parts(
-            self.current, self.fleet, self.client, Buffers(), self.departures, self.readiness, self.poller.doubt
-        )
+        parts = Parts(self.current, self.fleet, self.client, Buffers(), self.departures, self.poller.doubt)
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
         shown = ShowModel(self.current, self.fleet, ModelDetails(self.client), started_at)
@@ -163,12 +159,3 @@ class Gateway:
 
     async def _answers(self, address: Address) -> bool:
         return await answers(self.client, address)
-
-
-async def answers(client: Client, address: Address) -> bool:
-    """Whether an Ollama answers there within a second."""
-    try:
-        async with httpx_client(client, address) as http, asyncio.timeout(ANSWER_SECONDS):
-            return (await http.get("/api/version")).status_code == 200
-    except (httpx.HTTPError, TimeoutError):
-        return False

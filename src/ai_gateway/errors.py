@@ -5,7 +5,7 @@ GatewayError
 │   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
 │   └── ModelNotFound 404       the model is not in the config
 ├── BackendUnavailable 503      the fleet cannot answer now
-│   ├── QueueFull, QueueTimeout, BuffersFull, Draining    the gateway is full or leaving; retry later
+│   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
 │   ├── NoEndpoint              no Ollama is up
 │   ├── ModelMissing            no endpoint holds the model; a retry cannot help
 │   ├── UpstreamFailed 502      Ollama broke, answered nonsense, or refused the gateway
@@ -142,13 +142,6 @@ class BuffersFull(BackendUnavailable):
     """All buffered request bodies together have reached `body.buffered_bytes`."""
 
     code = "buffers_full"
-    retry_after = 1.0
-
-
-class Draining(BackendUnavailable):
-    """The gateway is leaving and takes nothing new."""
-
-    code = "draining"
     retry_after = 1.0
 
 

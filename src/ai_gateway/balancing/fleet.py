@@ -56,6 +56,7 @@ class Fleet:
         self.leaving = [endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight]
         new = [Endpoint(address, self._random) for address in wanted if address not in self.endpoints]
         self.endpoints.update((endpoint.address, endpoint) for endpoint in new)
+        self._readmit_surplus()
         self.dispatch()
         return new, gone
 
@@ -74,10 +75,8 @@ class Fleet:
         endpoint.version = version
         if not endpoint.health.is_ejected or endpoint.health.is_on_probation(self._clock()):
             endpoint.health.succeed()
-        if endpoint.is_usable and not was_usable:
-            self.dispatch()
-            return True
-        return False
+        self.dispatch()  # each time: no other event tells that the ejection of a model is over
+        return endpoint.is_usable and not was_usable
 
     def saw_down(self, endpoint: Endpoint, complaint: str) -> bool:
         """A probe failed; True if the endpoint was thought to be up. It is down until a probe is answered."""
@@ -119,9 +118,19 @@ class Fleet:
         """A call got its answer; True if that readmitted the model there."""
         if not endpoint.health.is_ejected:  # only a probe readmits a whole endpoint
             endpoint.health.failures = 0
-        return endpoint.model_health(model).succeed()
+        is_readmitted = endpoint.model_health(model).succeed()
+        if is_readmitted:
+            self.dispatch()
+        return is_readmitted
 
     def _may_eject(self, endpoint: Endpoint) -> bool:
         """Never more than half: when most fail, the fault is more likely on this side."""
         others = sum(other.health.is_ejected for other in self.endpoints.values() if other is not endpoint)
         return others + 1 <= len(self.endpoints) // 2
+
+    def _readmit_surplus(self) -> None:
+        """A fleet that shrinks keeps no more than half ejected; those whose time is over first come back."""
+        ejected = [endpoint for endpoint in self.endpoints.values() if endpoint.health.is_ejected]
+        ejected.sort(key=lambda endpoint: endpoint.health.ejected_until or 0.0)
+        for endpoint in ejected[: max(0, len(ejected) - len(self.endpoints) // 2)]:
+            endpoint.health.succeed()

@@ -56,7 +56,8 @@ class Pool:
 
         Raises NoEndpoint, ModelMissing or QueueFull where waiting is useless.
         """
-        if not self._queue or avoid:
+        # Calls sent again stand in front; where only those wait, they wait for other slots than this call may have.
+        if avoid or not self._queue or self._queue[-1].avoid:
             choice = self._take(avoid)
             if choice is not None:
                 return choice

@@ -97,7 +97,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
         options = Options(arguments.config, dict(os.environ))
         if arguments.demo:
             options = await _with_demo(options, stack)
-        gateway = Gateway(options, readers=(AccessLog(),))
+        access_log = AccessLog()
+        stack.callback(access_log.flush)
+        gateway = Gateway(options, readers=(access_log,))
         gateway.config_file.look()
         settings = _settings(arguments, gateway.current.now.config)
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
@@ -147,10 +149,10 @@ async def _with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
 
     import msgspec
 
-    from ai_gateway.app import answers
     from ai_gateway.config.loading import ConfigError, load
     from ai_gateway.config.types import Config
     from ai_gateway.discovery.choosing import Surroundings, finds_nothing
+    from ai_gateway.upstream.answering import answers
     from ai_gateway.upstream.client import Client
 
     try:

@@ -56,12 +56,11 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
             tried.status = answer.head.status
             result = await _take(errand, answer)
     except ConnectFault as fault:
-        result = Setback(
-            UpstreamFailed("Ollama could not be reached.", code="upstream_unreachable"), "endpoint", str(fault)
-        )
+        unreachable = UpstreamFailed("Ollama could not be reached.", code="upstream_unreachable")
+        result = Setback(unreachable, "endpoint", str(fault), is_refused=fault.is_refused)
     except ResetFault as fault:
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
-        result = Setback(broke, "endpoint", str(fault), upstream.was_reused)
+        result = Setback(broke, "endpoint", str(fault), may_repeat_here=upstream.was_reused)
     except BackendUnavailable:
         tried.fault = exchange.story
         raise

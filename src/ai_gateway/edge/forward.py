@@ -18,7 +18,6 @@ from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
 from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
-from ai_gateway.edge.health import Readiness
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
 from ai_gateway.edge.watch import Deadline, Departures, Watch
@@ -44,7 +43,6 @@ class Parts(msgspec.Struct, frozen=True):
     client: Client
     buffers: Buffers
     departures: Departures
-    readiness: Readiness
     doubt: Callable[[Endpoint], None]
 
 
@@ -164,8 +162,8 @@ class _Errands:
     async def _attempt(self, errand: Errand, avoid: frozenset[Endpoint]) -> tuple[Endpoint, Setback | Answer | None]:
         exchange = self._exchange
         exchange.queued_at = exchange.queued_at or monotonic()
-        left = exchange.queued_at + self._entry.timeouts.queue - monotonic()
-        async with Lease(self._pool, max(left, 0.0), avoid) as choice:
+        errand.watch.relax()
+        async with Lease(self._pool, self._entry.timeouts.queue, avoid) as choice:
             exchange.leased_at = monotonic()
             result = await attempt(self._parts.client, errand, choice)
         if isinstance(result, Setback):
@@ -186,7 +184,7 @@ class _Errands:
         avoid = frozenset((first,))
         if setback.may_repeat_here and not pool.endpoints_with(avoid):
             avoid = frozenset()
-        is_metered = not (setback.blame == "endpoint" and await self._is_gone(first))
+        is_metered = not await self._is_gone(first, setback)
         if is_metered and not fleet.budget.take():
             raise self._error(setback)
         try:
@@ -205,11 +203,14 @@ class _Errands:
             fleet.failed_model(first, self._entry.canonical)
         return result
 
-    async def _is_gone(self, endpoint: Endpoint) -> bool:
+    async def _is_gone(self, endpoint: Endpoint, setback: Setback) -> bool:
         """Whether an endpoint that cut a call is leaving or refuses connections: then it is no retry storm."""
-        if endpoint.is_draining or endpoint.is_reachable is False:
+        if setback.blame != "endpoint":
+            return False
+        if setback.is_refused or endpoint.is_draining or endpoint.is_reachable is False:
             return True
-        return not await self._parts.client.accepts(endpoint.address, self._entry.timeouts.connect)
+        was_cut = setback.error.error_code == "upstream_disconnected"
+        return was_cut and not await self._parts.client.accepts(endpoint.address, self._entry.timeouts.connect)
 
     def _error(self, setback: Setback) -> GatewayError:
         self._exchange.story = setback.story

@@ -41,6 +41,7 @@ class Recording:
             await self._app(scope, receive, send)
         except ClientLeft:
             exchange.outcome = "client_left"
+            exchange.status = exchange.status or 499  # what nginx made the usual number for it
         except asyncio.CancelledError:
             exchange.outcome = "shutdown"
             raise

@@ -26,6 +26,7 @@ class Setback(msgspec.Struct, frozen=True):
     error: GatewayError
     blame: Blame
     story: str
+    is_refused: bool = False  # the endpoint takes no connections
     may_repeat_here: bool = False  # a kept connection broke: the endpoint may never have seen the call
 
 
@@ -35,7 +36,7 @@ def judge(status: int, body: bytes, model: str) -> Setback:
     story = f"status {status}: {message[:500]}"
     if status == 404:
         return Setback(ModelMissing(f"Model {model!r} was on no endpoint when it was asked for."), "missing", story)
-    if status == 503:
+    if status in (429, 503):
         busy = BackendUnavailable("Ollama is busy; try again in a moment.", code="upstream_busy")
         return Setback(busy, "nobody", story)
     if status == 501:

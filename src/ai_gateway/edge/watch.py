@@ -76,6 +76,10 @@ class Watch:
         if self._timer is None or due < self._timer.when():
             self._arm(due)
 
+    def relax(self) -> None:
+        """The present phase is over, and the next one has no limit of its own."""
+        self._phase = None
+
     def end(self, reason: Exception) -> None:
         """Ends the block with a reason; the first one counts."""
         if self._ended is None and not self._is_over:

@@ -91,15 +91,14 @@ class Answer:
         return _chunk(data) if self._chunks else data
 
     def _head_bytes(self, status: int, content_type: str, headers: tuple[Header, ...], length: int | None) -> bytes:
+        given = [*headers, *self.extra_headers, *((("Content-Type", content_type),) if content_type else ())]
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        lines += [f"Content-Type: {content_type}"] if content_type else []
-        lines += [f"{name}: {value}" for name, value in (*headers, *self.extra_headers)]
+        lines += [f"{name}: {value}" for name, value in sorted(given)]  # as Go writes them
         lines.append(f"Date: {formatdate(usegmt=True)}")
-        if length is not None:
+        if length is not None and status != 204:
             lines.append(f"Content-Length: {length}")
-        elif self._chunks:
-            lines.append("Transfer-Encoding: chunked")
         lines += [] if self.keeps_alive else ["Connection: close"]
+        lines += ["Transfer-Encoding: chunked"] if length is None and self._chunks else []
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
     def _write(self, data: bytes) -> None:

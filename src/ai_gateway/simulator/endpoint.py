@@ -12,9 +12,9 @@ from ai_gateway.simulator.go_json import encode, fold
 from ai_gateway.simulator.http1 import Request
 from ai_gateway.simulator.listener import Listener
 from ai_gateway.simulator.misbehaving import misbehave
-from ai_gateway.simulator.origins import is_host_allowed, is_origin_allowed
+from ai_gateway.simulator.origins import cors_headers, is_host_allowed, is_origin_allowed
 from ai_gateway.simulator.pod import JSON, Call, Ledger, Pod, new_leasing
-from ai_gateway.simulator.refusals import CloudRefusal, Refusal, native_error, openai_error
+from ai_gateway.simulator.refusals import CloudRefusal, Refusal, Unreadable, native_error, openai_error
 from ai_gateway.simulator.routes import Routes, dispatch, routes_of
 from ai_gateway.simulator.settings import Settings
 from ai_gateway.simulator.store import Store
@@ -126,6 +126,10 @@ class Endpoint:
         active = self.faults.active()
         faults = self.faults.take(request.path, _model_of(request.body)) if active else ()
         call = Call(request, answer, tuple(faults))
+        answer.extra_headers += cors_headers(request.header("origin"), request.method)
+        if request.method == "OPTIONS" and request.header("origin"):
+            answer.whole(204, "", b"")
+            return
         try:
             if not await misbehave(call):
                 await dispatch(self._routes, call)
@@ -140,9 +144,11 @@ class Endpoint:
 
 
 def _refuse(call: Call, refusal: Refusal) -> None:
-    """An error in the shape of the path's API; on /v1 Ollama ends it with a line end where its writer wrote it."""
+    """An error in the shape of the path's API; on /v1 Ollama's writer adds a line end, its reader does not."""
     is_openai = call.request.path.startswith("/v1/") and not isinstance(refusal, CloudRefusal)
-    if is_openai:
+    if is_openai and isinstance(refusal, Unreadable):
+        call.reply(openai_error(refusal), refusal.status)
+    elif is_openai:
         call.answer.whole(refusal.status, JSON, encode(openai_error(refusal)) + b"\n")
     else:
         call.reply(native_error(refusal), refusal.status)

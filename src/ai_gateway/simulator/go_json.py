@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ai_gateway.simulator.refusals import Refusal
+from ai_gateway.simulator.go_syntax import syntax_text
+from ai_gateway.simulator.refusals import Unreadable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,19 +46,13 @@ def decode(body: bytes) -> Any:
     """The first JSON value of a body; objects are `Pairs`. Raises `Refusal` with text like Go's."""
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     if not text:
-        raise Refusal(400, "EOF")
+        raise Unreadable("EOF")
     try:
         return _decoder.raw_decode(text)[0]
     except json.JSONDecodeError as error:
-        raise Refusal(400, _syntax_text(text, error.pos)) from error
+        raise Unreadable(syntax_text(text, error)) from error
     except RecursionError as error:
-        raise Refusal(400, "exceeded max depth") from error
-
-
-def _syntax_text(text: str, position: int) -> str:
-    if position >= len(text) or text[position] == '"':
-        return "unexpected EOF"
-    return f"invalid character {text[position]!r} looking for beginning of value"
+        raise Unreadable("exceeded max depth") from error
 
 
 def fold(key: str) -> str:
@@ -65,21 +60,28 @@ def fold(key: str) -> str:
     return key.lower().replace("\u017f", "s")
 
 
+_GO_TYPES = {
+    "messages": "openai.Message",
+    "tools": "api.Tool",
+    "stream_options": "openai.StreamOptions",
+    "response_format": "openai.ResponseFormat",
+    "reasoning": "openai.Reasoning",
+}
 _KINDS: dict[type, str] = {str: "string", bool: "bool", int: "number", float: "number", list: "array"}
 
 
 class Fields:
     """The fields of one Go struct, read from a JSON object. Every getter raises `Refusal` 400 on a wrong type.
 
-    `struct` is the name that Go puts into its messages, such as `ChatCompletionRequest`.
+    `struct` is the name that Go puts into its messages, such as `openai.ChatCompletionRequest`.
     """
 
     __slots__ = ("_struct", "_values")
 
     def __init__(self, value: Any, struct: str) -> None:
         if not isinstance(value, Pairs):
-            raise Refusal(400, f"json: cannot unmarshal {kind(value)} into Go value of type {struct}")
-        self._struct = struct
+            raise Unreadable(f"json: cannot unmarshal {kind(value)} into Go value of type {struct}")
+        self._struct = struct.removeprefix("openai.").removeprefix("api.")
         self._values: dict[str, Any] = {fold(key): item for key, item in value.pairs}
 
     def raw(self, name: str) -> Any:
@@ -124,14 +126,15 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, Pairs):
-            raise self._wrong(name, value, "object")
+            raise self._wrong(name, value, _GO_TYPES.get(name, "object"))
         return Fields(value, f"{self._struct}.{name}")
 
     def each(self, name: str) -> Iterator["Fields"]:
         """The structs of a list; none where the list is absent."""
-        for value in self._expect(name, list, "array") or ():
+        go_type = _GO_TYPES.get(name, "object")
+        for value in self._expect(name, list, f"[]{go_type}") or ():
             if not isinstance(value, Pairs):
-                raise self._wrong(name, value, "object")
+                raise self._wrong(name, value, go_type)
             yield Fields(value, f"{self._struct}.{name}")
 
     def _expect(self, name: str, wanted: type, go_type: str) -> Any:
@@ -140,10 +143,10 @@ class Fields:
             raise self._wrong(name, value, go_type)
         return value
 
-    def _wrong(self, name: str, value: Any, go_type: str) -> Refusal:
+    def _wrong(self, name: str, value: Any, go_type: str) -> Unreadable:
         found = f"number {value}" if go_type == "int" and kind(value) == "number" else kind(value)
-        return Refusal(
-            400, f"json: cannot unmarshal {found} into Go struct field {self._struct}.{name} of type {go_type}"
+        return Unreadable(
+            f"json: cannot unmarshal {found} into Go struct field {self._struct}.{name} of type {go_type}"
         )
 
 

@@ -11,7 +11,7 @@ from ai_gateway.simulator.models import Model
 from ai_gateway.simulator.names import is_cloud, parse_name
 from ai_gateway.simulator.outcome import NANOSECONDS, Outcome, Piece, Writer, pieces_of
 from ai_gateway.simulator.pacing import Pacing
-from ai_gateway.simulator.pod import JSON, Call, Pod, forever
+from ai_gateway.simulator.pod import Call, Pod, forever
 from ai_gateway.simulator.refusals import RUNNER_STOPPED, CloudRefusal, Refusal, not_found
 from ai_gateway.simulator.runner import Ticket
 
@@ -105,7 +105,8 @@ class Inference:
         ticket = ticket_for(self._pod, model, ask.context_length, call.slowness)
         ticket.keep_alive = ask.keep_alive
         ticket.prompt = ask.prompt
-        _check_length(ask, ticket.context_length)
+        if settings.dialect == "new":  # older ones cut the message in silence
+            _check_length(ask, ticket.context_length)
         thinks = "thinking" in model.capabilities
         composition = compose(ask, Voice(model.name.short, thinks, settings.answer_tokens, settings.seed))
         pieces = pieces_of(composition, ask.logprobs, ask.top_logprobs)
@@ -155,7 +156,7 @@ class Inference:
             await break_before_head(work.call, ending)
             return
         body = work.writer.whole(work.composition, work.pieces, outcome)
-        work.call.answer.whole(200, JSON, body)
+        work.call.answer.whole(200, work.writer.whole_type, body)
 
 
 async def break_off(call: Call, ending: Fault, last_words: list[bytes]) -> None:

@@ -10,12 +10,14 @@ from ai_gateway.simulator.go_json import encode
 from ai_gateway.simulator.outcome import Outcome, Piece, joined_logprobs
 
 NDJSON = "application/x-ndjson"
+GIN_JSON = "application/json; charset=utf-8"
 
 
 class NativeWriter:
     """An answer of /api/chat or /api/generate. `clock` gives Unix time for `created_at`."""
 
     content_type = NDJSON
+    whole_type = GIN_JSON
 
     def __init__(self, model: str, form: Literal["chat", "generate"], clock: Callable[[], float]) -> None:
         self._model = model

@@ -39,7 +39,8 @@ class NativeApi:
 
     async def tags(self, call: Call) -> None:
         """`GET /api/tags`: the local models."""
-        call.reply({"models": [_tag(model) for model in self._pod.store.listed()]})
+        is_new = self._pod.settings.dialect == "new"
+        call.reply({"models": [_tag(model, is_new) for model in self._pod.store.listed()]})
 
     async def ps(self, call: Call) -> None:
         """`GET /api/ps`: the loaded models, the latest expiry first."""
@@ -47,8 +48,11 @@ class NativeApi:
 
     async def show(self, call: Call) -> None:
         """`POST /api/show`."""
-        fields = native_asks.read_native(call.request.body, "ShowRequest")
-        call.reply(_shown(find_model(self._pod, fields.text("model") or fields.text("name"))))
+        fields = native_asks.read_native(call.request.body, "api.ShowRequest")
+        written = fields.text("model") or fields.text("name")
+        if not written:
+            raise Refusal(400, "model is required")
+        call.reply(_shown(find_model(self._pod, written)))
 
     async def generate(self, call: Call) -> None:
         """`POST /api/generate`."""
@@ -113,7 +117,8 @@ class NativeApi:
         }
 
 
-def _tag(model: Model) -> dict[str, Any]:
+def _tag(model: Model, is_new: bool) -> dict[str, Any]:
+    """One row of /api/tags; older versions say less."""
     lengths = {"context_length": model.context_length, "embedding_length": model.embedding_length}
     return {
         "name": model.name.short,
@@ -121,8 +126,8 @@ def _tag(model: Model) -> dict[str, Any]:
         "modified_at": rfc3339(model.modified_at),
         "size": model.size_bytes,
         "digest": model.digest,
-        "details": {**model.details(), **lengths},
-        "capabilities": list(model.capabilities),
+        "details": {**model.details(), **(lengths if is_new else {})},
+        **({"capabilities": list(model.capabilities)} if is_new else {}),
     }
 
 

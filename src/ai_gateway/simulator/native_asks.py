@@ -7,7 +7,7 @@ from typing import Any
 
 from ai_gateway.simulator.asks import Ask, EmbedAsk, Message
 from ai_gateway.simulator.durations import parse_keep_alive
-from ai_gateway.simulator.go_json import Fields, decode
+from ai_gateway.simulator.go_json import Fields, decode, encode
 from ai_gateway.simulator.openai_asks import IMAGE_TEXT, read_texts, read_tools
 from ai_gateway.simulator.refusals import Refusal
 
@@ -21,7 +21,7 @@ def read_native(body: bytes, struct: str) -> Fields:
 
 def read_generate(body: bytes) -> Ask:
     """`POST /api/generate`; without a prompt it loads or, with `keep_alive: 0`, unloads."""
-    fields = read_native(body, "GenerateRequest")
+    fields = read_native(body, "api.GenerateRequest")
     prompt = fields.text("prompt")
     system = fields.text("system")
     messages = [Message("system", system)] if prompt and system else []
@@ -31,7 +31,7 @@ def read_generate(body: bytes) -> Ask:
 
 def read_chat(body: bytes) -> Ask:
     """`POST /api/chat`; without messages it loads or, with `keep_alive: 0`, unloads."""
-    fields = read_native(body, "ChatRequest")
+    fields = read_native(body, "api.ChatRequest")
     messages = []
     for item in fields.each("messages"):
         images = item.raw("images")
@@ -42,7 +42,7 @@ def read_chat(body: bytes) -> Ask:
 
 def read_embed(body: bytes) -> EmbedAsk:
     """`POST /api/embed`; without input it loads."""
-    fields = read_native(body, "EmbedRequest")
+    fields = read_native(body, "api.EmbedRequest")
     given = fields.raw("input")
     truncate = fields.optional_flag("truncate")
     return EmbedAsk(
@@ -57,7 +57,7 @@ def read_embed(body: bytes) -> EmbedAsk:
 
 def read_embeddings(body: bytes) -> EmbedAsk:
     """`POST /api/embeddings`, the old way: one prompt."""
-    fields = read_native(body, "EmbeddingRequest")
+    fields = read_native(body, "api.EmbeddingRequest")
     prompt = fields.text("prompt")
     return EmbedAsk(
         model=fields.text("model"),
@@ -86,6 +86,7 @@ def _ask(fields: Fields, messages: tuple[Message, ...]) -> Ask:
         seed=int(options.get("seed") or 0),
         keep_alive=parse_keep_alive(fields.raw("keep_alive")),
         context_length=options.get("num_ctx"),
+        suffix=fields.text("suffix"),
     )
 
 
@@ -99,7 +100,7 @@ def _options(fields: Fields) -> dict[str, Any]:
     for name in ("num_ctx", "num_predict", "seed"):
         value = options.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
-            raise Refusal(400, f'option "{name}" must be of type integer')
+            raise Refusal(500, f'option "{name}" must be of type integer')
     return {name: int(value) if isinstance(value, float) else value for name, value in options.items()}
 
 
@@ -110,7 +111,8 @@ def _format(value: Any) -> dict[str, Any] | None:
         return {}
     if isinstance(value, dict):
         return value
-    raise Refusal(400, 'invalid format: expected "json" or a valid JSON Schema object')
+    given = encode(value).decode()
+    raise Refusal(500, f'invalid format: {encode(given).decode()}; expected "json" or a valid JSON Schema object')
 
 
 def _think(value: Any) -> str | None:

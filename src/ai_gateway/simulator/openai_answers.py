@@ -13,6 +13,7 @@ from ai_gateway.simulator.outcome import Outcome, Piece, joined_logprobs
 
 DONE = b"data: [DONE]\n\n"
 SSE = "text/event-stream"
+JSON = "application/json"
 
 
 def usage_of(outcome: Outcome) -> dict[str, int]:
@@ -32,6 +33,7 @@ class ChatWriter:
     """A chat answer >= 0.32.6. `number` (0..998) makes the id, which is not unique; `created` is Unix time."""
 
     content_type = SSE
+    whole_type = JSON
 
     def __init__(self, model: str, number: int, created: int, include_usage: bool) -> None:
         self._model = model
@@ -56,10 +58,10 @@ class ChatWriter:
         return [self._chunk(b'"content":"","tool_calls":' + encode([_tool_call(call) for call in calls]))]
 
     def finish(self, outcome: Outcome) -> list[bytes]:
-        """The finish chunk with an empty delta, the usage if asked, `[DONE]`."""
+        """The finish chunk with an empty delta, the usage if asked, `[DONE]`: together, as one record."""
         reason = self._reason(outcome)
         finish = _event(self._start, b'{"index":0,"delta":{},"finish_reason":' + encode(reason) + b"}]}")
-        return [finish, *self._usage(outcome), DONE]
+        return [b"".join((finish, *self._usage(outcome), DONE))]
 
     def broken(self, _message: str) -> list[bytes]:
         """A chunk with an empty model and no word of what happened."""
@@ -124,7 +126,7 @@ class OldChatWriter(ChatWriter):
         self._drift()
         rest = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":'
         finish = _event(self._start, rest + encode(self._reason(outcome)) + b"}]}")
-        return [finish, *self._usage(outcome), DONE]
+        return [b"".join((finish, *self._usage(outcome), DONE))]
 
     def _chunk(self, delta: bytes, logprobs: bytes = b"") -> bytes:
         self._drift()
@@ -142,6 +144,7 @@ class CompletionWriter:
     """An answer of /v1/completions. With `include_usage` each chunk carries a usage of zeros, the last the sum."""
 
     content_type = SSE
+    whole_type = JSON
 
     def __init__(self, model: str, number: int, created: int, include_usage: bool) -> None:
         self._model = model
@@ -162,7 +165,7 @@ class CompletionWriter:
         records = [self._chunk("", outcome.done_reason)]
         if self._include_usage:
             records.append(self._record([], usage_of(outcome)))
-        return [*records, DONE]
+        return [b"".join((*records, DONE))]
 
     def broken(self, _message: str) -> list[bytes]:
         """A chunk with an empty model and no word of what happened."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ai_gateway.simulator.asks import Ask, EmbedAsk, Message, Tool
 from ai_gateway.simulator.go_json import Fields, decode, kind
-from ai_gateway.simulator.refusals import Refusal
+from ai_gateway.simulator.refusals import Refusal, Unreadable
 
 EFFORTS = {
     "none": "none",
@@ -28,7 +28,7 @@ _IMAGE_STARTS = ("data:;base64,", *(f"data:image/{kind};base64," for kind in ("j
 
 def read_chat(body: bytes) -> Ask:
     """`POST /v1/chat/completions`. Raises `Refusal` 400."""
-    fields = Fields(decode(body), "ChatCompletionRequest")
+    fields = Fields(decode(body), "openai.ChatCompletionRequest")
     model = fields.text("model")
     stream = fields.flag("stream")
     include_usage = _include_usage(fields)
@@ -36,7 +36,7 @@ def read_chat(body: bytes) -> Ask:
     top_logprobs = _check_numbers(fields)
     messages = [message for item in fields.each("messages") for message in _messages(item)]
     if not fields.raw("messages"):
-        raise Refusal(400, "[] is too short - 'messages'")
+        raise Unreadable("[] is too short - 'messages'")
     return Ask(
         model=model,
         messages=tuple(messages),
@@ -55,11 +55,11 @@ def read_chat(body: bytes) -> Ask:
 
 def read_completion(body: bytes) -> Ask:
     """`POST /v1/completions`. Raises `Refusal` 400: the prompt is one string."""
-    fields = Fields(decode(body), "CompletionRequest")
+    fields = Fields(decode(body), "openai.CompletionRequest")
     stops = fields.raw("stop")
     if isinstance(stops, list) and not all(isinstance(stop, str) for stop in stops):
         wrong = next(stop for stop in stops if not isinstance(stop, str))
-        raise Refusal(400, f"invalid type for 'stop' field: {kind(wrong)}")
+        raise Unreadable(f"invalid type for 'stop' field: {kind(wrong)}")
     return Ask(
         model=fields.text("model"),
         messages=(Message("prompt", fields.text("prompt")),) if fields.text("prompt") else (),
@@ -74,16 +74,15 @@ def read_completion(body: bytes) -> Ask:
 
 def read_embedding(body: bytes) -> EmbedAsk:
     """`POST /v1/embeddings`. Raises `Refusal` 400, for token arrays too."""
-    fields = Fields(decode(body), "EmbedRequest")
+    fields = Fields(decode(body), "openai.EmbedRequest")
     encoding = fields.text("encoding_format")
     if encoding.lower() not in ("", "float", "base64"):
-        raise Refusal(
-            400,
+        raise Unreadable(
             f"Invalid value for 'encoding_format' = {encoding}. Supported values: ['float', 'base64'].",
         )
     given = fields.raw("input")
     if given is None or given == []:
-        raise Refusal(400, "invalid input")
+        raise Unreadable("invalid input")
     return EmbedAsk(
         model=fields.text("model"),
         texts=read_texts([""] if given == "" else given),
@@ -128,22 +127,22 @@ def _messages(item: Fields) -> list[Message]:
         return [Message(role, _part_text(part)) for part in content]
     if content is None and calls:
         return [Message(role, "")]
-    raise Refusal(400, f"invalid message content type: {_go_type(content)}")
+    raise Unreadable(f"invalid message content type: {_go_type(content)}")
 
 
 def _check_arguments(text: str) -> None:
     try:
         value = decode(text.encode("utf-8", "replace"))
     except Refusal as error:
-        raise Refusal(400, "invalid tool call arguments") from error
+        raise Unreadable("invalid tool call arguments") from error
     if not isinstance(value, dict):
-        raise Refusal(400, "invalid tool call arguments")
+        raise Unreadable("invalid tool call arguments")
 
 
 def _part_text(part: Any) -> str:
     """The text of one content part; an image stands as a word for itself."""
     if not isinstance(part, dict):
-        raise Refusal(400, "invalid message format")
+        raise Unreadable("invalid message format")
     match part.get("type"):
         case "text" if isinstance(part.get("text"), str):
             return str(part["text"])
@@ -153,19 +152,21 @@ def _part_text(part: Any) -> str:
             return _image_text(url)
         case "input_audio" if isinstance(part.get("input_audio"), dict):
             return "[audio]"
-    raise Refusal(400, "invalid message format")
+    raise Unreadable("invalid message format")
 
 
 def _image_text(url: Any) -> str:
     if not isinstance(url, str):
-        raise Refusal(400, "invalid message format")
+        raise Unreadable("invalid message format")
     start = next((start for start in _IMAGE_STARTS if url.startswith(start)), None)
+    if url.startswith(("http://", "https://")):
+        raise Unreadable("image URLs are not currently supported, please use base64 encoded data instead")
     if start is None:
-        raise Refusal(400, "invalid image input")
+        raise Unreadable("invalid image input")
     try:
         base64.b64decode(url.removeprefix(start), validate=True)
     except binascii.Error as error:
-        raise Refusal(400, "invalid message format") from error
+        raise Unreadable("invalid message format") from error
     return IMAGE_TEXT
 
 
@@ -210,8 +211,7 @@ def _effort(fields: Fields) -> str | None:
     if not effort:
         return None
     if effort not in EFFORTS:
-        raise Refusal(
-            400,
+        raise Unreadable(
             f'invalid reasoning value: \'{effort}\' (must be "high", "medium", "low", "max", or "none")',
         )
     return EFFORTS[effort]

@@ -30,3 +30,19 @@ def is_host_allowed(host: str) -> bool:
     except ValueError:
         return not name or name in ("localhost", socket.gethostname()) or name.endswith(_LOCAL_ENDINGS)
     return address.is_loopback or address.is_private or address.is_unspecified
+
+
+def cors_headers(origin: str, method: str) -> tuple[tuple[str, str], ...]:
+    """What a page of an allowed origin is told; nothing without an origin."""
+    if not origin:
+        return ()
+    allowed = ("Access-Control-Allow-Origin", origin)
+    if method != "OPTIONS":
+        return (allowed, ("Vary", "Origin"))
+    return (
+        ("Access-Control-Allow-Headers", "Authorization,Content-Type,User-Agent,Accept,X-Requested-With"),
+        ("Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"),
+        allowed,
+        ("Access-Control-Max-Age", "43200"),
+        ("Vary", "Origin"),
+    )

@@ -33,9 +33,10 @@ class Outcome:
 
 
 class Writer(Protocol):
-    """One answer in the shape of one API. It keeps what has been sent so far; `content_type` is a stream's."""
+    """One answer in the shape of one API. It keeps what has been sent so far."""
 
-    content_type: str
+    content_type: str  # of a stream
+    whole_type: str  # of an answer that is not streamed
 
     def piece(self, piece: Piece) -> list[bytes]:
         """The records for one token."""

@@ -12,11 +12,11 @@ from ai_gateway.simulator.faults import ENDINGS, Fault
 from ai_gateway.simulator.go_json import encode
 from ai_gateway.simulator.http1 import Request
 from ai_gateway.simulator.leasing import Leasing
+from ai_gateway.simulator.native_answers import GIN_JSON
 from ai_gateway.simulator.scheduler import Limits
 from ai_gateway.simulator.settings import Settings
 from ai_gateway.simulator.store import Store
 
-GIN_JSON = "application/json; charset=utf-8"
 JSON = "application/json"
 
 

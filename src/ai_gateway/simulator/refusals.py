@@ -16,6 +16,13 @@ class Refusal(Exception):
         self.message = message
 
 
+class Unreadable(Refusal):
+    """A body that Ollama's reader refuses, 400; on /v1 it is written without a line end at the end."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
+
+
 class Busy(Refusal):
     """OLLAMA_MAX_QUEUE requests wait for a load already. Ollama sends no Retry-After."""
 

@@ -1,6 +1,7 @@
 """The handlers of /api that change the models on disk: pull, create, copy, delete, blobs."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from ai_gateway.simulator.store import valid_name
 PROGRESS_SECONDS = 0.06  # between two reports of a layer
 NOT_IN_REGISTRY = "pull model manifest: file does not exist"
 _CONFIG_BYTES = 487
+_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 Progress = AsyncIterator[dict[str, Any]]
 
@@ -27,13 +29,13 @@ class StoreApi:
 
     async def pull(self, call: Call) -> None:
         """`POST /api/pull`; an unknown model ends the 200 stream with an error line."""
-        fields = read_native(call.request.body, "PullRequest")
+        fields = read_native(call.request.body, "api.PullRequest")
         name = valid_name(fields.text("model") or fields.text("name"))
         await self._report(call, fields, self._pull(self._pod.store.describe(name), call.slowness))
 
     async def create(self, call: Call) -> None:
         """`POST /api/create` from another model or from uploaded files."""
-        fields = read_native(call.request.body, "CreateRequest")
+        fields = read_native(call.request.body, "api.CreateRequest")
         name = valid_name(fields.text("model") or fields.text("name"))
         if not fields.text("from") and not fields.raw("files"):
             raise Refusal(400, "neither 'from' or 'files' was specified")
@@ -41,14 +43,17 @@ class StoreApi:
 
     async def copy(self, call: Call) -> None:
         """`POST /api/copy`; 200 with an empty body."""
-        fields = read_native(call.request.body, "CopyRequest")
+        fields = read_native(call.request.body, "api.CopyRequest")
         self._pod.store.copy(fields.text("source"), fields.text("destination"))
         call.answer.whole(200, "", b"")
 
     async def delete(self, call: Call) -> None:
         """`DELETE /api/delete`; 200 with an empty body. A loaded model goes when it is idle."""
-        fields = read_native(call.request.body, "DeleteRequest")
-        model = self._pod.store.delete(fields.text("model") or fields.text("name"))
+        fields = read_native(call.request.body, "api.DeleteRequest")
+        written = fields.text("model") or fields.text("name")
+        if not written:
+            raise Refusal(400, "model is required")
+        model = self._pod.store.delete(written)
         if not any(other.weights == model.weights for other in self._pod.store.listed()):
             self._pod.leasing.unload(model.weights)
         call.answer.whole(200, "", b"")
@@ -56,6 +61,8 @@ class StoreApi:
     async def has_blob(self, call: Call) -> None:
         """`HEAD /api/blobs/:digest`."""
         digest = call.request.path.removeprefix("/api/blobs/")
+        if not _DIGEST.fullmatch(digest):
+            raise Refusal(400, "invalid digest format")
         call.answer.whole(200 if self._pod.store.has_blob(digest) else 404, "", b"")
 
     async def add_blob(self, call: Call) -> None:

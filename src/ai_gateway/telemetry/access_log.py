@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
@@ -14,6 +15,7 @@ _encode = msgspec.json.Encoder().encode
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The fields of an access line; times in milliseconds. What did not happen is left out."""
 
+    time: datetime
     log: str
     request_id: str
     client: str
@@ -72,6 +74,7 @@ def describe(exchange: Exchange) -> Line:
     """What a finished exchange leaves in the log."""
     call, usage = exchange.call, exchange.usage
     line = Line(
+        time=datetime.now(UTC),
         log="access",
         request_id=exchange.request_id,
         client=exchange.caller.address,
@@ -108,5 +111,7 @@ def _words(line: Line) -> bytes:
     """A readable line; values keep JSON's escapes, so that no hostile text reaches the terminal."""
     fields = msgspec.to_builtins(line)
     first = [_encode(fields.pop(key, "-")).strip(b'"') for key in ("status", "method", "path")]
-    rest = [key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in ("log", "client")]
+    rest = [
+        key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in ("time", "log", "client")
+    ]
     return b" ".join(first) + b"  " + b" ".join(rest)

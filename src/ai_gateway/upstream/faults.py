@@ -8,6 +8,10 @@ class UpstreamFault(Exception):
 class ConnectFault(UpstreamFault):
     """No connection could be made: refused, unreachable, timed out, or TLS failed. Nothing was sent."""
 
+    def __init__(self, story: str, is_refused: bool = False) -> None:
+        super().__init__(story)
+        self.is_refused = is_refused
+
 
 class ResetFault(UpstreamFault):
     """The connection ended before the head of an answer came."""

@@ -64,7 +64,7 @@ def parse_ollama_host(value: str) -> Address:
     scheme, separator, rest = text.partition("://")
     default_port = OLLAMA_PORT
     if not separator:
-        scheme, rest = "http", text
+        scheme, rest = ("https", "ollama.com:443") if text == "ollama.com" else ("http", text)
     elif scheme in ("http", "https"):
         default_port = 80 if scheme == "http" else 443
     rest, _, path = rest.partition("/")
