@@ -55,8 +55,9 @@ contracts: setup-dev
 lock-check: setup-dev ## every locked package has a wheel for Python 3.11 to 3.14
 	$(BIN)/python tests/tools/check_wheels.py requirements/runtime.txt
 
-bench: setup-dev ## measure against nginx; writes a dated table to bench/results/
-	$(BIN)/python -m bench
+bench: setup-dev ## measure against nginx, as users install it (no test packages); writes a table to bench/results/
+	$(MAKE) --no-print-directory setup VENV=build/venv
+	$(BIN)/python -m bench --gateway build/venv
 
 generate: setup-dev ## write the generated files anew: the config's JSON Schema and its reference page
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json

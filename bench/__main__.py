@@ -27,6 +27,9 @@ def arguments() -> argparse.Namespace:
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("--only", action="append", choices=names, help="this scenario; may be repeated")
     parser.add_argument("--litellm", action="store_true", help="LiteLLM too (put into the cache once)")
+    parser.add_argument(
+        "--gateway", type=Path, metavar="DIR", help="an environment or checkout to measure instead of ours"
+    )
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout or environment instead of nginx")
     parser.add_argument(
         "--save",
@@ -52,7 +55,8 @@ def chosen_targets(chosen: argparse.Namespace) -> dict[str, targets.Prepare]:
     )
     if chosen.litellm:
         others["litellm"] = targets.litellm
-    return {"gateway": targets.this_gateway(), **others}
+    ours = targets.gateway_of(chosen.gateway) if chosen.gateway else targets.this_gateway()
+    return {"gateway": ours, **others}
 
 
 def chosen_scenarios(chosen: argparse.Namespace) -> list[Scenario]:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from tests.ollama.fleet import Fleet
 from tests.ollama.gateway import MISSING, MODELS, Gateway
-from tests.ollama.real import Ollama, seeded_store
+from tests.ollama.real import Ollama
 from tests.ollama.simulated import Simulated
+from tests.ollama.store import link, seeded_store
 from tests.tools.build_ollama import binary_path
 
 __all__ = ["client", "fleet", "fragile_client", "fragile_fleet", "fragile_gateway", "gateway"]
@@ -27,7 +28,9 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         if not binary_path().exists():
             pytest.fail("Ollama is not built; run: python tests/tools/build_ollama.py", pytrace=False)
         store = seeded_store()
-        fleet = Fleet([Ollama(folder / name, store) for name in ("a", "b")])
+        for name in ("a", "b"):
+            link(store, folder / name / "models")
+        fleet = Fleet([Ollama(folder / name) for name in ("a", "b")])
     else:
         fleet = Fleet([Simulated(folder / name) for name in ("a", "b")])
     try:

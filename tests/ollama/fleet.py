@@ -9,6 +9,7 @@ from typing import Protocol
 import httpx
 
 _PATIENCE_SECONDS = 30.0
+_LOAD_SECONDS = 120.0  # from a cold disk, beside other work
 _IDLE_SECONDS = 10.0
 _POLL_SECONDS = 0.05  # work inside another process announces itself by nothing
 
@@ -33,6 +34,14 @@ class Endpoint(Protocol):
 
     def kill(self) -> None:
         """Gone at once, without a word to anybody."""
+        ...
+
+    def pause(self) -> None:
+        """Stays connected and does nothing: a node that hangs."""
+        ...
+
+    def resume(self) -> None:
+        """Goes on where it was paused."""
         ...
 
     async def is_computing(self) -> bool:
@@ -63,7 +72,7 @@ class Fleet:
 
     def load(self, model: str) -> None:
         """Makes a model resident on every endpoint, so that a test need not wait for it."""
-        with httpx.Client(trust_env=False, timeout=_PATIENCE_SECONDS) as client:
+        with httpx.Client(trust_env=False, timeout=_LOAD_SECONDS) as client:
             for url in self.urls:
                 client.post(f"{url}/api/generate", json={"model": model}).raise_for_status()
 

@@ -46,5 +46,5 @@ def _config(urls: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dic
     return {
         "models": {model_id: dict(model) for model_id, model in models.items()},
         "discovery": {"static": list(urls)},
-        "polling": {"interval": "200ms", "models_interval": "500ms"},
+        "polling": {"interval": "200ms", "models_interval": "500ms", "timeout": "2s"},
     }

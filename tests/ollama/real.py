@@ -1,46 +1,25 @@
-"""A real Ollama, its models, and how to see from outside whether it is at work."""
+"""A real Ollama, and how to see from outside whether it is at work."""
 
 import asyncio
-import hashlib
-import json
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
-from tests.ollama import models
 from tests.ollama.process import Server, free_port
-from tests.tools.build_ollama import binary_path, cache_folder
+from tests.tools.build_ollama import binary_path
 
-CONTEXT_TOKENS = 512
 _MID_ANSWER_TICKS = 200  # of CPU: `slow` has read a short prompt and written a few words by then
 _LOOK_SECONDS = 0.3  # an answer that is being written uses some thirty ticks in this time
 
-_TURNS = (
-    '{{ range .Messages }}{{ if eq .Role "system" }}system {{ .Content }} {{ else if eq .Role "user" }}user '
-    '{{ .Content }} {{ else if eq .Role "tool" }}tool {{ .Content }} {{ else if eq .Role "assistant" }}answer '
-    "{{ .Content }}%s {{ end }}{{ end }}answer"
-)
-_CALLS = (
-    '{{ if .ToolCalls }}{{ range .ToolCalls }}{"name": "{{ .Function.Name }}", '
-    '"parameters": {{ .Function.Arguments }}}{{ end }}{{ end }}'
-)
-PLAIN_TEMPLATE = _TURNS % ""
-TOOLS_TEMPLATE = "{{ if .Tools }}tools {{ .Tools }} {{ end }}" + _TURNS % _CALLS
-
 
 class Ollama(Server):
-    """A real Ollama with the models of `seeded_store`."""
+    """A real Ollama. Its models are in the folder's `models`."""
 
-    def __init__(self, folder: Path, store: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         port = free_port()
-        if store is not None:
-            _link(store, folder / "models")
         env = {
             "OLLAMA_HOST": f"127.0.0.1:{port}",
             "OLLAMA_MODELS": str(folder / "models"),
@@ -72,7 +51,7 @@ class Ollama(Server):
 
     async def _kill_runners_at_work(self) -> None:
         begin = self.cpu_ticks()
-        while self.cpu_ticks() < begin + _MID_ANSWER_TICKS:
+        while self.cpu_ticks() < begin + _MID_ANSWER_TICKS:  # noqa: ASYNC110 - no event tells of CPU time
             await asyncio.sleep(_LOOK_SECONDS)
         for child in _children(self.pid):
             os.kill(child.pid, signal.SIGKILL)
@@ -95,53 +74,3 @@ def _children(parent: int) -> list[Child]:
         if int(fields[1]) == parent:
             found.append(Child(int(folder.name), int(fields[11]) + int(fields[12])))
     return found
-
-
-def seeded_store() -> Path:
-    """A models folder with `tiny` (tools), `plain`, `embed` and `slow`, made once and kept beside Ollama's binary."""
-    source = Path(models.__file__).read_bytes() + Path(__file__).read_bytes()
-    store = cache_folder() / f"models-{hashlib.sha256(source).hexdigest()[:12]}"
-    if not store.exists():
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-            _seed(Path(folder))
-            (Path(folder) / "ollama" / "models").rename(store)
-    return store
-
-
-def _seed(folder: Path) -> None:
-    ollama = Ollama(folder / "ollama")
-    ollama.start()
-    try:
-        models.write_chat(folder / "chat.gguf")
-        models.write_slow(folder / "slow.gguf")
-        models.write_embeddings(folder / "embeddings.gguf")
-        with httpx.Client(base_url=ollama.url, trust_env=False, timeout=120) as client:
-            _create(client, "tiny", folder / "chat.gguf", TOOLS_TEMPLATE)
-            _create(client, "plain", folder / "chat.gguf", PLAIN_TEMPLATE)
-            _create(client, "slow", folder / "slow.gguf", PLAIN_TEMPLATE)
-            _create(client, "embed", folder / "embeddings.gguf", None)
-    finally:
-        ollama.stop()
-
-
-def _create(client: httpx.Client, name: str, weights: Path, template: str | None) -> None:
-    with weights.open("rb") as file:
-        digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        file.seek(0)
-        client.post(f"/api/blobs/{digest}", content=file).raise_for_status()
-    wish = {"model": name, "files": {weights.name: digest}, "parameters": {"num_ctx": CONTEXT_TOKENS}}
-    reply = client.post("/api/create", json={**wish, "stream": False, **({"template": template} if template else {})})
-    assert json.loads(reply.content) == {"status": "success"}, reply.text
-
-
-def _link(store: Path, copy: Path) -> None:
-    """A copy of a models folder in no time: large files are hard links where the file system allows it."""
-    shutil.copytree(store, copy, copy_function=_link_file)
-
-
-def _link_file(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target

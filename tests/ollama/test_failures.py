@@ -60,6 +60,20 @@ async def test_an_endpoint_that_came_back_serves_again(fragile_client: httpx.Asy
     assert (await chat(fragile_client, ask("chat", max_tokens=1)))["choices"]
 
 
+async def test_an_endpoint_that_hangs_is_passed_by_until_it_goes_on(
+    fragile_client: httpx.AsyncClient, fragile_fleet: Fleet
+) -> None:
+    hanging = fragile_fleet.endpoints[0]
+    hanging.pause()
+    try:
+        await ollama_is(fragile_client, "degraded")
+        for _ in range(4):
+            assert (await chat(fragile_client, ask("chat", max_tokens=1)))["choices"]
+    finally:
+        hanging.resume()
+    await ollama_is(fragile_client, "ok")
+
+
 async def test_a_stream_whose_endpoint_dies_before_the_first_byte_is_sent_to_the_other(
     fragile_client: httpx.AsyncClient, fragile_fleet: Fleet
 ) -> None:

@@ -5,7 +5,6 @@ import asyncio
 import httpx
 import pytest
 from tests.ollama.fleet import Fleet
-from tests.ollama.gateway import Gateway
 from tests.ollama.talk import DONE, ask, chat, events, until
 
 CHAT = "/v1/chat/completions"
@@ -44,21 +43,14 @@ async def test_the_slot_of_a_client_that_left_goes_to_the_next(client: httpx.Asy
     assert (await chat(client, ask("slow", "hello", max_tokens=1)))["choices"]
 
 
-async def test_a_client_that_leaves_the_queue_is_forgotten(
-    client: httpx.AsyncClient, gateway: Gateway, fleet: Fleet
-) -> None:
-    async def slow() -> dict[str, int]:
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as asking:
-            state: dict[str, int] = (await asking.get("/v1/health")).json()["models"]["slow"]
-            return state
+async def test_a_client_that_leaves_the_queue_is_forgotten(client: httpx.AsyncClient, fleet: Fleet) -> None:
+    async def counts_are(in_flight: int, waiting: int) -> bool:
+        slow = (await client.get("/v1/health")).json()["models"]["slow"]
+        return bool((slow["in_flight"], slow["waiting"]) == (in_flight, waiting))
 
     calls = [asyncio.create_task(client.post(CHAT, json=ask("slow", "hello"))) for _ in range(3)]
-    await until(lambda: _is(slow(), {"in_flight": 2, "waiting": 1}))
+    await until(lambda: counts_are(in_flight=2, waiting=1))
     for call in calls:
         call.cancel()
-    await until(lambda: _is(slow(), {"in_flight": 0, "waiting": 0}))
+    await until(lambda: counts_are(in_flight=0, waiting=0))
     await fleet.until_idle()
-
-
-async def _is(asking: "asyncio.Future[dict[str, int]]", wanted: dict[str, int]) -> bool:
-    return wanted.items() <= (await asking).items()

@@ -19,20 +19,36 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass
 class StubApp:
-    """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread."""
+    """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread.
+
+    `/later` reads when told to, `/early` answers before it reads, `/stream` ends when told to.
+    """
 
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
+    by_port: dict[int, list[tuple[str, str, bytes]]] = field(default_factory=dict)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    chunk: bytes = b"data: x\n\n"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/broken":
+            raise RuntimeError("broken")
+        if scope["path"] == "/splitting":
+            value = b"a\r\nevil: 1"
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"x", value)]})
+        if scope["path"] == "/early":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"early", "more_body": True})
+        if scope["path"] == "/later":
+            await self.answer.wait()
         body = b"" if scope["path"] == "/deaf" else await self._read(receive)
         if body is None:
             self.left.set()
             return
         self.seen.append((scope["method"], scope["path"], body))
+        self.by_port.get(scope["client"][1], []).append(self.seen[-1])
         self.headers.append(dict(scope["headers"]))
         self.started.set()
         if scope["path"] == "/wait" and not await self._is_answered(receive):
@@ -47,7 +63,7 @@ class StubApp:
         await send({"type": "http.response.body", "body": text})
 
     async def _read(self, receive: Receive) -> bytes | None:
-        body = b""
+        body: bytes = b""
         while (message := await receive())["type"] == "http.request":
             body += message["body"]
             if not message["more_body"]:
@@ -67,7 +83,7 @@ class StubApp:
         leaving = asyncio.ensure_future(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not leaving.done() and not self.answer.is_set():
-            await send({"type": "http.response.body", "body": b"data: x\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": self.chunk, "more_body": True})
             await asyncio.sleep(0.01)
         if leaving.done():
             self.left.set()
@@ -82,8 +98,10 @@ class World:
 
     app: StubApp = field(default_factory=StubApp)
     refusals: list[tuple[int, str]] = field(default_factory=list)
+    peers: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    complained: asyncio.Event = field(default_factory=asyncio.Event)
     departure: Departure = field(default_factory=Departure)
     port: int = 0
     admin_port: int = 0
@@ -101,7 +119,7 @@ class World:
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(0.01 if len(pieces) > 1 else 0)
-            return await asyncio.wait_for(reader.read(), 5)
+            return await asyncio.wait_for(reader.read(), 3)
         except ConnectionResetError:
             return b""
         finally:
@@ -148,12 +166,24 @@ def serving() -> Serving:
             world.events.append(f"listening on {api_urls[0]}")
             listening.set()
 
+        def refused(status: int, code: str, peer: str) -> None:
+            world.refusals.append((status, code))
+            world.peers.append(peer)
+
+        def complain(complaint: str) -> None:
+            world.complaints.append(complaint)
+            world.complained.set()
+
+        def shutdown_streams() -> None:
+            world.events.append("shutdown_streams")
+            world.app.answer.set()
+
         notices = Notices(
             on_listening=on_listening,
             leaving=lambda: world.events.append("leaving"),
-            shutdown_streams=lambda: (world.events.append("shutdown_streams"), world.app.answer.set())[0],
-            refused=lambda status, code, peer: world.refusals.append((status, code)),
-            certificate_refused=world.complaints.append,
+            shutdown_streams=shutdown_streams,
+            refused=refused,
+            certificate_refused=complain,
             departure=world.departure,
         )
         settings = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", **settings}

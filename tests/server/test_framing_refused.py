@@ -1,5 +1,7 @@
 """What is no HTTP/1.1, or could be read in two ways, is refused on a real socket and never reaches the app."""
 
+import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +88,7 @@ async def test_doubtful_bytes_get_one_error_and_nothing_behind_them_is_answered(
     async with serving() as world:
         answer = await world.talk(request + SMUGGLED)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert len(re.findall(rb"HTTP/1\.1 \d", answer)) == 1
     error_of(answer)
     assert [refusal[0] for refusal in world.refusals] == [status]
     assert world.app.seen == []
@@ -100,7 +102,7 @@ async def test_a_refusal_is_the_same_when_bytes_come_one_by_one(name: str, servi
         for position in range(len(request)):
             writer.write(request[position : position + 1])
             await writer.drain()
-        answer = await reader.read()
+        answer = await asyncio.wait_for(reader.read(), 3)
         writer.close()
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert world.app.seen == []
@@ -130,7 +132,7 @@ async def test_good_requests_pass_whole_and_in_single_bytes(name: str, is_drippe
         for position in range(0, len(request), 1 if is_dripped else len(request)):
             writer.write(request[position : position + (1 if is_dripped else len(request))])
             await writer.drain()
-        answer = await reader.read()
+        answer = await asyncio.wait_for(reader.read(), 3)
         writer.close()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert world.app.seen == [(method, path, b"hi" if body else b"")]

@@ -47,7 +47,7 @@ def cache_folder() -> Path:
 
 def binary_path() -> Path:
     """Where the binary of these pins is, built already or not."""
-    return cache_folder() / f"ollama-{VERSION}-{_hash_of(*PINS)}" / "ollama"
+    return cache_folder() / f"ollama-{VERSION}-{hash_of(*PINS)}" / "ollama"
 
 
 def build() -> Path:
@@ -55,13 +55,21 @@ def build() -> Path:
     binary = binary_path()
     if binary.exists():
         return binary
-    binary.parent.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(cache_folder() / f"{binary.parent.name}.lock"):
+    with only_one(binary.parent):
         if not binary.exists():
             _check_tools()
             _install_debian_headers()
             _compile(binary, _fetch_headers())
     return binary
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Whoever makes a folder of the cache holds this; another waits. The kernel drops it however a process ends."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _check_tools() -> None:
@@ -85,7 +93,7 @@ def _install_debian_headers() -> None:
 
 def _fetch_headers() -> Path:
     """The folder that has `miniaudio/miniaudio.h`. Its path does not change: Go's build cache depends on it."""
-    folder = cache_folder() / f"headers-{_hash_of('headers.txt')}"
+    folder = cache_folder() / f"headers-{hash_of('headers.txt')}"
     if folder.exists():
         return folder
     with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
@@ -134,15 +142,7 @@ def _run(command: list[str], *, env: dict[str, str] | None = None, cwd: Path | N
         raise CannotBuild(f"{' '.join(command)} ended with status {failure.returncode}") from failure
 
 
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """The kernel drops the lock when the process ends, however it ends."""
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
-def _hash_of(*names: str) -> str:
+def hash_of(*names: str) -> str:
     digest = hashlib.sha256()
     for name in names:
         digest.update((MODULE / name).read_bytes())

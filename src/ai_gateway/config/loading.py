@@ -14,6 +14,7 @@ from ai_gateway.config.types import (
     Config,
     Discovery,
     Model,
+    ModelId,
     Seconds,
     StaticUpstream,
     Tls,
@@ -24,6 +25,7 @@ from ai_gateway.wire.names import is_model_name
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 16
+MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -31,7 +33,7 @@ _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
-_MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
 
 
 class Complaint(NamedTuple):
@@ -111,7 +113,8 @@ def _yaml(content: bytes) -> dict[Any, Any]:
         raw = yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([Complaint("", "not valid YAML: " + " ".join(str(error).split()))]) from None
-    except ValueError as error:  # PyYAML lets these through, for example for a date with a 13th month
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # PyYAML lets these through: a date with a 13th month, a list for a key, a `!!int` that is none
         raise ConfigError([Complaint("", f"not valid YAML: {error}")]) from None
     if raw is None:
         return {}
@@ -136,7 +139,7 @@ def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Mod
     models = {}
     for model_id, entry in value.items():
         path = f"models.{model_id}"
-        checked = _convert({model_id: entry if entry is not None else {}}, dict[str, Model], path, complaints)
+        checked = _convert({model_id: entry if entry is not None else {}}, dict[ModelId, Model], path, complaints)
         if checked:
             models.update(checked)
     return models
@@ -171,10 +174,10 @@ def _decode_unit(wanted: type, value: Any) -> Any:
 
 
 def _seconds(value: Any) -> Seconds:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_SECONDS:
         return Seconds(value)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not found or float(found[1]) == 0:
+    if not found or not 0 < float(found[1]) <= MAX_SECONDS:
         raise ValueError(f"{value!r} is no duration above 0 such as 500ms, 30s, 5m, 1h or a number of seconds")
     return Seconds(float(found[1]) * _UNIT_SECONDS[found[2]])
 

@@ -1,12 +1,6 @@
-"""The tables of docs/configuration.md, made from the types of config.yml.
+"""docs/configuration.md, its tables made from the types of config.yml: `python -m ai_gateway.config.reference`."""
 
-`python -m ai_gateway.config.reference` prints them; with `docs/configuration.md` behind it, it puts them between
-the page's markers.
-"""
-
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -16,9 +10,68 @@ from msgspec import Meta
 from ai_gateway.config import types
 from ai_gateway.config.types import RESTART_KEYS, ByteCount, Config, Seconds, Section
 
-BEGIN: Final = "<!-- begin: written by python -m ai_gateway.config.reference -->\n"
-END: Final = "<!-- end -->\n"
+_INTRODUCTION: Final = """\
+---
+layout: docs
+title: Configuration
+description: config.yml, key by key, with defaults and units; what a change does, and when it takes effect.
+nav_order: 3
+---
 
+# Configuration
+
+One file says which models are served and how. `ai-gateway serve` reads `config.yml` in the current folder, or what
+`--config` names. Every key has a default but the models themselves:
+
+```yaml
+models:
+  llama3:                 # the id that clients ask for
+    version: latest       # Ollama's tag: llama3:latest
+  coder:
+    ollama: codellama     # Ollama's name, where it differs from the id
+    version: 13b
+    max_tokens: 2048      # token limit of an answer when the request names none
+    aliases: [code]       # further ids for the same model
+    timeouts: {queue: 2m} # for this model alone
+  embed: {ollama: nomic-embed-text}
+discovery:
+  static:
+    - http://10.1.0.5:11434
+    - url: https://ollama.example:443
+      ca_file: /etc/ssl/private-ca.pem
+```
+
+## Checked, then in force
+
+A file is taken whole or not at all. Unknown keys, doubled keys, wrong types and impossible values are refused, each
+with its path:
+
+```console
+$ ai-gateway check config.yml
+config.yml: models.coder.version: Expected `str`, got `int` (put it in quotes)
+```
+
+An editor can do the same while you write: [config.schema.json](../config.schema.json) is a JSON Schema made from the
+same types. YAML aliases (`*name`) are refused, since a page of them can stand for gigabytes.
+
+## Live changes
+
+The file is looked at twice a second, also when it is a symbolic link that is swapped, as a ConfigMap's is. New
+content that is valid takes effect at once; calls under way finish under the old one. Content that is not valid
+changes nothing: the log and `GET /v1/health` say what is wrong, and the last good config stays in force.
+
+A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
+`restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
+The two files of `tls` are read again when they change, without a restart.
+
+## Units
+
+A **duration** is a number of seconds, or text: `250ms`, `2s`, `5m`, `1h`, `30d`. A **size** is a number of bytes, or
+text: `64KiB`, `20MiB`, `1GB`. An empty default means: not set.
+
+## Every key
+
+"""
 _HEAD: Final = "| key | value | default | a change | meaning |\n|---|---|---|---|---|\n"
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "": Config,
@@ -62,17 +115,8 @@ def keys() -> list[str]:
 
 
 def as_text() -> str:
-    """All tables, in Markdown."""
-    return "\n".join(_table(section) for section in _SECTIONS)
-
-
-def put_into(page: str) -> str:
-    """The page with the tables between its markers. Raises ValueError for a page without them."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page lacks its markers {BEGIN.strip()} and {END.strip()}")
-    return f"{head}{BEGIN}\n{as_text()}\n{END}{tail}"
+    """The page, in Markdown."""
+    return _INTRODUCTION + "\n".join(_table(section) for section in _SECTIONS)
 
 
 def _fields(section: str) -> tuple[msgspec.structs.FieldInfo, ...]:
@@ -167,14 +211,5 @@ def _in_units(value: Any) -> str:
     return msgspec.json.encode(value).decode().strip('"')
 
 
-def main(words: list[str]) -> None:
-    """Prints the tables, or writes them into the page that is named."""
-    if not words:
-        print(as_text(), end="")
-        return
-    page = Path(words[0])
-    page.write_text(put_into(page.read_text()))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(as_text(), end="")

@@ -51,7 +51,7 @@ class ConfigFile:
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            self._signature = None
+            self._signature = self._content = None
             self._refuse([Complaint("", f"cannot read {self.path}: {error.strerror}")])
             return
         self._signature = signature

@@ -94,7 +94,8 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
     exchange = errand.exchange
     if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
         raise _broken(exchange, "the answer to a stream is no event stream")
-    errand.watch.expect(_silence(errand.entry, reply, answer))
+    timeouts = errand.entry.timeouts
+    errand.watch.expect(_silence(errand.entry, reply, answer), min(timeouts.idle, timeouts.client_stall))
     read, feed, write = answer.read, stream.feed, reply.write
     try:
         while data := await read():

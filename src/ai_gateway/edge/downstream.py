@@ -24,6 +24,7 @@ class EventReply:
     """
 
     __slots__ = (
+        "_beat_at",
         "_beat_seconds",
         "_beating",
         "_exchange",
@@ -43,7 +44,8 @@ class EventReply:
         self._timer: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None
         self.is_sending = False
-        self.sent_at = self._loop.time()
+        self.sent_at = self._loop.time()  # of events alone: comments say nothing of the endpoint
+        self._beat_at = self.sent_at
         self.waits_for = "a free slot"
 
     @property
@@ -57,10 +59,10 @@ class EventReply:
 
     async def write(self, events: bytes) -> None:
         """Sends whole events; waits while the client does not read."""
-        if self._beating is not None:
-            await self._beating
         self.sent_at = self._loop.time()
         self.is_sending = True
+        if self._beating is not None:
+            await self._beating
         if self._exchange.status is None:
             await start(self._exchange, self._send, 200, SSE_HEADERS)
         self._exchange.sent_bytes += len(events)
@@ -85,17 +87,16 @@ class EventReply:
 
     def _look(self) -> None:
         now = self._loop.time()
-        if self.is_sending:  # a client that does not read needs no comment
+        due = max(self.sent_at, self._beat_at) + self._beat_seconds
+        if self.is_sending or self._beating is not None:  # a client that does not read needs no comment
             due = now + self._beat_seconds
-        elif now >= self.sent_at + self._beat_seconds:
+        elif now >= due:
             self._beating = self._loop.create_task(self._beat())
             due = now + self._beat_seconds
-        else:
-            due = self.sent_at + self._beat_seconds
         self._timer = self._loop.call_at(due, self._look)
 
     async def _beat(self) -> None:
-        self.sent_at = self._loop.time()
+        self._beat_at = self._loop.time()
         if self._exchange.status is None:
             await start(self._exchange, self._send, 200, SSE_HEADERS)
         comment = f": waiting for {self.waits_for}\n\n".encode()

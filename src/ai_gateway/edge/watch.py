@@ -1,6 +1,7 @@
 """Watches over a request while it waits: ends it when the client leaves, a deadline passes, or the gateway does."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
 
@@ -35,7 +36,9 @@ class Watch:
     with a maker of its error: `total` holds throughout, `expect` sets the one of the present phase.
     """
 
-    __slots__ = ("_departures", "_ended", "_is_over", "_loop", "_phase", "_scope", "_task", "_timer", "_total")
+    __slots__ = (
+        "_departures", "_ended", "_is_over", "_look_seconds", "_loop", "_phase", "_scope", "_task", "_timer", "_total",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, departures: Departures, total: Deadline) -> None:
         self._scope = scope
@@ -43,6 +46,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._total = total
         self._phase: Callable[[], Deadline] | None = None
+        self._look_seconds = math.inf
         self._ended: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -69,10 +73,14 @@ class Watch:
             self._task.uncancel()
             raise self._ended from None
 
-    def expect(self, phase: Callable[[], Deadline]) -> None:
-        """Sets what the present phase may take; `phase` is asked again whenever its moment has come."""
+    def expect(self, phase: Callable[[], Deadline], look_seconds: float = math.inf) -> None:
+        """Sets what the present phase may take; `phase` is asked again whenever its moment has come.
+
+        A phase whose moment can also come nearer is asked at least every `look_seconds`.
+        """
         self._phase = phase
-        due = phase()[0]
+        self._look_seconds = look_seconds
+        due = min(phase()[0], self._loop.time() + look_seconds)
         if self._timer is None or due < self._timer.when():
             self._arm(due)
 
@@ -92,7 +100,8 @@ class Watch:
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(min(due, self._total[0]), self._look)
+        soonest = self._loop.time() + self._look_seconds
+        self._timer = self._loop.call_at(min(due, self._total[0], soonest), self._look)
 
     def _look(self) -> None:
         now = self._loop.time()

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.errors import GatewayError, RequestTimeout
+from ai_gateway.exchange import ON_LEFT
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.server.pace import BodyPace, WritePace
 from ai_gateway.wire import framing
@@ -69,6 +70,8 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = 0  # of that body, as they came
         self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
         self._write_pace = WritePace(self._limits)
+        # Of the connection, not of the cycle: a request that refers to itself would wait for the garbage collector.
+        self._extensions = {ON_LEFT: self._tell_when_left}
 
     @abstractmethod
     def _read_head(self, data: bytes) -> bytes:
@@ -100,6 +103,7 @@ class Connection(HttpToolsProtocol):
         self._tell_gone()
         super().connection_lost(exc)
         self._phase = _ignore
+        self.cycle = None  # type: ignore[assignment]  # as uvicorn before the first request
         self._held.clear()
         self._head.clear()
 
@@ -123,7 +127,7 @@ class Connection(HttpToolsProtocol):
         host, port = self.client or ("", 0)
         self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
         cycle = self.cycle
-        is_begun = cycle is not None and not cycle.response_complete and cycle.response_started
+        is_begun = cycle is not None and not cycle.response_complete and cycle.is_begun
         self._tell_gone()
         self._head.clear()
         if self.transport.is_closing():
@@ -138,6 +142,13 @@ class Connection(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.leave()
             self.flow.resume_writing()
+
+    def _tell_when_left(self, callback: Callable[[], None]) -> None:
+        """Call back when the client leaves before the running request is answered; at once if it has left."""
+        if self.cycle is None or self.cycle.disconnected:
+            callback()
+        else:
+            self.cycle.on_left = callback
 
     def _discard(self, data: bytes) -> bytes:
         return b""

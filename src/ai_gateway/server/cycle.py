@@ -104,6 +104,7 @@ class Cycle(RequestResponseCycle):
             self.transport.write(head + body)
         if not more_body:
             self.response_complete = True
+            self.on_left = None
             self.message_event.set()
             self.on_response()
 
@@ -113,19 +114,19 @@ class Cycle(RequestResponseCycle):
             if self.left_bytes < 0 or (self.left_bytes and not more_body):
                 raise RuntimeError("the response's body is not as long as its content-length")
 
-    def tell_when_left(self, callback: Callable[[], None]) -> None:
-        """Calls back when the client has left before its answer was complete; at once if it has already."""
-        self.on_left = callback
-        if self.disconnected:
-            callback()
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything of the answer has gone out."""
+        return self.response_started and not self.unsent_head
 
     def leave(self) -> None:
         """The client has left."""
         if not self.disconnected:
             self.disconnected = True
             self.message_event.set()
-            if self.on_left is not None:
-                self.on_left()
+            told, self.on_left = self.on_left, None
+            if told is not None:
+                told()
 
     async def send_500_response(self) -> None:
         """What uvicorn calls when the app failed before it began to answer."""

@@ -19,7 +19,6 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from ai_gateway.exchange import ON_LEFT
 from ai_gateway.server.connection import Connection, PortState
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.wire import framing
@@ -134,7 +133,6 @@ class StrictProtocol(Connection):
             keep_alive=False,  # an answer before the body's end is the connection's last
             on_response=self.on_response_complete,
         )
-        self.cycle.scope["extensions"] = {ON_LEFT: self.cycle.tell_when_left}  # type: ignore[dict-item]  # our own
         if body_bytes:
             self._await_body(body_bytes)
         else:
@@ -157,6 +155,7 @@ class StrictProtocol(Connection):
             "path": unquote(path) if "%" in path else path,
             "raw_path": line.path,
             "query_string": line.query,
+            "extensions": self._extensions,
         }
 
     def _await_body(self, body_bytes: int) -> None:

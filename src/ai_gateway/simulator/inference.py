@@ -142,9 +142,9 @@ class Inference:
         await Pacing(count, interval, emit, answer).run()
 
     def _finish(self, work: Work) -> None:
-        records = work.writer.finish(work.outcome(self._loop.time()))
-        if work.composition.tool_calls:
-            records = [*work.writer.calls(work.composition.tool_calls), *records]
+        calls = work.composition.tool_calls
+        records = work.writer.calls(calls) if calls else []
+        records += work.writer.finish(work.outcome(self._loop.time()))
         work.call.answer.send_each(records)
         work.call.answer.end()
 

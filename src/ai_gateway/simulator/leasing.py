@@ -15,6 +15,7 @@ class Leasing:
         self._loop = asyncio.get_running_loop()
         self._futures: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None  # what the timer is set to
         self._is_closed = False
         self.now = self._loop.time
         self.scheduler = Scheduler(limits, self.now)
@@ -51,14 +52,15 @@ class Leasing:
 
     def _arm(self) -> None:
         deadline = self.scheduler.next_deadline()
+        if deadline == self._deadline:
+            return
+        self._deadline = deadline
         if self._timer is not None:
-            if deadline is not None and self._timer.when() == deadline:
-                return
             self._timer.cancel()
             self._timer = None
         if deadline is not None and not self._is_closed:
             self._timer = self._loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer = self._deadline = None
         self._settle(self.scheduler.advance())

@@ -1,42 +1,45 @@
 """A TCP port that stays ours whether or not anyone listens on it, so that it can refuse and come back."""
 
 import asyncio
+import logging
 import socket
 
 from ai_gateway.simulator.http1 import Connection, Serve
+
+_log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 
 
 class Listener:
-    """Open or closed; while closed, the port is bound but connections are refused. Belongs to an endpoint."""
+    """Open or closed; while closed, the port is bound but connections are refused. Belongs to an endpoint.
+
+    Opening and closing take effect at once, which `loop.create_server` cannot promise: hence the accepting by hand.
+    """
 
     def __init__(self, host: str, port: int, serve: Serve) -> None:
         """Binds at once; port 0 takes a free one. Raises OSError if the port is taken."""
         self._serve = serve
+        self._loop = asyncio.get_running_loop()
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = self._bound((host, port))
         self.host, self.port = self._socket.getsockname()[:2]
         self.connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._connecting: set[asyncio.Task[object]] = set()
         self.is_open = False
 
     def open(self) -> None:
-        """Connections are taken from now on; the event loop gets to them in its next turns."""
-        if self.is_open:
-            return
-        self.is_open = True
-        self._socket.listen(BACKLOG)
-        self._opening = asyncio.get_running_loop().create_task(self._attach(self._socket))
+        """Connections are taken from now on."""
+        if not self.is_open:
+            self.is_open = True
+            self._socket.listen(BACKLOG)
+            self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
         """New connections are refused; those that are there stay."""
-        if not self.is_open:
-            return
-        self.is_open = False
-        self._stop()
-        self._socket = self._bound((self.host, self.port))
+        if self.is_open:
+            self._stop()
+            self._socket = self._bound((self.host, self.port))
 
     def drop_all(self) -> None:
         """Resets every connection."""
@@ -45,29 +48,34 @@ class Listener:
 
     async def release(self) -> None:
         """Gives the port back and waits until nothing of it runs any more."""
-        tasks = [connection.task for connection in self.connections if connection.task is not None]
-        opening = self._opening
-        self.is_open = False
         self._stop()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+        tasks = [connection.task for connection in self.connections if connection.task is not None]
         self.drop_all()
-        if opening is not None:
-            tasks.append(opening)
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._socket.close()
 
-    async def _attach(self, bound: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._serve, self.connections), sock=bound, backlog=BACKLOG
-        )
+    def _accept(self) -> None:
+        """Takes what waits; as asyncio's own servers do, at most a backlog full in one go."""
+        for _ in range(BACKLOG):
+            try:
+                accepted, _address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # most likely too many open files: others wait until some are closed
+                _log.warning("cannot accept a connection: %s", error)
+                return
+            accepted.setblocking(False)
+            task: asyncio.Task[object] = self._loop.create_task(self._connect(accepted))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(lambda: Connection(self._serve, self.connections), accepted)
 
     def _stop(self) -> None:
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-        self._opening = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self.is_open:
+            self._loop.remove_reader(self._socket.fileno())
+        self.is_open = False
         self._socket.close()
 
     def _bound(self, address: tuple[str, int]) -> socket.socket:

@@ -110,9 +110,10 @@ class _Watch:
     async def _probe(self, http: httpx.AsyncClient) -> str | None:
         """Asks for /api/version; returns None, or what is wrong."""
         try:
-            answer = await http.get("/api/version", timeout=self._settings().timeout)
+            async with asyncio.timeout(self._settings().timeout):
+                answer = await http.get("/api/version")
             version = msgspec.json.decode(answer.content)["version"] if answer.status_code == 200 else None
-        except (httpx.TimeoutException, TimeoutError):
+        except TimeoutError:
             self._strikes += 1
             complaint = f"/api/version did not answer within {self._settings().timeout:g} s"
             return self._down(complaint) if self._strikes >= STRIKES else complaint

@@ -1,0 +1,26 @@
+"""Retries are a share of the calls under way, so a failing fleet is not beaten further."""
+
+from ai_gateway.balancing.budget import FLOOR, RetryBudget
+
+
+def test_a_quiet_gateway_may_always_retry_a_little() -> None:
+    """Three at a time, with no calls under way at all."""
+    budget = RetryBudget(0.2)
+    assert [budget.take() for _ in range(FLOOR + 1)] == [True] * FLOOR + [False]
+
+
+def test_a_busy_gateway_may_retry_its_share() -> None:
+    """A fifth of 100 is twenty."""
+    budget = RetryBudget(0.2)
+    budget.active = 100
+    assert sum(budget.take() for _ in range(50)) == 20
+
+
+def test_a_retry_that_is_over_makes_room() -> None:
+    """What was taken is given back by whoever took it."""
+    budget = RetryBudget(0.0)
+    while budget.take():
+        pass
+    budget.retries -= 1
+    assert budget.take()
+    assert not budget.take()

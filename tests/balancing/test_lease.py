@@ -1,0 +1,122 @@
+"""A lease is held from the block's beginning to its end, and waits without deciding anything."""
+
+import asyncio
+
+import pytest
+from tests.balancing.worlds import MODEL, World
+
+from ai_gateway.balancing.lease import Lease
+from ai_gateway.errors import ModelMissing, QueueFull, QueueTimeout
+
+
+async def until(world: World, waiting: int) -> None:
+    """Returns when so many calls wait."""
+    while world.pool.waiting != waiting:
+        await asyncio.sleep(0)
+
+
+async def hold(world: World, wait_seconds: float = 10) -> None:
+    """Takes a slot and gives it back."""
+    async with Lease(world.pool, wait_seconds):
+        pass
+
+
+async def test_a_slot_is_held_until_the_block_is_left() -> None:
+    """Not one moment longer, and on an error too."""
+    world = World(1)
+    with pytest.raises(ValueError, match="broken"):
+        async with Lease(world.pool, 1) as choice:
+            assert choice.endpoint.in_flight == {MODEL: 1}
+            raise ValueError("broken")
+    assert world.endpoints[0].in_flight == {}
+
+
+async def test_a_call_waits_until_a_slot_is_free() -> None:
+    """And gets the one that was given back."""
+    world = World(1)
+    endpoint = world.take()
+    call = asyncio.create_task(hold(world))
+    await until(world, 1)
+    world.pool.give_back(endpoint)
+    await call
+    assert endpoint.total_in_flight == 0
+
+
+async def test_a_client_that_leaves_leaves_the_queue() -> None:
+    """Its place is free at once."""
+    world = World(1)
+    world.take()
+    call = asyncio.create_task(hold(world))
+    await until(world, 1)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert world.pool.waiting == 0
+
+
+async def test_a_client_that_leaves_in_the_moment_of_its_grant_loses_no_slot() -> None:
+    """The slot was given, the waiter never woke: the next one has it."""
+    world = World(1)
+    endpoint = world.take()
+    call = asyncio.create_task(hold(world))
+    await until(world, 1)
+    world.pool.give_back(endpoint)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert endpoint.total_in_flight == 0
+    assert world.take() is endpoint
+
+
+async def test_patience_has_an_end() -> None:
+    """The queue's deadline is a refusal with its reason, and frees the place."""
+    world = World(1)
+    world.take()
+    with pytest.raises(QueueTimeout, match=r"came free within 0.01 s"):
+        await hold(world, 0.01)
+    assert world.pool.waiting == 0
+    assert world.endpoints[0].total_in_flight == 1
+
+
+async def test_a_slot_granted_in_the_moment_of_the_timeout_is_used() -> None:
+    """Who has a slot is not refused for having waited too long."""
+    world = World(1)
+    endpoint = world.take()
+    lease = Lease(world.pool, 0.02)
+    call = asyncio.create_task(lease.__aenter__())
+    await until(world, 1)
+    loop = asyncio.get_running_loop()
+    late = loop.time() + 0.05
+    while loop.time() < late:  # the loop is kept busy until the deadline is past, then the slot comes
+        pass
+    world.pool.give_back(endpoint)
+    choice = await call
+    assert choice.endpoint is endpoint
+    await lease.__aexit__(None, None, None)
+    assert endpoint.total_in_flight == 0
+
+
+async def test_a_refusal_reaches_those_who_wait() -> None:
+    """As if they had been refused at once."""
+    world = World(1)
+    world.take()
+    call = asyncio.create_task(hold(world))
+    await until(world, 1)
+    world.fleet.lacks(world.endpoints[0], MODEL)
+    with pytest.raises(ModelMissing):
+        await call
+
+
+async def test_a_refused_call_holds_nothing() -> None:
+    """Neither a slot nor a place."""
+    world = World(1, max_waiting=0)
+    world.take()
+    with pytest.raises(QueueFull):
+        await hold(world)
+    assert (world.pool.waiting, world.endpoints[0].total_in_flight) == (0, 1)
+
+
+async def test_a_call_sent_again_is_leased_elsewhere() -> None:
+    """`avoid` names where it was."""
+    world = World(2)
+    first, second = world.endpoints
+    async with Lease(world.pool, 1, frozenset([first])) as choice:
+        assert choice.endpoint is second

@@ -1,0 +1,93 @@
+"""The smallest fleets: a clock that is set by hand, chance that is seeded, and endpoints that hold what is said."""
+
+import random
+from typing import Any
+
+from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.pool import Pool, Ticket
+from ai_gateway.wire.address import Address
+
+MODEL = "llama3:latest"
+
+
+class Clock:
+    """Monotonic seconds; only a test moves them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def held(*names: str) -> dict[str, HeldModel]:
+    """Models on a disk, each with a digest of its own."""
+    return {name: HeldModel(name, f"sha256:{name}", 1, 0) for name in names}
+
+
+def addresses(count: int) -> list[Address]:
+    """So many different endpoints' addresses."""
+    return [Address(f"pod-{number}") for number in range(count)]
+
+
+class World:
+    """A fleet of endpoints that are up and hold the model, and its pool with one slot each and a queue of ten."""
+
+    def __init__(self, count: int = 2, slots: int = 1, max_waiting: int = 10) -> None:
+        self.clock = Clock()
+        self.fleet = Fleet(self.clock, random.Random(1))
+        self.fleet.apply(addresses(count))
+        for endpoint in self.endpoints:
+            self.fleet.saw_up(endpoint, "0.24.0")
+            self.fleet.saw_models(endpoint, held(MODEL))
+        self.pool: Pool = self.fleet.pool(MODEL).limit(slots, max_waiting)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """In the order of discovery."""
+        return list(self.fleet.endpoints.values())
+
+    def take(self, *avoid: Endpoint) -> Endpoint:
+        """A slot that is free at once."""
+        choice = self.pool.ask(frozenset(avoid))
+        assert choice is not None
+        return choice.endpoint
+
+    def queue(self, *avoid: Endpoint) -> "Waiting":
+        """A call that has to wait."""
+        assert self.pool.ask(frozenset(avoid)) is None
+        waiting = Waiting(frozenset(avoid))
+        self.pool.wait(waiting.ticket)
+        return waiting
+
+    def eject(self, endpoint: Endpoint) -> None:
+        """Failures until the endpoint is ejected."""
+        for _ in range(5):
+            self.fleet.failed(endpoint)
+        assert endpoint.state == "ejected"
+
+    def fail_model(self, endpoint: Endpoint, times: int = 5) -> bool:
+        """5xx answers for the model; whether the last of them ejected it there."""
+        return [self.fleet.failed_model(endpoint, MODEL) for _ in range(times)][-1]
+
+
+class Waiting:
+    """A ticket, and how often it was settled."""
+
+    def __init__(self, avoid: frozenset[Endpoint] = frozenset()) -> None:
+        self.settled = 0
+        self.ticket = Ticket(avoid, self._settle)
+
+    def _settle(self) -> None:
+        self.settled += 1
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it was sent, if it was."""
+        return None if self.ticket.choice is None else self.ticket.choice.endpoint
+
+
+def states(endpoints: list[Endpoint]) -> list[Any]:
+    """One word each."""
+    return [endpoint.state for endpoint in endpoints]

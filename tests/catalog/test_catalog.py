@@ -1,0 +1,139 @@
+"""Which models are served: the config's under their ids and aliases, and where wanted what endpoints hold."""
+
+import random
+
+import msgspec
+import pytest
+
+from ai_gateway.balancing.endpoint import HeldModel
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.catalog import Catalog
+from ai_gateway.catalog.current import Current
+from ai_gateway.config.loading import parse
+from ai_gateway.config.types import Config
+from ai_gateway.wire.address import Address
+
+
+def fleet_with(*models: HeldModel) -> Fleet:
+    """One endpoint that holds these."""
+    fleet = Fleet(lambda: 0.0, random.Random(1))
+    (endpoint,), _ = fleet.apply([Address("a")])
+    fleet.saw_models(endpoint, {model.name.lower(): model for model in models})
+    return fleet
+
+
+def local(name: str) -> HeldModel:
+    return HeldModel(name, "sha256:1", 1, 0)
+
+
+EMPTY = fleet_with()
+CODER = parse(b"models: {coder: {ollama: codellama, version: 13b, max_tokens: 2048, aliases: [code, c]}, llama3: }")
+
+
+def test_a_model_is_found_by_its_id_and_its_aliases() -> None:
+    """All lead to the same entry, which knows Ollama's name."""
+    catalog = Catalog(CODER)
+    entry = catalog.find("coder", EMPTY)
+    assert entry is not None
+    assert (entry.id, entry.name, entry.canonical, entry.version) == ("coder", "codellama:13b", "codellama:13b", "13b")
+    assert entry.max_tokens == 2048
+    assert catalog.find("code", EMPTY) is entry
+    assert catalog.find("c", EMPTY) is entry
+
+
+def test_a_model_without_a_name_of_its_own_has_its_id_for_one() -> None:
+    """With the tag `latest`."""
+    entry = Catalog(CODER).find("llama3", EMPTY)
+    assert entry is not None
+    assert (entry.name, entry.version) == ("llama3:latest", "latest")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Coder", "coder ", "coder:latest", "coder:13b", "codellama", "codellama:13b", "", "co\u212aer", "c\u00f6der",
+        "../coder", "library/llama3", "http://evil/coder", "llama3:latest", "LLAMA3",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_found(asked: str) -> None:
+    """Ids are spelt exactly; Ollama's own names are not served by themselves."""
+    assert Catalog(CODER).find(asked, fleet_with(local("codellama:13b"), local("llama3:latest"))) is None
+
+
+def test_settings_come_from_the_model_before_the_sections() -> None:
+    """What the model does not say is as for all."""
+    config = parse(
+        b"balancing: {slots: 4}\nqueue: {max_waiting: 9}\ntimeouts: {queue: 7s, idle: 8s}\n"
+        b"models: {a: {slots: 2, max_waiting: 0, timeouts: {idle: 1s}}, b: }"
+    )
+    a, b = (Catalog(config).find(name, EMPTY) for name in "ab")
+    assert a is not None
+    assert b is not None
+    assert (a.slots, a.max_waiting, a.timeouts.idle, a.timeouts.queue) == (2, 0, 1, 7)
+    assert (b.slots, b.max_waiting, b.timeouts.idle, b.timeouts.queue) == (4, 9, 8, 7)
+
+
+def test_the_list_has_every_id_and_alias() -> None:
+    """In the order of the config."""
+    assert [name for name, _ in Catalog(CODER).entries(EMPTY)] == ["coder", "code", "c", "llama3"]
+
+
+DISCOVERING = parse(b"catalog: {discover: true}\nmodels: {llama3: }")
+
+
+def test_with_discovery_what_an_endpoint_holds_is_served_under_its_own_name() -> None:
+    """With or without the tag `latest`, as Ollama itself takes it."""
+    catalog, fleet = Catalog(DISCOVERING), fleet_with(local("qwen3:8b"), local("me/x:latest"))
+    for asked, name in (("qwen3:8b", "qwen3:8b"), ("me/x", "me/x:latest"), ("me/x:latest", "me/x:latest")):
+        entry = catalog.find(asked, fleet)
+        assert entry is not None
+        assert (entry.id, entry.name) == (asked, name)
+    assert [name for name, _ in catalog.entries(fleet)] == ["llama3", "me/x:latest", "qwen3:8b"]
+
+
+@pytest.mark.parametrize("asked", ["QWEN3:8b", "qwen3", "registry.ollama.ai/library/qwen3:8b", "qwen3:8b ", "other"])
+def test_a_discovered_model_has_one_spelling(asked: str) -> None:
+    """Else limits and logs would know it under many names."""
+    assert Catalog(DISCOVERING).find(asked, fleet_with(local("qwen3:8b"))) is None
+
+
+@pytest.mark.parametrize(
+    "model", [local("gpt-oss:120b-cloud"), local("x:cloud"), msgspec.structs.replace(local("stub:8b"), is_remote=True)]
+)
+def test_a_cloud_model_is_never_discovered(model: HeldModel) -> None:
+    """Neither by its name nor as a stub that points elsewhere."""
+    fleet = fleet_with(model)
+    catalog = Catalog(DISCOVERING)
+    assert catalog.find(model.name, fleet) is None
+    assert [name for name, _ in catalog.entries(fleet)] == ["llama3"]
+
+
+def test_a_cloud_model_is_served_where_the_config_lists_it() -> None:
+    """Whoever wrote the config has decided it."""
+    entry = Catalog(parse(b"models: {big: {ollama: gpt-oss, version: 120b-cloud}}")).find("big", EMPTY)
+    assert entry is not None
+    assert entry.name == "gpt-oss:120b-cloud"
+
+
+def test_without_discovery_what_an_endpoint_holds_is_not_served() -> None:
+    """The default."""
+    fleet = fleet_with(local("qwen3:8b"))
+    assert Catalog(CODER).find("qwen3:8b", fleet) is None
+    assert "qwen3:8b" not in dict(Catalog(CODER).entries(fleet))
+
+
+def test_the_limits_reach_the_pools() -> None:
+    """And those who wait get the slots that a new config adds."""
+    fleet = fleet_with(local("llama3:latest"))
+    Catalog(parse(b"models: {llama3: {slots: 3}}\nbalancing: {retry_budget: 0.5}\nqueue: {max_waiting: 2}")).apply_to(fleet)
+    pool = fleet.pool("llama3:latest")
+    assert (pool.slots, pool.max_waiting, fleet.budget.share) == (3, 2, 0.5)
+
+
+def test_a_request_keeps_the_catalog_that_it_read() -> None:
+    """A reload swaps one reference."""
+    current = Current(CODER)
+    before = current.now
+    current.swap(Config())
+    assert before.catalog.find("coder", EMPTY) is not None
+    assert current.now.catalog.find("coder", EMPTY) is None

@@ -1,0 +1,224 @@
+"""config.yml is read whole or refused whole, and each complaint names the path it is about."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai_gateway.config.loading import MAX_BYTES, ConfigError, load, parse
+from ai_gateway.config.types import Config, model_name, restart_required
+
+
+def complaints(content: bytes) -> list[tuple[str, str]]:
+    with pytest.raises(ConfigError) as caught:
+        parse(content)
+    return [tuple(complaint) for complaint in caught.value.complaints]
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "words"),
+    [
+        ("model: {}", "model", "unknown key; known are models"),
+        ("1: {}", "1", "unknown key"),
+        ("models: []", "models", "Expected `object`"),
+        ("models: {a: {versoin: x}}", "models.a", "unknown key `versoin`"),
+        ("models: {a: {version: 13}}", "models.a.version", "put it in quotes"),
+        ("models: {a: {version: 1.5}}", "models.a.version", "put it in quotes"),
+        ("models: {a: 7}", "models.a", "Expected `object`"),
+        ("models: {7: {}}", "models.7", "Expected `str"),
+        ("models: {a: {max_tokens: 0}}", "models.a.max_tokens", ">= 1"),
+        ("models: {a: {max_tokens: ten}}", "models.a.max_tokens", "Expected `int"),
+        ("models: {a: {slots: 0}}", "models.a.slots", ">= 1"),
+        ("models: {a: {max_waiting: -1}}", "models.a.max_waiting", ">= 0"),
+        ("models: {a: {aliases: code}}", "models.a.aliases", "Expected `array`"),
+        ("models: {a: {aliases: ['']}}", "models.a.aliases[0]", "length >= 1"),
+        ("models: {a: {aliases: ['b c']}}", "models.a.aliases[0]", "regex"),
+        ("models: {'b c': {ollama: x}}", "models.b c", "regex"),
+        ("models: {'': {ollama: x}}", "models.", "length >= 1"),
+        ("models: {a: {timeouts: {idle: never}}}", "models.a.timeouts.idle", "'never' is no duration"),
+        ("models: {a: {timeouts: {heartbeat: 1s}}}", "models.a.timeouts", "unknown key `heartbeat`"),
+        ("models: {a/../b: }", "models.a/../b", "no name that Ollama accepts"),
+        ("models: {a: {ollama: 'http://evil/x'}}", "models.a", "no name that Ollama accepts"),
+        ("models: {a: {ollama: 'x:1', version: '2'}}", "models.a.version", "already names a tag"),
+        ("models: {a: {aliases: [b]}, b: }", "models.a.aliases", "'b' is already an id of its own"),
+        ("models: {a: {aliases: [c]}, b: {aliases: [c]}}", "models.b.aliases", "'c' is already an alias of a"),
+        ("models: {a: {aliases: [c, c]}}", "models.a.aliases", "already an alias of a"),
+        ("timeouts: {connect: 2 s}", "timeouts.connect", "no duration"),
+        ("timeouts: {conect: 2s}", "timeouts", "unknown key `conect`"),
+        ("timeouts: 5", "timeouts", "Expected `object`"),
+        ("discovery: {static: [ftp://h]}", "discovery.static[0]", "no http:// or https:// URL"),
+        ("discovery: {static: [http://a, 'http://b:x']}", "discovery.static[1]", "no valid port"),
+        ("discovery: {static: [{url: http://a, ca_file: /nowhere/ca}]}", "discovery.static[0].ca_file", "there is no file"),
+        ("discovery: {static: [{ca_file: x}]}", "discovery.static[0]", "missing required field `url`"),
+        ("discovery: {dns: x}", "discovery", "unknown key `dns`"),
+        ("balancing: {retry_budget: 2}", "balancing.retry_budget", "<= 1"),
+        ("queue: {max_waiting: -1}", "queue.max_waiting", ">= 0"),
+        ("body: {max_bytes: 5 apples}", "body.max_bytes", "no size"),
+        ("body: {max_bytes: 65MiB}", "body.buffered_bytes", "smaller than body.max_bytes"),
+        ("tls: {certificate: /nowhere/c, key: /nowhere/k}", "tls.certificate", "there is no file"),
+        ("tls: {certificate: c}", "tls", "missing required field `key`"),
+        ("trusted_proxies: [10.0.0.0/8, nonsense]", "trusted_proxies[1]", "no IP address or network"),
+        ("cors: {origins: '*'}", "cors.origins", "Expected `array`"),
+        ("compatibility: {reasoning_content: 1}", "compatibility.reasoning_content", "Expected `bool`"),
+        ("catalog: {discover: 'yes'}", "catalog.discover", "Expected `bool`"),
+        ("listen: 8080", "listen", "put it in quotes"),
+    ],
+)
+def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, words: str) -> None:
+    """So that whoever wrote the file finds the line."""
+    found = complaints(content.encode())
+    assert any(where == path and words in what for where, what in found), found
+    assert not any("at `" in what for _, what in found)  # where it is stands in the path alone
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"models: {a: {}", "not valid YAML"),
+        (b"models:\n\t- a", "not valid YAML"),
+        (b"\xff", "not valid YAML"),
+        (b"\x00", "not valid YAML"),
+        (b"[]", "top level must be a mapping"),
+        (b"models", "top level must be a mapping"),
+        (b"a: 1\n---\nb: 2", "not valid YAML"),
+        (b"models: {a: }\nmodels: {b: }", "key 'models' stands twice"),
+        (b"models: {a: {}, a: {}}", "key 'a' stands twice"),
+        (b"a: &x [1]\nb: *x", "aliases are not accepted"),
+        (b"a: !!python/object/apply:os.system [ls]", "not valid YAML"),
+        (b"a: 2026-13-01", "not valid YAML"),
+        (b"{" * 1000, "nested deeper than 16"),
+        (b"a: " + b"[" * 17 + b"]" * 17, "nested deeper than 16"),
+        (b"{a: " * 5000 + b"}" * 5000, "nested deeper than 16"),
+        (b"#" * (MAX_BYTES + 1), "larger than"),
+        (b"? [a]\n: b", "not valid YAML"),
+        (b"? {a: b}\n: c", "not valid YAML"),
+        (b"a: !!int ''", "not valid YAML"),
+        (b"a: !!timestamp x", "not valid YAML"),
+        (b"a: !!bool x", "not valid YAML"),
+        (b"a: !!float x", "not valid YAML"),
+    ],
+)
+def test_what_is_no_sound_yaml_is_refused_as_a_whole(content: bytes, words: str) -> None:
+    """Bombs, doubled keys and tags that would run something included."""
+    ((path, what),) = complaints(content)
+    assert path == ""
+    assert words in what
+
+
+def test_all_complaints_come_at_once() -> None:
+    """Nobody mends a file line by line."""
+    found = complaints(b"modles: {}\nmodels: {a: {x: 1}, b: {version: 3}}\nqueue: {y: 1}")
+    assert [path for path, _ in found] == ["modles", "models.a", "models.b.version", "queue"]
+
+
+def test_an_empty_file_is_a_valid_config() -> None:
+    """Everything has a default."""
+    assert parse(b"") == parse(b"# nothing\n") == parse(b"{}") == Config()
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """Safe without a line of config."""
+    config = Config()
+    t = config.timeouts
+    assert (t.connect, t.queue, t.first_byte, t.idle, t.total, t.stream, t.heartbeat) == (2, 30, 300, 300, 600, 1800, 15)
+    assert (config.body.max_bytes, config.body.buffered_bytes) == (20 << 20, 64 << 20)
+    assert (config.balancing.slots, config.balancing.retry_budget) == (1, 0.2)
+    assert config.cors.origins == ()
+    assert config.trusted_proxies == ()
+    assert config.tls is None
+    assert not config.catalog.discover
+    assert not config.compatibility.reasoning_content
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2", 2), ("0.5", 0.5), ("500ms", 0.5), ("2s", 2), ("1.5m", 90), ("1h", 3600), ("30d", 2592000), ("'3'", None),
+     ("0", None), ("0s", None), ("-1", None), ("1w", None), ("1 s", None), (".inf", None), (".nan", None), ("true", None),
+     ("null", None), ("[1]", None), ("1e3", None), ("1S", None), ("9" * 400, None), ("9" * 400 + "s", None)],
+)  # fmt: skip
+def test_durations_have_units(text: str, seconds: float | None) -> None:
+    """Or are plain seconds; nothing is guessed, and nothing is without an end."""
+    content = f"timeouts: {{idle: {text}}}".encode()
+    if seconds is None:
+        assert complaints(content)[0][0] == "timeouts.idle"
+    else:
+        assert parse(content).timeouts.idle == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512", 512), ("512B", 512), ("64KiB", 65536), ("1KB", 1000), ("2MiB", 2 << 20), ("'1GB'", 10**9), ("0", None),
+     ("-1", None), ("1.5MiB", None), ("1 KiB", None), ("1kb", None), ("true", None), ("1.0", None), ("ten", None)],
+)  # fmt: skip
+def test_sizes_have_units(text: str, size: int | None) -> None:
+    """Or are plain bytes."""
+    content = f"body: {{max_bytes: {text}, buffered_bytes: 1GiB}}".encode()
+    if size is None:
+        assert complaints(content)[0][0] == "body.max_bytes"
+    else:
+        assert parse(content).body.max_bytes == size
+
+
+def test_the_models_of_the_readme_are_read() -> None:
+    """Ids, names, tags, limits and aliases."""
+    config = parse(
+        b"models:\n  llama3: {version: latest}\n  coder: {ollama: codellama, version: 13b, max_tokens: 2048, "
+        b"aliases: [code]}\n  hf: {ollama: 'hf.co/a/b:Q8'}\n  'qwen3:8b':\n"
+    )
+    names = {model_id: model_name(model_id, model) for model_id, model in config.models.items()}
+    assert names == {"llama3": "llama3:latest", "coder": "codellama:13b", "hf": "hf.co/a/b:Q8", "qwen3:8b": "qwen3:8b"}
+    assert config.models["coder"].aliases == ("code",)
+
+
+def test_a_certificate_authority_may_stand_beside_a_url(tmp_path: Path) -> None:
+    """Per upstream."""
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    config = parse(f"discovery: {{static: [http://a, {{url: https://b, ca_file: {ca}}}]}}".encode())
+    assert config.discovery is not None
+    assert config.discovery.static is not None
+    assert len(config.discovery.static) == 2
+
+
+def test_a_config_cannot_be_changed() -> None:
+    """A reload makes a new one."""
+    with pytest.raises(AttributeError):
+        Config().queue.max_waiting = 3  # type: ignore[misc]  # that is the test
+
+
+def test_a_file_that_cannot_be_read_is_a_complaint(tmp_path: Path) -> None:
+    """In words."""
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "nowhere.yml")
+    with pytest.raises(ConfigError, match="directory"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "paths"),
+    [(b"", []), (b"listen: ':1'", ["listen"]), (b"admin: ':1'\nlisten: ':2'", ["listen", "admin"]), (b"models: {a: }", [])],
+)
+def test_only_what_is_bound_once_needs_a_restart(content: bytes, paths: list[str]) -> None:
+    """Everything else applies live."""
+    assert restart_required(Config(), parse(content)) == paths
+
+
+_WORDS = st.sampled_from(
+    ["models", "a", ":", ": ", "\n", "  ", "{", "}", "[", "]", ",", "-", "- ", "? ", "&x", "*x", "!!int", "!!set", "!!map",
+     "!!omap", "!!binary", "!!timestamp", "<<", "'", '"', "|", ">", "1", "1e9", "0x", "~", "timeouts", "idle", "#", "%", "@",
+     "static", "discovery", "version", "\t", "---", "...", "2026-01-01", "=", "!", "tls"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.one_of(st.lists(_WORDS, max_size=12).map(lambda words: "".join(words).encode()), st.binary(max_size=30)))
+def test_no_content_at_all_does_more_than_be_refused(content: bytes) -> None:
+    """A watcher that read nonsense goes on watching."""
+    try:
+        config = parse(content)
+    except ConfigError as error:
+        assert error.complaints
+    else:
+        assert msgspec.structs.asdict(config)

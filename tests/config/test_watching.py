@@ -1,0 +1,159 @@
+"""config.yml is followed while the gateway runs: what is good is applied, what is bad is shown and never used."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from ai_gateway.config.types import Config
+from ai_gateway.config.watching import ConfigFile
+
+
+class Watched:
+    """A file and what was applied of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.applied: list[Config] = []
+        self.file = ConfigFile(path, self.applied.append)
+
+    def write(self, text: str) -> None:
+        """New content, which is looked at."""
+        self.path.write_text(text)
+        self.file.look()
+
+    @property
+    def models(self) -> list[str]:
+        """Of the config in force."""
+        return [] if self.file.config is None else list(self.file.config.models)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path / "config.yml")
+
+
+def complaints(watched: Watched) -> list[str]:
+    return [str(complaint) for complaint in watched.file.complaints]
+
+
+def test_a_good_file_is_applied(watched: Watched) -> None:
+    """With a digest of its content and the time it was loaded."""
+    watched.write("models: {a: }")
+    assert watched.models == ["a"]
+    assert watched.applied == [watched.file.config]
+    assert len(watched.file.digest or "") == 16
+    assert watched.file.loaded_at is not None
+
+
+def test_a_change_is_applied_once(watched: Watched) -> None:
+    """Looking again at the same file costs nothing and changes nothing."""
+    watched.write("models: {a: }")
+    watched.file.look()
+    watched.write("models: {b: }")
+    watched.file.look()
+    assert [list(config.models) for config in watched.applied] == [["a"], ["b"]]
+
+
+def test_a_file_that_is_only_touched_is_not_applied_again(watched: Watched) -> None:
+    """Content is compared, not times."""
+    watched.write("models: {a: }")
+    os.utime(watched.path, ns=(1, 1))
+    watched.file.look()
+    assert len(watched.applied) == 1
+
+
+def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """It is shown, and said in the log once, not with every look."""
+    watched.write("models: {a: }")
+    for _ in range(3):
+        watched.write("models: {a: {x: 1}}")
+    assert watched.models == ["a"]
+    assert complaints(watched) == ["models.a: unknown key `x`"]
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["config refused, the last good one stays in force: models.a: unknown key `x`"]
+
+
+def test_bad_content_at_the_start_serves_nothing(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """And says so."""
+    watched.write("models: [")
+    assert watched.file.config is None
+    assert watched.applied == []
+    assert "nothing is served until it is mended" in caplog.text
+
+
+def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watched) -> None:
+    """Also if it is what was in force all the time."""
+    watched.write("models: {a: }")
+    watched.write("models: [")
+    assert complaints(watched)
+    watched.write("models: {a: }")
+    assert complaints(watched) == []
+    assert watched.models == ["a"]
+
+
+def test_a_deleted_file_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once."""
+    watched.write("models: {a: }")
+    watched.path.unlink()
+    watched.file.look()
+    watched.file.look()
+    assert watched.models == ["a"]
+    assert len(complaints(watched)) == 1
+    assert "cannot read" in complaints(watched)[0]
+    assert caplog.text.count("cannot read") == 1
+
+
+def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watched) -> None:
+    """Health must not tell for ever of a file that was away for a moment."""
+    watched.write("models: {a: }")
+    watched.path.unlink()
+    watched.file.look()
+    watched.write("models: {a: }")
+    assert complaints(watched) == []
+    assert watched.models == ["a"]
+
+
+def test_a_file_that_comes_later_is_found(watched: Watched) -> None:
+    """A gateway may start before its config is there."""
+    watched.file.look()
+    assert watched.file.config is None
+    assert complaints(watched)
+    watched.write("models: {a: }")
+    assert watched.models == ["a"]
+
+
+def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
+    """The kubelet swaps the link `..data`; the file's own link and times never change."""
+    for name, model in (("..1", "a"), ("..2", "b")):
+        (tmp_path / name).mkdir()
+        content = tmp_path / name / "config.yml"
+        content.write_text(f"models: {{{model}: }}")
+        os.utime(content, ns=(1, 1))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "config.yml").symlink_to("..data/config.yml")
+    watched = Watched(tmp_path / "config.yml")
+    watched.file.look()
+    assert watched.models == ["a"]
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    watched.file.look()
+    assert watched.models == ["b"]
+
+
+def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """Until it is changed back."""
+    watched.write("listen: ':1'")
+    assert watched.file.restart_required == []
+    watched.write("listen: ':2'\nmodels: {a: }")
+    assert watched.file.restart_required == ["listen"]
+    assert watched.models == ["a"]
+    assert "the change of listen takes effect with a restart" in caplog.text
+    watched.write("listen: ':1'")
+    assert watched.file.restart_required == []
+
+
+@pytest.fixture(autouse=True)
+def _hears_everything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="ai_gateway")

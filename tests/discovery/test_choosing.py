@@ -1,0 +1,95 @@
+"""Where endpoints come from: the config, else the surroundings, else nothing; never an invention."""
+
+from pathlib import Path
+
+import pytest
+
+from ai_gateway.config.types import Discovery, StaticUpstream
+from ai_gateway.discovery.choosing import Surroundings, choose, finds_nothing
+from ai_gateway.discovery.local import LOCAL
+from ai_gateway.discovery.source import Addresses, Source
+from ai_gateway.wire.address import Address
+
+STATIC = Discovery(static=("http://a:1",))
+NOWHERE = Path("/nowhere")
+
+
+def around(ollama_host: str = "", answers: bool = False, token: Path = NOWHERE) -> Surroundings:
+    async def does_answer(address: Address) -> bool:
+        assert address == LOCAL
+        return answers
+
+    return Surroundings({"OLLAMA_HOST": ollama_host} if ollama_host else {}, does_answer, token)
+
+
+async def first_list(source: Source) -> Addresses:
+    async for addresses in source.lists():
+        return addresses
+    raise AssertionError("a source gives at least one list")
+
+
+async def test_the_config_goes_before_all_else(tmp_path: Path) -> None:
+    """Also in a cluster, and with OLLAMA_HOST set."""
+    token = tmp_path / "token"
+    token.touch()
+    source = choose(STATIC, around("b", answers=True, token=token))
+    assert (source.name, await first_list(source)) == ("static", (Address("a", 1),))
+
+
+async def test_an_empty_list_in_the_config_is_an_answer() -> None:
+    """Whoever wrote it wants no endpoint, and no guess."""
+    source = choose(Discovery(static=()), around("b", answers=True))
+    assert await first_list(source) == ()
+
+
+async def test_in_a_cluster_no_laptops_address_is_guessed(tmp_path: Path) -> None:
+    """A ServiceAccount's token tells."""
+    token = tmp_path / "token"
+    token.touch()
+    source = choose(None, around("b", answers=True, token=token))
+    assert await first_list(source) == ()
+    assert "set discovery.static" in source.name
+
+
+async def test_ollama_host_goes_before_localhost() -> None:
+    """Read as Ollama's own client reads it."""
+    source = choose(None, around(" 0.0.0.0:1234 ", answers=True))
+    assert (source.name, await first_list(source)) == ("OLLAMA_HOST", (Address("127.0.0.1", 1234),))
+
+
+async def test_without_all_that_an_ollama_on_this_machine_is_looked_for() -> None:
+    """And found as soon as it answers."""
+    source = choose(Discovery(), around(answers=True))
+    assert (source.name, await first_list(source)) == ("local", (LOCAL,))
+
+
+async def test_upstreams_of_the_config_may_have_a_certificate_authority_each() -> None:
+    """One listed twice is one endpoint."""
+    upstreams = ("http://a", StaticUpstream("https://b", "ca.pem"), "http://a:11434/")
+    source = choose(Discovery(static=upstreams), around())
+    assert await first_list(source) == (Address("a"), Address("b", 443, "https", "", "ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("discovery", "ollama_host", "answers", "nothing"),
+    [
+        (None, "", False, True),
+        (Discovery(), "", False, True),
+        (None, "", True, False),
+        (None, "b", False, False),
+        (STATIC, "", False, False),
+        (Discovery(static=()), "", False, False),
+    ],
+)
+async def test_a_demo_is_for_those_who_have_nothing(
+    discovery: Discovery | None, ollama_host: str, answers: bool, nothing: bool
+) -> None:
+    """A named endpoint that is down is still one that was named."""
+    assert await finds_nothing(discovery, around(ollama_host, answers)) is nothing
+
+
+async def test_a_demo_is_not_for_a_cluster(tmp_path: Path) -> None:
+    """Words without meaning would be served to an application."""
+    token = tmp_path / "token"
+    token.touch()
+    assert not await finds_nothing(None, around(token=token))

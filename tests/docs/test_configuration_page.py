@@ -1,0 +1,84 @@
+"""docs/configuration.md and config.schema.json say of config.yml what its types say."""
+
+import re
+
+import pytest
+import yaml
+from tests.docs.pages import PAGES, Block, blocks
+from tests.docs.program import ROOT
+
+from ai_gateway.config import reference, schema
+from ai_gateway.config.loading import parse
+from ai_gateway.config.types import RESTART_KEYS, Config
+
+PAGE = ROOT / "docs" / "configuration.md"
+
+
+def _rows() -> dict[str, list[str]]:
+    """The page's rows by the whole path of their key: value, default, a change, meaning."""
+    rows, section = {}, ""
+    for line in PAGE.read_text().splitlines():
+        if line.startswith("### "):
+            section = "" if line.startswith("### The") else line.removeprefix("### ").strip("`") + "."
+        elif found := re.match(r"\| `(\w+)` \| (.*) \|$", line):
+            rows[section + found[1]] = re.split(r" \| ", found[2])
+    return rows
+
+
+def _yaml_blocks() -> list[Block]:
+    return [block for page in PAGES for block in blocks(page) if block.language == "yaml"]
+
+
+def test_the_page_is_the_one_that_the_types_make() -> None:
+    assert PAGE.read_text() == reference.as_text(), "run: make generate"
+
+
+def test_the_page_has_a_row_for_every_key_of_the_types() -> None:
+    assert list(_rows()) == reference.keys()
+    assert len(_rows()) == sum(len(section["properties"]) for section in schema.schema()["$defs"].values())
+
+
+def test_every_key_says_what_it_means() -> None:
+    assert [path for path, row in _rows().items() if not row[-1].strip(" .")] == []
+
+
+def test_the_page_marks_the_keys_that_need_a_restart() -> None:
+    marked = {path for path, row in _rows().items() if row[2] == "restart"}
+    assert {path for path in _rows() if path.partition(".")[0] in RESTART_KEYS} == marked
+
+
+@pytest.mark.parametrize(
+    ("path", "default"),
+    [
+        ("timeouts.connect", "2s"),
+        ("timeouts.stream", "30m"),
+        ("body.max_bytes", "20MiB"),
+        ("queue.max_waiting", "100"),
+        ("balancing.retry_budget", "0.2"),
+        ("catalog.discover", "false"),
+        ("models.<id>.version", "latest"),
+    ],
+)
+def test_a_default_stands_there_with_its_unit(path: str, default: str) -> None:
+    assert _rows()[path][1] == f"`{default}`"
+
+
+def test_the_defaults_of_the_page_are_a_config_that_changes_nothing() -> None:
+    told: dict[str, dict[str, object]] = {}
+    for path, row in _rows().items():
+        section, _, key = path.rpartition(".")
+        if section.isalpha() and section != "tls" and row[1].strip("` "):
+            told.setdefault(section, {})[key] = yaml.safe_load(row[1].strip("`"))
+    assert set(told) == {"catalog", "timeouts", "balancing", "queue", "polling", "body", "cors", "compatibility"}
+    assert parse(yaml.safe_dump(told).encode()) == Config()
+
+
+def test_the_schema_in_the_repository_is_the_one_that_the_types_make() -> None:
+    schema_file = ROOT / "config.schema.json"
+    assert schema_file.read_text() == schema.as_text(), "run: make generate"
+
+
+@pytest.mark.parametrize("block", _yaml_blocks(), ids=lambda block: f"at-{block.begin}")
+def test_a_config_that_a_page_shows_is_valid(block: Block) -> None:
+    shown = "\n".join(line for line in block.text.splitlines() if "ca_file:" not in line)  # a file that is not here
+    assert parse(shown.encode()).models

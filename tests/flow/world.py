@@ -1,0 +1,222 @@
+"""The smallest world with a whole gateway in it: on loopback, over simulated or hand-made endpoints."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from tests.flow.line import Line, Reply
+from tests.flow.upstream import Act, Upstream
+from tests.flow.waiting import soon, until
+
+from ai_gateway.app import Gateway, Options
+from ai_gateway.exchange import Exchange
+from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
+from ai_gateway.simulator import Settings, Simulator
+
+CHAT = "/v1/chat/completions"
+MODELS: Mapping[str, Any] = {
+    "llama3": {},
+    "coder": {"ollama": "codellama", "version": "13b", "max_tokens": 7, "aliases": ["code", "team/code:best"]},
+    "embed": {"ollama": "nomic-embed-text"},
+}
+QUICK = {"tokens_per_second": 0.0, "prefill_tokens_per_second": 0.0, "load_seconds": 0.0}
+
+
+def chat(text: str = "hello world", model: str = "llama3", **more: Any) -> bytes:
+    """The body of a chat call."""
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": text}], **more}).encode()
+
+
+def config(urls: Sequence[Any], **more: Any) -> dict[str, Any]:
+    """A config that is quick to notice; `more` replaces or adds sections."""
+    polling = {"interval": "60ms", "models_interval": "120ms"}
+    return {"models": dict(MODELS), "discovery": {"static": list(urls)}, "polling": polling, **more}
+
+
+@dataclass
+class Served:
+    """A running gateway."""
+
+    gateway: Gateway
+    path: Path
+    exchanges: list[Exchange] = field(default_factory=list)
+    departure: Departure = field(default_factory=Departure)
+    lines: list[Line] = field(default_factory=list)
+    port: int = 0
+    admin_port: int = 0
+
+    async def open(self, receive_bytes: int | None = None) -> Line:
+        """A new connection to the API; at the end of the test it is closed."""
+        line = await Line.open(self.port, receive_bytes)
+        self.lines.append(line)
+        return line
+
+    async def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """A whole answer, on a connection of its own."""
+        line = await self.open()
+        try:
+            await line.send(method, path, body, headers)
+            return await soon(line.head() if method == "HEAD" else line.reply())
+        finally:
+            line.leave()
+
+    async def chat(self, text: str = "hello world", **more: Any) -> Reply:
+        """The answer to a chat call."""
+        return await self.ask("POST", CHAT, chat(text, **more))
+
+    async def begin(self, body: bytes, path: str = CHAT, headers: Mapping[str, str] | None = None) -> Line:
+        """A connection on which a call was sent."""
+        line = await self.open()
+        await line.send("POST", path, body, headers)
+        return line
+
+    async def get(self, path: str) -> Any:
+        """The JSON at a path; it must be 200."""
+        reply = await self.ask("GET", path)
+        assert reply.status == 200, reply.body
+        return reply.json
+
+    async def probe(self, path: str) -> Reply:
+        """The admin port's answer."""
+        line = await Line.open(self.admin_port)
+        await line.send("GET", path)
+        reply = await line.reply()
+        line.leave()
+        return reply
+
+    async def readiness(self, status: int = 200) -> None:
+        """Returns when /readyz answers with a status."""
+        found: list[int] = []
+        for _ in range(2000):
+            found.append((await self.probe("/readyz")).status)
+            if found[-1] == status:
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"/readyz answered {found[-1]}")
+
+    def write(self, content: Mapping[str, Any] | str) -> None:
+        """Changes config.yml, as an editor does."""
+        text = content if isinstance(content, str) else yaml.safe_dump(dict(content), sort_keys=False)
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.path)
+
+    async def reload(self, content: Mapping[str, Any]) -> None:
+        """Changes config.yml and waits until it is in force."""
+        before = self.gateway.current.now
+        self.write(content)
+        await until(lambda: self.gateway.current.now is not before, "the new config in force")
+
+    def endpoint(self, address: str) -> Any:
+        """What the balancer knows of an endpoint."""
+        for found in (*self.gateway.fleet.endpoints.values(), *self.gateway.fleet.leaving):
+            if found.address.authority == address:
+                return found
+        raise AssertionError(f"{address} is not in the fleet")
+
+    @property
+    def in_flight(self) -> int:
+        """Slots that are taken now, anywhere."""
+        fleet = self.gateway.fleet
+        return sum(endpoint.total_in_flight for endpoint in (*fleet.endpoints.values(), *fleet.leaving))
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queues."""
+        return sum(pool.waiting for pool in self.gateway.fleet.pools())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held by any call."""
+        budget = self.gateway.fleet.budget
+        return not (self.in_flight or self.waiting or budget.active or budget.retries)
+
+    @property
+    def last(self) -> Exchange:
+        """The record of the call that ended last."""
+        return self.exchanges[-1]
+
+    async def recorded(self, count: int = 1) -> Exchange:
+        """The record of the `count`th call to /v1 POST routes."""
+
+        def posts() -> list[Exchange]:
+            return [exchange for exchange in self.exchanges if exchange.method == "POST"]
+
+        await until(lambda: len(posts()) >= count, f"{count} finished calls")
+        return posts()[count - 1]
+
+
+class World:
+    """Makes gateways and endpoints for one test, and ends them in the right order."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+
+    async def simulator(self, count: int = 1, **settings: Any) -> Simulator:
+        """Simulated endpoints that answer at once, unless the settings say otherwise."""
+        return await self._stack.enter_async_context(Simulator(Settings(**{**QUICK, **settings}), count=count))
+
+    async def upstream(self, act: Act, **more: Any) -> Upstream:
+        """A hand-made endpoint."""
+        upstream = Upstream(act, **more)
+        await upstream.start()
+        self._stack.push_async_callback(upstream.stop)
+        return upstream
+
+    async def gateway(self, urls: Sequence[Any], *, is_ready: bool = True, **sections: Any) -> Served:
+        """A gateway over these endpoints, ready; `sections` are those of config.yml."""
+        return await self.gateway_with(yaml.safe_dump(config(urls, **sections), sort_keys=False), is_ready=is_ready)
+
+    async def gateway_with(self, content: str, *, is_ready: bool = True, **settings: Any) -> Served:
+        """A gateway with exactly this config.yml."""
+        path = self.folder / "config.yml"
+        path.write_text(content)
+        served = await self._stack.enter_async_context(_serving(path, settings))
+        if is_ready:
+            await served.readiness()
+        return served
+
+
+@asynccontextmanager
+async def _serving(path: Path, settings: dict[str, Any]) -> AsyncIterator[Served]:
+    listening = asyncio.Event()
+    exchanges: list[Exchange] = []
+    gateway = Gateway(Options(path, {"OLLAMA_HOST": "127.0.0.1:9"}), (exchanges.append,))
+    served = Served(gateway, path, exchanges)
+
+    def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:
+        served.port, served.admin_port = (int(urls[0].rpartition(":")[2]) for urls in (api, admin))
+        listening.set()
+
+    notices = Notices(
+        on_listening=on_listening,
+        leaving=gateway.leave,
+        shutdown_streams=gateway.departures.end_all,
+        departure=served.departure,
+    )
+    chosen = ServerSettings(
+        "127.0.0.1:0", "127.0.0.1:0", **{"grace_seconds": 0.0, "limits": Limits(sweep_seconds=0.02), **settings}
+    )
+    gateway.config_file.look()
+    api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
+    running = asyncio.create_task(serve(api, admin, chosen, notices, gateway.running()))
+    await until(lambda: listening.is_set() or running.done(), "the gateway listens")
+    try:
+        yield served
+        for line in served.lines:
+            line.vanish()
+        await until(lambda: served.is_idle, "nothing is held by any call any more")
+    finally:
+        for line in served.lines:
+            line.vanish()
+        served.departure.ask()
+        served.departure.ask()
+        await running

@@ -1,0 +1,145 @@
+"""TLS on the API port, with a certificate that is exchanged while connections are open."""
+
+import asyncio
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from ai_gateway.server import CertificateFiles, ListenError
+from ai_gateway.server.certificate import Certificate
+
+GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Any:
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path: Path, authority: Any) -> CertificateFiles:
+    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
+    write(authority.issue_cert("localhost"), files)
+    return files
+
+
+def write(issued: Any, files: CertificateFiles) -> None:
+    """As Kubernetes does: new files in place of the old ones."""
+    for path, pem in (
+        (files.certificate, b"".join(blob.bytes() for blob in issued.cert_chain_pems)),
+        (files.key, issued.private_key_pem.bytes()),
+    ):
+        new = path.with_suffix(".new")
+        new.write_bytes(pem)
+        os.replace(new, path)
+
+
+def trusting(authority: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def serial_and_answer(port: int, context: ssl.SSLContext) -> tuple[str, bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    serial = writer.get_extra_info("ssl_object").getpeercert()["serialNumber"]
+    writer.write(GET)
+    answer = await reader.readuntil(b"/a 0")
+    writer.close()
+    return serial, answer
+
+
+async def test_the_api_is_served_over_tls_and_the_admin_port_in_plain(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    async with serving(tls=files) as world:
+        _, answer = await serial_and_answer(world.port, trusting(authority))
+        _, writer = await asyncio.open_connection("127.0.0.1", world.admin_port)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert world.events[0].startswith("listening on https://127.0.0.1:")
+
+
+async def test_tls_1_1_is_refused(serving: Any, files: CertificateFiles, authority: Any) -> None:
+    old = trusting(authority)
+    old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with serving(tls=files) as world:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await serial_and_answer(world.port, old)
+
+
+async def test_a_refusal_over_tls_can_be_read(serving: Any, files: CertificateFiles, authority: Any) -> None:
+    async with serving(tls=files) as world:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", world.port, ssl=trusting(authority), server_hostname="localhost"
+        )
+        writer.write(b"TRACE /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 2)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+async def test_a_client_that_leaves_a_tls_stream_is_noticed(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    async with serving(tls=files) as world:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", world.port, ssl=trusting(authority), server_hostname="localhost"
+        )
+        writer.write(GET.replace(b"/a", b"/stream"))
+        await reader.readuntil(b"data")
+        writer.close()
+        await asyncio.wait_for(world.app.left.wait(), 1)
+
+
+async def test_changed_files_are_taken_over_without_a_restart(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    async with serving(tls=files, tls_poll_seconds=0.02) as world:
+        before, _ = await serial_and_answer(world.port, trusting(authority))
+        write(authority.issue_cert("localhost"), files)
+        async with asyncio.timeout(2):
+            # The reload has no event to wait for: that is the point of doing it in place.
+            while (await serial_and_answer(world.port, trusting(authority)))[0] == before:
+                pass
+    assert world.complaints == []
+
+
+async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    async with serving(tls=files, tls_poll_seconds=0.02) as world:
+        before, _ = await serial_and_answer(world.port, trusting(authority))
+        other = authority.issue_cert("localhost")
+        files.certificate.write_bytes(b"".join(blob.bytes() for blob in other.cert_chain_pems))
+        await asyncio.wait_for(world.complained.wait(), 2)
+        await asyncio.sleep(0.1)  # several more looks at the same broken pair
+        after, _ = await serial_and_answer(world.port, trusting(authority))
+    assert after == before
+    assert len(world.complaints) == 1
+    assert "PRIVATE" not in world.complaints[0]
+
+
+def test_files_that_come_back_are_complained_of_again_only_if_they_break_again(
+    files: CertificateFiles, authority: Any
+) -> None:
+    certificate = Certificate(files)
+    files.key.unlink()
+    assert certificate.reload() is not None
+    assert certificate.reload() is None
+    write(authority.issue_cert("localhost"), files)
+    assert certificate.reload() is None
+    files.key.unlink()
+    assert certificate.reload() is not None
+
+
+def test_a_certificate_that_cannot_be_used_at_the_start_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ListenError) as refused:
+        Certificate(CertificateFiles(tmp_path / "no.crt", tmp_path / "no.key"))
+    assert "\n" not in str(refused.value)

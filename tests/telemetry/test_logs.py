@@ -1,0 +1,132 @@
+"""The gateway's own log and the access log: one line each, whatever stands in it."""
+
+import io
+import json
+import logging
+import sys
+
+import pytest
+
+from ai_gateway.exchange import Attempt, Caller, Exchange
+from ai_gateway.telemetry.access_log import AccessLog, describe
+from ai_gateway.telemetry.logs import JsonLines, Words
+from ai_gateway.wire.call import read_call
+from ai_gateway.wire.usage import Usage
+
+HOSTILE = 'x\r\n{"log":"access"}\x1b[31m\u2028\u0085"\\'
+
+
+def record(message: str, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("ai_gateway.config", logging.WARNING, __file__, 1, message, (), None)
+    made.__dict__.update(extra)
+    return made
+
+
+def finished(path: str = "/v1/chat/completions") -> Exchange:
+    """A streamed chat that went well at the second try."""
+    exchange = Exchange("req-1", "POST", path, 10.0)
+    exchange.caller = Caller("anonymous", "10.0.0.7")
+    exchange.call = read_call("chat", b'{"model":"coder","stream":true,"messages":[{"role":"user","content":"SECRET"}]}')
+    exchange.model = "codellama:13b"
+    exchange.attempts = [Attempt("a:1", "only", False, fault="reset"), Attempt("b:1", "least_in_flight", True, 200)]
+    exchange.queued_at, exchange.leased_at, exchange.first_byte_at, exchange.closed_at = 10.1, 10.35, 11.35, 12.0
+    exchange.status, exchange.finish_reason, exchange.usage = 200, "stop", Usage(12, 2)
+    exchange.body_bytes, exchange.sent_bytes = 100, 2000
+    return exchange
+
+
+class Terminal(io.StringIO):
+    """A place where a person reads."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_record_is_one_line_of_json_whatever_it_says() -> None:
+    """Nobody can write a second line into the log by what he sends."""
+    line = JsonLines().format(record(HOSTILE))
+    assert len(line.splitlines()) == 1 or "\n" not in line
+    fields = json.loads(line)
+    assert (fields["level"], fields["log"], fields["message"]) == ("warning", "config", HOSTILE)
+    assert "\x1b" not in line
+    assert "\r" not in line
+
+
+def test_a_record_of_an_error_has_its_trace() -> None:
+    """In both forms."""
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        made = record("it failed", exc_info=sys.exc_info())
+    assert "ValueError: broken" in json.loads(JsonLines().format(made))["trace"]
+    assert "ValueError: broken" in Words().format(made)
+
+
+def test_on_a_terminal_control_characters_are_shown_and_never_sent() -> None:
+    """And ordinary words are left as they are."""
+    line = Words().format(record(HOSTILE))
+    assert "\x1b" not in line
+    assert "\n" not in line
+    assert Words().format(record("Grüezi")).endswith("warning Grüezi")
+
+
+def test_an_access_line_tells_the_whole_story_once() -> None:
+    """Times in milliseconds, the last attempt's endpoint, the tokens."""
+    out = io.StringIO()
+    AccessLog(out)(finished())
+    (line,) = out.getvalue().splitlines()
+    assert json.loads(line) == {
+        "log": "access", "request_id": "req-1", "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",
+        "status": 200, "outcome": "ok", "model": "coder", "ollama_model": "codellama:13b", "stream": True,
+        "endpoint": "b:1", "reason": "least_in_flight", "warm": True, "attempts": 2, "queue_ms": 250.0,
+        "first_byte_ms": 1000.0, "total_ms": 2000.0, "tokens_in": 12, "tokens_out": 2, "finish_reason": "stop",
+        "bytes_in": 100, "bytes_out": 2000,
+    }  # fmt: skip
+
+
+def test_prompts_go_to_no_log() -> None:
+    """In neither form."""
+    for out in (io.StringIO(), Terminal()):
+        AccessLog(out)(finished())
+        assert "SECRET" not in out.getvalue()
+
+
+def test_what_did_not_happen_is_left_out() -> None:
+    """A refused request has no model, endpoint or tokens."""
+    exchange = Exchange("req-2", "GET", "/", 1.0)
+    exchange.status, exchange.outcome, exchange.error_code, exchange.story = 404, "refused", "not_found", "why"
+    assert describe(exchange) == {
+        "log": "access", "request_id": "req-2", "client": "", "method": "GET", "path": "/", "status": 404,
+        "outcome": "refused", "error": "not_found", "story": "why", "bytes_in": 0, "bytes_out": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal()])
+def test_an_access_line_is_one_line_whatever_was_asked(out: io.StringIO) -> None:
+    """A path, a model or a story may hold anything; endless ones are cut."""
+    exchange = finished("/" + HOSTILE + "x" * 10_000)
+    exchange.story = HOSTILE
+    exchange.call = read_call("chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [1]}).encode())
+    AccessLog(out)(exchange)
+    text = out.getvalue()
+    assert text.count("\n") == 1
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert len(text) < 3000
+
+
+def test_on_a_terminal_an_access_line_is_readable() -> None:
+    """What one looks for first stands first."""
+    out = Terminal()
+    AccessLog(out)(finished())
+    assert out.getvalue().startswith('200 POST /v1/chat/completions  request_id="req-1" outcome="ok"')
+
+
+def test_a_reader_of_the_log_that_is_gone_does_not_end_the_gateway() -> None:
+    """A broken pipe is not the caller's affair."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    AccessLog(Gone())(finished())

@@ -1,0 +1,104 @@
+"""Whole answers: honest ones get the gateway's id and model, all others are found out."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.wire.recordings import OURS, WITH_REASONING, recorded
+
+from ai_gateway.wire.answer import BadAnswer, read_answer, read_error
+from ai_gateway.wire.call import Operation
+from ai_gateway.wire.usage import Usage
+
+
+def chat(**fields: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    return json.dumps({"id": "chatcmpl-1", "model": "tiny", "choices": [choice], **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "usage", "finish"),
+    [
+        ("chat", "chat", Usage(30, 4), "length"),
+        ("chat", "chat-tools", Usage(211, 56), "tool_calls"),
+        ("completions", "completions", Usage(22, 4), "length"),
+        ("embeddings", "embeddings-base64", Usage(7, 0), None),
+    ],
+)
+def test_an_answer_keeps_all_but_its_id_and_model(
+    operation: Operation, name: str, usage: Usage, finish: str | None
+) -> None:
+    """As Ollama wrote it, with the model that was asked; embeddings have no id, before or after."""
+    theirs = json.loads(recorded(name))
+    answer = read_answer(operation, recorded(name), OURS)
+    ours = {"model": OURS.model} if operation == "embeddings" else {"id": OURS.id, "model": OURS.model}
+    assert json.loads(answer.body) == {**theirs, **ours}
+    assert list(json.loads(answer.body)) == list(theirs)
+    assert answer.usage == usage
+    assert answer.finish_reason == finish
+
+
+def test_unknown_fields_and_numbers_survive_as_they_were_written() -> None:
+    """What a later Ollama adds reaches the client."""
+    body = chat(usage=None)[:-1] + b', "new": {"a": 1.0, "b": 12345678901234567890123}}'
+    assert b'{"a": 1.0, "b": 12345678901234567890123}' in read_answer("chat", body, OURS).body
+
+
+def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
+    """Beside Ollama's own key, and only where there is one."""
+    body = chat(choices=[{"message": {"content": "", "reasoning": "Hm"}, "finish_reason": "stop"}])
+    assert b"reasoning_content" not in read_answer("chat", body, OURS).body
+    message = json.loads(read_answer("chat", body, WITH_REASONING).body)["choices"][0]["message"]
+    assert message == {"content": "", "reasoning": "Hm", "reasoning_content": "Hm"}
+    assert b"reasoning_content" not in read_answer("chat", chat(), WITH_REASONING).body
+
+
+@pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b" ", b"null", b"[]", b"7", b"<html>", b'{"choices":', b'{"choices":[{"finish_reason":"stop"}]}x', b"{}",
+        b'{"error":"it broke"}', b'{"data":[],"choices":[]}', b'{"data":null,"choices":null}',
+        b'{"data":[],"choices":[7]}', b'{"data":[],"choices":{"a":1}}', b'{"data":[],"choices":"\xff"}', b'{"\xff":1}',
+        b"[" * 100_000, b'{"choices":' + b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_is_no_whole_answer_is_found_out(operation: Operation, body: bytes) -> None:
+    """A 200 with nothing, nonsense or an error in it is Ollama's fault and never the client's answer."""
+    with pytest.raises(BadAnswer):
+        read_answer(operation, body, OURS)
+
+
+@pytest.mark.parametrize("choice", [{}, {"finish_reason": None}, {"finish_reason": 7}])
+def test_an_answer_without_a_finish_reason_was_cut_short(choice: dict[str, Any]) -> None:
+    """So Ollama shows a runner that ended, or its guard against loops."""
+    with pytest.raises(BadAnswer, match="finish_reason"):
+        read_answer("chat", chat(choices=[{"message": {"content": "Hi"}, **choice}]), OURS)
+
+
+@pytest.mark.parametrize("usage", [None, 7, {}, {"prompt_tokens": "3"}, {"prompt_tokens": 3, "completion_tokens": None}])
+def test_odd_usage_is_no_usage(usage: Any) -> None:
+    """The answer itself is good."""
+    assert read_answer("chat", chat(usage=usage), OURS).usage is None
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":{"message":"no such model","type":"api_error"}}', "no such model"),
+        (b'{"error":"no such model"}', "no such model"),
+        (b'{"error":{"type":"x"}}', ""),
+        (b'{"error":7}', ""),
+        (b'{"error":null}', ""),
+        (b"{}", ""),
+        (b"[]", ""),
+        (b"404 page not found", ""),
+        (b"\xff", ""),
+        (b'{"error":"\xff"}', ""),
+        (b"[" * 100_000, ""),
+        (b"", ""),
+    ],
+)
+def test_the_message_of_an_error_is_read_in_both_shapes(body: bytes, message: str) -> None:
+    """Ollama's native one and OpenAI's; from anything else there is none."""
+    assert read_error(body) == message

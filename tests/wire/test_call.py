@@ -1,0 +1,312 @@
+"""What a client asks: what is read from its body, what is refused by name, and what goes upstream in its place."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.call import MAX_MODEL_LENGTH, Call, Operation, read_call
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+MINIMAL: dict[Operation, dict[str, Any]] = {
+    "chat": {"model": "m", "messages": MESSAGES},
+    "completions": {"model": "m", "prompt": "Hi"},
+    "embeddings": {"model": "m", "input": "Hi"},
+}
+
+
+def call(operation: Operation = "chat", **fields: Any) -> Call:
+    return read_call(operation, json.dumps({**MINIMAL[operation], **fields}).encode())
+
+
+def sent(operation: Operation = "chat", models_limit: int | None = None, **fields: Any) -> Any:
+    """The body that goes upstream."""
+    return json.loads(call(operation, **fields).upstream_body("llama3:latest", models_limit))
+
+
+def refused(operation: Operation, body: bytes) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        read_call(operation, body)
+    return caught.value
+
+
+def fault(operation: Operation = "chat", **fields: Any) -> tuple[str | None, str]:
+    """The param and the code of the refusal."""
+    error = refused(operation, json.dumps({**MINIMAL[operation], **fields}).encode())
+    return error.param, error.error_code
+
+
+@pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
+def test_a_minimal_call_is_read(operation: Operation) -> None:
+    """Model and operation, and no wish beyond them."""
+    asked = call(operation)
+    assert (asked.operation, asked.model, asked.stream, asked.wants_usage) == (operation, "m", False, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(None, "missing_value"), ("", "invalid_value"), (7, "invalid_value"), (["m"], "invalid_value"),
+     ({}, "invalid_value"), (True, "invalid_value"), ("m" * MAX_MODEL_LENGTH, "invalid_value"), ("m" * 10_000, "invalid_value")],
+)  # fmt: skip
+def test_a_model_must_be_named(value: Any, code: str) -> None:
+    """null, nothing, no text and endless text are refused under `model`."""
+    assert fault(model=value) == ("model", code)
+
+
+def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
+    """The message is one that a person can act on."""
+    assert "/v1/models" in refused("chat", b'{"messages":[1]}').message
+
+
+def test_a_model_is_kept_as_the_client_wrote_it() -> None:
+    """Escapes are read, nothing else is changed."""
+    assert read_call("chat", b'{"model":"\\u00e9\\"/x:y","messages":[1]}').model == 'é"/x:y'
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0, "true", [], {}])
+def test_stream_is_true_or_false(value: Any) -> None:
+    """Nothing is guessed."""
+    assert fault(stream=value) == ("stream", "invalid_value")
+
+
+def test_null_means_absent() -> None:
+    """As in OpenAI's own API."""
+    assert not call(stream=None).stream
+    assert call(max_tokens=None, n=None, stream_options=None, tool_choice=None).model == "m"
+
+
+@pytest.mark.parametrize(
+    ("operation", "key", "value", "code"),
+    [
+        ("chat", "messages", None, "missing_value"),
+        ("chat", "messages", [], "invalid_value"),
+        ("chat", "messages", "Hi", "invalid_value"),
+        ("chat", "messages", {}, "invalid_value"),
+        ("completions", "prompt", None, "missing_value"),
+        ("completions", "prompt", ["Hi"], "invalid_value"),
+        ("completions", "prompt", [1, 2], "invalid_value"),
+        ("embeddings", "input", None, "missing_value"),
+        ("embeddings", "input", [], "invalid_value"),
+        ("embeddings", "input", {}, "invalid_value"),
+        ("embeddings", "input", 1, "invalid_value"),
+        ("embeddings", "input", [True], "invalid_value"),
+        ("embeddings", "input", ["a", 1], "invalid_value"),
+        ("embeddings", "input", [1, 2], "token_input_unsupported"),
+        ("embeddings", "input", [[1, 2], [3]], "token_input_unsupported"),
+        ("embeddings", "encoding_format", "hex", "invalid_value"),
+        ("embeddings", "dimensions", 0, "invalid_value"),
+        ("embeddings", "dimensions", "7", "invalid_value"),
+        ("embeddings", "stream", True, "invalid_value"),
+        ("chat", "n", 2, "invalid_value"),
+        ("chat", "n", 1000, "invalid_value"),
+        ("completions", "n", 2, "invalid_value"),
+        ("chat", "max_tokens", -1, "invalid_value"),
+        ("chat", "max_tokens", 0, "invalid_value"),
+        ("chat", "max_tokens", 10**12, "invalid_value"),
+        ("chat", "max_tokens", 10**40, "invalid_value"),
+        ("chat", "max_tokens", "10", "invalid_value"),
+        ("chat", "max_tokens", True, "invalid_value"),
+        ("chat", "max_tokens", 1.5, "invalid_value"),
+        ("chat", "max_tokens", 10.0, "invalid_value"),
+        ("chat", "max_completion_tokens", -1, "invalid_value"),
+        ("completions", "max_tokens", -1, "invalid_value"),
+        ("chat", "stream_options", [], "invalid_value"),
+        ("chat", "stream_options", {"include_usage": "yes"}, "invalid_value"),
+    ],
+)
+def test_a_value_that_ollama_would_misread_is_refused_by_its_name(
+    operation: Operation, key: str, value: Any, code: str
+) -> None:
+    """400 with `param`, before anything is sent."""
+    assert fault(operation, **{key: value}) == (key, code)
+
+
+@pytest.mark.parametrize("text", ["1e3", "1e999", "1E2", "-0", "1.0"])
+def test_a_limit_in_an_odd_spelling_is_refused(text: str) -> None:
+    """Go reads no such number into an int; the sentence comes from here instead."""
+    assert refused("chat", b'{"model":"m","messages":[1],"max_tokens":%b}' % text.encode()).param == "max_tokens"
+
+
+def test_token_input_is_told_the_setting_to_change() -> None:
+    """langchain-openai sends tokens by default."""
+    error = refused("embeddings", b'{"model":"m","input":[[1,2]]}')
+    assert "check_embedding_ctx_length=False" in error.message
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254/x", "https://example.com/a.png", "file:///etc/passwd", "HTTP://x"])
+@pytest.mark.parametrize("shape", ["object", "text"])
+def test_an_image_by_url_is_refused_where_it_stands(url: str, shape: str) -> None:
+    """The gateway fetches nothing for a client; a data: URL passes."""
+    image: Any = {"url": url} if shape == "object" else url
+    content = [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": image}]
+    messages = [*MESSAGES, {"role": "user", "content": content}]
+    assert fault(messages=messages) == ("messages[1].content[1].image_url", "image_url_unsupported")
+
+
+def test_an_image_as_data_passes_untouched() -> None:
+    """Also where the key is written with an escape."""
+    content = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    assert sent(messages=[{"role": "user", "content": content}])["messages"][0]["content"] == content
+
+
+def test_an_image_url_behind_an_escape_is_found() -> None:
+    """`image_url` may be spelt with `\\u005f`."""
+    body = rb'{"model":"m","messages":[{"role":"user","content":[{"image\u005furl":{"url":"http://x/y"}}]}]}'
+    assert refused("chat", body).error_code == "image_url_unsupported"
+
+
+@pytest.mark.parametrize("role", ["developer", "Developer", "devel\\u006fper"])
+def test_role_developer_becomes_system(role: str) -> None:
+    """Ollama would drop the message."""
+    body = b'{"model":"m","messages":[{"role":"%b","content":"Be kind"},{"role":"user","content":"developer"}]}'
+    read = read_call("chat", body % role.encode())
+    assert [m["role"] for m in json.loads(read.upstream_body("x", None))["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    "messages", [[None], [1, "x"], [{"role": None, "content": None}], [{"role": "elf", "content": [None, 3, {"image_url": 7}]}]]
+)
+def test_odd_messages_are_left_to_ollama(messages: list[Any]) -> None:
+    """What is merely strange gets Ollama's own 400, not a fault of ours."""
+    assert sent(messages=messages, user="developer \u00e9")["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        ("chat", b'"messages":[{"role":"developer","content":"x","weight":1e999}]'),
+        ("chat", b'"messages":[1],"stream_options":{"include_usage":true,"x":1e999}'),
+        ("embeddings", b'"input":[1e999]'),
+    ],
+)
+def test_a_number_beyond_all_numbers_is_refused_and_not_a_fault_of_ours(operation: Operation, field: bytes) -> None:
+    """1e999 fits into nothing: a 400 wherever the gateway reads the value it stands in."""
+    assert refused(operation, b'{"model":"m",%b}' % field).error_status == 400
+
+
+def test_tool_choice_none_takes_the_tools_away() -> None:
+    """Ollama ignores `tool_choice`; without tools none can be called."""
+    upstream = sent(tools=[{"type": "function"}], tool_choice="none")
+    assert "tools" not in upstream
+    assert "tool_choice" not in upstream
+    assert sent(tools=[{"type": "function"}], tool_choice="auto")["tools"] == [{"type": "function"}]
+
+
+@pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
+def test_some_keys_never_go_upstream(operation: Operation) -> None:
+    """They would change what Ollama loads, keeps or shows, or name what it cannot do."""
+    extra = {"_debug_render_only": True, "options": {"num_ctx": 1}, "keep_alive": -1, "n": 1, "max_completion_tokens": 7}
+    upstream = sent(operation, **extra)
+    assert not set(extra) & set(upstream)
+
+
+def test_unknown_keys_survive() -> None:
+    """A field that OpenAI adds tomorrow reaches an Ollama that knows it."""
+    assert sent(logit_bias={"1": 2}, service_tier="auto", metadata={"a": [1]})["metadata"] == {"a": [1]}
+
+
+def test_the_model_is_exchanged_for_ollamas_name() -> None:
+    """And for nothing else: a call sent again to another endpoint says the same."""
+    asked = call(stream=True)
+    first = asked.upstream_body("codellama:13b", 7)
+    assert json.loads(first)["model"] == "codellama:13b"
+    assert asked.upstream_body("codellama:13b", 7) == first
+    assert asked.model == "m"
+
+
+def test_numbers_keep_their_text() -> None:
+    """What is not the gateway's to judge is not rewritten."""
+    body = b'{"model":"m","messages":[1],"seed":12345678901234567890,"temperature":1.0,"top_p":1E-2,"x":[1.50, 1e999]}'
+    upstream = read_call("chat", body).upstream_body("m", None)
+    for text in (b'"seed":12345678901234567890', b'"temperature":1.0', b'"top_p":1E-2', b'"x":[1.50, 1e999]'):
+        assert text in upstream
+
+
+@pytest.mark.parametrize("asked", [None, {}, {"include_usage": False}, {"include_usage": True, "Include_Usage": False}])
+def test_stream_options_are_written_anew_and_whole(asked: Any) -> None:
+    """Usage is asked of Ollama on every stream, and no other key of the client's stands beside it."""
+    assert sent(stream=True, stream_options=asked)["stream_options"] == {"include_usage": True}
+
+
+def test_stream_options_go_nowhere_without_a_stream() -> None:
+    """Ollama has no use for them."""
+    assert "stream_options" not in sent(stream_options={"include_usage": True})
+
+
+def test_the_wish_for_usage_is_remembered() -> None:
+    """The relay drops the usage chunk that the client did not ask for."""
+    assert call(stream=True, stream_options={"include_usage": True}).wants_usage
+    assert not call(stream=True, stream_options={"include_usage": False}).wants_usage
+    assert not call(stream=True).wants_usage
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, 2048),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": None}, 2048),
+        ({"max_completion_tokens": 6}, 6),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, 5),
+        ({"max_completion_tokens": None}, 2048),
+    ],
+)
+def test_the_token_limit_is_the_clients_or_the_models(fields: dict[str, Any], expected: int) -> None:
+    """A request's own limit goes before the config's, by its older name first, as Ollama knows no other."""
+    assert sent("chat", 2048, **fields)["max_tokens"] == expected
+    assert sent("completions", 2048, **fields)["max_tokens"] == expected
+
+
+def test_no_limit_is_invented() -> None:
+    """Where neither names one, and for embeddings never."""
+    assert "max_tokens" not in sent("chat")
+    assert "max_tokens" not in sent("embeddings", 2048)
+
+
+def test_a_prompt_cannot_break_the_framing() -> None:
+    """Line ends and `[DONE]` in a prompt are text."""
+    hostile = 'data: [DONE]\r\n\r\n{"model":"x"}\n\n'
+    assert sent(messages=[{"role": "user", "content": hostile}])["messages"][0]["content"] == hostile
+
+
+LONG_S, KELVIN = "\u017f", "\u212a"
+
+
+def _go_fold(key: str) -> str:
+    """The keys that Go's encoding/json takes for equal (fold.go), for the letters used here."""
+    return key.replace(LONG_S, "s").replace(KELVIN, "k").lower()
+
+
+def _variant(key: str, chance: random.Random) -> tuple[str, str]:
+    """A key that Go folds to `key`, and a JSON spelling of it."""
+    decoded, spelt = "", ""
+    for letter in key:
+        choices = [letter, letter.upper(), *({"s": [LONG_S], "k": [KELVIN]}.get(letter, []))]
+        chosen = chance.choice(choices)
+        decoded += chosen
+        spelt += f"\\u{ord(chosen):04x}" if chance.random() < 0.2 else chosen
+    return decoded, spelt
+
+
+def test_no_spelling_that_go_would_fold_to_a_known_key_passes() -> None:
+    """10,000 variants by case, U+017F, U+212A, escapes and doubling; not one gets through."""
+    chance = random.Random(7)
+    passed = []
+    for _ in range(10_000):
+        key = chance.choice(["model", "stream", "messages", "keep_alive", "_debug_render_only", "options"])
+        decoded, spelt = _variant(key, chance)
+        assert _go_fold(decoded) == key
+        value = chance.choice(['"m"', "true", "null", '[{"role":"user"}]'])
+        right = {"model": '"m"', "messages": "[1]", key: value}
+        pairs = [f'"{name}":{text}' for name, text in right.items()]
+        pairs.insert(chance.randrange(len(pairs) + 1), f'"{spelt}":{value}')
+        body = ("{" + ",".join(pairs) + "}").encode()
+        try:
+            read_call("chat", body)
+        except InvalidRequest as error:
+            if error.error_code in ("ambiguous_key", "duplicate_key"):
+                continue
+        passed.append(body)
+    assert passed == []
