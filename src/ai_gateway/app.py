@@ -54,7 +54,7 @@ class Gateway:
         chance = random.Random()  # noqa: S311 - spreads load and timers, guards nothing
         self._options = options
         self._surroundings = Surroundings(options.environment, self._answers)
-        self.current = Current(Config())
+        self.current = Current(Config(), is_loaded=False)
         self.config_file = ConfigFile(options.config_path, self._apply)
         self.client = Client(loop)
         self.fleet = Fleet(time.monotonic, chance)

@@ -9,6 +9,8 @@ from ai_gateway.wire.usage import Usage
 
 # ASGI extension of the server's: a function that takes a callback for the moment when the client has left.
 ON_LEFT: Final = "ai_gateway.on_left"
+# Another one: a function that writes a piece of a body whose head is out, or returns False if that takes waiting.
+WRITE_NOW: Final = "ai_gateway.write_now"
 
 Outcome = Literal["ok", "refused", "client_left", "upstream_broke", "timeout", "failed", "shutdown"]
 
@@ -41,6 +43,7 @@ class Exchange:
         self.method = method
         self.path = path
         self.opened_at = opened_at
+        self.answer_id = ""  # what makes the id of this answer unlike any other
         self.caller = Caller()
         self.call: Call | None = None
         self.model: str | None = None  # Ollama's name of the model served

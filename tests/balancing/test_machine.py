@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.balancing.worlds import MODEL, Waiting, World, addresses, held
 
 from ai_gateway.balancing.endpoint import Endpoint
@@ -201,7 +201,7 @@ class Balancing(RuleBasedStateMachine):
         self.served += settled
 
 
-Balancing.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=60,
     stateful_step_count=40,
     deadline=None,
@@ -211,5 +211,6 @@ Balancing.TestCase.settings = settings(
 )
 
 
-class TestBalancing(Balancing.TestCase):  # type: ignore[name-defined,misc]  # hypothesis makes the class
-    """Runs the machine."""
+def test_whatever_happens_slots_are_counted_right_and_nobody_is_forgotten() -> None:
+    """Calls, polls, failures and discovery in any order; the machine above says what must hold."""
+    run_state_machine_as_test(Balancing, settings=SETTINGS)

@@ -27,7 +27,7 @@ def test_among_equals_the_least_busy_is_chosen() -> None:
 
 
 def test_an_endpoint_that_failed_of_late_comes_last() -> None:
-    """Before it is ejected; a probe or a call that goes well forgives it."""
+    """Before it is ejected; a call that goes well forgives it."""
     world = World(2, slots=9)
     first, second = world.endpoints
     world.fleet.saw_residents(first, frozenset([MODEL]))

@@ -69,8 +69,8 @@ def test_settings_come_from_the_model_before_the_sections() -> None:
     a, b = (Catalog(config).find(name, EMPTY) for name in "ab")
     assert a is not None
     assert b is not None
-    assert (a.slots, a.max_waiting, a.timeouts.idle, a.timeouts.queue) == (2, 0, 1, 7)
-    assert (b.slots, b.max_waiting, b.timeouts.idle, b.timeouts.queue) == (4, 9, 8, 7)
+    assert [a.slots, a.max_waiting, float(a.timeouts.idle), float(a.timeouts.queue)] == [2, 0, 1, 7]
+    assert [b.slots, b.max_waiting, float(b.timeouts.idle), float(b.timeouts.queue)] == [4, 9, 8, 7]
 
 
 def test_the_list_has_every_id_and_alias() -> None:
@@ -125,7 +125,9 @@ def test_without_discovery_what_an_endpoint_holds_is_not_served() -> None:
 def test_the_limits_reach_the_pools() -> None:
     """And those who wait get the slots that a new config adds."""
     fleet = fleet_with(local("llama3:latest"))
-    Catalog(parse(b"models: {llama3: {slots: 3}}\nbalancing: {retry_budget: 0.5}\nqueue: {max_waiting: 2}")).apply_to(fleet)
+    Catalog(parse(b"models: {llama3: {slots: 3}}\nbalancing: {retry_budget: 0.5}\nqueue: {max_waiting: 2}")).apply_to(
+        fleet
+    )
     pool = fleet.pool("llama3:latest")
     assert (pool.slots, pool.max_waiting, fleet.budget.share) == (3, 2, 0.5)
 

@@ -36,7 +36,9 @@ class Reply:
     def error(self) -> dict[str, Any]:
         """The error object; its shape is asserted."""
         assert self.header("content-type") == "application/json"
-        return error_in(self.body)
+        error = error_in(self.body)
+        assert "status" not in error
+        return error
 
     @property
     def events(self) -> list[str]:
@@ -47,11 +49,11 @@ class Reply:
 
 
 def error_in(text: bytes | str) -> dict[str, Any]:
-    """The error object in JSON text, which holds nothing beside it."""
+    """The error object in JSON text, which holds nothing beside it; in an event it tells its status too."""
     content = json.loads(text)
     assert set(content) == {"error"}
     error: dict[str, Any] = content["error"]
-    assert set(error) == {"type", "message", "code", "param"}
+    assert set(error) - {"status"} == {"type", "message", "code", "param"}
     assert isinstance(error["message"], str)
     assert len(error["message"]) > 10
     return error

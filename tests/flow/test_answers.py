@@ -25,7 +25,12 @@ async def test_every_answer_carries_a_request_id(world: World) -> None:
     """A sane id of the caller's is echoed, any other is replaced; on errors and streams too."""
     served = await world.gateway((await world.simulator()).urls)
     paths = [("GET", "/v1/models", None), ("GET", "/nowhere", None), ("POST", CHAT, b"{}"), ("PUT", CHAT, b"{}")]
-    for method, path, body in [*paths, ("POST", CHAT, chat(stream=True)), ("GET", "/", None), ("GET", "/v1/health", None)]:
+    for method, path, body in [
+        *paths,
+        ("POST", CHAT, chat(stream=True)),
+        ("GET", "/", None),
+        ("GET", "/v1/health", None),
+    ]:
         sane = await served.ask(method, path, body, {"x-request-id": "trace-17:a.b_C"})
         assert sane.header("x-request-id") == "trace-17:a.b_C"
         for odd in ("has blank", "x" * 129, "<script>", "ä"):

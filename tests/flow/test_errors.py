@@ -21,7 +21,13 @@ async def test_an_unknown_path_is_a_404_that_names_what_is_served(world: World) 
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)
     paths = ["/api/chat", "/api/tags", "/api/generate", "/v1/responses", "/v1/messages", "/v1/audio/speech", "/v1"]
-    paths += [f"{CHAT}/", "/v1//chat/completions", "/V1/chat/completions", "/v1/../api/tags", "/v1/models//../../api/ps"]
+    paths += [
+        f"{CHAT}/",
+        "/v1//chat/completions",
+        "/V1/chat/completions",
+        "/v1/../api/tags",
+        "/v1/models//../../api/ps",
+    ]
     before = simulator.endpoints[0].ledger.by_path.copy()
     for path in paths:
         status, error = await refused(served, chat(), path)
@@ -114,7 +120,7 @@ async def test_a_model_outside_the_config_is_404_and_never_sent(world: World) ->
     simulator = await world.simulator(models=("llama3:latest", "gpt-oss:120b-cloud", "x:cloud"))
     served = await world.gateway(simulator.urls)
     names = ["nope", "../../etc/passwd", "a/../b", "//x", "http://evil/x", "evil.com/ns/m", "LLAMA3", "llama3:latest"]
-    names += ["gpt-oss:120b-cloud", "x:cloud", "ｌlama3", "llama3 ", "code\u0000", "codellama:13b"]
+    names += ["gpt-oss:120b-cloud", "x:cloud", "\uff4clama3", "llama3 ", "code\u0000", "codellama:13b"]
     for name in names:
         status, error = await refused(served, chat(model=name))
         assert (status, error["code"], error["type"], error["param"]) == (
@@ -157,7 +163,13 @@ async def test_without_an_endpoint_a_call_is_refused_at_once(world: World) -> No
 
 
 UPSTREAM_ERRORS: list[tuple[str, bytes, int, str, str]] = [
-    ("400 Bad Request", b'{"error":{"message":"bad thing here","type":"x"}}', 400, "upstream_rejected", "bad thing here"),
+    (
+        "400 Bad Request",
+        b'{"error":{"message":"bad thing here","type":"x"}}',
+        400,
+        "upstream_rejected",
+        "bad thing here",
+    ),
     ("400 Bad Request", b'{"error":"native words"}', 400, "upstream_rejected", "native words"),
     (
         "400 Bad Request",
@@ -180,11 +192,10 @@ UPSTREAM_ERRORS: list[tuple[str, bytes, int, str, str]] = [
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("line", "body", "status", "code", "words"), UPSTREAM_ERRORS)
-async def test_ollamas_errors_become_ours(
-    world: World, stream: bool, line: str, body: bytes, status: int, code: str, words: str
-) -> None:
+@pytest.mark.parametrize("row", UPSTREAM_ERRORS)
+async def test_ollamas_errors_become_ours(world: World, stream: bool, row: tuple[str, bytes, int, str, str]) -> None:
     """The table of the API, for whole answers and before the first byte of streams: JSON with its status."""
+    line, body, status, code, words = row
 
     async def act(visit: Visit) -> None:
         await visit.say(whole(body, line, ("location: http://127.0.0.1:9/", "set-cookie: a=b")))
@@ -217,7 +228,8 @@ async def test_an_unreadable_answer_is_502(world: World, kind: Any, path: str) -
 
 
 @pytest.mark.parametrize(
-    "act_name", ["rst_before_head", "fin_before_head", "rst_mid_body", "fin_mid_body", "garbage", "half_head", "cut_short"]
+    "act_name",
+    ["rst_before_head", "fin_before_head", "rst_mid_body", "fin_mid_body", "garbage", "half_head", "cut_short"],
 )
 async def test_a_broken_whole_answer_is_502(world: World, act_name: str) -> None:
     """Whatever way the one endpoint breaks, the client gets an error in the shape, and at once."""
@@ -233,7 +245,7 @@ async def test_a_broken_whole_answer_is_502(world: World, act_name: str) -> None
             case "half_head":
                 await visit.say(b"HTTP/1.1 200 OK\r\ncontent-ty")
             case "cut_short":
-                await visit.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\r\n")
+                await visit.say(b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"id\r\n')
         if act_name.startswith("rst"):
             visit.reset()
         else:

@@ -71,7 +71,11 @@ async def test_tool_choice_none_removes_the_tools(served: Served, simulator: Sim
 async def test_what_the_gateway_does_not_know_passes(served: Served, simulator: Simulator) -> None:
     """Unknown fields, numbers as they were written, response_format, logprobs, reasoning, seeds."""
     more = b'"x_new":{"a":[1.50,1e3,null]},"temperature":0.70,"seed":9007199254740993,"logprobs":true,"top_logprobs":2'
-    body = b'{"model":"llama3","messages":[{"role":"user","content":"h\\u00e9 \\ud83d\\ude00"}],"max_tokens":1,' + more + b"}"
+    body = (
+        b'{"model":"llama3","messages":[{"role":"user","content":"h\\u00e9 \\ud83d\\ude00"}],"max_tokens":1,'
+        + more
+        + b"}"
+    )
     assert (await served.ask("POST", CHAT, body)).status == 200
     raw = simulator.endpoints[0].ledger.last[-1].body
     assert more in raw
@@ -109,7 +113,13 @@ async def test_private_things_never_reach_ollama(served: Served, simulator: Simu
         "openai-organization": "secret-org",
         "range": "bytes=0-1",
     }
-    more = {"options": {"num_ctx": 1}, "keep_alive": -1, "_debug_render_only": True, "n": 1, "max_tokens": 1}
+    more: dict[str, Any] = {
+        "options": {"num_ctx": 1},
+        "keep_alive": -1,
+        "_debug_render_only": True,
+        "n": 1,
+        "max_tokens": 1,
+    }
     reply = await served.ask("POST", CHAT, chat(**more), headers)
     assert reply.status == 200, reply.body
     request = simulator.endpoints[0].ledger.last[-1]
@@ -123,7 +133,17 @@ async def test_private_things_never_reach_ollama(served: Served, simulator: Simu
 
 @pytest.mark.parametrize(
     "key",
-    ["Model", "MODEL", "ſtream", "meſsages", "Keep_alive", "\u212aeep_alive", "Messages", "OPTIONS", "Stream_Options"],
+    [
+        "Model",
+        "MODEL",
+        "\u017ftream",
+        "me\u017fsages",
+        "Keep_alive",
+        "\u212aeep_alive",
+        "Messages",
+        "OPTIONS",
+        "Stream_Options",
+    ],
 )
 async def test_a_key_that_differs_by_case_alone_is_refused(served: Served, simulator: Simulator, key: str) -> None:
     """Go would read it as the known key, last one wins: 400 with its `param`, raw or escaped."""
@@ -158,7 +178,9 @@ async def test_a_doubled_key_is_refused(served: Served, simulator: Simulator, tw
 
 async def test_key_like_text_inside_values_is_no_doubled_key(served: Served) -> None:
     """`"model":` inside a message or a nested object is content."""
-    reply = await served.chat('"model": "x", "model": "y"', metadata={"model": "a", "nested": {"model": "b"}}, max_tokens=1)
+    reply = await served.chat(
+        '"model": "x", "model": "y"', metadata={"model": "a", "nested": {"model": "b"}}, max_tokens=1
+    )
     assert reply.status == 200
 
 

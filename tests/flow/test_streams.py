@@ -65,9 +65,7 @@ async def test_the_first_event_comes_before_the_last_is_written(world: World) ->
 
 @pytest.mark.parametrize("dialect", ["new", "old"])
 @pytest.mark.parametrize("asks_usage", [False, True])
-async def test_both_dialects_pass_with_our_id_and_the_model_asked(
-    world: World, dialect: str, asks_usage: bool
-) -> None:
+async def test_both_dialects_pass_with_our_id_and_the_model_asked(world: World, dialect: str, asks_usage: bool) -> None:
     """One id, unique per stream; the alias in every event; the usage event only for those who asked."""
     served = await world.gateway((await world.simulator(dialect=dialect)).urls)
     more: dict[str, Any] = {"stream_options": {"include_usage": True}} if asks_usage else {}
@@ -102,7 +100,9 @@ async def test_a_stream_split_at_every_byte_is_the_same(world: World, dialect: s
     served = await world.gateway(simulator.urls)
 
     async def stream() -> list[Any]:
-        reply = await served.chat("split me", stream=True, max_tokens=12, seed=1, stream_options={"include_usage": True})
+        reply = await served.chat(
+            "split me", stream=True, max_tokens=12, seed=1, stream_options={"include_usage": True}
+        )
         assert reply.events[-1] == "data: [DONE]"
         contents = [data_of(block) for block in reply.events[:-1]]
         for content in contents:
@@ -136,7 +136,14 @@ async def test_line_ends_and_characters_may_be_cut_anywhere(world: World, ends: 
 
 async def test_content_cannot_break_the_framing(world: World) -> None:
     """A prompt that says `[DONE]`, a finish_reason or an error is repeated as content, and the stream goes on."""
-    words = ['data: [DONE]\n\n', '"finish_reason":"stop"', '{"error":{"message":"no"}}', '"model":""', "a\r\nb", "\u2029"]
+    words = [
+        "data: [DONE]\n\n",
+        '"finish_reason":"stop"',
+        '{"error":{"message":"no"}}',
+        '"model":""',
+        "a\r\nb",
+        "\u2029",
+    ]
 
     async def act(visit: Visit) -> None:
         pieces = [framed(event(word)) for word in words]

@@ -1,6 +1,7 @@
 """One request at a time on a connection, each answered alone, and a client that leaves is noticed at once."""
 
 import asyncio
+import gc
 import socket
 import struct
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.server import Limits
+from ai_gateway.server.cycle import Cycle
 
 CLOSE = b"Connection: close\r\n\r\n"
 
@@ -187,3 +189,17 @@ async def test_a_body_that_the_app_does_not_read_waits_in_the_network(serving: A
         world.app.answer.set()
         assert b"POST /later" in await reader.readuntil(b"30000000")
         writer.close()
+
+
+async def test_an_answered_request_leaves_nothing_to_the_garbage_collector(serving: Any) -> None:
+    """A request that referred to itself cost 5 us more, and its memory stayed until the next collection."""
+    async with serving() as world:
+        gc.collect()
+        gc.disable()
+        try:
+            await world.talk(*[get("/a")] * 10 + [get("/b", CLOSE)])
+            alive = sum(isinstance(each, Cycle) for each in gc.get_objects())
+        finally:
+            gc.enable()
+    assert len(world.app.seen) == 11
+    assert alive <= 1

@@ -23,9 +23,7 @@ FAST = Settings(
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """It runs on uvloop as a command and in the gateway, on asyncio's own loop in tests."""
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 

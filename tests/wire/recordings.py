@@ -43,9 +43,8 @@ def as_the_client_should_see(text: bytes, shape: Shape) -> list[Any]:
     seen: list[Any] = []
     for event in events(text):
         if event != "[DONE]":
-            if not shape.with_usage:
-                if event.pop("usage", None) is not None and not event["choices"]:
-                    continue
+            if not shape.with_usage and event.pop("usage", None) is not None and not event["choices"]:
+                continue
             event.update(id=shape.id, model=shape.model)
             for choice in event["choices"] if shape.reasoning_content else ():
                 delta = choice.get("delta", {})

@@ -76,7 +76,9 @@ def test_an_answer_without_a_finish_reason_was_cut_short(choice: dict[str, Any])
         read_answer("chat", chat(choices=[{"message": {"content": "Hi"}, **choice}]), OURS)
 
 
-@pytest.mark.parametrize("usage", [None, 7, {}, {"prompt_tokens": "3"}, {"prompt_tokens": 3, "completion_tokens": None}])
+@pytest.mark.parametrize(
+    "usage", [None, 7, {}, {"prompt_tokens": "3"}, {"prompt_tokens": 3, "completion_tokens": None}]
+)
 def test_odd_usage_is_no_usage(usage: Any) -> None:
     """The answer itself is good."""
     assert read_answer("chat", chat(usage=usage), OURS).usage is None

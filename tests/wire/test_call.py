@@ -48,7 +48,8 @@ def test_a_minimal_call_is_read(operation: Operation) -> None:
 @pytest.mark.parametrize(
     ("value", "code"),
     [(None, "missing_value"), ("", "invalid_value"), (7, "invalid_value"), (["m"], "invalid_value"),
-     ({}, "invalid_value"), (True, "invalid_value"), ("m" * MAX_MODEL_LENGTH, "invalid_value"), ("m" * 10_000, "invalid_value")],
+     ({}, "invalid_value"), (True, "invalid_value"), ("m" * MAX_MODEL_LENGTH, "invalid_value"),
+     ("m" * 10_000, "invalid_value")],
 )  # fmt: skip
 def test_a_model_must_be_named(value: Any, code: str) -> None:
     """null, nothing, no text and endless text are refused under `model`."""
@@ -135,7 +136,9 @@ def test_token_input_is_told_the_setting_to_change() -> None:
     assert "check_embedding_ctx_length=False" in error.message
 
 
-@pytest.mark.parametrize("url", ["http://169.254.169.254/x", "https://example.com/a.png", "file:///etc/passwd", "HTTP://x"])
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/x", "https://example.com/a.png", "file:///etc/passwd", "HTTP://x"]
+)
 @pytest.mark.parametrize("shape", ["object", "text"])
 def test_an_image_by_url_is_refused_where_it_stands(url: str, shape: str) -> None:
     """The gateway fetches nothing for a client; a data: URL passes."""
@@ -166,7 +169,8 @@ def test_role_developer_becomes_system(role: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "messages", [[None], [1, "x"], [{"role": None, "content": None}], [{"role": "elf", "content": [None, 3, {"image_url": 7}]}]]
+    "messages",
+    [[None], [1, "x"], [{"role": None, "content": None}], [{"role": "elf", "content": [None, 3, {"image_url": 7}]}]],
 )
 def test_odd_messages_are_left_to_ollama(messages: list[Any]) -> None:
     """What is merely strange gets Ollama's own 400, not a fault of ours."""
@@ -197,7 +201,13 @@ def test_tool_choice_none_takes_the_tools_away() -> None:
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
 def test_some_keys_never_go_upstream(operation: Operation) -> None:
     """They would change what Ollama loads, keeps or shows, or name what it cannot do."""
-    extra = {"_debug_render_only": True, "options": {"num_ctx": 1}, "keep_alive": -1, "n": 1, "max_completion_tokens": 7}
+    extra: dict[str, Any] = {
+        "_debug_render_only": True,
+        "options": {"num_ctx": 1},
+        "keep_alive": -1,
+        "n": 1,
+        "max_completion_tokens": 7,
+    }
     upstream = sent(operation, **extra)
     assert not set(extra) & set(upstream)
 

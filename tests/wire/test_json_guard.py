@@ -1,6 +1,8 @@
 """A request body is judged before anything in it is believed: what the guard takes, and what it refuses."""
 
+import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +57,19 @@ def test_what_is_no_clean_json_object_is_refused_with_its_reason(body: bytes, wo
     assert error.error_code == "invalid_json"
     assert error.error_status == 400
     assert word in error.message
+
+
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands() -> None:
+    """Unread values would carry it upstream: every row of up to three pieces, in a key and deep inside."""
+    pieces = ["\\ud800", "\\udbff", "\\udc00", "\\udfff", "\\u0041", "\\n", "x"]
+    for row in (row for length in (1, 2, 3) for row in itertools.product(pieces, repeat=length)):
+        text = "".join(row)
+        is_whole = not re.search("[\ud800-\udfff]", json.loads(f'"{text}"'))
+        for body in (f'{{"{text}":1}}', f'{{"a":[{{"b":"{text}"}}]}}'):
+            if is_whole:
+                read_object(body.encode(), KNOWN)
+            else:
+                assert refused(body.encode()).error_code == "invalid_json"
 
 
 def test_a_whole_surrogate_pair_is_text_like_any_other() -> None:
@@ -146,13 +161,17 @@ def test_a_key_may_stand_again_inside_a_value_or_a_text() -> None:
 
 
 _SPACE = st.sampled_from(["", " ", "\n", "\t \r\n"])
-_LETTERS = st.sampled_from(["a", "A", "s", "S", "\u017f", "k", "K", "\u212a", "ß", "é", "É", '"', "\\", "/", "\n", "🏔", " ", "{"])
+_LETTERS = st.sampled_from(
+    ["a", "A", "s", "S", "\u017f", "k", "K", "\u212a", "ß", "é", "É", '"', "\\", "/", "\n", "🏔", " ", "{"]
+)
 
 
 def _spelt(text: str, escapes: list[bool]) -> str:
     """A JSON string with some of its characters written as escapes."""
     shown = [
-        "".join(f"\\u{unit:04x}" for unit in _utf16(letter)) if escaped else json.dumps(letter, ensure_ascii=False)[1:-1]
+        "".join(f"\\u{unit:04x}" for unit in _utf16(letter))
+        if escaped
+        else json.dumps(letter, ensure_ascii=False)[1:-1]
         for letter, escaped in zip(text, escapes, strict=True)
     ]
     return '"' + "".join(shown) + '"'

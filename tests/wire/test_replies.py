@@ -6,7 +6,15 @@ import json
 import pytest
 
 from ai_gateway import errors
-from ai_gateway.errors import GatewayError, InvalidRequest, ModelMissing, QueueFull, UnknownPath, WrongMethod, error_type
+from ai_gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    ModelMissing,
+    QueueFull,
+    UnknownPath,
+    WrongMethod,
+    error_type,
+)
 from ai_gateway.wire.replies import error_body, error_event, error_reply, retry_headers
 
 KINDS = [

@@ -1,5 +1,6 @@
 """Streams tell the truth, however they arrive: rewritten by the head, cut nowhere, and found out when they break."""
 
+import itertools
 import json
 import random
 from typing import Any
@@ -81,7 +82,7 @@ def test_a_stream_in_any_pieces_with_any_line_ends_is_the_same_stream(name: str,
     """SSE allows LF, CRLF and CR; a CRLF may be cut in its middle."""
     data = recorded(name).replace(b"\n", end)
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    text, stream = relayed([data[a:b] for a, b in zip(places, places[1:], strict=False)])
+    text, stream = relayed([data[a:b] for a, b in itertools.pairwise(places)])
     assert text == relayed([recorded(name)])[0]
     assert stream.is_complete
 
@@ -94,6 +95,17 @@ def test_other_line_ends_cut_at_any_byte_are_the_same_stream(end: bytes) -> None
     for at in range(len(data) + 1):
         text, stream = relayed([data[:at], data[at:]])
         assert text == whole
+        assert stream.is_complete
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_line_end_that_is_cut_ends_no_event_early(end: bytes) -> None:
+    """The halves of a CRLF are no empty line: data on several lines stays one event."""
+    event = chunk("a").replace(b',"choices"', b'\ndata: ,"choices"')
+    data = (event + chunk("", "stop") + DONE).replace(b"\n", end)
+    for at in range(len(data) + 1):
+        text, stream = relayed([data[:at], b"", data[at:]])
+        assert contents(text) == ["a", ""]
         assert stream.is_complete
 
 
@@ -123,7 +135,9 @@ def test_comments_and_fields_that_openai_lacks_are_left_out() -> None:
 
 def test_an_event_may_have_a_comment_or_another_field_before_its_data() -> None:
     """Only its data is relayed."""
-    text, _ = relayed([chunk("a"), b": c\nid: 1\n" + chunk("b"), b"event: m\n" + chunk("c").replace(b"data: ", b"data:")])
+    text, _ = relayed(
+        [chunk("a"), b": c\nid: 1\n" + chunk("b"), b"event: m\n" + chunk("c").replace(b"data: ", b"data:")]
+    )
     assert contents(text) == ["a", "b", "c"]
 
 
@@ -136,8 +150,9 @@ def test_data_on_several_lines_is_one_event() -> None:
 
 
 HOSTILE = (
-    '"finish_reason":null', '"finish_reason":"stop"', "data: [DONE]", "\n\ndata: [DONE]\n\n", '"model":""', '{"error":"x"}',
-    "data: {" + HEAD + ",", "\r\n\r\n", "\r", '","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n',
+    '"finish_reason":null', '"finish_reason":"stop"', "data: [DONE]", "\n\ndata: [DONE]\n\n", '"model":""',
+    '{"error":"x"}', "data: {" + HEAD + ",", "\r\n\r\n", "\r",
+    '","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n',
     '"id":"chatcmpl-1"', "tiny", "\u2028\u2029\u0085\x00", "🏔\ud83d".encode("utf-8", "replace").decode(), "\\", '"',
 )  # fmt: skip
 
@@ -176,11 +191,24 @@ def test_a_head_that_drifts_is_exchanged_all_the_same() -> None:
 
 def test_keys_in_another_order_are_exchanged_too() -> None:
     """Text completions name the model behind the choices; a future Ollama may name it anywhere."""
+    other = b'data: {"model":"tiny","id":"1","created":1,"object":"o","choices":[{"finish_reason":null}],"x":1}\n\n'
+    text, _ = relayed([other, other])
+    head = {"model": OURS.model, "id": OURS.id, "created": 1, "object": "o"}
+    assert events(text) == [{**head, "choices": [{"finish_reason": None}], "x": 1}] * 2
     event = b'data: {"model":"tiny","choices":[{"text":"a","finish_reason":null}],"new":{"model":"tiny"},"id":"1"}\n\n'
     text, _ = relayed([event, event])
-    assert events(text) == [
-        {"model": OURS.model, "choices": [{"text": "a", "finish_reason": None}], "new": {"model": "tiny"}, "id": OURS.id}
-    ] * 2
+    assert (
+        events(text)
+        == [
+            {
+                "model": OURS.model,
+                "choices": [{"text": "a", "finish_reason": None}],
+                "new": {"model": "tiny"},
+                "id": OURS.id,
+            }
+        ]
+        * 2
+    )
 
 
 def test_numbers_keep_their_text() -> None:
@@ -316,7 +344,7 @@ def test_any_text_comes_through_in_any_pieces(words: list[str], is_escaped: bool
         sent = [json_escaped(event) for event in sent]
     data = b"".join([*sent, chunk("", "stop"), DONE])
     places = sorted({0, len(data), *(chance.randrange(len(data)) for _ in range(5))})
-    text, stream = relayed([data[a:b] for a, b in zip(places, places[1:], strict=False)])
+    text, stream = relayed([data[a:b] for a, b in itertools.pairwise(places)])
     assert contents(text) == [*words, ""]
     assert stream.is_complete
 

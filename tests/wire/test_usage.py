@@ -13,7 +13,9 @@ def test_usage_is_what_was_read_and_what_was_written() -> None:
     assert read_usage({"prompt_tokens": 7, "total_tokens": 7}) == Usage(7, 0)
 
 
-@pytest.mark.parametrize("value", [None, [], "x", {}, {"prompt_tokens": 1.5}, {"prompt_tokens": 1, "completion_tokens": "2"}])
+@pytest.mark.parametrize(
+    "value", [None, [], "x", {}, {"prompt_tokens": 1.5}, {"prompt_tokens": 1, "completion_tokens": "2"}]
+)
 def test_anything_else_is_no_usage(value: Any) -> None:
     """It is not guessed."""
     assert read_usage(value) is None

@@ -45,7 +45,8 @@ class Fleet:
     def apply(self, addresses: Iterable[Address]) -> tuple[list[Endpoint], list[Endpoint]]:
         """Takes a whole list from discovery; returns the endpoints that are new and those that went.
 
-        An endpoint that stays keeps its counts. One that goes gets nothing new and keeps its streams.
+        An endpoint that stays keeps its counts, as does one that comes back while streams still run on it. One that
+        goes gets nothing new and keeps its streams.
         """
         self.listed.set()
         wanted = dict.fromkeys(addresses)
@@ -53,8 +54,15 @@ class Fleet:
         for endpoint in gone:
             endpoint.is_draining = True
             del self.endpoints[endpoint.address]
-        self.leaving = [endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight]
-        new = [Endpoint(address, self._random) for address in wanted if address not in self.endpoints]
+        busy = {endpoint.address: endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight}
+        new = [
+            busy.pop(address) if address in busy else Endpoint(address, self._random)
+            for address in wanted
+            if address not in self.endpoints
+        ]
+        self.leaving = list(busy.values())
+        for endpoint in new:
+            endpoint.is_draining = False
         self.endpoints.update((endpoint.address, endpoint) for endpoint in new)
         self._readmit_surplus()
         self.dispatch()
@@ -69,12 +77,14 @@ class Fleet:
     def saw_up(self, endpoint: Endpoint, version: str | None) -> bool:
         """A probe was answered; True if that brought the endpoint back. An ejected one stays out its time."""
         was_usable = endpoint.is_usable
+        was_up = endpoint.is_reachable is True
         endpoint.is_reachable = True
         endpoint.complaint = None
         endpoint.seen_at = self._clock()
         endpoint.version = version
-        if not endpoint.health.is_ejected or endpoint.health.is_on_probation(self._clock()):
-            endpoint.health.succeed()
+        # Of an endpoint that was up all the while a probe says nothing new: the calls that it cuts add up.
+        if endpoint.health.is_on_probation(self._clock()) or not (was_up or endpoint.health.is_ejected):
+            endpoint.health.readmit()
         self.dispatch()  # each time: no other event tells that the ejection of a model is over
         return endpoint.is_usable and not was_usable
 
@@ -117,7 +127,7 @@ class Fleet:
     def succeeded(self, endpoint: Endpoint, model: str) -> bool:
         """A call got its answer; True if that readmitted the model there."""
         if not endpoint.health.is_ejected:  # only a probe readmits a whole endpoint
-            endpoint.health.failures = 0
+            endpoint.health.succeed()
         is_readmitted = endpoint.model_health(model).succeed()
         if is_readmitted:
             self.dispatch()

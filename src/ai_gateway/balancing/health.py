@@ -37,10 +37,14 @@ class Health:
     def succeed(self) -> bool:
         """Notes a success; True if it was ejected and is readmitted by it."""
         was_ejected = self.is_ejected
-        self.failures = 0
+        self.readmit()
         self._ejections = 0
-        self.ejected_until = None
         return was_ejected
+
+    def readmit(self) -> None:
+        """Tries it again; without a success in between the next ejection is longer."""
+        self.failures = 0
+        self.ejected_until = None
 
     def fail(self, now: float, may_eject: bool) -> bool:
         """Notes a failure; True if it is ejected by it."""

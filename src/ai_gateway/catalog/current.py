@@ -7,17 +7,18 @@ from ai_gateway.config.types import Config
 
 
 class InForce(NamedTuple):
-    """A config and its catalog."""
+    """A config and its catalog. `is_loaded` is False for the empty one that stands for a file never read."""
 
     config: Config
     catalog: Catalog
+    is_loaded: bool = True
 
 
 class Current:
     """The reference that a reload swaps. A request reads `now` once and keeps what it got."""
 
-    def __init__(self, config: Config) -> None:
-        self.now = InForce(config, Catalog(config))
+    def __init__(self, config: Config, is_loaded: bool = True) -> None:
+        self.now = InForce(config, Catalog(config), is_loaded)
 
     def swap(self, config: Config) -> None:
         """Puts a new config in force; requests under way keep the old one."""

@@ -44,6 +44,8 @@ class ModelTimeouts(Section, frozen=True):
     idle: Seconds | None = None
     total: Seconds | None = None
     stream: Seconds | None = None
+    client_stall: Seconds | None = None
+    heartbeat: Seconds | None = None
 
 
 class Timeouts(Section, frozen=True):

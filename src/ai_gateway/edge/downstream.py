@@ -1,11 +1,12 @@
 """The client's side of one answer: whole, or a stream that begins when there is something to say."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from ai_gateway.edge.asgi import Send, reply, start
+from ai_gateway.edge.asgi import Scope, Send, reply, start
 from ai_gateway.errors import GatewayError
-from ai_gateway.exchange import Exchange
+from ai_gateway.exchange import WRITE_NOW, Exchange
 from ai_gateway.wire.replies import Headers, error_event
 
 # Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -31,14 +32,16 @@ class EventReply:
         "_loop",
         "_send",
         "_timer",
+        "_write_now",
         "is_sending",
         "sent_at",
         "waits_for",
     )
 
-    def __init__(self, exchange: Exchange, send: Send, heartbeat_seconds: float) -> None:
+    def __init__(self, exchange: Exchange, scope: Scope, send: Send, heartbeat_seconds: float) -> None:
         self._exchange = exchange
         self._send = send
+        self._write_now: Callable[[bytes], bool] = scope["extensions"][WRITE_NOW]
         self._beat_seconds = heartbeat_seconds
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -68,6 +71,16 @@ class EventReply:
         self._exchange.sent_bytes += len(events)
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
         self.is_sending = False
+
+    def may_write_now(self) -> bool:
+        """Whether events may pass at once: the 200 is out, nothing else is being written, and the client reads."""
+        return not self.is_sending and self._beating is None and self._write_now(b"")
+
+    def write_now(self, events: bytes, now: float) -> None:
+        """Sends whole events without waiting, at the loop's time `now`; only where `may_write_now`."""
+        self.sent_at = now
+        self._exchange.sent_bytes += len(events)
+        self._write_now(events)
 
     async def end(self) -> None:
         """Ends the stream where it is."""

@@ -1,7 +1,6 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -65,14 +64,14 @@ class Forward:
             del body
             errand = _Errands(self._parts, exchange, call, entry, reading.release)
             shape = Shape(
-                _ID_PREFIX[self._operation] + secrets.token_hex(12),
+                _ID_PREFIX[self._operation] + exchange.answer_id,
                 call.model,
                 call.wants_usage,
                 in_force.config.compatibility.reasoning_content,
             )
             total = _total(call, entry, patience(scope))
             if call.stream:
-                await errand.stream(shape, Watch(scope, self._parts.departures, total), send)
+                await errand.stream(shape, Watch(scope, self._parts.departures, total), scope, send)
             else:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
@@ -81,6 +80,8 @@ class Forward:
     def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
+        if entry is None and not in_force.is_loaded:
+            raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
         if entry is None:
             raise ModelNotFound(
                 f"Model {call.model!r} is not served here; GET /v1/models lists those that are.", param="model"
@@ -125,9 +126,9 @@ class _Errands:
         self._exchange.finish_reason = answer.finish_reason
         await reply_whole(self._exchange, send, answer.body)
 
-    async def stream(self, shape: Shape, watch: Watch, send: Send) -> None:
+    async def stream(self, shape: Shape, watch: Watch, scope: Scope, send: Send) -> None:
         """An answer event by event. Once its 200 is out, refusals are events too."""
-        events = EventReply(self._exchange, send, self._entry.timeouts.heartbeat)
+        events = EventReply(self._exchange, scope, send, self._entry.timeouts.heartbeat)
         events.begin()
         try:
             async with watch:
@@ -165,7 +166,11 @@ class _Errands:
         errand.watch.relax()
         async with Lease(self._pool, self._entry.timeouts.queue, avoid) as choice:
             exchange.leased_at = monotonic()
-            result = await attempt(self._parts.client, errand, choice)
+            try:
+                result = await attempt(self._parts.client, errand, choice)
+            finally:
+                if choice.endpoint.is_draining:  # discovery's list closed its idle connections before this one
+                    self._parts.client.forget(choice.endpoint.address)
         if isinstance(result, Setback):
             self._count(choice.endpoint, result)
         return choice.endpoint, result
@@ -177,6 +182,7 @@ class _Errands:
             self._parts.doubt(endpoint)
         elif setback.blame == "missing":
             self._parts.fleet.lacks(endpoint, self._entry.canonical)
+            self._parts.doubt(endpoint)
 
     async def _again(self, errand: Errand, first: Endpoint, setback: Setback) -> Answer | None:
         """The second attempt, if there is where and the budget has one; else the first one's error."""

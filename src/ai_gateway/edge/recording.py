@@ -1,8 +1,8 @@
 """Opens an exchange for each request and closes it once, whatever happens; then whoever records reads it."""
 
 import asyncio
+import os
 import re
-import secrets
 from collections.abc import Callable, Sequence
 
 from ai_gateway.edge.asgi import EXCHANGE_KEY, HEADERS_KEY, ASGIApp, Receive, Scope, Send, header
@@ -54,8 +54,10 @@ class Recording:
         scope[HEADERS_KEY] = dict(scope["headers"])
         given = header(scope, b"x-request-id")
         sane = given is not None and _SANE_ID.fullmatch(given) is not None
-        request_id = given.decode() if sane and given else secrets.token_hex(16)
+        chance = os.urandom(28).hex()
+        request_id = given.decode() if sane and given else chance[:32]
         exchange = Exchange(request_id, scope["method"], scope["path"], self._clock())
+        exchange.answer_id = chance[32:]
         exchange.caller = Caller(address=client_address(scope, self._trusted()))
         exchange.reply_headers = [(b"x-request-id", request_id.encode()), *self._marks]
         scope[EXCHANGE_KEY] = exchange

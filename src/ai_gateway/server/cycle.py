@@ -114,6 +114,19 @@ class Cycle(RequestResponseCycle):
             if self.left_bytes < 0 or (self.left_bytes and not more_body):
                 raise RuntimeError("the response's body is not as long as its content-length")
 
+    def write_now(self, body: bytes) -> bool:
+        """Writes a piece of a chunked body if nothing stands in the way; False if `send` is needed for it.
+
+        Nothing to write asks only whether something could be written now.
+        """
+        if not self.is_chunked or self.unsent_head or self.flow.write_paused:
+            return False
+        if self.disconnected or self.response_complete:
+            return False
+        if body:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
+
     @property
     def is_begun(self) -> bool:
         """Whether anything of the answer has gone out."""

@@ -66,7 +66,7 @@ class Work:
             done_reason=self.composition.done_reason,
             prompt_tokens=min(token_count(self.ask.prompt), self.ticket.context_length),
             completion_tokens=self.composition.completion_tokens,
-            total_ns=int((now - self.asked_at) * NANOSECONDS),
+            total_ns=int((now - self.asked_at) * NANOSECONDS) + 1,
             load_ns=int((self.granted_at - self.asked_at) * NANOSECONDS) + 1,
             prompt_ns=int((self.first_at - self.granted_at) * NANOSECONDS) + 1,
             eval_ns=int((now - self.first_at) * NANOSECONDS) + 1,

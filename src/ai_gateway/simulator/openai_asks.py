@@ -5,7 +5,6 @@ Source: openai/openai.go (FromChatRequest, FromCompleteRequest), middleware/open
 """
 
 import base64
-import binascii
 from typing import Any
 
 from ai_gateway.simulator.asks import Ask, EmbedAsk, Message, Tool
@@ -165,7 +164,7 @@ def _image_text(url: Any) -> str:
         raise Unreadable("invalid image input")
     try:
         base64.b64decode(url.removeprefix(start), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one, and text beyond ASCII gives a plain one
         raise Unreadable("invalid message format") from error
     return IMAGE_TEXT
 

@@ -104,7 +104,7 @@ def describe(exchange: Exchange) -> Line:
 
 
 def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else round((end - start) * 1000, 1)
+    return None if start is None or end is None else int((end - start) * 10_000) / 10
 
 
 def _words(line: Line) -> bytes:

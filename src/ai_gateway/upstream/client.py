@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from ai_gateway.upstream.connection import Connection, Head
+from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault
 from ai_gateway.wire.address import Address
 
@@ -50,9 +50,9 @@ class Client:
 
     async def connect(self, address: Address, seconds: float) -> Connection:
         """A new connection. Raises ConnectFault."""
-        context = self._tls_for(address) if address.scheme == "https" else None
         make: Callable[[], Connection] = lambda: Connection(self._loop)  # noqa: E731 - create_connection wants one
         try:
+            context = self._tls_for(address) if address.scheme == "https" else None
             async with asyncio.timeout(seconds):
                 _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
@@ -152,6 +152,11 @@ class UpstreamExchange:
     def received_at(self) -> float:
         """When the endpoint last sent something, in the loop's seconds."""
         return self._connection.received_at if self._connection is not None else 0.0
+
+    def tap(self, tap: Tap) -> None:
+        """See Connection.tap."""
+        assert self._connection is not None
+        self._connection.tap(tap)
 
     async def read(self) -> bytes:
         """What waits of the body; b"" at its end. Raises BrokenFault if it is cut."""

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to an endpoint: callbacks from the loop on one side, one reader on the other."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, cast
 
 import httptools
@@ -8,6 +9,7 @@ import httptools
 from ai_gateway.upstream.faults import BrokenFault, ResetFault, UpstreamFault
 
 Headers = list[tuple[bytes, bytes]]
+Tap = Callable[[bytes], bool]
 
 # Above the first, reading stops until the reader has taken what waits; a slow client holds no more than this.
 HIGH_WATER: Final = 64 * 1024
@@ -46,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._is_over = False
         self._keeps_alive = False
         self._lost: UpstreamFault | None = None
+        self._tap: Tap | None = None
         self.is_busy = False
         self.idle_since = 0.0
         self.received_at = 0.0
@@ -62,8 +65,10 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(BrokenFault(f"no HTTP answer: {error}"))
+            return
+        if self._tap is not None and self._passes_by(self._tap):
             return
         if self._waiting_bytes > HIGH_WATER and not self._is_paused and not self._is_over:
             self._is_paused = True
@@ -78,6 +83,10 @@ class Connection(asyncio.Protocol):
         self._end(error)
 
     # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        if self._is_over:
+            raise ValueError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))
@@ -136,6 +145,26 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
+    def tap(self, tap: Tap) -> None:
+        """Offers what comes to `tap` while the reader has nothing to do but wait for it: no task has to wake up.
+
+        The tap returns whether it took the data; it raises UpstreamFault to end the exchange.
+        """
+        self._tap = tap
+
+    def _passes_by(self, tap: Tap) -> bool:
+        """Whether the tap took all there is, so that the reader may go on waiting."""
+        if not self._chunks or self._waiter is None or self._waiter.done():
+            return False
+        try:
+            if not tap(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)):
+                return False
+        except UpstreamFault as fault:
+            self._fail(fault)
+        self._chunks = []
+        self._waiting_bytes = 0
+        return not self._is_over
+
     @property
     def is_open(self) -> bool:
         """Whether the other side has not ended it."""
@@ -148,6 +177,7 @@ class Connection(asyncio.Protocol):
             self.close()
             return False
         self._head = None
+        self._tap = None
         self._is_over = False
         self.is_busy = False
         self.idle_since = self._loop.time()

@@ -8,6 +8,7 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint, HeldModel
 from ai_gateway.upstream.client import Client
+from ai_gateway.upstream.inventory import UNREADABLE
 from ai_gateway.upstream.transport import httpx_client
 
 REMEMBERED: Final = 1024
@@ -46,7 +47,7 @@ class ModelDetails:
             async with httpx_client(self._client, endpoint.address) as http, asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await http.post("/api/show", json={"model": held.name})
             details = read_details(msgspec.json.decode(answer.content)) if answer.status_code == 200 else None
-        except (httpx.HTTPError, TimeoutError, msgspec.DecodeError):
+        except (httpx.HTTPError, TimeoutError, *UNREADABLE):
             return None
         finally:
             del self._asking[held.digest]

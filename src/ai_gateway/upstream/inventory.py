@@ -1,10 +1,15 @@
 """Reads what Ollama's state endpoints say: /api/tags, /api/ps and /api/show (api/types.go in ollama/ollama)."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.wire.names import canonical
+
+# What msgspec raises for content that is no JSON.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_models(content: Any) -> dict[str, HeldModel] | None:

@@ -13,13 +13,14 @@ from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Polling
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import read_models, read_residents
+from ai_gateway.upstream.inventory import UNREADABLE, read_models, read_residents
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.polling")
 
 JITTER: Final = 0.2
+SHORTEST_PAUSE_SECONDS: Final = 0.1
 STRIKES: Final = 2  # probes without an answer in time until an endpoint counts as down; a refusal counts at once
 
 
@@ -48,10 +49,11 @@ class Poller:
             self._tasks[endpoint.address] = asyncio.create_task(watch.run(self._client))
 
     def doubt(self, endpoint: Endpoint) -> None:
-        """A call failed there: look at once, whatever the interval says."""
+        """A call failed there, or it lacked a model: look at once, whatever the intervals say."""
         watch = self._watches.get(endpoint.address)
         if watch is not None:
             watch.doubted.set()
+            watch.outdated.set()
 
     async def first_round(self) -> None:
         """Returns when every endpoint known now has been looked at once."""
@@ -79,14 +81,15 @@ class _Watch:
         self._strikes = 0
         self._looks_missing = {"models", "residents"}
         self.doubted = asyncio.Event()
+        self.outdated = asyncio.Event()
         self.first_look = asyncio.Event()
 
     async def run(self, client: Client) -> None:
         """Probes, and while the endpoint is up lists its models on disk and in memory, each at its own pace."""
         async with httpx_client(client, self._endpoint.address) as http, asyncio.TaskGroup() as loops:
             loops.create_task(self._probe_often(http))
-            loops.create_task(self._while_up("residents", lambda: self._look_at_residents(http)))
-            loops.create_task(self._while_up("models", lambda: self._look_at_models(http)))
+            loops.create_task(self._while_up("residents", lambda: self._look_at_residents(http), asyncio.Event()))
+            loops.create_task(self._while_up("models", lambda: self._look_at_models(http), self.outdated))
 
     async def _probe_often(self, http: httpx.AsyncClient) -> None:
         while True:
@@ -96,16 +99,17 @@ class _Watch:
             else:
                 self._up.clear()
                 self.first_look.set()
-            await self._pause(self._settings().interval)
+            await self._pause(self._settings().interval, self.doubted)
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, interrupted: asyncio.Event) -> None:
         spread = seconds * self._random.uniform(1 - JITTER, 1 + JITTER)
+        await asyncio.sleep(min(SHORTEST_PAUSE_SECONDS, spread))  # a storm of failed calls is no storm of probes
         try:
             async with asyncio.timeout(spread):
-                await self.doubted.wait()
+                await interrupted.wait()
         except TimeoutError:
             return
-        self.doubted.clear()
+        interrupted.clear()
 
     async def _probe(self, http: httpx.AsyncClient) -> str | None:
         """Asks for /api/version; returns None, or what is wrong."""
@@ -119,7 +123,7 @@ class _Watch:
             return self._down(complaint) if self._strikes >= STRIKES else complaint
         except httpx.HTTPError as error:
             return self._down(str(error))
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (*UNREADABLE, KeyError, TypeError):
             return self._down("/api/version is not Ollama's")
         if not isinstance(version, str):
             return self._down(f"/api/version answered {answer.status_code}; is this an Ollama?")
@@ -133,14 +137,14 @@ class _Watch:
             log.warning("endpoint %s is down: %s", self._endpoint.address, complaint)
         return complaint
 
-    async def _while_up(self, what: str, look: Callable[[], Awaitable[float]]) -> None:
+    async def _while_up(self, what: str, look: Callable[[], Awaitable[float]], outdated: asyncio.Event) -> None:
         while True:
             await self._up.wait()
             seconds = await look()
             self._looks_missing.discard(what)
             if not self._looks_missing:
                 self.first_look.set()
-            await asyncio.sleep(seconds * self._random.uniform(1 - JITTER, 1 + JITTER))
+            await self._pause(seconds, outdated)
 
     async def _look_at_residents(self, http: httpx.AsyncClient) -> float:
         settings = self._settings()
@@ -163,5 +167,5 @@ async def _get(http: httpx.AsyncClient, path: str, seconds: float) -> Any:
         async with asyncio.timeout(seconds):
             answer = await http.get(path)
         return msgspec.json.decode(answer.content) if answer.status_code == 200 else None
-    except (httpx.HTTPError, TimeoutError, msgspec.DecodeError):
+    except (httpx.HTTPError, TimeoutError, *UNREADABLE):
         return None

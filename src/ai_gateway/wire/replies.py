@@ -44,5 +44,15 @@ def retry_headers(error: GatewayError) -> Headers:
 
 
 def error_event(error: GatewayError) -> bytes:
-    """A refusal as one server-sent event, for a stream whose 200 has already gone out."""
-    return b"data: " + error_body(error.error_status, error.error_code, error.message, error.param) + b"\n\n"
+    """A refusal as one server-sent event, for a stream whose 200 has already gone out.
+
+    `status` is the one that the reply would have had.
+    """
+    content = {
+        "type": error.type,
+        "message": error.message,
+        "code": error.error_code,
+        "param": error.param,
+        "status": error.error_status,
+    }
+    return b"data: " + _encode({"error": content}) + b"\n\n"

@@ -42,7 +42,8 @@ class EventStream:
     """
 
     __slots__ = (
-        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_shape", "_theirs", "broken", "finish_reason", "is_done", "usage",
+        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_shape", "_theirs",
+        "broken", "finish_reason", "is_done", "usage",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -78,7 +79,7 @@ class EventStream:
         return b"".join([self._event(event + b"\n\n") for event in events])
 
     def _plain_line_ends(self, data: bytes) -> bytes:
-        """LF for every line end that SSE allows; a CR ends its line at once, an LF that comes later is still its own."""
+        """LF for every line end that SSE allows; a CR ends its line at once, a later LF is still its own."""
         if self._is_after_cr and data:
             self._is_after_cr = False
             data = data.removeprefix(b"\n")

@@ -1,0 +1,216 @@
+"""Endpoints are looked after: up or down, which models they have and which are loaded; nothing stops the looking."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.upstream.scripted import Line, Script, Server, a_client, answer, free_address, serving, until
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.config.types import Polling, Seconds
+from ai_gateway.upstream.polling import Poller
+from ai_gateway.wire.address import Address
+
+FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(0.1), Seconds(0.1))
+
+VERSION = b'{"version":"0.24.0"}'
+TAGS = b'{"models":[{"name":"tiny:latest","digest":"1","size":7,"modified_at":"2026-11-23T08:28:15Z"}]}'
+RESIDENTS = b'{"models":[{"name":"tiny:latest"}]}'
+
+
+class Ollama:
+    """Answers by path; an answer of None is silence. `answers` may be changed at any time."""
+
+    def __init__(self) -> None:
+        self.answers: dict[bytes, bytes | None] = {
+            b"/api/version": answer(VERSION),
+            b"/api/tags": answer(TAGS),
+            b"/api/ps": answer(RESIDENTS),
+        }
+
+    async def __call__(self, line: Line) -> None:
+        while request := await line.request():
+            said = self.answers[request.split(b" ")[1]]
+            if said is None:
+                await line.hung_up()
+                return
+            await line.say(said)
+
+
+class Looked:
+    """A fleet of one endpoint that is polled."""
+
+    def __init__(self, fleet: Fleet, poller: Poller, endpoint: Endpoint) -> None:
+        self.fleet = fleet
+        self.poller = poller
+        self.endpoint = endpoint
+
+    async def until(self, holds: Callable[[Endpoint], object]) -> None:
+        """Returns when polls have found that."""
+        await until(lambda: holds(self.endpoint))
+
+
+@asynccontextmanager
+async def looking(address: Address, settings: Polling = FAST) -> AsyncIterator[Looked]:
+    """Polls at this address."""
+    fleet = Fleet(asyncio.get_running_loop().time, random.Random(1))
+    async with a_client() as client:
+        poller = Poller(fleet, client, lambda: settings, random.Random(1))
+        new, gone = fleet.apply([address])
+        poller.follow(new, gone)
+        try:
+            yield Looked(fleet, poller, new[0])
+        finally:
+            await poller.stop()
+
+
+@asynccontextmanager
+async def looking_at(script: Script, settings: Polling = FAST) -> AsyncIterator[tuple[Looked, Server]]:
+    """Polls a server that plays this script."""
+    async with serving(script) as server, looking(server.address, settings) as looked:
+        yield looked, server
+
+
+async def test_the_first_round_finds_everything() -> None:
+    """Version, models on disk, models loaded."""
+    async with looking_at(Ollama()) as (looked, _):
+        async with asyncio.timeout(5):
+            await looked.poller.first_round()
+        endpoint = looked.endpoint
+        assert (endpoint.state, endpoint.version) == ("up", "0.24.0")
+        assert endpoint.holds("tiny:latest")
+        assert endpoint.is_resident("tiny:latest")
+
+
+async def test_the_first_round_is_over_when_an_endpoint_is_down() -> None:
+    """A gateway gets ready without it."""
+    async with looking(await free_address()) as looked:
+        async with asyncio.timeout(5):
+            await looked.poller.first_round()
+        assert looked.endpoint.state == "down"
+        assert "cannot connect" in (looked.endpoint.complaint or "")
+
+
+async def test_changes_are_found_by_the_next_looks() -> None:
+    """A model is pulled, another unloaded, Ollama updated."""
+    ollama = Ollama()
+    async with looking_at(ollama) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.resident and endpoint.held)
+        ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"new"}]}')
+        ollama.answers[b"/api/ps"] = answer(b'{"models":[]}')
+        ollama.answers[b"/api/version"] = answer(b'{"version":"0.32.15"}')
+        await looked.until(lambda endpoint: endpoint.holds("new:latest"))
+        await looked.until(lambda endpoint: endpoint.resident == frozenset())
+        await looked.until(lambda endpoint: endpoint.version == "0.32.15")
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (answer(b"{}"), "not Ollama's"),
+        (answer(b"[]"), "not Ollama's"),
+        (answer(b"<html>"), "not Ollama's"),
+        (answer(b""), "not Ollama's"),
+        (answer(b'{"version":"\xff"}'), "not Ollama's"),
+        (answer(b"[" * 100_000), "not Ollama's"),
+        (answer(b'{"version":7}'), "is this an Ollama?"),
+        (answer(VERSION, b"500 No"), "answered 500"),
+        (answer(b"", b"302 Found", b"location: /x\r\n"), "answered 302"),
+        (b"garbage\r\n\r\n", "no HTTP answer"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
+    ],
+)
+async def test_an_address_that_another_service_took_over_is_down_until_ollama_answers(
+    said: bytes, complaint: str
+) -> None:
+    """The looking goes on, whatever was said."""
+    ollama = Ollama()
+    ollama.answers[b"/api/version"] = said
+    async with looking_at(ollama) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.state == "down")
+        assert complaint in (looked.endpoint.complaint or "")
+        ollama.answers[b"/api/version"] = answer(VERSION)
+        await looked.until(lambda endpoint: endpoint.state == "up")
+
+
+async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
+    """A stopped process still takes connections; one slow answer says nothing yet."""
+    ollama = Ollama()
+    async with looking_at(ollama) as (looked, server):
+        await looked.until(lambda endpoint: endpoint.state == "up")
+        ollama.answers[b"/api/version"] = None
+        before = server.paths().count("/api/version")
+        await looked.until(lambda endpoint: endpoint.state == "down")
+        assert server.paths().count("/api/version") >= before + 2
+        assert looked.endpoint.complaint == "/api/version did not answer within 0.1 s"
+        ollama.answers[b"/api/version"] = answer(VERSION)
+        await looked.until(lambda endpoint: endpoint.state == "up")
+
+
+async def test_a_silent_look_at_loaded_models_means_unknown_and_not_down() -> None:
+    """Ollama holds /api/ps back while it unloads a model."""
+    ollama = Ollama()
+    async with looking_at(ollama) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.resident)
+        ollama.answers[b"/api/ps"] = None
+        await looked.until(lambda endpoint: endpoint.resident is None)
+        assert looked.endpoint.state == "up"
+        assert looked.endpoint.holds("tiny:latest")
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"[]", b"{", b'{"models":"\xff"}', b"[" * 100_000, b'{"models":[7,{"name":null}]}']
+)
+async def test_a_list_that_cannot_be_read_leaves_the_last_one_in_force(said: bytes) -> None:
+    """And the next good one is believed again."""
+    ollama = Ollama()
+    async with looking_at(ollama) as (looked, server):
+        await looked.until(lambda endpoint: endpoint.holds("tiny:latest"))
+        ollama.answers[b"/api/tags"] = answer(said)
+        ollama.answers[b"/api/ps"] = answer(said)
+        asked = server.paths().count("/api/tags") + 2
+        await looked.until(lambda endpoint: server.paths().count("/api/tags") >= asked)
+        assert looked.endpoint.state == "up"
+        ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"new"}]}')
+        ollama.answers[b"/api/ps"] = answer(b'{"models":[{"name":"new"}]}')
+        await looked.until(lambda endpoint: endpoint.holds("new:latest") and endpoint.is_resident("new:latest"))
+
+
+async def test_a_doubt_is_looked_into_at_once() -> None:
+    """Whatever the interval says."""
+    ollama = Ollama()
+    slow = Polling(Seconds(3600), Seconds(3600), Seconds(1), Seconds(1))
+    async with looking_at(ollama, slow) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.state == "up")
+        ollama.answers[b"/api/version"] = answer(b"", b"500 No")
+        looked.poller.doubt(looked.endpoint)
+        await looked.until(lambda endpoint: endpoint.state == "down")
+
+
+async def test_an_endpoint_that_is_gone_is_not_looked_at_any_more() -> None:
+    """Its idle connections are closed."""
+    async with looking_at(Ollama()) as (looked, server):
+        await looked.until(lambda endpoint: endpoint.state == "up")
+        looked.poller.follow(*looked.fleet.apply([]))
+        looked.poller.doubt(looked.endpoint)
+        await until(lambda: not server.tasks)
+
+
+async def test_a_new_interval_is_kept_from_the_next_look_on() -> None:
+    """Settings are read each time."""
+    current = [Polling(Seconds(0.02), Seconds(0.02), Seconds(1), Seconds(1))]
+    fleet = Fleet(asyncio.get_running_loop().time, random.Random(1))
+    async with serving(Ollama()) as server, a_client() as client:
+        poller = Poller(fleet, client, lambda: current[0], random.Random(1))
+        poller.follow(*fleet.apply([server.address]))
+        async with asyncio.timeout(5):
+            await poller.first_round()
+            current[0] = Polling(Seconds(3600), Seconds(3600), Seconds(1), Seconds(1))
+            seen = -1
+            while seen != len(server.seen):  # until a whole old interval passed without a look
+                seen = len(server.seen)
+                await asyncio.sleep(0.05)
+        await poller.stop()
