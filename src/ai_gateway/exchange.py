@@ -38,6 +38,32 @@ class Exchange:
     Times are in seconds on the monotonic clock of the event loop; None means that point was not reached.
     """
 
+    __slots__ = (
+        "answer_id",
+        "attempts",
+        "body_bytes",
+        "call",
+        "caller",
+        "closed_at",
+        "error_code",
+        "error_type",
+        "finish_reason",
+        "first_byte_at",
+        "leased_at",
+        "method",
+        "model",
+        "opened_at",
+        "outcome",
+        "path",
+        "queued_at",
+        "reply_headers",
+        "request_id",
+        "sent_bytes",
+        "status",
+        "story",
+        "usage",
+    )
+
     def __init__(self, request_id: str, method: str, path: str, opened_at: float) -> None:
         self.request_id = request_id
         self.method = method

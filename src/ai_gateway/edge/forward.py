@@ -106,6 +106,8 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None) -> Deadline
 class _Errands:
     """One call on its way through the fleet: at most two attempts, the second on another endpoint."""
 
+    __slots__ = ("_entry", "_exchange", "_give_back", "_operation", "_parts", "_pool", "_request")
+
     def __init__(
         self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, release_body: Callable[[], None]
     ) -> None:
@@ -114,7 +116,8 @@ class _Errands:
         self._entry = entry
         self._operation = call.operation
         self._request = Request("POST", PATHS[call.operation], call.upstream_body(entry.name, entry.max_tokens))
-        self._release_body = release_body
+        call.fields.clear()  # from here on the body lives in the request alone
+        self._give_back = release_body
         self._pool: Pool = parts.fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting)
 
     async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
@@ -142,6 +145,11 @@ class _Errands:
             await events.fail(error)
         finally:
             events.stop()
+
+    def _release_body(self) -> None:
+        """The answer has begun: nobody will send the body again."""
+        self._request.body = b""
+        self._give_back()
 
     def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
         return Errand(

@@ -12,7 +12,7 @@ held, up to a bound.
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -20,7 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from ai_gateway.server.connection import Connection, PortState
-from ai_gateway.server.cycle import Cycle
+from ai_gateway.server.cycle import Cycle, Signal
 from ai_gateway.wire import framing
 from ai_gateway.wire.framing import RequestLine
 
@@ -128,7 +128,7 @@ class StrictProtocol(Connection):
             access_logger=self.access_logger,
             access_log=False,
             default_headers=state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=cast("asyncio.Event", Signal()),
             expect_100_continue=expects_100,
             keep_alive=False,  # an answer before the body's end is the connection's last
             on_response=self.on_response_complete,

@@ -18,7 +18,7 @@ MAX_IDLE_SECONDS: Final = 60.0
 
 
 class Request:
-    """A request to one endpoint: the head's first lines without Host, and the body. Immutable by agreement."""
+    """A request to one endpoint. The body may be let go of once an answer has begun."""
 
     __slots__ = ("body", "extra", "method", "path")
 

@@ -36,6 +36,25 @@ class Connection(asyncio.Protocol):
     Life: `send`, then `head`, then `read` until b"", then free again if `is_reusable`.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_headers",
+        "_is_over",
+        "_is_paused",
+        "_keeps_alive",
+        "_loop",
+        "_lost",
+        "_parser",
+        "_tap",
+        "_transport",
+        "_waiter",
+        "_waiting_bytes",
+        "idle_since",
+        "is_busy",
+        "received_at",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
