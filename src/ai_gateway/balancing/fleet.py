@@ -143,4 +143,4 @@ class Fleet:
         ejected = [endpoint for endpoint in self.endpoints.values() if endpoint.health.is_ejected]
         ejected.sort(key=lambda endpoint: endpoint.health.ejected_until or 0.0)
         for endpoint in ejected[: max(0, len(ejected) - len(self.endpoints) // 2)]:
-            endpoint.health.succeed()
+            endpoint.health.readmit()

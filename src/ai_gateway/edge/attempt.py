@@ -57,7 +57,7 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
             tried.status = answer.head.status
             result = await _take(errand, answer)
     except ConnectFault as fault:
-        unreachable = UpstreamFailed("Ollama could not be reached.", code="upstream_unreachable")
+        unreachable = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
         result = Setback(unreachable, "endpoint", str(fault), is_refused=fault.is_refused)
     except ResetFault as fault:
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")

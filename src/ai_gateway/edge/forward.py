@@ -203,8 +203,8 @@ class _Errands:
             raise self._error(setback)
         try:
             second, result = await self._attempt(errand, avoid)
-        except (NoEndpoint, ModelMissing):
-            raise self._error(setback) from None
+        except (NoEndpoint, ModelMissing) as refusal:
+            raise refusal if setback.is_refused else self._error(setback) from None
         finally:
             if is_metered:
                 fleet.budget.retries -= 1

@@ -4,6 +4,7 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from types import TracebackType
@@ -42,7 +43,7 @@ class Client:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
-        self._tls: dict[str | None, ssl.SSLContext] = {}
+        self._tls: dict[tuple[str | None, int], ssl.SSLContext] = {}  # by CA file and when it was written
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
         """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
@@ -73,7 +74,7 @@ class Client:
 
     def take_idle(self, address: Address) -> Connection | None:
         """The connection used last, unless it was closed or idle for too long meanwhile."""
-        idle = self._idle.get(address)
+        idle = self._idle.get(address.origin)
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
             connection = idle.pop()
@@ -86,7 +87,7 @@ class Client:
         """Takes a connection back when its exchange is over, whatever state it is in."""
         if not connection.finish():
             return
-        idle = self._idle.setdefault(address, [])
+        idle = self._idle.setdefault(address.origin, [])
         if len(idle) < MAX_IDLE_PER_ENDPOINT:
             idle.append(connection)
         else:
@@ -94,7 +95,7 @@ class Client:
 
     def forget(self, address: Address) -> None:
         """Closes the idle connections to an endpoint that is gone."""
-        for connection in self._idle.pop(address, ()):
+        for connection in self._idle.pop(address.origin, ()):
             connection.close()
 
     def close(self) -> None:
@@ -103,9 +104,13 @@ class Client:
             self.forget(address)
 
     def _tls_for(self, address: Address) -> ssl.SSLContext:
-        context = self._tls.get(address.ca_file)
+        """The context for a CA file as it is now: one that is rotated is read again."""
+        version = os.stat(address.ca_file).st_mtime_ns if address.ca_file else 0
+        key = address.ca_file, version
+        context = self._tls.get(key)
         if context is None:
-            context = self._tls[address.ca_file] = ssl.create_default_context(cafile=address.ca_file)
+            self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
+            context = self._tls[key] = ssl.create_default_context(cafile=address.ca_file)
         return context
 
 

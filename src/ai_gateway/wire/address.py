@@ -31,6 +31,11 @@ class Address(msgspec.Struct, frozen=True):
         """The base URL, without a slash at its end."""
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
+    @property
+    def origin(self) -> "Address":
+        """The address without its prefix: what a connection is made to."""
+        return msgspec.structs.replace(self, prefix="") if self.prefix else self
+
     def __str__(self) -> str:
         return self.url
 

@@ -42,7 +42,7 @@ class EventStream:
     """
 
     __slots__ = (
-        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_shape", "_theirs",
+        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_rest_bytes", "_shape", "_theirs",
         "broken", "finish_reason", "is_done", "usage",
     )  # fmt: skip
 
@@ -52,7 +52,8 @@ class EventStream:
         self._model = msgspec.Raw(_encode(shape.model))
         self._theirs = _NEVER
         self._ours = b""
-        self._rest = b""
+        self._rest: list[bytes] = []  # of an event whose end has not come yet
+        self._rest_bytes = 0
         self._is_after_cr = False
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
@@ -69,14 +70,28 @@ class EventStream:
         if self._is_after_cr or b"\r" in data:
             data = self._plain_line_ends(data)
         if self._rest:
-            data = self._rest + data
-            self._rest = b""
+            if not self._ends_event(data):
+                return b""
+            data = b"".join([*self._rest, data])
+            self._rest.clear()
         if data.endswith(b"\n\n") and data.find(b"\n\n", 0, -2) < 0:
             return self._event(data)
-        *events, self._rest = data.split(b"\n\n")
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self.broken = "an event without an end"
+        *events, rest = data.split(b"\n\n")
+        if rest:
+            self._rest.append(rest)
+            self._rest_bytes = len(rest)
         return b"".join([self._event(event + b"\n\n") for event in events])
+
+    def _ends_event(self, data: bytes) -> bool:
+        """Whether these bytes end the event that is held; else they are held too, and nothing is joined yet."""
+        if b"\n\n" in data or (self._rest[-1].endswith(b"\n") and data.startswith(b"\n")):
+            return True
+        if data:
+            self._rest.append(data)
+            self._rest_bytes += len(data)
+            if self._rest_bytes > MAX_EVENT_BYTES:
+                self.broken = "an event without an end"
+        return False
 
     def _plain_line_ends(self, data: bytes) -> bytes:
         """LF for every line end that SSE allows; a CR ends its line at once, a later LF is still its own."""
