@@ -61,7 +61,7 @@ class Gateway:
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
         self.discovery = Following(self._take_addresses)
         self.readiness = Readiness()
-        self.departures = Departures()
+        self.departures = Departures(loop)
         self._condition = Condition(
             self.fleet,
             self.current,

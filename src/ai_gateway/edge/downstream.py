@@ -38,12 +38,14 @@ class EventReply:
         "waits_for",
     )
 
-    def __init__(self, exchange: Exchange, scope: Scope, send: Send, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, exchange: Exchange, scope: Scope, send: Send, heartbeat_seconds: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._exchange = exchange
         self._send = send
         self._write_now: Callable[[bytes], bool] = scope["extensions"][WRITE_NOW]
         self._beat_seconds = heartbeat_seconds
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None
         self.is_sending = False

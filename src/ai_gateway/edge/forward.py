@@ -1,6 +1,5 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
-import asyncio
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -98,7 +97,7 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None) -> Deadline
         if patience_seconds is not None:
             margin = min(MARGIN_SECONDS, patience_seconds * MARGIN_SHARE)
             seconds = min(patience_seconds - margin, max(entry.timeouts.stream, seconds))
-    return asyncio.get_running_loop().time() + seconds, lambda: UpstreamTimeout(
+    return monotonic() + seconds, lambda: UpstreamTimeout(
         f"The answer was not finished within {seconds:g} s.", code="total_timeout"
     )
 
@@ -131,7 +130,7 @@ class _Errands:
 
     async def stream(self, shape: Shape, watch: Watch, scope: Scope, send: Send) -> None:
         """An answer event by event. Once its 200 is out, refusals are events too."""
-        events = EventReply(self._exchange, scope, send, self._entry.timeouts.heartbeat)
+        events = EventReply(self._exchange, scope, send, self._entry.timeouts.heartbeat, self._parts.departures.loop)
         events.begin()
         try:
             async with watch:

@@ -17,7 +17,8 @@ class ClientLeft(Exception):
 class Departures:
     """The watches of all running requests, so that a gateway that leaves can end them. Changed by the watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.watches: set[Watch] = set()
 
     def end_all(self) -> None:
@@ -43,7 +44,7 @@ class Watch:
     def __init__(self, scope: Scope, departures: Departures, total: Deadline) -> None:
         self._scope = scope
         self._departures = departures
-        self._loop = asyncio.get_running_loop()
+        self._loop = departures.loop
         self._total = total
         self._phase: Callable[[], Deadline] | None = None
         self._look_seconds = math.inf
@@ -52,7 +53,7 @@ class Watch:
         self._is_over = False
 
     async def __aenter__(self) -> "Watch":
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._departures.watches.add(self)

@@ -52,13 +52,15 @@ class AccessLog:
         self._out = out or sys.stdout
         self._is_terminal = self._out.isatty()
         self._lines: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, exchange: Exchange) -> None:
         """Notes one line, to be written when the loop has done what is at hand."""
         line = describe(exchange)
         self._lines.append(_words(line) if self._is_terminal else _encode(line))
         if len(self._lines) == 1:
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Writes what is noted; a reader of the log that is gone must not end the gateway."""

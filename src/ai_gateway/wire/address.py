@@ -8,7 +8,7 @@ import msgspec
 OLLAMA_PORT = 11434
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(msgspec.Struct, frozen=True, cache_hash=True):
     """One Ollama's address; two equal addresses are the same endpoint.
 
     `host` is a name or an IP without brackets, `prefix` a path before `/api` and `/v1` ("" or "/x"),
