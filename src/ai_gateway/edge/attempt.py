@@ -9,7 +9,7 @@ import msgspec
 from ai_gateway.balancing.policy import Choice
 from ai_gateway.catalog.catalog import Entry
 from ai_gateway.edge.downstream import EventReply
-from ai_gateway.edge.verdict import Setback, judge
+from ai_gateway.edge.verdict import Blame, Setback, judge
 from ai_gateway.edge.watch import ClientLeft, Deadline, Watch
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange
@@ -58,7 +58,8 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
             result = await _take(errand, answer)
     except ConnectFault as fault:
         unreachable = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
-        result = Setback(unreachable, "endpoint", str(fault), is_refused=fault.is_refused)
+        blame: Blame = "nobody" if fault.is_ours else "endpoint"
+        result = Setback(unreachable, blame, str(fault), is_refused=fault.is_refused)
     except ResetFault as fault:
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
         result = Setback(broke, "endpoint", str(fault), may_repeat_here=upstream.was_reused)

@@ -10,18 +10,14 @@ On each endpoint under `/simulator/`, on the control server under `/endpoints/N/
     POST   kill, restart   the pod dies, the pod comes back
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ai_gateway.simulator.answer import Answer
+from ai_gateway.simulator.endpoint import Endpoint
 from ai_gateway.simulator.faults import Fault
 from ai_gateway.simulator.http1 import Request
-
-if TYPE_CHECKING:  # the endpoint serves this path, so it imports us
-    from ai_gateway.simulator.endpoint import Endpoint
 
 JSON = "application/json"
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from ai_gateway.simulator.answer import Answer
-from ai_gateway.simulator.control import answer_control
 from ai_gateway.simulator.faults import Faults
 from ai_gateway.simulator.go_json import decode as decode_json
 from ai_gateway.simulator.go_json import encode, fold
@@ -21,16 +20,21 @@ from ai_gateway.simulator.store import Store
 
 CONTROL_START = "/simulator/"
 
+Control = Callable[["Endpoint", str, Request, Answer], None]
+
 
 class Endpoint:
     """A pod with its port, faults and counters. It is made inside a running event loop.
 
     `faults` may be changed at any time. `kill` is a pod that dies, `restart` one that comes back: with the same
-    models on disk, nothing loaded.
+    models on disk, nothing loaded. `control` answers what comes under CONTROL_START.
     """
 
-    def __init__(self, settings: Settings, host: str, port: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, host: str, port: int, control: Control, clock: Callable[[], float] = time.time
+    ) -> None:
         self.settings = settings
+        self._control = control
         self._loop = asyncio.get_running_loop()
         self._listener = Listener(host, port, self._serve)
         self._is_killed = True
@@ -106,7 +110,7 @@ class Endpoint:
 
     async def _serve(self, request: Request, answer: Answer) -> None:
         if request.path.startswith(CONTROL_START):
-            answer_control(self, request.path.removeprefix(CONTROL_START), request, answer)
+            self._control(self, request.path.removeprefix(CONTROL_START), request, answer)
             return
         self.ledger.note(request)
         self.ledger.running += 1

@@ -62,7 +62,7 @@ class Simulator:
         host, port = self._listen
         try:
             for index, settings in enumerate(self._settings):
-                endpoint = Endpoint(settings, host, port + index if port else 0)
+                endpoint = Endpoint(settings, host, port + index if port else 0, answer_control)
                 self.endpoints += (endpoint,)
                 endpoint.start()
             if self._control_at is not None:

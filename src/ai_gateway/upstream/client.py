@@ -59,8 +59,8 @@ class Client:
         except TimeoutError:
             raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
-            refused = isinstance(error, ConnectionRefusedError)
-            raise ConnectFault(f"cannot connect to {address.authority}: {error}", refused) from None
+            number = error.errno if isinstance(error, OSError) else None
+            raise ConnectFault(f"cannot connect to {address.authority}: {error}", number) from None
         return connection
 
     async def accepts(self, address: Address, seconds: float) -> bool:

@@ -1,5 +1,10 @@
 """What can go wrong between the gateway and one endpoint. Foreign errors become these here and nowhere else."""
 
+import errno
+from typing import Final
+
+_OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+
 
 class UpstreamFault(Exception):
     """A call to one endpoint failed; the text is for the log."""
@@ -8,9 +13,11 @@ class UpstreamFault(Exception):
 class ConnectFault(UpstreamFault):
     """No connection could be made: refused, unreachable, timed out, or TLS failed. Nothing was sent."""
 
-    def __init__(self, story: str, is_refused: bool = False) -> None:
+    def __init__(self, story: str, number: int | None = None) -> None:
+        """`number` is the errno, where there is one."""
         super().__init__(story)
-        self.is_refused = is_refused
+        self.is_refused = number == errno.ECONNREFUSED
+        self.is_ours = number in _OURS  # the gateway ran out of something: the endpoint may be well
 
 
 class ResetFault(UpstreamFault):
