@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from ai_gateway.__main__ import main
 from ai_gateway.version import __version__
@@ -43,7 +45,7 @@ class Running:
                 break
         else:
             raise AssertionError("".join(self.lines))
-        found = re.findall(r"http://[^ \"()]+", json.loads(line)["message"])
+        found = re.findall(r"https?://[^ \"()]+", json.loads(line)["message"])
         self.api, self.admin = found[0], found[-1]
 
 
@@ -54,7 +56,7 @@ def running(words: list[str], environment: Mapping[str, str], folder: Path) -> I
     process = subprocess.Popen(
         [sys.executable, "-m", "ai_gateway", "serve", *words],
         cwd=folder,
-        env={**clean, "OLLAMA_HOST": "127.0.0.1:9", **environment},
+        env={name: value for name, value in {**clean, "OLLAMA_HOST": "127.0.0.1:9", **environment}.items() if value},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -196,6 +198,48 @@ def test_a_demo_gives_way_to_an_ollama_that_was_named(tmp_path: Path) -> None:
         answer = urllib.request.urlopen(f"{gateway.api}/v1/models", timeout=5)
         answer.close()
         assert answer.headers["x-ai-gateway-demo"] is None
+
+
+def test_a_demo_simulates_only_where_no_ollama_answers(tmp_path: Path) -> None:
+    """Three simulated endpoints say so in a header and in health; an Ollama on this machine goes before them."""
+    (tmp_path / "config.yml").write_text("models: {llama3: {version: latest}}\n")
+    with socket.socket() as probe:
+        is_taken = probe.connect_ex(("127.0.0.1", 11434)) == 0
+    with (
+        running(["--demo", "--listen", FREE, "--admin", FREE], {"OLLAMA_HOST": ""}, tmp_path) as served,
+        urllib.request.urlopen(f"{served.api}/v1/health") as answer,
+    ):
+        health = json.load(answer)
+        assert (answer.headers["x-ai-gateway-demo"] is None) == is_taken
+        assert health["discovery"].startswith("demo") == (not is_taken)
+        assert is_taken or len(health["endpoints"]) == 3
+
+
+def test_without_a_demo_no_endpoint_is_invented(tmp_path: Path) -> None:
+    """Plain `serve` that finds nothing serves with nothing, and health says so."""
+    (tmp_path / "config.yml").write_text("models: {llama3: {version: latest}}\ndiscovery: {static: []}\n")
+    with (
+        running(["--listen", FREE, "--admin", FREE], {}, tmp_path) as served,
+        urllib.request.urlopen(f"{served.api}/v1/health") as answer,
+    ):
+        health = json.load(answer)
+    assert (health["gateway"], health["ollama"], health["endpoints"]) == ("ok", "unavailable", [])
+
+
+def test_tls_in_the_config_serves_https(tmp_path: Path) -> None:
+    """With `tls` the API port speaks HTTPS with that certificate; the admin port stays plain for probes."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    certificate.private_key_pem.write_to_path(tmp_path / "tls.key")
+    (tmp_path / "config.yml").write_text("tls: {certificate: tls.crt, key: tls.key}\nmodels: {llama3: }\n")
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with running(["--listen", FREE, "--admin", FREE], {}, tmp_path) as served:
+        assert served.api.startswith("https://")
+        assert served.admin.startswith("http://")
+        with urllib.request.urlopen(f"{served.api}/v1/models", context=trusting) as answer:
+            assert json.load(answer)["data"][0]["id"] == "llama3"
 
 
 def test_a_bad_config_does_not_keep_the_gateway_from_starting(tmp_path: Path) -> None:

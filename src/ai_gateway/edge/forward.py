@@ -105,7 +105,7 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None) -> Deadline
 class _Errands:
     """One call on its way through the fleet: at most two attempts, the second on another endpoint."""
 
-    __slots__ = ("_entry", "_exchange", "_give_back", "_operation", "_parts", "_pool", "_request")
+    __slots__ = ("_entry", "_exchange", "_give_back", "_is_retry", "_operation", "_parts", "_pool", "_request")
 
     def __init__(
         self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, release_body: Callable[[], None]
@@ -117,6 +117,7 @@ class _Errands:
         self._request = Request("POST", PATHS[call.operation], call.upstream_body(entry.name, entry.max_tokens))
         call.fields.clear()  # from here on the body lives in the request alone
         self._give_back = release_body
+        self._is_retry = False  # a retry of the budget is held
         self._pool: Pool = parts.fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting)
 
     async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
@@ -146,9 +147,15 @@ class _Errands:
             events.stop()
 
     def _release_body(self) -> None:
-        """The answer has begun: nobody will send the body again."""
+        """The answer has begun: nobody will send the body again, and a retry is over, however long the answer."""
         self._request.body = b""
         self._give_back()
+        self._end_retry()
+
+    def _end_retry(self) -> None:
+        if self._is_retry:
+            self._is_retry = False
+            self._parts.fleet.budget.retries -= 1
 
     def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
         return Errand(
@@ -197,16 +204,16 @@ class _Errands:
         avoid = frozenset((first,))
         if setback.may_repeat_here and not pool.endpoints_with(avoid):
             avoid = frozenset()
-        is_metered = not await self._is_gone(first, setback)
-        if is_metered and not fleet.budget.take():
-            raise self._error(setback)
+        if not await self._is_gone(first, setback):
+            if not fleet.budget.take():
+                raise self._error(setback)
+            self._is_retry = True
         try:
             second, result = await self._attempt(errand, avoid)
         except (NoEndpoint, ModelMissing) as refusal:
             raise refusal if setback.is_refused else self._error(setback) from None
         finally:
-            if is_metered:
-                fleet.budget.retries -= 1
+            self._end_retry()
         if isinstance(result, Setback):
             if setback.blame == result.blame == "model":  # two endpoints fail on it: the call is at fault
                 result.error.should_retry = False
