@@ -11,8 +11,10 @@ from ai_gateway.wire.usage import Usage
 ON_LEFT: Final = "ai_gateway.on_left"
 # Another one: a function that writes a piece of a body whose head is out, or returns False if that takes waiting.
 WRITE_NOW: Final = "ai_gateway.write_now"
+# And a function that cuts the client's connection at once, whatever it has not read.
+CUT: Final = "ai_gateway.cut"
 
-Outcome = Literal["ok", "refused", "client_left", "upstream_broke", "timeout", "failed", "shutdown"]
+Outcome = Literal["ok", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"]
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -185,7 +185,7 @@ def test_port_0_takes_a_free_port_and_prints_it(tmp_path: Path) -> None:
 
 def test_flags_come_from_the_environment_and_go_before_it(tmp_path: Path) -> None:
     """The flag wins over the variable, the variable over the config file, that over the default."""
-    (tmp_path / "other.yml").write_text("models: {other: }\nlisten: nonsense\nadmin: nonsense")
+    (tmp_path / "other.yml").write_text("models: {other: }\nlisten: 203.0.113.1:1\nadmin: 203.0.113.1:1")
     environment = {"AI_GATEWAY_CONFIG": "other.yml", "AI_GATEWAY_LISTEN": FREE, "AI_GATEWAY_ADMIN": "nonsense"}
     with running(["--admin", FREE], environment, tmp_path) as gateway:
         assert model_ids(gateway.api) == ["other"]

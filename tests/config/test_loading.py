@@ -68,6 +68,15 @@ def complaints(content: bytes) -> list[tuple[str, str]]:
         ("compatibility: {reasoning_content: 1}", "compatibility.reasoning_content", "Expected `bool`"),
         ("catalog: {discover: 'yes'}", "catalog.discover", "Expected `bool`"),
         ("listen: 8080", "listen", "put it in quotes"),
+        ("listen: nonsense", "listen", "is not HOST:PORT"),
+        ("admin: '127.0.0.1:70000'", "admin", "is not HOST:PORT"),
+        ("cors: {origins: ['https://x/']}", "cors.origins[0]", "no origin"),
+        ("models: {a: {ollama: m, slots: 2}, b: {ollama: m}}", "models.b.slots", "the same as of 'a'"),
+        (
+            "models: {a: {ollama: m}, b: {ollama: 'M:latest', max_waiting: 1}}",
+            "models.b.max_waiting",
+            "the same as of 'a'",
+        ),
     ],
 )
 def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, words: str) -> None:

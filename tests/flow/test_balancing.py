@@ -450,3 +450,17 @@ async def test_what_a_client_is_told_in_a_stream_says_whom_to_blame(world: World
         blocks.append(block)
     assert error_in(blocks[-1].removeprefix("data: "))["code"] == "upstream_error"
     assert not served.endpoint(upstreams[0].address).model_health("llama3:latest").failures
+
+
+async def test_a_model_whose_only_holder_is_down_is_worth_a_retry(world: World) -> None:
+    """A pod that restarts must not tell clients to give up: 503 no_endpoint, and health says unavailable."""
+    holder = await world.simulator(models=("llama3:latest", "codellama:13b"))
+    other = await world.simulator(models=("codellama:13b",))
+    served = await world.gateway([*holder.urls, *other.urls])
+    assert (await served.chat()).status == 200
+    holder.endpoints[0].kill()
+    for _ in range(2):  # before a probe has noticed, and after
+        reply = await served.chat()
+        assert (reply.status, reply.error["code"], reply.header("x-should-retry")) == (503, "no_endpoint", None)
+        await until(lambda: served.endpoint(holder.addresses[0]).state == "down")
+    assert (await served.get("/v1/models/llama3"))["state"] == "unavailable"

@@ -247,7 +247,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(world: World) -> None:
     await soon(gone.wait())
     await until(lambda: served.is_idle)
     record = await served.recorded()
-    assert record.outcome == "client_left"
+    assert record.outcome == "client_stalled"
     line.vanish()
 
 

@@ -188,3 +188,14 @@ async def test_a_ca_file_that_is_none_makes_its_endpoint_down(world: World) -> N
     written(authority, path)
     await until(lambda: served.endpoint(upstream.address).state == "up")
     assert (await served.chat()).status == 200
+
+
+async def test_bytes_that_were_announced_and_never_sent_take_no_room(world: World) -> None:
+    """Idle uploads cannot lock others out: the budget counts what is held, not what was promised."""
+    simulator = await world.simulator()
+    served = await world.gateway(simulator.urls, body={"max_bytes": "1MiB", "buffered_bytes": "1MiB"})
+    for _ in range(3):
+        line = await served.open()
+        length, kind = b"content-length: 1000000", b"content-type: application/json"
+        await line.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n" + kind + b"\r\n" + length + b"\r\n\r\n")
+    assert (await served.chat()).status == 200

@@ -437,3 +437,17 @@ async def test_an_event_without_end_is_not_buffered_for_ever(world: World) -> No
     served = await world.gateway([upstream.url])
     reply = await soon(served.chat(stream=True))
     assert error_in(reply.events[-1].removeprefix("data: "))["type"] == "backend_unavailable"
+
+
+async def test_an_endpoint_that_never_ends_the_body_behind_done_costs_no_slot(world: World) -> None:
+    """`[DONE]` is the end: the client's stream is over soon and whole, and the slot is free."""
+
+    async def act(visit: Visit) -> None:
+        await visit.say(SSE_HEAD, framed(event("Hi")), framed(event("", "stop")), framed(DONE))
+        await visit.gone()
+
+    served = await world.gateway([(await world.upstream(act)).url])
+    reply = await (await served.begin(chat(stream=True))).reply()
+    assert reply.events[-1] == "data: [DONE]"
+    assert (await served.recorded()).outcome == "ok"
+    await until(lambda: served.is_idle)

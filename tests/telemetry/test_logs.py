@@ -92,7 +92,8 @@ async def test_an_access_line_tells_the_whole_story_once() -> None:
     assert fields == {
         "log": "access", "request_id": "req-1", "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",
         "status": 200, "outcome": "ok", "model": "coder", "ollama_model": "codellama:13b", "stream": True,
-        "endpoint": "b:1", "reason": "least_in_flight", "warm": True, "attempts": 2, "queue_ms": 250.0,
+        "endpoint": "b:1", "reason": "least_in_flight", "warm": True, "attempts": 2, "faults": ["a:1: reset"],
+        "queue_ms": 250.0,
         "first_byte_ms": 1000.0, "total_ms": 2000.0, "tokens_in": 12, "tokens_out": 2, "finish_reason": "stop",
         "bytes_in": 100, "bytes_out": 2000,
     }  # fmt: skip

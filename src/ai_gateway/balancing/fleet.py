@@ -86,7 +86,7 @@ class Fleet:
         if endpoint.health.is_on_probation(self._clock()) or not (was_up or endpoint.health.is_ejected):
             endpoint.health.readmit()
         self.dispatch()  # each time: no other event tells that the ejection of a model is over
-        return endpoint.is_usable and not was_usable
+        return endpoint.is_usable and not (was_usable and was_up)
 
     def saw_down(self, endpoint: Endpoint, complaint: str) -> bool:
         """A probe failed; True if the endpoint was thought to be up. It is down until a probe is answered."""

@@ -1,6 +1,6 @@
 """The endpoints that can serve one model, and the queue of calls that wait for a slot on one of them.
 
-Plain state: nothing here waits. A call asks; it gets a Grant, or a Ticket that is settled later, or a refusal.
+Plain state: nothing here waits. A call asks; it gets a Choice, or a Ticket that is settled later, or a refusal.
 """
 
 from collections import deque
@@ -119,9 +119,12 @@ class Pool:
     def _refuse_the_hopeless(self, avoid: frozenset[Endpoint]) -> None:
         if self.endpoints_with(avoid):
             return
-        if any(endpoint.is_usable and endpoint not in avoid for endpoint in self._endpoints()):
+        others = [endpoint for endpoint in self._endpoints() if endpoint.is_usable and endpoint not in avoid]
+        if others and not any(endpoint.holds(self.model) for endpoint in self._endpoints()):
             raise ModelMissing(
                 f"Model {self.model!r} is configured, but no Ollama endpoint has it; pull it there (ollama pull "
                 f"{self.model})."
             )
-        raise NoEndpoint("No Ollama endpoint is up; see GET /v1/health for each one's state.")
+        raise NoEndpoint(
+            f"No Ollama endpoint with model {self.model!r} is up; see GET /v1/health for each one's state."
+        )

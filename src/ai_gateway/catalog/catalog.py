@@ -29,8 +29,10 @@ class Catalog:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._entries: dict[str, Entry] = {}
+        self._named: set[str] = set()  # canonical names whose limits the config sets
         for model_id, model in config.models.items():
             entry = _entry(config, model_id, model)
+            self._named.add(entry.canonical)
             self._entries.update((known_as, entry) for known_as in (model_id, *model.aliases))
 
     def find(self, asked: str, fleet: Fleet) -> Entry | None:
@@ -64,8 +66,10 @@ class Catalog:
         for endpoint in fleet.endpoints.values():
             held = (endpoint.held or {}).get(name)
             if held is not None and not held.is_remote and asked in (held.name, held.name.removesuffix(":latest")):
-                model = Model(ollama=held.name, version="latest")
-                return _entry(self._config, asked, model)
+                found = _entry(self._config, asked, Model(ollama=held.name))
+                if name not in self._named:
+                    fleet.pool(name).limit(found.slots, found.max_waiting)
+                return found
         return None
 
 

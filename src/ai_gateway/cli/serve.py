@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 _EPILOG = """where Ollama endpoints come from, first match wins:
   1. `discovery` in the config
-  2. $OLLAMA_HOST, read as Ollama's own client reads it
-  3. http://127.0.0.1:11434, as soon as it answers
-  4. with --demo, three simulated endpoints, if none of the above is there at the start
+  2. in a pod (a ServiceAccount is mounted) none: set `discovery`
+  3. $OLLAMA_HOST, read as Ollama's own client reads it
+  4. http://127.0.0.1:11434, as soon as it answers
+  5. with --demo, three simulated endpoints, if none of the above is there at the start
 
 examples:
   ai-gateway serve
@@ -120,14 +121,21 @@ def _tune_collector() -> None:
 
 
 def _settings(arguments: argparse.Namespace, config: "Config") -> "ServerSettings":
-    from ai_gateway.server import CertificateFiles, ServerSettings
+    from ai_gateway.server import CertificateFiles, Limits, ServerSettings
 
     tls = CertificateFiles(Path(config.tls.certificate), Path(config.tls.key)) if config.tls else None
     return ServerSettings(
         listen=arguments.listen or config.listen or DEFAULT_LISTEN,
         admin=arguments.admin or config.admin or DEFAULT_ADMIN,
         tls=tls,
+        limits=Limits(write_silence_seconds=_longest_stall(config)),
     )
+
+
+def _longest_stall(config: "Config") -> float:
+    """The server cuts every client that reads nothing for so long; streams have `client_stall`, which may be longer."""
+    stalls = [model.timeouts.client_stall or 0.0 for model in config.models.values()]
+    return max(60.0, config.timeouts.client_stall, *stalls)
 
 
 def _notices(gateway: "Gateway") -> "Notices":

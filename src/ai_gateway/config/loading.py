@@ -21,7 +21,7 @@ from ai_gateway.config.types import (
     model_name,
 )
 from ai_gateway.wire.address import parse_url
-from ai_gateway.wire.names import is_model_name
+from ai_gateway.wire.names import canonical, is_model_name
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 16
@@ -33,6 +33,8 @@ _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
+_LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):(\d{1,5})")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
 
 
@@ -194,6 +196,8 @@ def _byte_count(value: Any) -> ByteCount:
 def _check(config: Config) -> Iterator[Complaint]:
     """What the types alone cannot say."""
     yield from _check_models(config.models)
+    yield from _check_shared(config.models)
+    yield from _check_listening(config)
     yield from _check_discovery(config.discovery)
     yield from _check_tls(config.tls)
     for index, network in enumerate(config.trusted_proxies):
@@ -220,6 +224,29 @@ def _check_models(models: dict[str, Model]) -> Iterator[Complaint]:
             if alias in owners:
                 yield Complaint(f"{path}.aliases", f"{alias!r} is already {owners[alias]}")
             owners[alias] = f"an alias of {model_id}"
+
+
+def _check_shared(models: dict[str, Model]) -> Iterator[Complaint]:
+    """Ids of one Ollama model share its slots and its queue."""
+    first: dict[str, str] = {}
+    for model_id, model in models.items():
+        other = first.setdefault(canonical(model_name(model_id, model)), model_id)
+        for key in ("slots", "max_waiting"):
+            if getattr(model, key) != getattr(models[other], key):
+                yield Complaint(
+                    f"models.{model_id}.{key}", f"must be the same as of {other!r}, which is the same model"
+                )
+
+
+def _check_listening(config: Config) -> Iterator[Complaint]:
+    for key in ("listen", "admin"):
+        address = getattr(config, key)
+        found = _LISTEN.fullmatch(address) if address is not None else None
+        if address is not None and (found is None or int(found[1]) > 65535):
+            yield Complaint(key, f"{address!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
+    for index, origin in enumerate(config.cors.origins):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            yield Complaint(f"cors.origins[{index}]", f"{origin!r} is no origin such as https://app.example")
 
 
 def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:

@@ -64,7 +64,7 @@ class Timeouts(Section, frozen=True):
     ] = _default(Seconds(300))
     total: Annotated[
         Seconds,
-        Meta(description="for a whole answer that is not streamed, unless the client states its patience"),
+        Meta(description="for a whole answer; the patience that a client states goes before it, up to `stream`"),
     ] = _default(Seconds(600))
     stream: Annotated[Seconds, Meta(description="for a whole stream")] = _default(Seconds(1800))
     client_stall: Annotated[Seconds, Meta(description="until a client that reads nothing of its answer is cut off")] = (

@@ -69,7 +69,10 @@ class ConfigFile:
         """Looks again and again."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a fault of ours in one reload must not end all later ones
+                log.exception("config: the change could not be applied")
 
     def _stat(self) -> object:
         try:

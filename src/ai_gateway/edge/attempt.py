@@ -1,6 +1,8 @@
 """One try at one endpoint: send, and either relay what comes or say what stood in the way before the first byte."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -10,7 +12,7 @@ from ai_gateway.balancing.policy import Choice
 from ai_gateway.catalog.catalog import Entry
 from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.verdict import Blame, Setback, judge
-from ai_gateway.edge.watch import ClientLeft, Deadline, Watch
+from ai_gateway.edge.watch import ClientStalled, Deadline, Watch
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
@@ -22,6 +24,9 @@ from ai_gateway.wire.stream import EventStream, Shape
 
 MAX_ANSWER_BYTES: Final = 256 << 20
 MAX_ERROR_BYTES: Final = 1 << 20
+TRAILER_SECONDS: Final = 1.0
+
+_DONE: Final = b"[DONE]"
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -49,7 +54,7 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     exchange.attempts.append(tried)
     if errand.events is not None:
         errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"
-        due = monotonic() + errand.entry.timeouts.first_byte
+        due = errand.watch.now + errand.entry.timeouts.first_byte
         errand.watch.expect(lambda: (due, _no_first_byte(errand.entry)))
     upstream = client.exchange(address, errand.request, errand.entry.timeouts.connect)
     try:
@@ -98,7 +103,6 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
         raise _broken(exchange, "the answer to a stream is no event stream")
     timeouts = errand.entry.timeouts
     errand.watch.expect(_silence(errand.entry, reply, answer), min(timeouts.idle, timeouts.client_stall))
-    answer.tap(_shortcut(stream, reply, answer))
     try:
         while data := await answer.read():
             events = stream.feed(data)
@@ -106,9 +110,12 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
                 if exchange.first_byte_at is None:
                     exchange.first_byte_at = monotonic()
                     reply.waits_for = "the next token"
+                    answer.tap(_shortcut(stream, reply, answer))
                 await reply.write(events)
-            if stream.broken is not None:
+            if stream.broken is not None or stream.is_done:
                 break
+        if stream.is_done:
+            await _read_trailer(answer)
     except BrokenFault as fault:
         if not stream.is_done:  # behind [DONE] nothing is missing
             stream.broken = stream.broken or str(fault)
@@ -119,6 +126,14 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
         raise _broken(exchange, stream.broken or "the stream ended without a finish_reason and [DONE]")
 
 
+async def _read_trailer(answer: UpstreamExchange) -> None:
+    """Reads the end of the body behind `[DONE]`, so that the connection can be kept; some endpoint may owe it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TRAILER_SECONDS):
+            while await answer.read():
+                pass
+
+
 def _shortcut(stream: EventStream, reply: EventReply, answer: UpstreamExchange) -> Tap:
     """Most chunks by the shortest way: written to the client in the very callback that brought them.
 
@@ -127,13 +142,13 @@ def _shortcut(stream: EventStream, reply: EventReply, answer: UpstreamExchange) 
     may_write_now, feed, write_now = reply.may_write_now, stream.feed, reply.write_now
 
     def pass_on(data: bytes) -> bool:
-        if not may_write_now():
+        if _DONE in data or not may_write_now():
             return False
         events = feed(data)
         if events:
             write_now(events, answer.received_at)
-        if stream.broken is not None:
-            raise BrokenFault(stream.broken)
+        if stream.broken is not None or stream.is_done:  # done here only if [DONE] came in two pieces
+            raise BrokenFault(stream.broken or "nothing is read behind [DONE]")
         return True
 
     return pass_on
@@ -145,7 +160,7 @@ def _silence(entry: Entry, reply: EventReply, answer: UpstreamExchange) -> Calla
 
     def deadline() -> Deadline:
         if reply.is_sending:
-            return reply.sent_at + timeouts.client_stall, _client_stalled
+            return reply.sent_at + timeouts.client_stall, ClientStalled
         return max(answer.received_at, reply.sent_at) + timeouts.idle, lambda: UpstreamTimeout(
             f"Ollama sent nothing for {timeouts.idle:g} s (timeouts.idle).", code="idle_timeout"
         )
@@ -158,10 +173,6 @@ def _no_first_byte(entry: Entry) -> Callable[[], GatewayError]:
     return lambda: UpstreamTimeout(
         f"Ollama sent no first byte within {seconds:g} s (timeouts.first_byte).", code="first_byte_timeout"
     )
-
-
-def _client_stalled() -> Exception:
-    return ClientLeft()
 
 
 def _broken(exchange: Exchange, story: str) -> UpstreamFailed:

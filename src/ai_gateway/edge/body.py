@@ -30,8 +30,8 @@ class Reading:
         """The whole body. Raises UnsupportedMediaType, BodyTooLarge, BuffersFull or ClientLeft."""
         _check_media_type(header(scope, b"content-type"))
         announced = header(scope, b"content-length")
-        if announced is not None:
-            self._hold(int(announced), max_bytes)
+        if announced is not None and int(announced) > max_bytes:
+            raise _too_large(max_bytes)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -40,15 +40,14 @@ class Reading:
                 raise ClientLeft
             chunk = message.get("body", b"")
             size += len(chunk)
-            if size > self._held:
-                self._hold(size - self._held, max_bytes)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            self._hold(len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _hold(self, size: int, max_bytes: int) -> None:
-        if self._held + size > max_bytes:
-            raise BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
+    def _hold(self, size: int) -> None:
         if self._buffers.held_bytes + size > self._limit:
             raise BuffersFull("The gateway holds as many request bytes as it may; try again in a moment.")
         self._held += size
@@ -58,6 +57,10 @@ class Reading:
         """Gives back what is held; may be called again."""
         self._buffers.held_bytes -= self._held
         self._held = 0
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
 
 
 def _check_media_type(value: bytes | None) -> None:

@@ -91,11 +91,13 @@ def model_state(fleet: Fleet, entry: Entry) -> ModelState:
     """One word for whether a call for the model would be answered now.
 
     `ready`: an endpoint holds it. `loading`: calls run for it and none has it loaded yet. `missing`: endpoints
-    are up, none holds it. `unavailable`: no endpoint is up.
+    are up, none holds it. `unavailable`: no endpoint that holds it is up.
     """
     holders = _holders(fleet, entry)
     if not holders:
-        return "missing" if any(endpoint.is_usable for endpoint in fleet.endpoints.values()) else "unavailable"
+        endpoints = fleet.endpoints.values()
+        is_elsewhere = any(endpoint.holds(entry.canonical) for endpoint in endpoints)
+        return "missing" if not is_elsewhere and any(endpoint.is_usable for endpoint in endpoints) else "unavailable"
     if any(endpoint.is_resident(entry.canonical) for endpoint in holders):
         return "ready"
     return "loading" if any(endpoint.in_flight.get(entry.canonical) for endpoint in holders) else "ready"

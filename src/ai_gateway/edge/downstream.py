@@ -6,7 +6,7 @@ from typing import Final
 
 from ai_gateway.edge.asgi import Scope, Send, reply, start
 from ai_gateway.errors import GatewayError
-from ai_gateway.exchange import WRITE_NOW, Exchange
+from ai_gateway.exchange import CUT, WRITE_NOW, Exchange
 from ai_gateway.wire.replies import Headers, error_event
 
 # Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -28,6 +28,7 @@ class EventReply:
         "_beat_at",
         "_beat_seconds",
         "_beating",
+        "_cut",
         "_exchange",
         "_loop",
         "_send",
@@ -44,6 +45,7 @@ class EventReply:
         self._exchange = exchange
         self._send = send
         self._write_now: Callable[[bytes], bool] = scope["extensions"][WRITE_NOW]
+        self._cut: Callable[[], None] = scope["extensions"][CUT]
         self._beat_seconds = heartbeat_seconds
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +69,7 @@ class EventReply:
         self.sent_at = self._loop.time()
         self.is_sending = True
         if self._beating is not None:
-            await self._beating
+            await asyncio.shield(self._beating)  # a write that is given up must not end the comment in its middle
         if self._exchange.status is None:
             await start(self._exchange, self._send, 200, SSE_HEADERS)
         self._exchange.sent_bytes += len(events)
@@ -93,6 +95,10 @@ class EventReply:
         await self.write(error_event(error))
         await self.end()
 
+    def cut(self) -> None:
+        """Ends the client's connection without waiting for what it has not read."""
+        self._cut()
+
     def stop(self) -> None:
         """Stops the heartbeat."""
         if self._timer is not None:
@@ -112,11 +118,13 @@ class EventReply:
 
     async def _beat(self) -> None:
         self._beat_at = self._loop.time()
-        if self._exchange.status is None:
-            await start(self._exchange, self._send, 200, SSE_HEADERS)
-        comment = f": waiting for {self.waits_for}\n\n".encode()
-        await self._send({"type": "http.response.body", "body": comment, "more_body": True})
-        self._beating = None
+        try:
+            if self._exchange.status is None:
+                await start(self._exchange, self._send, 200, SSE_HEADERS)
+            comment = f": waiting for {self.waits_for}\n\n".encode()
+            await self._send({"type": "http.response.body", "body": comment, "more_body": True})
+        finally:
+            self._beating = None
 
 
 async def reply_whole(exchange: Exchange, send: Send, body: bytes) -> None:

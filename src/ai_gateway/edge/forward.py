@@ -1,5 +1,6 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -18,13 +19,15 @@ from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
-from ai_gateway.edge.watch import Deadline, Departures, Watch
+from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, ModelNotFound, NoEndpoint, UpstreamTimeout
 from ai_gateway.exchange import Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
 from ai_gateway.wire.call import PATHS, Call, Operation, read_call
 from ai_gateway.wire.stream import Shape
+
+log = logging.getLogger("ai_gateway.balancing")
 
 # An answer a little before the client's patience ends tells more than the client's own timeout.
 MARGIN_SECONDS: Final = 1.0
@@ -68,7 +71,7 @@ class Forward:
                 call.wants_usage,
                 in_force.config.compatibility.reasoning_content,
             )
-            total = _total(call, entry, patience(scope))
+            total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if call.stream:
                 await errand.stream(shape, Watch(scope, self._parts.departures, total), scope, send)
             else:
@@ -89,7 +92,7 @@ class Forward:
         return entry
 
 
-def _total(call: Call, entry: Entry, patience_seconds: float | None) -> Deadline:
+def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float) -> Deadline:
     """When all of it must be over. The client's patience goes for whole answers; a stream shows signs of life."""
     seconds: float = entry.timeouts.stream
     if not call.stream:
@@ -97,7 +100,7 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None) -> Deadline
         if patience_seconds is not None:
             margin = min(MARGIN_SECONDS, patience_seconds * MARGIN_SHARE)
             seconds = min(patience_seconds - margin, max(entry.timeouts.stream, seconds))
-    return monotonic() + seconds, lambda: UpstreamTimeout(
+    return now + seconds, lambda: UpstreamTimeout(
         f"The answer was not finished within {seconds:g} s.", code="total_timeout"
     )
 
@@ -118,7 +121,7 @@ class _Errands:
         call.fields.clear()  # from here on the body lives in the request alone
         self._give_back = release_body
         self._is_retry = False  # a retry of the budget is held
-        self._pool: Pool = parts.fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting)
+        self._pool: Pool = parts.fleet.pool(entry.canonical)
 
     async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
         """An answer in one piece."""
@@ -143,6 +146,9 @@ class _Errands:
             note(self._exchange, error)
             self._exchange.status = error.error_status
             await events.fail(error)
+        except ClientStalled:
+            events.cut()
+            raise
         finally:
             events.stop()
 
@@ -192,7 +198,8 @@ class _Errands:
     def _count(self, endpoint: Endpoint, setback: Setback) -> None:
         """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
         if setback.blame == "endpoint":
-            self._parts.fleet.failed(endpoint)
+            if self._parts.fleet.failed(endpoint):
+                log.warning("endpoint %s is ejected after failures in a row: %s", endpoint.address, setback.story)
             self._parts.doubt(endpoint)
         elif setback.blame == "missing":
             self._parts.fleet.lacks(endpoint, self._entry.canonical)
@@ -219,8 +226,8 @@ class _Errands:
                 result.error.should_retry = False
             raise self._error(result)
         fleet.succeeded(second, self._entry.canonical)
-        if setback.blame == "model":
-            fleet.failed_model(first, self._entry.canonical)
+        if setback.blame == "model" and fleet.failed_model(first, self._entry.canonical):
+            log.warning("model %s is ejected on %s: %s", self._entry.canonical, first.address, setback.story)
         return result
 
     async def _is_gone(self, endpoint: Endpoint, setback: Setback) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ai_gateway.edge.asgi import EXCHANGE_KEY, HEADERS_KEY, ASGIApp, Receive, Scope, Send, header
 from ai_gateway.edge.client_address import client_address
-from ai_gateway.edge.watch import ClientLeft
+from ai_gateway.edge.watch import ClientLeft, ClientStalled
 from ai_gateway.exchange import Caller, Exchange
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
@@ -39,8 +39,8 @@ class Recording:
         exchange = self._open(scope)
         try:
             await self._app(scope, receive, send)
-        except ClientLeft:
-            exchange.outcome = "client_left"
+        except ClientLeft as error:
+            exchange.outcome = "client_stalled" if isinstance(error, ClientStalled) else "client_left"
             exchange.status = exchange.status or 499  # what nginx made the usual number for it
         except asyncio.CancelledError:
             exchange.outcome = "shutdown"

@@ -14,6 +14,10 @@ class ClientLeft(Exception):
     """The client closed its connection; there is nobody to answer."""
 
 
+class ClientStalled(ClientLeft):
+    """The client is there but reads nothing of its answer; it is cut off."""
+
+
 class Departures:
     """The watches of all running requests, so that a gateway that leaves can end them. Changed by the watches."""
 
@@ -84,6 +88,11 @@ class Watch:
         due = min(phase()[0], self._loop.time() + look_seconds)
         if self._timer is None or due < self._timer.when():
             self._arm(due)
+
+    @property
+    def now(self) -> float:
+        """The moment on the clock of deadlines, in seconds."""
+        return self._loop.time()
 
     def relax(self) -> None:
         """The present phase is over, and the next one has no limit of its own."""

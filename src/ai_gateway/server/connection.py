@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.errors import GatewayError, RequestTimeout
-from ai_gateway.exchange import ON_LEFT, WRITE_NOW
+from ai_gateway.exchange import CUT, ON_LEFT, WRITE_NOW
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.server.pace import BodyPace, WritePace
 from ai_gateway.wire import framing
@@ -71,7 +71,7 @@ class Connection(HttpToolsProtocol):
         self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
         self._write_pace = WritePace(self._limits)
         # Of the connection, not of the cycle: a request that refers to itself would wait for the garbage collector.
-        self._extensions = {ON_LEFT: self._tell_when_left, WRITE_NOW: self._write_now}
+        self._extensions = {ON_LEFT: self._tell_when_left, WRITE_NOW: self._write_now, CUT: self._cut}
 
     @abstractmethod
     def _read_head(self, data: bytes) -> bytes:
@@ -152,6 +152,10 @@ class Connection(HttpToolsProtocol):
 
     def _write_now(self, body: bytes) -> bool:
         return self.cycle is not None and self.cycle.write_now(body)
+
+    def _cut(self) -> None:
+        self._tell_gone()
+        self.transport.abort()
 
     def _discard(self, data: bytes) -> bytes:
         return b""

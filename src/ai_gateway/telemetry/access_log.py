@@ -32,6 +32,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     reason: str | None = None
     warm: bool | None = None
     attempts: int | None = None
+    faults: list[str] = []
     queue_ms: float | None = None
     first_byte_ms: float | None = None
     total_ms: float | None = None
@@ -102,6 +103,7 @@ def describe(exchange: Exchange) -> Line:
         last = exchange.attempts[-1]
         line.endpoint, line.reason, line.warm = last.endpoint, last.reason, last.is_warm
         line.attempts = len(exchange.attempts)
+        line.faults = [f"{tried.endpoint}: {tried.fault}" for tried in exchange.attempts if tried.fault is not None]
     return line
 
 

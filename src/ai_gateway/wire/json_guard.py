@@ -75,6 +75,8 @@ def _why_not_json(body: bytes, error: Exception) -> str:
         return "The body begins with a byte order mark; send UTF-8 without one."
     if isinstance(error, UnicodeDecodeError):
         return f"The body is not valid UTF-8 (byte {error.start})."
+    if "escape" in str(error) or (b"\\u" in body and "truncated" in str(error)):
+        return "The body is not valid JSON: an escape in it is broken, or half of a surrogate pair."
     if isinstance(error, msgspec.ValidationError) and not body.lstrip().startswith(b"{"):
         return "The body must be a JSON object."
     return f"The body is not valid JSON: {error}."

@@ -10,6 +10,10 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
+# Ollama lowers the case of roles; an escape may hide either word.
+_MARKS = (b"eveloper", b"EVELOPER", b"image_url", b"\\u")
+
+
 def mend(text: bytes) -> bytes | None:
     """New JSON text for a list of messages, or None where nothing has to change.
 
@@ -17,7 +21,7 @@ def mend(text: bytes) -> bytes | None:
     fetches none, and fetching for a client would reach into the cluster. Raises InvalidRequest.
     """
     # A list that names neither, also not by an escape, is most of the traffic and is left unread.
-    if b"developer" not in text and b"image_url" not in text and b"\\u" not in text:
+    if not any(mark in text for mark in _MARKS):
         return None
     try:
         messages: Any = _decode(text)
