@@ -451,3 +451,23 @@ async def test_an_endpoint_that_never_ends_the_body_behind_done_costs_no_slot(wo
     assert reply.events[-1] == "data: [DONE]"
     assert (await served.recorded()).outcome == "ok"
     await until(lambda: served.is_idle)
+
+
+async def test_a_body_that_ends_with_an_ordinary_event_is_noticed_at_once(world: World) -> None:
+    """Ollama's loop guard: the last event and the end of the body in one packet, no finish_reason, no `[DONE]`."""
+    first_seen = asyncio.Event()
+
+    async def act(visit: Visit) -> None:
+        await visit.say(SSE_HEAD, framed(event("Hi")))
+        await first_seen.wait()
+        await visit.say(framed(event(" there")) + END)
+
+    served = await world.gateway([(await world.upstream(act)).url])
+    line = await served.begin(chat(stream=True))
+    await line.head()
+    assert "Hi" in (await line.event() or "")
+    first_seen.set()
+    assert " there" in (await line.event() or "")
+    told = (await line.event() or "").removeprefix("data: ")
+    assert error_in(told)["code"] == "upstream_disconnected"
+    assert (await served.recorded()).outcome == "upstream_broke"

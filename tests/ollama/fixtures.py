@@ -5,6 +5,7 @@ Every test runs twice: over simulated Ollamas (`-m "not ollama"`) and over real 
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -41,15 +42,21 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             endpoint.stop()
 
 
-@pytest.fixture(scope="module")
-def gateway(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway for tests that hurt nobody. Its config also names `ghost`, which no endpoint holds."""
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), fleet.urls, {**MODELS, **MISSING})
+@contextmanager
+def running(gateway: Gateway) -> Iterator[Gateway]:
+    """The gateway, started, until the block is left."""
     try:
         gateway.start()
         yield gateway
     finally:
         gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway for tests that hurt nobody. Its config also names `ghost`, which no endpoint holds."""
+    with running(Gateway(tmp_path_factory.mktemp("gateway"), fleet.urls, {**MODELS, **MISSING})) as gateway:
+        yield gateway
 
 
 @pytest.fixture
@@ -70,12 +77,8 @@ def fragile_fleet(fleet: Fleet) -> Iterator[Fleet]:
 @pytest.fixture
 def fragile_gateway(fragile_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway of one's own for a test that kills, with nothing wrong at the start."""
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), fragile_fleet.urls)
-    try:
-        gateway.start()
+    with running(Gateway(tmp_path_factory.mktemp("gateway"), fragile_fleet.urls)) as gateway:
         yield gateway
-    finally:
-        gateway.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_gateway.exchange import Exchange
-from ai_gateway.wire.replies import Headers
+from ai_gateway.wire.replies import Headers, json_headers
 
 __all__ = ["ASGIApp", "Receive", "Scope", "Send", "exchange_of", "header", "reply", "reply_json", "start"]
 
@@ -44,11 +44,7 @@ async def reply(exchange: Exchange, send: Send, status: int, headers: Headers, b
 async def reply_json(scope: Scope, send: Send, value: Any, status: int = 200) -> None:
     """Sends a value as JSON."""
     body = _encode(value)
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await reply(exchange_of(scope), send, status, headers, b"" if scope["method"] == "HEAD" else body)
+    await reply(exchange_of(scope), send, status, json_headers(body), b"" if scope["method"] == "HEAD" else body)
 
 
 def patience(scope: Scope) -> float | None:

@@ -7,7 +7,7 @@ from typing import Final
 from ai_gateway.edge.asgi import Scope, Send, reply, start
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import CUT, WRITE_NOW, Exchange
-from ai_gateway.wire.replies import Headers, error_event
+from ai_gateway.wire.replies import Headers, error_event, json_headers
 
 # Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 SSE_HEADERS: Final[Headers] = [
@@ -129,5 +129,4 @@ class EventReply:
 
 async def reply_whole(exchange: Exchange, send: Send, body: bytes) -> None:
     """Sends a finished JSON answer."""
-    headers: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await reply(exchange, send, 200, headers, body)
+    await reply(exchange, send, 200, json_headers(body), body)

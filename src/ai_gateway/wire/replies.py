@@ -19,14 +19,15 @@ def error_body(status: int, code: str, message: str, param: str | None = None) -
     return _encode({"error": {"type": error_type(status), "message": message, "code": code, "param": param}})
 
 
+def json_headers(body: bytes) -> Headers:
+    """The headers that describe a JSON body."""
+    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+
+
 def error_reply(error: GatewayError) -> tuple[int, Headers, bytes]:
     """Status, headers (without connection and id headers) and body of the reply to a refusal."""
     body = error_body(error.error_status, error.error_code, error.message, error.param)
-    headers: Headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    headers += retry_headers(error)
+    headers = json_headers(body) + retry_headers(error)
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allow.encode()))
     return error.error_status, headers, body
