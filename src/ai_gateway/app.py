@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -13,17 +13,24 @@ from starlette.routing import Route, Router
 
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.current import Current
+from ai_gateway.cluster.access import Access
+from ai_gateway.cluster.api import ApiServer
+from ai_gateway.cluster.config_map import ConfigMap, Named
+from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
-from ai_gateway.discovery.choosing import Surroundings, choose
+from ai_gateway.discovery.choosing import Surroundings, choose, is_explicit
 from ai_gateway.discovery.following import Following
-from ai_gateway.discovery.source import Addresses, Source
+from ai_gateway.discovery.reaching import Reaching
+from ai_gateway.discovery.source import Found, Source
 from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
+from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
+from ai_gateway.edge.metrics import Metrics
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
 from ai_gateway.edge.routing import Direct, Methods, greet, unknown
@@ -36,14 +43,21 @@ from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import PATHS
 
 FIRST_LOOK_SECONDS: Final = 5.0
+FIRST_CONFIG_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.01
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the command decides: the config file, the surroundings, and endpoints that stand for missing ones."""
+    """What the command decides: where the config is, the surroundings, and endpoints that stand for missing ones.
 
-    config_path: Path
+    With `config_map` the config is followed there; a file that is named as well stands in until it is read.
+    """
+
+    config_path: Path | None
     environment: dict[str, str]
     demo: Source | None = None  # simulated endpoints, used instead of what the surroundings offer
+    access: Access = Access()
+    config_map: Named | None = None
 
 
 class Gateway:
@@ -53,25 +67,31 @@ class Gateway:
         loop = asyncio.get_running_loop()
         chance = random.Random()  # noqa: S311 - spreads load and timers, guards nothing
         self._options = options
-        self._surroundings = Surroundings(options.environment, self._answers)
+        api_server = ApiServer(options.access)
+        self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
-        self.config_file = ConfigFile(options.config_path, self._apply)
+        self.live = LiveConfig(str(options.config_map or options.config_path), self._apply)
+        self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
+        self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
-        self.discovery = Following(self._take_addresses)
+        self.discovery = Following(self._take)
+        self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
         self.departures = Departures(loop)
         self._condition = Condition(
             self.fleet,
             self.current,
-            self.config_file,
+            self.live,
+            self.discovery,
+            self._config_map.events if self._config_map else None,
             self.readiness,
             time.monotonic,
-            self._source_name,
             time.monotonic(),
         )
         self._is_running = False
+        self.on_drain: Callable[[], None] | None = None  # what a pre-stop hook asks for; the command sets it
         self.api = self._api(readers)
         self.admin = self._admin()
 
@@ -101,6 +121,8 @@ class Gateway:
             [
                 Route("/livez", Methods(Live(), "GET", "HEAD")),
                 Route("/readyz", Methods(Ready(self._condition), "GET", "HEAD")),
+                Route("/drain", Methods(Drain(self._begin_drain), "POST")),
+                Route("/metrics", Methods(Metrics(self._condition), "GET", "HEAD")),
             ],
             redirect_slashes=False,
             default=unknown,
@@ -111,20 +133,41 @@ class Gateway:
         return Recording(Rescue(app), readers, time.monotonic, lambda: self.current.now.config.trusted_proxies, marks)
 
     @asynccontextmanager
+    async def following_config(self) -> AsyncIterator[None]:
+        """Reads the config and goes on to follow it. Returns with the first one, or when there is none for now."""
+        if self.config_file is not None:
+            self.config_file.look()
+        following = self._config_map or self.config_file
+        assert following is not None, "a config has a source"
+        task = asyncio.create_task(following.follow())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_CONFIG_SECONDS):
+                    while self.live.config is None and not self.live.complaints:  # noqa: ASYNC110 - once, at the start
+                        await asyncio.sleep(LOOK_SECONDS)
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The slower story beside the requests: config, discovery, polls."""
+        """The slower story beside the requests: discovery and polls."""
         self._is_running = True
         self._follow(self.current.now.config)
-        tasks = [asyncio.create_task(self.config_file.follow()), asyncio.create_task(self._look_first())]
+        looking = asyncio.create_task(self._look_first())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
             await self.discovery.stop()
             await self.poller.stop()
             self.client.close()
+
+    def _begin_drain(self) -> None:
+        if self.on_drain is not None:
+            self.on_drain()
 
     def leave(self) -> None:
         """The gateway begins to drain: it is not ready any more."""
@@ -139,16 +182,13 @@ class Gateway:
             self._follow(config)
 
     def _follow(self, config: Config) -> None:
-        explicit = config.discovery is not None and config.discovery.static is not None
-        demo = None if explicit else self._options.demo
+        demo = None if is_explicit(config.discovery) else self._options.demo
         self.discovery.follow(demo or choose(config.discovery, self._surroundings))
 
-    def _source_name(self) -> str:
-        return self.discovery.source_name
-
-    def _take_addresses(self, addresses: Addresses) -> None:
-        new, gone = self.fleet.apply(addresses)
+    def _take(self, found: Found) -> None:
+        new, gone = self.fleet.apply(found.addresses, found.pods)
         self.poller.follow(new, gone)
+        self._reaching.listed()
 
     async def _look_first(self) -> None:
         with suppress(TimeoutError):

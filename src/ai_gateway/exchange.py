@@ -32,6 +32,7 @@ class Attempt(msgspec.Struct):
     is_warm: bool  # the model was loaded there
     status: int | None = None
     fault: str | None = None
+    pod: str | None = None  # NAMESPACE/NAME, where the endpoint is one
 
 
 class Exchange:

@@ -211,7 +211,7 @@ def test_a_demo_simulates_only_where_no_ollama_answers(tmp_path: Path) -> None:
     ):
         health = json.load(answer)
         assert (answer.headers["x-ai-gateway-demo"] is None) == is_taken
-        assert health["discovery"].startswith("demo") == (not is_taken)
+        assert health["discovery"]["source"].startswith("demo") == (not is_taken)
         assert is_taken or len(health["endpoints"]) == 3
 
 

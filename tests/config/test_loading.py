@@ -56,7 +56,7 @@ def complaints(content: bytes) -> list[tuple[str, str]]:
             "there is no file",
         ),
         ("discovery: {static: [{ca_file: x}]}", "discovery.static[0]", "missing required field `url`"),
-        ("discovery: {dns: x}", "discovery", "unknown key `dns`"),
+        ("discovery: {consul: x}", "discovery", "unknown key `consul`"),
         ("balancing: {retry_budget: 2}", "balancing.retry_budget", "<= 1"),
         ("queue: {max_waiting: -1}", "queue.max_waiting", ">= 0"),
         ("body: {max_bytes: 5 apples}", "body.max_bytes", "no size"),

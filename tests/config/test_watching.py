@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ai_gateway.config.live import Live
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
 
@@ -16,7 +17,8 @@ class Watched:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.applied: list[Config] = []
-        self.file = ConfigFile(path, self.applied.append)
+        self.live = Live(str(path), self.applied.append)
+        self.file = ConfigFile(path, self.live)
 
     def write(self, text: str) -> None:
         """New content, which is looked at."""
@@ -26,7 +28,7 @@ class Watched:
     @property
     def models(self) -> list[str]:
         """Of the config in force."""
-        return [] if self.file.config is None else list(self.file.config.models)
+        return [] if self.live.config is None else list(self.live.config.models)
 
 
 @pytest.fixture
@@ -35,16 +37,16 @@ def watched(tmp_path: Path) -> Watched:
 
 
 def complaints(watched: Watched) -> list[str]:
-    return [str(complaint) for complaint in watched.file.complaints]
+    return [str(complaint) for complaint in watched.live.complaints]
 
 
 def test_a_good_file_is_applied(watched: Watched) -> None:
     """With a digest of its content and the time it was loaded."""
     watched.write("models: {a: }")
     assert watched.models == ["a"]
-    assert watched.applied == [watched.file.config]
-    assert len(watched.file.digest or "") == 16
-    assert watched.file.loaded_at is not None
+    assert watched.applied == [watched.live.config]
+    assert len(watched.live.digest or "") == 16
+    assert watched.live.loaded_at is not None
 
 
 def test_a_change_is_applied_once(watched: Watched) -> None:
@@ -78,7 +80,7 @@ def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pytest.Lo
 def test_bad_content_at_the_start_serves_nothing(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """And says so."""
     watched.write("models: [")
-    assert watched.file.config is None
+    assert watched.live.config is None
     assert watched.applied == []
     assert "nothing is served until it is mended" in caplog.text
 
@@ -118,7 +120,7 @@ def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watched) -
 def test_a_file_that_comes_later_is_found(watched: Watched) -> None:
     """A gateway may start before its config is there."""
     watched.file.look()
-    assert watched.file.config is None
+    assert watched.live.config is None
     assert complaints(watched)
     watched.write("models: {a: }")
     assert watched.models == ["a"]
@@ -145,13 +147,13 @@ def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
 def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """Until it is changed back."""
     watched.write("listen: ':1'")
-    assert watched.file.restart_required == []
+    assert watched.live.restart_required == []
     watched.write("listen: ':2'\nmodels: {a: }")
-    assert watched.file.restart_required == ["listen"]
+    assert watched.live.restart_required == ["listen"]
     assert watched.models == ["a"]
     assert "the change of listen takes effect with a restart" in caplog.text
     watched.write("listen: ':1'")
-    assert watched.file.restart_required == []
+    assert watched.live.restart_required == []
 
 
 @pytest.fixture(autouse=True)

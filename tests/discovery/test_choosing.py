@@ -1,38 +1,48 @@
 """Where endpoints come from: the config, else the surroundings, else nothing; never an invention."""
 
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from ai_gateway.config.types import Discovery, StaticUpstream
+from ai_gateway.cluster.access import Access
+from ai_gateway.cluster.api import ApiServer
+from ai_gateway.config.types import Discovery, Dns, Kubernetes, StaticUpstream
 from ai_gateway.discovery.choosing import Surroundings, choose, finds_nothing
 from ai_gateway.discovery.local import LOCAL
-from ai_gateway.discovery.source import Addresses, Source
+from ai_gateway.discovery.source import Source
 from ai_gateway.wire.address import Address
 
 STATIC = Discovery(static=("http://a:1",))
 NOWHERE = Path("/nowhere")
 
 
-def around(ollama_host: str = "", answers: bool = False, token: Path = NOWHERE) -> Surroundings:
+@pytest.fixture
+def account(tmp_path: Path) -> Path:
+    """The folder of a ServiceAccount, as it is mounted in pods."""
+    (tmp_path / "token").touch()
+    return tmp_path
+
+
+def around(
+    ollama_host: str = "", answers: bool = False, account: Path = NOWHERE, context: str | None = None
+) -> Surroundings:
     async def does_answer(address: Address) -> bool:
         assert address == LOCAL
         return answers
 
-    return Surroundings({"OLLAMA_HOST": ollama_host} if ollama_host else {}, does_answer, token)
+    access = Access(context=context, service_account=account)
+    return Surroundings({"OLLAMA_HOST": ollama_host} if ollama_host else {}, does_answer, ApiServer(access))
 
 
-async def first_list(source: Source) -> Addresses:
-    async for addresses in source.lists():
-        return addresses
-    raise AssertionError("a source gives at least one list")
+async def first_list(source: Source) -> tuple[Address, ...]:
+    async with aclosing(source.lists()) as lists:
+        return (await anext(lists)).addresses
 
 
-async def test_the_config_goes_before_all_else(tmp_path: Path) -> None:
+async def test_the_config_goes_before_all_else(account: Path) -> None:
     """Also in a cluster, and with OLLAMA_HOST set."""
-    token = tmp_path / "token"
-    token.touch()
-    source = choose(STATIC, around("b", answers=True, token=token))
+    source = choose(STATIC, around("b", answers=True, account=account))
     assert (source.name, await first_list(source)) == ("static", (Address("a", 1),))
 
 
@@ -42,13 +52,27 @@ async def test_an_empty_list_in_the_config_is_an_answer() -> None:
     assert await first_list(source) == ()
 
 
-async def test_in_a_cluster_no_laptops_address_is_guessed(tmp_path: Path) -> None:
-    """A ServiceAccount's token tells."""
-    token = tmp_path / "token"
-    token.touch()
-    source = choose(None, around("b", answers=True, token=token))
-    assert await first_list(source) == ()
-    assert "set discovery.static" in source.name
+async def test_in_a_cluster_pods_are_looked_for(account: Path) -> None:
+    """A ServiceAccount's token tells; OLLAMA_HOST is not asked then."""
+    assert choose(None, around("b", answers=True, account=account)).name == "kubernetes pods"
+
+
+async def test_a_cluster_that_a_person_names_is_looked_at() -> None:
+    """From outside, by --context or --kubeconfig."""
+    assert choose(None, around("b", answers=True, context="staging")).name == "kubernetes pods"
+
+
+@pytest.mark.parametrize(
+    ("discovery", "name"),
+    [
+        (Discovery(kubernetes=Kubernetes()), "kubernetes pods"),
+        (Discovery(kubernetes=Kubernetes(mode="endpointslices", service="ollama")), "kubernetes endpoint slices"),
+        (Discovery(dns=Dns(name="ollama.test")), "dns ollama.test"),
+    ],
+)
+async def test_the_config_may_name_other_sources(discovery: Discovery, name: str) -> None:
+    """Wherever the gateway runs."""
+    assert choose(discovery, around("b")).name == name
 
 
 async def test_ollama_host_goes_before_localhost() -> None:
@@ -79,6 +103,7 @@ async def test_upstreams_of_the_config_may_have_a_certificate_authority_each() -
         (None, "b", False, False),
         (STATIC, "", False, False),
         (Discovery(static=()), "", False, False),
+        (Discovery(dns=Dns(name="ollama.test")), "", False, False),
     ],
 )
 async def test_a_demo_is_for_those_who_have_nothing(
@@ -88,8 +113,6 @@ async def test_a_demo_is_for_those_who_have_nothing(
     assert await finds_nothing(discovery, around(ollama_host, answers)) is nothing
 
 
-async def test_a_demo_is_not_for_a_cluster(tmp_path: Path) -> None:
+async def test_a_demo_is_not_for_a_cluster(account: Path) -> None:
     """Words without meaning would be served to an application."""
-    token = tmp_path / "token"
-    token.touch()
-    assert not await finds_nothing(None, around(token=token))
+    assert not await finds_nothing(None, around(account=account))

@@ -2,44 +2,52 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
+from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.discovery.following import Following
 from ai_gateway.discovery.local import LOCAL, LocalSource
-from ai_gateway.discovery.source import Addresses
+from ai_gateway.discovery.source import Found, Source, Standing
 from ai_gateway.discovery.static import StaticSource
 from ai_gateway.wire.address import Address
 
-A, B = (Address("a"),), (Address("b"),)
+A, B, NONE = Found((Address("a"),)), Found((Address("b"),)), Found()
 
 
-class Scripted:
+class Scripted(Source):
     """A source that gives what it is handed; None makes it fail."""
 
-    name = "scripted"
-
     def __init__(self) -> None:
-        self.script: asyncio.Queue[Addresses | None] = asyncio.Queue()
+        self.script: asyncio.Queue[Found | None] = asyncio.Queue()
 
-    async def lists(self) -> AsyncIterator[Addresses]:
+    @property
+    def name(self) -> str:
+        """See Source."""
+        return "scripted"
+
+    async def lists(self) -> AsyncGenerator[Found]:
         """See Source."""
         while True:
-            addresses = await self.script.get()
-            if addresses is None:
+            found = await self.script.get()
+            if found is None:
                 raise ConnectionError("the API server left")
-            yield addresses
+            yield found
+
+    def standing(self) -> Standing:
+        """See Source."""
+        return Standing(complaint="slow today", seen=3)
 
 
 class Applied:
     """The lists that came, one after the other."""
 
     def __init__(self) -> None:
-        self.lists: asyncio.Queue[Addresses] = asyncio.Queue()
+        self.lists: asyncio.Queue[Found] = asyncio.Queue()
         self.following = Following(self.lists.put_nowait)
 
-    async def next(self) -> Addresses:
+    async def next(self) -> Found:
         """Waits for it."""
         async with asyncio.timeout(5):
             return await self.lists.get()
@@ -51,9 +59,9 @@ async def test_each_list_is_applied_as_it_comes() -> None:
     assert applied.following.source_name == "none"
     applied.following.follow(source)
     assert applied.following.source_name == "scripted"
-    for addresses in (A, B, ()):
-        source.script.put_nowait(addresses)
-        assert await applied.next() == addresses
+    for found in (A, B, NONE):
+        source.script.put_nowait(found)
+        assert await applied.next() == found
     await applied.following.stop()
 
 
@@ -64,7 +72,7 @@ async def test_another_source_takes_the_place_of_the_first() -> None:
     first.script.put_nowait(A)
     assert await applied.next() == A
     applied.following.follow(second)
-    first.script.put_nowait(())
+    first.script.put_nowait(NONE)
     second.script.put_nowait(B)
     assert await applied.next() == B
     assert applied.lists.empty()
@@ -75,8 +83,8 @@ async def test_a_source_that_fails_is_asked_again(caplog: pytest.LogCaptureFixtu
     """Its last list stays in force meanwhile, and the log says so."""
     applied, source = Applied(), Scripted()
     applied.following.follow(source)
-    for addresses in (A, None, B):
-        source.script.put_nowait(addresses)
+    for found in (A, None, B):
+        source.script.put_nowait(found)
     assert [await applied.next(), await applied.next()] == [A, B]
     assert "the last list stays in force" in caplog.text
     await applied.following.stop()
@@ -86,20 +94,48 @@ async def test_what_is_found_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """Also that nothing is."""
     caplog.set_level(logging.INFO, logger="ai_gateway")
     applied = Applied()
-    applied.following.follow(StaticSource(A))
+    applied.following.follow(StaticSource(A.addresses))
     await applied.next()
     applied.following.follow(StaticSource((), "nothing"))
     await applied.next()
-    assert "discovery (static): http://a:11434" in caplog.text
-    assert "discovery (nothing): no endpoint" in caplog.text
+    assert "discovery (static): 1 endpoints; new: http://a:11434" in caplog.text
+    assert "discovery (nothing): 0 endpoints; gone: http://a:11434" in caplog.text
     await applied.following.stop()
+
+
+async def test_a_change_of_many_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Ten are named, the others counted; pods by their names."""
+    caplog.set_level(logging.INFO, logger="ai_gateway")
+    applied, source = Applied(), Scripted()
+    addresses = tuple(Address(f"10.0.0.{number}") for number in range(12))
+    pods = {address: Pod(f"ollama-{number}", "ai") for number, address in enumerate(addresses)}
+    applied.following.follow(source)
+    source.script.put_nowait(Found(addresses, pods))
+    await applied.next()
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("discovery (scripted): 12 endpoints; new: ai/ollama-0 10.0.0.0:11434, ai/ollama-1 ")
+    assert line.endswith("ai/ollama-9 10.0.0.9:11434 and 2 more")
+    await applied.following.stop()
+
+
+async def test_what_a_source_says_of_itself_is_passed_on_with_the_gateways_advice() -> None:
+    """Both, if there are both; another source begins without advice."""
+    following = Applied().following
+    assert following.standing() == Standing()
+    following.follow(Scripted())
+    assert following.standing() == Standing(complaint="slow today", seen=3)
+    following.advice = "go home"
+    assert following.standing().complaint == "slow today; go home"
+    following.follow(Scripted())
+    assert following.standing().complaint == "slow today"
+    await following.stop()
 
 
 async def test_stopping_twice_or_before_the_beginning_is_no_harm() -> None:
     """A gateway may leave before it began."""
     following = Applied().following
     await following.stop()
-    following.follow(StaticSource(A))
+    following.follow(StaticSource(A.addresses))
     await following.stop()
     await following.stop()
 
@@ -113,6 +149,6 @@ async def test_a_local_ollama_is_listed_from_the_moment_it_answers() -> None:
         asked += 1
         return asked >= 4
 
-    lists = [addresses async for addresses in LocalSource(answers, look_seconds=0).lists()]
+    lists = [found.addresses async for found in LocalSource(answers, look_seconds=0).lists()]
     assert lists == [(), (LOCAL,)]
     assert asked == 4

@@ -60,5 +60,5 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 20, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_of_the_page(case: schemathesis.Case[Any], bases: dict[str, str]) -> None:
-    base = bases["9090" if case.operation.path in ("/livez", "/readyz") else "8080"]
+    base = bases["9090" if case.operation.path in ("/livez", "/readyz", "/metrics") else "8080"]
     case.call_and_validate(base_url=base, checks=CHECKS)

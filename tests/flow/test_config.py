@@ -145,7 +145,7 @@ async def test_bad_content_keeps_the_last_good_config(
         served.path.unlink()
     else:
         served.write(content)
-    served.gateway.config_file.look()
+    served.look()
     told_now = await told(served)
     assert told_now["last_reload"] == "refused"
     assert (words or "") in str(told_now["complaints"])
@@ -153,7 +153,7 @@ async def test_bad_content_keeps_the_last_good_config(
     assert (await served.chat(max_tokens=1)).status == 200
     assert served.gateway.current.now is before
     for _ in range(3):
-        served.gateway.config_file.look()
+        served.look()
     refusals = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(refusals) == len(told_now["complaints"])
     await served.reload(config(simulator.urls, models={"fresh": {"ollama": "llama3"}}))

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from tests.flow.kubernetes_api import KubernetesApi
 from tests.flow.line import Line, Reply
 from tests.flow.upstream import Act, Upstream
 from tests.flow.waiting import soon, until
 
 from ai_gateway.app import Gateway, Options
+from ai_gateway.cluster.access import Access
+from ai_gateway.cluster.config_map import Named
 from ai_gateway.exchange import Exchange
 from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
 from ai_gateway.simulator import Settings, Simulator
@@ -24,6 +27,7 @@ MODELS: Mapping[str, Any] = {
     "coder": {"ollama": "codellama", "version": "13b", "max_tokens": 7, "aliases": ["code", "team/code:best"]},
     "embed": {"ollama": "nomic-embed-text"},
 }
+NO_OLLAMA = {"OLLAMA_HOST": "127.0.0.1:9"}
 QUICK = {"tokens_per_second": 0.0, "prefill_tokens_per_second": 0.0, "load_seconds": 0.0}
 
 
@@ -108,6 +112,11 @@ class Served:
         new.write_text(text)
         new.replace(self.path)
 
+    def look(self) -> None:
+        """The gateway looks at its file now, and not only when it is time to."""
+        assert self.gateway.config_file is not None
+        self.gateway.config_file.look()
+
     async def reload(self, content: Mapping[str, Any]) -> None:
         """Changes config.yml and waits until it is in force."""
         before = self.gateway.current.now
@@ -175,21 +184,41 @@ class World:
         """A gateway over these endpoints, ready; `sections` are those of config.yml."""
         return await self.gateway_with(yaml.safe_dump(config(urls, **sections), sort_keys=False), is_ready=is_ready)
 
-    async def gateway_with(self, content: str, *, is_ready: bool = True, **settings: Any) -> Served:
-        """A gateway with exactly this config.yml."""
+    async def gateway_with(
+        self, content: str, *, is_ready: bool = True, access: Access | None = None, **settings: Any
+    ) -> Served:
+        """A gateway with exactly this config.yml; `access` leads to an API server where its pods are."""
         path = self.folder / "config.yml"
         path.write_text(content)
-        served = await self._stack.enter_async_context(_serving(path, settings))
+        options = Options(path, NO_OLLAMA, access=access or Access())
+        served = await self._stack.enter_async_context(_serving(options, path, settings))
         if is_ready:
             await served.readiness()
         return served
 
+    async def api_server(self) -> KubernetesApi:
+        """A Kubernetes API server; a gateway's `access` leads there."""
+        api = KubernetesApi()
+        await api.start()
+        self._stack.push_async_callback(api.stop)
+        return api
+
+    async def gateway_beside(
+        self, access: Access, config_map: Named, stand_in: Path | None = None, **settings: Any
+    ) -> Served:
+        """A gateway whose config is in a ConfigMap of the API server that `access` leads to; not waited for.
+
+        A file that stands in is its config until the ConfigMap is read.
+        """
+        options = Options(stand_in, NO_OLLAMA, access=access, config_map=config_map)
+        return await self._stack.enter_async_context(_serving(options, self.folder, settings))
+
 
 @asynccontextmanager
-async def _serving(path: Path, settings: dict[str, Any]) -> AsyncIterator[Served]:
+async def _serving(options: Options, path: Path, settings: dict[str, Any]) -> AsyncIterator[Served]:
     listening = asyncio.Event()
     exchanges: list[Exchange] = []
-    gateway = Gateway(Options(path, {"OLLAMA_HOST": "127.0.0.1:9"}), (exchanges.append,))
+    gateway = Gateway(options, (exchanges.append,))
     served = Served(gateway, path, exchanges)
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:
@@ -205,9 +234,7 @@ async def _serving(path: Path, settings: dict[str, Any]) -> AsyncIterator[Served
     chosen = ServerSettings(
         "127.0.0.1:0", "127.0.0.1:0", **{"grace_seconds": 0.0, "limits": Limits(sweep_seconds=0.02), **settings}
     )
-    gateway.config_file.look()
-    api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
-    running = asyncio.create_task(serve(api, admin, chosen, notices, gateway.running()))
+    running = asyncio.create_task(_live(gateway, chosen, notices))
     await until(lambda: listening.is_set() or running.done(), "the gateway listens")
     try:
         yield served
@@ -220,3 +247,12 @@ async def _serving(path: Path, settings: dict[str, Any]) -> AsyncIterator[Served
         served.departure.ask()
         served.departure.ask()
         await running
+
+
+async def _live(gateway: Gateway, settings: ServerSettings, notices: Notices) -> None:
+    """A gateway's life, as the command leads it."""
+    api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
+    async with gateway.following_config():
+        gateway.live.bind(notices.departure.ask)
+        gateway.on_drain = notices.departure.begin
+        await serve(api, admin, settings, notices, gateway.running())

@@ -1,6 +1,7 @@
 """One Ollama as the balancer sees it: what it holds, what runs there, how it fares."""
 
 import random
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -24,16 +25,33 @@ class HeldModel(msgspec.Struct, frozen=True):
     is_remote: bool = False
 
 
+class Pod(msgspec.Struct, frozen=True):
+    """What Kubernetes tells of an Ollama pod. None where it says nothing, or nothing that can be read.
+
+    The numbers are those of `OLLAMA_NUM_PARALLEL`, `OLLAMA_MAX_LOADED_MODELS` and `OLLAMA_CONTEXT_LENGTH` in its spec.
+    """
+
+    name: str
+    namespace: str
+    node: str | None = None
+    zone: str | None = None
+    labels: Mapping[str, str] = {}
+    num_parallel: int | None = None
+    max_loaded_models: int | None = None
+    context_length: int | None = None
+
+
 class Endpoint:
     """Changed by the fleet (polls, failures, leases), by no one else; single-threaded, always between awaits."""
 
     __slots__ = (
         "_model_health", "_random", "address", "complaint", "health", "held", "in_flight", "is_draining",
-        "is_reachable", "missing", "resident", "seen_at", "total_in_flight", "version",
+        "is_reachable", "missing", "pod", "resident", "seen_at", "total_in_flight", "version",
     )  # fmt: skip
 
     def __init__(self, address: Address, chance: random.Random) -> None:
         self.address = address
+        self.pod: Pod | None = None
         self._random = chance
         self.health = Health(chance)
         self._model_health: dict[str, Health] = {}
@@ -90,6 +108,16 @@ class Endpoint:
         if health is None:
             health = self._model_health[model] = Health(self._random)
         return health
+
+    def slots(self, general: int, own: int | None) -> int:
+        """How many calls of a model may run here: what the pod's Ollama was told, never more than the model's `own`.
+
+        `general` is the config's word for endpoints that do not tell.
+        """
+        told = self.pod.num_parallel if self.pod is not None else None
+        if told is None:
+            return own or general
+        return told if own is None else min(told, own)
 
     def takes(self, model: str, slots: int, now: float) -> bool:
         """Whether a call for this model may start here now: a slot is free, and it has not failed too often.

@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ai_gateway.balancing.budget import RetryBudget
-from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.endpoint import Endpoint, HeldModel, Pod
 from ai_gateway.balancing.policy import Policy, WarmLeastInFlight
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.wire.address import Address
@@ -42,8 +42,10 @@ class Fleet:
         """Every pool that was asked for so far."""
         return self._pools.values()
 
-    def apply(self, addresses: Iterable[Address]) -> tuple[list[Endpoint], list[Endpoint]]:
-        """Takes a whole list from discovery; returns the endpoints that are new and those that went.
+    def apply(
+        self, addresses: Iterable[Address], pods: Mapping[Address, Pod] | None = None
+    ) -> tuple[list[Endpoint], list[Endpoint]]:
+        """Takes a whole list from discovery, and what it knows of pods; returns the endpoints that are new and gone.
 
         An endpoint that stays keeps its counts, as does one that comes back while streams still run on it. One that
         goes gets nothing new and keeps its streams.
@@ -64,6 +66,8 @@ class Fleet:
         for endpoint in new:
             endpoint.is_draining = False
         self.endpoints.update((endpoint.address, endpoint) for endpoint in new)
+        for address, endpoint in self.endpoints.items():
+            endpoint.pod = (pods or {}).get(address)
         self._readmit_surplus()
         self.dispatch()
         return new, gone

@@ -31,6 +31,7 @@ class Pool:
     ) -> None:
         self.model = model
         self.slots = 1
+        self.own_slots: int | None = None
         self.max_waiting = 0
         self._endpoints = endpoints
         self._policy = policy
@@ -45,9 +46,13 @@ class Pool:
         """How many calls wait for a slot."""
         return len(self._queue)
 
-    def limit(self, slots: int, max_waiting: int) -> "Pool":
-        """Sets the calls at a time per endpoint, and how many may wait beside them."""
+    def limit(self, slots: int, max_waiting: int, own_slots: int | None = None) -> "Pool":
+        """Sets the calls at a time per endpoint, and how many may wait beside them.
+
+        An endpoint that tells its slots goes before `slots`; `own_slots` is what the model takes anywhere at most.
+        """
         self.slots = slots
+        self.own_slots = own_slots
         self.max_waiting = max_waiting
         return self
 
@@ -109,7 +114,11 @@ class Pool:
 
     def _take(self, avoid: frozenset[Endpoint]) -> Choice | None:
         now = self._clock()
-        free = [endpoint for endpoint in self.endpoints_with(avoid) if endpoint.takes(self.model, self.slots, now)]
+        free = [
+            endpoint
+            for endpoint in self.endpoints_with(avoid)
+            if endpoint.takes(self.model, endpoint.slots(self.slots, self.own_slots), now)
+        ]
         if not free:
             return None
         choice = self._policy.pick(free, self.model)

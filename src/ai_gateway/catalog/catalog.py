@@ -17,7 +17,8 @@ class Entry(msgspec.Struct, frozen=True):
     canonical: str
     version: str
     max_tokens: int | None
-    slots: int
+    slots: int  # where an endpoint does not tell
+    own_slots: int | None  # at most, wherever it runs
     max_waiting: int
     timeouts: Timeouts
     aliases: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class Catalog:
     def apply_to(self, fleet: Fleet) -> None:
         """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
         for entry in dict.fromkeys(self._entries.values()):
-            fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting)
+            fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
         fleet.budget.share = self._config.balancing.retry_budget
         fleet.dispatch()
 
@@ -68,7 +69,7 @@ class Catalog:
             if held is not None and not held.is_remote and asked in (held.name, held.name.removesuffix(":latest")):
                 found = _entry(self._config, asked, Model(ollama=held.name))
                 if name not in self._named:
-                    fleet.pool(name).limit(found.slots, found.max_waiting)
+                    fleet.pool(name).limit(found.slots, found.max_waiting, found.own_slots)
                 return found
         return None
 
@@ -83,6 +84,7 @@ def _entry(config: Config, model_id: str, model: Model) -> Entry:
         version=name.rpartition(":")[2],
         max_tokens=model.max_tokens,
         slots=model.slots or config.balancing.slots,
+        own_slots=model.slots,
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
         timeouts=msgspec.structs.replace(config.timeouts, **own),
         aliases=model.aliases,

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
+    from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
     from ai_gateway.discovery.source import Source
     from ai_gateway.server import Notices, ServerSettings
 
 _EPILOG = """where Ollama endpoints come from, first match wins:
   1. `discovery` in the config
-  2. in a pod (a ServiceAccount is mounted) none: set `discovery`
+  2. in a pod (a ServiceAccount is mounted), or with --kubeconfig or --context: the ready pods
+     with the label app.kubernetes.io/name=ollama in the same namespace
   3. $OLLAMA_HOST, read as Ollama's own client reads it
   4. http://127.0.0.1:11434, as soon as it answers
   5. with --demo, three simulated endpoints, if none of the above is there at the start
@@ -26,14 +28,23 @@ examples:
   ai-gateway serve
   ai-gateway serve --config models.yml --listen :8080 --admin :9090
   OLLAMA_HOST=gpu-box:11434 ai-gateway serve
+  ai-gateway serve --configmap ai/models          config.yml in ConfigMap models, namespace ai, followed by the API
+  ai-gateway serve --context staging              the Ollama pods of a cluster, from outside
   curl http://127.0.0.1:8080/v1/models
 
-Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN, AI_GATEWAY_DEMO=1.
+leaving: SIGTERM lets new requests in for the drain delay and running answers go on for the grace; SIGINT gives
+them 5 s; a second signal ends everything at once.
+
+Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
+AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come by flag alone.
+AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
 A flag goes before the environment, that before the config file, that before the default.
 """
 
+DEFAULT_CONFIG = "config.yml"
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9090"
+CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
 DEMO_ENDPOINTS = 3
 
 
@@ -50,9 +61,17 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--config",
         type=Path,
-        default=Path(environment.get("AI_GATEWAY_CONFIG", "config.yml")),
+        default=environment.get("AI_GATEWAY_CONFIG"),
         metavar="FILE",
-        help="the models and how they are served; followed while running (default config.yml)",
+        help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
+        f"while running (default {DEFAULT_CONFIG})",
+    )
+    parser.add_argument(
+        "--configmap",
+        default=environment.get("AI_GATEWAY_CONFIGMAP"),
+        metavar="[NAMESPACE/]NAME[:KEY]",
+        help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
+        "with --config stands in until it is read",
     )
     parser.add_argument(
         "--listen",
@@ -66,6 +85,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="HOST:PORT",
         help=f"address of /livez and /readyz (default {DEFAULT_ADMIN})",
     )
+    _add_cluster(parser)
+    _add_drain(parser)
     parser.add_argument(
         "--demo",
         action="store_true",
@@ -75,38 +96,68 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=run)
 
 
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubeconfig", metavar="FILE", help="of the cluster whose pods are found, outside of it")
+    parser.add_argument("--context", metavar="NAME", help="the kubeconfig's context to use")
+
+
+def _add_drain(parser: argparse.ArgumentParser) -> None:
+    for name, meaning in (("delay", "in which new requests are still served"), ("grace", "for running answers then")):
+        parser.add_argument(
+            f"--drain-{name}",
+            default=os.environ.get(f"AI_GATEWAY_DRAIN_{name.upper()}"),
+            metavar="DURATION",
+            help=f"on SIGTERM, the time {meaning}; goes before `drain.{name}` in the config",
+        )
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until asked to leave. 0 after a clean end, 1 when an address cannot be taken."""
+    """Serves until asked to leave. 0 after a clean end, 1 when an address cannot be taken or a flag is nonsense."""
     from ai_gateway.server import ListenError
     from ai_gateway.server import run as run_loop
     from ai_gateway.telemetry.logs import set_up_logs
 
     set_up_logs()
     try:
-        run_loop(_serve(arguments))
-    except ListenError as error:
+        run_loop(_serve(arguments, _options(arguments)))
+    except (ListenError, ValueError) as error:
         print(f"ai-gateway: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
-    from ai_gateway.app import Gateway, Options
+def _options(arguments: argparse.Namespace) -> "Options":
+    from ai_gateway.app import Options
+    from ai_gateway.cluster.access import Access
+    from ai_gateway.cluster.config_map import parse_named
+
+    usual = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
+    access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
+    named = parse_named(arguments.configmap) if arguments.configmap else None
+    path = arguments.config or (None if named else DEFAULT_CONFIG)
+    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named)
+
+
+async def _serve(arguments: argparse.Namespace, options: "Options") -> None:
+    from ai_gateway.app import Gateway
     from ai_gateway.server import serve
     from ai_gateway.telemetry.access_log import AccessLog
 
     async with AsyncExitStack() as stack:
-        options = Options(arguments.config, dict(os.environ))
         if arguments.demo:
             options = await _with_demo(options, stack)
         access_log = AccessLog()
         stack.callback(access_log.flush)
         gateway = Gateway(options, readers=(access_log,))
-        gateway.config_file.look()
-        settings = _settings(arguments, gateway.current.now.config)
+        await stack.enter_async_context(gateway.following_config())
+        settings = _settings(arguments, gateway.current.now.config, options.access)
+        notices = _notices(gateway)
+        gateway.live.bind(notices.departure.ask)
+        gateway.on_drain = notices.departure.begin
         _tune_collector()
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
-        await serve(api, admin, settings, _notices(gateway), gateway.running())
+        await serve(api, admin, settings, notices, gateway.running())
 
 
 def _tune_collector() -> None:
@@ -120,16 +171,35 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _settings(arguments: argparse.Namespace, config: "Config") -> "ServerSettings":
+def _settings(arguments: argparse.Namespace, config: "Config", access: "Access") -> "ServerSettings":
     from ai_gateway.server import CertificateFiles, Limits, ServerSettings
 
     tls = CertificateFiles(Path(config.tls.certificate), Path(config.tls.key)) if config.tls else None
+    listen = arguments.listen or config.listen or DEFAULT_LISTEN
+    delay = _seconds(arguments.drain_delay, config.drain.delay)
+    grace = _seconds(arguments.drain_grace, config.drain.grace)
     return ServerSettings(
-        listen=arguments.listen or config.listen or DEFAULT_LISTEN,
+        listen=listen,
         admin=arguments.admin or config.admin or DEFAULT_ADMIN,
         tls=tls,
+        drain_seconds=_usual_delay(listen, access) if delay is None else delay,
+        grace_seconds=config.drain.grace if grace is None else grace,
         limits=Limits(write_silence_seconds=_longest_stall(config)),
     )
+
+
+def _seconds(flag: str | None, configured: float | None) -> float | None:
+    """A flag's duration, else the config's. Raises ValueError for a flag that is none."""
+    from ai_gateway.config.loading import pause
+
+    return configured if flag is None else pause(flag)
+
+
+def _usual_delay(listen: str, access: "Access") -> float:
+    """In a cluster Services go on to send for a while; beside one application, on loopback, nobody does."""
+    host = listen.rpartition(":")[0].strip("[]")
+    is_loopback = host.startswith("127.") or host in ("::1", "localhost")
+    return CLUSTER_DRAIN_SECONDS if access.is_in_cluster and not is_loopback else 0.0
 
 
 def _longest_stall(config: "Config") -> float:
@@ -170,6 +240,7 @@ async def _with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
 
     import msgspec
 
+    from ai_gateway.cluster.api import ApiServer
     from ai_gateway.config.loading import ConfigError, load
     from ai_gateway.config.types import Config
     from ai_gateway.discovery.choosing import Surroundings, finds_nothing
@@ -177,13 +248,14 @@ async def _with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
     from ai_gateway.upstream.client import Client
 
     try:
-        config = load(options.config_path)
+        config = load(options.config_path) if options.config_path else Config()
     except ConfigError:
         config = Config()
     client = Client(asyncio.get_running_loop())
-    nothing = await finds_nothing(
-        config.discovery, Surroundings(options.environment, lambda address: answers(client, address))
+    surroundings = Surroundings(
+        options.environment, lambda address: answers(client, address), ApiServer(options.access)
     )
+    nothing = await finds_nothing(config.discovery, surroundings)
     client.close()
     if not nothing:
         return options

@@ -15,6 +15,7 @@ from ai_gateway.config.types import (
     Discovery,
     Model,
     ModelId,
+    Pause,
     Seconds,
     StaticUpstream,
     Tls,
@@ -34,6 +35,7 @@ _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
 _LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):(\d{1,5})")
+_DNS_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
 
@@ -170,9 +172,20 @@ def _complaint(text: str, path: str) -> Complaint:
 def _decode_unit(wanted: type, value: Any) -> Any:
     if wanted is Seconds:
         return _seconds(value)
+    if wanted is Pause:
+        return pause(value)
     if wanted is ByteCount:
         return _byte_count(value)
     raise NotImplementedError(wanted)  # a type of the config without a reader would be a fault of ours
+
+
+def pause(value: Any) -> Pause:
+    """A duration that may be 0, as config.yml and flags have it. Raises ValueError."""
+    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+        value = float(value)
+    if value in (0, "0s") and not isinstance(value, bool):
+        return Pause(0)
+    return Pause(_seconds(value))
 
 
 def _seconds(value: Any) -> Seconds:
@@ -250,6 +263,16 @@ def _check_listening(config: Config) -> Iterator[Complaint]:
 
 
 def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
+    named = [key for key in ("static", "dns", "kubernetes") if discovery and getattr(discovery, key) is not None]
+    if len(named) > 1:
+        yield Complaint("discovery", f"only one of {', '.join(named)} can be used")
+    kubernetes = discovery and discovery.kubernetes
+    if kubernetes:
+        if (kubernetes.mode == "endpointslices") != (kubernetes.service is not None):
+            yield Complaint("discovery.kubernetes.service", "goes with mode endpointslices, which needs it")
+        for index, namespace in enumerate(kubernetes.namespaces):
+            if not _DNS_LABEL.fullmatch(namespace):
+                yield Complaint(f"discovery.kubernetes.namespaces[{index}]", f"{namespace!r} is no namespace")
     for index, upstream in enumerate((discovery and discovery.static) or ()):
         path = f"discovery.static[{index}]"
         entry = upstream if isinstance(upstream, StaticUpstream) else StaticUpstream(url=upstream)

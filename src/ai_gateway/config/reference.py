@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -80,6 +80,8 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "catalog": types.Catalog,
     "discovery": types.Discovery,
     "discovery.static[]": types.StaticUpstream,
+    "discovery.dns": types.Dns,
+    "discovery.kubernetes": types.Kubernetes,
     "timeouts": types.Timeouts,
     "balancing": types.Balancing,
     "queue": types.Queue,
@@ -88,6 +90,7 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "cors": types.Cors,
     "tls": types.Tls,
     "compatibility": types.Compatibility,
+    "drain": types.Drain,
 }
 # What the types leave to their names.
 _MEANINGS: Final = {
@@ -96,6 +99,7 @@ _MEANINGS: Final = {
     "discovery.static[].url": "http or https, with a path before `/api` and `/v1` if there is one; port 11434 unless "
     "named (https: 443)",
     "discovery.static[].ca_file": "CA bundle in PEM that its certificate is checked against, in place of the system's",
+    "discovery.dns.port": "of every one of its addresses",
     "tls.certificate": "file in PEM, the chain included",
     "tls.key": "file in PEM, without a passphrase",
 }
@@ -105,6 +109,7 @@ _WORDS: Final[dict[Any, str]] = {
     int: "whole number",
     float: "number",
     Seconds: "duration",
+    types.Pause: "duration or 0",
     ByteCount: "size",
 }
 
@@ -174,6 +179,8 @@ def _value(kind: Any) -> str:
     if get_origin(kind) is Annotated:
         bounds = (_bounds(meta) for meta in get_args(kind) if isinstance(meta, Meta))
         return _value(get_args(kind)[0]) + "".join(bounds)
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{word}`" for word in get_args(kind))
     arguments = [argument for argument in get_args(kind) if argument not in (NoneType, Ellipsis)]
     if get_origin(kind) is tuple:
         return f"list of {_value(arguments[0])}"

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from ai_gateway.config import types
-from ai_gateway.config.types import ByteCount, Config, Seconds
+from ai_gateway.config.types import ByteCount, Config, Pause, Seconds
 
 
 def schema() -> dict[str, Any]:
@@ -13,7 +13,7 @@ def schema() -> dict[str, Any]:
     (top,), definitions = msgspec.json.schema_components(
         [Config], schema_hook=_unit_schema, ref_template="#/$defs/{name}"
     )
-    for section in (types.Timeouts, types.Polling, types.Body, types.Cors):
+    for section in (types.Timeouts, types.Polling, types.Body, types.Cors, types.Kubernetes, types.Drain):
         _write_defaults(definitions[section.__name__], section())
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -30,9 +30,11 @@ def _write_defaults(definition: dict[str, Any], defaults: types.Section) -> None
 
 
 def _unit_schema(kind: type) -> dict[str, Any]:
+    text = {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}
     if kind is Seconds:
-        text = {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]}
+    if kind is Pause:
+        return {"anyOf": [{"type": "number", "minimum": 0}, text]}
     if kind is ByteCount:
         text = {"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB|KB|MB|GB)?$"}
         return {"anyOf": [{"type": "integer", "minimum": 1}, text]}

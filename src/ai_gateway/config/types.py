@@ -4,7 +4,7 @@
 of it is accepted, but takes effect with the next start (`/v1/health` names it under `restart_required`).
 """
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,10 @@ from msgspec import Meta
 
 class Seconds(float):
     """A duration in seconds; in YAML a number of seconds or text such as `250ms`, `2s`, `5m`, `1h`, `30d`."""
+
+
+class Pause(Seconds):
+    """A duration that may be 0: none at all."""
 
 
 class ByteCount(int):
@@ -106,10 +110,63 @@ class StaticUpstream(Section, frozen=True):
     ca_file: str | None = None
 
 
+PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Kubernetes(Section, frozen=True):
+    """Endpoints from the Kubernetes API: Ollama pods by their labels, or the endpoint slices of a Service."""
+
+    mode: Annotated[
+        Literal["pods", "endpointslices"],
+        Meta(description="pods tell more (their slots, labels); endpoint slices need no rights on pods"),
+    ] = "pods"
+    namespaces: Annotated[
+        tuple[str, ...], Meta(description="where to look; none named: the gateway's own namespace")
+    ] = ()
+    label_selector: Annotated[str, Meta(description="of the pods; the usual Ollama chart sets this label")] = (
+        "app.kubernetes.io/name=ollama"
+    )
+    service: Annotated[str | None, Meta(description="name of the Service; mode `endpointslices` needs it")] = None
+    port_name: Annotated[str, Meta(description="Ollama's port by its name in the pod or Service")] = "http"
+    port: Annotated[PortNumber, Meta(description="where no port has that name")] = 11434
+    watch_timeout: Annotated[Seconds, Meta(description="until a watch is asked for anew, with 20 % jitter")] = _default(
+        Seconds(300)
+    )
+    read_timeout: Annotated[
+        Seconds,
+        Meta(description="for a list; a watch that is silent so long after its end is given up as stalled"),
+    ] = _default(Seconds(15))
+
+
+class Dns(Section, frozen=True):
+    """Endpoints from the addresses of a name, such as that of a headless Service."""
+
+    name: Annotated[str, Meta(min_length=1, description="a host name; each of its addresses is an endpoint")]
+    port: PortNumber = 11434
+    interval: Annotated[Seconds, Meta(description="between two look-ups")] = _default(Seconds(5))
+
+
 class Discovery(Section, frozen=True):
-    """Where Ollama endpoints come from."""
+    """Where Ollama endpoints come from; one of these."""
 
     static: Annotated[tuple[str | StaticUpstream, ...] | None, Meta(description="a fixed list of URLs")] = None
+    dns: Annotated[Dns | None, Meta(description="the addresses of a name")] = None
+    kubernetes: Annotated[Kubernetes | None, Meta(description="pods or endpoint slices, through the API")] = None
+
+
+class Drain(Section, frozen=True):
+    """How the gateway leaves on SIGTERM. *restart*"""
+
+    delay: Annotated[
+        Pause | None,
+        Meta(
+            description="that new requests are still served, until Services have noticed; without it 10 s in a "
+            "cluster, none elsewhere and on loopback"
+        ),
+    ] = None
+    grace: Annotated[
+        Pause, Meta(description="then for running answers, until they are ended with `server_shutdown`")
+    ] = _default(Pause(300))
 
 
 class Balancing(Section, frozen=True):
@@ -195,13 +252,14 @@ class Config(Section, frozen=True):
         tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For is believed")
     ] = ()
     compatibility: Compatibility = _default(Compatibility())
+    drain: Drain = _default(Drain())
     listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
     admin: Annotated[
         str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")
     ] = None
 
 
-RESTART_KEYS: Final = ("listen", "admin", "tls")
+RESTART_KEYS: Final = ("listen", "admin", "tls", "drain")
 
 
 def restart_required(started: Config, current: Config) -> list[str]:

@@ -3,27 +3,52 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
 
-from ai_gateway.discovery.source import Addresses, Source
+import msgspec
+
+from ai_gateway.discovery.source import Found, Source, Standing
+from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.discovery")
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS: Final = 1.0
+NAMED: Final = 10  # so many addresses are named in a line of the log
 
 
 class Following:
-    """One source at a time. `apply` gets each list; the last one stays in force when a source fails."""
+    """One source at a time. `apply` gets each list; the last one stays in force when a source fails.
 
-    def __init__(self, apply: Callable[[Addresses], None]) -> None:
+    `advice` is what the gateway adds to the source's own complaint.
+    """
+
+    def __init__(self, apply: Callable[[Found], None]) -> None:
         self._apply = apply
         self._task: asyncio.Task[None] | None = None
-        self.source_name = "none"
+        self._source: Source | None = None
+        self._last: Found | None = None
+        self.advice: str | None = None
+
+    @property
+    def source_name(self) -> str:
+        """The word for the present source."""
+        return "none" if self._source is None else self._source.name
+
+    def standing(self) -> Standing:
+        """How the present source fares."""
+        standing = Standing() if self._source is None else self._source.standing()
+        if self.advice is None:
+            return standing
+        complaint = "; ".join(filter(None, (standing.complaint, self.advice)))
+        return msgspec.structs.replace(standing, complaint=complaint)
 
     def follow(self, source: Source) -> None:
-        """Leaves the present source and begins with this one."""
+        """Leaves the present source and begins with this one; what the present one found stays until then."""
         if self._task is not None:
             self._task.cancel()
-        self.source_name = source.name
+        self._source = source
+        self.advice = None
         self._task = asyncio.create_task(self._take_lists(source))
 
     async def stop(self) -> None:
@@ -35,10 +60,35 @@ class Following:
     async def _take_lists(self, source: Source) -> None:
         while True:
             try:
-                async for addresses in source.lists():
-                    log.info("discovery (%s): %s", source.name, ", ".join(map(str, addresses)) or "no endpoint")
-                    self._apply(addresses)
+                async with aclosing(source.lists()) as lists:
+                    async for found in lists:
+                        self._tell(source, found)
+                        self._apply(found)
                 return
             except Exception:  # a source may fail in ways of its own; the endpoints known so far go on
                 log.exception("discovery (%s) failed; the last list stays in force", source.name)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell(self, source: Source, found: Found) -> None:
+        """One line a change: a fleet of hundreds is not written out for each pod that comes."""
+        before = self._last or Found()
+        if self._last is not None and self._last.addresses == found.addresses:
+            return
+        self._last = found
+        known, listed = set(before.addresses), set(found.addresses)
+        changes = {
+            "new": [_name(address, found) for address in found.addresses if address not in known],
+            "gone": [_name(address, before) for address in before.addresses if address not in listed],
+        }
+        words = "".join(f"; {word}: {_some(names)}" for word, names in changes.items() if names)
+        log.info("discovery (%s): %d endpoints%s", source.name, len(found.addresses), words)
+
+
+def _name(address: Address, found: Found) -> str:
+    pod = found.pods.get(address)
+    return str(address) if pod is None else f"{pod.namespace}/{pod.name} {address.authority}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

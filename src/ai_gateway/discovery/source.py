@@ -1,11 +1,29 @@
 """Where addresses of Ollama come from: every source gives whole lists, again whenever they change."""
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import NamedTuple, Protocol
 
+import msgspec
+
+from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.wire.address import Address
 
-Addresses = tuple[Address, ...]
+
+class Found(NamedTuple):
+    """A whole list: the addresses, and for those that are pods what is known of them."""
+
+    addresses: tuple[Address, ...] = ()
+    pods: Mapping[Address, Pod] = {}
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a source fares. Times in seconds; None: it has nothing of the kind."""
+
+    age_seconds: float | None = None  # since it last heard from whoever it asks
+    complaint: str | None = None
+    seen: int | None = None  # what it looked at, ready or not
+    lists: int = 0  # whole lists that it asked for
+    failures: int = 0
 
 
 class Source(Protocol):
@@ -15,5 +33,9 @@ class Source(Protocol):
     def name(self) -> str:
         """A word for logs and /v1/health."""
 
-    def lists(self) -> AsyncIterator[Addresses]:
+    def lists(self) -> AsyncGenerator[Found]:
         """The whole list at once, and again after each change; ends where nothing can change any more."""
+
+    def standing(self) -> Standing:
+        """How it fares; a source that cannot fail has nothing to say."""
+        return Standing()

@@ -1,16 +1,16 @@
 """A fixed list, from the config or from OLLAMA_HOST."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from ai_gateway.config.types import StaticUpstream
-from ai_gateway.discovery.source import Addresses
-from ai_gateway.wire.address import parse_url
+from ai_gateway.discovery.source import Found, Source
+from ai_gateway.wire.address import Address, parse_url
 
 
-class StaticSource:
+class StaticSource(Source):
     """Gives its list once."""
 
-    def __init__(self, addresses: Addresses, name: str = "static") -> None:
+    def __init__(self, addresses: tuple[Address, ...], name: str = "static") -> None:
         self._addresses = addresses
         self._name = name
 
@@ -19,9 +19,9 @@ class StaticSource:
         """See Source."""
         return self._name
 
-    async def lists(self) -> AsyncIterator[Addresses]:
+    async def lists(self) -> AsyncGenerator[Found]:
         """See Source."""
-        yield self._addresses
+        yield Found(self._addresses)
 
 
 def static_source(upstreams: tuple[str | StaticUpstream, ...]) -> StaticSource:

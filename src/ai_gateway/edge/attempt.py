@@ -50,7 +50,9 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     """
     address = choice.endpoint.address
     exchange = errand.exchange
-    tried = Attempt(address.authority, choice.reason, choice.is_warm)
+    pod = choice.endpoint.pod
+    name = None if pod is None else f"{pod.namespace}/{pod.name}"
+    tried = Attempt(address.authority, choice.reason, choice.is_warm, pod=name)
     exchange.attempts.append(tried)
     if errand.events is not None:
         errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"

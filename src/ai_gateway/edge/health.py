@@ -8,7 +8,9 @@ import msgspec
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.current import Current
-from ai_gateway.config.watching import ConfigFile
+from ai_gateway.cluster.events import Events
+from ai_gateway.config.live import Live as LiveConfig
+from ai_gateway.discovery.following import Following
 from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
 from ai_gateway.edge.catalog_routes import model_state
 
@@ -24,20 +26,21 @@ class Readiness:
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What health is told from. `clock` is monotonic seconds; `source` names where endpoints come from."""
+    """What health and metrics are told from. `clock` is monotonic seconds."""
 
     fleet: Fleet
     current: Current
-    config_file: ConfigFile
+    live: LiveConfig
+    discovery: Following
+    events: Events | None
     readiness: Readiness
     clock: Callable[[], float]
-    source: Callable[[], str]
     opened_at: float
 
     def complaint(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
-        if self.config_file.config is None:
-            return "no valid config: " + "; ".join(map(str, self.config_file.complaints))
+        if self.live.config is None:
+            return "no valid config: " + ("; ".join(map(str, self.live.complaints)) or "it is still being read")
         if self.readiness.is_draining:
             return "draining"
         return "looking for endpoints" if self.readiness.is_looking else None
@@ -58,10 +61,10 @@ class Health:
             "gateway": complaint if cannot_serve else "ok",
             "ollama": ollama_state(condition.fleet, condition.current),
             "uptime_seconds": int(now - condition.opened_at),
-            "discovery": condition.source(),
+            "discovery": _discovery(condition.discovery),
             "endpoints": [_endpoint(endpoint, now) for endpoint in condition.fleet.endpoints.values()],
             "models": _models(condition),
-            "config": _config(condition.config_file),
+            "config": _config(condition.live),
         }
         await reply_json(scope, send, content, 503 if cannot_serve else 200)
 
@@ -76,10 +79,23 @@ def ollama_state(fleet: Fleet, current: Current) -> OllamaState:
     return "ok" if all_up and states <= {"ready", "loading"} else "degraded"
 
 
+def _discovery(discovery: Following) -> dict[str, Any]:
+    standing = discovery.standing()
+    age = standing.age_seconds
+    return {
+        "source": discovery.source_name,
+        "seen": standing.seen,
+        "age_seconds": None if age is None else round(age, 1),
+        "complaint": standing.complaint,
+    }
+
+
 def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
-    seen_at = endpoint.seen_at
+    seen_at, pod = endpoint.seen_at, endpoint.pod
     return {
         "address": endpoint.address.url,
+        "pod": None if pod is None else f"{pod.namespace}/{pod.name}",
+        "node": None if pod is None else pod.node,
         "state": endpoint.state,
         "complaint": endpoint.complaint,
         "version": endpoint.version,
@@ -105,14 +121,14 @@ def _models(condition: Condition) -> dict[str, Any]:
     }
 
 
-def _config(file: ConfigFile) -> dict[str, Any]:
+def _config(live: LiveConfig) -> dict[str, Any]:
     return {
-        "file": str(file.path),
-        "hash": file.digest,
-        "loaded_at": None if file.loaded_at is None else int(file.loaded_at),
-        "last_reload": "refused" if file.complaints else "ok",
-        "complaints": [{"path": complaint.path, "message": complaint.message} for complaint in file.complaints],
-        "restart_required": file.restart_required,
+        "source": live.source,
+        "hash": live.digest,
+        "loaded_at": None if live.loaded_at is None else int(live.loaded_at),
+        "last_reload": "refused" if live.complaints else "ok",
+        "complaints": [{"path": complaint.path, "message": complaint.message} for complaint in live.complaints],
+        "restart_required": live.restart_required,
     }
 
 

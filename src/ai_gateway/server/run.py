@@ -45,11 +45,17 @@ class Departure:
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
         self.grace_seconds = float("inf")
+        self._is_signalled = False
+
+    def begin(self) -> None:
+        """Leave, as a pre-stop hook wants it: the signal that follows is no second one."""
+        self.asked.set()
 
     def ask(self, grace_seconds: float = float("inf")) -> None:
         """Leave, with this much patience at most; asked again: at once."""
-        if self.asked.is_set():
+        if self._is_signalled:
             self.hurried.set()
+        self._is_signalled = True
         self.grace_seconds = min(self.grace_seconds, grace_seconds)
         self.asked.set()
 
@@ -135,7 +141,9 @@ async def _leave(port: Port, settings: ServerSettings, notices: Notices) -> None
     hurried = notices.departure.hurried
     notices.leaving()
     port.leave()
-    await _unless(hurried, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
+    # Whoever states a patience of their own does not wait for Services to notice.
+    drain_seconds = settings.drain_seconds if notices.departure.grace_seconds == float("inf") else 0.0
+    await _unless(hurried, asyncio.sleep(drain_seconds), drain_seconds)
     port.stop_accepting()
     grace_seconds = min(settings.grace_seconds, notices.departure.grace_seconds)
     if await _unless(hurried, port.empty(), grace_seconds):

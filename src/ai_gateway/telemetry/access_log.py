@@ -29,6 +29,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     ollama_model: str | None = None
     stream: bool | None = None
     endpoint: str | None = None
+    pod: str | None = None
     reason: str | None = None
     warm: bool | None = None
     attempts: int | None = None
@@ -102,8 +103,11 @@ def describe(exchange: Exchange) -> Line:
     if exchange.attempts:
         last = exchange.attempts[-1]
         line.endpoint, line.reason, line.warm = last.endpoint, last.reason, last.is_warm
+        line.pod = last.pod
         line.attempts = len(exchange.attempts)
-        line.faults = [f"{tried.endpoint}: {tried.fault}" for tried in exchange.attempts if tried.fault is not None]
+        line.faults = [
+            f"{tried.pod or tried.endpoint}: {tried.fault}" for tried in exchange.attempts if tried.fault is not None
+        ]
     return line
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling
+from ai_gateway.config.types import Polling, Seconds
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.inventory import UNREADABLE, read_models, read_residents
 from ai_gateway.upstream.transport import httpx_client
@@ -22,6 +22,11 @@ log = logging.getLogger("ai_gateway.polling")
 JITTER: Final = 0.2
 SHORTEST_PAUSE_SECONDS: Final = 0.1
 STRIKES: Final = 2  # probes without an answer in time until an endpoint counts as down; a refusal counts at once
+
+
+# A large fleet is looked at less often: polls must not take the loop from the calls.
+MOST_PER_SECOND: Final = 100.0
+AT_ONCE: Final = 20  # new endpoints whose first look does not wait
 
 
 class Poller:
@@ -43,10 +48,19 @@ class Poller:
             if task is not None:
                 task.cancel()
             self._client.forget(endpoint.address)
+        late_seconds = len(new) / MOST_PER_SECOND if len(new) > AT_ONCE else 0.0
         for endpoint in new:
-            watch = _Watch(self._fleet, endpoint, self._settings, self._random)
+            watch = _Watch(self._fleet, endpoint, self._settings_now, self._random)
             self._watches[endpoint.address] = watch
-            self._tasks[endpoint.address] = asyncio.create_task(watch.run(self._client))
+            delay_seconds = self._random.uniform(0, late_seconds)
+            self._tasks[endpoint.address] = asyncio.create_task(watch.run(self._client, delay_seconds))
+
+    def _settings_now(self) -> Polling:
+        settings = self._settings()
+        least = Seconds(len(self._watches) / MOST_PER_SECOND)
+        if settings.interval >= least:
+            return settings
+        return msgspec.structs.replace(settings, interval=least, models_interval=max(least, settings.models_interval))
 
     def doubt(self, endpoint: Endpoint) -> None:
         """A call failed there, or it lacked a model: look at once, whatever the intervals say."""
@@ -84,8 +98,9 @@ class _Watch:
         self.outdated = asyncio.Event()
         self.first_look = asyncio.Event()
 
-    async def run(self, client: Client) -> None:
+    async def run(self, client: Client, delay_seconds: float) -> None:
         """Probes, and while the endpoint is up lists its models on disk and in memory, each at its own pace."""
+        await asyncio.sleep(delay_seconds)
         async with httpx_client(client, self._endpoint.address) as http, asyncio.TaskGroup() as loops:
             loops.create_task(self._probe_often(http))
             loops.create_task(self._while_up("residents", lambda: self._look_at_residents(http), asyncio.Event()))

@@ -15,17 +15,21 @@ _OWN_HEADERS = frozenset(
 
 
 class UpstreamTransport(httpx.AsyncBaseTransport):
-    """Sends httpx requests over the gateway's own connections. `ca_file` holds for every https address."""
+    """Sends httpx requests over the gateway's own connections.
 
-    def __init__(self, client: Client, ca_file: str | None = None) -> None:
+    `ca_file` holds for every https address; `uid` is the pod's, whose connections are shared with its calls.
+    """
+
+    def __init__(self, client: Client, ca_file: str | None = None, uid: str = "") -> None:
         self._client = client
         self._ca_file = ca_file
+        self._uid = uid
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx. A fault becomes httpx.ConnectError or httpx.ReadError; the read timeout is the caller's."""
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
-        address = Address(url.host, port, url.scheme, "", self._ca_file)
+        address = Address(url.host, port, url.scheme, "", self._ca_file, self._uid)
         extra = b"".join(
             name + b": " + value + b"\r\n" for name, value in request.headers.raw if name.lower() not in _OWN_HEADERS
         )
@@ -61,7 +65,7 @@ class _Body(httpx.AsyncByteStream):
 def httpx_client(client: Client, address: Address) -> httpx.AsyncClient:
     """An httpx client for control calls to one endpoint: no proxies, no cookies kept, no redirects."""
     control = httpx.AsyncClient(
-        transport=UpstreamTransport(client, address.ca_file),
+        transport=UpstreamTransport(client, address.ca_file, address.uid),
         base_url=address.url,
         trust_env=False,
         follow_redirects=False,

@@ -12,7 +12,8 @@ class Address(msgspec.Struct, frozen=True, cache_hash=True):
     """One Ollama's address; two equal addresses are the same endpoint.
 
     `host` is a name or an IP without brackets, `prefix` a path before `/api` and `/v1` ("" or "/x"),
-    `ca_file` the CA bundle that its certificate is checked against (None: the system's).
+    `ca_file` the CA bundle that its certificate is checked against (None: the system's), `uid` that of the pod: a
+    new pod that got the IP of an old one is another endpoint.
     """
 
     host: str
@@ -20,6 +21,7 @@ class Address(msgspec.Struct, frozen=True, cache_hash=True):
     scheme: str = "http"
     prefix: str = ""
     ca_file: str | None = None
+    uid: str = ""
 
     @property
     def authority(self) -> str:

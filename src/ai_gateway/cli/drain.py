@@ -1,0 +1,51 @@
+"""`ai-gateway drain`: for a pre-stop hook. Asks the gateway on this machine to begin to leave."""
+
+import argparse
+import os
+import sys
+from http.client import HTTPConnection, HTTPException
+
+from ai_gateway.cli.serve import DEFAULT_ADMIN
+
+ANSWER_SECONDS = 5.0
+
+
+def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds `drain` to the command's sub-commands."""
+    parser = subparsers.add_parser(
+        "drain",
+        help="ask the gateway on this machine to begin to leave (a pre-stop hook)",
+        description="Asks a running gateway, on its admin port, to begin to leave as on SIGTERM, and returns at once. "
+        "The process ends when its answers are finished; a SIGTERM after this one is the first, not the second.",
+        epilog="example, beside Ollama in one pod, where the kubelet signals sidecars last:\n"
+        '  lifecycle: {preStop: {exec: {command: ["ai-gateway", "drain"]}}}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--admin",
+        default=os.environ.get("AI_GATEWAY_ADMIN") or DEFAULT_ADMIN,
+        metavar="HOST:PORT",
+        help=f"admin address of the gateway (default {DEFAULT_ADMIN}, or AI_GATEWAY_ADMIN)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when the gateway has begun to leave, 1 when it cannot be asked."""
+    host, _, port = arguments.admin.rpartition(":")
+    host = host.strip("[]")
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - what every address means to a server; it is asked on loopback
+        host = "127.0.0.1"
+    connection = HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
+    try:
+        connection.request("POST", "/drain", headers={"Content-Length": "0"})
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        print(f"ai-gateway drain: no gateway answers at {host}:{port}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        connection.close()
+    if status != 200:
+        print(f"ai-gateway drain: {host}:{port} answered {status}", file=sys.stderr)
+        return 1
+    return 0

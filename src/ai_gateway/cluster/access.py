@@ -1,0 +1,64 @@
+"""How the Kubernetes API is reached: with the ServiceAccount of the pod, or with a kubeconfig."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class Access(msgspec.Struct, frozen=True):
+    """`kubeconfig` and `context` are what a person named, if anything; without them the pod's ServiceAccount is used
+    where there is one, else `usual_kubeconfig`: what `kubectl` would use."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    service_account: Path = SERVICE_ACCOUNT
+    usual_kubeconfig: str = "~/.kube/config"
+    own_uid: str | None = None  # of the gateway's own pod, where an Ollama runs beside it
+
+    @property
+    def is_in_cluster(self) -> bool:
+        """Whether the ServiceAccount of this pod is used."""
+        return not self.is_named and (self.service_account / "token").exists()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a person said which cluster is meant."""
+        return self.kubeconfig is not None or self.context is not None
+
+    def namespace(self) -> str:
+        """The gateway's own namespace: the pod's, or the one of the kubeconfig's context. Reads a small file."""
+        if self.is_in_cluster:
+            try:
+                return (self.service_account / "namespace").read_text().strip() or "default"
+            except OSError:
+                return "default"
+        return _namespace_of_context(self.kubeconfig_files, self.context)
+
+    @property
+    def kubeconfig_files(self) -> list[Path]:
+        """The files of the kubeconfig, as `kubectl` reads the setting: several are parted by a colon."""
+        named = self.kubeconfig or self.usual_kubeconfig
+        return [Path(part).expanduser() for part in named.split(":") if part]
+
+
+def _namespace_of_context(files: list[Path], context: str | None) -> str:
+    contents = [_content(file) for file in files]
+    current = context or next((str(c["current-context"]) for c in contents if c.get("current-context")), None)
+    for content in contents:
+        for entry in content.get("contexts") or ():
+            if isinstance(entry, dict) and entry.get("name") == current:
+                return str((entry.get("context") or {}).get("namespace") or "default")
+    return "default"
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """A file that is missing or no YAML says nothing; the library that connects complains about it in full."""
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,149 @@
+"""Follows config.yml in a ConfigMap through the API: under a second from `kubectl edit` to its effect."""
+
+import asyncio
+import logging
+from base64 import b64decode
+from binascii import Error as NotBase64
+from typing import Final
+
+import msgspec
+
+from ai_gateway.cluster.api import ApiServer
+from ai_gateway.cluster.bell import Bell
+from ai_gateway.cluster.events import Events, Subject
+from ai_gateway.cluster.mirror import Collection, Manner, Mirror
+from ai_gateway.config.live import Live, digest_of
+
+log = logging.getLogger("ai_gateway.config")
+
+# The same as for discovery by default; that config is not known yet when this watch begins.
+MANNER: Final = Manner(watch_seconds=300.0, read_seconds=15.0)
+
+
+# How often it is looked whether the first answer has come, or what stands in its way.
+LOOK_SECONDS: Final = 0.2
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A key of a ConfigMap; the gateway's own namespace unless one is named."""
+
+    name: str
+    namespace: str | None = None
+    key: str = "config.yml"
+
+    def __str__(self) -> str:
+        return f"ConfigMap {self.namespace or '.'}/{self.name}, key {self.key}"
+
+
+def parse_named(text: str) -> Named:
+    """`[NAMESPACE/]NAME[:KEY]` as a Named. Raises ValueError with a sentence that says what is wrong."""
+    place, _, key = text.partition(":")
+    namespace, _, name = place.rpartition("/")
+    if not name or "/" in namespace or " " in text or text.endswith(":"):
+        raise ValueError(f"{text!r} is not [NAMESPACE/]NAME[:KEY]")
+    return Named(name, namespace or None, key or "config.yml")
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _ConfigMap(msgspec.Struct, rename="camel"):
+    metadata: _Meta
+    data: dict[str, str] | None = None
+    binary_data: dict[str, str] | None = None
+    immutable: bool | None = None
+
+
+class ConfigMap:
+    """The ConfigMap as the source of the config. Changed by `follow` alone."""
+
+    def __init__(self, named: Named, api: ApiServer, live: Live, manner: Manner = MANNER) -> None:
+        self._named = named
+        self._api = api
+        self._live = live
+        self._manner = manner
+        self._events = Events(api)
+        self._last: tuple[str, bytes | None] | None = None  # the object and its content
+        self._is_told_immutable = False
+
+    @property
+    def events(self) -> Events:
+        """What it tells Kubernetes."""
+        return self._events
+
+    async def follow(self) -> None:
+        """Takes each change as it comes, until cancelled."""
+        bell = Bell(settle_seconds=0.0)
+        namespace = self._named.namespace
+        if namespace is None:
+            namespace = await asyncio.to_thread(self._api.access.namespace)
+        collection = Collection(
+            f"/api/v1/namespaces/{namespace}/configmaps",
+            {"fieldSelector": f"metadata.name={self._named.name}"},
+            f"configmaps {self._named.name!r} in namespace {namespace}",
+        )
+        mirror = Mirror(self._api, collection, self._manner, _read, bell.ring)
+        reporting = asyncio.create_task(self._events.run())
+        mirror.start()
+        try:
+            while not mirror.is_listed:
+                await bell.wait(LOOK_SECONDS)
+                if not mirror.is_listed and mirror.complaint:
+                    self._live.lack(f"ConfigMap {namespace}/{self._named.name} cannot be read: {mirror.complaint}")
+            while True:
+                self._look(mirror.values(), namespace)
+                await bell.wait()
+        finally:
+            mirror.stop()
+            reporting.cancel()
+
+    def _look(self, values: list[_ConfigMap], namespace: str) -> None:
+        try:
+            self._take(values, namespace)
+        except Exception:  # a fault of ours in one reload must not end all later ones
+            log.exception("config: the change could not be applied")
+
+    def _take(self, values: list[_ConfigMap], namespace: str) -> None:
+        if not values:
+            self._last = None
+            self._live.lack(f"there is no ConfigMap {self._named.name} in namespace {namespace}")
+            return
+        found = values[0]
+        content = _content(found, self._named.key)
+        if (found.metadata.uid, content) == self._last:
+            return  # only its labels or other keys were changed
+        self._last = (found.metadata.uid, content)
+        if found.immutable and not self._is_told_immutable:
+            self._is_told_immutable = True
+            log.warning("config: ConfigMap %s is immutable: a change needs a new one of that name", found.metadata.name)
+        if content is None:
+            keys = ", ".join(sorted({*(found.data or {}), *(found.binary_data or {})})) or "no key at all"
+            self._live.lack(f"ConfigMap {namespace}/{self._named.name} has no key {self._named.key!r}, but {keys}")
+            self._report(found, digest_of(keys.encode()))
+            return
+        if self._live.offer(content):
+            self._report(found, digest_of(content))
+
+    def _report(self, found: _ConfigMap, digest: str) -> None:
+        meta = found.metadata
+        subject = Subject("ConfigMap", meta.namespace, meta.name, meta.uid, meta.resource_version)
+        self._events.report(subject, digest, "; ".join(map(str, self._live.complaints)))
+
+
+def _read(content: bytes) -> _ConfigMap | None:
+    return msgspec.json.decode(content, type=_ConfigMap)
+
+
+def _content(found: _ConfigMap, key: str) -> bytes | None:
+    text = (found.data or {}).get(key)
+    if text is not None:
+        return text.encode()
+    binary = (found.binary_data or {}).get(key)
+    try:
+        return None if binary is None else b64decode(binary, validate=True)
+    except NotBase64:
+        return None

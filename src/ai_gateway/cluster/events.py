@@ -1,0 +1,167 @@
+"""Kubernetes Events about a config that was refused: what `kubectl describe` shows under the ConfigMap.
+
+One Event for each distinct content, under a name made of the content's hash: several replicas report the same one.
+Its count goes up when the same content is put there again, which the resource version of the ConfigMap tells.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from ai_gateway.cluster.api import ApiFailure, ApiServer, Refused
+from ai_gateway.cluster.pace import Pace
+
+log = logging.getLogger("ai_gateway.config")
+
+BURST: Final = 50
+PER_SECOND: Final = 1.0
+MAX_WAITING: Final = 200
+NOTE_BYTES: Final = 1024  # what the API takes of a message
+SEND_SECONDS: Final = 5.0
+TRIES: Final = 4
+RETRY_SECONDS: Final = 1.0
+REPEAT_SECONDS: Final = 60.0
+COMPONENT: Final = "ai-gateway-ollama"
+REASON: Final = "ConfigRejected"
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """The object that an Event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+class _Report(msgspec.Struct, frozen=True):
+    subject: Subject
+    digest: str
+    message: str
+    at: str
+
+    @property
+    def name(self) -> str:
+        """The Event's. An object's name may have 253 characters."""
+        return f"{self.subject.name[:230]}.{self.digest}"
+
+    def event(self, count: int, first: str) -> dict[str, Any]:
+        """core/v1 Event."""
+        about = self.subject
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": self.name, "namespace": about.namespace},
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": about.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": about.uid,
+                "resourceVersion": about.resource_version,
+            },
+            "reason": REASON,
+            "message": _cut(self.message),
+            "type": "Warning",
+            "source": {"component": COMPONENT},
+            "firstTimestamp": first,
+            "lastTimestamp": self.at,
+            "count": count,
+        }
+
+
+class _About(msgspec.Struct, rename="camel"):
+    resource_version: str | None = None
+
+
+class _Known(msgspec.Struct, rename="camel"):
+    """An Event that is there already, as far as it is read."""
+
+    metadata: _About
+    involved_object: _About
+    count: int | None = None
+    first_timestamp: str | None = None
+
+
+class Events:
+    """Reports wait here until `run` has sent them. Changed by `report` and `run`, in one event loop."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+        self._waiting: deque[_Report] = deque()
+        self._more = asyncio.Event()
+        self._pace = Pace(BURST, PER_SECOND)
+        self._complained_at = -REPEAT_SECONDS
+        self.total_dropped = 0
+
+    def report(self, subject: Subject, digest: str, message: str) -> None:
+        """Notes a refusal, to be sent in its turn; more than can wait are dropped and counted."""
+        if len(self._waiting) >= MAX_WAITING:
+            self.total_dropped += 1
+            return
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._waiting.append(_Report(subject, digest, message, at))
+        self._more.set()
+
+    async def run(self) -> None:
+        """Sends what is noted, a burst of 50 and then one a second, until cancelled."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._waiting:
+                await asyncio.sleep(self._pace.take(time.monotonic()))
+                await self._deliver(self._waiting.popleft())
+
+    async def _deliver(self, report: _Report) -> None:
+        for attempt in range(TRIES):
+            try:
+                await asyncio.to_thread(send, self._api, report)
+            except ApiFailure as failure:
+                if isinstance(failure, Refused) and failure.status in (403, 404):
+                    return self._complain(f"grant create and patch on events ({failure})")
+                if attempt == TRIES - 1:
+                    return self._complain(str(failure))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return None
+        return None
+
+    def _complain(self, sentence: str) -> None:
+        self.total_dropped += 1
+        now = time.monotonic()
+        if now - self._complained_at >= REPEAT_SECONDS:
+            self._complained_at = now
+            log.warning("config: the refusal could not be reported as a Kubernetes Event: %s", sentence)
+
+
+def send(api: ApiServer, report: _Report) -> None:
+    """Writes one Event. Blocks; raises ApiFailure."""
+    place = f"/api/v1/namespaces/{report.subject.namespace}/events"
+    try:
+        api.send("POST", place, report.event(1, report.at), SEND_SECONDS)
+    except Refused as refusal:
+        if refusal.status != 409:
+            raise
+        _count_up(api, f"{place}/{report.name}", report)
+
+
+def _count_up(api: ApiServer, place: str, report: _Report) -> None:
+    """An empty patch changes nothing and answers with the object: so `get` is no right that is needed."""
+    known = msgspec.json.decode(api.send("PATCH", place, {}, SEND_SECONDS), type=_Known)
+    if known.involved_object.resource_version == report.subject.resource_version:
+        return  # another replica told of the very same edit, or this one before it was restarted
+    event = report.event((known.count or 1) + 1, known.first_timestamp or report.at)
+    # With the version that was read, so that of two replicas one is refused, and sees the other's count then.
+    event["metadata"] = {"resourceVersion": known.metadata.resource_version}
+    api.send("PATCH", place, event, SEND_SECONDS)
+
+
+def _cut(message: str) -> str:
+    """At most so many bytes as the API takes, whole characters."""
+    return message.encode()[:NOTE_BYTES].decode(errors="ignore")
