@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run setup setup-dev test ollama e2e check format lint types contracts lock-check bench generate lock clean
+.PHONY: help run setup setup-dev test ollama cluster cluster-down cluster-tools e2e check format lint types contracts lock-check bench generate lock clean image docs
 
 help: ## say what can be made
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,13 +30,28 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@touch $@
 
 test: setup-dev ## set up and run every test that needs nothing but Python
-	$(BIN)/python -m pytest -m "not ollama"
+	$(BIN)/python -m pytest -m "not ollama and not cluster"
 
 ollama: setup-dev ## build the real Ollama for the tests, once, into a cache outside the checkout (needs Go)
 	$(BIN)/python tests/tools/build_ollama.py
 
-e2e: ollama ## run the tests that need a real Ollama
-	AI_GATEWAY_E2E=1 $(BIN)/python -m pytest -m ollama
+cluster: setup-dev ## start a real Kubernetes with one node here, building it once (Linux, root, Go); says how to use it
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: setup-dev ## end it; nothing of it stays
+	@$(BIN)/python -m tests.cluster down
+
+cluster-tools: setup-dev ## build what it is made of, once, into a cache outside the checkout, and start nothing
+	$(BIN)/python -m tests.cluster images
+
+e2e: ollama cluster-tools ## run the tests that need a real Ollama or a real cluster (Linux, root, Go)
+	$(BIN)/python -m pytest -m "ollama or cluster"
+
+image: setup-dev ## build the container image into build/; BASE=, IMAGE=, TAG= and BUILDER=docker|podman|buildah may be given
+	$(BIN)/python -m tests.tools.image $(if $(BASE),--base '$(BASE)') $(if $(IMAGE),--name '$(IMAGE)') $(if $(TAG),--tag '$(TAG)') $(if $(BUILDER),--builder '$(BUILDER)')
+
+docs: setup-dev ## build the docs as a site into build/site and check its links (Debian's jekyll)
+	$(BIN)/python -m tests.tools.docs_site
 
 check: format lint types contracts lock-check ## format, lint, types, import contracts, locks
 
@@ -53,7 +68,7 @@ contracts: setup-dev
 	$(BIN)/lint-imports
 
 lock-check: setup-dev ## every locked package has a wheel for Python 3.11 to 3.14
-	$(BIN)/python tests/tools/check_wheels.py requirements/runtime.txt
+	$(BIN)/python tests/tools/check_wheels.py requirements/runtime.txt requirements/pip.txt
 
 bench: setup-dev ## measure against nginx, as users install it (no test packages); writes a table to bench/results/
 	$(MAKE) --no-print-directory setup VENV=build/venv
@@ -69,6 +84,8 @@ lock: setup-dev ## write the locks anew from pyproject.toml
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) requirements/pip.in -o requirements/pip.txt
+	$(COMPILE) requirements/sbom.in -o requirements/sbom.txt
 
 clean: ## remove what was set up here; the cache of built tools stays
 	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

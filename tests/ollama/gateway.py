@@ -21,25 +21,40 @@ MISSING: Mapping[str, Mapping[str, Any]] = {"ghost": {}}  # in the config, and n
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+) \(admin (http://127\.0\.0\.1:\d+)\)")
 
 
-class Gateway(Server):
-    """`ai-gateway serve` over some endpoints, quick to notice what becomes of them."""
+class Serving(Server):
+    """`ai-gateway serve` with some flags and, unless a ConfigMap has it, a config."""
 
-    def __init__(self, folder: Path, urls: Sequence[str], models: Mapping[str, Mapping[str, Any]] = MODELS) -> None:
-        config = folder / "config.yml"
-        command = [str(Path(sys.executable).with_name("ai-gateway")), "serve", "--config", str(config)]
+    def __init__(self, folder: Path, config: Mapping[str, Any] | None, flags: Sequence[str] = ()) -> None:
+        command = [str(Path(sys.executable).with_name("ai-gateway")), "serve", *flags]
+        if config is not None:
+            path = folder / "config.yml"
+            command += ["--config", str(path)]
         super().__init__([*command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], 0, folder, {})
-        config.write_text(yaml.safe_dump(_config(urls, models)))
+        if config is not None:
+            path.write_text(yaml.safe_dump(dict(config)))
+        self.admin_url = ""
 
     def start(self) -> None:
-        """Starts it and waits until it is ready; its log says where it listens."""
+        """Starts it and waits until it is ready."""
+        self.listen()
+        wait_until_it_answers(f"{self.admin_url}/readyz", self)
+
+    def listen(self) -> None:
+        """Starts it and waits until its log says where it listens."""
         self._spawn()
         deadline = time.monotonic() + START_SECONDS
         while (found := _LISTENING.search(self.log.read_text())) is None:
             assert self.is_up, f"the gateway ended:\n{self.log.read_text()}"
             assert time.monotonic() < deadline, f"the gateway does not say where it listens:\n{self.log.read_text()}"
             time.sleep(POLL_SECONDS)
-        self.url = found[1]
-        wait_until_it_answers(f"{found[2]}/readyz", self)
+        self.url, self.admin_url = found[1], found[2]
+
+
+class Gateway(Serving):
+    """A gateway over some endpoints, quick to notice what becomes of them."""
+
+    def __init__(self, folder: Path, urls: Sequence[str], models: Mapping[str, Mapping[str, Any]] = MODELS) -> None:
+        super().__init__(folder, _config(urls, models))
 
 
 def _config(urls: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.tools import build_ollama
+from tests.tools.building import CannotBuild
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +41,8 @@ def test_a_build_that_fails_leaves_nothing_half_behind(tmp_path: Path, monkeypat
         tool.write_text("#!/bin/sh\nexit 1\n")
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    header = build_ollama.cache_folder() / f"headers-{build_ollama.hash_of('headers.txt')}"
-    header.mkdir(parents=True)
-    with pytest.raises(build_ollama.CannotBuild):
+    build_ollama.headers_folder().mkdir(parents=True)
+    with pytest.raises(CannotBuild):
         build_ollama.build()
     assert not build_ollama.binary_path().parent.exists()
 

@@ -1,0 +1,3 @@
+module ai-gateway-ollama/tests/cluster/pause
+
+go 1.26.0
