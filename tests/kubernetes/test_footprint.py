@@ -1,0 +1,78 @@
+"""What the gateway costs at rest, as users install it."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.kubernetes.figures import tell
+from tests.kubernetes.space import Space
+from tests.ollama.gateway import Serving
+
+pytestmark = pytest.mark.cluster
+
+WITH_DISCOVERY_MB = 64
+WITHOUT_MB = 42
+READY_SECONDS = 1.0
+SETTLE_SECONDS = 3.0
+
+# httpx imports its own command line, and with it 5 MB, where `rich` is installed: the test tools bring it along.
+_AS_INSTALLED = (
+    "import sys; sys.modules['rich'] = None; from ai_gateway.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+CONFIG: dict[str, Any] = {"models": {"llama3": {}}}
+
+
+class Lean(Serving):
+    """The gateway without what only the tests install."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], *flags: str) -> None:
+        super().__init__(folder, config, flags)
+        program = self._command.index(str(Path(sys.executable).with_name("ai-gateway")))
+        self._command[program : program + 1] = [sys.executable, "-c", _AS_INSTALLED]
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def test_with_discovery_it_is_small_and_ready_at_once(
+    space: Space, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Pods and the ConfigMap are followed."""
+    space.add_pods(3, 9)
+    kubeconfig = space.kubeconfig(tmp_path)
+    gateway = Lean(tmp_path, CONFIG, "--kubeconfig", str(kubeconfig))
+    began = time.monotonic()
+    gateway.start()
+    took = time.monotonic() - began
+    try:
+        assert len(httpx.get(f"{gateway.url}/v1/health", trust_env=False).json()["endpoints"]) == 3
+        time.sleep(SETTLE_SECONDS)  # at rest means after what comes with a start
+        used = rss_mb(gateway.pid)
+    finally:
+        gateway.stop()
+    tell(request, f"RSS {used:.1f} MB, ready in {took:.2f} s")
+    assert used <= WITH_DISCOVERY_MB
+    assert took <= READY_SECONDS
+
+
+def test_without_discovery_it_is_smaller(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The library for Kubernetes is not even imported."""
+    config = {**CONFIG, "discovery": {"static": ["http://127.0.0.1:9"]}}
+    gateway = Lean(tmp_path, config)
+    began = time.monotonic()
+    gateway.start()
+    took = time.monotonic() - began
+    try:
+        time.sleep(SETTLE_SECONDS)
+        used = rss_mb(gateway.pid)
+    finally:
+        gateway.stop()
+    tell(request, f"RSS {used:.1f} MB, ready in {took:.2f} s")
+    assert used <= WITHOUT_MB
+    assert took <= READY_SECONDS

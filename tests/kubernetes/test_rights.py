@@ -1,0 +1,78 @@
+"""The rights that the documentation names are enough, and each that is missing is named to whoever looks."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.flow.waiting import until
+from tests.kubernetes.objects import MODELS_MAP, config_map, documented_roles, without
+from tests.kubernetes.space import Space
+from tests.kubernetes.watcher import config, names, watching
+
+from ai_gateway.app import Gateway
+from ai_gateway.cluster.config_map import Named
+
+pytestmark = pytest.mark.cluster
+
+NOBODY = 9
+GOOD = "models: {llama3: }"
+
+
+def complaint(gateway: Gateway) -> str:
+    """What discovery complains of."""
+    return gateway.discovery.standing().complaint or ""
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+async def test_a_missing_verb_on_pods_is_named(
+    space: Space, tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    """In health, and in the log once, however often it is tried."""
+    (role,) = (role for role in documented_roles() if "pods" in role["rules"][0]["resources"])
+    await asyncio.to_thread(space.grant, without(role, "pods", verb))
+    await asyncio.to_thread(space.add_pod, "a", NOBODY)
+    async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway:
+        await until(lambda: gateway.discovery.standing().failures >= 3)
+        assert f"does not allow to {verb} pods in namespace {space.name}" in complaint(gateway)
+        assert names(gateway) == (set() if verb == "list" else {"a"})  # without watch the list is asked for again
+        told = [record for record in caplog.records if f"allow to {verb} pods" in record.getMessage()]
+        assert len(told) == 1
+        await asyncio.to_thread(space.grant, role)
+        await until(lambda: not complaint(gateway) and names(gateway) == {"a"})
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+async def test_a_missing_verb_on_the_config_map_is_named(space: Space, tmp_path: Path, verb: str) -> None:
+    """Without `list` nothing is served; without `watch` the config is in force and looked for again and again."""
+    (role,) = (role for role in documented_roles() if "configmaps" in role["rules"][0]["resources"])
+    await asyncio.to_thread(space.grant, without(role, "configmaps", verb))
+    await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
+    kubeconfig = space.kubeconfig(tmp_path)
+    async with watching(tmp_path, kubeconfig, None, Named(MODELS_MAP)) as gateway:
+        if verb == "watch":
+            await until(lambda: gateway.live.config is not None)
+            await asyncio.to_thread(space.write, "configmaps", config_map("models: {coder: }"))
+            await until(lambda: "coder" in gateway.current.now.config.models)
+            return
+        await until(lambda: bool(gateway.live.complaints))
+        assert "does not allow to list configmaps" in str(gateway.live.complaints[0])
+        await asyncio.to_thread(space.grant, role)
+        await until(lambda: gateway.live.config is not None)
+
+
+@pytest.mark.parametrize("verb", ["create", "patch"])
+async def test_missing_rights_on_events_cost_nothing_but_the_event(
+    space: Space, tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    """The refusal is still logged and shown; the log says what to grant."""
+    (role,) = (role for role in documented_roles() if "configmaps" in role["rules"][0]["resources"])
+    await asyncio.to_thread(space.grant, without(role, "events", verb))
+    await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
+    async with watching(tmp_path, space.kubeconfig(tmp_path), None, Named(MODELS_MAP)) as gateway:
+        await until(lambda: gateway.live.config is not None)
+        for content in ("models: [", GOOD, "models: ["):
+            await asyncio.to_thread(space.write, "configmaps", config_map(content))
+            await until(lambda wanted=content == GOOD: (not gateway.live.complaints) is wanted)  # type: ignore[misc]  # a default in a lambda
+        await until(lambda: "grant create and patch on events" in caplog.text)
+        assert "llama3" in gateway.current.now.config.models
+        assert [event["count"] for event in space.events()] == ([] if verb == "create" else [1])

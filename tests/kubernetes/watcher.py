@@ -1,0 +1,68 @@
+"""The gateway's own parts in the test's process: what discovery knows, to the millisecond."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ai_gateway.app import Gateway, Options
+from ai_gateway.cluster.access import Access
+from ai_gateway.cluster.config_map import Named
+
+QUICK = {"watch_timeout": "3s", "read_timeout": "2s"}
+
+
+@asynccontextmanager
+async def watching(
+    folder: Path, kubeconfig: Path, config: Mapping[str, Any] | None, config_map: Named | None = None
+) -> AsyncIterator[Gateway]:
+    """A gateway without its ports, that follows what it is told to."""
+    path = None
+    if config is not None:
+        path = folder / "config.yml"
+        path.write_text(yaml.safe_dump(dict(config)))
+    access = Access(str(kubeconfig), service_account=folder / "none")
+    gateway = Gateway(Options(path, {}, access=access, config_map=config_map))
+    async with gateway.following_config(), gateway.running():
+        yield gateway
+
+
+def config(**kubernetes: Any) -> dict[str, Any]:
+    """A config that finds pods; polls are slow, since few of these pods have an Ollama in them."""
+    models: dict[str, Any] = {"llama3": {}}
+    polling = {"interval": "5s", "models_interval": "30s", "timeout": "1s"}
+    return {"models": models, "polling": polling, "discovery": {"kubernetes": {**QUICK, **kubernetes}}}
+
+
+def names(gateway: Gateway) -> set[str]:
+    """The pods that take calls now."""
+    return {endpoint.pod.name for endpoint in gateway.fleet.endpoints.values() if endpoint.pod is not None}
+
+
+class Blocked:
+    """How long the event loop could not run, in seconds: a ticker of 1 ms that sees how late it comes."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.total = 0.0
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Blocked":
+        self._ticking = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.001
+            await asyncio.sleep(0.001)
+            late = max(0.0, loop.time() - due - 0.001)
+            self.longest = max(self.longest, late)
+            self.total += late
