@@ -36,6 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     host = host.strip("[]")
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - what every address means to a server; it is asked on loopback
         host = "127.0.0.1"
+    if not port.isdecimal():
+        print(f"ai-gateway drain: {arguments.admin!r} is not HOST:PORT", file=sys.stderr)
+        return 1
     connection = HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
     try:
         connection.request("POST", "/drain", headers={"Content-Length": "0"})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS: Final = 3.0
 
-_CONNECTION: Final = re.compile(r"^\w+\(host=.*?\): ")
+_CONNECTION: Final = re.compile(r"^(\w+\(host=.*?\): |\(0\) Reason: )")
 
 
 class ApiFailure(Exception):
@@ -171,7 +171,9 @@ def _failures() -> Iterator[None]:
         # OSError: files of credentials, sockets. ValueError: a kubeconfig whose content is nonsense.
         if not isinstance(error, HTTPError | ApiException | ConfigException | OSError | ValueError):
             raise
-        raise Unreachable(_sentence(error), isinstance(error, SSLError)) from error
+        # The library wraps a failed handshake in an error of its own.
+        is_distrust = isinstance(error, SSLError) or isinstance(error.__context__, SSLError)
+        raise Unreachable(_sentence(error), is_distrust) from error
 
 
 def _sentence(error: Exception) -> str:

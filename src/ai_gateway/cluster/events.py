@@ -98,7 +98,13 @@ class Events:
         self._more = asyncio.Event()
         self._pace = Pace(BURST, PER_SECOND)
         self._complained_at = -REPEAT_SECONDS
+        self._is_sending = False
         self.total_dropped = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be sent."""
+        return self._is_sending or bool(self._waiting)
 
     def report(self, subject: Subject, digest: str, message: str) -> None:
         """Notes a refusal, to be sent in its turn; more than can wait are dropped and counted."""
@@ -116,7 +122,9 @@ class Events:
             self._more.clear()
             while self._waiting:
                 await asyncio.sleep(self._pace.take(time.monotonic()))
+                self._is_sending = True
                 await self._deliver(self._waiting.popleft())
+                self._is_sending = False
 
     async def _deliver(self, report: _Report) -> None:
         for attempt in range(TRIES):

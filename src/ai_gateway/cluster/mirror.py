@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, Refused, Stream, Unreachable
+from ai_gateway.cluster.grievance import Grievance
 
 log = logging.getLogger("ai_gateway.cluster")
 
@@ -27,7 +28,6 @@ JITTER: Final = 0.2
 SHORTEST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 3.0
 LONGEST_ASKED_SECONDS: Final = 60.0  # of what a Retry-After is believed
-REPEAT_SECONDS: Final = 60.0  # the same complaint is logged once in this time
 TOO_SOON_SECONDS: Final = 1.0  # a watch that ends sooner, without a byte, is a failure
 
 
@@ -96,12 +96,7 @@ class Mirror(Generic[T]):
     """
 
     def __init__(
-        self,
-        api: ApiServer,
-        collection: Collection,
-        manner: Manner,
-        read: Read[T],
-        changed: Callable[[], None],
+        self, api: ApiServer, collection: Collection, manner: Manner, read: Read[T], changed: Callable[[], None]
     ) -> None:
         self._api = api
         self._collection = collection
@@ -113,19 +108,22 @@ class Mirror(Generic[T]):
         self._failures = 0
         self._verb = "list"
         self._listed_at = -math.inf
-        self._logged: tuple[str, float] = ("", -math.inf)
-        self._is_told = False  # the present complaint stands in the log
+        self._grievance = Grievance(collection.words, manner.clock)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stream: Stream | None = None
         self.is_listed = False
         self.heard_at: float | None = None  # when bytes came last, on the clock
-        self.complaint: str | None = None
         self.lists = 0
         self.total_failures = 0
 
     def __repr__(self) -> str:
         return f"<Mirror of {self._collection.words}, {len(self._items)} objects>"
+
+    @property
+    def complaint(self) -> str | None:
+        """What stands in the way now."""
+        return self._grievance.complaint
 
     def values(self) -> list[T]:
         """What the copy holds now, in the order of first appearance."""
@@ -207,6 +205,8 @@ class Mirror(Generic[T]):
         try:
             with self._api.stream(self._collection.path, query, silence) as stream:
                 self._stream = stream
+                if self._stopping.is_set():
+                    return  # asked to stop while this was opened: nobody could end the reading
                 self._recovered()
                 for line in stream.lines():
                     self._heard()
@@ -255,15 +255,12 @@ class Mirror(Generic[T]):
 
     def _recovered(self) -> None:
         self._failures = 0
-        self.complaint = None
-        if self._is_told:
-            self._is_told = False
-            log.info("following %s again", self._collection.words)
+        self._grievance.end()
 
     def _fail(self, failure: ApiFailure) -> None:
         self._failures += 1
         self.total_failures += 1
-        self._complain(failure)
+        self._grievance.note(failure, self._verb, keeps=self.is_listed)
         asked = None
         if isinstance(failure, Refused):
             asked = failure.retry_after_seconds
@@ -273,18 +270,10 @@ class Mirror(Generic[T]):
                     return  # a token that was rotated: the new one is tried at once
         elif isinstance(failure, Unreachable) and failure.is_distrust:
             self._api.forget_credentials()  # the authority was rotated, too
-        longest = min(LONGEST_BACKOFF_SECONDS, SHORTEST_BACKOFF_SECONDS * 2**self._failures)
+        doublings = min(self._failures, 8)  # of an outage of days there is no power of two
+        longest = min(LONGEST_BACKOFF_SECONDS, SHORTEST_BACKOFF_SECONDS * 2**doublings)
         pause = self._manner.chance.uniform(SHORTEST_BACKOFF_SECONDS, longest)
         self._pause(pause if asked is None else max(pause, min(asked, LONGEST_ASKED_SECONDS)))
-
-    def _complain(self, failure: ApiFailure) -> None:
-        self.complaint = _advice(failure, self._collection, self._verb)
-        status = failure.status if isinstance(failure, Refused) else ""
-        kind, now = f"{type(failure).__name__} {self._verb} {status}", self._manner.clock()
-        if self._logged[0] != kind or now - self._logged[1] >= REPEAT_SECONDS:
-            self._logged, self._is_told = (kind, now), True
-            kept = "; what is known stays in force" if self.is_listed else ""
-            log.warning("cannot follow %s%s: %s", self._collection.words, kept, self.complaint)
 
     def _pause(self, seconds: float) -> None:
         self._manner.wait(self._stopping, seconds)
@@ -306,12 +295,3 @@ def _decoded(content: bytes | msgspec.Raw, kind: type[S]) -> S:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreachable(f"the answer is not that of a Kubernetes API server: {error}") from error
-
-
-def _advice(failure: ApiFailure, collection: Collection, verb: str) -> str:
-    """The complaint, with what to do about it where that is known."""
-    if isinstance(failure, Refused) and failure.status == 403:
-        return f"the API server does not allow to {verb} {collection.words}: grant get, list and watch ({failure})"
-    if isinstance(failure, Refused) and failure.status == 401:
-        return f"the API server does not accept the credentials ({failure})"
-    return str(failure)

@@ -44,6 +44,7 @@ class Departure:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
+        self.undelayed = asyncio.Event()  # Services are not waited for
         self.grace_seconds = float("inf")
         self._is_signalled = False
 
@@ -55,6 +56,9 @@ class Departure:
         """Leave, with this much patience at most; asked again: at once."""
         if self._is_signalled:
             self.hurried.set()
+        # Whoever states a patience of their own does not wait for Services to notice.
+        if self._is_signalled or grace_seconds < float("inf"):
+            self.undelayed.set()
         self._is_signalled = True
         self.grace_seconds = min(self.grace_seconds, grace_seconds)
         self.asked.set()
@@ -141,9 +145,7 @@ async def _leave(port: Port, settings: ServerSettings, notices: Notices) -> None
     hurried = notices.departure.hurried
     notices.leaving()
     port.leave()
-    # Whoever states a patience of their own does not wait for Services to notice.
-    drain_seconds = settings.drain_seconds if notices.departure.grace_seconds == float("inf") else 0.0
-    await _unless(hurried, asyncio.sleep(drain_seconds), drain_seconds)
+    await _unless(notices.departure.undelayed, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
     port.stop_accepting()
     grace_seconds = min(settings.grace_seconds, notices.departure.grace_seconds)
     if await _unless(hurried, port.empty(), grace_seconds):

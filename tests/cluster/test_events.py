@@ -1,0 +1,141 @@
+"""A refused config becomes one Event, however many gateways refuse it, and costs nothing where it cannot be sent."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+from tests.flow.waiting import until
+
+from ai_gateway.cluster.api import ApiServer, Refused, Unreachable
+from ai_gateway.cluster.events import MAX_WAITING, Events, Subject
+
+SUBJECT = Subject("ConfigMap", "ai", "models", "uid-1", "100")
+
+
+class Server:
+    """Events of one namespace, as an API server keeps them."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, dict[str, Any]] = {}
+        self.failures: list[Exception] = []
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.version = 0
+
+    def send(self, method: str, path: str, body: Mapping[str, Any], read_seconds: float) -> bytes:
+        """See ApiServer."""
+        self.asked.append((method, path, dict(body)))
+        if self.failures:
+            raise self.failures.pop(0)
+        name = path.rpartition("/")[2] if method == "PATCH" else body["metadata"]["name"]
+        if method == "POST" and name in self.events:
+            raise Refused(409, "already exists")
+        known = self.events.get(name, {"metadata": {"name": name, "resourceVersion": "0"}})
+        wanted = body.get("metadata", {}).get("resourceVersion")
+        if wanted is not None and wanted != known["metadata"]["resourceVersion"]:
+            raise Refused(409, "the object has been modified")
+        if body:
+            self.version += 1
+            meta = {**known["metadata"], "resourceVersion": str(self.version)}
+            self.events[name] = {**known, **body, "metadata": meta}
+        return json.dumps(self.events[name]).encode()
+
+
+async def report(server: Server, *reports: tuple[str, str, str]) -> Events:
+    """Reports `(digest, resource version of the ConfigMap, message)`, all sent."""
+    events = Events(cast("ApiServer", server))
+    for digest, version, message in reports:
+        events.report(Subject("ConfigMap", "ai", "models", "uid-1", version), digest, message)
+    running = asyncio.create_task(events.run())
+    await until(lambda: not events.is_busy, "everything is sent")
+    running.cancel()
+    return events
+
+
+async def test_an_event_says_what_is_wrong_with_which_object() -> None:
+    """Under a name made of the content's hash."""
+    server = Server()
+    await report(server, ("abc", "100", "models.a: unknown key"))
+    event = server.events["models.abc"]
+    assert (event["type"], event["reason"], event["message"]) == ("Warning", "ConfigRejected", "models.a: unknown key")
+    assert event["involvedObject"]["name"] == "models"
+    assert event["involvedObject"]["uid"] == "uid-1"
+    assert event["count"] == 1
+    assert server.asked[0][:2] == ("POST", "/api/v1/namespaces/ai/events")
+
+
+async def test_the_same_edit_seen_by_another_gateway_is_the_same_event() -> None:
+    """Its count stays."""
+    server = Server()
+    for _ in range(3):
+        await report(server, ("abc", "100", "wrong"))
+    assert [event["count"] for event in server.events.values()] == [1]
+
+
+async def test_the_same_mistake_made_again_raises_the_count() -> None:
+    """Once for all gateways; the time of the first stays."""
+    server = Server()
+    await report(server, ("abc", "100", "wrong"))
+    first = server.events["models.abc"]["firstTimestamp"]
+    for _ in range(3):
+        await report(server, ("abc", "107", "wrong"))
+    assert server.events["models.abc"]["count"] == 2
+    assert server.events["models.abc"]["firstTimestamp"] == first
+
+
+async def test_of_two_gateways_that_count_at_once_one_sees_the_other() -> None:
+    """The loser of the race looks again and finds it done."""
+    server = Server()
+    await report(server, ("abc", "100", "wrong"))
+    gateways = [Events(cast("ApiServer", server)) for _ in range(2)]
+    tasks = [asyncio.create_task(gateway.run()) for gateway in gateways]
+    for gateway in gateways:
+        gateway.report(Subject("ConfigMap", "ai", "models", "uid-1", "107"), "abc", "wrong")
+    await until(lambda: not any(gateway.is_busy for gateway in gateways))
+    for task in tasks:
+        task.cancel()
+    assert server.events["models.abc"]["count"] == 2
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_missing_right_is_said_once_and_nothing_waits_for_it(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    server.failures = [Refused(status, "events is forbidden")] * 5
+    events = await report(server, *((str(number), "100", "wrong") for number in range(5)))
+    assert events.total_dropped == 5
+    assert caplog.text.count("grant create and patch on events") == 1
+
+
+async def test_more_than_can_wait_is_dropped_and_counted() -> None:
+    """An API server that is away must not fill the memory."""
+    server = Server()
+    server.failures = [Unreachable("away")] * 10_000
+    events = Events(cast("ApiServer", server))
+    for number in range(MAX_WAITING + 7):
+        events.report(SUBJECT, str(number), "wrong")
+    assert events.total_dropped == 7
+
+
+async def test_a_long_message_is_cut_between_characters() -> None:
+    """The API takes 1024 bytes."""
+    server = Server()
+    await report(server, ("abc", "100", "x" + "ä" * 1000))
+    message = server.events["models.abc"]["message"]
+    assert len(message.encode()) == 1023
+    assert message.endswith("ä")
+
+
+async def test_a_long_name_leaves_room_for_the_hash() -> None:
+    """An object's name may have 253 characters, and so may the ConfigMap's."""
+    server = Server()
+    events = Events(cast("ApiServer", server))
+    events.report(Subject("ConfigMap", "ai", "m" * 253, "uid-1", "1"), "0123456789abcdef", "wrong")
+    running = asyncio.create_task(events.run())
+    await until(lambda: bool(server.events))
+    running.cancel()
+    (name,) = server.events
+    assert len(name) <= 253
+    assert name.endswith(".0123456789abcdef")

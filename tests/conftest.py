@@ -1,0 +1,34 @@
+"""What every run tells at its end: the seconds that each group of tests took."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+_TOLD_FROM_SECONDS = 1.0
+
+
+class Groups:
+    """Seconds by the folder below `tests/`, set-up and tear-down included."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Each phase of each test."""
+        parts = Path(report.location[0]).parts
+        group = parts[1] if len(parts) > 2 else parts[-1]
+        self._seconds[group] += report.duration
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """A line at the end, the longest first."""
+        told = [
+            f"{group} {seconds:.0f} s" for group, seconds in sorted(self._seconds.items(), key=lambda item: -item[1])
+        ]
+        if sum(self._seconds.values()) >= _TOLD_FROM_SECONDS:
+            terminalreporter.write_line(f"time by group: {', '.join(told)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers it."""
+    config.pluginmanager.register(Groups(), "time by group")

@@ -1,0 +1,98 @@
+"""The endpoint slices of a Service: which endpoints take calls, and each pod once."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ai_gateway.config.types import Kubernetes
+from ai_gateway.discovery.endpoint_slices import Slice, join, read_slice
+
+SETTINGS = Kubernetes(mode="endpointslices", service="ollama")
+HTTP = {"name": "http", "port": 11434, "protocol": "TCP"}
+Json = dict[str, Any]
+
+
+def endpoint(address: str, uid: str | None = None, **conditions: bool | None) -> Json:
+    target = None if uid is None else {"kind": "Pod", "name": f"pod-{uid}", "namespace": "ai", "uid": uid}
+    return {"addresses": [address], "conditions": conditions, "targetRef": target, "nodeName": "n1", "zone": "z1"}
+
+
+def sliced(*endpoints: Json, family: str = "IPv4", ports: list[Json] | None = None) -> Slice:
+    content = {
+        "metadata": {"name": "ollama-x", "namespace": "ai"},
+        "addressType": family,
+        "endpoints": list(endpoints) or None,
+        "ports": [HTTP] if ports is None else ports,
+    }
+    return read_slice(json.dumps(content).encode(), SETTINGS)
+
+
+def hosts(*parts: Slice) -> list[str]:
+    return [address.host for address in join(parts)]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "takes_calls"),
+    [
+        ({}, True),  # unset means ready
+        ({"ready": None, "serving": None, "terminating": None}, True),
+        ({"ready": True}, True),
+        ({"ready": False}, False),
+        ({"ready": False, "serving": True, "terminating": True}, False),
+        ({"ready": True, "terminating": True}, False),  # publishNotReadyAddresses
+    ],
+)
+def test_ready_endpoints_take_calls(conditions: dict[str, bool | None], takes_calls: bool) -> None:
+    part = sliced(endpoint("10.0.0.1", "a", **conditions))
+    assert (hosts(part), part.named) == (["10.0.0.1"] if takes_calls else [], 1)
+
+
+def test_what_the_slice_tells_is_kept() -> None:
+    ((address, pod),) = sliced(endpoint("10.0.0.1", "a")).found.items()
+    assert (address.port, address.uid) == (11434, "a")
+    assert (pod.namespace, pod.name, pod.node, pod.zone) == ("ai", "pod-a", "n1", "z1")
+    assert pod.num_parallel is None
+
+
+@pytest.mark.parametrize(
+    ("ports", "port"),
+    [
+        ([{"name": "metrics", "port": 11434}, {"name": "http", "port": 80}], 80),
+        ([{"name": "api", "port": 11434, "protocol": None}], 11434),
+    ],
+)
+def test_each_slice_has_its_own_port(ports: list[Json], port: int) -> None:
+    (address,) = sliced(endpoint("10.0.0.1", "a"), ports=ports).found
+    assert address.port == port
+
+
+@pytest.mark.parametrize("ports", [[], [{"name": "http", "port": 53, "protocol": "UDP"}], [{"name": "http"}]])
+def test_a_slice_without_the_port_is_left_out_and_said_to_be(ports: list[Json]) -> None:
+    """An empty one is nothing to talk of."""
+    assert sliced(endpoint("10.0.0.1", "a"), ports=ports).complaint == "has no port named 'http' and none 11434"
+    assert sliced(ports=ports).complaint is None
+
+
+def test_a_pod_with_an_address_of_each_family_is_one_endpoint() -> None:
+    """Whichever slice comes first; one that has only IPv6 is used with that."""
+    four, six = (
+        sliced(endpoint("10.0.0.1", "a")),
+        sliced(endpoint("fd00::1", "a"), endpoint("fd00::2", "b"), family="IPv6"),
+    )
+    assert hosts(four, six) == ["10.0.0.1", "fd00::2"]
+    assert sorted(hosts(six, four)) == ["10.0.0.1", "fd00::2"]
+
+
+def test_a_pod_in_two_slices_is_one_endpoint() -> None:
+    assert hosts(sliced(endpoint("10.0.0.1", "a")), sliced(endpoint("10.0.0.1", "a"))) == ["10.0.0.1"]
+
+
+def test_endpoints_that_are_no_pods_are_endpoints_too() -> None:
+    """A Service without selector may name hosts outside the cluster, by name as well."""
+    parts = (
+        sliced(endpoint("192.0.2.7")),
+        sliced(endpoint("gpu.example"), family="FQDN"),
+        sliced(endpoint("fd00::7"), family="IPv6"),
+    )
+    assert hosts(*parts) == ["192.0.2.7", "gpu.example", "fd00::7"]

@@ -1,0 +1,181 @@
+"""Which pods take calls, where, and what their specs tell."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.config.types import Kubernetes
+from ai_gateway.discovery.pods import Candidate, found_in, read_pod
+
+Json = dict[str, Any]
+HTTP: Json = {"name": "http", "containerPort": 11434, "protocol": "TCP"}
+READY: Json = {"type": "Ready", "status": "True"}
+
+
+def pod(
+    meta: Mapping[str, Any] | None = None,
+    spec: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A ready Ollama pod, but for what the test changes."""
+    usual_meta = {"name": "ollama-0", "namespace": "ai", "uid": "u1", "labels": {"tier": "chat"}, "managedFields": [{}]}
+    usual_spec = {"nodeName": "node-1", "containers": [{"name": "ollama", "image": "ollama", "ports": [HTTP]}]}
+    usual_status = {"phase": "Running", "podIP": "10.0.0.5", "podIPs": [{"ip": "10.0.0.5"}], "conditions": [READY]}
+    content = {
+        "metadata": {**usual_meta, **(meta or {})},
+        "spec": {**usual_spec, **(spec or {})},
+        "status": {**usual_status, **(status or {})},
+    }
+    return json.dumps(content).encode()
+
+
+def read(content: bytes, own_uid: str | None = None, **settings: Any) -> Candidate:
+    return read_pod(content, Kubernetes(**settings), own_uid)
+
+
+def with_ports(*ports: Json, key: str = "containers", **more: Any) -> bytes:
+    return pod(spec={"containers": [{"name": "other"}], key: [{"name": "ollama", "ports": list(ports), **more}]})
+
+
+def with_env(*env: Json) -> Pod:
+    return read(pod(spec={"containers": [{"name": "ollama", "ports": [HTTP], "env": list(env)}]})).pod
+
+
+def test_a_ready_pod_takes_calls_at_its_address() -> None:
+    candidate = read(pod())
+    assert candidate.address is not None
+    assert (candidate.address.url, candidate.address.uid) == ("http://10.0.0.5:11434", "u1")
+    assert (candidate.pod.namespace, candidate.pod.name, candidate.pod.node) == ("ai", "ollama-0", "node-1")
+    assert found_in([candidate]) == {candidate.address: candidate.pod}
+
+
+@pytest.mark.parametrize(
+    ("meta", "status"),
+    [
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {}),
+        ({}, {"phase": "Pending"}),
+        ({}, {"phase": "Succeeded"}),  # its last conditions may still say Ready
+        ({}, {"phase": None}),
+        ({}, {"podIP": None}),
+        ({}, {"podIP": ""}),
+        ({}, {"conditions": [{"type": "Ready", "status": "False"}]}),
+        ({}, {"conditions": [{"type": "Ready", "status": "Unknown"}]}),
+        ({}, {"conditions": [{"type": "Initialized", "status": "True"}]}),
+        ({}, {"conditions": None}),
+    ],
+)
+def test_any_other_pod_takes_none(meta: Json, status: Json) -> None:
+    """And nothing is odd about it: it is seen, and waited for."""
+    candidate = read(pod(meta, status=status))
+    assert (candidate.address, candidate.complaint) == (None, None)
+    assert found_in([candidate]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ports", "port"),
+    [
+        ([{"name": "http", "containerPort": 8000}], 8000),
+        ([{"name": "api", "containerPort": 11434}], 11434),
+        ([{"containerPort": 11434}], 11434),
+        ([{"name": "metrics", "containerPort": 11434}, {"name": "http", "containerPort": 9}], 9),
+        ([{"name": "http", "containerPort": 53, "protocol": "UDP"}, {"containerPort": 11434}], 11434),
+    ],
+)
+def test_the_port_is_found_by_its_name_and_then_by_its_number(ports: Sequence[Json], port: int) -> None:
+    address = read(with_ports(*ports)).address
+    assert address is not None
+    assert address.port == port
+
+
+def test_other_names_and_numbers_can_be_asked_for() -> None:
+    address = read(with_ports({"name": "ollama", "containerPort": 7}), port_name="ollama").address
+    assert address is not None
+    assert address.port == 7
+
+
+@pytest.mark.parametrize("ports", [[], [{"name": "web", "containerPort": 80}]])
+def test_a_pod_without_the_port_is_left_out_and_said_to_be(ports: list[Json]) -> None:
+    """The test pod of the usual chart has the labels of Ollama, and no port."""
+    candidate = read(with_ports(*ports))
+    assert candidate.address is None
+    assert candidate.complaint == "declares no port named 'http' and none 11434"
+
+
+def test_an_ollama_that_is_a_native_sidecar_is_found() -> None:
+    """An init container that goes on running; one that ends has no port worth anything."""
+    assert read(with_ports(HTTP, key="initContainers", restartPolicy="Always")).address is not None
+    assert read(with_ports(HTTP, key="initContainers")).address is None
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    address = read(pod(status={"podIP": "fd00::5", "podIPs": [{"ip": "fd00::5"}, {"ip": "10.0.0.5"}]})).address
+    assert address is not None
+    assert address.url == "http://[fd00::5]:11434"
+
+
+@pytest.mark.parametrize(("meta", "status"), [({"uid": "u2"}, {}), ({}, {"podIP": "10.0.0.6"})])
+def test_another_uid_or_ip_is_another_endpoint(meta: Json, status: Json) -> None:
+    """Even under the same name."""
+    assert read(pod()).address != read(pod(meta, status=status)).address
+
+
+def test_other_labels_are_the_same_endpoint() -> None:
+    assert read(pod()).address == read(pod({"labels": {"tier": "code"}})).address
+
+
+def test_what_the_spec_tells_is_read() -> None:
+    told = with_env(
+        {"name": "OLLAMA_NUM_PARALLEL", "value": "4"},
+        {"name": "OLLAMA_MAX_LOADED_MODELS", "value": ' "3" '},
+        {"name": "OLLAMA_CONTEXT_LENGTH", "value": "8192"},
+    )
+    assert (told.num_parallel, told.max_loaded_models, told.context_length) == (4, 3, 8192)
+
+
+@pytest.mark.parametrize(
+    ("variable", "slots"),
+    [
+        ({"value": "0"}, 1),  # Ollama runs one then
+        ({"value": ""}, None),
+        ({"value": "many"}, None),
+        ({"value": "-2"}, None),
+        ({"value": "$(SLOTS)"}, None),
+        ({"value": "9" * 40}, None),
+        ({"valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}, None),
+        ({}, None),
+    ],
+)
+def test_slots_that_cannot_be_read_are_not_known(variable: Json, slots: int | None) -> None:
+    """The config counts then."""
+    assert with_env({"name": "OLLAMA_NUM_PARALLEL", **variable}).num_parallel == slots
+
+
+def test_the_environment_of_another_container_does_not_count() -> None:
+    other = {"name": "other", "env": [{"name": "OLLAMA_NUM_PARALLEL", "value": "9"}]}
+    assert read(pod(spec={"containers": [other, {"name": "ollama", "ports": [HTTP]}]})).pod.num_parallel is None
+
+
+def test_the_zone_comes_from_the_pods_label() -> None:
+    assert read(pod({"labels": {"topology.kubernetes.io/zone": "eu-1a"}})).pod.zone == "eu-1a"
+    assert read(pod({"labels": None})).pod.zone is None
+
+
+def test_null_lists_are_empty_ones() -> None:
+    """Go writes null for what was never filled."""
+    spec = {"containers": [{"name": "ollama", "ports": [HTTP], "env": None}, {"ports": None}], "initContainers": None}
+    assert read(pod(spec=spec)).address is not None
+
+
+@pytest.mark.parametrize("status", [{}, {"conditions": []}, {"podIP": None}])
+def test_the_own_pod_is_reached_on_loopback_ready_or_not(status: Json) -> None:
+    """It becomes ready only with its gateway."""
+    address = read(pod(status=status), own_uid="u1").address
+    assert address is not None
+    assert (address.authority, address.uid) == ("127.0.0.1:11434", "u1")
+
+
+def test_the_own_pod_that_is_leaving_takes_no_calls() -> None:
+    assert read(pod({"deletionTimestamp": "2026-01-01T00:00:00Z"}), own_uid="u1").address is None
