@@ -24,6 +24,8 @@ pytestmark = pytest.mark.cluster
 RIGHT_AGAIN_SECONDS = 5.0
 LONGER_THAN_A_WATCH_SECONDS = 8.0  # 3 s +-20 % and 2 s of silence
 
+ENOUGH_CALLS = 20
+
 CONFIG: dict[str, Any] = {
     "models": {"llama3": {"ollama": "tiny"}},
     "discovery": {"kubernetes": QUICK},
@@ -92,10 +94,10 @@ async def scene(space: Space, ollamas: list[int], folder: Path, token_file: Path
         await until(lambda: set_up.sees("a", "b"))
         async with load:
             yield set_up
+            await until(lambda: _has_answered(load), 30)
     finally:
         gateway.stop()
     assert load.failures == []
-    assert load.answered > 20
 
 
 async def test_an_api_server_that_is_killed_empties_nothing(
@@ -185,6 +187,10 @@ async def test_an_api_server_that_hangs_is_noticed(
         lag = await now.right_again("a")
     tell(request, f"noticed after {noticed:.1f} s, view right {lag:.2f} s after it went on, {now.load.answered} calls")
     assert lag < RIGHT_AGAIN_SECONDS
+
+
+async def _has_answered(load: Load) -> bool:
+    return load.answered > ENOUGH_CALLS or bool(load.failures)
 
 
 async def _is_content(now: Scene) -> bool:
