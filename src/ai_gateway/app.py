@@ -134,7 +134,8 @@ class Gateway:
 
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:
-        """Reads the config and goes on to follow it. Returns with the first one, or when there is none for now."""
+        """Reads the config and goes on to follow it. Returns with the first one, or when it is known to be missing, or
+        after a few seconds."""
         if self.config_file is not None:
             self.config_file.look()
         following = self._config_map or self.config_file
@@ -143,7 +144,7 @@ class Gateway:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_CONFIG_SECONDS):
-                    while self.live.config is None and not self.live.complaints:  # noqa: ASYNC110 - once, at the start
+                    while not self.live.is_settled:  # noqa: ASYNC110 - once, at the start
                         await asyncio.sleep(LOOK_SECONDS)
             yield
         finally:

@@ -28,6 +28,7 @@ from tests.tools.building import (
 
 CHECKOUT = Path(__file__).parents[2]
 REQUIREMENTS = CHECKOUT / "requirements" / "runtime.txt"
+CLIENT = CHECKOUT / "requirements" / "client.txt"
 PAUSE = PARTS / "images" / "pause"
 CODE = CHECKOUT / "src" / "ai_gateway"
 SUITE = "bookworm"
@@ -121,10 +122,17 @@ def _fill_models(root: Path) -> None:
 
 
 def _fill_requirements(root: Path) -> None:
-    target = root / "app" / "requirements"
+    _install(REQUIREMENTS, root / "app" / "requirements", root)
+
+
+def _fill_client(root: Path) -> None:
+    _install(CLIENT, root / "app" / "client", root)
+
+
+def _install(lock: Path, target: Path, root: Path) -> None:
     uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--target", str(target)]
     only = ["--python-version", PYTHON, "--python-platform", f"{platform.machine()}-manylinux_2_36"]
-    run([*uv, *only, "--only-binary", ":all:", "--link-mode", "copy", "--require-hashes", "-r", str(REQUIREMENTS)])
+    run([*uv, *only, "--only-binary", ":all:", "--link-mode", "copy", "--require-hashes", "-r", str(lock)])
     _compile_bytecode(target, root)
 
 
@@ -160,5 +168,6 @@ RECIPES: Mapping[str, Recipe] = {
     "ollama": Recipe(lambda: build_ollama.binary_path().parent.name, _fill_ollama),
     "models": Recipe(_models_key, _fill_models, OWNER),
     "requirements": Recipe(lambda: hash_of([REQUIREMENTS], PYTHON), _fill_requirements),
+    "client": Recipe(lambda: hash_of([CLIENT], PYTHON), _fill_client),
     "code": Recipe(lambda: hash_of(_files_below(CODE), *map(str, _files_below(CODE))), _fill_code),
 }

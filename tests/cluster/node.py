@@ -68,7 +68,7 @@ class Cluster:
         return {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in living if "podIP" in pod["status"]}
 
     def image(self, name: str) -> str:
-        """What to write in a manifest for one of the images `base`, `ollama`, `simulator`."""
+        """What to write in a manifest for one of the images `base`, `ollama`, `simulator`, `application`."""
         return image_name(name)
 
     def import_archive(self, archive: Path) -> None:

@@ -253,6 +253,6 @@ async def _live(gateway: Gateway, settings: ServerSettings, notices: Notices) ->
     """A gateway's life, as the command leads it."""
     api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
     async with gateway.following_config():
-        gateway.live.bind(notices.departure.ask)
+        gateway.live.bind(notices.departure.begin)
         gateway.on_drain = notices.departure.begin
         await serve(api, admin, settings, notices, gateway.running())

@@ -40,6 +40,8 @@ async def until_refused(port: int) -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:
+                continue  # it stood in the backlog when the listener was closed
             writer.close()
             await asyncio.sleep(0.01)
 

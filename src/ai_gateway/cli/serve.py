@@ -153,7 +153,8 @@ async def _serve(arguments: argparse.Namespace, options: "Options") -> None:
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
         notices = _notices(gateway)
-        gateway.live.bind(notices.departure.ask)
+        given = {"listen": arguments.listen, "admin": arguments.admin}
+        gateway.live.bind(notices.departure.begin, frozenset(key for key, flag in given.items() if flag))
         gateway.on_drain = notices.departure.begin
         _tune_collector()
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not

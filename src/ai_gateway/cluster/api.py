@@ -178,7 +178,9 @@ def _failures() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """urllib3 begins its messages with a description of the connection; the cause stands behind it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    first = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    text = " ".join((first if type(error).__name__ == "ProtocolError" else str(error)).split())
+    text = text or type(error).__name__
     return _CONNECTION.sub("", text)
 
 

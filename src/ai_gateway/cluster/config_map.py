@@ -93,7 +93,8 @@ class ConfigMap:
             while not mirror.is_listed:
                 await bell.wait(LOOK_SECONDS)
                 if not mirror.is_listed and mirror.complaint:
-                    self._live.lack(f"ConfigMap {namespace}/{self._named.name} cannot be read: {mirror.complaint}")
+                    sentence = f"ConfigMap {namespace}/{self._named.name} cannot be read: {mirror.complaint}"
+                    self._live.lack(sentence, is_passing=True)
             while True:
                 self._look(mirror.values(), namespace)
                 await bell.wait()

@@ -25,6 +25,8 @@ class Live:
         self._refused: set[str] = set()  # digests of what was logged already
         self._started: Config | None = None
         self._restart: Callable[[], None] | None = None
+        self._decided: frozenset[str] = frozenset()
+        self.is_settled = False  # there is content, or it is known that there is none
         self.config: Config | None = None
         self.complaints: list[Complaint] = []
         self.digest: str | None = None  # sha256 of the content in force, shortened
@@ -36,15 +38,20 @@ class Live:
         """Paths that were changed since the start and wait for a restart."""
         if self._started is None or self.config is None:
             return []
-        return restart_required(self._started, self.config)
+        return [key for key in restart_required(self._started, self.config) if key not in self._decided]
 
-    def bind(self, restart: Callable[[], None]) -> None:
-        """What is in force now was bound and opened; a first config that comes later may need another start."""
+    def bind(self, restart: Callable[[], None], decided: frozenset[str] = frozenset()) -> None:
+        """What is in force now was bound and opened; a first config that comes later may need another start.
+
+        `decided` are the keys that flags stand above, so that a change of them is none.
+        """
         self._started = self.config or Config()
         self._restart = restart
+        self._decided = decided
 
     def offer(self, content: bytes) -> list[Complaint]:
         """Applies content if it is new and valid; returns what is wrong with it otherwise."""
+        self.is_settled = True
         if content == self._content:
             return self.complaints
         self._content = content
@@ -58,8 +65,9 @@ class Live:
             self._accept(config, digest)
         return self.complaints
 
-    def lack(self, complaint: str) -> None:
-        """There is no content now, for a reason."""
+    def lack(self, complaint: str, is_passing: bool = False) -> None:
+        """There is no content now, for a reason; one that passes may be gone in a moment."""
+        self.is_settled = self.is_settled or not is_passing
         self._content = None
         complaints = [Complaint("", complaint)]
         if complaints != self.complaints:
@@ -78,7 +86,6 @@ class Live:
         self.complaints = []
         self._started = self._started or config
         is_first = self.config is None
-        is_late = is_first and self._restart is not None and bool(restart_required(self._started, config))
         self.config = config
         self.digest = digest
         self.loaded_at = time.time()
@@ -86,7 +93,7 @@ class Live:
         log.info("config %s: %d models, %s", "loaded" if is_first else "reloaded", len(config.models), self.digest)
         for path in self.restart_required:
             log.warning("config: the change of %s takes effect with a restart", path)
-        if is_late and self._restart is not None:
+        if is_first and self._restart is not None and self.restart_required:
             log.warning("config: the first one came after the start: leaving, to be started anew with it")
             self._restart()
 

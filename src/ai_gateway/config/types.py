@@ -155,7 +155,7 @@ class Discovery(Section, frozen=True):
 
 
 class Drain(Section, frozen=True):
-    """How the gateway leaves on SIGTERM. *restart*"""
+    """How the gateway leaves on SIGTERM."""
 
     delay: Annotated[
         Pause | None,

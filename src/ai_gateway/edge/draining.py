@@ -2,19 +2,22 @@
 
 from collections.abc import Callable
 
-from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
+from ai_gateway.edge.asgi import Receive, Scope, Send, header, reply_json
 from ai_gateway.edge.client_address import is_loopback
 from ai_gateway.errors import InvalidRequest
 
 
 class Drain:
-    """Answers at once; the gateway goes on to serve what runs. Only this machine may ask."""
+    """Answers at once; the gateway goes on to serve what runs.
+
+    Only this machine may ask, and no page in its browser: those say their origin.
+    """
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_loopback(scope):
+        if not is_loopback(scope) or header(scope, b"origin") is not None:
             raise InvalidRequest("The drain can be asked for only from loopback.", code="not_allowed", status=403)
         self._begin()
         await reply_json(scope, send, {"draining": True})

@@ -147,11 +147,21 @@ async def _leave(port: Port, settings: ServerSettings, notices: Notices) -> None
     port.leave()
     await _unless(notices.departure.undelayed, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
     port.stop_accepting()
-    grace_seconds = min(settings.grace_seconds, notices.departure.grace_seconds)
-    if await _unless(hurried, port.empty(), grace_seconds):
+    if await _is_empty_in_time(port, settings, notices.departure):
         return
     notices.shutdown_streams()
     await _unless(hurried, port.empty(), _FAREWELL_SECONDS)
+
+
+async def _is_empty_in_time(port: Port, settings: ServerSettings, departure: Departure) -> bool:
+    """Whether running requests end within the grace, or within a patience that is stated while they run."""
+    if not departure.undelayed.is_set():
+        if await _unless(departure.undelayed, port.empty(), settings.grace_seconds):
+            return True
+        if not departure.undelayed.is_set():
+            return False
+    grace_seconds = min(settings.grace_seconds, departure.grace_seconds)
+    return await _unless(departure.hurried, port.empty(), grace_seconds)
 
 
 async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], seconds: float) -> bool:
