@@ -84,6 +84,7 @@ lock: setup-dev ## write the locks anew from pyproject.toml
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) requirements/client.in -c requirements/dev.txt -o requirements/client.txt
 	$(COMPILE) requirements/pip.in -o requirements/pip.txt
 	$(COMPILE) requirements/sbom.in -o requirements/sbom.txt
 

@@ -1,0 +1,43 @@
+# Built alike by BuildKit, buildah and podman. Nothing here needs a network or a shell.
+#
+# `make image` fills build/ first (wheels by the hashed locks, the bill of materials) and then builds this.
+# The bill of materials lies in the image at /opt/ai-gateway/sbom.cdx.json, beside the packages it lists.
+#
+# A base is any image with a python3, 3.11 to 3.14, wherever it lies; the wheels are those for it.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
+COPY build/wheels /build/wheels
+COPY image/install.py /build/install.py
+RUN ["python3", "-B", "/build/install.py", "/build/wheels", "/build/bytecode"]
+
+FROM ${BASE}
+ARG VERSION=0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="AI Gateway Ollama" \
+      org.opencontainers.image.description="One OpenAI-style API in front of a fleet of Ollama pods: balanced, queued and streamed." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/ai-gateway /opt/ai-gateway
+# Of the base's standard library, where the base has none: without it every start compiles what it loads.
+COPY --from=build /build/bytecode /
+COPY image/health.py /opt/ai-gateway/health.py
+COPY build/sbom.cdx.json /opt/ai-gateway/sbom.cdx.json
+COPY LICENSE /opt/ai-gateway/LICENSE
+
+# Every address, not loopback: what may reach a container is its network's business. A flag goes before these.
+ENV PATH=/opt/ai-gateway/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/ \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    AI_GATEWAY_LISTEN=:8080 \
+    AI_GATEWAY_ADMIN=:9090
+# Where config.yml is looked for.
+WORKDIR /etc/ai-gateway
+USER 65532:65532
+EXPOSE 8080 9090
+# Kept by Docker's image format alone; Kubernetes has the chart's probes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python3", "/opt/ai-gateway/health.py"]
+ENTRYPOINT ["ai-gateway"]
+CMD ["serve"]

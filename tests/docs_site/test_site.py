@@ -1,0 +1,94 @@
+"""The site of the docs: what its layout owes to readers, and that the check of `make docs` sees what is wrong."""
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.tools.docs_site.checking import complaints
+from tests.tools.docs_site.staging import DOCS, stage
+
+LAYOUT = (DOCS / "_layouts" / "docs.html").read_text()
+STYLE = (DOCS / "assets" / "docs.css").read_text()
+LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text
+INKS = ("text", "soft", "link", "comment", "keyword", "string", "number", "key")
+GOOD = '<!doctype html><html lang="en"><h1 id="top">A</h1><a href="other.html#top">B</a><link href="a.css"></html>'
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Two pages and a stylesheet with which nothing is wrong."""
+    (tmp_path / "index.html").write_text(GOOD)
+    (tmp_path / "other.html").write_text(GOOD)
+    (tmp_path / "a.css").write_text("")
+    return tmp_path
+
+
+def test_nothing_is_said_of_a_good_site(site: Path) -> None:
+    assert complaints(site) == []
+
+
+def test_an_empty_site_is_no_good_one(tmp_path: Path) -> None:
+    assert complaints(tmp_path) == [f"{tmp_path}: there is no page"]
+
+
+@pytest.mark.parametrize(
+    ("added", "complaint"),
+    [
+        ('<a href="gone.html">', "gone.html leads nowhere"),
+        ('<a href="other.md">', "other.md leads nowhere"),
+        ('<a href="other.html#gone">', "other.html#gone: there is no such heading"),
+        ('<a href="#gone">', "#gone: there is no such heading"),
+        ('<a href="/other.html">', "/other.html works at one address only"),
+        ('<a href="javascript:go()">', "javascript:go() works at one address only"),
+        ('<img src="gone.png">', "gone.png is not there"),
+        ('<script src="https://a.example/b.js"></script>', "https://a.example/b.js is loaded from elsewhere"),
+        ('<p id="top">', "the id top stands there 2 times"),
+        ("<h1>Again</h1>", "2 headings of the first level"),
+    ],
+)
+def test_the_check_names_what_is_wrong(site: Path, added: str, complaint: str) -> None:
+    (site / "index.html").write_text(GOOD + added)
+    assert complaints(site) == [f"index.html: {complaint}"]
+
+
+def test_links_to_elsewhere_in_the_repository_come_along(tmp_path: Path) -> None:
+    stage(tmp_path / "staged")
+    texts = {file.name: file.read_text() for file in (tmp_path / "staged").glob("*.md")}
+    targets = {target for text in texts.values() for target in re.findall(r"\]\(([^)#\s]+)", text)}
+    assert [target for target in targets if target.startswith(("..", "docs/"))] == []
+    assert {target for target in targets if target.endswith(".md")} <= texts.keys()
+    assert all(text.startswith("---\nlayout: docs\n") for text in texts.values())
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    assert not re.search(r"https?://|@import|url\(", LAYOUT + STYLE)
+    assert "<script" not in LAYOUT
+
+
+@pytest.mark.parametrize(
+    "part", ['lang="en"', 'name="viewport"', 'class="skip" href="#content"', 'id="content"', 'aria-current="page"']
+)
+def test_the_layout_is_for_every_reader(part: str) -> None:
+    assert part in LAYOUT
+
+
+def test_examples_may_hold_the_braces_of_a_chart() -> None:
+    config = yaml.safe_load((DOCS / "_config.yml").read_text())
+    assert config["defaults"][0]["values"] == {"render_with_liquid": False}
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("ground", "ink"), [*product(("page", "quiet"), INKS), ("mark", "text")])
+def test_text_stands_out_from_its_ground(mode: int, ground: str, ink: str) -> None:
+    colours = [re.findall(rf"--{name}: (#\w{{6}});", STYLE)[mode] for name in (ink, ground)]
+    lighter, darker = sorted(map(_luminance, colours), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= LEAST_CONTRAST
+
+
+def _luminance(colour: str) -> float:
+    """Of `#rrggbb`, relative to white (WCAG 2.2)."""
+    shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return sum(part * share for part, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

@@ -1,0 +1,141 @@
+"""The wheels that the image is made from, for the base's Python and platform: downloaded by the hashed locks, once."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from pathlib import Path
+
+from tests.tools.building import CannotBuild, cache_folder, hash_of, made_whole, only_one, run
+
+CHECKOUT = Path(__file__).parents[3]
+RUNTIME_LOCK = CHECKOUT / "requirements" / "runtime.txt"
+PIP_LOCK = CHECKOUT / "requirements" / "pip.txt"
+PROJECT = "ai-gateway-ollama"
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src")
+# The Kubernetes client requires these for its asyncio twin, which nothing here imports.
+NOT_WANTED = {"aiohttp", "aiohttp-retry"}
+OLDEST_EPOCH = "315532800"  # 1980: zip files know no earlier time; a fixed one makes the same wheel of the same sources
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The base's Python: `version` such as 3.13, `machine` such as x86_64, `libc` such as glibc 2.36."""
+
+    version: str
+    machine: str
+    libc: str
+
+    def platforms(self) -> list[str]:
+        """The platform tags whose wheels run there, best first (PEP 600 and PEP 656)."""
+        family, _, version = self.libc.partition(" ")
+        newest = int(version.split(".")[1])
+        if family == "glibc":
+            names = [f"manylinux_2_{minor}" for minor in range(newest, 4, -1)] + ["manylinux2014"]
+        else:
+            names = [f"musllinux_1_{minor}" for minor in range(newest, -1, -1)]
+        return [f"{name}_{self.machine}" for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel and what it says of itself. `name` is normalized (PEP 503)."""
+
+    file: Path
+    name: str
+    version: str
+    requires: frozenset[str]
+
+    @property
+    def sha256(self) -> str:
+        """Of the whole file, as locks have it."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+
+def fill(folder: Path, target: Target) -> list[Wheel]:
+    """Makes `folder` anew: the wheels that the image needs, pip's, and `requirements.txt` with a hash for each.
+    Returns those that the image holds."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in _downloaded(target).glob("*.whl"):
+        shutil.copy2(file, folder)
+    _build_own(folder)
+    wheels = {wheel.name: wheel for wheel in map(read, sorted(folder.glob("*.whl")))}
+    needed = _needed(wheels)
+    for name in wheels.keys() - needed - {"pip"}:
+        wheels[name].file.unlink()
+    held = [wheels[name] for name in sorted(needed)]
+    lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in held]
+    (folder / "requirements.txt").write_text("".join(lines))
+    return held
+
+
+def read(file: Path) -> Wheel:
+    """What the wheel's METADATA says. Requirements of extras are left out; those of other platforms are not."""
+    with zipfile.ZipFile(file) as archive:
+        (path,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+        head = BytesHeaderParser().parsebytes(archive.read(path))
+    requires = {
+        normalized(found[0])
+        for line in head.get_all("Requires-Dist", [])
+        if not re.search(r"\bextra\s*==", line) and (found := re.match(r"[\w.-]+", line))
+    }
+    return Wheel(file, normalized(head["Name"]), head["Version"], frozenset(requires))
+
+
+def normalized(name: str) -> str:
+    """The one spelling of a package's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _needed(wheels: dict[str, Wheel]) -> set[str]:
+    """What the project leads to, but not through what is not wanted."""
+    needed: set[str] = set()
+    waiting = [PROJECT]
+    while waiting:
+        name = waiting.pop()
+        if name in wheels and name not in needed | NOT_WANTED:
+            needed.add(name)
+            waiting += wheels[name].requires
+    return needed
+
+
+def _downloaded(target: Target) -> Path:
+    folder = cache_folder() / f"wheels-{target.version}-{hash_of([RUNTIME_LOCK, PIP_LOCK], *target.platforms())}"
+    with only_one(folder):
+        if not folder.exists():
+            with made_whole(folder) as unfinished:
+                unfinished.mkdir()
+                _download(unfinished, target)
+    return folder
+
+
+def _download(folder: Path, target: Target) -> None:
+    platforms = [word for platform in target.platforms() for word in ("--platform", platform)]
+    only = ["--only-binary", ":all:", "--python-version", target.version, "--implementation", "cp", *platforms]
+    exactly = ["--no-deps", "--require-hashes", "-r", str(RUNTIME_LOCK), "-r", str(PIP_LOCK)]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    run([*pip, *only, *exactly, "--dest", str(folder)])
+
+
+def _build_own(folder: Path) -> None:
+    """From a copy, since setuptools leaves its work beside the sources and takes up what an earlier run left."""
+    with tempfile.TemporaryDirectory() as copied:
+        for name in SOURCES:
+            source = CHECKOUT / name
+            if source.is_dir():
+                shutil.copytree(source, Path(copied, name), ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            else:
+                shutil.copy2(source, copied)
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command = [*pip, "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), copied]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": OLDEST_EPOCH}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotBuild(f"the project's own wheel could not be built: {done.stderr.strip()}")
