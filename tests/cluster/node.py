@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import starting
+from tests.cluster.binaries import binary
 from tests.cluster.configuration import filled
 from tests.cluster.control_plane import kubectl, kubectl_command
 from tests.cluster.images import image_name, import_archive
@@ -77,6 +78,12 @@ class Cluster:
         assert self._files is not None, "a contributor's own cluster gets its images otherwise"
         with archive.open("rb") as content:
             import_archive(self._files.containerd_socket, lambda stream: shutil.copyfileobj(content, stream))
+
+    def tag(self, reference: str, other: str) -> None:
+        """Gives an image of the node another name as well."""
+        assert self._files is not None, "a contributor's own cluster gets its images otherwise"
+        ctr = [str(binary("ctr")), "-a", str(self._files.containerd_socket), "-n", "k8s.io", "images", "tag", "--force"]
+        subprocess.run([*ctr, reference, other], check=True, capture_output=True)
 
     def start_ollama(self, name: str, namespace: str = "default", **shape: object) -> None:
         """A Deployment of the real Ollama, ready. `shape`: `replicas` 1, `slots` 1, `grace_seconds` 1."""

@@ -36,6 +36,8 @@ class Group:
 KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 KUBERNETES_STAMP = "k8s.io/component-base/version.git"
 CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")
+HELM_3 = "helm.sh/helm/v3"
+OFFLINE = ("chartutil", "lint/rules")  # where Helm 3 keeps the Kubernetes that it assumes without a cluster
 GROUPS = {
     "kubernetes": Group(
         "1.37.2",
@@ -44,8 +46,17 @@ GROUPS = {
     ),
     "containerd": Group("2.2.1", {name: f"github.com/containerd/containerd/v2/cmd/{name}" for name in CONTAINERD}),
     "coredns": Group("1.14.7", {"coredns": "github.com/coredns/coredns"}),
-    "helm3": Group("3.22.0", {"helm3": "helm.sh/helm/v3/cmd/helm"}, ("helm.sh/helm/v3/internal/version.version=v3.22.0",)),
-    "helm4": Group("4.3.1", {"helm4": "helm.sh/helm/v4/cmd/helm"}, ("helm.sh/helm/v4/internal/version.version=v4.3.1",)),
+    "helm3": Group(
+        "3.22.0",
+        {"helm3": "helm.sh/helm/v3/cmd/helm"},
+        (
+            f"{HELM_3}/internal/version.version=v3.22.0",
+            *(f"{HELM_3}/pkg/{room}.k8sVersionMinor=37" for room in OFFLINE),
+        ),
+    ),
+    "helm4": Group(
+        "4.3.1", {"helm4": "helm.sh/helm/v4/cmd/helm"}, ("helm.sh/helm/v4/internal/version.version=v4.3.1",)
+    ),
 }
 
 

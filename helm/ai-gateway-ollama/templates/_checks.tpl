@@ -1,0 +1,34 @@
+{{/* Combinations of values that cannot work. What is wrong with one value alone, values.schema.json says. */}}
+{{- define "gateway.checks" -}}
+{{- $values := .Values -}}
+{{- if and $values.autoscaling.enabled $values.keda.enabled -}}
+{{- fail "autoscaling.enabled and keda.enabled: only one of them can scale the gateway" -}}
+{{- end -}}
+{{- if and (include "gateway.isSidecar" .) (ne $values.discovery.mode "pods") -}}
+{{- fail (printf "discovery.mode: %q, but placement ollama-sidecar needs pods" $values.discovery.mode) -}}
+{{- end -}}
+{{- if and (include "gateway.hasOllama" .) $values.discovery.namespaces -}}
+{{- fail "discovery.namespaces: the chart's own Ollama runs in the gateway's namespace; leave it empty" -}}
+{{- end -}}
+{{- if and (eq $values.discovery.mode "static") (not $values.discovery.static) -}}
+{{- fail "discovery.static: mode static needs at least one URL" -}}
+{{- end -}}
+{{- if and $values.networkPolicy.ollama.enabled (ne $values.discovery.mode "pods") -}}
+{{- fail "networkPolicy.ollama.enabled: needs discovery.mode pods, whose labels it selects" -}}
+{{- end -}}
+{{- if and $values.tls.enabled (not $values.tls.existingSecret) (not $values.tls.certManager.enabled) -}}
+{{- fail "tls.enabled: name a Secret in tls.existingSecret, or turn on tls.certManager.enabled" -}}
+{{- end -}}
+{{- if and $values.tls.certManager.enabled (not $values.tls.certManager.issuerRef.name) -}}
+{{- fail "tls.certManager.issuerRef.name: name an issuer" -}}
+{{- end -}}
+{{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs: name the Gateway that the route belongs to" -}}
+{{- end -}}
+{{- if and $values.httpRoute.backendTLSPolicy.enabled (not $values.tls.enabled) -}}
+{{- fail "httpRoute.backendTLSPolicy.enabled: needs tls.enabled" -}}
+{{- end -}}
+{{- with (include "gateway.chartConfig" . | fromYaml).Error -}}
+{{- fail (printf "config.content: %s" .) -}}
+{{- end -}}
+{{- end }}

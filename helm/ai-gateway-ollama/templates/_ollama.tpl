@@ -1,0 +1,61 @@
+{{/* Ollama of the chart's own. */}}
+
+{{/* Ollama's names of the models to pull, as a JSON list. */}}
+{{- define "gateway.ollamaModels" -}}
+{{- $names := .Values.ollama.pull.models -}}
+{{- if not $names -}}
+{{- range $id, $model := (include "gateway.chartConfig" . | fromYaml).models -}}
+{{- $model = default (dict) $model -}}
+{{- $names = append $names (printf "%s:%v" (default $id $model.ollama) (default "latest" $model.version)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson ($names | uniq) }}
+{{- end }}
+
+{{/* One server per container, so that models are there before anybody asks for them. */}}
+{{- define "gateway.pullScript" -}}
+ollama serve & server=$!
+until ollama list >/dev/null 2>&1; do
+  kill -0 $server || exit 1
+  sleep 1
+done
+for model in "$@"; do
+  ollama show "$model" >/dev/null 2>&1 || ollama pull "$model" || exit 1
+done
+kill $server; wait $server || true
+{{- end }}
+
+{{/*
+Until no connection to Ollama's port is open, and at most as long as a drain. The gateway in the pod leaves meanwhile,
+by a hook of its own; the others close what they do not use as soon as the pod is being deleted.
+*/}}
+{{- define "gateway.ollamaWaitScript" -}}
+sleep 2
+seconds={{ add .Values.drain.delaySeconds .Values.drain.graceSeconds }}
+while [ $seconds -gt 0 ] && grep -qsE '^ *[0-9]+: [0-9A-F]+:{{ printf "%04X" (int .Values.discovery.port) }} [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6; do
+  sleep 1
+  seconds=$((seconds - 1))
+done
+{{- end }}
+
+{{/* The chart's own environment of Ollama, as a JSON list. No host: every address of both families. */}}
+{{- define "gateway.ollamaEnv" -}}
+{{- list
+  (dict "name" "OLLAMA_HOST" "value" (printf ":%v" (int .Values.discovery.port)))
+  (dict "name" "OLLAMA_MODELS" "value" "/models")
+  (dict "name" "OLLAMA_NUM_PARALLEL" "value" (.Values.ollama.numParallel | int | toString))
+  (dict "name" "HOME" "value" "/tmp") | toJson }}
+{{- end }}
+
+{{- define "gateway.ollamaContainer" -}}
+{{- $ollama := .Values.ollama -}}
+image: {{ include "gateway.image" (dict "root" . "image" $ollama.image "tag" $ollama.image.tag) | quote }}
+imagePullPolicy: {{ $ollama.image.pullPolicy }}
+env:
+  {{- include "gateway.env" (list (include "gateway.ollamaEnv" . | fromJsonArray) $ollama.extraEnv) | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  - {name: models, mountPath: /models}
+  - {name: ollama-tmp, mountPath: /tmp}
+{{- end }}

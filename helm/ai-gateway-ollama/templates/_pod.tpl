@@ -1,0 +1,148 @@
+{{/* The gateway's container and what a pod around it needs. */}}
+
+{{/* An image. Call with (dict "root" $ "image" VALUES "tag" DEFAULT). */}}
+{{- define "gateway.image" -}}
+{{- $registry := default .image.registry .root.Values.global.imageRegistry -}}
+{{- $name := ternary (printf "%s/%s" $registry .image.repository) .image.repository (not (empty $registry)) -}}
+{{- if .image.digest -}}
+{{ $name }}@{{ .image.digest }}
+{{- else -}}
+{{ $name }}:{{ default .tag .image.tag }}
+{{- end }}
+{{- end }}
+
+{{- define "gateway.ownImage" -}}
+{{- include "gateway.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
+{{- end }}
+
+{{- define "gateway.imagePullSecrets" -}}
+{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Environment without doubled names, which server-side apply refuses: the later list goes before the earlier.
+Call with a list of lists. */}}
+{{- define "gateway.env" -}}
+{{- $entries := list -}}
+{{- range $one := . }}
+{{- range $entry := $one }}
+{{- $rest := list }}
+{{- range $known := $entries }}{{ if ne $known.name $entry.name }}{{ $rest = append $rest $known }}{{ end }}{{ end }}
+{{- $entries = append $rest $entry }}
+{{- end }}
+{{- end }}
+{{- toYaml $entries }}
+{{- end }}
+
+{{/* The chart's own environment of the gateway, as a JSON list. The pre-stop hook reads AI_GATEWAY_ADMIN, too. */}}
+{{- define "gateway.ownEnv" -}}
+{{- $env := list
+  (dict "name" "AI_GATEWAY_LISTEN" "value" (printf ":%v" (int .Values.ports.api)))
+  (dict "name" "AI_GATEWAY_ADMIN" "value" (printf ":%v" (int .Values.ports.admin)))
+  (dict "name" "AI_GATEWAY_CONFIG" "value" "/etc/ai-gateway")
+  (dict "name" "AI_GATEWAY_DRAIN_DELAY" "value" (printf "%vs" (int .Values.drain.delaySeconds)))
+  (dict "name" "AI_GATEWAY_DRAIN_GRACE" "value" (printf "%vs" (int .Values.drain.graceSeconds))) -}}
+{{- if eq .Values.config.watch "api" -}}
+{{- $named := printf "%s:%s" (include "gateway.configMapName" .) .Values.config.key -}}
+{{- $env = append $env (dict "name" "AI_GATEWAY_CONFIGMAP" "value" $named) -}}
+{{- end -}}
+{{- if include "gateway.isSidecar" . -}}
+{{- $uid := dict "fieldRef" (dict "apiVersion" "v1" "fieldPath" "metadata.uid") -}}
+{{- $env = append $env (dict "name" "AI_GATEWAY_POD_UID" "valueFrom" $uid) -}}
+{{- end -}}
+{{- toJson $env }}
+{{- end }}
+
+{{/* Everything of the gateway's container that is the same in both placements. */}}
+{{- define "gateway.container" -}}
+name: gateway
+image: {{ include "gateway.ownImage" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args:
+  - serve
+  {{- with .Values.extraArgs }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+env:
+  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - {name: {{ include "gateway.apiPortName" . }}, containerPort: {{ .Values.ports.api }}, protocol: TCP}
+  - {name: admin, containerPort: {{ .Values.ports.admin }}, protocol: TCP}
+{{- with .Values.startupProbe }}
+startupProbe:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.livenessProbe }}
+livenessProbe:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.readinessProbe }}
+readinessProbe:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+{{- with .Values.resizePolicy }}
+resizePolicy:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  - {name: config, mountPath: /etc/ai-gateway, readOnly: true}
+  - {name: tmp, mountPath: /tmp}
+  {{- if .Values.tls.enabled }}
+  - {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* In Ollama's pods the name `http` is Ollama's. */}}
+{{- define "gateway.apiPortName" -}}
+{{- if include "gateway.isSidecar" . }}api{{ else }}{{ ternary "https" "http" .Values.tls.enabled }}{{ end }}
+{{- end }}
+
+{{/* The whole ConfigMap is mounted, no subPath: it stands in until the API server answers, and follows edits. */}}
+{{- define "gateway.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "gateway.configMapName" . }}
+    optional: true
+    items:
+      - {key: {{ .Values.config.key | quote }}, path: config.yml}
+- name: tmp
+  emptyDir: {}
+{{- if .Values.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "gateway.tlsSecret" . }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "gateway.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "gateway.fullname" .)) .Values.tls.existingSecret }}
+{{- end }}
+
+{{- define "gateway.gracePeriod" -}}
+{{- $sum := add .Values.drain.delaySeconds .Values.drain.graceSeconds 20 | int -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}{{ $sum }}{{ else }}{{ int .Values.terminationGracePeriodSeconds }}{{ end }}
+{{- end }}
+
+{{/* Constraints that name no pods of their own are about the gateway's. */}}
+{{- define "gateway.topologySpread" -}}
+{{- $selector := dict "matchLabels" (include "gateway.selectorLabels" . | fromYaml) -}}
+{{- range .Values.topologySpreadConstraints }}
+- {{ toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 2 | trim }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,169 @@
+"""A person edits the ConfigMap with `kubectl edit`, and Helm upgrades the release: neither undoes the other unseen."""
+
+import json
+
+import pytest
+import yaml
+from tests.cluster.control_plane import ControlPlane
+from tests.helm.chart import CHART
+from tests.helm.releases import MAP, Release
+from tests.helm.running import HELMS, HelmRefuses
+
+pytestmark = pytest.mark.cluster
+
+OTHER_IMAGE = "--set=image.tag=v2"
+OTHER_MODELS = "--set=config.models.only.version=1b"
+HANDED_OVER = {"helm3": (), "helm4": ("--force-conflicts",)}  # what a person must say to win over `kubectl edit`
+
+
+@pytest.fixture(params=HELMS)
+def release(plane: ControlPlane, request: pytest.FixtureRequest) -> Release:
+    """Before its installation."""
+    return Release(plane, request.param)
+
+
+@pytest.fixture
+def edited(release: Release) -> Release:
+    """Installed without values, then edited."""
+    release.install()
+    release.edit("version: 13b", "version: 7b")
+    return release
+
+
+def test_an_upgrade_of_the_image_keeps_an_edit(edited: Release) -> None:
+    said = edited.upgrade(OTHER_IMAGE)
+    assert edited.image().endswith(":v2")
+    assert edited.coder == "7b"
+    assert "THE EDIT OF IT WAS KEPT" in said
+
+
+def test_it_keeps_the_edit_to_the_letter_time_and_again(edited: Release) -> None:
+    edited.edit("# the id that clients ask for", "# a word of mine   ")
+    before = edited.text
+    for tag in ("v2", "v3"):
+        edited.upgrade(f"--set=image.tag={tag}")
+        edited.edit("a word", "another word")
+        edited.edit("another word", "a word")
+    assert edited.text == before
+
+
+def test_an_upgrade_of_the_models_takes_effect(release: Release) -> None:
+    release.install()
+    said = release.upgrade(OTHER_MODELS)
+    assert release.models == ["only"]
+    assert list(release.data()) == ["config.yml"]
+    assert "EDIT" not in said
+
+
+def test_models_that_change_win_over_an_edit_which_is_kept_beside_them(edited: Release) -> None:
+    before = edited.text
+    said = edited.upgrade(OTHER_MODELS, *HANDED_OVER[edited.version])
+    assert edited.models == ["only"]
+    assert edited.data()["config.yml.replaced"] == before
+    assert "AN EDIT OF IT GAVE WAY" in said
+    edited.upgrade(OTHER_MODELS, OTHER_IMAGE)
+    assert edited.data()["config.yml.replaced"] == before
+
+
+def test_helm_4_asks_before_models_win_over_an_edit(plane: ControlPlane) -> None:
+    release = Release(plane, "helm4")
+    release.install()
+    release.edit("version: 13b", "version: 7b")
+    with pytest.raises(HelmRefuses, match=r'conflict with "kubectl-edit".*\.data\.config\.yml'):
+        release.upgrade(OTHER_MODELS)
+    assert release.coder == "7b"
+    release.upgrade(OTHER_IMAGE)  # the refusal is in nobody's way
+    assert release.coder == "7b"
+
+
+def test_an_edit_that_says_what_the_values_say_next_is_no_conflict(release: Release) -> None:
+    release.install()
+    release.edit("version: 13b", "version: 7b")
+    said = release.upgrade(f"--set-file=config.content={_file_with(release)}")
+    assert release.coder == "7b"
+    assert list(release.data()) == ["config.yml"]
+    assert "GAVE WAY" not in said
+
+
+def test_an_edit_that_means_what_the_values_say_next_keeps_its_words(edited: Release) -> None:
+    """Other comments, another order: Helm 4 would take the other text for a conflict."""
+    before = edited.text
+    models = json.dumps(yaml.safe_load(before)["models"])
+    edited.upgrade(f"--set-json=config.models={models}")
+    assert edited.data() == {"config.yml": before}
+    edited.upgrade(f"--set-json=config.models={models}", OTHER_IMAGE)
+    assert edited.text == before
+
+
+def _file_with(release: Release) -> str:
+    """The live text in a file: how an edit is taken over into the values."""
+    file = release.plane.admin_kubeconfig.parent / f"{release.namespace}.yml"
+    file.write_text(release.text)
+    return str(file)
+
+
+def test_a_rollback_brings_back_the_text_of_its_revision(edited: Release) -> None:
+    edited.upgrade(OTHER_IMAGE)
+    edited.upgrade(OTHER_MODELS, *HANDED_OVER[edited.version])
+    edited.helm("rollback", "2")
+    assert (edited.coder, list(edited.data())) == ("7b", ["config.yml"])
+    edited.upgrade(OTHER_IMAGE)
+    assert edited.coder == "7b"
+
+
+def test_a_rollback_to_before_an_edit_undoes_it_and_helm_4_asks_first(edited: Release) -> None:
+    edited.upgrade(OTHER_IMAGE)
+    if edited.version == "helm4":
+        with pytest.raises(HelmRefuses, match="kubectl-edit"):
+            edited.helm("rollback", "1")
+        assert edited.coder == "7b"
+    edited.helm("rollback", "1", *HANDED_OVER[edited.version])
+    assert edited.coder == "13b"
+
+
+def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> None:
+    """`kubectl replace` takes the annotation away that tells what the values said."""
+    release.install()
+    content = yaml.safe_dump({"models": {"mine": {}}})
+    whole = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MAP}, "data": {"config.yml": content}}
+    release.kubectl("replace", "--filename=-", input=yaml.safe_dump(whole))
+    said = release.upgrade(OTHER_IMAGE)
+    assert release.models == ["mine"]
+    assert "ITS CONTENT WAS KEPT" in said
+    release.upgrade(OTHER_MODELS, *HANDED_OVER[release.version])
+    assert release.models == ["only"]
+
+
+def test_a_config_map_of_ones_own_is_never_written(release: Release) -> None:
+    release.kubectl("create", "configmap", "ours", "--from-literal=config.yml=models: {ours: }")
+    before = release.kubectl("get", "configmap", "ours", "--output=yaml")
+    release.install("--set=config.existingConfigMap=ours")
+    release.upgrade("--set=config.existingConfigMap=ours", OTHER_IMAGE, OTHER_MODELS)
+    release.helm("uninstall")
+    assert release.kubectl("get", "configmap", "ours", "--output=yaml") == before
+
+
+def test_a_render_without_the_cluster_says_what_the_values_say(edited: Release) -> None:
+    """What `helm template` and Argo CD apply: an edit is none of their business, as NOTES say."""
+    text = edited.helm("template", str(CHART))
+    (config_map,) = (one for one in yaml.safe_load_all(text) if one and one["kind"] == "ConfigMap")
+    assert "13b" in config_map["data"]["config.yml"]
+    assert "undoes an edit" in edited.upgrade(OTHER_IMAGE)
+
+
+def test_uninstall_leaves_nothing(edited: Release) -> None:
+    edited.upgrade(OTHER_IMAGE, "--set=replicaCount=2", "--set=networkPolicy.enabled=true")
+    edited.helm("uninstall")
+    kinds = "configmap,secret,service,serviceaccount,role,rolebinding,deployment,networkpolicy,poddisruptionbudget"
+    assert edited.kubectl("get", kinds, "--ignore-not-found", "--output=name") == ""
+
+
+def test_a_release_of_helm_3_keeps_its_edit_under_helm_4(plane: ControlPlane) -> None:
+    release = Release(plane, "helm3")
+    release.install()
+    release.edit("version: 13b", "version: 7b")
+    release.version = "helm4"
+    release.upgrade(OTHER_IMAGE)
+    assert (release.coder, release.image().rpartition(":")[2]) == ("7b", "v2")
+    release.upgrade(OTHER_IMAGE, "--set=replicaCount=2", "--server-side=true")
+    assert release.coder == "7b"

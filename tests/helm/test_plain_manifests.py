@@ -1,0 +1,83 @@
+"""k8s/: the chart as plain manifests, and the sidecar for applications."""
+
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.binaries import binary
+from tests.cluster.control_plane import ControlPlane
+from tests.helm import manifests
+from tests.helm.chart import ROOT, metadata
+from tests.helm.pods import Pod, pods
+from tests.helm.running import Object, kind
+
+from ai_gateway.config.loading import parse
+
+K8S = ROOT / "k8s"
+
+
+def _built(folder: str) -> list[Object]:
+    """What `kubectl kustomize` makes of a folder."""
+    command = [str(binary("kubectl")), "kustomize", str(K8S / folder)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [one for one in yaml.safe_load_all(text) if one]
+
+
+def _sidecars(objects: list[Object]) -> list[tuple[Pod, dict[str, Any]]]:
+    return [(pod, pod.container("ai-gateway")) for pod in pods(objects)]
+
+
+@pytest.mark.cluster
+def test_the_plain_manifests_are_those_that_the_chart_makes() -> None:
+    assert manifests.FILE.read_text() == manifests.as_text(), "run: python -m tests.helm.generate --manifests"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("folder", ["gateway", "example"])
+def test_the_api_server_takes_them(judge: ControlPlane, folder: str) -> None:
+    objects = _built(folder)
+    given = yaml.safe_dump_all(objects)
+    said = judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=given)
+    assert len(said.splitlines()) == len(objects)
+
+
+@pytest.mark.cluster
+def test_the_sidecar_starts_first_and_lasts_as_long_as_the_application() -> None:
+    sidecars = _sidecars(_built("example"))
+    assert [pod.maker for pod, _ in sidecars] == ["Deployment/example", "Job/example-once"]
+    for pod, sidecar in sidecars:
+        assert pod.containers[0] == sidecar
+        assert sidecar["restartPolicy"] == "Always"
+        assert sidecar["startupProbe"]
+
+
+@pytest.mark.cluster
+def test_the_sidecar_serves_its_pod_alone_and_needs_no_token() -> None:
+    objects = _built("example")
+    assert not kind(objects, "Role")
+    for pod, sidecar in _sidecars(objects):
+        environment = {one["name"]: one["value"] for one in sidecar["env"]}
+        assert environment["AI_GATEWAY_LISTEN"] == "127.0.0.1:8080"
+        assert "AI_GATEWAY_CONFIGMAP" not in environment
+        assert pod.spec["automountServiceAccountToken"] is False
+        application = {one["name"]: one["value"] for one in pod.container("application")["env"]}
+        assert application["OPENAI_BASE_URL"] == f"http://{environment['AI_GATEWAY_LISTEN']}/v1"
+
+
+@pytest.mark.cluster
+def test_the_sidecars_config_is_valid_and_looks_up_the_headless_service_beside_it() -> None:
+    (config_map,) = (one for one in kind(_built("example"), "ConfigMap") if "config.yml" in one["data"])
+    config = parse(config_map["data"]["config.yml"].encode())
+    assert config.discovery is not None
+    assert config.discovery.dns is not None
+    headless = [one for one in kind(_built("gateway"), "Service") if one["spec"].get("clusterIP") == "None"]
+    name, namespace = headless[0]["metadata"]["name"], headless[0]["metadata"]["namespace"]
+    assert config.discovery.dns.name == f"{name}.{namespace}.svc"
+
+
+def test_the_image_is_that_of_the_charts_version() -> None:
+    texts = [file.read_text() for file in K8S.rglob("*.yaml")]
+    images = {line.split()[1] for text in texts for line in text.splitlines() if line.strip().startswith("image:")}
+    images |= {line.split()[2] for text in texts for line in text.splitlines() if line.strip().startswith("- image:")}
+    assert images == {f"ai-gateway-ollama:{metadata()['appVersion']}"}

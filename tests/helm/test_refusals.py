@@ -1,0 +1,49 @@
+"""A wrong value is refused before anything is installed, with its name."""
+
+from typing import Any
+
+import pytest
+from tests.helm.running import HELMS, refusal
+
+pytestmark = pytest.mark.cluster
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"replicaCuont": 2}, "replicaCuont"),
+    ({"replicaCount": "two"}, "/replicaCount"),
+    ({"image": {"tag": 1.1}}, "/image/tag"),
+    ({"image": {"digest": "abc"}}, "/image/digest"),
+    ({"placement": "daemonset"}, "/placement"),
+    ({"config": {"models": {"coder": {"versoin": "13b"}}}}, "versoin"),
+    ({"config": {"models": {"coder": {"version": 13}}}}, "/config/models/coder/version"),
+    ({"config": {"timeouts": {"stream": "soon"}}}, "/config/timeouts/stream"),
+    ({"config": {"catalogue": {}}}, "catalogue"),
+    ({"config": {"watch": "poll"}}, "/config/watch"),
+    ({"discovery": {"mode": "consul"}}, "/discovery/mode"),
+    ({"discovery": {"port": 70000}}, "/discovery/port"),
+    ({"service": {"port": "http"}}, "/service/port"),
+    ({"ports": {"api": 80}}, "/ports/api"),
+    ({"extraEnv": [{"value": "x"}]}, "/extraEnv/0"),
+    ({"ingress": {"hosts": ["a.example"]}}, "/ingress/hosts/0"),
+    ({"ollama": {"persistence": {"size": "much"}}}, "/ollama/persistence/size"),
+    ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "/podDisruptionBudget/maxUnavailable"),
+    ({"httpRoute": {"timeouts": {"request": "never"}}}, "/httpRoute/timeouts/request"),
+    ({"autoscaling": {"enabled": True}, "keda": {"enabled": True}}, "keda.enabled"),
+    ({"placement": "ollama-sidecar", "discovery": {"mode": "dns"}}, "discovery.mode"),
+    ({"ollama": {"enabled": True}, "discovery": {"namespaces": ["gpu"]}}, "discovery.namespaces"),
+    ({"discovery": {"mode": "static"}}, "discovery.static"),
+    ({"discovery": {"mode": "dns"}, "networkPolicy": {"ollama": {"enabled": True}}}, "networkPolicy.ollama.enabled"),
+    ({"tls": {"enabled": True}}, "tls.existingSecret"),
+    ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name"),
+    ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
+    ({"config": {"content": "models: ["}}, "config.content"),
+    (
+        {"headlessService": {"enabled": True}, "discovery": {"labelSelector": "tier in (a, b)"}},
+        "discovery.labelSelector",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "named"), WRONG, ids=lambda one: one if isinstance(one, str) else "")
+def test_a_wrong_value_is_named(values: dict[str, Any], named: str) -> None:
+    for version in HELMS:
+        assert named in refusal(version, values)

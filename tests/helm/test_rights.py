@@ -1,0 +1,63 @@
+"""The chart grants what docs/kubernetes.md says that the gateway needs, and no more."""
+
+from typing import Any
+
+import pytest
+import yaml
+from tests.docs.pages import blocks
+from tests.helm.chart import ROOT
+from tests.helm.running import Object, kind
+from tests.helm.worlds import WORLDS, World, objects_of
+
+pytestmark = pytest.mark.cluster
+
+
+def _documented() -> dict[str, list[dict[str, Any]]]:
+    """Rules of the page's Roles by name."""
+    page = ROOT / "docs" / "kubernetes.md"
+    shown = [yaml.safe_load(block.text) for block in blocks(page) if block.text.startswith("apiVersion: rbac")]
+    return {role["metadata"]["name"]: role["rules"] for role in shown}
+
+
+def _rules(objects: list[Object]) -> dict[tuple[str, str], Any]:
+    """Rules by namespace and name."""
+    roles = kind(objects, "Role")
+    return {(role["metadata"]["namespace"], role["metadata"]["name"]): role["rules"] for role in roles}
+
+
+def test_the_default_is_the_two_roles_of_the_page() -> None:
+    assert _rules(objects_of(("default",))) == {("ai", name): rules for name, rules in _documented().items()}
+
+
+def test_each_namespace_with_ollama_has_a_role_of_its_own() -> None:
+    granted = _rules(objects_of(("discovery-namespaces",)))
+    pods = _documented()["ai-gateway-ollama-discovery"]
+    assert granted.pop(("ai", "ai-gateway-ollama")) == _documented()["ai-gateway-ollama"]
+    assert granted == {(space, "ai-gateway-ollama-discovery"): pods for space in ("gpu-a", "gpu-b")}
+
+
+def test_endpoint_slices_need_no_right_on_pods() -> None:
+    (rule,) = _rules(objects_of(("discovery-endpointslices",)))["ai", "ai-gateway-ollama-discovery"]
+    (shown,) = _documented()["ai-gateway-ollama-discovery"]
+    assert rule == {**shown, "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"]}
+
+
+def test_a_config_map_of_ones_own_is_the_one_that_may_be_read() -> None:
+    rules = _rules(objects_of(("existing-configmap",)))["ai", "ai-gateway-ollama"]
+    assert rules[0]["resourceNames"] == ["our-models"]
+
+
+def test_a_mounted_config_and_dns_need_no_rights() -> None:
+    assert _rules(objects_of(("mount",))) == {}
+
+
+@pytest.mark.parametrize("world", WORLDS, ids="+".join)
+def test_nothing_is_granted_in_the_whole_cluster_and_every_role_is_bound(world: World) -> None:
+    objects = objects_of(world)
+    assert not [one for one in objects if one["kind"].startswith("Cluster")]
+    bindings = kind(objects, "RoleBinding")
+    bound = {(one["metadata"]["namespace"], one["roleRef"]["name"]) for one in bindings}
+    assert bound == _rules(objects).keys()
+    accounts = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in kind(objects, "ServiceAccount")}
+    subjects = {(one["namespace"], one["name"]) for binding in bindings for one in binding["subjects"]}
+    assert subjects <= accounts

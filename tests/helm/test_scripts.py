@@ -1,0 +1,109 @@
+"""The small programs inside the chart do what they are for, run as the pods run them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.docs.program import COMMAND
+from tests.helm.chart import CHART
+from tests.helm.pods import Pod, pods
+from tests.helm.running import kind, rendered
+from tests.ollama.process import free_port
+
+pytestmark = pytest.mark.cluster
+
+FAKE_OLLAMA = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$1" in
+  serve) trap 'exit 0' TERM; while :; do sleep 0.1; done ;;
+  show) [ "$2" = here:latest ] ;;
+  pull) [ "$2" != broken:latest ] ;;
+esac
+"""
+
+
+def _ollama_pod(**ollama: object) -> Pod:
+    values = {"placement": "ollama-sidecar", "drain": {"delaySeconds": 0, "graceSeconds": 20}, "ollama": ollama}
+    (pod,) = pods(kind(rendered("helm4", values=values), "StatefulSet"))
+    return pod
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A server's port on which nothing is connected yet."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def _waiting(port: int) -> "subprocess.Popen[bytes]":
+    """The pre-stop hook of Ollama's container, for that port in place of 11434, and with seconds of 100 ms."""
+    command = _ollama_pod().container("ollama")["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[:2] == ["/bin/sh", "-c"]
+    script = command[2].replace(":2CAA ", f":{port:04X} ")
+    assert script != command[2]
+    script = script.replace("sleep 1", "sleep 0.1").replace("sleep 2", "sleep 0.2")
+    return subprocess.Popen(["/bin/sh", "-c", script])
+
+
+def test_ollama_ends_when_nobody_is_connected(port: int) -> None:
+    assert _waiting(port).wait(timeout=10) == 0
+
+
+def test_ollama_waits_for_a_connection_to_end(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)):
+        waiting = _waiting(port)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=1)
+    assert waiting.wait(timeout=10) == 0
+
+
+def test_ollama_waits_at_most_as_long_as_a_drain(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)):
+        assert _waiting(port).wait(timeout=10) == 0
+
+
+def test_a_connection_that_this_side_opened_counts_for_nothing(port: int) -> None:
+    """The gateway's way to Ollama in another pod has that port on its far side."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        assert _waiting(client.getsockname()[1] + 1).wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(("models", "status"), [(["here:latest", "gone:latest"], 0), (["broken:latest"], 1)])
+def test_models_that_are_not_there_are_pulled(tmp_path: Path, models: list[str], status: int) -> None:
+    program = tmp_path / "ollama"
+    program.write_text(FAKE_OLLAMA)
+    program.chmod(0o755)
+    pull = _ollama_pod(pull={"models": models}).container("pull")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls")}
+    command = [*pull["command"], *pull["args"]]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as ended:
+        assert ended.wait(timeout=20) == status
+    with suppress(ProcessLookupError):
+        os.killpg(ended.pid, signal.SIGKILL)  # the end of a container, which takes the server along
+    pulled = [line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("pull")]
+    assert pulled == [f"pull {model}" for model in models if model != "here:latest"]
+
+
+def test_helm_test_passes_at_a_gateway_with_a_config_and_fails_at_none(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("models: {llama3: }\ndiscovery: {static: ['http://127.0.0.1:1']}\n")
+    port = free_port()
+    flags = ["--config", str(tmp_path / "config.yml"), "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0"]
+    with subprocess.Popen([COMMAND, "serve", *flags], stderr=subprocess.PIPE, text=True) as gateway:
+        try:
+            assert gateway.stderr is not None
+            assert any("listening" in line for line in gateway.stderr)
+            assert _helm_test(port).returncode == 0
+        finally:
+            gateway.kill()
+    assert _helm_test(port).returncode != 0
+
+
+def _helm_test(port: int) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-c", (CHART / "files" / "test.py").read_text(), f"http://127.0.0.1:{port}/v1"]
+    return subprocess.run(command, capture_output=True, timeout=30, check=False)

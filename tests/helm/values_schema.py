@@ -1,0 +1,208 @@
+"""values.schema.json, made from values.yaml, the gateway's own config.schema.json, and what only this page knows."""
+
+import json
+from functools import cache
+from typing import Any
+
+from tests.helm.chart import ROOT, defaults, documented_values
+
+Schema = dict[str, Any]
+
+FREE: Schema = {"type": "object"}  # what Kubernetes itself says the shape of
+OBJECTS: Schema = {"type": "array", "items": FREE}
+TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
+PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+POSITIVE: Schema = {"type": "integer", "minimum": 1}
+AMOUNT: Schema = {"type": ["integer", "string", "null"], "pattern": "^[0-9]+%?$", "minimum": 0}
+DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
+TAG: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]*$"}
+NAME: Schema = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "maxLength": 253}
+STRINGS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+PERCENT: Schema = {"type": ["integer", "null"], "minimum": 1}
+GO_DURATION: Schema = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))*$"}
+SECRETS: Schema = {
+    "type": "array",
+    "items": {"type": "object", "required": ["name"], "additionalProperties": False, "properties": {"name": NAME}},
+}
+CONDITION: Schema = {
+    "type": "boolean",
+    "description": "not read here: the usual `condition` of a parent chart that has this one as a dependency",
+}
+ENV: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {"name": {"type": "string", "minLength": 1}, "value": {"type": "string"}, "valueFrom": FREE},
+    },
+}
+HOSTS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["paths"],
+        "additionalProperties": False,
+        "properties": {
+            "host": {"type": "string"},
+            "paths": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["path"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "path": {"type": "string"},
+                        "pathType": {"enum": ["Prefix", "Exact", "ImplementationSpecific"]},
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def one_of(*words: str) -> Schema:
+    """Text that is one of these."""
+    return {"type": "string", "enum": list(words)}
+
+
+def of_config(name: str) -> Schema:
+    """A section of config.yml."""
+    return {"$ref": f"#/definitions/Config/properties/{name}"}
+
+
+PULL = one_of("Always", "IfNotPresent", "Never")
+BY_PATH: dict[str, Schema] = {
+    "placement": one_of("deployment", "ollama-sidecar"),
+    "replicaCount": COUNT,
+    "imagePullSecrets": SECRETS,
+    "global.imagePullSecrets": SECRETS,
+    "nameOverride": NAME,
+    "fullnameOverride": NAME,
+    "namespaceOverride": NAME,
+    "config.existingConfigMap": NAME,
+    "config.key": {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$", "maxLength": 240},
+    "config.watch": one_of("api", "mount"),
+    "discovery.mode": one_of("pods", "endpointslices", "dns", "static"),
+    "discovery.namespaces": {"type": "array", "items": NAME, "uniqueItems": True},
+    "discovery.port": PORT,
+    "discovery.static": {"$ref": "#/definitions/Discovery/properties/static"},
+    "service.type": one_of("ClusterIP", "NodePort", "LoadBalancer"),
+    "service.port": PORT,
+    "service.nodePort": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
+    "service.ipFamilyPolicy": one_of("", "SingleStack", "PreferDualStack", "RequireDualStack"),
+    "service.ipFamilies": {"type": "array", "items": one_of("IPv4", "IPv6")},
+    "service.trafficDistribution": one_of("", "PreferClose", "PreferSameZone", "PreferSameNode"),
+    "service.loadBalancerSourceRanges": TEXTS,
+    "service.externalTrafficPolicy": one_of("", "Cluster", "Local"),
+    "ports.api": {**PORT, "minimum": 1024},
+    "ports.admin": {**PORT, "minimum": 1024},
+    "ingress.hosts": HOSTS,
+    "httpRoute.hostnames": TEXTS,
+    "httpRoute.path": {"type": "string", "pattern": "^/"},
+    "httpRoute.timeouts.request": GO_DURATION,
+    "httpRoute.timeouts.backendRequest": GO_DURATION,
+    "tls.certManager.issuerRef.kind": {"type": "string", "minLength": 1},
+    "tls.certManager.dnsNames": TEXTS,
+    "tls.certManager.duration": GO_DURATION,
+    "tls.certManager.renewBefore": GO_DURATION,
+    "networkPolicy.apiServerPorts": {"type": "array", "items": PORT, "minItems": 1},
+    "drain.delaySeconds": COUNT,
+    "drain.graceSeconds": COUNT,
+    "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1},
+    "revisionHistoryLimit": COUNT,
+    "extraArgs": TEXTS,
+    "extraEnv": ENV,
+    "podDisruptionBudget.minAvailable": AMOUNT,
+    "podDisruptionBudget.maxUnavailable": AMOUNT,
+    "podDisruptionBudget.unhealthyPodEvictionPolicy": one_of("AlwaysAllow", "IfHealthyBudget"),
+    "autoscaling.minReplicas": POSITIVE,
+    "autoscaling.maxReplicas": POSITIVE,
+    "autoscaling.targetCPUUtilizationPercentage": PERCENT,
+    "autoscaling.targetMemoryUtilizationPercentage": PERCENT,
+    "keda.minReplicaCount": COUNT,
+    "keda.maxReplicaCount": POSITIVE,
+    "keda.pollingInterval": POSITIVE,
+    "keda.cooldownPeriod": COUNT,
+    "keda.triggers": {**OBJECTS, "minItems": 1},
+    "metrics.prometheusRule.alertLabels": STRINGS,
+    "ollama.replicaCount": COUNT,
+    "ollama.numParallel": POSITIVE,
+    "ollama.pull.models": TEXTS,
+    "ollama.gpu.count": COUNT,
+    "ollama.persistence.size": {"type": "string", "pattern": "^[0-9.]+([KMGTPE]i?)?$"},
+    "ollama.persistence.accessModes": TEXTS,
+    "ollama.persistence.whenDeleted": one_of("Delete", "Retain"),
+    "ollama.persistence.whenScaled": one_of("Delete", "Retain"),
+    "ollama.extraEnv": ENV,
+    "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
+}
+BY_NAME: dict[str, Schema] = {
+    "digest": DIGEST,
+    "tag": TAG,
+    "pullPolicy": PULL,
+    "interval": GO_DURATION,
+    "scrapeTimeout": GO_DURATION,
+    **dict.fromkeys(
+        ("labels", "annotations", "commonLabels", "commonAnnotations", "podLabels", "podAnnotations", "nodeSelector"),
+        STRINGS,
+    ),
+}
+
+
+def schema() -> Schema:
+    """The whole schema, draft 7, which Helm 3 and 4 both read. Comments of values.yaml are its descriptions."""
+    meanings = {value.path: value.meaning for value in documented_values()}
+    root = _of(defaults(), "", meanings)
+    root["properties"]["global"]["additionalProperties"] = True  # other charts under one parent have values there
+    root["properties"]["enabled"] = CONDITION
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of ai-gateway-ollama",
+        **root,
+        "definitions": _definitions(),
+    }
+
+
+def as_text() -> str:
+    """values.schema.json."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def _of(default: Any, path: str, meanings: dict[str, str]) -> Schema:
+    known = _known(path)
+    if known is None:
+        known = _from_default(default, path, meanings)
+    return {"description": meanings[path], **known} if path in meanings and "$ref" not in known else known
+
+
+def _known(path: str) -> Schema | None:
+    room, _, name = path.rpartition(".")
+    if path in BY_PATH:
+        return BY_PATH[path]
+    if room == "config" and name in _definitions()["Config"]["properties"]:
+        return of_config(name)
+    return BY_NAME.get(name)
+
+
+def _from_default(default: Any, path: str, meanings: dict[str, str]) -> Schema:
+    if isinstance(default, dict):
+        if path in meanings:  # a value as a whole, not a section
+            return FREE
+        properties = {name: _of(one, f"{path}.{name}".lstrip("."), meanings) for name, one in default.items()}
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+    if isinstance(default, list):
+        return OBJECTS
+    kinds = {bool: "boolean", int: "integer", str: "string"}
+    return {"type": kinds[type(default)]}
+
+
+@cache
+def _definitions() -> dict[str, Schema]:
+    """The types of config.yml; draft 7 calls the place `definitions`."""
+    text = (ROOT / "config.schema.json").read_text().replace("#/$defs/", "#/definitions/")
+    definitions: dict[str, Schema] = json.loads(text)["$defs"]
+    return definitions
