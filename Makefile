@@ -43,6 +43,7 @@ cluster-down: setup-dev ## end it; nothing of it stays
 
 cluster-tools: setup-dev ## build what it is made of, once, into a cache outside the checkout, and start nothing
 	$(BIN)/python -m tests.cluster images
+	$(BIN)/python tests/tools/build_go.py helm3 helm4
 
 e2e: ollama cluster-tools ## run the tests that need a real Ollama or a real cluster (Linux, root, Go)
 	$(BIN)/python -m pytest -m "ollama or cluster"
@@ -74,9 +75,10 @@ bench: setup-dev ## measure against nginx, as users install it (no test packages
 	$(MAKE) --no-print-directory setup VENV=build/venv
 	$(BIN)/python -m bench --gateway build/venv
 
-generate: setup-dev ## write the generated files anew: the config's JSON Schema and its reference page
+generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
 	$(BIN)/python -m ai_gateway.config.reference > docs/configuration.md
+	$(BIN)/python -m tests.helm.generate
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 

@@ -45,7 +45,7 @@ class Image:
         return sum(layer.size_bytes for layer in self.layers)
 
 
-IMAGES = ("pause", "base", "simulator", "ollama", "application")
+IMAGES = ("pause", "base", "simulator", "simulator-load", "ollama", "application")
 
 
 def image_name(image: str) -> str:

@@ -34,10 +34,13 @@ def _ollama_pod(**ollama: object) -> Pod:
     return pod
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A server's port on which nothing is connected yet."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A server's port on which nothing is connected yet. One on every address, as Ollama's, has its IPv4 connections
+    in the table of IPv6."""
+    is_dual = request.param == socket.AF_INET6
+    host = "::" if is_dual else "127.0.0.1"
+    with socket.create_server((host, 0), family=request.param, dualstack_ipv6=is_dual) as server:
         yield server.getsockname()[1]
 
 

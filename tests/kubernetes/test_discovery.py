@@ -118,9 +118,7 @@ async def test_the_endpoint_slices_of_a_service_are_followed(space: Space, tmp_p
     group = "discovery.k8s.io/v1"
     slices_role = {
         "metadata": {"name": "slices"},
-        "rules": [
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
-        ],
+        "rules": [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}],
     }
     await in_thread(space.grant, slices_role)
     four = [slice_endpoint("a", "192.0.2.1", ready=True), slice_endpoint("b", "192.0.2.2", ready=False)]

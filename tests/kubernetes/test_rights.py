@@ -76,3 +76,13 @@ async def test_missing_rights_on_events_cost_nothing_but_the_event(
         await until(lambda: "grant create and patch on events" in caplog.text)
         assert "llama3" in gateway.current.now.config.models
         assert [event["count"] for event in space.events()] == ([] if verb == "create" else [1])
+
+
+def test_no_right_is_asked_for_that_is_not_used() -> None:
+    """Each verb of the documented Roles is one that the tests above take away; and those Roles are all that any test
+    here grants, so that a request beyond them would fail."""
+    used = {("pods", verb) for verb in ("list", "watch")} | {("configmaps", verb) for verb in ("list", "watch")}
+    used |= {("events", verb) for verb in ("create", "patch")}
+    rules = [rule for role in documented_roles() for rule in role["rules"]]
+    assert {(rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]} == used
+    assert all(len(rule["resources"]) == 1 for rule in rules)

@@ -15,6 +15,7 @@
 {{/* One server per container, so that models are there before anybody asks for them. */}}
 {{- define "gateway.pullScript" -}}
 ollama serve & server=$!
+trap 'kill $server; wait $server' EXIT
 until ollama list >/dev/null 2>&1; do
   kill -0 $server || exit 1
   sleep 1
@@ -22,7 +23,6 @@ done
 for model in "$@"; do
   ollama show "$model" >/dev/null 2>&1 || ollama pull "$model" || exit 1
 done
-kill $server; wait $server || true
 {{- end }}
 
 {{/*

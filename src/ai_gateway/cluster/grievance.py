@@ -46,7 +46,7 @@ class Grievance:
 def _advice(failure: ApiFailure, words: str, verb: str) -> str:
     """The complaint, with what to do about it where that is known."""
     if isinstance(failure, Refused) and failure.status == 403:
-        return f"the API server does not allow to {verb} {words}: grant get, list and watch ({failure})"
+        return f"the API server does not allow to {verb} {words}: grant list and watch ({failure})"
     if isinstance(failure, Refused) and failure.status == 401:
         return f"the API server does not accept the credentials ({failure})"
     return str(failure)

@@ -1,0 +1,61 @@
+"""Many rings are heard once, and none is missed, whatever became of who waited before.
+
+Threads, time limits and a loop that is closed are in `test_small_parts.py`.
+"""
+
+import asyncio
+
+from tests.flow.waiting import soon
+
+from ai_gateway.cluster.bell import Bell
+
+ROUNDS = 10  # of the event loop: more than a ring takes to be heard
+
+
+async def rounds() -> None:
+    """Everything that is ready to run has run."""
+    for _ in range(ROUNDS):
+        await asyncio.sleep(0)
+
+
+async def test_many_rings_are_heard_once() -> None:
+    """A list of 500 pods is one change of the fleet; the next ring is the next one."""
+    bell = Bell(settle_seconds=0.0)
+    for _ in range(500):
+        bell.ring()
+    await soon(bell.wait())
+    second = asyncio.create_task(bell.wait())
+    await rounds()
+    assert not second.done()
+    bell.ring()
+    await soon(second)
+
+
+async def test_what_rings_is_not_heard_before_the_burst_has_settled() -> None:
+    """What comes until then is taken up together with it."""
+    bell = Bell(settle_seconds=60.0)
+    bell.ring()
+    waiting = asyncio.create_task(bell.wait())
+    await rounds()
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_a_waiter_that_is_cancelled_takes_no_ring_with_it() -> None:
+    """Who waits next hears it."""
+    bell = Bell(settle_seconds=0.0)
+    cancelled = asyncio.create_task(bell.wait())
+    await rounds()
+    bell.ring()
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    await soon(bell.wait())
+
+
+async def test_a_ring_after_a_wait_that_gave_up_is_heard() -> None:
+    """And no old one stands in its way."""
+    bell = Bell(settle_seconds=0.0)
+    bell.ring()
+    await bell.wait(0.0)
+    bell.ring()
+    await soon(bell.wait())

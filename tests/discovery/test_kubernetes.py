@@ -1,0 +1,202 @@
+"""Pods of several namespaces are one list, and what cannot be asked takes nothing away from the others."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.fake_api import FakeApi, reach, serving
+from tests.flow.waiting import soon, until
+
+from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.config.types import Kubernetes
+from ai_gateway.discovery.kubernetes import FIRST_LISTS_SECONDS, KubernetesSource, Pods, kubernetes_source
+from ai_gateway.discovery.pods import Candidate
+from ai_gateway.discovery.source import Found, Source
+from ai_gateway.wire.address import Address
+
+Json = dict[str, Any]
+Lists = AsyncGenerator[Found]
+
+
+def pod(ip: str, uid: str, ready: str = "True", port: int = 11434) -> Json:
+    """As the usual chart makes it."""
+    return {
+        "metadata": {"uid": uid},
+        "spec": {"containers": [{"name": "ollama", "ports": [{"name": "api", "containerPort": port}]}]},
+        "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+def sliced(ip: str, uid: str) -> Json:
+    """An endpoint slice of one pod."""
+    target = {"uid": uid, "name": f"pod-{uid}", "namespace": "ai"}
+    endpoint = {"addresses": [ip], "conditions": {"ready": True}, "targetRef": target}
+    return {"addressType": "IPv4", "endpoints": [endpoint], "ports": [{"name": "http", "port": 11434}]}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with serving() as server:
+        yield server
+
+
+@asynccontextmanager
+async def following(source: Source) -> AsyncGenerator[Lists]:
+    """Its lists; left, it watches no more."""
+    async with aclosing(source.lists()) as lists:
+        yield lists
+
+
+async def hosts(lists: Lists) -> list[str]:
+    """Of the next list."""
+    return sorted(address.host for address in (await soon(anext(lists))).addresses)
+
+
+async def test_pods_come_change_and_go(api: FakeApi, tmp_path: Path) -> None:
+    """Each time a whole list; one that is not ready is only seen."""
+    api.put("ai", "a", pod("10.0.0.1", "a"))
+    api.put("ai", "b", pod("10.0.0.2", "b", ready="False"))
+    source = kubernetes_source(Kubernetes(), reach(api, tmp_path))
+    async with following(source) as lists:
+        assert await hosts(lists) == ["10.0.0.1"]
+        assert source.standing().seen == 2
+        api.put("ai", "b", pod("10.0.0.2", "b"))
+        assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
+        api.delete("ai", "a")
+        assert await hosts(lists) == ["10.0.0.2"]
+    assert source.name == "kubernetes pods"
+
+
+async def test_the_own_namespace_is_asked_if_none_is_named(api: FakeApi, tmp_path: Path) -> None:
+    """For the pods with the label, and no others."""
+    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path, "mine"))) as lists:
+        assert await hosts(lists) == []
+    path, query = api.asked[0]
+    assert path == "/api/v1/namespaces/mine/pods"
+    assert query["labelSelector"] == "app.kubernetes.io/name=ollama"
+
+
+async def test_several_namespaces_are_one_list(api: FakeApi, tmp_path: Path) -> None:
+    """Pods of one name in two of them are two; a namespace that is named twice is asked once."""
+    api.put("ai", "a", pod("10.0.0.1", "a"))
+    api.put("lab", "a", pod("10.0.0.2", "b"))
+    settings = Kubernetes(namespaces=("ai", "lab", "ai"))
+    async with following(kubernetes_source(settings, reach(api, tmp_path))) as lists:
+        assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
+        assert sum("watch" not in query for _, query in api.asked) == 2
+
+
+async def test_a_forbidden_namespace_costs_the_others_only_the_patience_of_the_start(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    """It is named, and its pods come as soon as it is allowed."""
+    api.put("ai", "a", pod("10.0.0.1", "a"))
+    api.put("lab", "b", pod("10.0.0.2", "b"))
+    api.forbidden.add("lab")
+    now = iter([0.0])  # the beginning; whenever it is looked again, the patience is over
+    settings = Kubernetes(namespaces=("ai", "lab"))
+    source = KubernetesSource(Pods(settings), settings, reach(api, tmp_path), lambda: next(now, FIRST_LISTS_SECONDS))
+    async with following(source) as lists:
+        assert await hosts(lists) == ["10.0.0.1"]
+        await until(lambda: source.standing().complaint)
+        assert "does not allow to list pods in namespace lab: grant list and watch" in str(source.standing().complaint)
+        assert source.standing().age_seconds is None  # lab was never heard
+        api.forbidden.clear()
+        assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
+
+
+async def test_all_namespaces_are_waited_for_at_the_start(api: FakeApi, tmp_path: Path) -> None:
+    """Half a fleet is no list while the patience lasts."""
+    api.put("ai", "a", pod("10.0.0.1", "a"))
+    api.put("lab", "b", pod("10.0.0.2", "b"))
+    api.forbidden.add("lab")
+    source = kubernetes_source(Kubernetes(namespaces=("ai", "lab")), reach(api, tmp_path))
+    async with following(source) as lists:
+        first = asyncio.create_task(hosts(lists))
+        await until(lambda: source.standing().lists == 1 and source.standing().failures)
+        api.forbidden.clear()
+        assert await first == ["10.0.0.1", "10.0.0.2"]
+
+
+async def test_nothing_is_given_before_something_was_listed(api: FakeApi, tmp_path: Path) -> None:
+    """However late that is: an empty list would take every endpoint away."""
+    api.put("ai", "a", pod("10.0.0.1", "a"))
+    api.forbidden.add("ai")
+    settings = Kubernetes()
+    now = iter([0.0])
+    source = KubernetesSource(Pods(settings), settings, reach(api, tmp_path), lambda: next(now, 1e9))
+    async with following(source) as lists:
+        first = asyncio.create_task(hosts(lists))
+        await until(lambda: source.standing().failures)
+        assert not first.done()
+        api.forbidden.clear()
+        assert await first == ["10.0.0.1"]
+
+
+async def test_a_pod_without_the_port_is_named_once(
+    api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not with each change of another one."""
+    api.put("ai", "odd", pod("10.0.0.9", "odd", port=80))
+    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
+        assert await hosts(lists) == []
+        for number in (1, 2):
+            api.put("ai", "a", pod(f"10.0.0.{number}", "a"))
+            assert await hosts(lists) == [f"10.0.0.{number}"]
+    assert caplog.text.count("pod ai/odd declares no port named 'http' and none 11434; it is left out") == 1
+
+
+class Counted(Pods):
+    """Pods, and how often it was looked which of them take calls."""
+
+    looks = 0
+
+    def found(self, kept: Iterable[Candidate]) -> Mapping[Address, Pod]:
+        """See Kind."""
+        self.looks += 1
+        return super().found(kept)
+
+
+async def test_a_change_that_changes_no_endpoint_gives_no_list(api: FakeApi, tmp_path: Path) -> None:
+    """Such as a pod that is not ready and starts once more."""
+    api.put("ai", "a", pod("10.0.0.1", "a"))
+    settings = Kubernetes()
+    kind = Counted(settings)
+    async with following(KubernetesSource(kind, settings, reach(api, tmp_path))) as lists:
+        assert await hosts(lists) == ["10.0.0.1"]
+        second = asyncio.create_task(hosts(lists))
+        looks = kind.looks
+        api.put("ai", "b", pod("10.0.0.2", "b", ready="False"))
+        await until(lambda: kind.looks > looks)
+        assert not second.done()
+        api.put("ai", "c", pod("10.0.0.3", "c"))
+        assert await second == ["10.0.0.1", "10.0.0.3"]
+
+
+async def test_endpoint_slices_of_the_service_are_followed(api: FakeApi, tmp_path: Path) -> None:
+    """By the label that Kubernetes gives them; no pod is asked for."""
+    api.put("ai", "ollama-x", sliced("10.0.0.1", "a"))
+    settings = Kubernetes(mode="endpointslices", service="ollama")
+    source = kubernetes_source(settings, reach(api, tmp_path))
+    async with following(source) as lists:
+        assert await hosts(lists) == ["10.0.0.1"]
+        api.put("ai", "ollama-y", sliced("10.0.0.2", "b"))
+        assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
+    assert {path for path, _ in api.asked} == {"/apis/discovery.k8s.io/v1/namespaces/ai/endpointslices"}
+    assert api.asked[0][1]["labelSelector"] == "kubernetes.io/service-name=ollama"
+    assert source.name == "kubernetes endpoint slices"
+
+
+async def test_a_source_that_is_left_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
+    """Its watch would last for minutes."""
+    before = set(threading.enumerate())
+    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
+        await hosts(lists)
+        await until(lambda: any("watch" in query for _, query in api.asked))
+        watching = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("watch pods")]
+        assert len(watching) == 1
+    await until(lambda: not watching[0].is_alive())
