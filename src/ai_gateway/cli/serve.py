@@ -57,43 +57,50 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    environment = os.environ
+    _add_config(parser)
+    _add_addresses(parser)
+    _add_cluster(parser)
+    _add_drain(parser)
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        default=os.environ.get("AI_GATEWAY_DEMO", "") not in ("", "0", "false"),
+        help="serve three simulated endpoints if no Ollama is found",
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        default=environment.get("AI_GATEWAY_CONFIG"),
+        default=os.environ.get("AI_GATEWAY_CONFIG"),
         metavar="FILE",
         help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
         f"while running (default {DEFAULT_CONFIG})",
     )
     parser.add_argument(
         "--configmap",
-        default=environment.get("AI_GATEWAY_CONFIGMAP"),
+        default=os.environ.get("AI_GATEWAY_CONFIGMAP"),
         metavar="[NAMESPACE/]NAME[:KEY]",
         help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
         "with --config stands in until it is read",
     )
+
+
+def _add_addresses(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
-        default=environment.get("AI_GATEWAY_LISTEN"),
+        default=os.environ.get("AI_GATEWAY_LISTEN"),
         metavar="HOST:PORT",
         help=f"address of the API; `:8080` is every address, port 0 takes a free one (default {DEFAULT_LISTEN})",
     )
     parser.add_argument(
         "--admin",
-        default=environment.get("AI_GATEWAY_ADMIN"),
+        default=os.environ.get("AI_GATEWAY_ADMIN"),
         metavar="HOST:PORT",
         help=f"address of /livez and /readyz (default {DEFAULT_ADMIN})",
     )
-    _add_cluster(parser)
-    _add_drain(parser)
-    parser.add_argument(
-        "--demo",
-        action="store_true",
-        default=environment.get("AI_GATEWAY_DEMO", "") not in ("", "0", "false"),
-        help="serve three simulated endpoints if no Ollama is found",
-    )
-    parser.set_defaults(run=run)
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
