@@ -1,13 +1,56 @@
-"""Which files say how a cluster is reached.
-
-Namespaces, and whether this is a pod, are in `test_small_parts.py`; what is sent with them in `test_api.py`.
-"""
+"""Which files say how a cluster is reached, and in which namespace; what is sent with them is in `test_api.py`."""
 
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ai_gateway.cluster.access import Access
+
+
+def kubeconfig(path: Path, current: str | None, **namespaces: str | None) -> Path:
+    """A kubeconfig with a context for each namespace."""
+    contexts = [
+        {"name": name, "context": {"cluster": "c", **({"namespace": value} if value else {})}}
+        for name, value in namespaces.items()
+    ]
+    path.write_text(yaml.safe_dump({"contexts": contexts, **({"current-context": current} if current else {})}))
+    return path
+
+
+def test_a_token_means_a_cluster_unless_another_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    assert Access(service_account=tmp_path).is_in_cluster
+    assert not Access(context="staging", service_account=tmp_path).is_in_cluster
+    assert not Access(service_account=tmp_path / "none").is_in_cluster
+
+
+def test_the_namespace_in_a_pod_is_the_pods(tmp_path: Path) -> None:
+    """`default` where the file is missing."""
+    (tmp_path / "token").touch()
+    assert Access(service_account=tmp_path).namespace() == "default"
+    (tmp_path / "namespace").write_text("ai\n")
+    assert Access(service_account=tmp_path).namespace() == "ai"
+
+
+def test_the_namespace_outside_is_the_contexts(tmp_path: Path) -> None:
+    """The current one, or the one that is named; `default` where it says nothing."""
+    path = str(kubeconfig(tmp_path / "config", "a", a="ai", b="other", c=None))
+    nowhere = tmp_path / "none"
+    assert Access(path, service_account=nowhere).namespace() == "ai"
+    assert Access(path, "b", nowhere).namespace() == "other"
+    assert Access(path, "c", nowhere).namespace() == "default"
+    assert Access(path, "no-such", nowhere).namespace() == "default"
+    assert Access(service_account=nowhere, usual_kubeconfig=path).namespace() == "ai"
+
+
+def test_several_kubeconfigs_are_one(tmp_path: Path) -> None:
+    """As kubectl reads the setting; a file that is missing or no YAML says nothing."""
+    (tmp_path / "odd").write_text("{")
+    second = kubeconfig(tmp_path / "second", None, b="other")
+    first = kubeconfig(tmp_path / "first", "b", a="ai")
+    named = f"{tmp_path / 'missing'}:{tmp_path / 'odd'}:{first}:{second}"
+    assert Access(named, service_account=tmp_path / "none").namespace() == "other"
 
 
 def test_the_home_folder_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -58,3 +101,10 @@ def test_a_kubeconfig_that_says_no_namespace_means_the_default(tmp_path: Path, c
     path = tmp_path / "config"
     path.write_bytes(content)
     assert Access(str(path), service_account=tmp_path / "none").namespace() == "default"
+
+
+@pytest.mark.parametrize("contexts", ["contexts: 5", "contexts: [5]", "contexts: [{name: a, context: x}]"])
+def test_a_kubeconfig_that_is_nonsense_has_no_namespace(tmp_path: Path, contexts: str) -> None:
+    """Whoever connects with it complains in full."""
+    (tmp_path / "config").write_text(f"current-context: a\n{contexts}\n")
+    assert Access(str(tmp_path / "config"), service_account=tmp_path / "none").namespace() == "default"

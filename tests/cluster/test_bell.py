@@ -1,9 +1,7 @@
-"""Many rings are heard once, and none is missed, whatever became of who waited before.
-
-Threads, time limits and a loop that is closed are in `test_small_parts.py`.
-"""
+"""Many rings are heard once, and none is missed, whatever became of who waited before."""
 
 import asyncio
+import threading
 
 from tests.flow.waiting import soon
 
@@ -59,3 +57,34 @@ async def test_a_ring_after_a_wait_that_gave_up_is_heard() -> None:
     await bell.wait(0.0)
     bell.ring()
     await soon(bell.wait())
+
+
+async def test_a_bell_rung_in_another_thread_is_heard() -> None:
+    """A thousand rings are one."""
+    bell = Bell(settle_seconds=0.01)
+
+    def ring_on() -> None:
+        for _ in range(1000):
+            bell.ring()
+
+    ringing = threading.Thread(target=ring_on)
+    ringing.start()
+    await soon(bell.wait())
+    ringing.join()
+    bell.ring()
+    await soon(bell.wait())
+
+
+async def test_waiting_has_an_end_if_it_is_asked_for() -> None:
+    await soon(Bell().wait(0.01))
+
+
+def test_a_bell_of_a_loop_that_is_closed_is_rung_without_harm() -> None:
+    """A thread may outlive the loop by a moment."""
+    bells = []
+
+    async def make() -> None:
+        bells.append(Bell())
+
+    asyncio.run(make())
+    bells[0].ring()

@@ -1,8 +1,25 @@
-"""How a ConfigMap is named on the command line; what is in it is tested with a whole gateway and a real API server."""
+"""How a ConfigMap is named on the command line, and how its content is found in it.
+
+What becomes of an edit is tested with a whole gateway (`tests/flow/test_kubernetes.py`) and a real API server.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.cluster.fake_api import FakeApi, reach, serving
+from tests.flow.waiting import until
 
-from ai_gateway.cluster.config_map import Named, parse_named
+from ai_gateway.cluster.config_map import ConfigMap, Named, parse_named
+from ai_gateway.config.live import Live
+from ai_gateway.config.types import Config
+
+GOOD = "models: {a: }"
+META = {"metadata": {"uid": "u1"}}
 
 
 @pytest.mark.parametrize(
@@ -26,3 +43,130 @@ def test_what_is_no_name_is_refused(text: str) -> None:
 
 def test_people_are_told_all_three() -> None:
     assert str(Named("models", "ai")) == "ConfigMap ai/models, key config.yml"
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with serving() as server:
+        yield server
+
+
+class Followed:
+    """The config that a ConfigMap gives, and what was applied of it."""
+
+    def __init__(self, config_map: ConfigMap, live: Live, applied: list[Config]) -> None:
+        self.config_map = config_map
+        self.live = live
+        self.applied = applied
+
+    async def models(self, *names: str) -> None:
+        """Returns once these are in force."""
+        await until(lambda: self.live.config is not None and list(self.live.config.models) == list(names))
+
+    async def complaint(self) -> str:
+        """The one that there is, once there is one and Events tell of it."""
+        await until(lambda: self.live.complaints and not self.config_map.events.is_busy)
+        (complaint,) = self.live.complaints
+        return str(complaint)
+
+
+@asynccontextmanager
+async def following(api: FakeApi, folder: Path, named: Named) -> AsyncGenerator[Followed]:
+    """Left, it follows no more."""
+    applied: list[Config] = []
+    live = Live(str(named), applied.append)
+    config_map = ConfigMap(named, reach(api, folder), live)
+    task = asyncio.create_task(config_map.follow())
+    try:
+        yield Followed(config_map, live, applied)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def in_binary(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ({"data": {"config.yml": GOOD, "other": "["}}, "config.yml"),
+        ({"data": {"config.yml": "[", "mine": GOOD}}, "mine"),
+        ({"data": None, "binaryData": {"config.yml": in_binary(GOOD)}}, "config.yml"),
+    ],
+)
+async def test_the_content_of_the_key_is_the_config(
+    api: FakeApi, tmp_path: Path, content: dict[str, Any], key: str
+) -> None:
+    """As text, or as bytes, which is what `kubectl create --from-file` makes of a file that is no UTF-8."""
+    api.put("ai", "models", META | content)
+    async with following(api, tmp_path, Named("models", key=key)) as followed:
+        await followed.models("a")
+    path, query = api.asked[0]
+    assert (path, query["fieldSelector"]) == ("/api/v1/namespaces/ai/configmaps", "metadata.name=models")
+
+
+@pytest.mark.parametrize(
+    ("content", "there"),
+    [({"data": {"b": "", "a": ""}, "binaryData": {"c": ""}}, "a, b, c"), ({}, "no key at all")],
+)
+async def test_a_key_that_is_missing_is_named_with_those_that_are_there(
+    api: FakeApi, tmp_path: Path, content: dict[str, Any], there: str
+) -> None:
+    """In health and in an Event; the last good config stays in force."""
+    api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+    async with following(api, tmp_path, Named("models")) as followed:
+        await followed.models("a")
+        api.put("ai", "models", META | content)
+        sentence = f"ConfigMap ai/models has no key 'config.yml', but {there}"
+        assert await followed.complaint() == sentence
+        await until(lambda: api.sent)
+        assert api.sent[0]["message"] == sentence
+        assert followed.live.config is not None
+
+
+async def test_the_same_content_under_a_new_version_is_neither_applied_nor_reported_again(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    """Someone changed a label, or another key."""
+    bad = META | {"data": {"config.yml": "models: ["}}
+    api.put("ai", "models", bad)
+    async with following(api, tmp_path, Named("models")) as followed:
+        await until(lambda: api.sent)
+        api.put("ai", "models", bad | {"data": {"config.yml": "models: [", "other": "x"}})
+        api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+        await followed.models("a")
+        assert (len(api.sent), len(followed.applied), followed.live.total_refused) == (1, 1, 1)
+
+
+async def test_an_object_that_is_deleted_and_made_anew_is_another_one(api: FakeApi, tmp_path: Path) -> None:
+    """Its bad content is reported for it as well."""
+    bad = {"data": {"config.yml": "models: ["}}
+    api.put("ai", "models", META | bad)
+    async with following(api, tmp_path, Named("models")):
+        await until(lambda: len(api.sent) == 1)
+        api.delete("ai", "models")
+        api.put("ai", "models", {"metadata": {"uid": "u2"}} | bad)
+        await until(lambda: len(api.sent) == 2)
+    assert [event["involvedObject"]["uid"] for event in api.sent] == ["u1", "u2"]
+
+
+async def test_an_immutable_config_map_is_told_of_once(
+    api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change needs a new object, which may be immutable as well."""
+    async with following(api, tmp_path, Named("models")) as followed:
+        for name in ("a", "b"):
+            api.put("ai", "models", META | {"immutable": True, "data": {"config.yml": f"models: {{{name}: }}"}})
+            await followed.models(name)
+            api.delete("ai", "models")
+    assert caplog.text.count("ConfigMap models is immutable: a change needs a new one of that name") == 1
+
+
+async def test_another_namespace_can_be_named(api: FakeApi, tmp_path: Path) -> None:
+    """The one of the context is the gateway's own."""
+    api.put("ai", "models", META | {"data": {"config.yml": "models: {own: }"}})
+    api.put("lab", "models", META | {"data": {"config.yml": GOOD}})
+    async with following(api, tmp_path, Named("models", "lab")) as followed:
+        await followed.models("a")

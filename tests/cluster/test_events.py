@@ -139,3 +139,42 @@ async def test_a_long_name_leaves_room_for_the_hash() -> None:
     (name,) = server.events
     assert len(name) <= 253
     assert name.endswith(".0123456789abcdef")
+
+
+async def test_more_than_a_burst_waits_for_its_turn() -> None:
+    """50 at once, then one a second: an API server is not flooded by a gateway that is fed nonsense."""
+    server = Server()
+    events = Events(cast("ApiServer", server))
+    for number in range(60):
+        events.report(SUBJECT, str(number), "wrong")
+    running = asyncio.create_task(events.run())
+    await until(lambda: len(server.asked) == 50)
+    running.cancel()
+    assert events.is_busy
+    assert events.total_dropped == 0
+
+
+class Odd(Server):
+    """What answers is no API server."""
+
+    def send(self, method: str, path: str, body: Mapping[str, Any], read_seconds: float) -> bytes:
+        """See ApiServer."""
+        if method == "PATCH":
+            return b"<html>"
+        return super().send(method, path, body, read_seconds)
+
+
+async def test_an_answer_that_is_no_event_ends_no_later_report(caplog: pytest.LogCaptureFixture) -> None:
+    """It is dropped and counted; formerly nothing was ever sent after it."""
+    server = Odd()
+    events = await report(server, ("abc", "100", "wrong"), ("abc", "107", "wrong"), ("abd", "100", "wrong"))
+    assert list(server.events) == ["models.abc", "models.abd"]
+    assert events.total_dropped == 1
+    assert "could not be reported as a Kubernetes Event" in caplog.text
+
+
+async def test_a_message_that_is_no_unicode_is_sent_as_far_as_it_is() -> None:
+    """YAML may hold half a surrogate pair, as a key that is complained of; formerly no Event came after it."""
+    server = Server()
+    await report(server, ("abc", "100", "models.a\ud800: unknown key"), ("abd", "100", "wrong"))
+    assert [event["message"] for event in server.events.values()] == ["models.a?: unknown key", "wrong"]

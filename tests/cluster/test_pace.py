@@ -1,8 +1,6 @@
-"""However turns are asked for, no stretch of time has more of them than a burst and what it earns.
+"""However turns are asked for, no stretch of time has more of them than a burst and what it earns."""
 
-The burst, the rate and a pause are in `test_small_parts.py`.
-"""
-
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,3 +28,18 @@ def test_a_debt_is_paid_by_time_before_a_turn_is_free() -> None:
     assert [pace.take(100.0) for _ in range(3)] == [0.0, 1.0, 2.0]
     assert pace.take(102.0) == 1.0
     assert pace.take(104.0) == 0.0
+
+
+def test_a_pace_gives_a_burst_and_then_one_a_second() -> None:
+    """However many ask, and a pause earns a new burst."""
+    pace = Pace(50, 1.0)
+    assert [pace.take(100.0) for _ in range(50)] == [0.0] * 50
+    assert [pace.take(100.0) for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert [pace.take(1000.0) for _ in range(50)] == [0.0] * 50
+
+
+@pytest.mark.parametrize("now", [100.5, 100.0])
+def test_a_turn_is_earned_by_time_alone(now: float) -> None:
+    pace = Pace(1, 2.0)
+    assert pace.take(100.0) == 0.0
+    assert pace.take(now) == (0.0 if now > 100 else 0.5)

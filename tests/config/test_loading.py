@@ -239,3 +239,12 @@ def test_no_content_at_all_does_more_than_be_refused(content: bytes) -> None:
     """A watcher that read nonsense goes on watching."""
     with suppress(ConfigError):
         assert isinstance(parse(content), Config)
+
+
+@pytest.mark.parametrize("text", ['models: {"a\\ud800": {x: 1}}', 'models: {a: {ollama: "b\\udfff"}}'])
+def test_half_a_surrogate_pair_is_no_text(text: str) -> None:
+    """The complaint itself can be written as JSON and into a log."""
+    with pytest.raises(ConfigError) as refused:
+        parse(text.encode())
+    assert "not valid YAML" in str(refused.value)
+    str(refused.value).encode()

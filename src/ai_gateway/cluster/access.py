@@ -49,9 +49,11 @@ def _namespace_of_context(files: list[Path], context: str | None) -> str:
     contents = [_content(file) for file in files]
     current = context or next((str(c["current-context"]) for c in contents if c.get("current-context")), None)
     for content in contents:
-        for entry in content.get("contexts") or ():
+        contexts = content.get("contexts")
+        for entry in contexts if isinstance(contexts, list) else ():
             if isinstance(entry, dict) and entry.get("name") == current:
-                return str((entry.get("context") or {}).get("namespace") or "default")
+                told = entry.get("context")
+                return str((isinstance(told, dict) and told.get("namespace")) or "default")
     return "default"
 
 

@@ -136,6 +136,8 @@ class Events:
                 if attempt == TRIES - 1:
                     return self._complain(str(failure))
                 await asyncio.sleep(RETRY_SECONDS)
+            except (msgspec.MsgspecError, UnicodeError) as error:  # not an API server's: it ends no later report
+                return self._complain(f"the answer is not that of a Kubernetes API server ({error})")
             else:
                 return None
         return None
@@ -171,5 +173,5 @@ def _count_up(api: ApiServer, place: str, report: _Report) -> None:
 
 
 def _cut(message: str) -> str:
-    """At most so many bytes as the API takes, whole characters."""
-    return message.encode()[:NOTE_BYTES].decode(errors="ignore")
+    """At most so many bytes as the API takes, whole characters. Half a surrogate pair, which YAML may hold, is none."""
+    return message.encode(errors="replace")[:NOTE_BYTES].decode(errors="ignore")

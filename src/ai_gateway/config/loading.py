@@ -97,6 +97,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, "aliases are not accepted", mark)
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Half a surrogate pair is no text: nothing that tells of it, as JSON or in a log, could be written."""
+        value = super().construct_scalar(node)
+        if isinstance(value, str):
+            value.encode()
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
