@@ -167,6 +167,18 @@ async def test_sigint_waits_for_no_service(tmp_path: Path) -> None:
         assert [line["outcome"] for line in await gateway.ended()] == ["ok"]
 
 
+async def test_sigint_gives_what_runs_five_seconds(tmp_path: Path) -> None:
+    """Whatever the grace: nobody at a keyboard waits for five minutes. The stream is told."""
+    async with program(tmp_path, "--drain-delay", "60s", "--drain-grace", "60s") as gateway:
+        line = await gateway.stream()
+        signalled_at = time.monotonic()
+        gateway.process.send_signal(signal.SIGINT)
+        rest = (await line.rest()).decode()
+        assert 5 <= time.monotonic() - signalled_at < 8
+        assert error_in(rest.split("\n\n")[-2].removeprefix("data: "))["code"] == "server_shutdown"
+        assert [line["outcome"] for line in await gateway.ended()] == ["shutdown"]
+
+
 def is_closed(port: int) -> bool:
     """Whether nobody listens there."""
     with socket.socket() as probe:

@@ -182,17 +182,27 @@ def test_a_token_that_was_rotated_is_read_when_the_old_one_is_forgotten(tmp_path
     assert [seen[2] for seen in server.seen] == ["Bearer old", "Bearer new"]
 
 
-def test_in_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its token, and its authority for the server's certificate; a certificate of another one is not believed."""
+def service_account(folder: Path) -> ssl.SSLContext:
+    """The files that are mounted in a pod; returns the certificate of a server that they trust."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    (tmp_path / "token").write_text("mounted")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
-    with serving(lambda asked: asked.say(200, b"{}"), context) as server:
-        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
-        api = ApiServer(Access(service_account=tmp_path))
+    (folder / "token").write_text("mounted")
+    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    return context
+
+
+def in_pod(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> ApiServer:
+    """Requests as a pod sends them."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+    return ApiServer(Access(service_account=folder))
+
+
+def test_in_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its token, and its authority for the server's certificate; a certificate of another one is not believed."""
+    with serving(lambda asked: asked.say(200, b"{}"), service_account(tmp_path)) as server:
+        api = in_pod(tmp_path, server, monkeypatch)
         api.get("/x", {}, 5.0)
         assert str(server.seen[0][2]).lower() == "bearer mounted"
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.crt"))
@@ -235,8 +245,9 @@ def test_a_stream_that_is_silent_for_too_long_is_unreachable(tmp_path: Path) -> 
         over.set()
 
 
-def test_a_stream_can_be_ended_by_another_thread(tmp_path: Path) -> None:
-    """Which does not wait for its next byte."""
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_a_stream_can_be_ended_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_tls: bool) -> None:
+    """Which does not wait for its next byte; with TLS, as in a cluster, and without."""
     over, opened = threading.Event(), threading.Event()
     ended: list[float] = []
     streams: list[Stream] = []
@@ -246,8 +257,8 @@ def test_a_stream_can_be_ended_by_another_thread(tmp_path: Path) -> None:
         asked.chunk(b"first\n")
         over.wait(10)
 
-    def read(port: int) -> None:
-        with kubeconfig(tmp_path, port).stream("/x", {}, 60.0) as stream:
+    def read(api: ApiServer) -> None:
+        with api.stream("/x", {}, 60.0) as stream:
             streams.append(stream)
             try:
                 for _ in stream.lines():
@@ -256,8 +267,9 @@ def test_a_stream_can_be_ended_by_another_thread(tmp_path: Path) -> None:
                 pass
             ended.append(time.monotonic())
 
-    with serving(hang) as server:
-        reading = threading.Thread(target=read, args=(server.port,))
+    with serving(hang, service_account(tmp_path) if is_tls else None) as server:
+        api = in_pod(tmp_path, server, monkeypatch) if is_tls else kubeconfig(tmp_path, server.port)
+        reading = threading.Thread(target=read, args=(api,))
         reading.start()
         assert opened.wait(10)
         streams[0].stop()

@@ -4,8 +4,9 @@ What becomes of an edit is tested with a whole gateway (`tests/flow/test_kuberne
 """
 
 import asyncio
+import threading
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,12 @@ class Followed:
 
 
 @asynccontextmanager
-async def following(api: FakeApi, folder: Path, named: Named) -> AsyncGenerator[Followed]:
+async def following(
+    api: FakeApi, folder: Path, named: Named, apply: Callable[[Config], None] | None = None
+) -> AsyncGenerator[Followed]:
     """Left, it follows no more."""
     applied: list[Config] = []
-    live = Live(str(named), applied.append)
+    live = Live(str(named), apply or applied.append)
     config_map = ConfigMap(named, reach(api, folder), live)
     task = asyncio.create_task(config_map.follow())
     try:
@@ -94,6 +97,7 @@ def in_binary(text: str) -> str:
         ({"data": {"config.yml": GOOD, "other": "["}}, "config.yml"),
         ({"data": {"config.yml": "[", "mine": GOOD}}, "mine"),
         ({"data": None, "binaryData": {"config.yml": in_binary(GOOD)}}, "config.yml"),
+        ({"data": {"config.yml": GOOD}, "binaryData": {"config.yml": in_binary("[")}}, "config.yml"),
     ],
 )
 async def test_the_content_of_the_key_is_the_config(
@@ -170,3 +174,51 @@ async def test_another_namespace_can_be_named(api: FakeApi, tmp_path: Path) -> N
     api.put("lab", "models", META | {"data": {"config.yml": GOOD}})
     async with following(api, tmp_path, Named("models", "lab")) as followed:
         await followed.models("a")
+
+
+async def test_an_object_that_comes_back_as_it_was_ends_the_complaint(api: FakeApi, tmp_path: Path) -> None:
+    """Health must not tell for ever of one that was away for a moment."""
+    good = META | {"data": {"config.yml": GOOD}}
+    api.put("ai", "models", good)
+    async with following(api, tmp_path, Named("models")) as followed:
+        await followed.models("a")
+        api.delete("ai", "models")
+        assert await followed.complaint() == "there is no ConfigMap models in namespace ai"
+        api.put("ai", "models", good)
+        await until(lambda: not followed.live.complaints)
+
+
+async def test_a_fault_of_the_gateways_own_ends_no_later_reload(
+    api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told with its trace; the next edit is applied."""
+    applied: list[Config] = []
+
+    def apply(config: Config) -> None:
+        if "a" in config.models:
+            raise RuntimeError("a bug")
+        applied.append(config)
+
+    api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+    async with following(api, tmp_path, Named("models"), apply):
+        await until(lambda: "a bug" in caplog.text)
+        api.put("ai", "models", META | {"data": {"config.yml": "models: {b: }"}})
+        await until(lambda: [list(config.models) for config in applied] == [["b"]])
+
+
+async def test_who_follows_no_more_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
+    """The watch would last for minutes."""
+    api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+    before = set(threading.enumerate())
+    async with following(api, tmp_path, Named("models")) as followed:
+        await followed.models("a")
+        watching = [t for t in set(threading.enumerate()) - before if t.name.startswith("watch configmaps 'models'")]
+        assert len(watching) == 1
+    await until(lambda: not watching[0].is_alive())
+
+
+async def test_bytes_that_are_none_are_a_missing_key(api: FakeApi, tmp_path: Path) -> None:
+    """What is no base64 cannot come from an API server, and is no reason to fall over."""
+    api.put("ai", "models", META | {"binaryData": {"config.yml": "###"}})
+    async with following(api, tmp_path, Named("models")) as followed:
+        assert "has no key 'config.yml', but config.yml" in await followed.complaint()

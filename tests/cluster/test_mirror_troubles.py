@@ -3,12 +3,14 @@
 The rules of list and watch are in `test_mirror.py`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import msgspec
 import pytest
-from tests.cluster.script import Named, Script, error_event, event, names, page
+from tests.cluster.script import Named, Script, bookmark, error_event, event, names, page
 
 from ai_gateway.cluster.api import Refused, Stream, Unreachable
 
@@ -140,3 +142,123 @@ def test_a_mirror_that_is_stopped_while_a_watch_is_opened_does_not_read_it() -> 
     mirror.turn()
     assert names(mirror) == ["a"]
     assert script.pauses == []
+
+
+@pytest.mark.parametrize("left", ["between events", "while the stream breaks"])
+def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -> None:
+    """And what breaks because it was stopped is no failure."""
+    script = Script()
+    script.lists = [page("a")]
+    script.watches = [[bookmark("11"), AWAY if left == "while the stream breaks" else event("ADDED", "b", "12")]]
+    mirror = script.mirror()
+    opened = script.stream
+
+    class Left:
+        """A stream whose first line comes when the mirror has been asked to stop."""
+
+        def __init__(self, stream: Stream) -> None:
+            self._lines = stream.lines()
+
+        def lines(self) -> Iterator[bytes]:
+            """See Stream."""
+            if left == "while the stream breaks":
+                next(self._lines)
+            mirror.stop()
+            yield from self._lines
+
+        def stop(self) -> None:
+            """See Stream."""
+
+    @contextmanager
+    def stream(path: str, query: Mapping[str, str], silence_seconds: float) -> Iterator[Stream]:
+        with opened(path, query, silence_seconds) as lines:
+            yield cast("Stream", Left(lines))
+
+    script.stream = stream  # type: ignore[method-assign]  # the test's own fake
+    mirror.turn()
+    assert names(mirror) == ["a"]
+    assert (mirror.total_failures, mirror.complaint, script.pauses) == (0, None, [])
+
+
+def test_after_an_outage_the_next_trouble_begins_from_the_shortest_pause() -> None:
+    """And credentials that are refused then are tried anew at once, as the first time."""
+    script = Script()
+    script.lists = [page("a")] * 9
+    script.watches = [*[AWAY] * 9, [bookmark("11"), Refused(401, "Unauthorized")], [bookmark("12"), AWAY]]
+    mirror = script.mirror()
+    for _ in range(9):
+        mirror.turn()
+    assert max(script.pauses) > 1.0
+    script.pauses.clear()
+    mirror.turn()
+    assert (script.forgotten, script.pauses) == (1, [])
+    mirror.turn()
+    assert [0.5 <= pause <= 1.0 for pause in script.pauses] == [True]
+
+
+def test_a_server_that_asks_for_no_wait_is_not_asked_without_one() -> None:
+    """Retry-After: 0 is no leave for a hot loop."""
+    script = Script()
+    script.lists = [page("a")]
+    script.watches = [Refused(429, "slow down", 0.0)]
+    script.mirror().turn()
+    assert script.pauses[0] >= 0.5
+
+
+def test_a_watch_that_ends_soon_is_taken_up_at_once_if_it_told_anything() -> None:
+    """Only one that ends without a byte is odd."""
+    script = Script()
+    script.line_seconds = 0.01
+    script.lists = [page("a")]
+    script.watches = [[event("ADDED", "b", "11")], [bookmark("12")]]
+    mirror = script.mirror()
+    for _ in range(2):
+        mirror.turn()
+    assert (script.pauses, mirror.complaint) == ([], None)
+
+
+def test_an_event_that_tells_no_version_leaves_the_last_one_in_force() -> None:
+    """Formerly known events are not asked for again, and nothing is listed anew."""
+    nameless = json.dumps({"type": "BOOKMARK", "object": {"metadata": {}}}).encode()
+    script = Script()
+    script.lists = [page("a")]
+    script.watches = [[event("ADDED", "b", "11"), nameless], []]
+    mirror = script.mirror()
+    for _ in range(2):
+        mirror.turn()
+    assert [query["resourceVersion"] for query in script.watch_queries] == ["10", "11"]
+    assert len(script.list_queries) == 1
+
+
+def test_a_bookmark_changes_nothing() -> None:
+    """Nobody is woken for it: each of them comes about once a minute, for every collection."""
+    script = Script()
+    script.lists = [page("a")]
+    script.watches = [[bookmark("11"), bookmark("12")]]
+    script.mirror().turn()
+    assert script.changes == 1  # the list
+
+
+def test_an_error_without_metadata_says_gone_all_the_same() -> None:
+    """Formerly it was no answer of an API server, and the same version was asked for again for ever."""
+    status = {"kind": "Status", "code": 410, "message": "too old resource version"}
+    script = Script()
+    script.lists = [page("a"), page("b", version="90")]
+    script.watches = [[json.dumps({"type": "ERROR", "object": status}).encode()], []]
+    mirror = script.mirror()
+    for _ in range(2):
+        mirror.turn()
+    assert names(mirror) == ["b"]
+
+
+def test_a_collection_that_is_known_is_said_to_stay_in_force(caplog: pytest.LogCaptureFixture) -> None:
+    """Before the first list there is nothing of the kind to say."""
+    script = Script()
+    script.lists = [AWAY, page("a"), Refused(503, "starting")]
+    script.watches = [Refused(503, "starting")]
+    mirror = script.mirror()
+    for _ in range(3):
+        mirror.turn()
+    first, second, _ = (record.getMessage() for record in caplog.records)
+    assert first == "cannot follow pods in namespace ai: Connection refused"
+    assert second == "cannot follow pods in namespace ai; what is known stays in force: 503 starting"

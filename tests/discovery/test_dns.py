@@ -1,11 +1,12 @@
 """Each address of a name is an endpoint, and a name that cannot be looked up costs nothing."""
 
+import asyncio
 import logging
 import socket
 from contextlib import aclosing
 
 import pytest
-from tests.flow.waiting import soon
+from tests.flow.waiting import soon, until
 
 from ai_gateway.config.types import Dns, Seconds
 from ai_gateway.discovery.dns import DnsSource, look_up
@@ -52,6 +53,7 @@ async def test_a_failure_keeps_what_was_found_and_is_said_once(caplog: pytest.Lo
     assert lists[1] == ["10.0.0.3:8000", "10.0.0.4:8000"]
     assert caplog.text.count("cannot be looked up") == 1
     assert source.standing().failures == 5
+    assert source.standing().complaint is None
 
 
 async def test_one_address_may_be_a_service_and_is_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,3 +72,28 @@ async def test_the_systems_resolver_is_asked_and_families_are_not_mixed() -> Non
     assert await look_up("::1") == ["::1"]
     with pytest.raises(OSError, match=r"."):
         await look_up("no-such-name.invalid")
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".test"])
+async def test_what_is_no_host_name_is_a_failure_like_any_other(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Formerly it wrote a trace into the log each second. Python refuses such a name before it asks anyone."""
+    source = DnsSource(Dns(name=name, interval=Seconds(0.001)))
+    async with aclosing(source.lists()) as lists:
+        looking = asyncio.create_task(anext(lists))
+        await until(lambda: source.standing().failures >= 3 or looking.done())
+        assert not looking.done()
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    assert str(source.standing().complaint).startswith(f"{name} cannot be looked up: ")
+    assert caplog.text.count("cannot be looked up") == 1
+
+
+async def test_a_name_with_both_families_is_used_by_ipv4_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They usually are the same hosts; each address counts once, and in the same order each time."""
+    found = [(socket.AF_INET6, "fd00::1"), (socket.AF_INET, "10.0.0.2"), (socket.AF_INET, "10.0.0.1")]
+
+    async def resolve(name: str, port: None, *, type: int) -> list[tuple[object, ...]]:
+        return [(family, type, 6, "", (address, 0)) for family, address in [*found, *found]]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    assert await look_up("ollama.test") == ["10.0.0.1", "10.0.0.2"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.cluster.fake_api import FakeApi, reach, serving
 from tests.flow.waiting import soon, until
 
 from ai_gateway.balancing.endpoint import Pod
-from ai_gateway.config.types import Kubernetes
+from ai_gateway.config.types import Kubernetes, Seconds
 from ai_gateway.discovery.kubernetes import FIRST_LISTS_SECONDS, KubernetesSource, Pods, kubernetes_source
 from ai_gateway.discovery.pods import Candidate
 from ai_gateway.discovery.source import Found, Source
@@ -148,6 +149,31 @@ async def test_a_pod_without_the_port_is_named_once(
             api.put("ai", "a", pod(f"10.0.0.{number}", "a"))
             assert await hosts(lists) == [f"10.0.0.{number}"]
     assert caplog.text.count("pod ai/odd declares no port named 'http' and none 11434; it is left out") == 1
+
+
+async def test_the_age_is_that_of_the_namespace_that_was_heard_longest_ago(api: FakeApi, tmp_path: Path) -> None:
+    """One that talks all the time must not hide that another one has fallen silent."""
+    source = kubernetes_source(Kubernetes(namespaces=("ai", "lab")), reach(api, tmp_path))
+    async with following(source) as lists:
+        assert await hosts(lists) == []
+        began = time.monotonic()
+        for number in range(1, 5):
+            api.put("ai", f"ollama-{number}", pod(f"10.0.0.{number}", str(number)))
+            assert len(await hosts(lists)) == number
+        silent_seconds = time.monotonic() - began
+        age_seconds = source.standing().age_seconds
+        assert age_seconds is not None
+        assert age_seconds >= silent_seconds
+
+
+async def test_the_times_of_the_config_are_those_that_are_asked_for(api: FakeApi, tmp_path: Path) -> None:
+    """A watch of ten seconds, 20 % more or less."""
+    source = kubernetes_source(Kubernetes(watch_timeout=Seconds(10)), reach(api, tmp_path))
+    async with following(source) as lists:
+        await hosts(lists)
+        await until(lambda: any("watch" in query for _, query in api.asked))
+    (seconds,) = (int(query["timeoutSeconds"]) for _, query in api.asked if "watch" in query)
+    assert 8 <= seconds <= 12
 
 
 class Counted(Pods):

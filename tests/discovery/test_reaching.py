@@ -12,6 +12,7 @@ from ai_gateway.cluster.access import Access
 from ai_gateway.discovery.following import Following
 from ai_gateway.discovery.reaching import PATIENCE_SECONDS, Reaching
 from ai_gateway.discovery.source import Found, Source
+from ai_gateway.discovery.static import StaticSource
 from ai_gateway.wire.address import Address
 
 POD = Address("10.0.0.1", uid="u")
@@ -60,6 +61,15 @@ async def test_pods_that_nobody_reaches_are_explained_once(caplog: pytest.LogCap
     here.world.fleet.saw_up(here.world.fleet.endpoints[POD], "0.24.0")
     here.wait()
     assert here.following.standing().complaint is None
+    assert here.due == []
+    await here.following.stop()
+
+
+async def test_a_source_that_knows_no_pods_is_not_looked_after() -> None:
+    """Endpoints that a person named are that person's business."""
+    here = Here(Access(context="staging"))
+    here.following.follow(StaticSource((POD,)))
+    here.reaching.listed()
     assert here.due == []
     await here.following.stop()
 

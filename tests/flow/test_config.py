@@ -1,13 +1,17 @@
 """config.yml while the gateway runs: what is good is in force at once, what is bad changes nothing and is told."""
 
 import asyncio
+import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.flow.upstream import DONE, END, SSE_HEAD, Visit, answer_well, event, framed
 from tests.flow.waiting import until
-from tests.flow.world import MODELS, Served, World, chat, config
+from tests.flow.world import MODELS, NO_OLLAMA, Served, World, chat, config
+
+from ai_gateway.app import Gateway, Options
 
 STREAM = chat(stream=True)
 
@@ -201,6 +205,30 @@ async def test_health_is_503_without_a_valid_config(world: World) -> None:
     reply = await served.ask("GET", "/v1/health")
     assert reply.status == 503
     assert "config" in reply.json["gateway"]
+
+
+@pytest.mark.parametrize("is_draining", [False, True])
+async def test_health_says_at_once_that_the_gateway_cannot_serve(tmp_path: Path, is_draining: bool) -> None:
+    """Also while the first look at the endpoints goes on; formerly it said ok until that was over."""
+    path = tmp_path / "config.yml"
+    path.write_text("models: {}" if is_draining else "models: [")
+    gateway = Gateway(Options(path, NO_OLLAMA))
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async with gateway.following_config():
+        assert gateway.readiness.is_looking
+        if is_draining:
+            gateway.leave()
+        await gateway.api({"type": "http", "method": "GET", "path": "/v1/health", "headers": []}, receive, send)
+    assert said[0]["status"] == 503
+    reason = json.loads(said[1]["body"])["gateway"]
+    assert reason == "draining" if is_draining else reason.startswith("no valid config: not valid YAML")
 
 
 async def test_timeouts_change_live(world: World) -> None:

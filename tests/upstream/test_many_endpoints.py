@@ -23,10 +23,11 @@ SAID = {
 
 
 class Ollama:
-    """Answers well, and notes when it was probed, in seconds."""
+    """Answers well, and notes when it was probed, in seconds, and how often its models were listed."""
 
     def __init__(self) -> None:
         self.probed: list[float] = []
+        self.listed = 0
         self._more = asyncio.Event()
 
     async def __call__(self, line: Line) -> None:
@@ -35,6 +36,7 @@ class Ollama:
             if path == b"/api/version":
                 self.probed.append(time.monotonic())
                 self._more.set()
+            self.listed += path == b"/api/tags"
             await line.say(SAID[path])
 
     async def until(self, probes: int) -> None:
@@ -71,12 +73,14 @@ class Last(random.Random):
 
 
 async def test_looks_are_no_more_than_a_hundred_a_second() -> None:
-    """Whatever the interval says: from the first round to the third lies one stretched interval at least."""
+    """Whatever the intervals say: from the first round to the third lies one stretched interval at least, and models
+    are listed no more often than endpoints are probed."""
     ollama = Ollama()
     async with serving(ollama) as server, polling(random.Random(1)) as (fleet, poller):
         poller.follow(*fleet.apply(endpoints(server, 0, MANY)))
         await ollama.until(3 * MANY)
     assert ollama.probed[-1] - ollama.probed[MANY - 1] >= (1 - JITTER) * MANY / MOST_PER_SECOND
+    assert ollama.listed <= 2 * len(ollama.probed)
 
 
 async def test_the_first_looks_of_a_large_batch_are_spread() -> None:

@@ -66,7 +66,7 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 
 class _Object(msgspec.Struct):
-    metadata: _Meta
+    metadata: _Meta = msgspec.field(default_factory=_Meta)  # a Status may have none
     code: int | None = None  # of a Status, in an ERROR event
     message: str | None = None
 

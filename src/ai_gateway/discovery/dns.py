@@ -61,9 +61,9 @@ class DnsSource(Source):
         self._looks += 1
         try:
             hosts = await self._look_up(self._settings.name)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all, such as "a..b"
             self._failures += 1
-            complaint = f"{self._settings.name} cannot be looked up: {error.strerror or error}"
+            complaint = f"{self._settings.name} cannot be looked up: {getattr(error, 'strerror', None) or error}"
             if complaint != self._complaint:
                 log.warning("discovery: %s; what was found before stays", complaint)
             self._complaint = complaint

@@ -37,13 +37,15 @@ class Condition(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     opened_at: float
 
-    def complaint(self) -> str | None:
+    def fault(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
         if self.live.config is None:
             return "no valid config: " + ("; ".join(map(str, self.live.complaints)) or "it is still being read")
-        if self.readiness.is_draining:
-            return "draining"
-        return "looking for endpoints" if self.readiness.is_looking else None
+        return "draining" if self.readiness.is_draining else None
+
+    def complaint(self) -> str | None:
+        """Why the gateway is not ready, None if it is."""
+        return self.fault() or ("looking for endpoints" if self.readiness.is_looking else None)
 
 
 class Health:
@@ -54,11 +56,10 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         condition = self._condition
-        complaint = condition.complaint()
+        fault = condition.fault()
         now = condition.clock()
-        cannot_serve = complaint is not None and not condition.readiness.is_looking
         content = {
-            "gateway": complaint if cannot_serve else "ok",
+            "gateway": fault or "ok",
             "ollama": ollama_state(condition.fleet, condition.current),
             "uptime_seconds": int(now - condition.opened_at),
             "discovery": _discovery(condition.discovery),
@@ -66,7 +67,7 @@ class Health:
             "models": _models(condition),
             "config": _config(condition.live),
         }
-        await reply_json(scope, send, content, 503 if cannot_serve else 200)
+        await reply_json(scope, send, content, 503 if fault else 200)
 
 
 def ollama_state(fleet: Fleet, current: Current) -> OllamaState:

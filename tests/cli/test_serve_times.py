@@ -1,0 +1,67 @@
+"""How long `serve` waits when it leaves: a flag's word, else the config's, else what the surroundings need."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from ai_gateway.cli.serve import CLUSTER_DRAIN_SECONDS, _settings
+from ai_gateway.cluster.access import Access
+from ai_gateway.config.types import Config, Drain, Pause
+
+
+@pytest.fixture
+def in_pod(tmp_path: Path) -> Access:
+    (tmp_path / "token").touch()
+    return Access(service_account=tmp_path)
+
+
+def times(
+    access: Access,
+    config: Config | None = None,
+    listen: str | None = None,
+    delay: str | None = None,
+    grace: str | None = None,
+) -> tuple[float, float]:
+    """Delay and grace, in seconds."""
+    flags = argparse.Namespace(listen=listen, admin=None, drain_delay=delay, drain_grace=grace)
+    settings = _settings(flags, config or Config(), access)
+    return settings.drain_seconds, settings.grace_seconds
+
+
+@pytest.mark.parametrize("listen", [":8080", "0.0.0.0:8080", "[::]:8080", "10.0.0.7:8080"])
+def test_in_a_cluster_services_are_waited_for(in_pod: Access, listen: str) -> None:
+    """Wherever the address comes from."""
+    assert times(in_pod, listen=listen)[0] == CLUSTER_DRAIN_SECONDS
+    assert times(in_pod, Config(listen=listen))[0] == CLUSTER_DRAIN_SECONDS
+
+
+@pytest.mark.parametrize("listen", [None, "127.0.0.1:8080", "127.0.0.2:1", "[::1]:8080", "localhost:8080"])
+def test_beside_one_application_on_loopback_nobody_is_waited_for(in_pod: Access, listen: str | None) -> None:
+    """No Service leads there. Loopback is also where it listens without being told."""
+    assert times(in_pod, listen=listen)[0] == 0
+
+
+@pytest.mark.parametrize("context", [None, "staging"])
+def test_outside_a_cluster_nobody_is_waited_for(tmp_path: Path, context: str | None) -> None:
+    """Also where a person named a cluster whose pods are looked for."""
+    assert times(Access(context=context, service_account=tmp_path / "none"), listen=":8080")[0] == 0
+
+
+def test_the_config_goes_before_the_surroundings(in_pod: Access) -> None:
+    """A delay of 0 is a word, too."""
+    for seconds in (0, 3):
+        config = Config(listen=":8080", drain=Drain(Pause(seconds), Pause(seconds)))
+        assert times(in_pod, config) == (seconds, seconds)
+
+
+def test_a_flag_goes_before_the_config(in_pod: Access) -> None:
+    """Each of the two by itself."""
+    config = Config(listen=":8080", drain=Drain(Pause(3), Pause(4)))
+    assert times(in_pod, config, delay="0", grace="250ms") == (0, 0.25)
+    assert times(in_pod, config, delay="1m") == (60, 4)
+    assert times(in_pod, config, grace="0s") == (3, 0)
+
+
+def test_running_answers_have_five_minutes_without_a_word(in_pod: Access) -> None:
+    assert times(in_pod)[1] == 300

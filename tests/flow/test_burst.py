@@ -1,0 +1,104 @@
+"""Many pods that come at once cost the calls nothing: what the event loop does for them is a moment."""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.fake_api import FakeApi, reach, serving
+from tests.flow.waiting import until
+
+from ai_gateway.app import Gateway, Options
+
+PODS = 500
+MOST_SECONDS = 0.1
+NOBODY = 9  # the discard port: who polls there is refused
+OLLAMA = {"name": "ollama", "ports": [{"name": "http", "containerPort": NOBODY}]}
+READY = {"type": "Ready", "status": "True"}
+
+
+def add_pods(api: FakeApi) -> None:
+    """As many, and each as long, as those of a large namespace: half of a pod is what nobody reads."""
+    for number in range(PODS):
+        ip = f"127.1.{number // 250}.{number % 250 + 1}"
+        meta = {"uid": f"uid-{number}", "managedFields": [{"fieldsV1": "x" * 3000}]}
+        status = {"phase": "Running", "podIP": ip, "conditions": [READY]}
+        api.put("ai", f"ollama-{number}", {"metadata": meta, "spec": {"containers": [OLLAMA]}, "status": status})
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with serving() as server:
+        yield server
+
+
+@asynccontextmanager
+async def following(api: FakeApi, folder: Path) -> AsyncIterator[Gateway]:
+    """A gateway without its ports. What it logs is not written: a test's capture costs more than a real log."""
+    logging.getLogger("ai_gateway").setLevel(logging.ERROR)
+    access = reach(api, folder).access
+    (folder / "config.yml").write_text("models: {llama3: }")
+    gateway = Gateway(Options(folder / "config.yml", {}, access=access))
+    try:
+        async with gateway.following_config(), gateway.running():
+            yield gateway
+    finally:
+        logging.getLogger("ai_gateway").setLevel(logging.NOTSET)
+
+
+class Loop:
+    """The CPU that the event loop's thread uses, in seconds: other threads and processes do not count."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self.used = 0.0
+        self.longest = 0.0  # without a turn of any other task
+
+    async def __aenter__(self) -> "Loop":
+        gc.collect()
+        gc.freeze()  # as `serve` does: what the tests hold is no part of the gateway
+        self._began = time.thread_time()
+        self._ticking = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.used = time.thread_time() - self._began
+        self._ticking.cancel()
+        gc.unfreeze()
+
+    async def _tick(self) -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.001)
+            self.longest = max(self.longest, time.thread_time() - before)
+
+
+async def all_followed(gateway: Gateway) -> None:
+    """Each is an endpoint, and the task that looks after it has taken its first step."""
+    await until(lambda: len(gateway.fleet.endpoints) == PODS)
+    await asyncio.sleep(0)
+
+
+async def test_a_list_of_500_pods_costs_the_loop_less_than_a_tenth_of_a_second(api: FakeApi, tmp_path: Path) -> None:
+    """All of it, from nothing to 500 endpoints that are looked after; it is not held up for half of that at a time."""
+    add_pods(api)
+    async with Loop() as loop, following(api, tmp_path) as gateway:
+        await all_followed(gateway)
+    assert loop.used < MOST_SECONDS
+    assert loop.longest < MOST_SECONDS / 2
+
+
+async def test_500_pods_that_come_as_events_cost_the_loop_no_more(api: FakeApi, tmp_path: Path) -> None:
+    """Those that come together are taken up together: 500 events are a few changes of the fleet."""
+    async with following(api, tmp_path) as gateway:
+        await until(lambda: gateway.discovery.standing().lists == 1)
+        async with Loop() as loop:
+            await asyncio.to_thread(add_pods, api)
+            await all_followed(gateway)
+    assert loop.used < MOST_SECONDS
+    assert loop.longest < MOST_SECONDS / 2
