@@ -65,3 +65,9 @@ def test_a_flag_goes_before_the_config(in_pod: Access) -> None:
 
 def test_running_answers_have_five_minutes_without_a_word(in_pod: Access) -> None:
     assert times(in_pod)[1] == 300
+
+
+def test_an_empty_variable_is_one_that_is_not_set(in_pod: Access) -> None:
+    """As with the other flags: a template may leave it empty."""
+    asked = Config(drain=Drain(delay=Pause(3), grace=Pause(4)))
+    assert times(in_pod, asked, delay="", grace="") == (3.0, 4.0)

@@ -206,6 +206,18 @@ async def test_a_fault_of_the_gateways_own_ends_no_later_reload(
         await until(lambda: [list(config.models) for config in applied] == [["b"]])
 
 
+async def test_a_server_that_does_not_let_it_read_may_do_so_in_a_moment(api: FakeApi, tmp_path: Path) -> None:
+    """The start waits for that; what stands in the way is told meanwhile."""
+    api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+    api.forbidden.add("ai")
+    async with following(api, tmp_path, Named("models")) as followed:
+        assert "ConfigMap ai/models cannot be read: " in await followed.complaint()
+        settled_before = followed.live.is_settled
+        api.forbidden.clear()
+        await followed.models("a")
+        assert (settled_before, followed.live.is_settled, followed.live.complaints) == (False, True, [])
+
+
 async def test_who_follows_no_more_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
     """The watch would last for minutes."""
     api.put("ai", "models", META | {"data": {"config.yml": GOOD}})

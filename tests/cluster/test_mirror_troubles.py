@@ -104,23 +104,26 @@ def test_what_was_known_and_is_not_wanted_or_cannot_be_read_any_more_goes(fault:
     assert names(mirror) == ["b"]
 
 
-def test_a_fault_of_the_gateways_own_ends_no_later_turn(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("place", ["list", "watch"])
+def test_a_fault_of_the_gateways_own_ends_no_later_turn(place: str, caplog: pytest.LogCaptureFixture) -> None:
     """It is told with its trace, and everything is listed anew after the longest pause."""
     faults = [RuntimeError("a bug")]
 
     def read(content: bytes) -> Named | None:
-        if faults:
+        name = msgspec.json.decode(content)["metadata"]["name"]
+        if name == "odd" and faults:
             raise faults.pop()
-        return Named("a")
+        return Named(name)
 
     script = Script()
-    script.lists = [page("a"), page("a")]
-    script.watches = [[]]
+    script.lists = [page("odd" if place == "list" else "a"), page("a", version="90")]
+    script.watches = [[]] if place == "list" else [[event("ADDED", "odd", "11")], []]
     mirror = script.mirror(read)
     mirror.turn()
     assert script.pauses == [3.0]
     mirror.turn()
     assert names(mirror) == ["a"]
+    assert script.watch_queries[-1]["resourceVersion"] == "90"
     assert "a bug" in caplog.text
 
 

@@ -231,6 +231,24 @@ async def test_a_bad_edit_keeps_the_last_good_config_and_is_told(world: World) -
     assert await metric(served, "config_last_reload_successful") == 1
 
 
+async def test_a_config_map_that_cannot_be_followed_any_more_is_told(world: World) -> None:
+    """Though the last config is in force and nothing was refused: an edit would not be seen."""
+    api = await world.api_server()
+    upstream = await world.upstream(answer_well)
+    api.put("configmaps", config_map(config([upstream.url])))
+    served = await following(world, api)
+    await served.readiness()
+    assert await metric(served, "config_failing") == 0
+    await api.stop()
+    told = (await health(served, lambda told: told["config"]["complaints"]))["config"]
+    assert told["complaints"][0]["message"].startswith("edits are not seen now: ")
+    assert told["last_reload"] == "ok"
+    assert await metric(served, "config_failing") == 1
+    assert (await served.chat()).status == 200
+    await api.start()
+    await health(served, lambda told: not told["config"]["complaints"])
+
+
 async def test_one_content_is_one_event_however_often_it_is_put_there(world: World) -> None:
     """A change of labels is no repeat; the same mistake made again raises the count."""
     api = await world.api_server()
@@ -315,7 +333,7 @@ async def test_a_start_while_the_api_server_is_away_says_so_and_heals(
         await api.start()
     await served.readiness()
     assert (await served.chat()).status == 200
-    assert (await served.get("/v1/health"))["config"]["complaints"] == []
+    await health(served, lambda told: not told["config"]["complaints"])
 
 
 async def test_a_first_config_that_comes_late_and_asks_for_other_ports_is_started_anew(world: World) -> None:

@@ -160,7 +160,8 @@ async def _serve(arguments: argparse.Namespace, options: "Options") -> None:
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
         notices = _notices(gateway)
-        given = {"listen": arguments.listen, "admin": arguments.admin}
+        drain = arguments.drain_delay and arguments.drain_grace
+        given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
         gateway.live.bind(notices.departure.begin, frozenset(key for key, flag in given.items() if flag))
         gateway.on_drain = notices.departure.begin
         _tune_collector()
@@ -200,7 +201,7 @@ def _seconds(flag: str | None, configured: float | None) -> float | None:
     """A flag's duration, else the config's. Raises ValueError for a flag that is none."""
     from ai_gateway.config.loading import pause
 
-    return configured if flag is None else pause(flag)
+    return pause(flag) if flag else configured
 
 
 def _usual_delay(listen: str, access: "Access") -> float:

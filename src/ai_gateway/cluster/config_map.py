@@ -22,6 +22,8 @@ MANNER: Final = Manner(watch_seconds=300.0, read_seconds=15.0)
 
 # How often it is looked whether the first answer has come, or what stands in its way.
 LOOK_SECONDS: Final = 0.2
+# How soon it shows that the API server cannot be followed, and that it can again.
+TROUBLE_SECONDS: Final = 1.0
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -97,7 +99,9 @@ class ConfigMap:
                     self._live.lack(sentence, is_passing=True)
             while True:
                 self._look(mirror.values(), namespace)
-                await bell.wait()
+                trouble = mirror.complaint  # no event tells of it: the copy stays as it is
+                self._live.trouble = trouble and f"edits are not seen now: {trouble}"
+                await bell.wait(TROUBLE_SECONDS)
         finally:
             mirror.stop()
             reporting.cancel()

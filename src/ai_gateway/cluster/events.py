@@ -49,7 +49,7 @@ class _Report(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """The Event's. An object's name may have 253 characters."""
-        return f"{self.subject.name[:230]}.{self.digest}"
+        return f"{self.subject.name[:230].rstrip('-.')}.{self.digest}"
 
     def event(self, count: int, first: str) -> dict[str, Any]:
         """core/v1 Event."""

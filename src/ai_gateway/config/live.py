@@ -31,6 +31,7 @@ class Live:
         self.complaints: list[Complaint] = []
         self.digest: str | None = None  # sha256 of the content in force, shortened
         self.loaded_at: float | None = None  # Unix seconds
+        self.trouble: str | None = None  # why newer content could not be seen; set by whoever follows the source
         self.total_refused = 0  # contents that were no valid config
 
     @property

@@ -123,12 +123,15 @@ def _models(condition: Condition) -> dict[str, Any]:
 
 
 def _config(live: LiveConfig) -> dict[str, Any]:
+    complaints = [{"path": complaint.path, "message": complaint.message} for complaint in live.complaints]
+    if live.trouble is not None:
+        complaints.append({"path": "", "message": live.trouble})
     return {
         "source": live.source,
         "hash": live.digest,
         "loaded_at": None if live.loaded_at is None else int(live.loaded_at),
         "last_reload": "refused" if live.complaints else "ok",
-        "complaints": [{"path": complaint.path, "message": complaint.message} for complaint in live.complaints],
+        "complaints": complaints,
         "restart_required": live.restart_required,
     }
 

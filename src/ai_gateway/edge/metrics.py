@@ -46,6 +46,8 @@ def _of_config(condition: Condition) -> Iterator[Reading]:
         "When the config in force was taken, in Unix seconds.",
         live.loaded_at or 0,
     )
+    failing = live.trouble is not None
+    yield Reading("config_failing", "gauge", "Whether a change of the config could not be seen now.", failing)
     if condition.events is not None:
         dropped = condition.events.total_dropped
         yield Reading("events_dropped_total", "counter", "Kubernetes Events that could not be sent.", dropped)
