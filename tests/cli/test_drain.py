@@ -18,25 +18,18 @@ import yaml
 from tests.cli.test_command import FREE, model_ids, refused, running, said
 from tests.flow.kubernetes_api import KubernetesApi, config_map
 from tests.flow.line import Line, Reply, error_in
-from tests.flow.upstream import DONE, END, SSE_HEAD, Upstream, Visit, answer_well, event, framed
+from tests.flow.upstream import DONE, Gate, Upstream
 from tests.flow.waiting import soon, until
 from tests.flow.world import CHAT, chat, config
 
 
 class Endpoint(Upstream):
-    """Whole answers come at once; a stream says one word, and the rest once it is opened."""
+    """A gate of one's own, as an endpoint."""
 
     def __init__(self) -> None:
-        super().__init__(self._act)
-        self.opened = asyncio.Event()
-
-    async def _act(self, visit: Visit) -> None:
-        if not visit.fields.get("stream"):
-            await answer_well(visit)
-            return
-        await visit.say(SSE_HEAD, framed(event("one")))
-        await self.opened.wait()
-        await visit.say(framed(event("", "stop")), framed(DONE), END)
+        gate = Gate()
+        super().__init__(gate.act)
+        self.opened = gate.opened
 
 
 class Program:

@@ -228,6 +228,18 @@ def test_a_stream_is_read_line_by_line(tmp_path: Path) -> None:
         assert list(stream.lines()) == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
 
 
+def test_a_fault_of_whoever_reads_a_stream_is_not_the_servers(tmp_path: Path) -> None:
+    """It comes out as what it is, with its trace, and is no word about the connection."""
+
+    def read(port: int) -> None:
+        with kubeconfig(tmp_path, port).stream("/x", {}, 5.0) as stream:
+            for line in stream.lines():
+                int(line)
+
+    with serving(two_lines_and_a_half) as server, pytest.raises(ValueError, match="invalid literal"):
+        read(server.port)
+
+
 def test_a_stream_that_is_silent_for_too_long_is_unreachable(tmp_path: Path) -> None:
     """Counted from the last byte."""
     over = threading.Event()

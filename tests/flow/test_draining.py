@@ -6,28 +6,12 @@ from typing import Any
 import pytest
 import yaml
 from tests.flow.line import Line, Reply, error_in
-from tests.flow.upstream import DONE, END, SSE_HEAD, Visit, answer_well, event, framed
+from tests.flow.upstream import DONE, Gate
 from tests.flow.waiting import soon, until
 from tests.flow.world import CHAT, Served, World, chat, config
 
 STREAM = chat(stream=True)
 LONG_SECONDS = 60.0  # longer than any test waits
-
-
-class Gate:
-    """Streams one word; the rest once it is opened. Whole answers come at once."""
-
-    def __init__(self) -> None:
-        self.opened = asyncio.Event()
-
-    async def act(self, visit: Visit) -> None:
-        """Begins, waits, and ends well."""
-        if not visit.fields.get("stream"):
-            await answer_well(visit)
-            return
-        await visit.say(SSE_HEAD, framed(event("one")))
-        await self.opened.wait()
-        await visit.say(framed(event("", "stop")), framed(DONE), END)
 
 
 async def gateway(world: World, gate: Gate, **settings: Any) -> Served:

@@ -86,6 +86,22 @@ class Visit:
 Act = Callable[[Visit], Awaitable[None]]
 
 
+class Gate:
+    """Streams one word; the rest once it is opened. Whole answers come at once."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+
+    async def act(self, visit: "Visit") -> None:
+        """Begins, waits, and ends well."""
+        if not visit.fields.get("stream"):
+            await answer_well(visit)
+            return
+        await visit.say(SSE_HEAD, framed(event("one")))
+        await self.opened.wait()
+        await visit.say(framed(event("", "stop")), framed(DONE), END)
+
+
 @dataclass
 class Upstream:
     """Listens on loopback, tells that it holds `models`, and does `act` for every call to /v1."""

@@ -40,39 +40,35 @@ def rss_mb(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def test_with_discovery_it_is_small_and_ready_at_once(
-    space: Space, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    """Pods and the ConfigMap are followed."""
-    space.add_pods(3, 9)
-    kubeconfig = space.kubeconfig(tmp_path)
-    gateway = Lean(tmp_path, CONFIG, "--kubeconfig", str(kubeconfig))
+def at_rest(gateway: Lean, request: pytest.FixtureRequest, endpoints: int) -> tuple[float, float]:
+    """Resident megabytes a while after the start, and the seconds until it was ready; it sees so many endpoints."""
     began = time.monotonic()
     gateway.start()
     took = time.monotonic() - began
     try:
-        assert len(httpx.get(f"{gateway.url}/v1/health", trust_env=False).json()["endpoints"]) == 3
+        assert len(httpx.get(f"{gateway.url}/v1/health", trust_env=False).json()["endpoints"]) == endpoints
         time.sleep(SETTLE_SECONDS)  # at rest means after what comes with a start
         used = rss_mb(gateway.pid)
     finally:
         gateway.stop()
     tell(request, f"RSS {used:.1f} MB, ready in {took:.2f} s")
+    return used, took
+
+
+def test_with_discovery_it_is_small_and_ready_at_once(
+    space: Space, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Pods are followed through the API."""
+    space.add_pods(3, 9)
+    gateway = Lean(tmp_path, CONFIG, "--kubeconfig", str(space.kubeconfig(tmp_path)))
+    used, took = at_rest(gateway, request, endpoints=3)
     assert used <= WITH_DISCOVERY_MB
     assert took <= READY_SECONDS
 
 
 def test_without_discovery_it_is_smaller(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The library for Kubernetes is not even imported."""
-    config = {**CONFIG, "discovery": {"static": ["http://127.0.0.1:9"]}}
-    gateway = Lean(tmp_path, config)
-    began = time.monotonic()
-    gateway.start()
-    took = time.monotonic() - began
-    try:
-        time.sleep(SETTLE_SECONDS)
-        used = rss_mb(gateway.pid)
-    finally:
-        gateway.stop()
-    tell(request, f"RSS {used:.1f} MB, ready in {took:.2f} s")
+    gateway = Lean(tmp_path, {**CONFIG, "discovery": {"static": ["http://127.0.0.1:9"]}})
+    used, took = at_rest(gateway, request, endpoints=1)
     assert used <= WITHOUT_MB
     assert took <= READY_SECONDS

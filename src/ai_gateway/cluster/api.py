@@ -85,14 +85,12 @@ class ApiServer:
     def get(self, path: str, query: Mapping[str, str], read_seconds: float) -> bytes:
         """The body of a 200 answer. Raises Refused or Unreachable."""
         with self._answer("GET", path, query, None, read_seconds) as response:
-            body: bytes = response.read()
-            return body
+            return _whole(response)
 
     def send(self, method: str, path: str, body: Mapping[str, Any], read_seconds: float) -> bytes:
         """Sends an object, with PATCH as a merge patch; returns the body of the answer. Raises as `get`."""
         with self._answer(method, path, {}, dict(body), read_seconds) as response:
-            answer: bytes = response.read()
-            return answer
+            return _whole(response)
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str], silence_seconds: float) -> Iterator[Stream]:
@@ -125,8 +123,7 @@ class ApiServer:
         try:
             if not 200 <= response.status < 300:
                 raise _refusal(response)
-            with _failures():
-                yield response
+            yield response
         finally:
             response.close()
 
@@ -135,6 +132,12 @@ class ApiServer:
             if self._client is None:
                 self._client = _connect(self.access)
             return self._client
+
+
+def _whole(response: Any) -> bytes:
+    with _failures():
+        body: bytes = response.read()
+        return body
 
 
 def _connect(access: Access) -> "ApiClient":
@@ -158,7 +161,8 @@ def _connect(access: Access) -> "ApiClient":
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Where the library's and urllib3's errors become ours."""
+    """Where the library's and urllib3's errors become ours: around their calls alone, never around a caller's block,
+    whose own faults would be taken for those of the connection."""
     try:
         yield
     except ApiFailure:

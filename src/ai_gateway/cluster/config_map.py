@@ -18,8 +18,6 @@ log = logging.getLogger("ai_gateway.config")
 
 # The same as for discovery by default; that config is not known yet when this watch begins.
 MANNER: Final = Manner(watch_seconds=300.0, read_seconds=15.0)
-
-
 # How often it is looked whether the first answer has come, or what stands in its way.
 LOOK_SECONDS: Final = 0.2
 # How soon it shows that the API server cannot be followed, and that it can again.
