@@ -31,10 +31,13 @@ from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
 from ai_gateway.edge.metrics import Metrics
+from ai_gateway.edge.opening import Opening
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
 from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.watch import Departures
+from ai_gateway.telemetry.settings import TelemetrySettings
+from ai_gateway.telemetry.tracing import Tracing
 from ai_gateway.upstream.answering import answers
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
@@ -58,15 +61,17 @@ class Options(msgspec.Struct, frozen=True):
     demo: Source | None = None  # simulated endpoints, used instead of what the surroundings offer
     access: Access = Access()
     config_map: Named | None = None
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 class Gateway:
     """All parts, and the two ASGI apps made of them. Needs a running event loop."""
 
-    def __init__(self, options: Options, readers: tuple[Reader, ...] = ()) -> None:
+    def __init__(self, options: Options, readers: tuple[Reader, ...] = (), tracing: Tracing | None = None) -> None:
         loop = asyncio.get_running_loop()
         chance = random.Random()  # noqa: S311 - spreads load and timers, guards nothing
         self._options = options
+        self._tracing = tracing
         api_server = ApiServer(options.access)
         self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
@@ -99,38 +104,48 @@ class Gateway:
         parts = Parts(self.current, self.fleet, self.client, Buffers(), self.departures, self.poller.doubt)
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
-        shown = ShowModel(self.current, self.fleet, ModelDetails(self.client), started_at)
+        shown = ShowModel(
+            self.current,
+            self.fleet,
+            ModelDetails(self.client, self._tracing.wrap if self._tracing else None),
+            started_at,
+        )
         hot: dict[str, ASGIApp] = {
-            path: Methods(Forward(operation, parts), "POST") for operation, path in PATHS.items()
+            path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
         }
         routes = Router(
             [
-                Route("/v1/models", Methods(listed, "GET", "HEAD")),
-                Route("/v1/models/{model:path}", Methods(shown, "GET", "HEAD")),
-                Route("/v1/health", Methods(Health(self._condition), "GET", "HEAD")),
-                Route("/", Methods(greet, "GET", "HEAD")),
+                Route("/v1/models", Methods("/v1/models", listed, "GET", "HEAD")),
+                Route("/v1/models/{model:path}", Methods("/v1/models/{model}", shown, "GET", "HEAD")),
+                Route("/v1/health", Methods("/v1/health", Health(self._condition), "GET", "HEAD")),
+                Route("/", Methods("/", greet, "GET", "HEAD")),
             ],
             redirect_slashes=False,
             default=unknown,
         )
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        return self._recorded(CrossOrigin(Direct(hot, routes), self.current), readers, marks)
+        app = Rescue(CrossOrigin(Direct(hot, routes), self.current))
+        if self._tracing is not None:
+            readers = (self._tracing, *readers)
+        return Recording(app, readers, self._opening(marks, self._tracing))
 
     def _admin(self) -> ASGIApp:
         routes = Router(
             [
-                Route("/livez", Methods(Live(), "GET", "HEAD")),
-                Route("/readyz", Methods(Ready(self._condition), "GET", "HEAD")),
-                Route("/drain", Methods(Drain(self._begin_drain), "POST")),
-                Route("/metrics", Methods(Metrics(self._condition), "GET", "HEAD")),
+                Route("/livez", Methods("/livez", Live(), "GET", "HEAD")),
+                Route("/readyz", Methods("/readyz", Ready(self._condition), "GET", "HEAD")),
+                Route("/drain", Methods("/drain", Drain(self._begin_drain), "POST")),
+                Route("/metrics", Methods("/metrics", Metrics(self._condition), "GET", "HEAD")),
             ],
             redirect_slashes=False,
             default=unknown,
         )
-        return self._recorded(routes, (), [])
+        return Recording(Rescue(routes), (), self._opening([], None))
 
-    def _recorded(self, app: ASGIApp, readers: tuple[Reader, ...], marks: list[tuple[bytes, bytes]]) -> ASGIApp:
-        return Recording(Rescue(app), readers, time.monotonic, lambda: self.current.now.config.trusted_proxies, marks)
+    def _opening(self, marks: list[tuple[bytes, bytes]], tracing: Tracing | None) -> Opening:
+        trusted: Callable[[], tuple[str, ...]] = lambda: self.current.now.config.trusted_proxies  # noqa: E731
+        sampler = None if tracing is None else tracing.samples
+        return Opening(time.monotonic, trusted, marks, self._options.telemetry, sampler)
 
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:

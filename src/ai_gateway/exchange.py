@@ -1,10 +1,14 @@
 """What is known about one request, stamped on its way: who calls (Caller), and how it went (Exchange)."""
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
+from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import Call
+from ai_gateway.wire.trace_context import Parent, parent_header
 from ai_gateway.wire.usage import Usage
 
 # ASGI extension of the server's: a function that takes a callback for the moment when the client has left.
@@ -24,15 +28,97 @@ class Caller(msgspec.Struct, frozen=True):
     address: str = ""
 
 
-class Attempt(msgspec.Struct):
-    """One try at one endpoint. Changed by the request path; `fault` stays None where it went well."""
+class Upstream(msgspec.Struct, frozen=True):
+    """Whom an attempt was made at: the endpoint's address, and its pod's NAMESPACE/NAME and node where it is one."""
 
-    endpoint: str
+    address: Address
+    pod: str | None = None
+    node: str | None = None
+
+
+class Attempt(msgspec.Struct):
+    """One try at one endpoint. Changed by the request path; `fault` stays None where it went well.
+
+    Times as in Exchange: `answered_at` is when the head of the answer came.
+    """
+
+    upstream: Upstream
     reason: str  # why the policy chose it
     is_warm: bool  # the model was loaded there
+    span_id: str = ""
+    started_at: float = 0.0
+    answered_at: float | None = None
+    ended_at: float | None = None
     status: int | None = None
     fault: str | None = None
-    pod: str | None = None  # NAMESPACE/NAME, where the endpoint is one
+    error: str | None = None  # the fault in one word
+
+    @property
+    def endpoint(self) -> str:
+        """HOST:PORT of the endpoint."""
+        return self.upstream.address.authority
+
+    @property
+    def pod(self) -> str | None:
+        """NAMESPACE/NAME, where the endpoint is a pod."""
+        return self.upstream.pod
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """The trace that a request belongs to, and the span that stands for the request in it. Ids are lower-case hex."""
+
+    trace_id: str
+    span_id: str
+    parent: Parent | None = None
+    is_recorded: bool = False  # spans of it are made here
+    baggage: bytes = b""
+    goes_on: bool = True  # endpoints are told of it
+
+    def lines(self, span_id: str) -> bytes:
+        """The header lines that an endpoint gets from the span with this id.
+
+        Where no spans are made the caller's own context passes as it came: a span that nobody stores has no children.
+        """
+        lines = b"baggage: " + self.baggage + b"\r\n" if self.baggage else b""
+        if not self.goes_on:
+            return lines
+        header = parent_header(self.trace_id, span_id, self.is_recorded)
+        if self.parent is not None and not span_id:
+            header = self.parent.header
+        lines += b"traceparent: " + header + b"\r\n"
+        if self.parent is not None and self.parent.state:
+            lines += b"tracestate: " + self.parent.state + b"\r\n"
+        return lines
+
+
+class Heads(msgspec.Struct):
+    """The heads of a request and of its answer as they were; kept only where spans are made of them.
+
+    `told` is set when the answer goes out.
+    """
+
+    scheme: str
+    protocol: str
+    query: bytes
+    peer: tuple[str, int] | None
+    asked: list[tuple[bytes, bytes]]
+    told: list[tuple[bytes, bytes]] = []
+
+
+class Content(Protocol):
+    """What was asked and answered, in the semantic conventions' JSON, cut to a size."""
+
+    def asked(self) -> str | None:
+        """gen_ai.input.messages."""
+
+    def answered(self) -> str | None:
+        """gen_ai.output.messages."""
+
+
+# The exchange that a task works for, for whoever must tell of it on the way: the log, and calls beside the request.
+CURRENT: Final[ContextVar["Exchange | None"]] = ContextVar("ai_gateway.exchange", default=None)
+
+_NO_TRACE: Final = Trace("0" * 32, "0" * 16)
 
 
 class Exchange:
@@ -44,26 +130,36 @@ class Exchange:
     __slots__ = (
         "answer_id",
         "attempts",
+        "authenticated_at",
         "body_bytes",
         "call",
+        "called_at",
         "caller",
         "closed_at",
+        "content",
         "error_code",
         "error_type",
         "finish_reason",
         "first_byte_at",
+        "heads",
         "leased_at",
         "method",
         "model",
+        "model_label",
         "opened_at",
         "outcome",
+        "parameters",
         "path",
         "queued_at",
         "reply_headers",
         "request_id",
+        "route",
         "sent_bytes",
+        "sent_status",
+        "started_ns",
         "status",
         "story",
+        "trace",
         "usage",
     )
 
@@ -72,16 +168,26 @@ class Exchange:
         self.method = method
         self.path = path
         self.opened_at = opened_at
+        self.started_ns = 0  # opened_at in Unix nanoseconds
+        self.trace = _NO_TRACE
+        self.heads: Heads | None = None
+        self.route: str | None = None  # the path's pattern, where one is served
+        self.authenticated_at: float | None = None
+        self.called_at: float | None = None  # the body was read and understood
+        self.parameters: Mapping[str, Any] = {}  # of the call, for spans
+        self.content: Content | None = None  # of prompt and answer, only where it is asked for
         self.answer_id = ""  # what makes the id of this answer unlike any other
         self.caller = Caller()
         self.call: Call | None = None
         self.model: str | None = None  # Ollama's name of the model served
+        self.model_label: str | None = None  # the catalog's one name of it, for metrics
         self.attempts: list[Attempt] = []
         self.queued_at: float | None = None
         self.leased_at: float | None = None
         self.first_byte_at: float | None = None
         self.closed_at: float | None = None
         self.status: int | None = None  # what the client got, or would have got after an early 200
+        self.sent_status: int | None = None  # what it got
         self.outcome: Outcome = "ok"
         self.error_type: str | None = None
         self.error_code: str | None = None

@@ -285,7 +285,13 @@ async def test_nothing_of_ollamas_headers_reaches_a_client(world: World) -> None
     served = await world.gateway([upstream.url])
     for _ in range(2):
         reply = await served.chat()
-        assert {name for name, _ in reply.headers} == {"date", "content-type", "content-length", "x-request-id"}
+        assert {name for name, _ in reply.headers} == {
+            "date",
+            "content-type",
+            "content-length",
+            "x-request-id",
+            "x-trace-id",
+        }
     assert "cookie" not in upstream.visits[1].headers
 
 

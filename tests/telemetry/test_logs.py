@@ -10,9 +10,10 @@ from datetime import datetime
 import msgspec
 import pytest
 
-from ai_gateway.exchange import Attempt, Caller, Exchange
+from ai_gateway.exchange import Attempt, Caller, Exchange, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
 from ai_gateway.telemetry.logs import JsonLines, Words
+from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.usage import Usage
 
@@ -33,7 +34,8 @@ def finished(path: str = "/v1/chat/completions") -> Exchange:
         "chat", b'{"model":"coder","stream":true,"messages":[{"role":"user","content":"SECRET"}]}'
     )
     exchange.model = "codellama:13b"
-    exchange.attempts = [Attempt("a:1", "only", False, fault="reset"), Attempt("b:1", "least_in_flight", True, 200)]
+    first, second = Upstream(Address("a", 1)), Upstream(Address("b", 1))
+    exchange.attempts = [Attempt(first, "only", False, fault="reset"), Attempt(second, "warm", True, status=200)]
     exchange.queued_at, exchange.leased_at, exchange.first_byte_at, exchange.closed_at = 10.1, 10.35, 11.35, 12.0
     exchange.status, exchange.finish_reason, exchange.usage = 200, "stop", Usage(12, 2)
     exchange.body_bytes, exchange.sent_bytes = 100, 2000
@@ -92,7 +94,7 @@ async def test_an_access_line_tells_the_whole_story_once() -> None:
     assert fields == {
         "log": "access", "request_id": "req-1", "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",
         "status": 200, "outcome": "ok", "model": "coder", "ollama_model": "codellama:13b", "stream": True,
-        "endpoint": "b:1", "reason": "least_in_flight", "warm": True, "attempts": 2, "faults": ["a:1: reset"],
+        "endpoint": "b:1", "reason": "warm", "warm": True, "attempts": 2, "faults": ["a:1: reset"],
         "queue_ms": 250.0,
         "first_byte_ms": 1000.0, "total_ms": 2000.0, "tokens_in": 12, "tokens_out": 2, "finish_reason": "stop",
         "bytes_in": 100, "bytes_out": 2000,

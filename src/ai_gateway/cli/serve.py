@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ai_gateway.config.types import Config
     from ai_gateway.discovery.source import Source
     from ai_gateway.server import Notices, ServerSettings
+    from ai_gateway.telemetry.export import Exporting
+    from ai_gateway.telemetry.settings import TelemetrySettings
 
 _EPILOG = """where Ollama endpoints come from, first match wins:
   1. `discovery` in the config
@@ -46,6 +48,7 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9090"
 CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
 DEMO_ENDPOINTS = 3
+FLUSH_SECONDS = 5.0  # for spans that are still queued when the gateway leaves
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -126,7 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logs()
     try:
-        run_loop(_serve(arguments, _options(arguments)))
+        options = _options(arguments)
+        run_loop(_serve(arguments, options, _tracing(options.telemetry)))
     except (ListenError, ValueError) as error:
         print(f"ai-gateway: {error}", file=sys.stderr)
         return 1
@@ -137,16 +141,29 @@ def _options(arguments: argparse.Namespace) -> "Options":
     from ai_gateway.app import Options
     from ai_gateway.cluster.access import Access
     from ai_gateway.cluster.config_map import parse_named
+    from ai_gateway.telemetry.settings import read_settings
 
     usual = os.environ.get("KUBECONFIG") or "~/.kube/config"
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
     named = parse_named(arguments.configmap) if arguments.configmap else None
     path = arguments.config or (None if named else DEFAULT_CONFIG)
-    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named)
+    telemetry = read_settings(os.environ)
+    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named, telemetry=telemetry)
 
 
-async def _serve(arguments: argparse.Namespace, options: "Options") -> None:
+def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
+    """The SDK is imported here, and only where spans go somewhere."""
+    if not settings.traces:
+        return None
+    # Read once, when the instrumentation of httpx is imported: without it its attributes have names of old.
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+    from ai_gateway.telemetry.export import Exporting
+
+    return Exporting(settings, os.environ)
+
+
+async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None") -> None:
     from ai_gateway.app import Gateway
     from ai_gateway.server import serve
     from ai_gateway.telemetry.access_log import AccessLog
@@ -156,7 +173,9 @@ async def _serve(arguments: argparse.Namespace, options: "Options") -> None:
             options = await _with_demo(options, stack)
         access_log = AccessLog()
         stack.callback(access_log.flush)
-        gateway = Gateway(options, readers=(access_log,))
+        if tracing is not None:
+            stack.callback(tracing.close, FLUSH_SECONDS)
+        gateway = Gateway(options, (access_log,), tracing)
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
         notices = _notices(gateway)

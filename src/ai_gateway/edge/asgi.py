@@ -30,8 +30,11 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -> None:
     """Sends status and headers, and stamps the exchange with the status."""
-    exchange.status = status
-    await send({"type": "http.response.start", "status": status, "headers": headers + exchange.reply_headers})
+    exchange.status = exchange.sent_status = status
+    headers = headers + exchange.reply_headers
+    if exchange.heads is not None:
+        exchange.heads.told = headers
+    await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def reply(exchange: Exchange, send: Send, status: int, headers: Headers, body: bytes) -> None:

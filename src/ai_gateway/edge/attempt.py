@@ -1,6 +1,7 @@
 """One try at one endpoint: send, and either relay what comes or say what stood in the way before the first byte."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -14,7 +15,7 @@ from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.verdict import Blame, Setback, judge
 from ai_gateway.edge.watch import ClientStalled, Deadline, Watch
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
-from ai_gateway.exchange import Attempt, Exchange
+from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
@@ -50,10 +51,8 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     """
     address = choice.endpoint.address
     exchange = errand.exchange
-    pod = choice.endpoint.pod
-    name = None if pod is None else f"{pod.namespace}/{pod.name}"
-    tried = Attempt(address.authority, choice.reason, choice.is_warm, pod=name)
-    exchange.attempts.append(tried)
+    tried = _begin(exchange, choice)
+    errand.request.extra = exchange.trace.lines(tried.span_id)
     if errand.events is not None:
         errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"
         due = errand.watch.now + errand.entry.timeouts.first_byte
@@ -62,6 +61,7 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     try:
         async with upstream as answer:
             tried.status = answer.head.status
+            tried.answered_at = monotonic()
             result = await _take(errand, answer)
     except ConnectFault as fault:
         unreachable = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
@@ -70,12 +70,27 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     except ResetFault as fault:
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
         result = Setback(broke, "endpoint", str(fault), may_repeat_here=upstream.was_reused)
-    except BackendUnavailable:
-        tried.fault = exchange.story
+    except BackendUnavailable as error:
+        tried.fault, tried.error = exchange.story, error.error_code
         raise
+    finally:
+        tried.ended_at = monotonic()
     if isinstance(result, Setback):
-        tried.fault = result.story
+        tried.fault, tried.error = result.story, result.error.error_code
     return result
+
+
+def _begin(exchange: Exchange, choice: Choice) -> Attempt:
+    pod = choice.endpoint.pod
+    upstream = Upstream(choice.endpoint.address)
+    if pod is not None:
+        upstream = Upstream(choice.endpoint.address, f"{pod.namespace}/{pod.name}", pod.node)
+    tried = Attempt(upstream, choice.reason, choice.is_warm)
+    tried.started_at = monotonic()
+    if exchange.trace.is_recorded or exchange.trace.parent is None:
+        tried.span_id = os.urandom(8).hex() if exchange.trace.is_recorded else exchange.trace.span_id
+    exchange.attempts.append(tried)
+    return tried
 
 
 async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | None:

@@ -21,7 +21,7 @@ from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
 from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, ModelNotFound, NoEndpoint, UpstreamTimeout
-from ai_gateway.exchange import Exchange
+from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
 from ai_gateway.wire.call import PATHS, Call, Operation, read_call
@@ -45,6 +45,7 @@ class Parts(msgspec.Struct, frozen=True):
     buffers: Buffers
     departures: Departures
     doubt: Callable[[Endpoint], None]
+    content: Callable[[Call], Content] | None = None  # keeps prompts and answers, where spans shall carry them
 
 
 class Forward:
@@ -62,6 +63,9 @@ class Forward:
             body = await reading.read(scope, receive, in_force.config.body.max_bytes)
             exchange.body_bytes = len(body)
             call = read_call(self._operation, body)
+            exchange.called_at = monotonic()
+            if exchange.trace.is_recorded:
+                self._keep(call, exchange)
             entry = self._find(call, in_force, exchange)
             del body
             errand = _Errands(self._parts, exchange, call, entry, reading.release)
@@ -79,6 +83,12 @@ class Forward:
         finally:
             reading.release()
 
+    def _keep(self, call: Call, exchange: Exchange) -> None:
+        """What spans tell of a call, before its fields go."""
+        exchange.parameters = call.parameters()
+        if self._parts.content is not None:
+            exchange.content = self._parts.content(call)
+
     def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
@@ -88,7 +98,7 @@ class Forward:
             raise ModelNotFound(
                 f"Model {call.model!r} is not served here; GET /v1/models lists those that are.", param="model"
             )
-        exchange.model = entry.name
+        exchange.model, exchange.model_label = entry.name, entry.label
         return entry
 
 
@@ -185,7 +195,7 @@ class _Errands:
         exchange.queued_at = exchange.queued_at or monotonic()
         errand.watch.relax()
         async with Lease(self._pool, self._entry.timeouts.queue, avoid) as choice:
-            exchange.leased_at = monotonic()
+            exchange.leased_at = exchange.leased_at or monotonic()
             try:
                 result = await attempt(self._parts.client, errand, choice)
             finally:

@@ -15,14 +15,19 @@ SERVED = (
 
 
 class Methods:
-    """An endpoint for some methods of a path; any other method is a 405 in the error shape."""
+    """An endpoint for some methods of a path; any other method is a 405 in the error shape.
 
-    def __init__(self, app: ASGIApp, *methods: str) -> None:
+    `route` is the path's pattern, for whoever records.
+    """
+
+    def __init__(self, route: str, app: ASGIApp, *methods: str) -> None:
+        self._route = route
         self._app = app
         self._methods = frozenset(methods)
         self._allow = ", ".join(methods)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange_of(scope).route = self._route
         if scope["method"] not in self._methods:
             raise WrongMethod(f"{scope['path']} takes {self._allow}, not {scope['method']}.", allow=self._allow)
         await self._app(scope, receive, send)

@@ -9,7 +9,7 @@ import msgspec
 from ai_gateway.balancing.endpoint import Endpoint, HeldModel
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.inventory import UNREADABLE
-from ai_gateway.upstream.transport import httpx_client
+from ai_gateway.upstream.transport import Wrap, httpx_client
 
 REMEMBERED: Final = 1024
 TIMEOUT_SECONDS: Final = 5.0
@@ -25,8 +25,9 @@ class Details(msgspec.Struct, frozen=True):
 class ModelDetails:
     """Details by digest. Grows up to REMEMBERED digests, then forgets the oldest."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, wrap: Wrap | None = None) -> None:
         self._client = client
+        self._wrap = wrap
         self._known: dict[str, Details] = {}
         self._asking: dict[str, asyncio.Task[Details | None]] = {}
 
@@ -44,7 +45,10 @@ class ModelDetails:
 
     async def _ask(self, endpoint: Endpoint, held: HeldModel) -> Details | None:
         try:
-            async with httpx_client(self._client, endpoint.address) as http, asyncio.timeout(TIMEOUT_SECONDS):
+            async with (
+                httpx_client(self._client, endpoint.address, self._wrap) as http,
+                asyncio.timeout(TIMEOUT_SECONDS),
+            ):
                 answer = await http.post("/api/show", json={"model": held.name})
             details = read_details(msgspec.json.decode(answer.content)) if answer.status_code == 200 else None
         except (httpx.HTTPError, TimeoutError, *UNREADABLE):

@@ -1,6 +1,6 @@
 """The client's face as an httpx transport: polls, pulls and other control calls go through httpx by it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http.cookiejar import DefaultCookiePolicy
 
 import httpx
@@ -62,10 +62,17 @@ class _Body(httpx.AsyncByteStream):
         await self._exchange.__aexit__(None, None, None)
 
 
-def httpx_client(client: Client, address: Address) -> httpx.AsyncClient:
-    """An httpx client for control calls to one endpoint: no proxies, no cookies kept, no redirects."""
+Wrap = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+
+
+def httpx_client(client: Client, address: Address, wrap: Wrap | None = None) -> httpx.AsyncClient:
+    """An httpx client for control calls to one endpoint: no proxies, no cookies kept, no redirects.
+
+    `wrap` puts a transport around its own, such as one that makes spans.
+    """
+    transport: httpx.AsyncBaseTransport = UpstreamTransport(client, address.ca_file, address.uid)
     control = httpx.AsyncClient(
-        transport=UpstreamTransport(client, address.ca_file, address.uid),
+        transport=transport if wrap is None else wrap(transport),
         base_url=address.url,
         trust_env=False,
         follow_redirects=False,

@@ -3,6 +3,7 @@
 Rules come from ollama/ollama openai/openai.go: what Ollama ignores or would misread is mended or refused here.
 """
 
+from contextlib import suppress
 from typing import Any, Final, Literal, NoReturn
 
 import msgspec
@@ -21,6 +22,14 @@ PATHS: Final[dict[Operation, str]] = {
 
 MAX_TOKENS: Final = 2**31 - 1
 MAX_MODEL_LENGTH: Final = 512
+# What whoever records may want to know of a call, beside its model.
+PARAMETERS: Final = frozenset(
+    (
+        *("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty", "stop"),
+        *("response_format", "encoding_format", "dimensions"),
+    )
+)
+MAX_PARAMETER_BYTES: Final = 1024
 
 # Every key that Ollama binds on these paths, and those that the gateway reads or keeps from it.
 _KEYS: Final = (
@@ -58,6 +67,16 @@ class Call(msgspec.Struct, frozen=True):
         if max_tokens is not None and self.operation != "embeddings" and "max_tokens" not in fields:
             fields["max_tokens"] = msgspec.Raw(str(max_tokens).encode())
         return _encode(fields)
+
+    def parameters(self) -> dict[str, Any]:
+        """What the client set of `PARAMETERS`, as values; what cannot be read or is very long is left out."""
+        found = {}
+        for key in PARAMETERS.intersection(self.fields):
+            text = bytes(self.fields[key])
+            if text != _NULL and len(text) <= MAX_PARAMETER_BYTES:
+                with suppress(msgspec.DecodeError):
+                    found[key] = _decode(text)
+        return found
 
 
 def read_call(operation: Operation, body: bytes) -> Call:

@@ -1,0 +1,69 @@
+"""Opens the exchange of a request: its ids, its caller's address, and the trace that it belongs to."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ai_gateway.edge.asgi import EXCHANGE_KEY, HEADERS_KEY, Scope, header
+from ai_gateway.edge.client_address import client_address
+from ai_gateway.exchange import Caller, Exchange, Heads, Trace
+from ai_gateway.telemetry.settings import TelemetrySettings
+from ai_gateway.wire.trace_context import Parent, read_baggage, read_parent
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+
+# Whether spans are made of a request: asked with its trace id, the caller's context, its method and its path.
+Sampler = Callable[[str, Parent | None, str, str], bool]
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How requests begin. `clock` is monotonic seconds; `trusted` gives the proxies whose X-Forwarded-For is believed.
+
+    `marks` are headers that every answer carries. With a `sampler` spans are made of the requests that it takes.
+    """
+
+    clock: Callable[[], float]
+    trusted: Callable[[], tuple[str, ...]]
+    marks: list[tuple[bytes, bytes]]
+    telemetry: TelemetrySettings
+    sampler: Sampler | None = None
+
+    def __call__(self, scope: Scope) -> Exchange:
+        """The request's exchange, also kept in its scope."""
+        headers = scope[HEADERS_KEY] = dict(scope["headers"])
+        given = header(scope, b"x-request-id")
+        sane = given is not None and _SANE_ID.fullmatch(given) is not None
+        chance = os.urandom(52).hex()
+        request_id = given.decode() if sane and given else chance[:32]
+        exchange = Exchange(request_id, scope["method"], scope["path"], self.clock())
+        exchange.started_ns = time.time_ns()
+        exchange.answer_id = chance[32:56]
+        exchange.caller = Caller(address=client_address(scope, self.trusted()))
+        trace = exchange.trace = self._trace(scope, headers, chance[56:])
+        if trace.is_recorded:
+            scheme, protocol, query = scope["scheme"], scope["http_version"], scope["query_string"]
+            exchange.heads = Heads(scheme, protocol, query, scope.get("client"), scope["headers"])
+        exchange.reply_headers = [
+            (b"x-request-id", request_id.encode()),
+            (b"x-trace-id", trace.trace_id.encode()),
+            *self.marks,
+        ]
+        scope[EXCHANGE_KEY] = exchange
+        return exchange
+
+    def _trace(self, scope: Scope, headers: dict[bytes, bytes], chance: str) -> Trace:
+        parent, baggage = None, b""
+        if self.telemetry.context and b"traceparent" in headers:
+            parent = read_parent(_every(scope, b"traceparent"), _every(scope, b"tracestate"))
+        if self.telemetry.baggage and b"baggage" in headers:
+            baggage = read_baggage(_every(scope, b"baggage"))
+        trace_id = chance[:32] if parent is None else parent.trace_id
+        is_recorded = self.sampler is not None and self.sampler(trace_id, parent, scope["method"], scope["path"])
+        return Trace(trace_id, chance[32:], parent, is_recorded, baggage, self.telemetry.context)
+
+
+def _every(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for key, value in scope["headers"] if key == name]

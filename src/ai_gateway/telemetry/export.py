@@ -1,0 +1,153 @@
+"""Hands spans to OpenTelemetry's SDK, which batches and exports them. Imported only where something is exported."""
+
+import importlib
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
+
+from ai_gateway.exchange import Exchange
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.resource import resource
+from ai_gateway.telemetry.settings import TelemetrySettings
+from ai_gateway.telemetry.spans import Spans
+from ai_gateway.telemetry.tracing import Transport
+from ai_gateway.wire.trace_context import Parent
+
+log = logging.getLogger("ai_gateway.telemetry")
+
+CONSOLE_DELAY_MS: Final = 200
+MOST_WAITING: Final = 2048  # the SDK's own default for OTEL_BSP_MAX_QUEUE_SIZE
+
+
+class Exporting:
+    """Makes spans and exports them, `counts` what became of them. See Tracing.
+
+    Whoever collects is never waited for: beyond the queue's length spans are dropped and counted.
+    """
+
+    def __init__(self, settings: TelemetrySettings, environment: Mapping[str, str]) -> None:
+        """Raises ValueError for an exporter that cannot be made."""
+        limits = SpanLimits()
+        self.counts = {"exported": 0, "failed": 0, "dropped": 0}
+        self._queues = [
+            _Queue(_exporter(name, settings), self.counts, _most_waiting(environment), name) for name in settings.traces
+        ]
+        who = resource(environment)
+        self._provider = TracerProvider(resource=who, span_limits=limits, shutdown_on_exit=False)
+        for queue in self._queues:
+            self._provider.add_span_processor(queue)
+        self._sampler = self._provider.sampler
+        self._spans = Spans(who, limits, settings.headers)
+
+    def samples(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
+        """As OTEL_TRACES_SAMPLER says, asked once per request: its spans are made together or not at all."""
+        context = None
+        number = int(trace_id, 16)
+        if parent is not None:
+            flags = TraceFlags(int(parent.is_sampled))
+            caller = SpanContext(number, int(parent.span_id, 16), True, flags)
+            context = set_span_in_context(NonRecordingSpan(caller))
+        attributes = {names.METHOD: method, names.URL_PATH: path}
+        result = self._sampler.should_sample(context, number, method, SpanKind.SERVER, attributes)
+        return result.decision is Decision.RECORD_AND_SAMPLE
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Queues the spans of a finished exchange."""
+        if exchange.trace.is_recorded:
+            for span in self._spans(exchange):
+                for queue in self._queues:
+                    queue.on_end(span)
+
+    def wrap(self, transport: Transport) -> Transport:
+        """See Tracing."""
+        from ai_gateway.telemetry.httpx_spans import TracedTransport
+
+        return TracedTransport(transport, tracer_provider=self._provider)  # type: ignore[arg-type]
+
+    def close(self, seconds: float) -> bool:
+        """Exports what is queued, for so long at most; whether all went out. Blocks: call it in a thread."""
+        flushing = threading.Thread(target=self._provider.shutdown, name="flush of spans", daemon=True)
+        flushing.start()
+        flushing.join(seconds)
+        return not flushing.is_alive()
+
+
+class _Queue(SpanProcessor):
+    """The SDK's batches behind a bound of our own, so that what is dropped is known."""
+
+    def __init__(self, exporter: SpanExporter, counts: dict[str, int], most_waiting: int, name: str) -> None:
+        self._counts = counts
+        self._most_waiting = most_waiting
+        self._exporter = _Counting(exporter, counts)
+        delay = CONSOLE_DELAY_MS if name == "console" else None
+        self._batches = BatchSpanProcessor(self._exporter, schedule_delay_millis=delay)
+        self._submitted = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queues a span, unless as many wait as may."""
+        if self._submitted - self._exporter.taken >= self._most_waiting:
+            if not self._counts["dropped"]:
+                log.warning("spans are dropped: they come faster than they are collected")
+            self._counts["dropped"] += 1
+            return
+        self._submitted += 1
+        self._batches.on_end(span)
+
+    def shutdown(self) -> None:
+        """Exports what is queued."""
+        self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK leaves it untyped
+
+
+class _Counting(SpanExporter):
+    """An exporter that counts what became of spans. Called in the thread of the SDK's batches."""
+
+    def __init__(self, exporter: SpanExporter, counts: dict[str, int]) -> None:
+        self._exporter = exporter
+        self._counts = counts
+        self.taken = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See SpanExporter."""
+        self.taken += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self._counts["exported" if result is SpanExportResult.SUCCESS else "failed"] += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        """See SpanExporter."""
+        self._exporter.shutdown()
+
+
+def _most_waiting(environment: Mapping[str, str]) -> int:
+    text = environment.get("OTEL_BSP_MAX_QUEUE_SIZE", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and int(text) else MOST_WAITING
+
+
+def _exporter(name: str, settings: TelemetrySettings) -> SpanExporter:
+    if name == "console":
+        from ai_gateway.telemetry.console import console_exporter
+
+        return console_exporter()
+    if settings.traces_protocol == "grpc":
+        return _grpc_exporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
+
+
+def _grpc_exporter() -> SpanExporter:
+    try:
+        module = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+    except ImportError:
+        raise ValueError("OTLP over grpc needs an extra: pip install 'ai-gateway-ollama[grpc]'") from None
+    exporter: SpanExporter = module.OTLPSpanExporter()
+    return exporter

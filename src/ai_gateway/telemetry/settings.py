@@ -1,0 +1,109 @@
+"""What the standard OTEL_* variables ask for, read without the SDK: it is imported only where something is exported.
+
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/. The variables of exporter, batches,
+sampler and limits are read by the SDK itself; here stand those that decide whether and what.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+EXPORTERS: Final = ("otlp", "console", "none")
+PROTOCOLS: Final = ("http/protobuf", "grpc")
+PROPAGATORS: Final = ("tracecontext", "baggage", "none")
+EXEMPLAR_FILTERS: Final = ("trace_based", "always_on", "always_off")
+_HEADERS: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
+# Never in a span, even where a pattern asks for them: what opens doors.
+_SECRET: Final = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
+
+
+class HeaderPatterns(msgspec.Struct, frozen=True):
+    """Which headers' values spans carry, by patterns of their names; those of `secret` are shown as redacted."""
+
+    asked: re.Pattern[str] | None = None
+    told: re.Pattern[str] | None = None
+    secret: re.Pattern[str] = re.compile("|".join(_SECRET))
+
+
+class TelemetrySettings(msgspec.Struct, frozen=True):
+    """What is exported and passed on. Empty tuples: nothing."""
+
+    traces: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    traces_protocol: str = "http/protobuf"
+    metrics_protocol: str = "http/protobuf"
+    metrics_seconds: float = 60.0
+    context: bool = True  # traceparent and tracestate are taken in and passed on
+    baggage: bool = True
+    content: bool = False  # of prompts and answers, on spans
+    exemplars: str = "trace_based"
+    headers: HeaderPatterns = HeaderPatterns()
+
+
+def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
+    """The settings in an environment. Raises ValueError with the variable's name for a value nobody knows."""
+    given = {name: text.strip() for name, text in environment.items() if name.startswith("OTEL_") and text.strip()}
+    is_disabled = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    propagators = _words(given, "OTEL_PROPAGATORS", "tracecontext,baggage", PROPAGATORS)
+    has_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT" in given or "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in given
+    traces = _words(given, "OTEL_TRACES_EXPORTER", "otlp" if has_endpoint else "none", EXPORTERS)
+    metrics = _words(given, "OTEL_METRICS_EXPORTER", "none", EXPORTERS)
+    return TelemetrySettings(
+        traces=() if is_disabled else traces,
+        metrics=() if is_disabled else metrics,
+        traces_protocol=_protocol(given, "TRACES"),
+        metrics_protocol=_protocol(given, "METRICS"),
+        metrics_seconds=_milliseconds(given, "OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1000,
+        context="tracecontext" in propagators,
+        baggage="baggage" in propagators,
+        content=given.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "").lower() == "true",
+        exemplars=_word(given, "OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", EXEMPLAR_FILTERS),
+        headers=_header_patterns(given),
+    )
+
+
+def _words(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    words = tuple(word.strip().lower() for word in given.get(name, usual).split(",") if word.strip())
+    for word in words:
+        if word not in known:
+            raise ValueError(f"{name}: {word!r} is not known here; known are {', '.join(known)}")
+    return () if "none" in words else tuple(dict.fromkeys(words))
+
+
+def _word(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> str:
+    word = given.get(name, usual).lower()
+    if word not in known:
+        raise ValueError(f"{name}: {word!r} is not known here; known are {', '.join(known)}")
+    return word
+
+
+def _protocol(given: Mapping[str, str], signal: str) -> str:
+    name = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
+    if name not in given:
+        name = "OTEL_EXPORTER_OTLP_PROTOCOL"
+    return _word(given, name, "http/protobuf", PROTOCOLS)
+
+
+def _milliseconds(given: Mapping[str, str], name: str, usual: int) -> int:
+    text = given.get(name, str(usual))
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ValueError(f"{name}: {text!r} is no number of milliseconds")
+    return int(text)
+
+
+def _header_patterns(given: Mapping[str, str]) -> HeaderPatterns:
+    secret = _pattern(given, "SANITIZE_FIELDS", _SECRET)
+    assert secret is not None
+    return HeaderPatterns(_pattern(given, "SERVER_REQUEST"), _pattern(given, "SERVER_RESPONSE"), secret)
+
+
+def _pattern(given: Mapping[str, str], which: str, always: tuple[str, ...] = ()) -> re.Pattern[str] | None:
+    words = [word.strip() for word in given.get(_HEADERS + which, "").split(",") if word.strip()]
+    if not words and not always:
+        return None
+    try:
+        return re.compile("|".join((*always, *words)), re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"{_HEADERS}{which}: {error}") from None

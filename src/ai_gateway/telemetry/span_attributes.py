@@ -1,0 +1,227 @@
+"""The attributes of each kind of span, out of a finished exchange. No SDK here: names and values alone."""
+
+import re
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ai_gateway.exchange import Exchange, Heads
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.settings import HeaderPatterns
+
+Attributes = dict[str, Any]
+
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+_OPERATIONS: Final = {"chat": "chat", "completions": "text_completion", "embeddings": "embeddings"}
+_ID_PREFIXES: Final = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
+_NUMBERS: Final = {
+    "temperature": names.REQUEST_TEMPERATURE,
+    "top_p": names.REQUEST_TOP_P,
+    "frequency_penalty": names.REQUEST_FREQUENCY_PENALTY,
+    "presence_penalty": names.REQUEST_PRESENCE_PENALTY,
+}
+_WHOLE_NUMBERS: Final = {
+    "top_k": names.REQUEST_TOP_K,
+    "max_tokens": names.REQUEST_MAX_TOKENS,
+    "seed": names.REQUEST_SEED,
+    "dimensions": names.EMBEDDING_DIMENSIONS,
+}
+_OUTPUT_TYPES: Final = {"json_object": "json", "json_schema": "json", "text": "text"}
+MAX_TEXT: Final = 1024  # characters of what a client wrote into its request's head
+
+
+def operation(exchange: Exchange) -> str:
+    """gen_ai.operation.name of a call."""
+    assert exchange.call is not None
+    return _OPERATIONS[exchange.call.operation]
+
+
+def error_type(exchange: Exchange) -> str | None:
+    """What went wrong, in one word of few: the error's code, or how the exchange ended."""
+    if exchange.outcome == "ok":
+        return None
+    return exchange.error_code or exchange.outcome
+
+
+def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
+    """The SERVER span's, with the values of those headers that were asked for."""
+    method = exchange.method if exchange.method in _METHODS else "_OTHER"
+    found: Attributes = {
+        names.METHOD: method,
+        names.URL_PATH: exchange.path[:MAX_TEXT],
+        names.REQUEST_ID: exchange.request_id,
+        names.CALLER: exchange.caller.name,
+        names.OUTCOME: exchange.outcome,
+    }
+    if method == "_OTHER":
+        found[names.METHOD_ORIGINAL] = exchange.method[:MAX_TEXT]
+    if exchange.route is not None:
+        found[names.ROUTE] = exchange.route
+    if exchange.sent_status is not None:
+        found[names.STATUS] = exchange.sent_status
+    error = error_type(exchange)
+    if error is not None:
+        found[names.ERROR_TYPE] = error
+    if exchange.caller.address:
+        found[names.CLIENT_ADDRESS] = exchange.caller.address
+    if exchange.heads is not None:
+        _add_heads(found, exchange.heads)
+        for prefix, shown, listed in (
+            (names.REQUEST_HEADER, headers.asked, exchange.heads.asked),
+            (names.RESPONSE_HEADER, headers.told, exchange.heads.told),
+        ):
+            if shown is not None:
+                _add_headers(found, prefix, listed, shown, headers.secret)
+    return found
+
+
+def _add_heads(found: Attributes, heads: Heads) -> None:
+    found[names.URL_SCHEME] = heads.scheme
+    found[names.PROTOCOL_VERSION] = heads.protocol
+    if heads.query:
+        found[names.URL_QUERY] = heads.query.decode("latin-1")[:MAX_TEXT]
+    if heads.peer is not None:
+        found[names.PEER_ADDRESS], found[names.PEER_PORT] = heads.peer
+    for name, value in heads.asked:
+        if name == b"user-agent":
+            found[names.USER_AGENT] = value.decode("latin-1")[:MAX_TEXT]
+        elif name == b"host":
+            host, port = _authority(value.decode("latin-1")[:MAX_TEXT])
+            found[names.SERVER_ADDRESS] = host
+            if port is not None:
+                found[names.SERVER_PORT] = port
+
+
+def _add_headers(
+    found: Attributes,
+    prefix: str,
+    headers: list[tuple[bytes, bytes]],
+    shown: re.Pattern[str],
+    secret: re.Pattern[str],
+) -> None:
+    for name, value in headers:
+        key = name.decode("latin-1").lower()
+        if shown.fullmatch(key):
+            text = "[REDACTED]" if secret.fullmatch(key) else value.decode("latin-1")[:MAX_TEXT]
+            found.setdefault(prefix + key, []).append(text)
+
+
+def _authority(host: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port
+    except ValueError:
+        return "", None
+
+
+def of_call(exchange: Exchange) -> Attributes:
+    """The GenAI span's."""
+    call = exchange.call
+    assert call is not None
+    found: Attributes = {
+        names.OPERATION: operation(exchange),
+        names.PROVIDER_NAME: names.PROVIDER,
+        names.REQUEST_MODEL: exchange.model,
+        names.MODEL_REQUESTED: call.model,
+    }
+    if call.stream:
+        found[names.REQUEST_STREAM] = True
+    if exchange.attempts:
+        address = exchange.attempts[-1].upstream.address
+        found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = address.host, address.port
+    error = error_type(exchange)
+    if error is not None:
+        found[names.ERROR_TYPE] = error
+    _add_parameters(found, exchange)
+    _add_answer(found, exchange)
+    _add_phases(found, exchange)
+    if exchange.content is not None:
+        _add_content(found, exchange)
+    return found
+
+
+def _add_parameters(found: Attributes, exchange: Exchange) -> None:
+    for key, value in exchange.parameters.items():
+        if key in _NUMBERS and isinstance(value, int | float):
+            found[_NUMBERS[key]] = float(value)
+        elif key in _WHOLE_NUMBERS and isinstance(value, int):
+            found[_WHOLE_NUMBERS[key]] = value
+        elif key == "stop":
+            words = [value] if isinstance(value, str) else value
+            if isinstance(words, list) and all(isinstance(word, str) for word in words):
+                found[names.REQUEST_STOP] = words
+        elif key == "encoding_format" and isinstance(value, str):
+            found[names.REQUEST_ENCODING_FORMATS] = [value]
+        elif key == "response_format" and isinstance(value, dict) and value.get("type") in _OUTPUT_TYPES:
+            found[names.OUTPUT_TYPE] = _OUTPUT_TYPES[value["type"]]
+
+
+def _add_answer(found: Attributes, exchange: Exchange) -> None:
+    call, usage = exchange.call, exchange.usage
+    if exchange.first_byte_at is not None and call is not None:
+        found[names.RESPONSE_MODEL] = exchange.model
+        found[names.RESPONSE_ID] = _ID_PREFIXES[call.operation] + exchange.answer_id
+        if call.stream and exchange.called_at is not None:
+            found[names.FIRST_CHUNK_SECONDS] = round(exchange.first_byte_at - exchange.called_at, 6)
+    if exchange.finish_reason is not None:
+        found[names.FINISH_REASONS] = [exchange.finish_reason]
+    if usage is not None:
+        found[names.INPUT_TOKENS] = usage.input_tokens
+        if call is not None and call.operation != "embeddings":
+            found[names.OUTPUT_TOKENS] = usage.output_tokens
+
+
+def _add_phases(found: Attributes, exchange: Exchange) -> None:
+    """The seconds of each phase that was reached; they follow each other, save that a retry lies between two."""
+    begun_at = exchange.attempts[-1].started_at if exchange.attempts else None
+    is_warm = bool(exchange.attempts) and exchange.attempts[-1].is_warm
+    phases = (
+        (names.PHASE_AUTH, exchange.opened_at, exchange.authenticated_at),
+        (names.PHASE_BODY, exchange.authenticated_at or exchange.opened_at, exchange.called_at),
+        (names.PHASE_QUEUE, exchange.queued_at, exchange.leased_at or exchange.closed_at),
+        (names.PHASE_PREFILL if is_warm else names.PHASE_LOAD_AND_PREFILL, begun_at, exchange.first_byte_at),
+        (names.PHASE_DECODE, exchange.first_byte_at, exchange.closed_at),
+    )
+    for name, start, end in phases:
+        if start is not None and end is not None:
+            found[name] = round(end - start, 6)
+
+
+def _add_content(found: Attributes, exchange: Exchange) -> None:
+    assert exchange.content is not None
+    for name, text in (
+        (names.INPUT_MESSAGES, exchange.content.asked()),
+        (names.OUTPUT_MESSAGES, exchange.content.answered()),
+    ):
+        if text is not None:
+            found[name] = text
+
+
+def of_attempt(exchange: Exchange, number: int) -> Attributes:
+    """An attempt's HTTP CLIENT span's; the same as OpenTelemetry's instrumentation of httpx sets, and the pod."""
+    tried = exchange.attempts[number]
+    address = tried.upstream.address
+    path = exchange.route or exchange.path
+    found: Attributes = {
+        names.METHOD: "POST",
+        names.URL_FULL: address.url + path,
+        names.SERVER_ADDRESS: address.host,
+        names.SERVER_PORT: address.port,
+        names.PEER_ADDRESS: address.host,
+        names.PEER_PORT: address.port,
+        names.PICK_REASON: tried.reason,
+        names.PICK_WARM: tried.is_warm,
+    }
+    if number:
+        found[names.RESEND_COUNT] = number
+    if tried.upstream.pod is not None:
+        found[names.UPSTREAM_NAMESPACE], _, found[names.UPSTREAM_POD] = tried.upstream.pod.partition("/")
+    if tried.upstream.node is not None:
+        found[names.UPSTREAM_NODE] = tried.upstream.node
+    if tried.status is not None:
+        found[names.STATUS] = tried.status
+        found[names.PROTOCOL_VERSION] = "1.1"
+    if tried.status is not None and tried.status >= 400:
+        found[names.ERROR_TYPE] = str(tried.status)
+    elif tried.status is None:  # no head came: the reason of the attempt's own, or that of the whole exchange
+        found[names.ERROR_TYPE] = tried.error or error_type(exchange) or "unknown"
+    return found

@@ -1,0 +1,173 @@
+"""Spans of a finished exchange: SERVER, below it GenAI CLIENT, below that HTTP CLIENT for each attempt.
+
+They are made when all is known, in one go, so that none can stay open or be ended twice, and nothing is kept in a
+context across a stream. Conventions: HTTP (stable) and GenAI of semantic conventions 1.41.1; see `names`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+
+from ai_gateway.exchange import Attempt, Exchange
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.settings import HeaderPatterns
+from ai_gateway.telemetry.span_attributes import Attributes, of_attempt, of_call, of_server, operation
+from ai_gateway.version import __version__
+
+_RECORDED: Final = TraceFlags(TraceFlags.SAMPLED)
+_NO_STATE: Final = TraceState()
+_UNSET: Final = Status(StatusCode.UNSET)
+# A wait that is shorter is none: the slot was free.
+LEAST_WAIT_SECONDS: Final = 0.0005
+
+
+class Spans:
+    """Makes spans with one resource and within limits. Plain: what comes in is an exchange, what goes out a list."""
+
+    def __init__(self, resource: Resource, limits: SpanLimits, headers: HeaderPatterns) -> None:
+        self._headers = headers
+        self._resource = resource
+        self._limits = limits
+        self._scope = InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL)
+        self._is_limited = limits != SpanLimits() or limits.max_attribute_length is not None
+
+    def __call__(self, exchange: Exchange) -> list[ReadableSpan]:
+        """The spans of an exchange, the outermost first."""
+        tree = _Tree(exchange)
+        spans = [self._server(tree)]
+        if exchange.model is not None and exchange.call is not None:
+            call = self._call(tree)
+            spans.append(call)
+            spans += [self._attempt(tree, call.context, number) for number in range(len(exchange.attempts))]
+        return spans
+
+    def _server(self, tree: "_Tree") -> ReadableSpan:
+        exchange = tree.exchange
+        attributes = of_server(exchange, self._headers)
+        name = f"{attributes[names.METHOD]} {exchange.route}" if exchange.route else str(attributes[names.METHOD])
+        status = _UNSET
+        if (exchange.status or 0) >= 500:
+            status = Status(StatusCode.ERROR, exchange.story)
+        times = tree.at(exchange.opened_at), tree.closed_ns
+        return self._span(name, SpanKind.SERVER, (tree.server, tree.parent), times, (attributes, (), status))
+
+    def _call(self, tree: "_Tree") -> ReadableSpan:
+        exchange = tree.exchange
+        attributes = of_call(exchange)
+        error = attributes.get(names.ERROR_TYPE)
+        status = Status(StatusCode.ERROR, exchange.story) if error else _UNSET
+        times = tree.at(exchange.called_at or exchange.opened_at), tree.closed_ns
+        context = tree.context(os.urandom(8).hex())
+        name = f"{operation(exchange)} {exchange.model}"
+        rest = (attributes, self._events(tree), status)
+        return self._span(name, SpanKind.CLIENT, (context, tree.server), times, rest)
+
+    def _attempt(self, tree: "_Tree", parent: SpanContext | None, number: int) -> ReadableSpan:
+        tried = tree.exchange.attempts[number]
+        attributes = of_attempt(tree.exchange, number)
+        status = Status(StatusCode.ERROR, tried.fault) if names.ERROR_TYPE in attributes else _UNSET
+        ended_at = tried.answered_at or tried.ended_at
+        times = tree.at(tried.started_at), tree.closed_ns if ended_at is None else tree.at(ended_at)
+        context = tree.context(tried.span_id)
+        return self._span("POST", SpanKind.CLIENT, (context, parent), times, (attributes, (), status))
+
+    def _events(self, tree: "_Tree") -> list[Event]:
+        exchange = tree.exchange
+        found = [*_waits(exchange), *_picks(exchange), *_ends(exchange)]
+        limit = self._limits.max_events
+        events = [Event(name, attributes, tree.at(at)) for at, name, attributes in sorted(found, key=lambda e: e[0])]
+        return events if limit is None else events[:limit]
+
+    def _span(
+        self,
+        name: str,
+        kind: SpanKind,
+        contexts: tuple[SpanContext, SpanContext | None],
+        times: tuple[int, int],
+        rest: tuple[Attributes, Sequence[Event], Status],
+    ) -> ReadableSpan:
+        attributes, events, status = rest
+        kept: Mapping[str, Any] = attributes
+        if self._is_limited:
+            limits = self._limits
+            kept = BoundedAttributes(limits.max_span_attributes, attributes, True, limits.max_span_attribute_length)
+        return ReadableSpan(
+            name,
+            context=contexts[0],
+            parent=contexts[1],
+            resource=self._resource,
+            attributes=kept,
+            events=events,
+            kind=kind,
+            status=status,
+            start_time=times[0],
+            end_time=max(times),
+            instrumentation_scope=self._scope,
+        )
+
+
+class _Tree:
+    """What the spans of one exchange share: their trace, and the way from the loop's clock to the calendar's."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        trace = exchange.trace
+        self.exchange = exchange
+        self._trace_id = int(trace.trace_id, 16)
+        self._state = _NO_STATE
+        if trace.parent is not None and trace.parent.state:
+            self._state = TraceState.from_header([trace.parent.state.decode()])
+        self.server = self.context(trace.span_id)
+        self.parent: SpanContext | None = None
+        if trace.parent is not None:
+            span_id = int(trace.parent.span_id, 16)
+            flags = TraceFlags(int(trace.parent.is_sampled))
+            self.parent = SpanContext(self._trace_id, span_id, True, flags, self._state)
+        assert exchange.closed_at is not None
+        self.closed_ns = self.at(exchange.closed_at)
+
+    def context(self, span_id: str) -> SpanContext:
+        """A span of ours in this trace."""
+        return SpanContext(self._trace_id, int(span_id, 16), False, _RECORDED, self._state)
+
+    def at(self, moment: float) -> int:
+        """A moment on the loop's clock in Unix nanoseconds: durations stay right though the calendar's clock jumps."""
+        return self.exchange.started_ns + int((moment - self.exchange.opened_at) * 1e9)
+
+
+_Found = tuple[float, str, Attributes]
+
+
+def _waits(exchange: Exchange) -> list[_Found]:
+    queued_at, leased_at = exchange.queued_at, exchange.leased_at or exchange.closed_at
+    if queued_at is None or leased_at is None or leased_at - queued_at < LEAST_WAIT_SECONDS:
+        return []
+    return [(queued_at, names.EVENT_QUEUED, {names.PHASE_QUEUE: round(leased_at - queued_at, 6)})]
+
+
+def _picks(exchange: Exchange) -> list[_Found]:
+    found: list[_Found] = []
+    for number, tried in enumerate(exchange.attempts):
+        if number:
+            found.append((tried.started_at, names.EVENT_RETRY, _why(exchange.attempts[number - 1])))
+        where = {names.SERVER_ADDRESS: tried.endpoint, names.PICK_REASON: tried.reason, names.PICK_WARM: tried.is_warm}
+        found.append((tried.started_at, names.EVENT_PICKED, where))
+    return found
+
+
+def _why(failed: Attempt) -> Attributes:
+    return {names.SERVER_ADDRESS: failed.endpoint, names.ERROR_TYPE: failed.error or "unknown"}
+
+
+def _ends(exchange: Exchange) -> list[_Found]:
+    found: list[_Found] = []
+    if exchange.first_byte_at is not None:
+        found.append((exchange.first_byte_at, names.EVENT_FIRST_CHUNK, {}))
+        if exchange.outcome != "ok" and exchange.closed_at is not None:
+            found.append((exchange.closed_at, names.EVENT_TRUNCATED, {names.OUTCOME: exchange.outcome}))
+    return found

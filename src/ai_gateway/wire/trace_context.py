@@ -1,0 +1,65 @@
+"""W3C trace context and baggage as bytes of headers (https://www.w3.org/TR/trace-context/, .../baggage/).
+
+Headers that break the rules are as good as none: a trace begins anew, which is what the standard asks for.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+MAX_STATE_BYTES: Final = 512
+MAX_BAGGAGE_BYTES: Final = 8192
+SAMPLED: Final = 0x01
+
+_PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_PRINTABLE: Final = re.compile(rb"[\t\x20-\x7e]*")
+_MEMBER: Final = re.compile(
+    rb"[a-z0-9][a-z0-9_\-*/]{0,255}(@[a-z][a-z0-9_\-*/]{0,13})?=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{1,256}"
+)
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """Where a caller's trace stands: ids in lower-case hex, `state` and `header` as they came."""
+
+    trace_id: str
+    span_id: str
+    is_sampled: bool
+    header: bytes
+    state: bytes = b""
+
+
+def read_parent(parents: Iterable[bytes], states: Iterable[bytes]) -> Parent | None:
+    """The caller's context in all `traceparent` and `tracestate` headers of a request; None where it has none."""
+    found = list(parents)
+    if len(found) != 1:
+        return None
+    match = _PARENT.fullmatch(found[0].strip())
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, rest = match.groups()
+    if version == b"ff" or (version == b"00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
+        return None
+    is_sampled = bool(int(flags, 16) & SAMPLED)
+    return Parent(trace_id.decode(), span_id.decode(), is_sampled, match[0], _read_state(states))
+
+
+def _read_state(states: Iterable[bytes]) -> bytes:
+    members = [member.strip() for line in states for member in line.split(b",")]
+    members = [member for member in members if member]
+    state = b",".join(members)
+    keys = {member.partition(b"=")[0] for member in members}
+    is_valid = len(members) <= 32 and len(keys) == len(members) and all(map(_MEMBER.fullmatch, members))
+    return state if is_valid and len(state) <= MAX_STATE_BYTES else b""
+
+
+def read_baggage(lines: Iterable[bytes]) -> bytes:
+    """All `baggage` headers as one; empty where it is too long or no header could hold it."""
+    baggage = b",".join(line.strip() for line in lines)
+    return baggage if len(baggage) <= MAX_BAGGAGE_BYTES and _PRINTABLE.fullmatch(baggage) else b""
+
+
+def parent_header(trace_id: str, span_id: str, is_sampled: bool) -> bytes:
+    """A `traceparent` of version 00."""
+    return f"00-{trace_id}-{span_id}-0{is_sampled:d}".encode()
