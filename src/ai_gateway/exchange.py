@@ -1,6 +1,6 @@
 """What is known about one request, stamped on its way: who calls (Caller), and how it went (Exchange)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Protocol
 
@@ -113,6 +113,12 @@ class Content(Protocol):
 
     def answered(self) -> str | None:
         """gen_ai.output.messages."""
+
+    def overhear(self, feed: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+        """A stream's `feed` that also keeps what it passes on."""
+
+    def answer(self, body: bytes) -> None:
+        """Keeps a whole answer."""
 
 
 # The exchange that a task works for, for whoever must tell of it on the way: the log, and calls beside the request.

@@ -5,18 +5,21 @@ import io
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
 import pytest
 
-from ai_gateway.exchange import Attempt, Caller, Exchange, Upstream
+from ai_gateway.config.types import Log
+from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Trace, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
-from ai_gateway.telemetry.logs import JsonLines, Words
+from ai_gateway.telemetry.logs import PAUSE_SECONDS, JsonLines, Sparing, Words, set_levels
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.usage import Usage
 
+NO_TRACE = {"trace_id": "0" * 32, "span_id": "0" * 16, "caller": "anonymous"}
 HOSTILE = 'x\r\n{"log":"access"}\x1b[31m\u2028\u0085"\\'
 
 
@@ -92,7 +95,8 @@ async def test_an_access_line_tells_the_whole_story_once() -> None:
     fields = json.loads(line)
     assert datetime.fromisoformat(fields.pop("time")).utcoffset() is not None
     assert fields == {
-        "log": "access", "request_id": "req-1", "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",
+        "log": "access", "request_id": "req-1", **NO_TRACE,
+        "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",
         "status": 200, "outcome": "ok", "model": "coder", "ollama_model": "codellama:13b", "stream": True,
         "endpoint": "b:1", "reason": "warm", "warm": True, "attempts": 2, "faults": ["a:1: reset"],
         "queue_ms": 250.0,
@@ -128,7 +132,7 @@ def test_what_did_not_happen_is_left_out() -> None:
     fields = msgspec.to_builtins(describe(exchange))
     del fields["time"]
     assert fields == {
-        "log": "access", "request_id": "req-2", "client": "", "method": "GET", "path": "/", "status": 404,
+        "log": "access", "request_id": "req-2", **NO_TRACE, "client": "", "method": "GET", "path": "/", "status": 404,
         "outcome": "refused", "error": "not_found", "story": "why",
     }  # fmt: skip
 
@@ -160,3 +164,74 @@ async def test_a_reader_of_the_log_that_is_gone_does_not_end_the_gateway() -> No
             raise BrokenPipeError
 
     written(Gone(), finished())
+
+
+async def test_the_access_line_names_the_trace_and_the_caller() -> None:
+    """So that a line leads to its trace, and a trace to its line."""
+    exchange = finished()
+    exchange.trace = Trace("a" * 32, "b" * 16)
+    fields = json.loads(written(io.StringIO(), exchange))
+    assert (fields["trace_id"], fields["span_id"], fields["caller"]) == ("a" * 32, "b" * 16, "anonymous")
+
+
+async def test_a_person_at_a_terminal_reads_no_ids_of_traces() -> None:
+    exchange = finished()
+    exchange.trace = Trace("a" * 32, "b" * 16)
+    assert "a" * 32 not in written(Terminal(), exchange)
+
+
+async def test_an_access_log_that_is_off_writes_nothing_until_it_is_on_again() -> None:
+    out = io.StringIO()
+    log = AccessLog(out)
+    log.is_on = False
+    log(finished())
+    log.flush()
+    assert out.getvalue().strip() == ""
+
+
+def test_a_record_about_a_request_carries_its_ids() -> None:
+    exchange = finished()
+    exchange.trace = Trace("a" * 32, "b" * 16)
+    token = CURRENT.set(exchange)
+    try:
+        fields = json.loads(JsonLines().format(record("odd")))
+    finally:
+        CURRENT.reset(token)
+    assert (fields["request_id"], fields["trace_id"], fields["span_id"]) == ("req-1", "a" * 32, "b" * 16)
+    assert "trace_id" not in json.loads(JsonLines().format(record("odd")))
+
+
+@pytest.fixture
+def levels() -> Iterator[None]:
+    """Puts the levels back."""
+    names = ("ai_gateway", "ai_gateway.discovery", "ai_gateway.config")
+    before = {name: logging.getLogger(name).level for name in names}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.usefixtures("levels")
+def test_levels_of_the_whole_and_of_a_part_change_while_it_runs() -> None:
+    """And a part that is no longer named goes with the whole again."""
+    set_levels(Log(level="warning", levels={"discovery": "debug"}))
+    assert not logging.getLogger("ai_gateway.config").isEnabledFor(logging.INFO)
+    assert logging.getLogger("ai_gateway.discovery").isEnabledFor(logging.DEBUG)
+    set_levels(Log())
+    assert logging.getLogger("ai_gateway.config").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("ai_gateway.discovery").isEnabledFor(logging.DEBUG)
+
+
+def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
+    """The gateway's own records, and other complaints, always pass."""
+    now = [0.0]
+    sparing = Sparing(lambda: now[0])
+    away = record("Exporter failed")
+    away.name = "opentelemetry.exporter"
+    assert [sparing.filter(away), sparing.filter(away), sparing.filter(record("Exporter failed"))] == [
+        True,
+        False,
+        True,
+    ]
+    now[0] += PAUSE_SECONDS
+    assert sparing.filter(away)

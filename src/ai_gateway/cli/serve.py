@@ -1,7 +1,6 @@
 """`ai-gateway serve`: the gateway itself."""
 
 import argparse
-import asyncio
 import gc
 import os
 import sys
@@ -13,8 +12,8 @@ if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
-    from ai_gateway.discovery.source import Source
     from ai_gateway.server import Notices, ServerSettings
+    from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.export import Exporting
     from ai_gateway.telemetry.settings import TelemetrySettings
 
@@ -47,7 +46,6 @@ DEFAULT_CONFIG = "config.yml"
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9090"
 CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
-DEMO_ENDPOINTS = 3
 FLUSH_SECONDS = 5.0  # for spans that are still queued when the gateway leaves
 
 
@@ -165,17 +163,19 @@ def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
 
 async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None") -> None:
     from ai_gateway.app import Gateway
+    from ai_gateway.cli.demo import with_demo
     from ai_gateway.server import serve
     from ai_gateway.telemetry.access_log import AccessLog
 
     async with AsyncExitStack() as stack:
         if arguments.demo:
-            options = await _with_demo(options, stack)
+            options = await with_demo(options, stack)
         access_log = AccessLog()
         stack.callback(access_log.flush)
         if tracing is not None:
             stack.callback(tracing.close, FLUSH_SECONDS)
         gateway = Gateway(options, (access_log,), tracing)
+        gateway.on_config = lambda config: _set_logs(config, access_log)
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
         notices = _notices(gateway)
@@ -186,6 +186,13 @@ async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Ex
         _tune_collector()
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
         await serve(api, admin, settings, notices, gateway.running())
+
+
+def _set_logs(config: "Config", access_log: "AccessLog") -> None:
+    from ai_gateway.telemetry.logs import set_levels
+
+    set_levels(config.log)
+    access_log.is_on = config.log.access
 
 
 def _tune_collector() -> None:
@@ -260,46 +267,3 @@ def _notices(gateway: "Gateway") -> "Notices":
         refused=refused,
         certificate_refused=lambda complaint: log.error("certificate refused, the last one stays: %s", complaint),
     )
-
-
-async def _with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
-    """Simulated endpoints for the models of the config, if no Ollama is to be found now."""
-    import logging
-
-    import msgspec
-
-    from ai_gateway.cluster.api import ApiServer
-    from ai_gateway.config.loading import ConfigError, load
-    from ai_gateway.config.types import Config
-    from ai_gateway.discovery.choosing import Surroundings, finds_nothing
-    from ai_gateway.upstream.answering import answers
-    from ai_gateway.upstream.client import Client
-
-    try:
-        config = load(options.config_path) if options.config_path else Config()
-    except ConfigError:
-        config = Config()
-    client = Client(asyncio.get_running_loop())
-    surroundings = Surroundings(
-        options.environment, lambda address: answers(client, address), ApiServer(options.access)
-    )
-    nothing = await finds_nothing(config.discovery, surroundings)
-    client.close()
-    if not nothing:
-        return options
-    logging.getLogger("ai_gateway.demo").warning(
-        "no Ollama was found: %d SIMULATED endpoints answer instead (--demo); their words mean nothing", DEMO_ENDPOINTS
-    )
-    return msgspec.structs.replace(options, demo=await _simulated(config, stack))
-
-
-async def _simulated(config: "Config", stack: AsyncExitStack) -> "Source":
-    from ai_gateway.config.types import model_name
-    from ai_gateway.discovery.static import StaticSource
-    from ai_gateway.simulator import Settings, Simulator
-    from ai_gateway.wire.address import parse_url
-
-    names = tuple(model_name(model_id, model) for model_id, model in config.models.items())
-    settings = Settings(models=names or Settings().models)
-    simulator = await stack.enter_async_context(Simulator(settings, count=DEMO_ENDPOINTS))
-    return StaticSource(tuple(parse_url(url) for url in simulator.urls), "demo: simulated endpoints")

@@ -235,6 +235,22 @@ class Compatibility(Section, frozen=True):
     ] = False
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogName = Literal[
+    "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
+]  # the loggers that there are, without their common prefix
+
+
+class Log(Section, frozen=True):
+    """What is written to the log; a change holds from the next line on."""
+
+    level: Annotated[LogLevel, Meta(description="the least level that is written")] = "info"
+    levels: Annotated[
+        dict[LogName, LogLevel], Meta(description="in place of `level` for one part, such as `{discovery: debug}`")
+    ] = {}
+    access: Annotated[bool, Meta(description="one line per request on standard output, after its end")] = True
+
+
 class Config(Section, frozen=True):
     """config.yml as a whole."""
 
@@ -253,6 +269,7 @@ class Config(Section, frozen=True):
     ] = ()
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())
+    log: Log = _default(Log())
     listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
     admin: Annotated[
         str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")

@@ -29,6 +29,8 @@ TRAILER_SECONDS: Final = 1.0
 
 _DONE: Final = b"[DONE]"
 
+Feed = Callable[[bytes], bytes]
+
 
 class Errand(msgspec.Struct, frozen=True):
     """All that the attempts of one request have in common. `events` is None for a whole answer."""
@@ -107,7 +109,10 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
         return None
     errand.exchange.first_byte_at = monotonic()
     try:
-        return read_answer(errand.operation, await answer.read_all(MAX_ANSWER_BYTES), errand.shape)
+        whole = read_answer(errand.operation, await answer.read_all(MAX_ANSWER_BYTES), errand.shape)
+        if errand.exchange.content is not None:
+            errand.exchange.content.answer(whole.body)
+        return whole
     except (BrokenFault, BadAnswer) as fault:
         raise _broken(errand.exchange, str(fault)) from None
 
@@ -116,18 +121,19 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
     """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
     stream = EventStream(errand.shape)
     exchange = errand.exchange
+    feed = stream.feed if exchange.content is None else exchange.content.overhear(stream.feed)
     if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
         raise _broken(exchange, "the answer to a stream is no event stream")
     timeouts = errand.entry.timeouts
     errand.watch.expect(_silence(errand.entry, reply, answer), min(timeouts.idle, timeouts.client_stall))
     try:
         while data := await answer.read():
-            events = stream.feed(data)
+            events = feed(data)
             if events:
                 if exchange.first_byte_at is None:
                     exchange.first_byte_at = monotonic()
                     reply.waits_for = "the next token"
-                    answer.tap(_shortcut(stream, reply, answer))
+                    answer.tap(_shortcut((stream, feed), reply, answer))
                 await reply.write(events)
             if stream.broken is not None or stream.is_done:
                 break
@@ -151,12 +157,13 @@ async def _read_trailer(answer: UpstreamExchange) -> None:
                 pass
 
 
-def _shortcut(stream: EventStream, reply: EventReply, answer: UpstreamExchange) -> Tap:
+def _shortcut(feeding: tuple[EventStream, Feed], reply: EventReply, answer: UpstreamExchange) -> Tap:
     """Most chunks by the shortest way: written to the client in the very callback that brought them.
 
     The relay's own loop takes over where something must be waited for, and from the first sign of an end.
     """
-    may_write_now, feed, write_now = reply.may_write_now, stream.feed, reply.write_now
+    stream, feed = feeding
+    may_write_now, write_now = reply.may_write_now, reply.write_now
 
     def pass_on(data: bytes) -> bool:
         if _DONE in data or not may_write_now():

@@ -3,13 +3,16 @@
 import asyncio
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
 
 import msgspec
 
 from ai_gateway.exchange import Exchange
 
 _encode = msgspec.json.Encoder().encode
+
+# On a terminal: whose it is and when is plain to see there, and a trace has its own text.
+_NOT_FOR_PEOPLE: Final = ("time", "log", "client", "caller", "trace_id", "span_id")
 
 
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -18,6 +21,9 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     time: datetime
     log: str
     request_id: str
+    trace_id: str
+    span_id: str
+    caller: str
     client: str
     method: str
     path: str
@@ -47,17 +53,20 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 class AccessLog:
     """Writes finished exchanges to a text stream, standard output by default.
 
-    Lines of one round of the event loop go out in one write.
+    Lines of one round of the event loop go out in one write. With `is_on` False nothing is noted.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._is_terminal = self._out.isatty()
         self._lines: list[bytes] = []
+        self.is_on = True
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, exchange: Exchange) -> None:
         """Notes one line, to be written when the loop has done what is at hand."""
+        if not self.is_on:
+            return
         line = describe(exchange)
         self._lines.append(_words(line) if self._is_terminal else _encode(line))
         if len(self._lines) == 1:
@@ -81,6 +90,9 @@ def describe(exchange: Exchange) -> Line:
         time=datetime.now(UTC),
         log="access",
         request_id=exchange.request_id,
+        trace_id=exchange.trace.trace_id,
+        span_id=exchange.trace.span_id,
+        caller=exchange.caller.name,
         client=exchange.caller.address,
         method=exchange.method,
         path=exchange.path[:200],
@@ -119,7 +131,5 @@ def _words(line: Line) -> bytes:
     """A readable line; values keep JSON's escapes, so that no hostile text reaches the terminal."""
     fields = msgspec.to_builtins(line)
     first = [_encode(fields.pop(key, "-")).strip(b'"') for key in ("status", "method", "path")]
-    rest = [
-        key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in ("time", "log", "client")
-    ]
+    rest = [key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in _NOT_FOR_PEOPLE]
     return b" ".join(first) + b"  " + b" ".join(rest)

@@ -1,0 +1,55 @@
+"""`serve --demo`: simulated endpoints that stand in where no Ollama is found."""
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ai_gateway.app import Options
+    from ai_gateway.config.types import Config
+    from ai_gateway.discovery.source import Source
+
+DEMO_ENDPOINTS = 3
+
+
+async def with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
+    """Simulated endpoints for the models of the config, if no Ollama is to be found now."""
+    import asyncio
+    import logging
+
+    import msgspec
+
+    from ai_gateway.cluster.api import ApiServer
+    from ai_gateway.config.loading import ConfigError, load
+    from ai_gateway.config.types import Config
+    from ai_gateway.discovery.choosing import Surroundings, finds_nothing
+    from ai_gateway.upstream.answering import answers
+    from ai_gateway.upstream.client import Client
+
+    try:
+        config = load(options.config_path) if options.config_path else Config()
+    except ConfigError:
+        config = Config()
+    client = Client(asyncio.get_running_loop())
+    surroundings = Surroundings(
+        options.environment, lambda address: answers(client, address), ApiServer(options.access)
+    )
+    nothing = await finds_nothing(config.discovery, surroundings)
+    client.close()
+    if not nothing:
+        return options
+    logging.getLogger("ai_gateway.demo").warning(
+        "no Ollama was found: %d SIMULATED endpoints answer instead (--demo); their words mean nothing", DEMO_ENDPOINTS
+    )
+    return msgspec.structs.replace(options, demo=await _simulated(config, stack))
+
+
+async def _simulated(config: "Config", stack: AsyncExitStack) -> "Source":
+    from ai_gateway.config.types import model_name
+    from ai_gateway.discovery.static import StaticSource
+    from ai_gateway.simulator import Settings, Simulator
+    from ai_gateway.wire.address import parse_url
+
+    names = tuple(model_name(model_id, model) for model_id, model in config.models.items())
+    settings = Settings(models=names or Settings().models)
+    simulator = await stack.enter_async_context(Simulator(settings, count=DEMO_ENDPOINTS))
+    return StaticSource(tuple(parse_url(url) for url in simulator.urls), "demo: simulated endpoints")

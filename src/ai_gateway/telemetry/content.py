@@ -1,0 +1,134 @@
+"""Prompts and answers for spans, kept only where the operator asks for it, and cut to a size.
+
+Shapes: gen_ai.input.messages and gen_ai.output.messages of semantic conventions 1.41.1 (messages with parts, as JSON).
+Media are named, never kept. What cannot be read is left out: this must not stand in a call's way.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from ai_gateway.wire.call import Call
+
+MAX_TEXT: Final = 16 << 10  # characters of each direction
+MAX_READ_BYTES: Final = 1 << 20  # of what a client asks; longer prompts are not read a second time
+_CUT: Final = "…"
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Feed = Callable[[bytes], bytes]
+Part = dict[str, Any]
+
+
+class KeptContent:
+    """The content of one call. Changed by `overhear` and `answer`, as the answer comes."""
+
+    def __init__(self, call: Call) -> None:
+        self._asked = _asked(call)
+        self._texts: dict[str, list[str]] = {"reasoning": [], "text": []}
+        self._tool_calls: list[Part] = []
+        self._finish_reason: str | None = None
+        self._left = MAX_TEXT
+
+    def asked(self) -> str | None:
+        """gen_ai.input.messages."""
+        return self._asked
+
+    def answered(self) -> str | None:
+        """gen_ai.output.messages; None where nothing came."""
+        kinds = (kind for kind, texts in self._texts.items() if texts)
+        parts = [{"type": kind, "content": "".join(self._texts[kind])} for kind in kinds]
+        parts += self._tool_calls
+        if not parts:
+            return None
+        message = {"role": "assistant", "parts": parts, "finish_reason": self._finish_reason or "error"}
+        return _encode([message]).decode()
+
+    def overhear(self, feed: Feed) -> Feed:
+        """A stream's `feed` that also keeps what it passes on."""
+
+        def keep(data: bytes) -> bytes:
+            events = feed(data)
+            for event in events.split(b"\n\n"):
+                if self._left > 0 and event.startswith(b"data: {"):
+                    self.answer(event[6:], "delta")
+            return events
+
+        return keep
+
+    def answer(self, body: bytes, part: str = "message") -> None:
+        """Keeps a whole answer, or a piece of one."""
+        try:
+            choices = _decode(body).get("choices")
+        except (*_UNREADABLE, AttributeError):
+            return
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._finish_reason = choice.get("finish_reason") or self._finish_reason
+                said = choice.get(part, choice)  # a text completion's choice holds its text itself
+                self._note(said if isinstance(said, dict) else {})
+
+    def _note(self, said: dict[str, Any]) -> None:
+        for kind, keys in (("reasoning", ("reasoning",)), ("text", ("content", "text"))):
+            for key in keys:
+                text = said.get(key)
+                if isinstance(text, str) and text:
+                    self._texts[kind].append(_cut(text, self._left))
+                    self._left -= len(text)
+        for call in _listed(said.get("tool_calls")):
+            self._tool_calls += _tool_call(call, self._left)
+
+
+def _asked(call: Call) -> str | None:
+    raw = bytes(call.fields.get("messages") or call.fields.get("prompt") or b"")
+    if call.operation == "embeddings" or not raw or len(raw) > MAX_READ_BYTES:
+        return None
+    try:
+        content = _decode(raw)
+    except _UNREADABLE:
+        return None
+    listed = content if isinstance(content, list) else [{"role": "user", "content": content}]
+    messages, left = [], MAX_TEXT
+    for message in listed:
+        if isinstance(message, dict):
+            parts = list(_parts(message, left))
+            left -= sum(len(str(part.get("content", ""))) for part in parts)
+            messages.append({"role": str(message.get("role", ""))[:64], "parts": parts})
+        if left <= 0:
+            break
+    return _encode(messages).decode()
+
+
+def _parts(message: dict[str, Any], left: int) -> Iterator[Part]:
+    content = message.get("content")
+    if message.get("role") == "tool" and isinstance(content, str):
+        yield {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": _cut(content, left)}
+        return
+    for piece in content if isinstance(content, list) else [content]:
+        text = piece.get("text") if isinstance(piece, dict) else piece
+        if isinstance(text, str):
+            yield {"type": "text", "content": _cut(text, left)}
+            left -= len(text)
+        elif isinstance(piece, dict):
+            yield {"type": "blob", "modality": "image"}
+    for call in _listed(message.get("tool_calls")):
+        yield from _tool_call(call, left)
+
+
+def _tool_call(call: Any, left: int) -> list[Part]:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return []
+    arguments = _cut(str(function.get("arguments", "")), left)
+    return [{"type": "tool_call", "id": call.get("id"), "name": function.get("name"), "arguments": arguments}]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: max(0, most)] + _CUT
