@@ -30,14 +30,18 @@ from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
-from ai_gateway.edge.metrics import Metrics
+from ai_gateway.edge.metrics import Metrics, Told, readings
 from ai_gateway.edge.opening import Opening
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
 from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.watch import Departures
+from ai_gateway.telemetry.content import KeptContent
+from ai_gateway.telemetry.loop_lag import LoopLag
+from ai_gateway.telemetry.refused import Refused
+from ai_gateway.telemetry.request_metrics import RequestMetrics
 from ai_gateway.telemetry.settings import TelemetrySettings
-from ai_gateway.telemetry.tracing import Tracing
+from ai_gateway.telemetry.tracing import Tracing, span_readings
 from ai_gateway.upstream.answering import answers
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
@@ -95,13 +99,19 @@ class Gateway:
             time.monotonic,
             time.monotonic(),
         )
+        self._requests = RequestMetrics(options.telemetry.exemplars)
+        self._lag = LoopLag(time.monotonic)
+        self.refused = Refused()  # the server tells it of what never became a request
+        self.metrics = Metrics(self._told())
         self._is_running = False
         self.on_drain: Callable[[], None] | None = None  # what a pre-stop hook asks for; the command sets it
+        self.on_config: Callable[[Config], None] | None = None  # for what the command holds; it sets this, too
         self.api = self._api(readers)
         self.admin = self._admin()
 
     def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
-        parts = Parts(self.current, self.fleet, self.client, Buffers(), self.departures, self.poller.doubt)
+        content = KeptContent if self._options.telemetry.content else None
+        parts = Parts(self.current, self.fleet, self.client, Buffers(), self.departures, self.poller.doubt, content)
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
         shown = ShowModel(
@@ -125,9 +135,19 @@ class Gateway:
         )
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
         app = Rescue(CrossOrigin(Direct(hot, routes), self.current))
+        readers = (self._requests, *readers)
         if self._tracing is not None:
             readers = (self._tracing, *readers)
         return Recording(app, readers, self._opening(marks, self._tracing))
+
+    def _told(self) -> list[Told]:
+        """Everyone who measures something."""
+        told: list[Told] = [lambda: readings(self._condition), self._requests.readings, self._lag.readings]
+        told.append(self.refused.readings)
+        tracing = self._tracing
+        if tracing is not None:
+            told.append(lambda: span_readings(tracing))
+        return told
 
     def _admin(self) -> ASGIApp:
         routes = Router(
@@ -135,7 +155,7 @@ class Gateway:
                 Route("/livez", Methods("/livez", Live(), "GET", "HEAD")),
                 Route("/readyz", Methods("/readyz", Ready(self._condition), "GET", "HEAD")),
                 Route("/drain", Methods("/drain", Drain(self._begin_drain), "POST")),
-                Route("/metrics", Methods("/metrics", Metrics(self._condition), "GET", "HEAD")),
+                Route("/metrics", Methods("/metrics", self.metrics, "GET", "HEAD")),
             ],
             redirect_slashes=False,
             default=unknown,
@@ -173,7 +193,8 @@ class Gateway:
         self._follow(self.current.now.config)
         looking = asyncio.create_task(self._look_first())
         try:
-            yield
+            with self._lag.running(asyncio.get_running_loop()):
+                yield
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
@@ -193,6 +214,8 @@ class Gateway:
         """Puts a checked config in force; called by the config file for each new one."""
         before = self.current.now.config.discovery
         self.current.swap(config)
+        if self.on_config is not None:
+            self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
         if self._is_running and config.discovery != before:
             self._follow(config)

@@ -28,7 +28,7 @@ def test_a_page_has_jekylls_front_matter(page: Path) -> None:
 
 
 def test_no_two_pages_stand_at_the_same_place_of_the_navigation() -> None:
-    assert sorted(str(_front_matter(page)["nav_order"]) for page in DOCS) == [str(n + 1) for n in range(len(DOCS))]
+    assert sorted(int(str(_front_matter(page)["nav_order"])) for page in DOCS) == [*range(1, len(DOCS) + 1)]
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)

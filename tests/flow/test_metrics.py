@@ -2,25 +2,23 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as plain_families
 from tests.flow.kubernetes_api import config_map
 from tests.flow.line import Line
+from tests.flow.scraping import of, opened, scraped
 from tests.flow.upstream import END, SSE_HEAD, Visit, answer_well, event, framed
-from tests.flow.waiting import until
-from tests.flow.world import NO_OLLAMA, Served, World, chat, config
+from tests.flow.waiting import soon, until
+from tests.flow.world import NO_OLLAMA, World, chat, config
 
 from ai_gateway.app import Gateway, Options
 from ai_gateway.cluster.config_map import Named
-
-
-async def scraped(served: Served) -> dict[str, float]:
-    """Every sample by its name and labels, without the prefix."""
-    reply = await served.probe("/metrics")
-    assert reply.header("content-type") == "text/plain; version=0.0.4; charset=utf-8"
-    lines = (line for line in reply.body.decode().splitlines() if not line.startswith("#"))
-    samples = (line.rpartition(" ") for line in lines)
-    return {name.removeprefix("ai_gateway_"): float(value) for name, _, value in samples}
+from ai_gateway.telemetry.names import LOOP_LAG, SPANS
+from ai_gateway.telemetry.series import Distribution
+from ai_gateway.telemetry.settings import TelemetrySettings
 
 
 async def test_endpoints_are_counted_by_state_and_those_that_leave_with_their_streams_too(world: World) -> None:
@@ -113,3 +111,93 @@ async def test_a_head_has_the_length_and_no_body(world: World) -> None:
     await line.send("GET", "/livez")  # what comes next is the next answer
     assert (await line.reply()).json == {"live": True}
     line.leave()
+
+
+@pytest.mark.parametrize(("word", "is_marked"), [("always_on", True), ("trace_based", False), ("always_off", False)])
+async def test_an_exemplar_leads_to_the_trace_that_the_answer_named(world: World, word: str, is_marked: bool) -> None:
+    """Where no spans are made, only for whoever asked for all."""
+    world.telemetry = TelemetrySettings(exemplars=word)
+    served = await world.gateway((await world.simulator()).urls)
+    reply = await served.chat(stream=True)
+    await served.recorded()
+    families = {family.name: family for family in await opened(served)}
+    marked = [sample for family in families.values() for sample in family.samples if sample.exemplar is not None]
+    if not is_marked:
+        assert marked == []
+        return
+    assert {sample.name for sample in marked} >= {"gen_ai_server_time_to_first_token_seconds_bucket"}
+    ids = {sample.exemplar.labels["trace_id"] for sample in marked if sample.exemplar is not None}
+    assert ids == {reply.header("x-trace-id")}
+
+
+async def test_both_forms_are_what_strict_readers_take_and_say_the_same(world: World) -> None:
+    served = await world.gateway((await world.simulator()).urls)
+    await served.chat(stream=True)
+    await served.recorded()
+    plain = list(plain_families((await served.probe("/metrics")).body.decode()))
+    opened_families = await opened(served)
+    assert [(f.name, f.type) for f in plain] == [(f.name, f.type) for f in opened_families]
+    labelled = [(s.name, *sorted(s.labels.items())) for f in plain for s in f.samples]
+    assert len(set(labelled)) == len(labelled)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        ("*/*", False),
+        ("text/plain", False),
+        ("application/openmetrics-text", True),
+        ("Application/OpenMetrics-Text; Version=1.0.0", True),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=0.0, text/plain", False),
+        ("application/openmetrics-text-x", False),
+        (";;,=,;q", False),
+    ],
+)
+async def test_openmetrics_goes_to_whoever_asks_for_it(world: World, accept: str, is_open: bool) -> None:
+    """All others get what every scraper reads."""
+    served = await world.gateway(["http://127.0.0.1:9"])
+    line = await Line.open(served.admin_port)
+    await line.send("GET", "/metrics", headers={"accept": accept})
+    reply = await line.reply()
+    line.leave()
+    assert (reply.header("content-type") or "").startswith("application/openmetrics" if is_open else "text/plain")
+    assert reply.body.endswith(b"# EOF\n") == is_open
+
+
+async def test_what_never_became_a_request_is_counted(world: World) -> None:
+    served = await world.gateway(["http://127.0.0.1:9"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"NONSENSE\r\n\r\n")
+    assert (await soon(reader.read())).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    ((labels, count),) = of(await scraped(served), "refused_before_request_total").items()
+    assert (count, 'status="400"' in labels) == (1, True)
+
+
+async def test_the_loop_the_tasks_and_the_process_are_told(world: World) -> None:
+    """By Prometheus' own names where it has some; spans only where some are made."""
+    served = await world.gateway(["http://127.0.0.1:9"])
+
+    def lags() -> int:
+        (lag,) = [r.value for r in served.gateway.metrics.read() if r.name == LOOP_LAG]
+        assert isinstance(lag, Distribution)
+        return lag.count
+
+    await until(lambda: lags() >= 2, "the loop is looked at")
+    samples = await scraped(served)
+    assert samples["tasks"] > 1
+    assert samples["process_resident_memory_bytes"] > 1e6
+    assert samples["process_open_fds"] > 3
+    assert not of(samples, "spans_total")
+
+
+async def test_what_became_of_spans_is_counted(tmp_path: Path) -> None:
+    """As whoever makes them says."""
+
+    counts = {"exported": 3, "failed": 0, "dropped": 2}
+    tracing: Any = SimpleNamespace(counts=counts, samples=None, wrap=None)
+    gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), tracing=tracing)
+    found = {reading.labels: reading.value for reading in gateway.metrics.read() if reading.name == SPANS}
+    assert found == {("exported",): 3, ("failed",): 0, ("dropped",): 2}

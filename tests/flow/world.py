@@ -20,6 +20,7 @@ from ai_gateway.cluster.config_map import Named
 from ai_gateway.exchange import Exchange
 from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
 from ai_gateway.simulator import Settings, Simulator
+from ai_gateway.telemetry.settings import TelemetrySettings
 
 CHAT = "/v1/chat/completions"
 MODELS: Mapping[str, Any] = {
@@ -167,6 +168,7 @@ class World:
 
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self.folder = folder
+        self.telemetry = TelemetrySettings()  # of gateways that are made from then on
         self._stack = stack
 
     async def simulator(self, count: int = 1, **settings: Any) -> Simulator:
@@ -190,7 +192,7 @@ class World:
         """A gateway with exactly this config.yml; `access` leads to an API server where its pods are."""
         path = self.folder / "config.yml"
         path.write_text(content)
-        options = Options(path, NO_OLLAMA, access=access or Access())
+        options = Options(path, NO_OLLAMA, access=access or Access(), telemetry=self.telemetry)
         served = await self._stack.enter_async_context(_serving(options, path, settings))
         if is_ready:
             await served.readiness()
@@ -229,6 +231,7 @@ async def _serving(options: Options, path: Path, settings: dict[str, Any]) -> As
         on_listening=on_listening,
         leaving=gateway.leave,
         shutdown_streams=gateway.departures.end_all,
+        refused=lambda status, code, _: gateway.refused(status, code),
         departure=served.departure,
     )
     chosen = ServerSettings(

@@ -1,5 +1,7 @@
 """The retry budget: retries are a share of the calls under way, so a failing fleet is not beaten further."""
 
+from math import ceil
+
 FLOOR = 3
 
 
@@ -13,9 +15,14 @@ class RetryBudget:
         self.active = 0
         self.retries = 0
 
+    @property
+    def left(self) -> int:
+        """How many retries may begin now."""
+        return max(0, ceil(max(FLOOR, self.share * self.active)) - self.retries)
+
     def take(self) -> bool:
         """Takes one retry if the budget has one (give it back by `retries -= 1`)."""
-        if self.retries >= max(FLOOR, self.share * self.active):
+        if not self.left:
             return False
         self.retries += 1
         return True

@@ -46,7 +46,8 @@ class Endpoint:
 
     __slots__ = (
         "_model_health", "_random", "address", "complaint", "health", "held", "in_flight", "is_draining",
-        "is_reachable", "missing", "pod", "resident", "seen_at", "total_in_flight", "version",
+        "is_reachable", "last_resident", "missing", "pod", "resident", "seen_at", "total_attempts", "total_failures",
+        "total_in_flight", "total_loads", "total_unloads", "version",
     )  # fmt: skip
 
     def __init__(self, address: Address, chance: random.Random) -> None:
@@ -57,9 +58,14 @@ class Endpoint:
         self._model_health: dict[str, Health] = {}
         self.held: dict[str, HeldModel] | None = None  # by canonical name; None: not known
         self.resident: frozenset[str] | None = None  # canonical names; None: not known
+        self.last_resident: frozenset[str] | None = None  # what was loaded when that was last known
         self.missing: set[str] = set()  # names that answered 404 since the models were listed last
         self.in_flight: dict[str, int] = {}
         self.total_in_flight = 0
+        self.total_attempts = 0
+        self.total_failures = 0
+        self.total_loads = 0
+        self.total_unloads = 0
         self.is_draining = False
         self.is_reachable: bool | None = None  # None: not looked yet
         self.version: str | None = None

@@ -96,7 +96,7 @@ class Fleet:
         """A probe failed; True if the endpoint was thought to be up. It is down until a probe is answered."""
         was_usable = endpoint.is_usable
         endpoint.complaint = complaint
-        self.failed(endpoint)
+        self._fail(endpoint)
         endpoint.is_reachable = False
         endpoint.resident = None
         self.dispatch()
@@ -109,8 +109,18 @@ class Fleet:
         self.dispatch()
 
     def saw_residents(self, endpoint: Endpoint, names: frozenset[str] | None) -> None:
-        """The endpoint listed its loaded models; None: it did not answer, which says nothing."""
+        """The endpoint listed its loaded models; None: it did not answer, which says nothing.
+
+        What came and went is counted from one list to the next: the first one tells of no load.
+        """
         endpoint.resident = names
+        if names is None:
+            return
+        before = endpoint.last_resident
+        if before is not None:
+            endpoint.total_loads += len(names - before)
+            endpoint.total_unloads += len(before - names)
+        endpoint.last_resident = names
 
     def lacks(self, endpoint: Endpoint, model: str) -> None:
         """The endpoint answered 404 for a model: it counts as missing there until the models are listed again."""
@@ -119,10 +129,12 @@ class Fleet:
 
     def failed(self, endpoint: Endpoint) -> bool:
         """The endpoint could not be reached, or cut a call before its head; True if it is ejected by that."""
-        return endpoint.health.fail(self._clock(), self._may_eject(endpoint))
+        endpoint.total_failures += 1
+        return self._fail(endpoint)
 
     def failed_model(self, endpoint: Endpoint, model: str) -> bool:
         """An endpoint answered 5xx to a call that another one could serve; True if the model is ejected there."""
+        endpoint.total_failures += 1
         health = endpoint.model_health(model)
         peers = [other for other in self.endpoints.values() if other.holds(model)]
         ejected = sum(other.model_health(model).is_ejected for other in peers)
@@ -136,6 +148,9 @@ class Fleet:
         if is_readmitted:
             self.dispatch()
         return is_readmitted
+
+    def _fail(self, endpoint: Endpoint) -> bool:
+        return endpoint.health.fail(self._clock(), self._may_eject(endpoint))
 
     def _may_eject(self, endpoint: Endpoint) -> bool:
         """Never more than half: when most fail, the fault is more likely on this side."""

@@ -29,6 +29,7 @@ class Lease:
         if choice is None:
             choice = await self._wait()
         self._choice = choice
+        choice.endpoint.total_attempts += 1
         return choice
 
     async def __aexit__(

@@ -22,6 +22,7 @@ class Entry(msgspec.Struct, frozen=True):
     max_waiting: int
     timeouts: Timeouts
     aliases: tuple[str, ...] = ()
+    label: str = ""  # its one name in metrics: the config's id, or Ollama's name where the config has none
 
 
 class Catalog:
@@ -67,14 +68,14 @@ class Catalog:
         for endpoint in fleet.endpoints.values():
             held = (endpoint.held or {}).get(name)
             if held is not None and not held.is_remote and asked in (held.name, held.name.removesuffix(":latest")):
-                found = _entry(self._config, asked, Model(ollama=held.name))
+                found = _entry(self._config, asked, Model(ollama=held.name), held.name)
                 if name not in self._named:
                     fleet.pool(name).limit(found.slots, found.max_waiting, found.own_slots)
                 return found
         return None
 
 
-def _entry(config: Config, model_id: str, model: Model) -> Entry:
+def _entry(config: Config, model_id: str, model: Model, label: str | None = None) -> Entry:
     name = model_name(model_id, model)
     own = {key: value for key, value in msgspec.structs.asdict(model.timeouts).items() if value is not None}
     return Entry(
@@ -88,4 +89,5 @@ def _entry(config: Config, model_id: str, model: Model) -> Entry:
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
         timeouts=msgspec.structs.replace(config.timeouts, **own),
         aliases=model.aliases,
+        label=label or model_id,
     )

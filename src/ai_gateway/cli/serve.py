@@ -4,7 +4,7 @@ import argparse
 import gc
 import os
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -176,6 +176,8 @@ async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Ex
             stack.callback(tracing.close, FLUSH_SECONDS)
         gateway = Gateway(options, (access_log,), tracing)
         gateway.on_config = lambda config: _set_logs(config, access_log)
+        if options.telemetry.metrics:
+            await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
         notices = _notices(gateway)
@@ -186,6 +188,18 @@ async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Ex
         _tune_collector()
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
         await serve(api, admin, settings, notices, gateway.running())
+
+
+def _exporting_metrics(
+    settings: "TelemetrySettings", gateway: "Gateway", tracing: "Exporting | None"
+) -> "AbstractAsyncContextManager[None]":
+    """The SDK is imported here, and only where metrics are sent somewhere."""
+    from ai_gateway.telemetry.metrics_export import MetricsExport, metric_exporters
+    from ai_gateway.telemetry.resource import resource
+
+    who = resource(os.environ) if tracing is None else tracing.resource
+    export = MetricsExport(gateway.metrics.read, metric_exporters(settings, os.environ), who)
+    return export.running(settings.metrics_seconds)
 
 
 def _set_logs(config: "Config", access_log: "AccessLog") -> None:
@@ -254,6 +268,7 @@ def _notices(gateway: "Gateway") -> "Notices":
         log.info("listening on %s (admin %s)", " ".join(api), " ".join(admin))
 
     def refused(status: int, code: str, peer: str) -> None:
+        gateway.refused(status, code)
         log.warning("refused before it was a request: %d %s from %s", status, code, peer)
 
     def leaving() -> None:

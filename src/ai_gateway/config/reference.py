@@ -91,6 +91,7 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "tls": types.Tls,
     "compatibility": types.Compatibility,
     "drain": types.Drain,
+    "log": types.Log,
 }
 # What the types leave to their names.
 _MEANINGS: Final = {
@@ -185,7 +186,7 @@ def _value(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"list of {_value(arguments[0])}"
     if get_origin(kind) is dict:
-        return "ids with their models"
+        return f"a {_value(arguments[1])} each" if _part(kind) is None else "ids with their models"
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(map(_value, arguments))
     return _WORDS.get(kind, "section")

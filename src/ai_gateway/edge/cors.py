@@ -12,7 +12,7 @@ from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, hea
 from ai_gateway.errors import InvalidRequest
 
 _METHODS: Final = ("GET", "POST", "OPTIONS")
-_EXPOSED: Final = ("x-request-id", "retry-after", "retry-after-ms", "x-should-retry")
+_EXPOSED: Final = ("x-request-id", "x-trace-id", "retry-after", "retry-after-ms", "x-should-retry")
 
 
 class CrossOrigin:

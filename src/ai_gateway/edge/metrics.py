@@ -1,76 +1,83 @@
-"""GET /metrics on the admin port: how config and discovery fare."""
+"""GET /metrics on the admin port: everything that is measured, at the moment of the scrape."""
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import Final
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ai_gateway.balancing.endpoint import State
-from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply
+from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
+from ai_gateway.edge.fleet_readings import fleet_readings
 from ai_gateway.edge.health import Condition
-from ai_gateway.telemetry.metrics import Reading, as_text
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_readings
+from ai_gateway.telemetry.reading import Reading
 from ai_gateway.version import __version__
 
-STATES: Final[tuple[State, ...]] = ("up", "unknown", "down", "ejected", "draining")
+# Whoever measures something says so by a function: all its numbers, now.
+Told = Callable[[], Iterable[Reading]]
 
 
 class Metrics:
-    """Reads what the condition says at the moment of the scrape."""
+    """Asks everyone who measures, and writes what they say. Prometheus' plain text unless OpenMetrics is asked for."""
 
-    def __init__(self, condition: Condition) -> None:
-        self._condition = condition
+    def __init__(self, told: Sequence[Told]) -> None:
+        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content = as_text(readings(self._condition))
-        kind = b"text/plain; version=0.0.4; charset=utf-8"
+        is_open = _wants_open(header(scope, b"accept") or b"")
+        readings = self.read()
+        # Thousands of lines take a while to write, and calls must not wait for it.
+        content = await asyncio.to_thread(_written, readings, is_open)
+        kind = (OPEN if is_open else PLAIN).encode()
         headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
         body = b"" if scope["method"] == "HEAD" else content
         await reply(exchange_of(scope), send, 200, headers, body)
 
+    def read(self) -> list[Reading]:
+        """All numbers of one moment: nothing changes while they are taken."""
+        return [reading for told in self._told for reading in told()]
+
+
+def _written(readings: list[Reading], is_open: bool) -> bytes:
+    return as_text([*readings, *process_readings()], is_open=is_open)
+
+
+def _wants_open(accept: bytes) -> bool:
+    """Whether OpenMetrics 1.0 is among what a client takes; Prometheus lists it first where it can read it."""
+    for choice in accept.decode("latin-1").lower().split(","):
+        kind, *parameters = (part.strip() for part in choice.split(";"))
+        given = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if kind == "application/openmetrics-text" and given.get("version", "1.0.0") == "1.0.0":
+            return given.get("q", "1").strip("0.") != ""
+    return False
+
 
 def readings(condition: Condition) -> Iterator[Reading]:
-    """Everything that is measured now."""
-    yield Reading("build_info", "gauge", "The version that runs.", 1, {"version": __version__})
+    """What the condition says: of the program, its config, discovery and the fleet."""
+    yield Reading(names.BUILD, 1, (__version__,))
+    yield Reading(names.TASKS, len(asyncio.all_tasks()))
     yield from _of_config(condition)
     yield from _of_discovery(condition)
+    yield from fleet_readings(condition)
 
 
 def _of_config(condition: Condition) -> Iterator[Reading]:
     live = condition.live
-    is_good = live.config is not None and not live.complaints
-    yield Reading(
-        "config_last_reload_successful", "gauge", "Whether the newest content of the config is in force.", is_good
-    )
-    yield Reading(
-        "config_last_reload_success_timestamp_seconds",
-        "gauge",
-        "When the config in force was taken, in Unix seconds.",
-        live.loaded_at or 0,
-    )
-    failing = live.trouble is not None
-    yield Reading("config_failing", "gauge", "Whether a change of the config could not be seen now.", failing)
+    yield Reading(names.CONFIG_GOOD, live.config is not None and not live.complaints)
+    yield Reading(names.CONFIG_TAKEN, live.loaded_at or 0)
+    yield Reading(names.CONFIG_FAILING, live.trouble is not None)
     if condition.events is not None:
-        dropped = condition.events.total_dropped
-        yield Reading("events_dropped_total", "counter", "Kubernetes Events that could not be sent.", dropped)
-    yield Reading("config_rejected_total", "counter", "Contents that were no valid config.", live.total_refused)
+        yield Reading(names.EVENTS_DROPPED, condition.events.total_dropped)
+    yield Reading(names.CONFIG_REJECTED, live.total_refused)
     if live.digest is not None:
-        labels = {"hash": live.digest, "source": live.source}
-        yield Reading("config_info", "gauge", "The config in force.", 1, labels)
+        yield Reading(names.CONFIG, 1, (live.digest, live.source))
 
 
 def _of_discovery(condition: Condition) -> Iterator[Reading]:
-    states = Counter(endpoint.state for endpoint in condition.fleet.endpoints.values())
-    states["draining"] += len(condition.fleet.leaving)
-    for state in STATES:
-        yield Reading("endpoints", "gauge", "Endpoints by state.", states[state], {"state": state})
     standing = condition.discovery.standing()
-    labels = {"source": condition.discovery.source_name.partition(" ")[0]}
+    source = (condition.discovery.source_name.partition(" ")[0],)
     if standing.age_seconds is not None:
-        meaning = "Seconds since discovery heard from whoever it asks; a quiet watch hears about once a minute."
-        yield Reading("discovery_age_seconds", "gauge", meaning, standing.age_seconds, labels)
+        yield Reading(names.DISCOVERY_AGE, standing.age_seconds, source)
     if standing.seen is not None:
-        meaning = "Pods or endpoints that were looked at, ready or not."
-        yield Reading("discovery_seen", "gauge", meaning, standing.seen, labels)
-    failing = standing.complaint is not None
-    yield Reading("discovery_failing", "gauge", "Whether discovery has a complaint now.", failing, labels)
-    yield Reading("discovery_lists_total", "counter", "Whole lists that were taken.", standing.lists, labels)
-    yield Reading("discovery_failures_total", "counter", "Requests that failed.", standing.failures, labels)
+        yield Reading(names.DISCOVERY_SEEN, standing.seen, source)
+    yield Reading(names.DISCOVERY_FAILING, standing.complaint is not None, source)
+    yield Reading(names.DISCOVERY_LISTS, standing.lists, source)
+    yield Reading(names.DISCOVERY_FAILURES, standing.failures, source)

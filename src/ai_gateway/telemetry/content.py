@@ -53,7 +53,7 @@ class KeptContent:
         def keep(data: bytes) -> bytes:
             events = feed(data)
             for event in events.split(b"\n\n"):
-                if self._left > 0 and event.startswith(b"data: {"):
+                if event.startswith(b"data: {") and (self._left > 0 or b'"finish_reason":"' in event):
                     self.answer(event[6:], "delta")
             return events
 
@@ -75,11 +75,13 @@ class KeptContent:
         for kind, keys in (("reasoning", ("reasoning",)), ("text", ("content", "text"))):
             for key in keys:
                 text = said.get(key)
-                if isinstance(text, str) and text:
+                if isinstance(text, str) and text and self._left > 0:
                     self._texts[kind].append(_cut(text, self._left))
                     self._left -= len(text)
         for call in _listed(said.get("tool_calls")):
-            self._tool_calls += _tool_call(call, self._left)
+            if self._left > 0:
+                self._tool_calls += _tool_call(call, self._left)
+                self._left -= len(self._tool_calls[-1]["arguments"]) if self._tool_calls else 0
 
 
 def _asked(call: Call) -> str | None:

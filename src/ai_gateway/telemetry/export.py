@@ -38,7 +38,7 @@ class Exporting:
         self._queues = [
             _Queue(_exporter(name, settings), self.counts, _most_waiting(environment), name) for name in settings.traces
         ]
-        who = resource(environment)
+        who = self.resource = resource(environment)  # one for all that this process exports
         self._provider = TracerProvider(resource=who, span_limits=limits, shutdown_on_exit=False)
         for queue in self._queues:
             self._provider.add_span_processor(queue)

@@ -1,54 +1,90 @@
-"""Metrics in Prometheus' text form, written by its own client library from values taken at the moment of a scrape.
+"""Readings in Prometheus' text forms, written by its own client library from values taken at the moment of a scrape.
 
 The library is imported with the first scrape: it costs a few megabytes that a sidecar nobody scrapes can do without.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
+from ai_gateway.telemetry.meanings import METRICS
+from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.series import Distribution
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-PREFIX = "ai_gateway_"
+PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """One metric's value now; counters have names that end in `_total`, times are seconds."""
+def as_text(readings: Iterable[Reading], *, is_open: bool = False) -> bytes:
+    """The exposition of all readings; those of one name stand together.
 
-    name: str
-    kind: Literal["gauge", "counter"]
-    meaning: str
-    value: float
-    labels: Mapping[str, str] = {}
+    Prometheus' format 0.0.4, or OpenMetrics 1.0, which alone has room for exemplars.
+    """
+    from prometheus_client import exposition
+    from prometheus_client.openmetrics import exposition as openmetrics
 
-
-def as_text(readings: Iterable[Reading]) -> bytes:
-    """The exposition of all readings, format version 0.0.4. Readings of one name stand together."""
-    from prometheus_client import CollectorRegistry, generate_latest
-
-    class Readings:
-        """A registry wants an object to ask; this one knows the answers already."""
-
-        def collect(self) -> Iterable["Metric"]:
-            """See prometheus_client's Collector."""
-            return _families(readings)
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Readings())
-    return generate_latest(registry)
+    generate = openmetrics.generate_latest if is_open else exposition.generate_latest
+    text: bytes = generate(_Families(readings))  # all it asks of a registry is `collect`
+    return text
 
 
-def _families(readings: Iterable[Reading]) -> Iterable["Metric"]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+def process_readings() -> list[Reading]:
+    """Memory, CPU and files of this process; none where the system does not tell."""
+    from prometheus_client import PROCESS_COLLECTOR
 
-    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    samples = [sample for family in PROCESS_COLLECTOR.collect() for sample in family.samples]
+    return [Reading(sample.name, sample.value) for sample in samples if sample.name in METRICS]
+
+
+class _Families:
+    """The library wants an object to ask; this one knows the answers already."""
+
+    def __init__(self, readings: Iterable[Reading]) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator["Metric"]:
+        """See prometheus_client's Collector."""
+        families: dict[str, list[Reading]] = {}
+        for reading in self._readings:
+            assert len(reading.labels) == len(METRICS[reading.name].labels), reading
+            families.setdefault(reading.name, []).append(reading)
+        for name, readings in families.items():
+            yield _family(name, readings)
+
+
+def _family(name: str, readings: Sequence[Reading]) -> "Metric":
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    metric = METRICS[name]
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(name, metric.meaning, labels=metric.labels)
+        for reading in readings:
+            assert isinstance(reading.value, Distribution)
+            histogram.add_metric(reading.labels, _buckets(reading.value), reading.value.total)
+        return histogram
+    kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+    family = kind(name, metric.meaning, labels=metric.labels)
     for reading in readings:
-        family = families.get(reading.name)
-        if family is None:
-            kind = GaugeMetricFamily if reading.kind == "gauge" else CounterMetricFamily
-            family = kind(PREFIX + reading.name, reading.meaning, labels=list(reading.labels))
-            families[reading.name] = family
-        family.add_metric(list(reading.labels.values()), reading.value)
-    return families.values()
+        assert not isinstance(reading.value, Distribution)
+        family.add_metric(reading.labels, reading.value)
+    return family
+
+
+def _buckets(read: Distribution) -> list[Any]:
+    """Each bucket with all below it, as Prometheus counts."""
+    from prometheus_client.samples import Exemplar
+    from prometheus_client.utils import floatToGoString
+
+    found: list[Any] = []
+    for place, (bound, count) in enumerate(zip((*read.bounds, float("inf")), accumulate(read.counts), strict=True)):
+        exemplar = None
+        if place in read.exemplars:
+            value, mark = read.exemplars[place]
+            ids = {"trace_id": mark.trace_id, "span_id": mark.span_id}
+            exemplar = Exemplar(ids, value, mark.unix_seconds)
+        text = floatToGoString(bound)  # type: ignore[no-untyped-call]  # the library's only untyped one here
+        found.append((text, count, exemplar))
+    return found

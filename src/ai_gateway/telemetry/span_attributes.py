@@ -10,7 +10,7 @@ from ai_gateway.telemetry.settings import HeaderPatterns
 
 Attributes = dict[str, Any]
 
-_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _OPERATIONS: Final = {"chat": "chat", "completions": "text_completion", "embeddings": "embeddings"}
 _ID_PREFIXES: Final = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
 _NUMBERS: Final = {
@@ -44,7 +44,7 @@ def error_type(exchange: Exchange) -> str | None:
 
 def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
     """The SERVER span's, with the values of those headers that were asked for."""
-    method = exchange.method if exchange.method in _METHODS else "_OTHER"
+    method = exchange.method if exchange.method in METHODS else "_OTHER"
     found: Attributes = {
         names.METHOD: method,
         names.URL_PATH: exchange.path[:MAX_TEXT],

@@ -1,0 +1,96 @@
+"""What the fleet says at the moment of a scrape: per model for dashboards and autoscalers, and per endpoint."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ai_gateway.balancing.endpoint import Endpoint, State
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.catalog.catalog import Entry
+from ai_gateway.edge.health import Condition
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.reading import Reading
+
+STATES: Final[tuple[State, ...]] = ("up", "unknown", "down", "ejected", "draining")
+
+
+def fleet_readings(condition: Condition) -> Iterator[Reading]:
+    """Every served model has its lines, also one that nobody has asked for."""
+    fleet, now = condition.fleet, condition.clock()
+    yield Reading(names.RETRY_BUDGET, fleet.budget.left)
+    yield Reading(names.RETRIES_IN_FLIGHT, fleet.budget.retries)
+    entries = [
+        entry
+        for known_as, entry in condition.current.now.catalog.entries(fleet)
+        if known_as == entry.id  # an alias is no model of its own
+    ]
+    for entry in entries:
+        yield from _of_model(entry, fleet, now)
+    yield from _by_state(fleet)
+    for labels, endpoint in _labelled([*fleet.endpoints.values(), *fleet.leaving]):
+        yield from _of_endpoint(labels, endpoint, now)
+        for entry in entries:
+            if endpoint.is_resident(entry.canonical):
+                yield Reading(names.ENDPOINT_RESIDENT, 1, (*labels, entry.label))
+
+
+def _of_model(entry: Entry, fleet: Fleet, now: float) -> Iterator[Reading]:
+    label = (entry.label,)
+    pool = fleet.pool(entry.canonical)
+    everywhere = (*fleet.endpoints.values(), *fleet.leaving)
+    in_flight = sum(endpoint.in_flight.get(entry.canonical, 0) for endpoint in everywhere)
+    used, free = _slots(pool, now)
+    yield Reading(names.IN_FLIGHT, in_flight, label)
+    yield Reading(names.QUEUED, pool.waiting, label)
+    yield Reading(names.DEMAND, in_flight + pool.waiting, label)
+    yield Reading(names.SLOTS, used, (*label, "used"))
+    yield Reading(names.SLOTS, free, (*label, "free"))
+    yield Reading(names.SATURATION, used / (used + free) if used + free else 1.0, label)
+
+
+def _slots(pool: Pool, now: float) -> tuple[int, int]:
+    """Slots used and free on the endpoints that may get calls for the model; one that fails at it has none free."""
+    used = free = 0
+    for endpoint in pool.endpoints_with():
+        slots = endpoint.slots(pool.slots, pool.own_slots)
+        taken = endpoint.in_flight.get(pool.model, 0)
+        used += taken
+        if endpoint.takes(pool.model, slots, now):
+            free += slots - taken
+    return used, free
+
+
+def _by_state(fleet: Fleet) -> Iterator[Reading]:
+    states = Counter(endpoint.state for endpoint in fleet.endpoints.values())
+    states["draining"] += len(fleet.leaving)
+    for state in STATES:
+        yield Reading(names.ENDPOINTS, states[state], (state,))
+
+
+def _of_endpoint(labels: tuple[str, str], endpoint: Endpoint, now: float) -> Iterator[Reading]:
+    yield Reading(names.ENDPOINT_UP, endpoint.state == "up", labels)
+    yield Reading(names.ENDPOINT_EJECTED, endpoint.health.is_ejected, labels)
+    yield Reading(names.ENDPOINT_IN_FLIGHT, endpoint.total_in_flight, labels)
+    yield Reading(names.ENDPOINT_ATTEMPTS, endpoint.total_attempts, labels)
+    yield Reading(names.ENDPOINT_FAILURES, endpoint.total_failures, labels)
+    yield Reading(names.ENDPOINT_LOADS, endpoint.total_loads, labels)
+    yield Reading(names.ENDPOINT_UNLOADS, endpoint.total_unloads, labels)
+    if endpoint.seen_at is not None:
+        yield Reading(names.ENDPOINT_POLL_AGE, now - endpoint.seen_at, labels)
+
+
+def _labelled(endpoints: Iterable[Endpoint]) -> Iterator[tuple[tuple[str, str], Endpoint]]:
+    """Endpoints with HOST:PORT and pod. Of two that these do not tell apart the second has its URL.
+
+    No two may have the same labels: Prometheus would refuse the whole scrape.
+    """
+    seen: set[tuple[str, str]] = set()
+    for endpoint in endpoints:
+        pod = "" if endpoint.pod is None else f"{endpoint.pod.namespace}/{endpoint.pod.name}"
+        labels = (endpoint.address.authority, pod)
+        if labels in seen:
+            labels = (endpoint.address.url, pod)
+        if labels not in seen:
+            seen.add(labels)
+            yield labels, endpoint

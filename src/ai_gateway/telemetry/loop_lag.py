@@ -1,0 +1,45 @@
+"""How late the event loop is: a timer four times a second, and how long after its time it ran."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.series import Histogram
+
+EVERY_SECONDS: Final = 0.25
+
+
+class LoopLag:
+    """Measures while its block runs. `clock` is monotonic seconds; uvloop's own stands still within a round."""
+
+    def __init__(self, clock: Callable[[], float], every_seconds: float = EVERY_SECONDS) -> None:
+        self._clock = clock
+        self._every_seconds = every_seconds
+        self._lags = Histogram(names.BUCKETS[names.LOOP_LAG])
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    @contextmanager
+    def running(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Measures this loop until the block is left."""
+        self._wait(loop)
+        try:
+            yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def readings(self) -> Iterator[Reading]:
+        """What was measured so far."""
+        yield Reading(names.LOOP_LAG, self._lags.read())
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = self._clock() + self._every_seconds
+        self._timer = loop.call_later(self._every_seconds, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._lags.observe(max(0.0, self._clock() - self._due))
+        self._wait(loop)

@@ -1,0 +1,126 @@
+"""Sends all metrics to a collector now and then, by OpenTelemetry's exporters. Imported only where that is wanted."""
+
+import asyncio
+import importlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
+from opentelemetry.sdk.resources import Resource
+
+from ai_gateway.telemetry.metrics import process_readings
+from ai_gateway.telemetry.otlp_metrics import Conversion
+from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.settings import TelemetrySettings
+
+log = logging.getLogger("ai_gateway.telemetry")
+
+LAST_SECONDS: Final = 3.0  # for the last numbers, when the gateway leaves
+_TEMPORALITY: Final = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+
+
+class MetricsExport:
+    """Exports what `read` tells while its block runs, and once more at its end.
+
+    `read` is called in the event loop; whoever collects is waited for in a thread.
+    """
+
+    def __init__(self, read: Callable[[], list[Reading]], exporters: Sequence[MetricExporter], who: Resource) -> None:
+        self._read = read
+        self._exporters = exporters
+        self._convert = Conversion(who, time.time_ns())
+        self._one_at_a_time = threading.Lock()
+
+    @asynccontextmanager
+    async def running(self, every_seconds: float, last_seconds: float = LAST_SECONDS) -> AsyncIterator[None]:
+        """Exports as often as that until the block is left; its end waits no longer than `last_seconds`."""
+        task = asyncio.create_task(self._often(every_seconds))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.shield(self._last(last_seconds))
+
+    async def _often(self, every_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(every_seconds)
+            await self._export()
+
+    async def _last(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._export()
+                await _apart(self._shut_down)
+        except TimeoutError:
+            log.warning("the last metrics were not collected within %g s", seconds)
+
+    async def _export(self) -> None:
+        readings, now_ns = self._read(), time.time_ns()
+        await _apart(lambda: self._send(readings, now_ns))
+
+    def _send(self, readings: list[Reading], now_ns: int) -> None:
+        """In a thread. The exporters log what they could not send, and the next numbers hold it all."""
+        with self._one_at_a_time:
+            data = self._convert([*readings, *process_readings()], now_ns)
+            for exporter in self._exporters:
+                try:
+                    exporter.export(data)
+                except Exception:  # a fault of one exporter neither ends the others nor what comes later
+                    log.exception("metrics could not be exported")
+
+    def _shut_down(self) -> None:
+        for exporter in self._exporters:
+            exporter.shutdown()
+
+
+async def _apart(work: Callable[[], None]) -> None:
+    """Does it in a thread that the program's end does not wait for, unlike those of a pool: a collector may hang."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with suppress(RuntimeError):  # the loop has gone since
+                loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=run, name="export of metrics", daemon=True).start()
+    await done
+
+
+def metric_exporters(settings: TelemetrySettings, environment: Mapping[str, str]) -> list[MetricExporter]:
+    """What OTEL_METRICS_EXPORTER names. Raises ValueError for one that cannot be made."""
+    wanted = environment.get(_TEMPORALITY, "").strip().lower()
+    if wanted not in ("", "cumulative"):
+        log.warning("%s=%s: metrics are cumulative here; collectors can turn them", _TEMPORALITY, wanted)
+    return [_exporter(name, settings.metrics_protocol) for name in settings.metrics]
+
+
+def _exporter(name: str, protocol: str) -> MetricExporter:
+    if name == "console":
+        return ConsoleMetricExporter(sys.stdout, formatter=lambda data: f"{data.to_json(indent=None)}\n")
+    if protocol == "grpc":
+        return _grpc_exporter()
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return OTLPMetricExporter()
+
+
+def _grpc_exporter() -> MetricExporter:
+    try:
+        module = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.metric_exporter")
+    except ImportError:
+        raise ValueError("OTLP over grpc needs an extra: pip install 'ai-gateway-ollama[grpc]'") from None
+    exporter: MetricExporter = module.OTLPMetricExporter()
+    return exporter

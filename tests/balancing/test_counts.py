@@ -1,0 +1,77 @@
+"""What endpoints and the budget count for whoever measures: each event once, and nothing that did not happen."""
+
+from tests.balancing.worlds import MODEL, World
+
+from ai_gateway.balancing.budget import FLOOR, RetryBudget
+from ai_gateway.balancing.lease import Lease
+
+OTHER = "codellama:13b"
+
+
+def changes(world: World, *lists: set[str] | None) -> tuple[int, int]:
+    """Loads and unloads of an endpoint that tells these, one after the other."""
+    (endpoint,) = world.endpoints
+    for names in lists:
+        world.fleet.saw_residents(endpoint, None if names is None else frozenset(names))
+    return endpoint.total_loads, endpoint.total_unloads
+
+
+def test_what_was_loaded_before_the_first_look_is_no_load() -> None:
+    """The gateway that starts has not loaded anything."""
+    assert changes(World(1), {MODEL, OTHER}) == (0, 0)
+
+
+def test_models_that_come_and_go_are_counted() -> None:
+    """One replaced by another is both."""
+    assert changes(World(1), set(), {MODEL}, {MODEL}, {OTHER}, set()) == (2, 2)
+
+
+def test_a_look_without_an_answer_changes_nothing() -> None:
+    """Ollama may answer late just while it loads; what it tells then counts from what it told before."""
+    assert changes(World(1), {MODEL}, None, {MODEL}) == (0, 0)
+    assert changes(World(1), {MODEL}, None, {MODEL, OTHER}) == (1, 0)
+
+
+def test_an_endpoint_that_comes_back_empty_has_unloaded() -> None:
+    """It was down in between: its models are gone with its process."""
+    world = World(1)
+    assert changes(world, {MODEL, OTHER}) == (0, 0)
+    world.fleet.saw_down(world.endpoints[0], "gone")
+    world.fleet.saw_up(world.endpoints[0], "0.24.0")
+    assert changes(world, set()) == (0, 2)
+
+
+def test_failures_are_those_of_calls() -> None:
+    """A probe without an answer is none: an endpoint that is down has no calls to fail."""
+    world = World(2)
+    first, second = world.endpoints
+    world.fleet.failed(first)
+    world.fleet.failed_model(first, MODEL)
+    world.fleet.saw_down(first, "gone")
+    world.fleet.saw_down(second, "gone")
+    assert (first.total_failures, second.total_failures) == (2, 0)
+    assert first.health.failures > 1  # a probe that fails still counts against its health
+
+
+async def test_an_attempt_is_a_lease_that_was_used() -> None:
+    """Not a slot that was granted to a call whose client has left."""
+    world = World(1)
+    (endpoint,) = world.endpoints
+    async with Lease(world.pool, 1.0):
+        waiting = world.queue()
+    assert endpoint.total_attempts == 1
+    world.pool.leave(waiting.ticket)
+    assert endpoint.total_attempts == 1
+
+
+def test_the_budget_tells_how_many_retries_may_begin() -> None:
+    """As many as it then gives."""
+    for active in (0, 14, 15, 16, 100):
+        budget = RetryBudget(0.2)
+        budget.active = active
+        left = budget.left
+        assert left >= FLOOR
+        assert sum(budget.take() for _ in range(200)) == left
+        assert budget.left == 0
+        budget.active = 0  # the calls have ended before their retries
+        assert budget.left == 0

@@ -1,0 +1,15 @@
+"""Who is needed by tests of what is sent."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.telemetry.collecting import Collector
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    """A collector that takes all it gets."""
+    made = Collector()
+    await made.start()
+    yield made
+    await made.stop()
