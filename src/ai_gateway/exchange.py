@@ -97,7 +97,6 @@ class Heads(msgspec.Struct):
     `told` is set when the answer goes out.
     """
 
-    scheme: str
     protocol: str
     query: bytes
     peer: tuple[str, int] | None
@@ -160,6 +159,7 @@ class Exchange:
         "reply_headers",
         "request_id",
         "route",
+        "scheme",
         "sent_bytes",
         "sent_status",
         "started_ns",
@@ -177,6 +177,7 @@ class Exchange:
         self.started_ns = 0  # opened_at in Unix nanoseconds
         self.trace = _NO_TRACE
         self.heads: Heads | None = None
+        self.scheme = "http"
         self.route: str | None = None  # the path's pattern, where one is served
         self.authenticated_at: float | None = None
         self.called_at: float | None = None  # the body was read and understood

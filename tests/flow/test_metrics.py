@@ -74,7 +74,9 @@ async def test_a_config_that_is_still_being_read_is_no_success(tmp_path: Path) -
     async def send(message: Any) -> None:
         said.append(message)
 
-    await gateway.admin({"type": "http", "method": "GET", "path": "/metrics", "headers": []}, receive, send)
+    await gateway.admin(
+        {"type": "http", "method": "GET", "scheme": "http", "path": "/metrics", "headers": []}, receive, send
+    )
     assert gateway.live.complaints == []
     assert b"\nai_gateway_config_last_reload_successful 0.0\n" in said[1]["body"]
 

@@ -53,7 +53,7 @@ def test_a_stream_that_went_well_is_told_in_full() -> None:
         (names.RETRIES, "coder"): 0,
     }
     assert sums == {
-        (names.HTTP_DURATION, "POST", path, "200", ""): 4.0,
+        (names.HTTP_DURATION, "POST", "http", path, "200", ""): 4.0,
         (names.SERVER_DURATION, *CALL, ""): 4.0,
         (names.CLIENT_DURATION, *CALL, ""): 3.5,
         (names.FIRST_TOKEN, *CALL): 2.0,
@@ -123,7 +123,7 @@ def test_a_client_that_left_is_told_by_how_it_ended() -> None:
     found = counted(served(outcome="client_left"))
     path = "/v1/chat/completions"
     assert found[names.REQUESTS, path, "coder", "anonymous", "200", "", "client_left"] == 1
-    assert total(found[names.HTTP_DURATION, "POST", path, "200", "client_left"]) == 4.0
+    assert total(found[names.HTTP_DURATION, "POST", "http", path, "200", "client_left"]) == 4.0
     assert found[names.CALLER_TOKENS, "anonymous", "coder", "output"] == 5
     assert not any(key[0] in (names.FIRST_TOKEN, names.PER_TOKEN) for key in found)
 
@@ -134,12 +134,12 @@ def test_a_stream_that_broke_is_told_by_what_it_would_have_been() -> None:
     found = counted(served(outcome="upstream_broke", **broken))
     path, code = "/v1/chat/completions", "upstream_disconnected"
     assert found[names.REQUESTS, path, "coder", "anonymous", "502", "backend_unavailable", code] == 1
-    assert (names.HTTP_DURATION, "POST", path, "200", code) in found
+    assert (names.HTTP_DURATION, "POST", "http", path, "200", code) in found
 
 
 def test_a_client_that_left_before_the_answer_got_no_status() -> None:
     found = counted(refused(sent_status=None, status=499, error_code=None, error_type=None, outcome="client_left"))
-    assert (names.HTTP_DURATION, "POST", "/v1/chat/completions", "", "client_left") in found
+    assert (names.HTTP_DURATION, "POST", "http", "/v1/chat/completions", "", "client_left") in found
 
 
 def test_what_a_client_makes_up_is_no_label() -> None:
@@ -149,7 +149,7 @@ def test_what_a_client_makes_up_is_no_label() -> None:
     found = counted(exchange)
     assert set(found) == {
         (names.REQUESTS, "", "", "other", "404", "invalid_request", "model_not_found"),
-        (names.HTTP_DURATION, "_OTHER", "", "404", "model_not_found"),
+        (names.HTTP_DURATION, "_OTHER", "http", "", "404", "model_not_found"),
     }
     assert caller_label(Caller()) == "anonymous"
 
@@ -204,7 +204,7 @@ def test_exemplars_are_of_requests_that_have_spans_or_all_or_none(
     for key, value in found.items():
         if isinstance(value, Distribution):
             assert len(value.exemplars) == len(expected), key
-    http = found[names.HTTP_DURATION, "POST", "/v1/chat/completions", "200", ""]
+    http = found[names.HTTP_DURATION, "POST", "http", "/v1/chat/completions", "200", ""]
     assert isinstance(http, Distribution)
     assert list(http.exemplars.values()) == expected
 

@@ -40,12 +40,13 @@ class Opening(msgspec.Struct, frozen=True):
         request_id = given.decode() if sane and given else chance[:32]
         exchange = Exchange(request_id, scope["method"], scope["path"], self.clock())
         exchange.started_ns = time.time_ns()
+        exchange.scheme = scope["scheme"]
         exchange.answer_id = chance[32:56]
         exchange.caller = Caller(address=client_address(scope, self.trusted()))
         trace = exchange.trace = self._trace(scope, headers, chance[56:])
         if trace.is_recorded:
-            scheme, protocol, query = scope["scheme"], scope["http_version"], scope["query_string"]
-            exchange.heads = Heads(scheme, protocol, query, scope.get("client"), scope["headers"])
+            protocol, query = scope["http_version"], scope["query_string"]
+            exchange.heads = Heads(protocol, query, scope.get("client"), scope["headers"])
         exchange.reply_headers = [
             (b"x-request-id", request_id.encode()),
             (b"x-trace-id", trace.trace_id.encode()),

@@ -49,7 +49,7 @@ _REQUESTS: Final[dict[str, Metric]] = {
     ),
     names.HTTP_DURATION: _seconds(
         "From a request's head to the last byte of its answer.",
-        *("http_request_method", "http_route", "http_response_status_code", "error_type"),
+        *("http_request_method", "url_scheme", "http_route", "http_response_status_code", "error_type"),
         convention="http.server.request.duration",
     ),
     names.SERVER_DURATION: _seconds(

@@ -146,7 +146,7 @@ class RequestMetrics:
         caller = caller_label(exchange.caller)
         call = exchange.call
         key = (
-            *(exchange.route, method, call and call.operation, exchange.model_label, caller),
+            *(exchange.route, method, exchange.scheme, call and call.operation, exchange.model_label, caller),
             *(exchange.status, exchange.sent_status, exchange.error_type, error),
         )
         row = self._rows.get(key)
@@ -156,9 +156,12 @@ class RequestMetrics:
             self._rows.clear()
         route, model = exchange.route or "", exchange.model_label or ""
         asked = (route, model, caller, _text(exchange.status), exchange.error_type or "", error)
+        http = (method, exchange.scheme, route, _text(exchange.sent_status), error)
         row = self._rows[key] = _Row(
             self._counters[names.REQUESTS].at(*asked),
-            self._histograms[names.HTTP_DURATION].at(method, route, _text(exchange.sent_status), error),
+            self._histograms[names.HTTP_DURATION].at(
+                method, exchange.scheme, route, _text(exchange.sent_status), error
+            ),
             None if call is None or not model else self._call_row(operation(exchange), model, caller, error),
         )
         return row

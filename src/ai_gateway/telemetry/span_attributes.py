@@ -48,6 +48,7 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
     found: Attributes = {
         names.METHOD: method,
         names.URL_PATH: exchange.path[:MAX_TEXT],
+        names.URL_SCHEME: exchange.scheme,
         names.REQUEST_ID: exchange.request_id,
         names.CALLER: exchange.caller.name,
         names.OUTCOME: exchange.outcome,
@@ -75,7 +76,6 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
 
 
 def _add_heads(found: Attributes, heads: Heads) -> None:
-    found[names.URL_SCHEME] = heads.scheme
     found[names.PROTOCOL_VERSION] = heads.protocol
     if heads.query:
         found[names.URL_QUERY] = heads.query.decode("latin-1")[:MAX_TEXT]
