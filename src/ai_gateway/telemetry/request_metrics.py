@@ -159,9 +159,7 @@ class RequestMetrics:
         http = (method, exchange.scheme, route, _text(exchange.sent_status), error)
         row = self._rows[key] = _Row(
             self._counters[names.REQUESTS].at(*asked),
-            self._histograms[names.HTTP_DURATION].at(
-                method, exchange.scheme, route, _text(exchange.sent_status), error
-            ),
+            self._histograms[names.HTTP_DURATION].at(*http),
             None if call is None or not model else self._call_row(operation(exchange), model, caller, error),
         )
         return row
