@@ -40,7 +40,7 @@ class Opening(msgspec.Struct, frozen=True):
         request_id = given.decode() if sane and given else chance[:32]
         exchange = Exchange(request_id, scope["method"], scope["path"], self.clock())
         exchange.started_ns = time.time_ns()
-        exchange.scheme = scope["scheme"]
+        exchange.scheme = scope.get("scheme", "http")  # optional in ASGI
         exchange.answer_id = chance[32:56]
         exchange.caller = Caller(address=client_address(scope, self.trusted()))
         trace = exchange.trace = self._trace(scope, headers, chance[56:])
