@@ -21,6 +21,7 @@ from ai_gateway.exchange import Exchange
 from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
 from ai_gateway.simulator import Settings, Simulator
 from ai_gateway.telemetry.settings import TelemetrySettings
+from ai_gateway.telemetry.tracing import Tracing
 
 CHAT = "/v1/chat/completions"
 MODELS: Mapping[str, Any] = {
@@ -169,6 +170,7 @@ class World:
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self.folder = folder
         self.telemetry = TelemetrySettings()  # of gateways that are made from then on
+        self.tracing: Tracing | None = None
         self._stack = stack
 
     async def simulator(self, count: int = 1, **settings: Any) -> Simulator:
@@ -193,7 +195,7 @@ class World:
         path = self.folder / "config.yml"
         path.write_text(content)
         options = Options(path, NO_OLLAMA, access=access or Access(), telemetry=self.telemetry)
-        served = await self._stack.enter_async_context(_serving(options, path, settings))
+        served = await self._stack.enter_async_context(_serving(options, path, settings, self.tracing))
         if is_ready:
             await served.readiness()
         return served
@@ -217,10 +219,12 @@ class World:
 
 
 @asynccontextmanager
-async def _serving(options: Options, path: Path, settings: dict[str, Any]) -> AsyncIterator[Served]:
+async def _serving(
+    options: Options, path: Path, settings: dict[str, Any], tracing: Tracing | None = None
+) -> AsyncIterator[Served]:
     listening = asyncio.Event()
     exchanges: list[Exchange] = []
-    gateway = Gateway(options, (exchanges.append,))
+    gateway = Gateway(options, (exchanges.append,), tracing)
     served = Served(gateway, path, exchanges)
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ class HeaderPatterns(msgspec.Struct, frozen=True):
 
     asked: re.Pattern[str] | None = None
     told: re.Pattern[str] | None = None
-    secret: re.Pattern[str] = re.compile("|".join(_SECRET))
+    secret: re.Pattern[str] = re.compile("|".join(_SECRET), re.IGNORECASE)
 
 
 class TelemetrySettings(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ _RECORDED: Final = TraceFlags(TraceFlags.SAMPLED)
 _NO_STATE: Final = TraceState()
 _UNSET: Final = Status(StatusCode.UNSET)
 # A wait that is shorter is none: the slot was free.
-LEAST_WAIT_SECONDS: Final = 0.0005
+LEAST_WAIT_SECONDS: Final = 0.002
 
 
 class Spans:

@@ -1,0 +1,70 @@
+"""Traces for a person: a tree on a terminal, one JSON line per span elsewhere."""
+
+import io
+import json
+
+import pytest
+
+from ai_gateway.exchange import Attempt, Caller, Exchange, Trace, Upstream
+from ai_gateway.telemetry.console import console_exporter
+from ai_gateway.telemetry.settings import HeaderPatterns
+from ai_gateway.telemetry.spans import Spans
+from ai_gateway.wire.address import Address
+from ai_gateway.wire.call import read_call
+
+
+class Terminal(io.StringIO):
+    """A place where a person reads."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def spans(caller: str = "anonymous", started_ns: int = 10**18) -> list:  # type: ignore[type-arg]  # the SDK's
+    """Those of one call."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanLimits
+
+    exchange = Exchange("req-1", "POST", "/v1/chat/completions", 10.0)
+    exchange.started_ns, exchange.route, exchange.model = started_ns, exchange.path, "llama3:latest"
+    exchange.trace = Trace("a" * 32, "b" * 16, None, True)
+    exchange.caller = Caller(caller)
+    exchange.call = read_call("chat", b'{"model":"llama3","messages":[{"role":"user","content":"SECRET"}]}')
+    exchange.attempts = [Attempt(Upstream(Address("10.0.0.1")), "only", True, "c" * 16, 10.1, 10.4, 10.5, 200)]
+    exchange.called_at, exchange.queued_at, exchange.leased_at = 10.0, 10.0, 10.1
+    exchange.first_byte_at, exchange.closed_at = 10.4, 10.5
+    exchange.status = exchange.sent_status = 200
+    return Spans(Resource.create({}), SpanLimits(), HeaderPatterns())(exchange)
+
+
+def test_a_terminal_gets_a_tree_with_bars() -> None:
+    """Children below their parents, each with its time."""
+    out = Terminal()
+    console_exporter(out).export(spans())
+    lines = out.getvalue().splitlines()
+    assert lines[0] == f"trace {'a' * 32}"
+    names = [line.strip().split("  ")[0] for line in lines if " ms  |" in line]
+    assert names == ["POST /v1/chat/completions", "chat llama3:latest", "POST"]
+    assert any("aigw.phase.prefill=0.3" in line for line in lines)
+
+
+def test_no_control_character_reaches_a_terminal() -> None:
+    out = Terminal()
+    console_exporter(out).export(spans(caller="x\x1b[31m\r\ny"))
+    assert all(line.isprintable() for line in out.getvalue().split("\n"))
+
+
+def test_a_pipe_gets_a_line_of_json_for_each_span() -> None:
+    out = io.StringIO()
+    console_exporter(out).export(spans())
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["name"] for line in lines] == ["POST /v1/chat/completions", "chat llama3:latest", "POST"]
+
+
+def test_durations_stand_however_the_calendar_jumps() -> None:
+    """Moments are those of the loop's clock, put on the calendar once, at the beginning."""
+    for started_ns in (10**18, 1):
+        server, call, attempt = spans(started_ns=started_ns)
+        assert server.end_time - server.start_time == pytest.approx(0.5e9, abs=10)
+        assert attempt.start_time - server.start_time == pytest.approx(0.1e9, abs=10)
+        assert call.end_time == server.end_time

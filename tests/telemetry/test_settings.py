@@ -1,0 +1,48 @@
+"""The OTEL_* variables that decide whether and what: read without the SDK."""
+
+import pytest
+
+from ai_gateway.telemetry.settings import TelemetrySettings, read_settings
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+def test_nothing_set_exports_nothing() -> None:
+    assert read_settings({"PATH": "/bin", "OTEL_TRACES_EXPORTER": " "}) == TelemetrySettings()
+
+
+@pytest.mark.parametrize(
+    ("given", "traces"),
+    [
+        (ENDPOINT, ("otlp",)),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c/v1/traces"}, ("otlp",)),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c/v1/metrics"}, ()),
+        (ENDPOINT | {"OTEL_TRACES_EXPORTER": "none"}, ()),
+        ({"OTEL_TRACES_EXPORTER": "console"}, ("console",)),
+        ({"OTEL_TRACES_EXPORTER": "otlp, console,otlp"}, ("otlp", "console")),
+        (ENDPOINT | {"OTEL_SDK_DISABLED": "TRUE"}, ()),
+        (ENDPOINT | {"OTEL_SDK_DISABLED": "1"}, ("otlp",)),  # the specification knows `true` alone
+    ],
+)
+def test_an_endpoint_or_an_exporter_turns_traces_on(given: dict[str, str], traces: tuple[str, ...]) -> None:
+    assert read_settings(given).traces == traces
+
+
+def test_metrics_are_pushed_only_where_asked_for() -> None:
+    """They are scraped anyway."""
+    assert read_settings(ENDPOINT).metrics == ()
+    given = ENDPOINT | {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "1500"}
+    assert (read_settings(given).metrics, read_settings(given).metrics_seconds) == (("otlp",), 1.5)
+
+
+def test_a_signals_own_protocol_goes_before_the_common_one() -> None:
+    given = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    settings = read_settings(given)
+    assert (settings.traces_protocol, settings.metrics_protocol) == ("http/protobuf", "grpc")
+
+
+def test_keys_and_cookies_are_secret_whatever_else_is() -> None:
+    name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
+    secret = read_settings({name: ".*session.*"}).headers.secret
+    assert all(secret.fullmatch(key) for key in ("authorization", "Cookie", "x-api-key", "my-session-id"))
+    assert not secret.fullmatch("content-type")
