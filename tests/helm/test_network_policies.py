@@ -122,6 +122,16 @@ def test_a_gateway_reaches_dns_the_api_server_and_nothing_else() -> None:
     assert reached == {53, 443, 6443, 4318}  # the last by egressExtra
 
 
+def test_collectors_are_reached_at_their_ports() -> None:
+    """That of a URL without one is its scheme's."""
+    objects = objects_of(("tracing",))
+    reached = [port for port in (80, 443, 4317, 4318, 9999) if _may(objects, _gateway(objects), STRANGER, port)]
+    assert reached == [443, 4318]  # 443 is the API server's as well
+    values = {"tracing": {"enabled": True, "endpoint": "http://collector"}, "networkPolicy": {"enabled": True}}
+    plain = rendered("helm4", values=values)
+    assert _may(plain, _gateway(plain), STRANGER, 80)
+
+
 def test_where_nobody_asks_the_api_server_its_ports_stay_closed() -> None:
     values = {"config": {"watch": "mount"}, "discovery": {"mode": "dns"}, "networkPolicy": {"enabled": True}}
     objects = rendered("helm4", values=values)

@@ -36,6 +36,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name"),
     ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ({"config": {"content": "models: ["}}, "config.content"),
+    ({"config": {"log": {"level": "loud"}}}, "/config/log/level"),
+    ({"tracing": {"enabled": True}}, "tracing.endpoint"),
+    ({"tracing": {"endpoint": "collector:4318"}}, "/tracing/endpoint"),
+    ({"tracing": {"protocol": "zipkin"}}, "/tracing/protocol"),
+    ({"tracing": {"sampler": "some"}}, "/tracing/sampler"),
+    ({"tracing": {"samplerArg": 0.5}}, "/tracing/samplerArg"),
+    ({"metrics": {"otlp": {"enabled": True}}}, "metrics.otlp.endpoint"),
     (
         {"headlessService": {"enabled": True}, "discovery": {"labelSelector": "tier in (a, b)"}},
         "discovery.labelSelector",

@@ -19,6 +19,7 @@ DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
 TAG: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]*$"}
 NAME: Schema = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "maxLength": 253}
 STRINGS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+URL: Schema = {"type": "string", "pattern": "^(https?://[^/?#]+.*)?$"}
 PERCENT: Schema = {"type": ["integer", "null"], "minimum": 1}
 GO_DURATION: Schema = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))*$"}
 SECRETS: Schema = {
@@ -129,6 +130,18 @@ BY_PATH: dict[str, Schema] = {
     "keda.cooldownPeriod": COUNT,
     "keda.triggers": {**OBJECTS, "minItems": 1},
     "metrics.prometheusRule.alertLabels": STRINGS,
+    "metrics.otlp.endpoint": URL,
+    "metrics.otlp.intervalSeconds": POSITIVE,
+    "tracing.endpoint": URL,
+    "tracing.protocol": one_of("http/protobuf", "grpc"),
+    "tracing.sampler": one_of(
+        *("", "always_on", "always_off", "traceidratio"),
+        *("parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"),
+    ),
+    "tracing.samplerArg": {"type": "string", "pattern": "^([0-9.]+)?$"},
+    "tracing.propagators": {"type": "string", "pattern": "^[a-z,]*$"},
+    "tracing.headersSecret.name": NAME,
+    "tracing.resourceAttributes": STRINGS,
     "ollama.replicaCount": COUNT,
     "ollama.numParallel": POSITIVE,
     "ollama.pull.models": TEXTS,

@@ -11,6 +11,8 @@ World = tuple[str, ...]  # names of ci files, the later before the earlier
 PAIRS: list[World] = [
     ("ollama-sidecar", "tls-secret"),
     ("ollama-sidecar", "monitoring"),
+    ("ollama-sidecar", "tracing"),
+    ("names", "tracing"),
     ("ollama-sidecar", "autoscaling"),
     ("ollama-sidecar", "keda"),
     ("ollama-sidecar", "environment"),

@@ -28,6 +28,12 @@
 {{- if and $values.httpRoute.backendTLSPolicy.enabled (not $values.tls.enabled) -}}
 {{- fail "httpRoute.backendTLSPolicy.enabled: needs tls.enabled" -}}
 {{- end -}}
+{{- if and $values.tracing.enabled (not $values.tracing.endpoint) -}}
+{{- fail "tracing.endpoint: say where spans go, such as http://otel-collector.monitoring:4318" -}}
+{{- end -}}
+{{- if and $values.metrics.otlp.enabled (not (include "gateway.metricsEndpoint" .)) -}}
+{{- fail "metrics.otlp.endpoint: say where metrics go, such as http://otel-collector.monitoring:4318" -}}
+{{- end -}}
 {{- with (include "gateway.chartConfig" . | fromYaml).Error -}}
 {{- fail (printf "config.content: %s" .) -}}
 {{- end -}}

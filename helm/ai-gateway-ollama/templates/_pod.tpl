@@ -66,7 +66,7 @@ args:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
+  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) (include "gateway.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
