@@ -1,5 +1,6 @@
 """k8s/: the chart as plain manifests, and the sidecar for applications."""
 
+import re
 import subprocess
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.helm.pods import Pod, pods
 from tests.helm.running import Object, kind
 
 from ai_gateway.config.loading import parse
+from ai_gateway.telemetry import names
 
 K8S = ROOT / "k8s"
 
@@ -81,3 +83,18 @@ def test_the_image_is_that_of_the_charts_version() -> None:
     images = {line.split()[1] for text in texts for line in text.splitlines() if line.strip().startswith("image:")}
     images |= {line.split()[2] for text in texts for line in text.splitlines() if line.strip().startswith("- image:")}
     assert images == {f"ai-gateway-ollama:{metadata()['appVersion']}"}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("file", ["keda-ollama.yaml", "hpa-ollama.yaml"])
+def test_the_api_server_takes_the_autoscalers(judge: ControlPlane, file: str) -> None:
+    """A ScaledObject by the definition of KEDA's own."""
+    given = (K8S / "autoscaling" / file).read_text()
+    assert "created" in judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=given)
+
+
+def test_autoscalers_ask_for_metrics_that_there_are() -> None:
+    """By their names; that the queries mean something, a real Prometheus says."""
+    text = "".join(file.read_text() for file in (K8S / "autoscaling").iterdir())
+    asked = set(re.findall(r"ai_gateway_\w+", text))
+    assert asked == {names.DEMAND, names.QUEUED, names.SATURATION}
