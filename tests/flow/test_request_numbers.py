@@ -39,7 +39,7 @@ async def test_calls_under_way_and_waiting_are_the_demand(world: World) -> None:
     assert [of(samples, name)['model="coder"'] for name in ("in_flight", "queued", "demand")] == [1, 2, 3]
     assert of(samples, "slots")['model="coder",state="used"'] == 1
     assert of(samples, "slot_saturation")['model="coder"'] == 1
-    assert of(samples, "endpoint_in_flight") == {f'endpoint="{upstream.address}",pod=""': 1}
+    assert of(samples, "endpoint_in_flight") == {f'upstream="{upstream.address}",upstream_pod=""': 1}
     gate.opened.set()
     for line in lines:
         await line.reply()
@@ -114,31 +114,31 @@ async def test_a_retry_is_counted_with_the_endpoint_that_made_it_necessary(world
     assert of(samples, "retries_total") == {'model="llama3"': 1}
     assert sum(of(samples, "picks_total").values()) == len(bad.visits) + len(good.visits)
     failures = of(samples, "endpoint_failures_total")
-    assert failures == {f'endpoint="{bad.address}",pod=""': 1, f'endpoint="{good.address}",pod=""': 0}
+    assert failures == {f'upstream="{bad.address}",upstream_pod=""': 1, f'upstream="{good.address}",upstream_pod=""': 0}
     attempts = of(samples, "endpoint_attempts_total")
-    assert attempts[f'endpoint="{good.address}",pod=""'] == len(good.visits)
+    assert attempts[f'upstream="{good.address}",upstream_pod=""'] == len(good.visits)
 
 
 async def test_endpoints_tell_what_they_loaded_and_when_they_were_seen(world: World) -> None:
     """Only models that are served have a line; what was loaded before the first look is no load."""
     simulator = await world.simulator(models=("llama3:latest", "codellama:13b"))
     served = await world.gateway(simulator.urls)
-    endpoint = f'endpoint="{simulator.addresses[0]}"'
+    endpoint = f'upstream="{simulator.addresses[0]}"'
     assert (await served.chat()).status == 200
     await until(lambda: served.endpoint(simulator.addresses[0]).resident)
     samples = await scraped(served)
-    assert of(samples, "endpoint_resident") == {f'{endpoint},model="llama3",pod=""': 1}
-    assert of(samples, "endpoint_loads_total") == {f'{endpoint},pod=""': 1}
-    assert of(samples, "endpoint_unloads_total") == {f'{endpoint},pod=""': 0}
-    assert of(samples, "endpoint_up") == {f'{endpoint},pod=""': 1}
-    assert of(samples, "endpoint_ejected") == {f'{endpoint},pod=""': 0}
-    assert 0 <= of(samples, "endpoint_poll_age_seconds")[f'{endpoint},pod=""'] < 5
+    assert of(samples, "endpoint_resident") == {f'model="llama3",{endpoint},upstream_pod=""': 1}
+    assert of(samples, "endpoint_loads_total") == {f'{endpoint},upstream_pod=""': 1}
+    assert of(samples, "endpoint_unloads_total") == {f'{endpoint},upstream_pod=""': 0}
+    assert of(samples, "endpoint_up") == {f'{endpoint},upstream_pod=""': 1}
+    assert of(samples, "endpoint_ejected") == {f'{endpoint},upstream_pod=""': 0}
+    assert 0 <= of(samples, "endpoint_poll_age_seconds")[f'{endpoint},upstream_pod=""'] < 5
 
 
 async def test_an_endpoint_that_never_answered_has_no_age(world: World) -> None:
     served = await world.gateway(["http://127.0.0.1:9"])
     samples = await scraped(served)
-    assert of(samples, "endpoint_up") == {'endpoint="127.0.0.1:9",pod=""': 0}
+    assert of(samples, "endpoint_up") == {'upstream="127.0.0.1:9",upstream_pod=""': 0}
     assert not of(samples, "endpoint_poll_age_seconds")
 
 
@@ -147,9 +147,9 @@ async def test_endpoints_behind_one_port_are_told_apart(world: World) -> None:
     served = await world.gateway(["http://127.0.0.1:9/a", "http://127.0.0.1:9/b", "http://127.0.0.1:9/c"])
     found = of(await scraped(served), "endpoint_up")
     assert set(found) == {
-        'endpoint="127.0.0.1:9",pod=""',
-        'endpoint="http://127.0.0.1:9/b",pod=""',
-        'endpoint="http://127.0.0.1:9/c",pod=""',
+        'upstream="127.0.0.1:9",upstream_pod=""',
+        'upstream="http://127.0.0.1:9/b",upstream_pod=""',
+        'upstream="http://127.0.0.1:9/c",upstream_pod=""',
     }
 
 
@@ -167,7 +167,7 @@ async def test_a_model_that_fails_on_an_endpoint_has_no_free_slot_there(world: W
     samples = await scraped(served)
     assert of(samples, "slots")['model="llama3",state="free"'] == 0
     assert of(samples, "slot_saturation")['model="llama3"'] == 1
-    assert of(samples, "endpoint_ejected")[f'endpoint="{second.address}",pod=""'] == 1
+    assert of(samples, "endpoint_ejected")[f'upstream="{second.address}",upstream_pod=""'] == 1
 
 
 async def test_a_stream_on_an_endpoint_that_leaves_is_still_in_flight(world: World) -> None:
@@ -182,7 +182,7 @@ async def test_a_stream_on_an_endpoint_that_leaves_is_still_in_flight(world: Wor
     samples = await scraped(served)
     assert of(samples, "in_flight")['model="llama3"'] == of(samples, "demand")['model="llama3"'] == 1
     assert of(samples, "slots")['model="llama3",state="used"'] == 0
-    assert of(samples, "endpoint_in_flight")[f'endpoint="{leaving.address}",pod=""'] == 1
+    assert of(samples, "endpoint_in_flight")[f'upstream="{leaving.address}",upstream_pod=""'] == 1
     gate.opened.set()
     await line.rest()
 

@@ -13,7 +13,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 _SUFFIXES: Final = {"s": "_seconds", "By": "_bytes"}
 _MODEL: Final = ("model",)
-_ENDPOINT: Final = ("endpoint", "pod")
+# No label is called `endpoint` or `pod`: Prometheus operator gives these names to whom it scrapes.
+_ENDPOINT: Final = ("upstream", "upstream_pod")
 _SOURCE: Final = ("source",)
 _CALL: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 

@@ -112,7 +112,7 @@ SATURATION: Final = "ai_gateway_slot_saturation"  # model; used slots / all slot
 DEMAND: Final = "ai_gateway_demand"  # model; calls in flight and queued
 RETRY_BUDGET: Final = "ai_gateway_retry_budget"  # retries that may begin now
 RETRIES_IN_FLIGHT: Final = "ai_gateway_retries_in_flight"
-# -- per endpoint: `endpoint` is HOST:PORT, `pod` NAMESPACE/NAME or empty
+# -- per endpoint: `upstream` is HOST:PORT, `upstream_pod` NAMESPACE/NAME or empty
 ENDPOINTS: Final = "ai_gateway_endpoints"  # state
 ENDPOINT_UP: Final = "ai_gateway_endpoint_up"
 ENDPOINT_EJECTED: Final = "ai_gateway_endpoint_ejected"
