@@ -1,0 +1,122 @@
+"""What an operator looks at returns data: every panel, alert and example of an autoscaler, asked of a real Prometheus
+that scraped a real gateway under load."""
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tests.helm.chart import CHART, ROOT
+from tests.prometheus.load import Loaded, loaded
+from tests.prometheus.server import NAMESPACE, Server, installed, promtool, rules, scraping
+
+pytestmark = pytest.mark.prometheus
+
+SECONDS = 12.0
+VARIABLES = {"namespace": NAMESPACE, "model": ".*", "caller": ".*", "__rate_interval": "30s", "__range": "10s"}
+
+
+def panels() -> list[tuple[str, str, str]]:
+    """Dashboard, title and query of every panel, with the variables put in."""
+    found = []
+    for file in sorted((CHART / "files/dashboards").glob("*.json")):
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                query = re.sub(r"\$(\w+)", lambda name: VARIABLES[name[1]], target["expr"])
+                found.append((file.stem, panel["title"], query))
+    return found
+
+
+def queries_of_autoscalers() -> list[str]:
+    """Of KEDA's triggers."""
+    objects = yaml.safe_load((ROOT / "k8s/autoscaling/keda-ollama.yaml").read_text())
+    triggers = [trigger["metadata"]["query"] for trigger in objects["spec"]["triggers"]]
+    return [query.replace('namespace="ai"', f'namespace="{NAMESPACE}"') for query in triggers]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loaded, Server]]:
+    """Both, after some seconds of load; it goes on."""
+    installed()
+    with (
+        loaded(tmp_path_factory.mktemp("gateway")) as running,
+        scraping(running.admin, tmp_path_factory.mktemp("prometheus")) as server,
+    ):
+        time.sleep(SECONDS)
+        yield running, server
+
+
+def test_every_panel_shows_something(world: tuple[Loaded, Server]) -> None:
+    _, server = world
+    silent = []
+    for dashboard, title, query in panels():
+        series = server.query(query)
+        numbers = [one for one in series if one["value"][1] != "NaN"]
+        if not numbers:
+            silent.append(f"{dashboard}, {title}: {query}")
+    assert silent == []
+
+
+def test_every_alert_can_be_evaluated(world: tuple[Loaded, Server]) -> None:
+    """Prometheus itself says so of each rule it runs; no alert of an outage fires under a healthy load."""
+    _, server = world
+    (group,) = server.ask("rules")["groups"]
+    assert len(group["rules"]) == len(rules()["groups"][0]["rules"])
+    assert {rule["name"]: rule.get("lastError") for rule in group["rules"] if rule["health"] != "ok"} == {}
+    firing = {alert["labels"]["alertname"] for alert in server.ask("alerts")["alerts"]}
+    assert firing.isdisjoint({"AIGatewayAbsent", "AIGatewayNoEndpointUp", "AIGatewayConfigRefused"})
+
+
+def test_autoscalers_get_a_number(world: tuple[Loaded, Server]) -> None:
+    """The second trigger has one only while something is saturated."""
+    _, server = world
+    demand, queued = queries_of_autoscalers()
+    (series,) = server.query(demand)
+    assert float(series["value"][1]) >= 0
+    server.query(queued)
+
+
+def test_exemplars_lead_to_traces_that_exist(world: tuple[Loaded, Server]) -> None:
+    """From a bucket in Prometheus to spans at the collector."""
+    running, server = world
+    now = time.time()
+    found = server.ask(
+        "query_exemplars",
+        query="gen_ai_server_request_duration_seconds_bucket",
+        start=str(now - 60),
+        end=str(now - 1),
+    )
+    ids = {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+    assert len(ids) > 3
+    deadline = time.monotonic() + 10
+    while missing := ids - {span.trace_id for span in running.receiver.spans}:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.2)
+
+
+def test_a_scrape_passes_the_strict_parsers(world: tuple[Loaded, Server]) -> None:
+    """promtool's of the text form, the reference implementation's of OpenMetrics."""
+    running, _ = world
+    with urllib.request.urlopen(f"http://{running.admin}/metrics", timeout=10) as answer:
+        complaints = promtool("check", "metrics", input=answer.read().decode())
+    assert complaints.strip() == ""
+    accept = {"Accept": "application/openmetrics-text"}
+    asked = urllib.request.Request(f"http://{running.admin}/metrics", headers=accept)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        parsed = text_string_to_metric_families(answer.read().decode())  # type: ignore[no-untyped-call]
+        families = list(parsed)
+    assert any(sample.exemplar for family in families for sample in family.samples)
+
+
+def test_what_prometheus_holds_is_what_clients_did(world: tuple[Loaded, Server]) -> None:
+    """Each kind of end is there, by its word."""
+    _, server = world
+    codes = {one["metric"].get("code") for one in server.query("ai_gateway_requests_total")}
+    assert {"model_not_found", "client_left", None} <= codes
+    assert server.query("sum(ai_gateway_retries_total) > 0")
+    models = server.query("sum by (model) (ai_gateway_requests_total{model!=''})")
+    assert {one["metric"]["model"] for one in models} == {"llama3", "embed"}
