@@ -90,15 +90,15 @@ def find_nginx() -> str:
     return found
 
 
-def gateway(command: list[str], env: Mapping[str, str]) -> Prepare:
-    """The gateway that `command` starts."""
+def gateway(command: list[str], env: Mapping[str, str], sections: str = "") -> Prepare:
+    """The gateway that `command` starts; `sections` are further lines of its config."""
 
     def prepare(stub_port: int, folder: Path) -> Launch:
         port, admin = free_port(), free_port()
         config = folder / "config.yml"
         config.write_text(
             "models: {bench: {version: latest, slots: 4096}}\n"
-            f"discovery: {{static: [http://127.0.0.1:{stub_port}]}}\n"
+            f"discovery: {{static: [http://127.0.0.1:{stub_port}]}}\n{sections}"
         )
         listen = ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
         serve = [*command, "serve", "--config", str(config), *listen]

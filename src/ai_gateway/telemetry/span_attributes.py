@@ -79,7 +79,7 @@ def _add_heads(found: Attributes, heads: Heads) -> None:
     found[names.PROTOCOL_VERSION] = heads.protocol
     if heads.query:
         found[names.URL_QUERY] = heads.query.decode("latin-1")[:MAX_TEXT]
-    if heads.peer is not None:
+    if heads.peer is not None and heads.peer[0] != found.get(names.CLIENT_ADDRESS):  # a proxy stands between
         found[names.PEER_ADDRESS], found[names.PEER_PORT] = heads.peer
     for name, value in heads.asked:
         if name == b"user-agent":

@@ -155,8 +155,7 @@ def _picks(exchange: Exchange) -> list[_Found]:
     for number, tried in enumerate(exchange.attempts):
         if number:
             found.append((tried.started_at, names.EVENT_RETRY, _why(exchange.attempts[number - 1])))
-        where = {names.SERVER_ADDRESS: tried.endpoint, names.PICK_REASON: tried.reason, names.PICK_WARM: tried.is_warm}
-        found.append((tried.started_at, names.EVENT_PICKED, where))
+        found.append((tried.started_at, names.EVENT_PICKED, {names.PICK_REASON: tried.reason}))
     return found
 
 
