@@ -168,9 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.telemetry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument(
-        "--gateway", type=Path, metavar="DIR", help="another environment
-    )
+    parser.add_argument("--gateway", type=Path, metavar="DIR", help="another environment")
     parser.add_argument("--save", action="store_true", help="write the table to bench/results/")
     chosen = parser.parse_args()
     programs = (chosen.gateway / "bin").resolve() if chosen.gateway else Path(sys.executable).parent
