@@ -50,7 +50,8 @@ class Figures:
     """CPU per answer or event, by scenario and variant, one a round; memory by variant. Grows with the rounds."""
 
     cpu_us: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    resident_mb: dict[str, float] = field(default_factory=dict)
+    resident_mb: dict[str, float] = field(default_factory=dict)  # after a first call
+    loaded_mb: dict[str, float] = field(default_factory=dict)  # after all of them
     spans: dict[str, float] = field(default_factory=dict)
 
     def differences(self, question: Question) -> list[float]:
@@ -115,6 +116,7 @@ def run(command: list[str], rounds: int, seconds: float) -> Figures:
             for scenario in (one for one in SCENARIOS if one.name in CHOSEN):
                 _round(scenario, number, load, servers, figures)
         figures.resident_mb = rest
+        figures.loaded_mb = {variant: resident_kb(server.pids) / 1024 for variant, server in servers.items()}
         figures.spans = _spans(launches["traced"].ready_port)
     return figures
 

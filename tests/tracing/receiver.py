@@ -63,7 +63,7 @@ class Receiver(Upstream):
     @property
     def spans(self) -> list[Span]:
         """Everything that came."""
-        return [span for body in list(self.bodies) for span in _read(body)]
+        return [span for body in list(self.bodies) for span in read_spans(body)]
 
     def trees(self, trace_id: str | None = None) -> list[Span]:
         """Spans whose parent did not come, each with its children."""
@@ -76,7 +76,8 @@ class Receiver(Upstream):
         return [span for span in spans if span.parent_id not in known]
 
 
-def _read(body: bytes) -> Iterator[Span]:
+def read_spans(body: bytes) -> Iterator[Span]:
+    """The spans of one export."""
     for sent in ExportTraceServiceRequest.FromString(body).resource_spans:
         resource = _plain(sent.resource.attributes)
         for scope in sent.scope_spans:

@@ -11,6 +11,7 @@ from ai_gateway.exchange import Exchange
 
 _encode = msgspec.json.Encoder().encode
 
+GATHER_SECONDS: Final = 0.01
 # On a terminal: whose it is and when is plain to see there, and a trace has its own text.
 _NOT_FOR_PEOPLE: Final = ("time", "log", "client", "caller", "trace_id", "span_id")
 
@@ -53,7 +54,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 class AccessLog:
     """Writes finished exchanges to a text stream, standard output by default.
 
-    Lines of one round of the event loop go out in one write. With `is_on` False nothing is noted.
+    Lines of some milliseconds go out in one write, which costs more than a line. With `is_on` False nothing is noted.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
@@ -64,17 +65,19 @@ class AccessLog:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, exchange: Exchange) -> None:
-        """Notes one line, to be written when the loop has done what is at hand."""
+        """Notes one line, to be written within GATHER_SECONDS."""
         if not self.is_on:
             return
         line = describe(exchange)
         self._lines.append(_words(line) if self._is_terminal else _encode(line))
         if len(self._lines) == 1:
             self._loop = self._loop or asyncio.get_running_loop()
-            self._loop.call_soon(self.flush)
+            self._loop.call_later(GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Writes what is noted; a reader of the log that is gone must not end the gateway."""
+        if not self._lines:
+            return
         lines, self._lines = self._lines, []
         try:
             self._out.write(b"\n".join([*lines, b""]).decode())

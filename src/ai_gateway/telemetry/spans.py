@@ -25,6 +25,7 @@ _NO_STATE: Final = TraceState()
 _UNSET: Final = Status(StatusCode.UNSET)
 # A wait that is shorter is none: the slot was free.
 LEAST_WAIT_SECONDS: Final = 0.002
+MOST_OF_AN_EVENT: Final = 2  # attributes that an event has at most
 
 
 class Spans:
@@ -35,7 +36,6 @@ class Spans:
         self._resource = resource
         self._limits = limits
         self._scope = InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL)
-        self._is_limited = limits != SpanLimits() or limits.max_attribute_length is not None
 
     def __call__(self, exchange: Exchange) -> list[ReadableSpan]:
         """The spans of an exchange, the outermost first."""
@@ -80,9 +80,11 @@ class Spans:
     def _events(self, tree: "_Tree") -> list[Event]:
         exchange = tree.exchange
         found = [*_waits(exchange), *_picks(exchange), *_ends(exchange)]
-        limit = self._limits.max_events
-        events = [Event(name, attributes, tree.at(at)) for at, name, attributes in sorted(found, key=lambda e: e[0])]
-        return events if limit is None else events[:limit]
+        found.sort(key=lambda event: event[0])
+        most, longest = self._limits.max_event_attributes, self._limits.max_attribute_length
+        if longest is not None or (most is not None and most < MOST_OF_AN_EVENT):
+            found = [(at, name, BoundedAttributes(most, said, True, longest)) for at, name, said in found]
+        return [Event(name, said, tree.at(at)) for at, name, said in found[: self._limits.max_events]]
 
     def _span(
         self,
@@ -94,8 +96,9 @@ class Spans:
     ) -> ReadableSpan:
         attributes, events, status = rest
         kept: Mapping[str, Any] = attributes
-        if self._is_limited:
-            limits = self._limits
+        limits = self._limits
+        is_too_much = limits.max_span_attributes is not None and len(attributes) > limits.max_span_attributes
+        if is_too_much or limits.max_span_attribute_length is not None:  # seldom, and it costs as much as the rest
             kept = BoundedAttributes(limits.max_span_attributes, attributes, True, limits.max_span_attribute_length)
         return ReadableSpan(
             name,
@@ -140,7 +143,7 @@ class _Tree:
         return self.exchange.started_ns + int((moment - self.exchange.opened_at) * 1e9)
 
 
-_Found = tuple[float, str, Attributes]
+_Found = tuple[float, str, Mapping[str, Any]]
 
 
 def _waits(exchange: Exchange) -> list[_Found]:
