@@ -151,9 +151,10 @@ def report(figures: Figures, chosen: argparse.Namespace) -> str:
         digits, unit = (2, "x") if question.is_ratio else (1, " us")
         shown = f"{middle:.{digits}f}{unit} ({min(found):.{digits}f}..{max(found):.{digits}f})"
         rows.append(f"| {question.title} | {shown} | <= {question.limit:g}{unit} | {_word(middle <= question.limit)} |")
-    more = figures.resident_mb["traced"] - figures.resident_mb[PLAIN]
-    total = f"{figures.resident_mb[PLAIN]:.1f} to {figures.resident_mb['traced']:.1f} MB"
-    rows.append(f"| tracing, RSS after a first call | +{more:.1f} MB ({total}) | <= +15 MB | {_word(more <= 15)} |")
+    for when, megabytes in (("after a first call", figures.resident_mb), ("after the load", figures.loaded_mb)):
+        more = megabytes["traced"] - megabytes[PLAIN]
+        total = f"{megabytes[PLAIN]:.1f} to {megabytes['traced']:.1f} MB"
+        rows.append(f"| tracing, RSS {when} | +{more:.1f} MB ({total}) | <= +15 MB | {_word(more <= 15)} |")
     sums = ", ".join(
         f"{statistics.median(values):.0f} {name} {scenario}" for (scenario, name), values in figures.cpu_us.items()
     )
