@@ -20,6 +20,7 @@ from ai_gateway.simulator import Settings, Simulator
 
 GATEWAY = Path(sys.executable).parent / "ai-gateway"
 LOADED = whole(b'{"models":[{"name":"llama3:latest","model":"llama3:latest"}]}')
+ASKERS = 16  # ten of them want the model that three to four slots and a queue of two are for: some are refused
 USAGE = {"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}
 CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -87,14 +88,16 @@ class Loaded:
                 max_loaded=1,
             )
             simulator = await stack.enter_async_context(Simulator(settings, count=2))
-            frail = Upstream(Frail().act, state={"/api/ps": LOADED})
-            for server in (frail, self.receiver):
+            frail, mortal = (Upstream(Frail().act, state={"/api/ps": LOADED}) for _ in range(2))
+            for server in (frail, mortal, self.receiver):
                 await server.start()
                 stack.push_async_callback(server.stop)
-            api = await self._start([*simulator.urls, frail.url], stack)
+            api = await self._start([*simulator.urls, frail.url, mortal.url], stack)
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=api, trust_env=False, timeout=10))
-            tasks = [asyncio.create_task(self._ask(client, number)) for number in range(8)]
+            tasks = [asyncio.create_task(self._ask(client, number)) for number in range(ASKERS)]
             self._up.set()
+            await _after_a_call(mortal)
+            await mortal.stop()  # dies with a call on it, and stays away
             while not self._stopped.is_set():  # noqa: ASYNC110 - set by another thread
                 await asyncio.sleep(0.05)
             for task in tasks:
@@ -116,8 +119,7 @@ class Loaded:
         environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.url}
         with ports.open("wb") as said:
             process = subprocess.Popen(command, env=environment, stderr=said)  # noqa: ASYNC220 - at once
-        stack.callback(process.wait, 10)
-        stack.callback(process.terminate)
+        stack.push_async_callback(_end, process)
         found: list[str] = []
         while len(found) < 2:
             assert process.poll() is None, ports.read_text()
@@ -133,6 +135,20 @@ class Loaded:
             with suppress(httpx.HTTPError):
                 await kinds[number % len(kinds)](client)
             await asyncio.sleep(0.02)
+
+
+async def _after_a_call(upstream: Upstream) -> None:
+    while not upstream.visits:  # noqa: ASYNC110 - a simulated endpoint rings no bell
+        await asyncio.sleep(0.01)
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    """Beside the loop: it sends its last spans to the collector that runs on it."""
+    process.terminate()
+    try:
+        await asyncio.to_thread(process.wait, 10)
+    finally:
+        process.kill()
 
 
 async def _stream(client: httpx.AsyncClient) -> None:

@@ -91,10 +91,10 @@ def scraping(target: str, folder: Path) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         server = Server(port)
-        for _ in range(300):
-            if server.is_ready:
-                break
-            assert process.poll() is None, (folder / "output").read_text()
+        deadline = time.monotonic() + 30
+        while not server.is_ready:
+            is_starting = process.poll() is None and time.monotonic() < deadline
+            assert is_starting, (folder / "output").read_text()
             time.sleep(0.1)
         yield server
     finally:

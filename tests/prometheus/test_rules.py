@@ -37,6 +37,8 @@ MODEL = {"model": "llama3"}
 OLLAMA = {"upstream": "10.0.0.1:11434", "upstream_pod": "ai/ollama-0"}
 TTFT = "gen_ai_server_time_to_first_token_seconds_bucket"
 UP, SPANS, BUDGET = "ai_gateway_endpoint_up", "ai_gateway_spans_total", "ai_gateway_retry_budget"
+SOURCE, GATEWAY = {"source": "kubernetes"}, {"instance": "a"}
+LIMIT = {of("process_max_fds", **GATEWAY): "1024x20"}
 LAG = "ai_gateway_loop_lag_seconds_bucket"
 CASES = [
     Case("AIGatewayAbsent", {of("other"): "1x20"}, {of("ai_gateway_build_info", version="1"): "1x20"}, 10),
@@ -162,6 +164,33 @@ CASES = [
         {of("ai_gateway_endpoints", state="up"): "1x20", of("ai_gateway_endpoints", state="down"): "2x20"},
         10,
     ),
+    Case(
+        "AIGatewayConfigFailing",
+        {of("ai_gateway_config_failing", pod="a"): "1x30", of("ai_gateway_config_failing", pod="b"): "0x30"},
+        {of("ai_gateway_config_failing", pod="a"): "1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0"},
+        20,
+    ),
+    Case(
+        "AIGatewayDiscoveryFailing",
+        {of("ai_gateway_discovery_failing", **SOURCE): "1x30"},
+        {of("ai_gateway_discovery_failing", **SOURCE): "1x5 0x25"},
+        20,
+        SOURCE,
+    ),
+    Case(
+        "AIGatewayDiscoveryStale",
+        {of("ai_gateway_discovery_age_seconds", **SOURCE): "0+60x30"},
+        {of("ai_gateway_discovery_age_seconds", **SOURCE): "60x30"},
+        20,
+        SOURCE,
+    ),
+    Case(
+        "AIGatewayDescriptorsLow",
+        {of("process_open_fds", **GATEWAY): "900x20", **LIMIT, of("ai_gateway_build_info", **GATEWAY): "1x20"},
+        {of("process_open_fds", **GATEWAY): "900x20", **LIMIT},  # somebody else's process in the namespace
+        10,
+        GATEWAY,
+    ),
 ]
 
 
@@ -175,6 +204,10 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump(rules()))
     assert "SUCCESS" in promtool("check", "rules", str(file))
+
+
+def test_no_alert_is_without_a_case() -> None:
+    assert sorted(case.alert for case in CASES) == sorted(rule["alert"] for rule in rules()["groups"][0]["rules"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)

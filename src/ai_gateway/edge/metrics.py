@@ -73,7 +73,7 @@ def _of_config(condition: Condition) -> Iterator[Reading]:
 
 def _of_discovery(condition: Condition) -> Iterator[Reading]:
     standing = condition.discovery.standing()
-    source = (condition.discovery.source_name.partition(" ")[0],)
+    source = (condition.discovery.source_name.partition(" ")[0].rstrip(":"),)
     if standing.age_seconds is not None:
         yield Reading(names.DISCOVERY_AGE, standing.age_seconds, source)
     if standing.seen is not None:

@@ -75,6 +75,8 @@ class Exporting:
         flushing = threading.Thread(target=self._provider.shutdown, name="flush of spans", daemon=True)
         flushing.start()
         flushing.join(seconds)
+        if flushing.is_alive():
+            log.warning("spans that were still queued could not be delivered within %g s", seconds)
         return not flushing.is_alive()
 
 

@@ -30,7 +30,7 @@ _SCOPE: Final = InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL)
 _ATTRIBUTES: Final = {
     name.replace(".", "_"): name
     for name in (
-        *(names.METHOD, names.ROUTE, names.STATUS, names.ERROR_TYPE),
+        *(names.METHOD, names.URL_SCHEME, names.ROUTE, names.STATUS, names.ERROR_TYPE),
         *(names.OPERATION, names.PROVIDER_NAME, names.REQUEST_MODEL, names.TOKEN_TYPE),
     )
 }
