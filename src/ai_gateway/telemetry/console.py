@@ -75,5 +75,5 @@ def _walk(
 
 
 def _printable(value: object) -> str:
-    text = str(value)
+    text = f"{value:.6f}".rstrip("0") if isinstance(value, float) else str(value)
     return text if text.isprintable() else text.encode("unicode_escape").decode()
