@@ -58,6 +58,7 @@ class Loaded:
         self._up = threading.Event()
         self.receiver = Receiver()
         self.admin = ""
+        self.dead = ""  # HOST:PORT of the endpoint that dies
         self.fault: BaseException | None = None
 
     def run(self) -> None:
@@ -97,6 +98,7 @@ class Loaded:
             tasks = [asyncio.create_task(self._ask(client, number)) for number in range(ASKERS)]
             self._up.set()
             await _after_a_call(mortal)
+            self.dead = mortal.address
             await mortal.stop()  # dies with a call on it, and stays away
             while not self._stopped.is_set():  # noqa: ASYNC110 - set by another thread
                 await asyncio.sleep(0.05)
@@ -176,9 +178,11 @@ async def _leaves(client: httpx.AsyncClient) -> None:
 async def _listed(client: httpx.AsyncClient) -> None:
     await client.get("/v1/models")
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-    writer.write(b"NONSENSE\r\n\r\n")  # refused before it is a request
-    await reader.read()
-    writer.close()
+    try:
+        writer.write(b"NONSENSE\r\n\r\n")  # refused before it is a request
+        await reader.read()
+    finally:
+        writer.close()
 
 
 def _listening(pid: int) -> list[str]:

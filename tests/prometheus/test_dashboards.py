@@ -1,4 +1,4 @@
-"""The dashboards are files that Grafana takes as they are. Needs no Prometheus: what their queries find is asked elsewhere."""
+"""The dashboards are files that Grafana takes as they are. What their queries find is asked in test_scraped."""
 
 import json
 import re

@@ -5,7 +5,7 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
@@ -16,7 +16,8 @@ from tests.prometheus.server import NAMESPACE, Server, installed, promtool, rule
 
 pytestmark = pytest.mark.prometheus
 
-SECONDS = 12.0
+LIMIT_SECONDS = 40.0  # for what a load of some ten seconds brings about
+RATES_NEED = 20  # scrapes, for rates of several kinds of calls to be told
 VARIABLES = {"namespace": NAMESPACE, "model": ".*", "caller": ".*", "__rate_interval": "30s", "__range": "10s"}
 
 
@@ -31,6 +32,26 @@ def panels() -> list[tuple[str, str, str]]:
     return found
 
 
+def choices() -> list[tuple[str, str]]:
+    """The metric, with its selector, and the label that each variable of a dashboard is chosen from."""
+    found = set()
+    for file in (CHART / "files/dashboards").glob("*.json"):
+        for variable in json.loads(file.read_text())["templating"]["list"]:
+            if variable["type"] == "query":
+                query = variable["query"]["query"].replace("$namespace", NAMESPACE)
+                metric, label = re.fullmatch(r"label_values\((.+), (\w+)\)", query).groups()  # type: ignore[union-attr]
+                found.add((metric, label))
+    return sorted(found)
+
+
+def until_empty(look: Callable[[], list[str]]) -> list[str]:
+    """What is still missing when nothing is, or the time is over; a load goes on beside it."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while (missing := look()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return missing
+
+
 def queries_of_autoscalers() -> list[str]:
     """Of KEDA's triggers."""
     objects = yaml.safe_load((ROOT / "k8s/autoscaling/keda-ollama.yaml").read_text())
@@ -40,25 +61,36 @@ def queries_of_autoscalers() -> list[str]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loaded, Server]]:
-    """Both, after some seconds of load; it goes on."""
+    """Both, after some scrapes of the load; it goes on."""
     installed()
     with (
         loaded(tmp_path_factory.mktemp("gateway")) as running,
         scraping(running.admin, tmp_path_factory.mktemp("prometheus")) as server,
     ):
-        time.sleep(SECONDS)
+        enough = f"count_over_time(up[5m]) >= {RATES_NEED}"
+        assert until_empty(lambda: [] if server.query(enough) else ["scrapes"]) == []
         yield running, server
 
 
 def test_every_panel_shows_something(world: tuple[Loaded, Server]) -> None:
     _, server = world
-    silent = []
-    for dashboard, title, query in panels():
-        series = server.query(query)
-        numbers = [one for one in series if one["value"][1] != "NaN"]
-        if not numbers:
-            silent.append(f"{dashboard}, {title}: {query}")
-    assert silent == []
+    assert until_empty(lambda: silent_panels(server)) == []
+
+
+def silent_panels(server: Server) -> list[str]:
+    """Those whose query has no series, or none with a number."""
+    return [
+        f"{dashboard}, {title}: {query}"
+        for dashboard, title, query in panels()
+        if all(one["value"][1] == "NaN" for one in server.query(query))
+    ]
+
+
+def test_every_variable_offers_a_choice(world: tuple[Loaded, Server]) -> None:
+    _, server = world
+    assert len(choices()) == 3
+    for metric, label in choices():
+        assert server.ask(f"label/{label}/values", **{"match[]": metric}), (metric, label)
 
 
 def test_every_alert_can_be_evaluated(world: tuple[Loaded, Server]) -> None:
@@ -67,8 +99,22 @@ def test_every_alert_can_be_evaluated(world: tuple[Loaded, Server]) -> None:
     (group,) = server.ask("rules")["groups"]
     assert len(group["rules"]) == len(rules()["groups"][0]["rules"])
     assert {rule["name"]: rule.get("lastError") for rule in group["rules"] if rule["health"] != "ok"} == {}
-    firing = {alert["labels"]["alertname"] for alert in server.ask("alerts")["alerts"]}
+    alerts = server.ask("alerts")["alerts"]
+    firing = {alert["labels"]["alertname"] for alert in alerts}  # or about to
     assert firing.isdisjoint({"AIGatewayAbsent", "AIGatewayNoEndpointUp", "AIGatewayConfigRefused"})
+
+
+def test_alerts_see_the_endpoint_that_died_and_the_calls_that_were_refused(world: tuple[Loaded, Server]) -> None:
+    """Pending, for none of it has lasted; each says whom it means."""
+    running, server = world
+
+    def unseen() -> list[str]:
+        alerts = [alert["labels"] for alert in server.ask("alerts")["alerts"]]
+        seen = {(labels["alertname"], labels.get("upstream") or labels.get("model")) for labels in alerts}
+        meant = {("AIGatewayEndpointDown", running.dead), ("AIGatewayQueueRefusals", "llama3")}
+        return [alert for alert, _ in meant - seen]
+
+    assert until_empty(unseen) == []
 
 
 def test_autoscalers_get_a_number(world: tuple[Loaded, Server]) -> None:
@@ -116,7 +162,7 @@ def test_what_prometheus_holds_is_what_clients_did(world: tuple[Loaded, Server])
     """Each kind of end is there, by its word."""
     _, server = world
     codes = {one["metric"].get("code") for one in server.query("ai_gateway_requests_total")}
-    assert {"model_not_found", "client_left", None} <= codes
+    assert {"model_not_found", "queue_full", "client_left", None} <= codes
     assert server.query("sum(ai_gateway_retries_total) > 0")
     models = server.query("sum by (model) (ai_gateway_requests_total{model!=''})")
     assert {one["metric"]["model"] for one in models} == {"llama3", "embed"}
