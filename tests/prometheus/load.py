@@ -97,7 +97,7 @@ class Loaded:
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=api, trust_env=False, timeout=10))
             tasks = [asyncio.create_task(self._ask(client, number)) for number in range(ASKERS)]
             self._up.set()
-            await _after_a_call(mortal)
+            await asyncio.wait_for(_after_a_call(mortal), 20)
             self.dead = mortal.address
             await mortal.stop()  # dies with a call on it, and stays away
             while not self._stopped.is_set():  # noqa: ASYNC110 - set by another thread

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.telemetry.collecting import Collector
+from tests.tracing.threads import wait_for_exports
 
 
 @pytest.fixture
@@ -13,3 +14,4 @@ async def collector() -> AsyncIterator[Collector]:
     await made.start()
     yield made
     await made.stop()
+    wait_for_exports()

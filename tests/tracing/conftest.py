@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from tests.flow.conftest import pytest_asyncio_loop_factories, world
 from tests.tracing.receiver import Receiver, receiving
+from tests.tracing.threads import wait_for_exports
 from tests.tracing.traced import Traced
 
 __all__ = ["pytest_asyncio_loop_factories", "world"]
@@ -28,5 +29,6 @@ def traced(receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "opentelemetry"):
         yield traced
     traced.close()
+    wait_for_exports()
     if not traced.may_complain:
         assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []

@@ -65,6 +65,7 @@ async def test_a_slow_collector_fills_the_queue_and_no_more(
     """What does not fit is dropped and counted; calls go on as fast as ever."""
     traced.may_complain = True
     traced.receiver.delay_seconds = 30.0
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "30")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     assert await calls(world, traced) < 0.5

@@ -75,9 +75,12 @@ class Exporting:
         flushing = threading.Thread(target=self._provider.shutdown, name="flush of spans", daemon=True)
         flushing.start()
         flushing.join(seconds)
-        if flushing.is_alive():
-            log.warning("spans that were still queued could not be delivered within %g s", seconds)
-        return not flushing.is_alive()
+        if not flushing.is_alive():
+            return True
+        log.warning("spans that were still queued could not be delivered within %g s", seconds)
+        for queue in self._queues:
+            queue.give_up()
+        return False
 
 
 class _Queue(SpanProcessor):
@@ -100,6 +103,10 @@ class _Queue(SpanProcessor):
             return
         self._submitted += 1
         self._batches.on_end(span)
+
+    def give_up(self) -> None:
+        """Ends the tries to deliver, and with them their thread."""
+        self._exporter.shutdown()
 
     def shutdown(self) -> None:
         """Exports what is queued."""
