@@ -23,17 +23,16 @@ from ai_gateway.telemetry.settings import read_settings
 
 GATEWAY = Path(sys.executable).parent / "ai-gateway"
 CALLS = 40
+QUICK_SECONDS = 4.0  # of all of them on a busy machine; were each to wait for an export, it would be twice that
 
 
 async def calls(world: World, traced: Traced) -> float:
-    """The seconds of the slowest of some calls."""
+    """The seconds that some calls take, one after the other."""
     served = await traced.gateway(world, [(await world.upstream(answer_well)).url])
-    slowest = 0.0
+    started_at = time.monotonic()
     for _ in range(CALLS):
-        started_at = time.monotonic()
         assert (await served.chat()).status == 200
-        slowest = max(slowest, time.monotonic() - started_at)
-    return slowest
+    return time.monotonic() - started_at
 
 
 def closed_port() -> int:
@@ -50,13 +49,13 @@ async def test_a_collector_that_is_away_costs_no_call_any_time(
     traced.may_complain = True
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
-    assert await calls(world, traced) < 0.5
+    assert await calls(world, traced) < QUICK_SECONDS
     (exporting,) = traced.exporting
     await until(lambda: exporting.counts["failed"] > 0)
     assert exporting.counts["exported"] == 0
     started_at = time.monotonic()
     await asyncio.to_thread(exporting.close, 1.0)
-    assert time.monotonic() - started_at < 2.0
+    assert time.monotonic() - started_at < 1.0 + QUICK_SECONDS
 
 
 async def test_a_slow_collector_fills_the_queue_and_no_more(
@@ -68,19 +67,19 @@ async def test_a_slow_collector_fills_the_queue_and_no_more(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "30")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
-    assert await calls(world, traced) < 0.5
+    assert await calls(world, traced) < QUICK_SECONDS
     (exporting,) = traced.exporting
     assert exporting.counts["dropped"] >= 3 * CALLS - 30 - 10
     started_at = time.monotonic()
     assert await asyncio.to_thread(exporting.close, 0.3) is False
-    assert time.monotonic() - started_at < 1.0
+    assert time.monotonic() - started_at < 0.3 + QUICK_SECONDS
 
 
 async def test_a_collector_that_refuses_is_told_of_in_the_counts(world: World, traced: Traced) -> None:
     """A 400 is not tried again."""
     traced.may_complain = True
     traced.receiver.answer = whole(b"", "400 Bad Request")
-    assert await calls(world, traced) < 0.5
+    assert await calls(world, traced) < QUICK_SECONDS
     (exporting,) = traced.exporting
     await until(lambda: exporting.counts["failed"] == 3 * CALLS)
     assert exporting.counts == {"exported": 0, "failed": 3 * CALLS, "dropped": 0}

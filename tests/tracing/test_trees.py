@@ -76,8 +76,8 @@ async def test_the_phases_tell_where_the_time_went(world: World, traced: Traced)
     phases = {key.removeprefix("aigw.phase."): value for key, value in said.items() if key.startswith("aigw.phase.")}
     assert set(phases) == {"body", "queue", "prefill", "decode"}
     seconds = (call[0].end_ns - call[0].start_ns) / 1e9
-    assert sum(phases.values()) - phases["body"] == pytest.approx(seconds, abs=0.02)
-    assert said["gen_ai.response.time_to_first_chunk"] == pytest.approx(phases["queue"] + phases["prefill"], abs=0.02)
+    assert sum(phases.values()) - phases["body"] == pytest.approx(seconds, abs=0.1)
+    assert said["gen_ai.response.time_to_first_chunk"] == pytest.approx(phases["queue"] + phases["prefill"], abs=0.1)
 
 
 async def test_loading_and_prefill_are_one_phase_where_the_model_was_not_resident(world: World, traced: Traced) -> None:
