@@ -171,7 +171,7 @@ async def test_a_model_that_fails_on_an_endpoint_has_no_free_slot_there(world: W
 
 
 async def test_a_stream_on_an_endpoint_that_leaves_is_still_in_flight(world: World) -> None:
-    """It is demand, and no used slot: nothing comes free there."""
+    """It is demand, and no used slot: nothing comes free there. Nor is it down, for it leaves as it shall."""
     gate = Gate()
     leaving, staying = await world.upstream(gate.act), await world.upstream(answer_well)
     served = await world.gateway([leaving.url])
@@ -183,6 +183,7 @@ async def test_a_stream_on_an_endpoint_that_leaves_is_still_in_flight(world: Wor
     assert of(samples, "in_flight")['model="llama3"'] == of(samples, "demand")['model="llama3"'] == 1
     assert of(samples, "slots")['model="llama3",state="used"'] == 0
     assert of(samples, "endpoint_in_flight")[f'upstream="{leaving.address}",upstream_pod=""'] == 1
+    assert list(of(samples, "endpoint_up")) == [f'upstream="{staying.address}",upstream_pod=""']
     gate.opened.set()
     await line.rest()
 

@@ -69,8 +69,9 @@ def _by_state(fleet: Fleet) -> Iterator[Reading]:
 
 
 def _of_endpoint(labels: tuple[str, str], endpoint: Endpoint, now: float) -> Iterator[Reading]:
-    yield Reading(names.ENDPOINT_UP, endpoint.state == "up", labels)
-    yield Reading(names.ENDPOINT_EJECTED, endpoint.health.is_ejected, labels)
+    if not endpoint.is_draining:  # one that leaves as it shall is not down, however long its streams go on
+        yield Reading(names.ENDPOINT_UP, endpoint.state == "up", labels)
+        yield Reading(names.ENDPOINT_EJECTED, endpoint.health.is_ejected, labels)
     yield Reading(names.ENDPOINT_IN_FLIGHT, endpoint.total_in_flight, labels)
     yield Reading(names.ENDPOINT_ATTEMPTS, endpoint.total_attempts, labels)
     yield Reading(names.ENDPOINT_FAILURES, endpoint.total_failures, labels)

@@ -108,7 +108,7 @@ _FLEET: Final[dict[str, Metric]] = {
     names.RETRY_BUDGET: _gauge("Retries that may begin now.", unit="{attempt}"),
     names.RETRIES_IN_FLIGHT: _gauge("Retries under way.", unit="{attempt}"),
     names.ENDPOINTS: _gauge("Endpoints by state.", "state", unit="{endpoint}"),
-    names.ENDPOINT_UP: _gauge("Whether calls may be sent there.", *_ENDPOINT),
+    names.ENDPOINT_UP: _gauge("Whether calls may be sent there; of one that leaves nothing is said.", *_ENDPOINT),
     names.ENDPOINT_EJECTED: _gauge("Whether it is left alone after failures in a row.", *_ENDPOINT),
     names.ENDPOINT_IN_FLIGHT: _gauge("Calls that run there.", *_ENDPOINT, unit="{call}"),
     names.ENDPOINT_RESIDENT: _gauge("1 for each served model that is loaded there.", *_ENDPOINT, "model"),
