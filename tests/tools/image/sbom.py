@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.tools.building import CannotBuild, cache_folder, hash_of, only_one, run
 from tests.tools.image.wheels import CHECKOUT, PROJECT, Wheel, normalized
 
+# What a wheel says in words of its own, which the tool leaves out.
+LICENCES = {"protobuf": "BSD-3-Clause"}
 LOCK = CHECKOUT / "requirements" / "sbom.txt"
 VALIDATE = """
 import sys
@@ -41,6 +43,8 @@ def _named(bill: dict[str, object], wheels: list[Wheel]) -> dict[str, object]:
     components = bill["components"]
     assert isinstance(components, list)
     for component in components:
+        if component["name"] in LICENCES:
+            component.setdefault("licenses", [{"license": {"id": LICENCES[component["name"]]}}])
         component["hashes"] = [{"alg": "SHA-256", "content": hashes[normalized(component["name"])]}]
     (own,) = (component for component in components if component["name"] == PROJECT)
     components.remove(own)
