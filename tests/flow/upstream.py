@@ -111,6 +111,7 @@ class Upstream:
     tls: ssl.SSLContext | None = None
     state: dict[str, bytes] = field(default_factory=dict)  # whole answers for state paths, in place of healthy ones
     visits: list[Visit] = field(default_factory=list)
+    looks: list[Visit] = field(default_factory=list)  # requests to /api
     connections: int = 0
     accepted: int = 0
     asked: list[str] = field(default_factory=list)  # every request's path
@@ -156,6 +157,8 @@ class Upstream:
             writer.close()
 
     async def _answer(self, visit: Visit) -> None:
+        if visit.path.startswith("/api/"):
+            self.looks.append(visit)
         if visit.path in self.state:
             await visit.say(self.state[visit.path])
         elif visit.path.startswith("/api/"):

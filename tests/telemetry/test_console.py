@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import pytest
 
@@ -20,17 +21,21 @@ class Terminal(io.StringIO):
         return True
 
 
-def spans(caller: str = "anonymous", started_ns: int = 10**18) -> list:  # type: ignore[type-arg]  # the SDK's
+def spans(
+    caller: str = "anonymous", started_ns: int = 10**18, model: str = "llama3:latest", span_id: str = "b" * 16
+) -> list:  # type: ignore[type-arg]  # the SDK's
     """Those of one call."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits
 
     exchange = Exchange("req-1", "POST", "/v1/chat/completions", 10.0)
-    exchange.started_ns, exchange.route, exchange.model = started_ns, exchange.path, "llama3:latest"
-    exchange.trace = Trace("a" * 32, "b" * 16, None, True)
+    exchange.started_ns, exchange.route, exchange.model = started_ns, exchange.path, model
+    exchange.trace = Trace("a" * 32, span_id, None, True)
     exchange.caller = Caller(caller)
     exchange.call = read_call("chat", b'{"model":"llama3","messages":[{"role":"user","content":"SECRET"}]}')
-    exchange.attempts = [Attempt(Upstream(Address("10.0.0.1")), "only", True, "c" * 16, 10.1, 10.4, 10.5, 200)]
+    exchange.attempts = [
+        Attempt(Upstream(Address("10.0.0.1")), "only", True, os.urandom(8).hex(), 10.1, 10.4, 10.5, 200)
+    ]
     exchange.called_at, exchange.queued_at, exchange.leased_at = 10.0, 10.0, 10.1
     exchange.first_byte_at, exchange.closed_at = 10.4, 10.5
     exchange.status = exchange.sent_status = 200
@@ -48,10 +53,33 @@ def test_a_terminal_gets_a_tree_with_bars() -> None:
     assert any("aigw.phase.prefill=0.3" in line for line in lines)
 
 
-def test_no_control_character_reaches_a_terminal() -> None:
+@pytest.mark.parametrize("odd", ["x\x1b[31m\r\ny", "\u202e\u2028", "\x9b1;31m", "\0"])
+def test_no_control_character_reaches_a_terminal(odd: str) -> None:
+    """Neither by a value nor by a name: models that are discovered have those that an endpoint gives them."""
     out = Terminal()
-    console_exporter(out).export(spans(caller="x\x1b[31m\r\ny"))
+    console_exporter(out).export(spans(caller=odd, model=odd))
     assert all(line.isprintable() for line in out.getvalue().split("\n"))
+    assert odd not in out.getvalue()
+
+
+def test_parts_of_a_trace_that_come_apart_are_shown_all_the_same() -> None:
+    """A batch may end between a request and its calls."""
+    out = Terminal()
+    exporter = console_exporter(out)
+    server, call, attempt = spans()
+    exporter.export([call, attempt])
+    exporter.export([server])
+    assert out.getvalue().count(f"trace {'a' * 32}") == 2
+    names = [line.strip().split("  ")[0] for line in out.getvalue().splitlines() if " ms  |" in line]
+    assert names == ["chat llama3:latest", "POST", "POST /v1/chat/completions"]
+
+
+def test_many_requests_of_one_trace_stand_in_one_tree() -> None:
+    """Each with its own below it, and in reasonable time."""
+    out = Terminal()
+    many = [span for _ in range(170) for span in spans(span_id=os.urandom(8).hex())]
+    console_exporter(out).export(many)
+    assert sum(" ms  |" in line for line in out.getvalue().splitlines()) == len(many)
 
 
 def test_a_pipe_gets_a_line_of_json_for_each_span() -> None:

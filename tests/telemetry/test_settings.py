@@ -46,3 +46,65 @@ def test_keys_and_cookies_are_secret_whatever_else_is() -> None:
     secret = read_settings({name: ".*session.*"}).headers.secret
     assert all(secret.fullmatch(key) for key in ("authorization", "Cookie", "x-api-key", "my-session-id"))
     assert not secret.fullmatch("content-type")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "is_known"),
+    [
+        ("always_on", None, True),
+        ("Parentbased_Always_Off", None, True),
+        ("parentbased_traceidratio", "0.01", True),
+        ("traceidratio", None, True),
+        ("always_on", "nonsense", True),  # nobody reads it
+        ("traceidratio", "1%", False),
+        ("traceidratio", "1.5", False),
+        ("parentbased_traceidratio", "-1", False),
+        ("traceidratio", "nan", False),
+        ("jaeger_remote", None, False),
+        ("", None, True),
+    ],
+)
+def test_a_sampler_that_nobody_knows_is_refused(sampler: str, argument: str | None, is_known: bool) -> None:
+    """The SDK would export every request, which is what its operator wanted to avoid."""
+    given = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument or ""}
+    if is_known:
+        read_settings(given)
+    else:
+        with pytest.raises(ValueError, match="OTEL_TRACES_SAMPLER"):
+            read_settings(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "context", "baggage"),
+    [
+        ("tracecontext, Baggage", True, True),
+        ("tracecontext", True, False),
+        ("baggage", False, True),
+        ("none", False, False),
+        ("tracecontext,none", False, False),
+        ("", True, True),
+    ],
+)
+def test_propagators_say_what_passes(given: str, context: bool, baggage: bool) -> None:
+    settings = read_settings({"OTEL_PROPAGATORS": given})
+    assert (settings.context, settings.baggage) == (context, baggage)
+
+
+@pytest.mark.parametrize("word", ["true", "TRUE", " true "])
+def test_content_needs_the_one_word(word: str) -> None:
+    """Off by default, and by anything else."""
+    name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+    assert read_settings({name: word}).content
+    assert not any(read_settings({name: other}).content for other in ("", "1", "yes", "false", "SPAN_ONLY"))
+
+
+def test_patterns_of_headers_are_whole_names_in_any_case() -> None:
+    name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST"
+    asked = read_settings({name: "X-Team, x-a.*"}).headers.asked
+    assert asked is not None
+    assert [bool(asked.fullmatch(key)) for key in ("x-team", "x-abc", "x-teams", "my-x-team")] == [
+        True,
+        True,
+        False,
+        False,
+    ]

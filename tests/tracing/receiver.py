@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.flow.upstream import Upstream, Visit, whole
+from tests.flow.upstream import Act, Upstream, Visit, whole
 
 SERVER, CLIENT = 2, 3  # Span.SpanKind
 ERROR = 2  # Status.StatusCode
@@ -118,14 +118,28 @@ def _value(value: Any) -> Any:
 def receiving() -> Iterator[Receiver]:
     """A receiver in a thread: the exporter's thread may wait for it while a test's loop is busy."""
     receiver = Receiver()
+    with _running(receiver):
+        yield receiver
+
+
+@contextmanager
+def in_thread(act: Act, **more: Any) -> Iterator[Upstream]:
+    """An endpoint in a thread, for a gateway that is a process of its own."""
+    upstream = Upstream(act, **more)
+    with _running(upstream):
+        yield upstream
+
+
+@contextmanager
+def _running(upstream: Upstream) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    asyncio.run_coroutine_threadsafe(receiver.start(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(upstream.start(), loop).result(10)
     try:
-        yield receiver
+        yield
     finally:
-        asyncio.run_coroutine_threadsafe(receiver.stop(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(upstream.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

@@ -163,21 +163,20 @@ async def test_limits_and_resource_are_the_environments(
     assert all(len(span.attributes) <= 4 for span in (server, call, *call.children))
     assert all(len(value) <= 5 for value in server.attributes.values() if isinstance(value, str))
     assert len(call.events) == 1
+    assert list(call.attributes.values()) == ["chat", "ollam", "llama", "llama"], "what is required stays"
     assert (server.resource["service.name"], server.resource["k8s.pod.name"]) == ("mine", "gw-1")
     assert traced.receiver.heads[0]["x-tenant"] == "seven"
     assert set(traced.receiver.paths) == {"/taken/as/is"}
 
 
-async def test_a_hostile_head_leaves_a_span_of_bounded_size(world: World, traced: Traced) -> None:
-    """Whatever bytes a client sends, a collector can read them."""
-    served = await traced.gateway(world, [(await world.upstream(answer_well)).url])
-    line = await served.open()
-    await line.write(
-        b"GET /" + b"x" * 5000 + b"?q=\x80%FF HTTP/1.1\r\nhost: [::1]:99999999\r\nuser-agent: \xff" + b"y" * 3000
-        + b"\r\ntracestate: " + b"z" * 900 + b"\r\n\r\n"
-    )  # fmt: skip
-    assert (await line.reply()).status in (400, 404)
-    if traced.receiver.spans or served.exchanges:
-        (server,) = await traced.requests()
-        assert len(server.attributes["url.path"]) <= 1024
-        assert len(server.attributes["user_agent.original"]) <= 1024
+@pytest.mark.parametrize(
+    ("ending", "path"), [("", "/v1/traces"), ("/", "/v1/traces"), ("/up/here", "/up/here/v1/traces")]
+)
+async def test_a_common_endpoint_gets_the_signals_path(
+    world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch, ending: str, path: str
+) -> None:
+    """As the specification says; an endpoint of the signal's own is taken as it is."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", traced.receiver.url + ending)
+    await asked(world, traced, {})
+    await traced.requests()
+    assert set(traced.receiver.paths) == {path}

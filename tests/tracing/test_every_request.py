@@ -3,13 +3,16 @@
 import asyncio
 import json
 import random
+from collections import Counter
+from contextlib import suppress
 
 import pytest
 from tests.flow.line import Line
+from tests.flow.test_balancing import fail_as
 from tests.flow.upstream import SSE_HEAD, Gate, Visit, answer_well, event, framed
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat
-from tests.tracing.receiver import ERROR
+from tests.tracing.receiver import ERROR, SERVER
 from tests.tracing.traced import Traced
 
 JSON = {"content-type": "application/json"}
@@ -91,10 +94,10 @@ async def test_a_client_that_leaves_ends_its_spans(world: World, traced: Traced,
 async def _reach(served: Served, phase: str) -> Line:
     if phase == "body":
         line = await served.open()
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
-        await line.write(head.encode())
-        await until(lambda: served.gateway.departures is not None)
-        await asyncio.sleep(0.05)  # until the head was read: nothing tells of it from outside
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n"
+        await line.write(f"{head}expect: 100-continue\r\n\r\n".encode())
+        assert (await line.head()).status == 100  # the body is waited for
+        await line.write(b"{")
         return line
     line = await served.begin(chat(stream=phase == "stream"))
     await until(lambda: served.in_flight == 1)
@@ -130,28 +133,59 @@ async def test_a_fault_of_the_gateways_own_is_a_span_like_any_other(
     assert (server.status, server.attributes["error.type"]) == (ERROR, "internal_error")
 
 
-async def test_after_a_storm_there_are_as_many_spans_as_requests(world: World, traced: Traced) -> None:
-    """Of any kind and end, half of the clients gone at some moment; no span twice, none without its parent."""
-    chance = random.Random(6)
-    simulator = await world.simulator(2, tokens_per_second=400.0)
-    served = await traced.gateway(world, simulator.urls, balancing={"slots": 4})
+class Storm:
+    """Endpoints that answer as chance will have it, and clients that leave when it says so."""
 
-    async def one() -> None:
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self.answered: set[str] = set()  # ids of requests whose client got a head
+        self.sent: set[str] = set()
+
+    async def act(self, visit: Visit) -> None:
+        """Well, or in one of the ways in which an endpoint fails."""
+        kind = self._chance.choice(("well", "well", "well", "reset", "500", "busy", "404", "garbage", "cut"))
+        if kind == "well":
+            await answer_well(visit)
+        elif kind == "cut":
+            await visit.say(SSE_HEAD, framed(event("half")))
+            visit.reset()
+        else:
+            await fail_as(kind, visit)
+
+    async def ask(self, served: Served) -> None:
+        """One request, of any kind, on a connection of its own."""
+        request_id = f"storm-{len(self.sent)}"
+        self.sent.add(request_id)
+        bodies = (chat(stream=True), chat(), b"{", chat(model="nope"), chat(max_tokens=0))
+        method, path = self._chance.choice((*[("POST", CHAT)] * 6, ("GET", "/v1/models/llama3"), ("PUT", "/nowhere")))
+        body = self._chance.choice(bodies) if method == "POST" else None
         line = await served.open()
-        body = chance.choice((chat(stream=True, max_tokens=9), chat(), b"{", chat(model="nope")))
-        await line.send("POST", CHAT, body)
-        try:
-            async with asyncio.timeout(chance.choice((0.01, 0.03, 5))):
-                await line.reply()
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            line.vanish()
+        await line.send(method, path, body, {"x-request-id": request_id})
+        with suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(self._chance.choice((0.0, 0.002, 0.02, 5, 5, 5))):
+                assert (await line.head()).header("x-request-id") == request_id
+                self.answered.add(request_id)
+                await line.rest()
+        line.vanish()
 
+
+async def test_after_a_storm_each_request_has_its_one_span(world: World, traced: Traced) -> None:
+    """Of any kind and end: whoever got an answer has a span, nobody has two, and none lacks its parent."""
+    storm = Storm(seed=6)
+    upstreams = [await world.upstream(storm.act) for _ in range(3)]
+    urls = [upstream.url for upstream in upstreams]
+    served = await traced.gateway(world, urls, balancing={"slots": 4})
     for _ in range(10):
-        await asyncio.gather(*(one() for _ in range(20)))
+        await asyncio.gather(*(storm.ask(served) for _ in range(20)))
     await until(lambda: served.is_idle)
-    asked = len(served.exchanges)
-    assert asked > 150  # the client of a request that was never read leaves none
-    await traced.requests(asked)
-    assert traced.exporting[0].counts["dropped"] == 0
+    traced.close()
+    servers = traced.receiver.trees()
+    assert {server.kind for server in servers} == {SERVER}
+    assert len(servers) == len(served.exchanges)
+    found = Counter(server.attributes["aigw.request.id"] for server in servers)
+    assert storm.answered <= set(found) <= storm.sent
+    assert set(found.values()) == {1}
+    assert len(storm.answered) > 60
+    assert {server.attributes["aigw.outcome"] for server in servers} >= {"ok", "refused", "client_left"}
+    assert traced.exporting[0].counts == {"exported": len(traced.receiver.spans), "failed": 0, "dropped": 0}
+    traced.exporting.clear()

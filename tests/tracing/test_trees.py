@@ -1,6 +1,7 @@
 """One request, one trace: the tree of each kind of call, down to the attempt, as a collector gets it."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.tracing.traced import Traced
 from ai_gateway.version import __version__
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
+CLOCK_NS = 1_000_000  # by which the two clocks of a machine may go apart during a test
 LOADED = whole(b'{"models":[{"name":"llama3:latest","model":"llama3:latest"}]}')
 
 
@@ -65,6 +67,26 @@ async def test_a_stream_leaves_three_spans_that_tell_all_of_it(world: World, tra
     assert server.resource["service.instance.id"]
 
 
+async def test_a_call_lasts_until_its_last_byte_and_an_attempt_until_its_head(world: World, traced: Traced) -> None:
+    """Moments are those of this machine's calendar, so that they can be compared with what others say."""
+    gate = Gate()
+    served = await traced.gateway(world, [(await world.upstream(gate.act)).url])
+    before = time.time_ns()
+    line = await served.begin(chat(stream=True))
+    await line.head()
+    await line.event()
+    held_at = time.time_ns()
+    gate.opened.set()
+    await line.rest()
+    (server,) = await traced.requests()
+    call, attempt = only(server), only(only(server))
+    assert before - CLOCK_NS <= server.start_ns <= call.start_ns <= attempt.start_ns <= attempt.end_ns
+    assert attempt.end_ns <= held_at + CLOCK_NS
+    assert held_at - CLOCK_NS <= call.end_ns <= server.end_ns <= time.time_ns() + CLOCK_NS
+    (first_chunk,) = (at for name, at, _ in call.events if name == "aigw.first_chunk")
+    assert attempt.end_ns <= first_chunk <= held_at + CLOCK_NS
+
+
 async def test_the_phases_tell_where_the_time_went(world: World, traced: Traced) -> None:
     """They follow each other: together they are about as long as the call; a resident model has no load."""
     upstream = await world.upstream(streams, state={"/api/ps": LOADED})
@@ -91,26 +113,36 @@ async def test_loading_and_prefill_are_one_phase_where_the_model_was_not_residen
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "name"),
+    ("path", "body", "name", "written"),
     [
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}, "chat llama3:latest"),
-        ("/v1/completions", {"prompt": "hi"}, "text_completion llama3:latest"),
-        ("/v1/embeddings", {"input": "hi"}, "embeddings llama3:latest"),
+        (CHAT, {"messages": [{"role": "user", "content": "hi"}], "seed": 3}, "chat llama3:latest", 5),
+        ("/v1/completions", {"prompt": "hi", "top_p": 0.5}, "text_completion llama3:latest", 5),
+        ("/v1/embeddings", {"input": "hi", "encoding_format": "float"}, "embeddings nomic-embed-text:latest", None),
     ],
 )
 async def test_each_operation_has_its_span(
-    world: World, traced: Traced, path: str, body: dict[str, Any], name: str
+    world: World, traced: Traced, path: str, body: dict[str, Any], name: str, written: int | None
 ) -> None:
-    """With the tokens it cost; embeddings write none."""
-    simulator = await world.simulator()
-    served = await traced.gateway(world, simulator.urls)
-    reply = await served.ask("POST", path, json.dumps({"model": "llama3", **body}).encode())
-    assert reply.status in (200, 400)  # a simulated model may lack the capability; its span is there all the same
+    """With what was asked, what it cost, and the id that the client got; embeddings have neither words nor id."""
+    served = await traced.gateway(world, (await world.simulator()).urls)
+    model = "embed" if "embeddings" in path else "llama3"
+    limit = {} if "embeddings" in path else {"max_tokens": 5}
+    reply = await served.ask("POST", path, json.dumps({"model": model, **limit, **body}).encode())
+    assert reply.status == 200
     (server,) = await traced.requests()
-    call = only(server)
-    assert call.name == name
-    assert call.attributes["gen_ai.operation.name"] == name.partition(" ")[0]
-    assert ("gen_ai.usage.output_tokens" in call.attributes) == (reply.status == 200 and "embeddings" not in name)
+    call, attempt = only(server), only(only(server))
+    said = call.attributes
+    assert (server.name, call.name, attempt.attributes["http.response.status_code"]) == (f"POST {path}", name, 200)
+    assert f"{said['gen_ai.operation.name']} {said['gen_ai.request.model']}" == name
+    assert said["gen_ai.usage.input_tokens"] == reply.json["usage"]["prompt_tokens"]
+    assert said.get("gen_ai.usage.output_tokens") == written
+    assert said.get("gen_ai.response.id") == reply.json.get("id")
+    reason = ["length"] if written else None
+    assert said.get("gen_ai.response.finish_reasons") == reason
+    asked = {"gen_ai.request.seed": 3, "gen_ai.request.top_p": 0.5, "gen_ai.request.encoding_formats": ["float"]}
+    assert sum(said.get(key) == value for key, value in asked.items()) == 1
+    assert "gen_ai.request.stream" not in said
+    assert "gen_ai.response.time_to_first_chunk" not in said
 
 
 async def test_a_wait_for_a_slot_is_an_event_and_a_phase(world: World, traced: Traced) -> None:

@@ -1,9 +1,12 @@
 """W3C headers: what is valid is read, everything else is as good as absent, and nothing raises."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from ai_gateway.exchange import Trace
 from ai_gateway.wire.trace_context import MAX_BAGGAGE_BYTES, parent_header, read_baggage, read_parent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -20,6 +23,7 @@ VALID = f"00-{TRACE}-{SPAN}-01".encode()
         (b" " + VALID + b"\t", True),
         (f"cc-{TRACE}-{SPAN}-01-what-the-future-brings".encode(), True),
         (f"cc-{TRACE}-{SPAN}-01".encode(), True),
+        (f"01-{TRACE}-{SPAN}-09-".encode(), True),
     ],
 )
 def test_a_valid_parent_is_read(header: bytes, is_sampled: bool) -> None:
@@ -43,6 +47,11 @@ def test_a_valid_parent_is_read(header: bytes, is_sampled: bool) -> None:
         f"00-{TRACE[:-1]}g-{SPAN}-01".encode(),
         f"00_{TRACE}_{SPAN}_01".encode(),
         f"cc-{TRACE}-{SPAN}-01.more".encode(),
+        f"00-{TRACE}-{SPAN}-1".encode(),
+        f"00-{TRACE}-{SPAN}-0x".encode(),
+        f"00-{TRACE}{SPAN}-01".encode(),
+        f"00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01".encode(),
+        b"\xff" + VALID,
     ],
 )
 def test_an_invalid_parent_is_none(header: bytes) -> None:
@@ -67,6 +76,13 @@ def test_two_parents_are_none() -> None:
         ([b"a=\x01"], b""),
         ([b"a=" + b"x" * 600], b""),
         ([b",".join(b"k%d=1" % n for n in range(33))], b""),
+        ([b",".join(b"k%d=1" % n for n in range(32))], b",".join(b"k%d=1" % n for n in range(32))),
+        ([b"a=1=2"], b""),
+        ([b"a= "], b""),
+        ([b"a=b c"], b"a=b c"),
+        ([b"a=\xe9"], b""),
+        ([b""], b""),
+        ([], b""),
     ],
 )
 def test_a_state_passes_whole_or_not_at_all(states: list[bytes], kept: bytes) -> None:
@@ -80,6 +96,8 @@ def test_baggage_passes_as_one_header_unless_it_is_too_long_or_odd() -> None:
     assert read_baggage([b"a=" + b"x" * MAX_BAGGAGE_BYTES]) == b""
     assert read_baggage([b"a=\r\nx: y"]) == b""
     assert read_baggage([]) == b""
+    assert read_baggage([b"", b"a=1", b" "]) == b"a=1"
+    assert read_baggage([b"", b""]) == b""
 
 
 def test_what_is_written_is_read_again() -> None:
@@ -88,11 +106,41 @@ def test_what_is_written_is_read_again() -> None:
     assert (parent.trace_id, parent.span_id, parent.is_sampled) == (TRACE, SPAN, True)
 
 
-@given(some.lists(some.binary(max_size=80), max_size=3), some.lists(some.binary(max_size=80), max_size=3))
-def test_no_bytes_raise(parents: list[bytes], states: list[bytes]) -> None:
-    """And what is taken is what a header may hold."""
+LINES = some.lists(some.binary(max_size=80), max_size=3)
+HEXES = some.text("0123456789abcdefABCDEFg", max_size=34)
+PAIRS = some.text("0123456789abcdef", min_size=2, max_size=2)
+NEARLY = some.builds(
+    "{}-{}-{}-{}{}".format, PAIRS, HEXES | some.just(TRACE), HEXES | some.just(SPAN), PAIRS, some.just("") | some.text()
+)
+PARENTS = some.binary(max_size=80) | NEARLY.map(lambda text: text.encode(errors="replace"))
+MEMBERS = some.builds(b"%b=%b".__mod__, some.tuples(some.binary(max_size=5), some.binary(max_size=5)))
+VALUE = re.compile(rb"[\t\x20-\x7e]*")
+IDS = re.compile(r"(?!0+-)[0-9a-f]{32}-(?!0+$)[0-9a-f]{16}")
+
+
+@given(
+    some.lists(PARENTS, max_size=2), some.lists(MEMBERS | some.binary(max_size=80), max_size=3), LINES, some.booleans()
+)
+def test_whatever_comes_what_goes_on_is_valid(
+    parents: list[bytes], states: list[bytes], baggage: list[bytes], is_recorded: bool
+) -> None:
+    """No bytes raise, and an endpoint is sent headers of their own lines, each of them at most once."""
     parent = read_parent(parents, states)
+    trace = Trace(TRACE, SPAN, None, is_recorded, read_baggage(baggage))
     if parent is not None:
-        assert len(parent.trace_id) == 32
-        assert parent.state.isascii()
-    assert b"\n" not in read_baggage(states)
+        assert IDS.fullmatch(f"{parent.trace_id}-{parent.span_id}")
+        trace = Trace(parent.trace_id, SPAN, parent, is_recorded, read_baggage(baggage))
+    own = SPAN if is_recorded or parent is None else ""
+    *lines, last = trace.lines(own).split(b"\r\n")
+    assert last == b""
+    pairs = [line.partition(b": ") for line in lines]
+    assert len({name for name, _, _ in pairs}) == len(pairs)
+    assert {name for name, _, _ in pairs} <= {b"traceparent", b"tracestate", b"baggage"}
+    for name, _, value in pairs:
+        assert value
+        assert VALUE.fullmatch(value) or (name == b"traceparent" and not own)
+        if name == b"traceparent":
+            again = read_parent([value], [])
+            assert again is not None
+            assert again.trace_id == trace.trace_id
+            assert again.span_id == (own or (parent and parent.span_id))

@@ -55,7 +55,7 @@ def _lines(spans: list[ReadableSpan]) -> Iterator[str]:
         begun, ended = (span.start_time or 0) - start, (span.end_time or 0) - start
         bar = " " * int(begun / whole * WIDTH) + "=" * max(1, int((ended - begun) / whole * WIDTH))
         mark = "!" if span.status.status_code is StatusCode.ERROR else " "
-        name = f"{'  ' * depth}{span.name}"
+        name = f"{'  ' * depth}{_printable(span.name)}"  # a model may be called anything
         yield f"{mark} {name:44} {(ended - begun) / 1e6:10.1f} ms  |{bar:{WIDTH}}|"
         for key, value in (span.attributes or {}).items():
             if key.startswith(_SHOWN):

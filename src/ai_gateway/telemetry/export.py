@@ -91,7 +91,10 @@ class _Queue(SpanProcessor):
         self._most_waiting = most_waiting
         self._exporter = _Counting(exporter, counts)
         delay = CONSOLE_DELAY_MS if name == "console" else None
-        self._batches = BatchSpanProcessor(self._exporter, schedule_delay_millis=delay)
+        try:
+            self._batches = BatchSpanProcessor(self._exporter, schedule_delay_millis=delay)
+        except ValueError as error:  # it names the setting, not the variable
+            raise ValueError(f"one of the variables OTEL_BSP_*: {error}") from None
         self._submitted = 0
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 from opentelemetry.context import attach, detach
 from opentelemetry.instrumentation.httpx import AsyncOpenTelemetryTransport
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 
-from ai_gateway.exchange import CURRENT
+from ai_gateway.exchange import CURRENT, Trace
 
 
 class TracedTransport(AsyncOpenTelemetryTransport):
@@ -18,10 +18,18 @@ class TracedTransport(AsyncOpenTelemetryTransport):
         if exchange is None:
             return await super().handle_async_request(*args, **kwargs)
         trace = exchange.trace
-        flags = TraceFlags(int(trace.is_recorded))
-        span = NonRecordingSpan(SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), False, flags))
-        token = attach(set_span_in_context(span))
+        if trace.baggage:
+            args[0].headers["baggage"] = trace.baggage.decode()  # as it came; the instrumentation knows of none
+        token = attach(set_span_in_context(NonRecordingSpan(_server(trace))))
         try:
             return await super().handle_async_request(*args, **kwargs)
         finally:
             detach(token)
+
+
+def _server(trace: Trace) -> SpanContext:
+    flags = TraceFlags(int(trace.is_recorded))
+    state = None
+    if trace.parent is not None and trace.parent.state:
+        state = TraceState.from_header([trace.parent.state.decode()])
+    return SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), False, flags, state)

@@ -13,6 +13,10 @@ import msgspec
 EXPORTERS: Final = ("otlp", "console", "none")
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 PROPAGATORS: Final = ("tracecontext", "baggage", "none")
+SAMPLERS: Final = (
+    *("always_on", "always_off", "traceidratio"),
+    *("parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"),
+)
 EXEMPLAR_FILTERS: Final = ("trace_based", "always_on", "always_off")
 _HEADERS: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 # Never in a span, even where a pattern asks for them: what opens doors.
@@ -45,6 +49,7 @@ class TelemetrySettings(msgspec.Struct, frozen=True):
 def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
     """The settings in an environment. Raises ValueError with the variable's name for a value nobody knows."""
     given = {name: text.strip() for name, text in environment.items() if name.startswith("OTEL_") and text.strip()}
+    _check_sampler(given)
     is_disabled = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
     propagators = _words(given, "OTEL_PROPAGATORS", "tracecontext,baggage", PROPAGATORS)
     has_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT" in given or "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in given
@@ -84,6 +89,21 @@ def _protocol(given: Mapping[str, str], signal: str) -> str:
     if name not in given:
         name = "OTEL_EXPORTER_OTLP_PROTOCOL"
     return _word(given, name, "http/protobuf", PROTOCOLS)
+
+
+def _check_sampler(given: Mapping[str, str]) -> None:
+    """The SDK reads it itself, and would export every request where it cannot."""
+    sampler = _word(given, "OTEL_TRACES_SAMPLER", "parentbased_always_on", SAMPLERS)
+    text = given.get("OTEL_TRACES_SAMPLER_ARG", "1")
+    if sampler.endswith("traceidratio") and not _is_share(text):
+        raise ValueError(f"OTEL_TRACES_SAMPLER_ARG: {text!r} is no number from 0 to 1")
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def _milliseconds(given: Mapping[str, str], name: str, usual: int) -> int:

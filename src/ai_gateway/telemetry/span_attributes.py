@@ -12,7 +12,7 @@ Attributes = dict[str, Any]
 
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _OPERATIONS: Final = {"chat": "chat", "completions": "text_completion", "embeddings": "embeddings"}
-_ID_PREFIXES: Final = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
+_ID_PREFIXES: Final = {"chat": "chatcmpl-", "completions": "cmpl-"}  # answers with embeddings have no id
 _NUMBERS: Final = {
     "temperature": names.REQUEST_TEMPERATURE,
     "top_p": names.REQUEST_TOP_P,
@@ -26,7 +26,8 @@ _WHOLE_NUMBERS: Final = {
     "dimensions": names.EMBEDDING_DIMENSIONS,
 }
 _OUTPUT_TYPES: Final = {"json_object": "json", "json_schema": "json", "text": "text"}
-MAX_TEXT: Final = 1024  # characters of what a client wrote into its request's head
+MAX_TEXT: Final = 1024  # characters of what a client wrote into its request's head, and of the story of a failure
+_WHOLE: Final = range(-(2**63), 2**63)  # what an attribute holds
 
 
 def operation(exchange: Exchange) -> str:
@@ -86,7 +87,8 @@ def _add_heads(found: Attributes, heads: Heads) -> None:
             found[names.USER_AGENT] = value.decode("latin-1")[:MAX_TEXT]
         elif name == b"host":
             host, port = _authority(value.decode("latin-1")[:MAX_TEXT])
-            found[names.SERVER_ADDRESS] = host
+            if host:
+                found[names.SERVER_ADDRESS] = host
             if port is not None:
                 found[names.SERVER_PORT] = port
 
@@ -141,9 +143,9 @@ def of_call(exchange: Exchange) -> Attributes:
 
 def _add_parameters(found: Attributes, exchange: Exchange) -> None:
     for key, value in exchange.parameters.items():
-        if key in _NUMBERS and isinstance(value, int | float):
+        if key in _NUMBERS and (isinstance(value, float) or _is_whole(value)):
             found[_NUMBERS[key]] = float(value)
-        elif key in _WHOLE_NUMBERS and isinstance(value, int):
+        elif key in _WHOLE_NUMBERS and _is_whole(value):
             found[_WHOLE_NUMBERS[key]] = value
         elif key == "stop":
             words = [value] if isinstance(value, str) else value
@@ -151,15 +153,22 @@ def _add_parameters(found: Attributes, exchange: Exchange) -> None:
                 found[names.REQUEST_STOP] = words
         elif key == "encoding_format" and isinstance(value, str):
             found[names.REQUEST_ENCODING_FORMATS] = [value]
-        elif key == "response_format" and isinstance(value, dict) and value.get("type") in _OUTPUT_TYPES:
-            found[names.OUTPUT_TYPE] = _OUTPUT_TYPES[value["type"]]
+        elif key == "response_format" and isinstance(value, dict):
+            kind = value.get("type")
+            if isinstance(kind, str) and kind in _OUTPUT_TYPES:
+                found[names.OUTPUT_TYPE] = _OUTPUT_TYPES[kind]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value in _WHOLE
 
 
 def _add_answer(found: Attributes, exchange: Exchange) -> None:
     call, usage = exchange.call, exchange.usage
     if exchange.first_byte_at is not None and call is not None:
         found[names.RESPONSE_MODEL] = exchange.model
-        found[names.RESPONSE_ID] = _ID_PREFIXES[call.operation] + exchange.answer_id
+        if call.operation in _ID_PREFIXES:
+            found[names.RESPONSE_ID] = _ID_PREFIXES[call.operation] + exchange.answer_id
         if call.stream and exchange.called_at is not None:
             found[names.FIRST_CHUNK_SECONDS] = round(exchange.first_byte_at - exchange.called_at, 6)
     if exchange.finish_reason is not None:

@@ -6,6 +6,7 @@ context across a stream. Conventions: HTTP (stable) and GenAI of semantic conven
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
@@ -17,12 +18,13 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from ai_gateway.exchange import Attempt, Exchange
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.settings import HeaderPatterns
-from ai_gateway.telemetry.span_attributes import Attributes, of_attempt, of_call, of_server, operation
+from ai_gateway.telemetry.span_attributes import MAX_TEXT, Attributes, of_attempt, of_call, of_server, operation
 from ai_gateway.version import __version__
 
 _RECORDED: Final = TraceFlags(TraceFlags.SAMPLED)
 _NO_STATE: Final = TraceState()
 _UNSET: Final = Status(StatusCode.UNSET)
+_NOT_THE_CLIENTS: Final = ("upstream_broke", "timeout", "failed", "shutdown")  # an error whatever status went out
 # A wait that is shorter is none: the slot was free.
 LEAST_WAIT_SECONDS: Final = 0.002
 MOST_OF_AN_EVENT: Final = 2  # attributes that an event has at most
@@ -50,10 +52,11 @@ class Spans:
     def _server(self, tree: "_Tree") -> ReadableSpan:
         exchange = tree.exchange
         attributes = of_server(exchange, self._headers)
-        name = f"{attributes[names.METHOD]} {exchange.route}" if exchange.route else str(attributes[names.METHOD])
+        method = "HTTP" if names.METHOD_ORIGINAL in attributes else exchange.method  # as the convention says
+        name = f"{method} {exchange.route}" if exchange.route else method
         status = _UNSET
-        if (exchange.status or 0) >= 500:
-            status = Status(StatusCode.ERROR, exchange.story)
+        if (exchange.status or 0) >= 500 or exchange.outcome in _NOT_THE_CLIENTS:
+            status = _failed(exchange.story)
         times = tree.at(exchange.opened_at), tree.closed_ns
         return self._span(name, SpanKind.SERVER, (tree.server, tree.parent), times, (attributes, (), status))
 
@@ -61,7 +64,7 @@ class Spans:
         exchange = tree.exchange
         attributes = of_call(exchange)
         error = attributes.get(names.ERROR_TYPE)
-        status = Status(StatusCode.ERROR, exchange.story) if error else _UNSET
+        status = _failed(exchange.story) if error else _UNSET
         times = tree.at(exchange.called_at or exchange.opened_at), tree.closed_ns
         context = tree.context(os.urandom(8).hex())
         name = f"{operation(exchange)} {exchange.model}"
@@ -71,7 +74,7 @@ class Spans:
     def _attempt(self, tree: "_Tree", parent: SpanContext | None, number: int) -> ReadableSpan:
         tried = tree.exchange.attempts[number]
         attributes = of_attempt(tree.exchange, number)
-        status = Status(StatusCode.ERROR, tried.fault) if names.ERROR_TYPE in attributes else _UNSET
+        status = _failed(tried.fault) if names.ERROR_TYPE in attributes else _UNSET
         ended_at = tried.answered_at or tried.ended_at
         times = tree.at(tried.started_at), tree.closed_ns if ended_at is None else tree.at(ended_at)
         context = tree.context(tried.span_id)
@@ -83,7 +86,7 @@ class Spans:
         found.sort(key=lambda event: event[0])
         most, longest = self._limits.max_event_attributes, self._limits.max_attribute_length
         if longest is not None or (most is not None and most < MOST_OF_AN_EVENT):
-            found = [(at, name, BoundedAttributes(most, said, True, longest)) for at, name, said in found]
+            found = [(at, name, _within(said, most, longest)) for at, name, said in found]
         return [Event(name, said, tree.at(at)) for at, name, said in found[: self._limits.max_events]]
 
     def _span(
@@ -99,7 +102,7 @@ class Spans:
         limits = self._limits
         is_too_much = limits.max_span_attributes is not None and len(attributes) > limits.max_span_attributes
         if is_too_much or limits.max_span_attribute_length is not None:  # seldom, and it costs as much as the rest
-            kept = BoundedAttributes(limits.max_span_attributes, attributes, True, limits.max_span_attribute_length)
+            kept = _within(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
         return ReadableSpan(
             name,
             context=contexts[0],
@@ -141,6 +144,23 @@ class _Tree:
     def at(self, moment: float) -> int:
         """A moment on the loop's clock in Unix nanoseconds: durations stay right though the calendar's clock jumps."""
         return self.exchange.started_ns + int((moment - self.exchange.opened_at) * 1e9)
+
+
+def _failed(story: str | None) -> Status:
+    return Status(StatusCode.ERROR, story and story[:MAX_TEXT])
+
+
+def _within(said: Mapping[str, Any], most: int | None, longest: int | None) -> BoundedAttributes:
+    """The first so many, as the specification says; the SDK would drop those, and complain of each in the log."""
+    kept = BoundedAttributes(None, {key: _cut(value, longest) for key, value in islice(said.items(), most)})
+    kept.dropped = len(said) - len(kept)
+    return kept
+
+
+def _cut(value: Any, longest: int | None) -> Any:
+    if isinstance(value, list):
+        return [_cut(item, longest) for item in value]
+    return value[:longest] if isinstance(value, str) else value
 
 
 _Found = tuple[float, str, Mapping[str, Any]]

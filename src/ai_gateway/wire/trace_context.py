@@ -56,7 +56,7 @@ def _read_state(states: Iterable[bytes]) -> bytes:
 
 def read_baggage(lines: Iterable[bytes]) -> bytes:
     """All `baggage` headers as one; empty where it is too long or no header could hold it."""
-    baggage = b",".join(line.strip() for line in lines)
+    baggage = b",".join(filter(None, (line.strip() for line in lines)))
     return baggage if len(baggage) <= MAX_BAGGAGE_BYTES and _PRINTABLE.fullmatch(baggage) else b""
 
 
