@@ -117,6 +117,20 @@ def test_no_call_to_ollama_carries_more_than_the_variable_names(
     assert [{"traceparent", "tracestate", "baggage"}.intersection(heads) for heads in told] == [passed] * 2
 
 
+@pytest.mark.parametrize("words", ["", "gen_ai_latest_experimental", "http/dup"])
+def test_control_calls_have_the_stable_names_whatever_else_is_opted_for(
+    receiver: Receiver, run: Run, words: str
+) -> None:
+    """Another signal's word must not bring the names of old back."""
+    gateway = run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_SEMCONV_STABILITY_OPT_IN=words)
+    trace_id = gateway.ask("GET", "/v1/models/llama3").headers["x-trace-id"]
+    gateway.leave()
+    (server,) = receiver.trees(trace_id)
+    (control,) = server.children
+    assert control.attributes["http.request.method"] == "POST"
+    assert ("http.method" in control.attributes) is (words == "http/dup")
+
+
 @pytest.mark.parametrize(
     ("variable", "word"),
     [

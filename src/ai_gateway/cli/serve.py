@@ -46,6 +46,7 @@ DEFAULT_CONFIG = "config.yml"
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9090"
 CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
+_STABILITY = "OTEL_SEMCONV_STABILITY_OPT_IN"
 FLUSH_SECONDS = 5.0  # for spans that are still queued when the gateway leaves
 
 
@@ -155,7 +156,9 @@ def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
     if not settings.traces:
         return None
     # Read once, when the instrumentation of httpx is imported: without it its attributes have names of old.
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+    words = os.environ.get(_STABILITY, "").split(",")
+    if "http" not in words and "http/dup" not in words:
+        os.environ[_STABILITY] = ",".join(filter(None, (*words, "http")))
     from ai_gateway.telemetry.export import Exporting
 
     return Exporting(settings, os.environ)
@@ -171,9 +174,9 @@ async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Ex
         if arguments.demo:
             options = await with_demo(options, stack)
         access_log = AccessLog()
-        stack.callback(access_log.flush)
         if tracing is not None:
             stack.callback(tracing.close, FLUSH_SECONDS)
+        stack.callback(access_log.flush)  # comes first: a collector may be waited for until the gateway is killed
         gateway = Gateway(options, (access_log,), tracing)
         gateway.on_config = lambda config: _set_logs(config, access_log)
         if options.telemetry.metrics:

@@ -1,6 +1,7 @@
 """Closes the exchange of each request once, whatever happens; then whoever records reads it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send
@@ -8,16 +9,22 @@ from ai_gateway.edge.opening import Opening
 from ai_gateway.edge.watch import ClientLeft, ClientStalled
 from ai_gateway.exchange import CURRENT, Exchange
 
+log = logging.getLogger("ai_gateway.telemetry")
+
 Reader = Callable[[Exchange], None]
 
 
 class Recording:
-    """The outermost wrapper. `readers` are called with the finished exchange, in order; they must not wait."""
+    """The outermost wrapper. `readers` are called with the finished exchange, in order; they must not wait.
+
+    A reader's fault harms neither the request, which is over, nor the readers behind it.
+    """
 
     def __init__(self, app: ASGIApp, readers: Sequence[Reader], opening: Opening) -> None:
         self._app = app
         self._readers = readers
         self._opening = opening
+        self._told: set[tuple[int, type[Exception]]] = set()  # faults that are in the log, by their reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._opening(scope)
@@ -32,5 +39,14 @@ class Recording:
             raise
         finally:
             exchange.closed_at = self._opening.clock()
-            for reader in self._readers:
-                reader(exchange)
+            for number, reader in enumerate(self._readers):
+                try:
+                    reader(exchange)
+                except Exception as fault:  # whatever it is, the others still have to record
+                    self._tell(number, fault)
+
+    def _tell(self, number: int, fault: Exception) -> None:
+        """One mistake must not write a line for every request."""
+        if (number, type(fault)) not in self._told:
+            self._told.add((number, type(fault)))
+            log.error("a request could not be recorded in full; more of the kind are not told", exc_info=fault)

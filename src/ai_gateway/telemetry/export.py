@@ -1,6 +1,5 @@
 """Hands spans to OpenTelemetry's SDK, which batches and exports them. Imported only where something is exported."""
 
-import importlib
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry import names
+from ai_gateway.telemetry.grpc import grpc_exporter
 from ai_gateway.telemetry.resource import resource
 from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.telemetry.spans import Spans
@@ -150,16 +150,8 @@ def _exporter(name: str, settings: TelemetrySettings) -> SpanExporter:
 
         return console_exporter()
     if settings.traces_protocol == "grpc":
-        return _grpc_exporter()
+        over_grpc: SpanExporter = grpc_exporter("trace_exporter", "OTLPSpanExporter")
+        return over_grpc
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()
-
-
-def _grpc_exporter() -> SpanExporter:
-    try:
-        module = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
-    except ImportError:
-        raise ValueError("OTLP over grpc needs an extra: pip install 'ai-gateway-ollama[grpc]'") from None
-    exporter: SpanExporter = module.OTLPSpanExporter()
-    return exporter

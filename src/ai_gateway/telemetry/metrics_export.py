@@ -1,7 +1,6 @@
 """Sends all metrics to a collector now and then, by OpenTelemetry's exporters. Imported only where that is wanted."""
 
 import asyncio
-import importlib
 import logging
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Final
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
 from opentelemetry.sdk.resources import Resource
 
+from ai_gateway.telemetry.grpc import grpc_exporter
 from ai_gateway.telemetry.metrics import process_readings
 from ai_gateway.telemetry.otlp_metrics import Conversion
 from ai_gateway.telemetry.reading import Reading
@@ -111,16 +111,8 @@ def _exporter(name: str, protocol: str) -> MetricExporter:
     if name == "console":
         return ConsoleMetricExporter(sys.stdout, formatter=lambda data: f"{data.to_json(indent=None)}\n")
     if protocol == "grpc":
-        return _grpc_exporter()
+        over_grpc: MetricExporter = grpc_exporter("metric_exporter", "OTLPMetricExporter")
+        return over_grpc
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
     return OTLPMetricExporter()
-
-
-def _grpc_exporter() -> MetricExporter:
-    try:
-        module = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.metric_exporter")
-    except ImportError:
-        raise ValueError("OTLP over grpc needs an extra: pip install 'ai-gateway-ollama[grpc]'") from None
-    exporter: MetricExporter = module.OTLPMetricExporter()
-    return exporter

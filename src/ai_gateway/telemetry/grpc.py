@@ -1,0 +1,16 @@
+"""Exporters over gRPC, which are an extra: most collectors take both, and grpcio is large."""
+
+import importlib
+from typing import Any
+
+
+def grpc_exporter(module: str, name: str) -> Any:
+    """An exporter of OpenTelemetry's, by its module below `opentelemetry.exporter.otlp.proto.grpc`.
+
+    Raises ValueError where the extra is not installed.
+    """
+    try:
+        found = importlib.import_module(f"opentelemetry.exporter.otlp.proto.grpc.{module}")
+    except ImportError:
+        raise ValueError("OTLP over grpc needs an extra: pip install 'ai-gateway-ollama[grpc]'") from None
+    return getattr(found, name)()

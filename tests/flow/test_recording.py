@@ -1,0 +1,60 @@
+"""A finished request is told to everyone who records, whatever becomes of one of them."""
+
+import time
+from typing import Any
+
+import pytest
+
+from ai_gateway.edge.asgi import Receive, Scope, Send
+from ai_gateway.edge.opening import Opening
+from ai_gateway.edge.recording import Reader, Recording
+from ai_gateway.exchange import Exchange
+from ai_gateway.telemetry.settings import TelemetrySettings
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def ask(recording: Recording) -> list[Any]:
+    """What a client gets of one request."""
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await recording({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+    return said
+
+
+def recording(*readers: Reader) -> Recording:
+    return Recording(answer, readers, Opening(time.monotonic, tuple, [], TelemetrySettings()))
+
+
+async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told once for its kind: it would come with every request."""
+    seen: list[Exchange] = []
+
+    def broken(exchange: Exchange) -> None:
+        raise (ValueError if exchange.method == "GET" else KeyError)("broken")
+
+    app = recording(broken, seen.append)
+    for _ in range(3):
+        assert (await ask(app))[0]["status"] == 200
+    assert len(seen) == 3
+    assert all(exchange.closed_at is not None for exchange in seen)
+    assert [type(record.exc_info and record.exc_info[1]) for record in caplog.records] == [ValueError]
+
+
+async def test_faults_of_each_who_records_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(exchange: Exchange) -> None:
+        raise ValueError("broken")
+
+    await ask(recording(broken, broken))
+    assert len(caplog.records) == 2
