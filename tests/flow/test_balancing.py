@@ -363,7 +363,7 @@ async def test_all_endpoints_down_is_told_quickly(world: World) -> None:
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     assert (await served.chat()).error["code"] == "no_endpoint"
-    assert loop.time() - began_at < 0.2
+    assert loop.time() - began_at < 1.0  # no wait in a queue, no timeout
     simulator.endpoints[0].faults.clear()
     simulator.endpoints[0].restart()
     await until(lambda: served.endpoint(simulator.addresses[0]).state == "up")
