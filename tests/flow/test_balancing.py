@@ -250,6 +250,75 @@ async def test_a_killed_endpoint_loses_no_call_that_has_not_begun(world: World) 
     assert len(records) == 10
 
 
+class Shrinking:
+    """A fleet that goes down to one at the second call. The first one is held by the endpoint that stays."""
+
+    def __init__(self) -> None:
+        self.held = Gate()
+        self.upstreams: list[Upstream] = []
+
+    async def act(self, visit: Visit) -> None:
+        """The second call is cut; by then nobody else takes connections."""
+        if self.calls == 1:
+            await self.held.act(visit)
+        elif self.calls == 2:
+            for upstream in self.upstreams:
+                if not upstream.visits:
+                    await upstream.stop()
+                elif visit in upstream.visits:
+                    upstream.refuse()
+            visit.reset()
+        else:
+            await answer_well(visit)
+
+    @property
+    def calls(self) -> int:
+        """How many came in, anywhere."""
+        return sum(len(upstream.visits) for upstream in self.upstreams)
+
+    async def gateway(self, world: World, dead: int, slots: int) -> Served:
+        """Nobody but the calls notices anything: probes come too late. `dead` are those that will refuse."""
+        self.upstreams += [await world.upstream(self.act) for _ in range(dead + 2)]
+        return await world.gateway(
+            [upstream.url for upstream in self.upstreams],
+            polling={"interval": "60s", "models_interval": "60s"},
+            balancing={"slots": slots, "retry_budget": 0.0},
+        )
+
+
+@pytest.mark.parametrize(("dead", "status", "attempts"), [(2, 200, 4), (6, 503, 5)])
+async def test_a_retry_that_is_refused_goes_on_to_the_next_endpoint(
+    world: World, dead: int, status: int, attempts: int
+) -> None:
+    """Nothing was sent to who refuses, so no endpoint gets the call a third time. It ends somewhere."""
+    fleet = Shrinking()
+    served = await fleet.gateway(world, dead, slots=9)
+    line = await served.begin(ONE)
+    await until(lambda: fleet.calls == 1)  # the endpoint that stays is the busiest, and asked last
+    assert (await served.chat()).status == status
+    record = await served.recorded()
+    assert len({attempt.endpoint for attempt in record.attempts}) == len(record.attempts) == attempts
+    assert fleet.calls == (3 if status == 200 else 2)
+    fleet.held.opened.set()
+    assert (await line.reply()).status == 200
+
+
+async def test_a_retry_that_is_refused_rather_waits_than_asks_again_where_it_was_refused(world: World) -> None:
+    fleet = Shrinking()
+    served = await fleet.gateway(world, dead=1, slots=1)
+    first = await served.begin(ONE)
+    await until(lambda: fleet.calls == 1)
+    second = await served.begin(ONE)
+    await until(lambda: served.waiting == 1, "the call waits for the one that stays")
+    fleet.held.opened.set()
+    assert [(await line.reply()).status for line in (first, second)] == [200, 200]
+    assert [attempt.error for attempt in served.last.attempts] == [
+        "upstream_disconnected",
+        "upstream_unreachable",
+        None,
+    ]
+
+
 async def test_an_endpoint_that_dies_is_passed_over_and_comes_back(world: World) -> None:
     """No call fails for it, before its death is noticed or after; its return is noticed."""
     simulator = await world.simulator(count=2)
@@ -363,7 +432,7 @@ async def test_all_endpoints_down_is_told_quickly(world: World) -> None:
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     assert (await served.chat()).error["code"] == "no_endpoint"
-    assert loop.time() - began_at < 1.0  # no wait in a queue, no timeout
+    assert loop.time() - began_at < 0.2
     simulator.endpoints[0].faults.clear()
     simulator.endpoints[0].restart()
     await until(lambda: served.endpoint(simulator.addresses[0]).state == "up")

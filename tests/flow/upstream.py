@@ -129,6 +129,10 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def refuse(self) -> None:
+        """Takes no new connections; those that are open go on."""
+        self._server.close()
+
     @property
     def url(self) -> str:
         """Its base URL."""

@@ -29,14 +29,10 @@ class Stream:
 
 @dataclass
 class Talkers:
-    """All applications of a test. Changed by their tasks; `close` waits for what runs.
-
-    `retries` are those of OpenAI's client for short calls (2 unless it is told otherwise); streams have none.
-    """
+    """All applications of a test. Changed by their tasks; `close` waits for what runs."""
 
     url: str
     model: str
-    retries: int = 0
     streams: list[Stream] = field(default_factory=list)
     answered: int = 0
     slowest_seconds: float = 0.0
@@ -98,7 +94,7 @@ class Talkers:
         while not self._leaving.is_set():
             began = time.monotonic()
             try:
-                await self._client.with_options(max_retries=self.retries).chat.completions.create(
+                await self._client.chat.completions.create(
                     model=self.model, messages=[{"role": "user", "content": "hello"}], max_tokens=8
                 )
             except openai.OpenAIError as error:

@@ -57,7 +57,7 @@ async def test_an_edit_takes_effect_within_a_second(
             took.append(time.perf_counter() - began)
             await writing
     tell(request, f"edit to effect p50 {statistics.median(took) * 1000:.0f} ms, max {max(took) * 1000:.0f} ms")
-    assert sorted(took)[-3] < 1.0  # two of forty may be pauses of the machine
+    assert max(took) < 1.0
 
 
 async def test_kubectl_edit_takes_effect(space: Space, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -89,7 +89,7 @@ async def test_a_warm_prompt_is_answered_sooner() -> None:
             await chat(simulator.endpoints[0], "word " * 4000, max_tokens=1)
             times.append(loop.time() - started_at)
         assert times[0] > 0.5
-        assert times[1] < times[0] / 2
+        assert times[1] < 0.25
 
 
 async def test_a_killed_pod_drops_its_streams_and_refuses(endpoint: Endpoint) -> None:

@@ -33,6 +33,9 @@ log = logging.getLogger("ai_gateway.balancing")
 MARGIN_SECONDS: Final = 1.0
 MARGIN_SHARE: Final = 0.05
 
+# A fleet that shrinks: so many more endpoints may refuse a retry's connection before the client hears of it.
+MOST_REFUSALS: Final = 3
+
 _ID_PREFIX: Final[dict[Operation, str]] = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
 
 
@@ -116,7 +119,7 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float)
 
 
 class _Errands:
-    """One call on its way through the fleet: at most two attempts, the second on another endpoint."""
+    """One call on its way through the fleet: at most two endpoints get it; who refuses the connection got nothing."""
 
     __slots__ = ("_entry", "_exchange", "_give_back", "_is_retry", "_operation", "_parts", "_pool", "_request")
 
@@ -227,6 +230,13 @@ class _Errands:
             self._is_retry = True
         try:
             second, result = await self._attempt(errand, avoid)
+            for _ in range(MOST_REFUSALS):
+                if not (isinstance(result, Setback) and result.is_refused):
+                    break
+                avoid |= {second}  # nothing was sent there: no endpoint gets the call a third time
+                if not pool.endpoints_with(avoid):
+                    break
+                second, result = await self._attempt(errand, avoid)
         except (NoEndpoint, ModelMissing) as refusal:
             raise refusal if setback.is_refused else self._error(setback) from None
         finally:
