@@ -160,7 +160,7 @@ async def test_the_clients_patience_is_the_deadline(world: World, name: str) -> 
     began_at = loop.time()
     reply = await served.ask("POST", CHAT, chat(), {name: "1"})
     assert (reply.status, reply.error["code"]) == (504, "total_timeout")
-    assert 0.5 < loop.time() - began_at < 1.0
+    assert 0.9 < loop.time() - began_at < 1.0
     for odd in ("-1", "0", "nan", "inf", "soon", ""):
         line = await served.begin(chat(), headers={name: odd})
         await until(lambda: served.in_flight == 1)

@@ -158,23 +158,21 @@ async def test_an_event_is_applied_within_a_second(
             took.append(time.perf_counter() - began)
             await writing
     tell(request, f"event to effect p50 {statistics.median(took) * 1000:.0f} ms, max {max(took) * 1000:.0f} ms")
-    assert sorted(took)[-3] < 1.0  # two of fifty may be pauses of the machine
+    assert max(took) < 1.0
 
 
 async def test_a_burst_of_500_pods_holds_up_the_loop_for_less_than_a_tenth_of_a_second(
     space: Space, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Written before the gateway lists them: they all come in one moment. The least of three: noise only adds."""
+    """Written before the gateway lists them: they all come in one moment."""
     await in_thread(space.add_pods, 500, NOBODY)
-    took = []
-    for _ in range(3):
-        with heap_of_tests_set_aside():
-            began = time.thread_time()
-            async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway:
-                await until(lambda: len(names(gateway)) == 500, seconds=20)  # called before it changes
-                took.append(time.thread_time() - began)
-    tell(request, f"{min(took) * 1000:.0f} ms of the loop's CPU, from nothing to 500 endpoints that are followed")
-    assert min(took) < 0.1
+    with heap_of_tests_set_aside():
+        began = time.thread_time()
+        async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway:
+            await until(lambda: len(names(gateway)) == 500, seconds=20)
+            took = time.thread_time() - began
+    tell(request, f"{took * 1000:.0f} ms of the loop's CPU, from nothing to 500 endpoints that are followed")
+    assert took < 0.1
 
 
 async def test_500_pods_that_come_one_after_the_other_do_not_hold_up_the_loop(

@@ -128,8 +128,7 @@ async def test_real_ollama_pods_are_found_and_answer_by_their_addresses(
         async with openai.AsyncOpenAI(base_url=f"{now.gateway.url}/v1", api_key="unused", max_retries=0) as client:
             asked: Any = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
             answers = await asyncio.gather(*(client.chat.completions.create(model="tiny", **asked) for _ in range(6)))
-            # What random weights say may be nothing that can be seen; that it was said is in the count.
-            assert all(answer.usage is not None and answer.usage.completion_tokens for answer in answers)
+            assert all(answer.choices[0].message.content or _said_nothing(answer) for answer in answers)
             stream = await client.chat.completions.create(model="tiny", stream=True, **asked)
             assert [chunk async for chunk in stream][-1].choices[0].finish_reason in ("stop", "length")
             assert len((await client.embeddings.create(model="embed", input="a cat")).data[0].embedding) > 1
@@ -138,6 +137,11 @@ async def test_real_ollama_pods_are_found_and_answer_by_their_addresses(
         served = {line["pod"] for line in now.access_lines().values() if line.get("pod")}
         assert len(served) == 3
         assert all(pod.startswith("real/ollama-") for pod in served)
+
+
+def _said_nothing(answer: Any) -> bool:
+    """Random weights may choose the end as their first token: then, and only then, an answer is empty."""
+    return (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("stop", 1)
 
 
 def _a_real_pod_dies_while_it_streams(now: Outside, request: pytest.FixtureRequest) -> None:
@@ -175,8 +179,7 @@ async def test_scaling_deleting_and_crashing_under_load_costs_nobody_else_anythi
         now.gateway.start()
         await until(lambda: now.sees(3))
         ever = set(await now.pods())
-        # A call may meet two pods that leave, one after the other; its 503 is worth the retry that clients make.
-        talkers = Talkers(now.gateway.url, "llama3", retries=2)
+        talkers = Talkers(now.gateway.url, "llama3")
         talkers.begin_calls(4, pause_seconds=0.1)
         talkers.begin_streams(20, tokens)
 
