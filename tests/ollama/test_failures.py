@@ -8,8 +8,15 @@ from tests.ollama.fleet import Fleet
 from tests.ollama.talk import DONE, ask, chat, events, until
 
 CHAT = "/v1/chat/completions"
-# The random model reads some ten of these words a second: time enough to kill it before its first one.
-LONG = "the river and the house in the morning with bread and water " * 4
+
+
+def long_text(first: str) -> str:
+    """The random model reads this for three seconds: time enough to kill it before its own first word.
+
+    `first` must be another word in each test: what an Ollama has read before it answers in a quarter of a second,
+    before anybody has seen it compute.
+    """
+    return first + " the river and the house in the morning with bread and water" * 4
 
 
 async def health(client: httpx.AsyncClient) -> dict[str, Any]:
@@ -77,7 +84,7 @@ async def test_an_endpoint_that_hangs_is_passed_by_until_it_goes_on(
 async def test_a_stream_whose_endpoint_dies_before_the_first_byte_is_sent_to_the_other(
     fragile_client: httpx.AsyncClient, fragile_fleet: Fleet
 ) -> None:
-    body = ask("slow", LONG, stream=True, max_tokens=2)
+    body = ask("slow", long_text("stream"), stream=True, max_tokens=2)
 
     async def answer() -> list[Any]:
         async with fragile_client.stream("POST", CHAT, json=body) as reply:
@@ -94,7 +101,7 @@ async def test_a_stream_whose_endpoint_dies_before_the_first_byte_is_sent_to_the
 async def test_a_whole_answer_whose_endpoint_dies_is_written_by_the_other(
     fragile_client: httpx.AsyncClient, fragile_fleet: Fleet
 ) -> None:
-    call = asyncio.create_task(chat(fragile_client, ask("slow", LONG, max_tokens=4)))
+    call = asyncio.create_task(chat(fragile_client, ask("slow", long_text("whole"), max_tokens=4)))
     (await fragile_fleet.busy_endpoint()).kill()
     assert (await call)["usage"]["completion_tokens"] == 4
 
