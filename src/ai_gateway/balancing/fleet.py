@@ -154,6 +154,8 @@ class Fleet:
 
     def _may_eject(self, endpoint: Endpoint) -> bool:
         """Never more than half: when most fail, the fault is more likely on this side."""
+        if endpoint.health.failures + 1 < endpoint.health.threshold:
+            return False  # too early for it: of a burst of hundreds that are not up yet, each would count them all
         others = sum(other.health.is_ejected for other in self.endpoints.values() if other is not endpoint)
         return others + 1 <= len(self.endpoints) // 2
 
