@@ -303,6 +303,37 @@ async def test_a_retry_that_is_refused_goes_on_to_the_next_endpoint(
     assert (await line.reply()).status == 200
 
 
+@pytest.mark.parametrize(("dead", "status", "attempts"), [(3, 200, 5), (4, 503, 4)])
+async def test_a_call_that_is_refused_at_first_is_still_sent_again_after_a_cut(
+    world: World, dead: int, status: int, attempts: int
+) -> None:
+    """A refusal is no attempt, whichever comes first: so many refuse, one cuts the call, the next one answers."""
+
+    async def cut(visit: Visit) -> None:
+        leaving.refuse()
+        visit.reset()
+
+    gone = [await world.upstream(answer_well) for _ in range(dead)]
+    leaving, staying = await world.upstream(cut), await world.upstream(answer_well)
+    served = await world.gateway(
+        [upstream.url for upstream in (*gone, leaving, staying)],
+        polling={"interval": "60s", "models_interval": "60s"},
+        balancing={"slots": 9, "retry_budget": 0.0},
+    )
+    busy = [served.endpoint(upstream.address) for upstream in (leaving, staying, staying)]
+    for endpoint in busy:  # the busiest is asked last
+        endpoint.take_slot("llama3:latest")
+    for upstream in gone:
+        await upstream.stop()
+    assert (await served.chat()).status == status
+    for endpoint in busy:
+        endpoint.give_slot_back("llama3:latest")
+    record = await served.recorded()
+    errors = [attempt.error for attempt in record.attempts]
+    assert errors == ["upstream_unreachable"] * dead + ["upstream_disconnected", None][: attempts - dead]
+    assert len({attempt.endpoint for attempt in record.attempts}) == len(record.attempts) == attempts
+
+
 async def test_a_retry_that_is_refused_rather_waits_than_asks_again_where_it_was_refused(world: World) -> None:
     fleet = Shrinking()
     served = await fleet.gateway(world, dead=1, slots=1)

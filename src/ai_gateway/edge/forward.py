@@ -33,7 +33,7 @@ log = logging.getLogger("ai_gateway.balancing")
 MARGIN_SECONDS: Final = 1.0
 MARGIN_SHARE: Final = 0.05
 
-# A fleet that shrinks: so many more endpoints may refuse a retry's connection before the client hears of it.
+# A fleet that shrinks: so many endpoints may refuse a call's connection, and others are asked.
 MOST_REFUSALS: Final = 3
 
 _ID_PREFIX: Final[dict[Operation, str]] = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
@@ -121,7 +121,18 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float)
 class _Errands:
     """One call on its way through the fleet: at most two endpoints get it; who refuses the connection got nothing."""
 
-    __slots__ = ("_entry", "_exchange", "_give_back", "_is_retry", "_operation", "_parts", "_pool", "_request")
+    __slots__ = (
+        "_avoid",
+        "_entry",
+        "_exchange",
+        "_give_back",
+        "_is_retry",
+        "_operation",
+        "_parts",
+        "_pool",
+        "_refusals_left",
+        "_request",
+    )
 
     def __init__(
         self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, release_body: Callable[[], None]
@@ -135,6 +146,8 @@ class _Errands:
         self._give_back = release_body
         self._is_retry = False  # a retry of the budget is held
         self._pool: Pool = parts.fleet.pool(entry.canonical)
+        self._avoid: frozenset[Endpoint] = frozenset()  # those that were asked
+        self._refusals_left = MOST_REFUSALS
 
     async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
         """An answer in one piece."""
@@ -185,28 +198,37 @@ class _Errands:
         budget = self._parts.fleet.budget
         budget.active += 1
         try:
-            endpoint, result = await self._attempt(errand, frozenset())
+            endpoint, result = await self._attempt(errand)
             if not isinstance(result, Setback):
                 self._parts.fleet.succeeded(endpoint, self._entry.canonical)
                 return result
+            if result.is_refused:
+                raise self._error(result)
             return await self._again(errand, endpoint, result)
         finally:
             budget.active -= 1
 
-    async def _attempt(self, errand: Errand, avoid: frozenset[Endpoint]) -> tuple[Endpoint, Setback | Answer | None]:
+    async def _attempt(self, errand: Errand) -> tuple[Endpoint, Setback | Answer | None]:
+        """Sends the call to an endpoint. Who refuses the connection got nothing, so another one is asked."""
         exchange = self._exchange
         exchange.queued_at = exchange.queued_at or monotonic()
-        errand.watch.relax()
-        async with Lease(self._pool, self._entry.timeouts.queue, avoid) as choice:
-            exchange.leased_at = exchange.leased_at or monotonic()
-            try:
-                result = await attempt(self._parts.client, errand, choice)
-            finally:
-                if choice.endpoint.is_draining:  # discovery's list closed its idle connections before this one
-                    self._parts.client.forget(choice.endpoint.address)
-        if isinstance(result, Setback):
-            self._count(choice.endpoint, result)
-        return choice.endpoint, result
+        while True:
+            errand.watch.relax()
+            async with Lease(self._pool, self._entry.timeouts.queue, self._avoid) as choice:
+                exchange.leased_at = exchange.leased_at or monotonic()
+                endpoint = choice.endpoint
+                try:
+                    result = await attempt(self._parts.client, errand, choice)
+                finally:
+                    if endpoint.is_draining:  # discovery's list closed its idle connections before this one
+                        self._parts.client.forget(endpoint.address)
+            if not isinstance(result, Setback):
+                return endpoint, result
+            self._count(endpoint, result)
+            self._avoid |= {endpoint}
+            if not result.is_refused or not self._refusals_left:
+                return endpoint, result
+            self._refusals_left -= 1
 
     def _count(self, endpoint: Endpoint, setback: Setback) -> None:
         """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
@@ -220,25 +242,17 @@ class _Errands:
 
     async def _again(self, errand: Errand, first: Endpoint, setback: Setback) -> Answer | None:
         """The second attempt, if there is where and the budget has one; else the first one's error."""
-        fleet, pool = self._parts.fleet, self._pool
-        avoid = frozenset((first,))
-        if setback.may_repeat_here and not pool.endpoints_with(avoid):
-            avoid = frozenset()
+        fleet = self._parts.fleet
+        if setback.may_repeat_here and not self._pool.endpoints_with(self._avoid):
+            self._avoid -= {first}
         if not await self._is_gone(first, setback):
             if not fleet.budget.take():
                 raise self._error(setback)
             self._is_retry = True
         try:
-            second, result = await self._attempt(errand, avoid)
-            for _ in range(MOST_REFUSALS):
-                if not (isinstance(result, Setback) and result.is_refused):
-                    break
-                avoid |= {second}  # nothing was sent there: no endpoint gets the call a third time
-                if not pool.endpoints_with(avoid):
-                    break
-                second, result = await self._attempt(errand, avoid)
-        except (NoEndpoint, ModelMissing) as refusal:
-            raise refusal if setback.is_refused else self._error(setback) from None
+            second, result = await self._attempt(errand)
+        except (NoEndpoint, ModelMissing):
+            raise self._error(setback) from None
         finally:
             self._end_retry()
         if isinstance(result, Setback):
@@ -254,7 +268,7 @@ class _Errands:
         """Whether an endpoint that cut a call is leaving or refuses connections: then it is no retry storm."""
         if setback.blame != "endpoint":
             return False
-        if setback.is_refused or endpoint.is_draining or endpoint.is_reachable is False:
+        if endpoint.is_draining or endpoint.is_reachable is False:
             return True
         was_cut = setback.error.error_code == "upstream_disconnected"
         return was_cut and not await self._parts.client.accepts(endpoint.address, self._entry.timeouts.connect)
