@@ -21,7 +21,7 @@ APPLICATION = """
 import json
 from openai import OpenAI
 client = OpenAI(max_retries=0)
-asked = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
+asked = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8, "temperature": 0}
 chat = client.chat.completions.create(model="llama3", **asked)
 stream = list(client.chat.completions.create(model="coder", stream=True, **asked))
 vectors = client.embeddings.create(model="embed", input=["a cat", "a dog"])
