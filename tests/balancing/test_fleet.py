@@ -4,7 +4,10 @@ import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states
 
 from ai_gateway.balancing.endpoint import HeldModel
+from ai_gateway.balancing.health import Health
 from ai_gateway.wire.address import Address
+
+MANY = 500
 
 
 def test_a_list_tells_what_is_new_and_what_went() -> None:
@@ -273,3 +276,20 @@ def test_an_unusable_endpoint_gets_nothing(what: str) -> None:
     assert first.state == what
     assert not first.is_usable
     assert {world.take() for _ in range(4)} == {second}
+
+
+def test_endpoints_that_were_never_up_cost_no_more_each_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the fleet is looked at only where a failure may eject; hundreds that start are all down at first."""
+    looks = 0
+    is_ejected = Health.is_ejected
+
+    def looked(health: Health) -> bool:
+        nonlocal looks
+        looks += 1
+        return bool(is_ejected.__get__(health))
+
+    monkeypatch.setattr(Health, "is_ejected", property(looked))
+    world = World(MANY)
+    for endpoint in world.endpoints:
+        world.fleet.saw_down(endpoint, "refused")
+    assert looks < 10 * MANY

@@ -14,6 +14,8 @@ from tests.cluster.fake_api import FakeApi, reach, serving
 from tests.flow.waiting import until
 
 from ai_gateway.app import Gateway, Options
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.cluster.bell import SETTLE_SECONDS
 
 PODS = 500
 MOST_SECONDS = 0.1
@@ -80,6 +82,20 @@ class Loop:
             self.longest = max(self.longest, time.thread_time() - before)
 
 
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of the fleet after each change of it, as they come."""
+    changes: list[int] = []
+    apply = Fleet.apply
+
+    def counted(fleet: Fleet, *arguments: Any) -> Any:
+        done = apply(fleet, *arguments)
+        changes.append(len(fleet.endpoints))
+        return done
+
+    monkeypatch.setattr(Fleet, "apply", counted)
+    return changes
+
+
 async def all_followed(gateway: Gateway) -> None:
     """Each is an endpoint, and the task that looks after it has taken its first step."""
     await until(lambda: len(gateway.fleet.endpoints) == PODS)
@@ -105,10 +121,15 @@ async def test_500_pods_that_come_as_events_cost_the_loop_no_more(
     """
     monkeypatch.setattr("ai_gateway.upstream.polling.AT_ONCE", 0)
     monkeypatch.setattr("ai_gateway.upstream.polling.MOST_PER_SECOND", 0.01)
+    changes = counting(monkeypatch)
     async with following(api, tmp_path) as gateway:
         await until(lambda: gateway.discovery.standing().lists == 1)
+        changes.clear()
+        began_at = time.monotonic()
         async with Loop() as loop:
             await asyncio.to_thread(add_pods, api, seconds)
             await all_followed(gateway)
+        took = time.monotonic() - began_at
+    assert 1 <= len(changes) <= took / SETTLE_SECONDS + 1
     assert loop.used < MOST_SECONDS
     assert loop.longest < MOST_SECONDS / 2
