@@ -21,11 +21,36 @@ CUT: Final = "ai_gateway.cut"
 Outcome = Literal["ok", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"]
 
 
+AuthMethod = Literal["none", "keys", "kubernetes", "oidc"]
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """How much someone may ask for; None is no limit of that kind. Per minute, at one time, and per day (UTC)."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrent: int | None = None
+    tokens_per_day: int | None = None
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """Who sent a request. `address` is the client's IP, a trusted proxy's word included."""
+    """Who sent a request. `address` is the client's IP, a trusted proxy's word included.
+
+    `name` is that of its key, of its ServiceAccount (`system:serviceaccount:NAMESPACE:NAME`) or of its token.
+    `allowance` is None for whoever has no limits of their own: then the default ones hold. `label` names the caller
+    in metrics, where the operator's own words do; None: it is one of many.
+    """
 
     name: str = "anonymous"
     address: str = ""
+    tenant: str | None = None
+    groups: tuple[str, ...] = ()
+    method: AuthMethod = "none"
+    key_id: str | None = None
+    is_admin: bool = False
+    models: tuple[str, ...] | None = None  # patterns of what it may use; None: all
+    allowance: Allowance | None = None
+    label: str | None = "anonymous"
 
 
 class Upstream(msgspec.Struct, frozen=True):
