@@ -5,17 +5,21 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from starlette.routing import Route, Router
 
+from ai_gateway.auth.guard import Guard
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.current import Current
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
+from ai_gateway.cluster.token_review import review
+from ai_gateway.config.access import Oidc
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -24,6 +28,7 @@ from ai_gateway.discovery.following import Following
 from ai_gateway.discovery.reaching import Reaching
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.edge.asgi import ASGIApp
+from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
@@ -45,6 +50,7 @@ from ai_gateway.telemetry.tracing import Tracing, span_readings
 from ai_gateway.upstream.answering import answers
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
+from ai_gateway.upstream.fetching import Fetching
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import PATHS
@@ -83,6 +89,7 @@ class Gateway:
         self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
         self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)
+        self.guard = Guard(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
         self.discovery = Following(self._take)
@@ -95,6 +102,7 @@ class Gateway:
             self.live,
             self.discovery,
             self._config_map.events if self._config_map else None,
+            self.guard,
             self.readiness,
             time.monotonic,
             time.monotonic(),
@@ -134,7 +142,7 @@ class Gateway:
             default=unknown,
         )
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        app = Rescue(CrossOrigin(Direct(hot, routes), self.current))
+        app = Rescue(CrossOrigin(Authentication(Direct(hot, routes), self.guard), self.current))
         readers = (self._requests, *readers)
         if self._tracing is not None:
             readers = (self._tracing, *readers)
@@ -191,13 +199,14 @@ class Gateway:
         """The slower story beside the requests: discovery and polls."""
         self._is_running = True
         self._follow(self.current.now.config)
-        looking = asyncio.create_task(self._look_first())
+        tasks = (asyncio.create_task(self._look_first()), asyncio.create_task(self.guard.follow()))
         try:
             with self._lag.running(asyncio.get_running_loop()):
                 yield
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.discovery.stop()
             await self.poller.stop()
             self.client.close()
@@ -213,6 +222,7 @@ class Gateway:
     def _apply(self, config: Config) -> None:
         """Puts a checked config in force; called by the config file for each new one."""
         before = self.current.now.config.discovery
+        self.guard.apply(config.auth, config.callers)
         self.current.swap(config)
         if self.on_config is not None:
             self.on_config(config)
@@ -235,6 +245,9 @@ class Gateway:
                 await self.fleet.listed.wait()
                 await self.poller.first_round()
         self.readiness.is_looking = False
+
+    def _fetching(self, oidc: Oidc) -> Fetching:
+        return Fetching(self.client, oidc.ca_file, oidc.token_file)
 
     async def _answers(self, address: Address) -> bool:
         return await answers(self.client, address)

@@ -4,8 +4,12 @@ GatewayError
 ├── InvalidRequest 400          the client must change the request
 │   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
 │   └── ModelNotFound 404       the model is not in the config
+│       └── ModelDenied         the caller may not know of it
+├── Unauthorized 401            nobody is known by this credential, or there is none
+├── NotAllowed 403              the caller is known and may not do this
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
+│   ├── AuthUnavailable         whoever knows the credential cannot be asked
 │   ├── NoEndpoint              no Ollama is up
 │   ├── ModelMissing            no endpoint holds the model; a retry cannot help
 │   ├── UpstreamFailed 502      Ollama broke, answered nonsense, or refused the gateway
@@ -39,6 +43,7 @@ class GatewayError(Exception):
     """
 
     status: ClassVar[int] = 500
+    is_denied: ClassVar[bool] = False  # permissions are the reason, whatever the client is told
     code: ClassVar[str] = "internal_error"
     retry_after: float | None = None
     should_retry: bool | None = None
@@ -116,6 +121,28 @@ class ModelNotFound(InvalidRequest):
     code = "model_not_found"
 
 
+class ModelDenied(ModelNotFound):
+    """The model is served, and not to this caller, to whom it looks as if it did not exist."""
+
+    is_denied = True
+
+
+class Unauthorized(GatewayError):
+    """There is no credential, or nobody is known by it; which of the two is not told."""
+
+    status = 401
+    is_denied = True
+    code = "unauthorized"
+
+
+class NotAllowed(GatewayError):
+    """The caller is known and may not do this."""
+
+    status = 403
+    is_denied = True
+    code = "not_allowed"
+
+
 class BackendUnavailable(GatewayError):
     """The fleet cannot answer this now."""
 
@@ -150,6 +177,13 @@ class ServerShutdown(BackendUnavailable):
 
     code = "server_shutdown"
     retry_after = 1.0
+
+
+class AuthUnavailable(BackendUnavailable):
+    """The credential may be good, and whoever knows cannot be asked now."""
+
+    code = "auth_unavailable"
+    retry_after = 2.0
 
 
 class NoEndpoint(BackendUnavailable):

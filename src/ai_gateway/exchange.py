@@ -18,7 +18,9 @@ WRITE_NOW: Final = "ai_gateway.write_now"
 # And a function that cuts the client's connection at once, whatever it has not read.
 CUT: Final = "ai_gateway.cut"
 
-Outcome = Literal["ok", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"]
+Outcome = Literal[
+    "ok", "denied", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"
+]
 
 
 AuthMethod = Literal["none", "keys", "kubernetes", "oidc"]
@@ -48,7 +50,8 @@ class Caller(msgspec.Struct, frozen=True):
     method: AuthMethod = "none"
     key_id: str | None = None
     is_admin: bool = False
-    models: tuple[str, ...] | None = None  # patterns of what it may use; None: all
+    models: tuple[tuple[str, ...], ...] = ()  # lists of patterns; what it may use is in each of them
+    routes: tuple[str, ...] | None = None  # None: all
     allowance: Allowance | None = None
     label: str | None = "anonymous"
 

@@ -22,6 +22,7 @@ class Entry(msgspec.Struct, frozen=True):
     max_waiting: int
     timeouts: Timeouts
     aliases: tuple[str, ...] = ()
+    known_as: tuple[str, ...] = ()  # every id that clients may ask for it by
     label: str = ""  # its one name in metrics: the config's id, or Ollama's name where the config has none
 
 
@@ -89,5 +90,6 @@ def _entry(config: Config, model_id: str, model: Model, label: str | None = None
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
         timeouts=msgspec.structs.replace(config.timeouts, **own),
         aliases=model.aliases,
+        known_as=(model_id, *model.aliases) if label is None else (label, label.removesuffix(":latest")),
         label=label or model_id,
     )

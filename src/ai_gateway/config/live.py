@@ -5,7 +5,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from ai_gateway.config.loading import Complaint, ConfigError, parse
+from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.loading import ConfigError, parse
 from ai_gateway.config.types import Config, restart_required
 
 log = logging.getLogger("ai_gateway.config")

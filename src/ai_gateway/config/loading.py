@@ -4,23 +4,15 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import msgspec
 import yaml
 
-from ai_gateway.config.types import (
-    ByteCount,
-    Config,
-    Discovery,
-    Model,
-    ModelId,
-    Pause,
-    Seconds,
-    StaticUpstream,
-    Tls,
-    model_name,
-)
+from ai_gateway.config.access_check import check_access
+from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.types import Config, Discovery, Model, ModelId, StaticUpstream, Tls, model_name
+from ai_gateway.config.units import ByteCount, Pause, Seconds
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.names import canonical, is_model_name
 
@@ -38,16 +30,6 @@ _LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):(\d{1,5})")
 _DNS_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
-
-
-class Complaint(NamedTuple):
-    """What is wrong, and the path of the key it is wrong with ("" for the whole file)."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class ConfigError(Exception):
@@ -220,6 +202,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_listening(config)
     yield from _check_discovery(config.discovery)
     yield from _check_tls(config.tls)
+    yield from check_access(config)
     for index, network in enumerate(config.trusted_proxies):
         try:
             ipaddress.ip_network(network, strict=False)
@@ -293,6 +276,6 @@ def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
 
 def _check_tls(tls: Tls | None) -> Iterator[Complaint]:
     if tls:
-        for key in ("certificate", "key"):
-            if not Path(getattr(tls, key)).is_file():
+        for key in ("certificate", "key", "client_ca"):
+            if getattr(tls, key) is not None and not Path(getattr(tls, key)).is_file():
                 yield Complaint(f"tls.{key}", f"there is no file {getattr(tls, key)}")

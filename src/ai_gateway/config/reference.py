@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import types
-from ai_gateway.config.types import RESTART_KEYS, ByteCount, Config, Seconds, Section
+from ai_gateway.config import access, types
+from ai_gateway.config.types import RESTART_KEYS, Config
+from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
 _INTRODUCTION: Final = """\
 ---
@@ -89,6 +90,10 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "body": types.Body,
     "cors": types.Cors,
     "tls": types.Tls,
+    "auth": access.Auth,
+    "auth.oidc": access.Oidc,
+    "callers[]": access.CallerRule,
+    "callers[].match": access.Match,
     "compatibility": types.Compatibility,
     "drain": types.Drain,
     "log": types.Log,
@@ -110,7 +115,7 @@ _WORDS: Final[dict[Any, str]] = {
     int: "whole number",
     float: "number",
     Seconds: "duration",
-    types.Pause: "duration or 0",
+    Pause: "duration or 0",
     ByteCount: "size",
 }
 

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from ai_gateway.config import types
-from ai_gateway.config.types import ByteCount, Config, Pause, Seconds
+from ai_gateway.config.types import Config
+from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
 
 def schema() -> dict[str, Any]:
@@ -23,7 +24,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _write_defaults(definition: dict[str, Any], defaults: types.Section) -> None:
+def _write_defaults(definition: dict[str, Any], defaults: Section) -> None:
     for name, value in msgspec.structs.asdict(defaults).items():
         if isinstance(value, Seconds | ByteCount):
             definition["properties"][name]["default"] = int(value)

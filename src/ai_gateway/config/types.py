@@ -4,37 +4,14 @@
 of it is accepted, but takes effect with the next start (`/v1/health` names it under `restart_required`).
 """
 
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
+from ai_gateway.config.access import Auth, CallerRule
+from ai_gateway.config.units import ByteCount, Pause, PositiveInt, Seconds, Section
+from ai_gateway.config.units import fallback as _default
 
-class Seconds(float):
-    """A duration in seconds; in YAML a number of seconds or text such as `250ms`, `2s`, `5m`, `1h`, `30d`."""
-
-
-class Pause(Seconds):
-    """A duration that may be 0: none at all."""
-
-
-class ByteCount(int):
-    """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of config.yml: frozen, and no key in it goes unread."""
-
-
-T = TypeVar("T")
-
-
-def _default(value: T) -> T:
-    """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
-    return msgspec.field(default_factory=lambda: value)
-
-
-PositiveInt = Annotated[int, Meta(ge=1)]
 Slots = Annotated[int, Meta(ge=1, le=4096)]
 ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 
@@ -224,6 +201,10 @@ class Tls(Section, frozen=True):
 
     certificate: str
     key: str
+    client_ca: Annotated[
+        str | None,
+        Meta(description="CA bundle in PEM; clients must show a certificate of it, and speak TLS 1.3"),
+    ] = None
 
 
 class Compatibility(Section, frozen=True):
@@ -237,7 +218,7 @@ class Compatibility(Section, frozen=True):
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogName = Literal[
-    "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
+    "auth", "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
 ]  # the loggers that there are, without their common prefix
 
 
@@ -247,14 +228,14 @@ class Log(Section, frozen=True):
     level: Annotated[LogLevel, Meta(description="the least level that is written")] = "info"
     levels: Annotated[
         dict[LogName, LogLevel], Meta(description="in place of `level` for one part, such as `{discovery: debug}`")
-    ] = {}
+    ] = _default({})
     access: Annotated[bool, Meta(description="one line per request on standard output, after its end")] = True
 
 
 class Config(Section, frozen=True):
     """config.yml as a whole."""
 
-    models: dict[ModelId, Model] = {}
+    models: dict[ModelId, Model] = _default({})
     catalog: Catalog = _default(Catalog())
     discovery: Discovery | None = None
     timeouts: Timeouts = _default(Timeouts())
@@ -264,6 +245,11 @@ class Config(Section, frozen=True):
     body: Body = _default(Body())
     cors: Cors = _default(Cors())
     tls: Tls | None = None
+    auth: Auth = _default(Auth())
+    callers: Annotated[
+        tuple[CallerRule, ...] | None,
+        Meta(description="who may do what; whoever none of them fits is refused. Not set: everyone known is let in"),
+    ] = None
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For is believed")
     ] = ()

@@ -7,7 +7,7 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import Entry
 from ai_gateway.catalog.current import Current
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
-from ai_gateway.errors import ModelNotFound
+from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.upstream.details import ModelDetails
 
 ModelState = Literal["ready", "loading", "missing", "unavailable"]
@@ -23,7 +23,12 @@ class ListModels:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entries = self._current.now.catalog.entries(self._fleet)
-        data = [model_object(known_as, entry, self._fleet, self._started_at) for known_as, entry in entries]
+        caller = exchange_of(scope).caller
+        data = [
+            model_object(known_as, entry, self._fleet, self._started_at)
+            for known_as, entry in entries
+            if may_use(caller, entry)
+        ]
         await reply_json(scope, send, {"object": "list", "data": data})
 
 
@@ -39,10 +44,8 @@ class ShowModel:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = scope["path_params"]["model"]
         entry = self._current.now.catalog.find(asked, self._fleet)
-        if entry is None:
-            raise ModelNotFound(
-                f"Model {asked!r} is not served here; GET /v1/models lists those that are.", param="model"
-            )
+        if entry is None or not may_use(exchange_of(scope).caller, entry):
+            raise deny(asked, entry)
         exchange_of(scope).model = entry.name
         shown = model_object(asked, entry, self._fleet, self._started_at)
         await reply_json(scope, send, {**shown, **await self._facts(entry)})

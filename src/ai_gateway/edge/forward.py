@@ -17,10 +17,11 @@ from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
 from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
 from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
-from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, ModelNotFound, NoEndpoint, UpstreamTimeout
+from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint, UpstreamTimeout
 from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
@@ -97,10 +98,8 @@ class Forward:
         entry = in_force.catalog.find(call.model, self._parts.fleet)
         if entry is None and not in_force.is_loaded:
             raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
-        if entry is None:
-            raise ModelNotFound(
-                f"Model {call.model!r} is not served here; GET /v1/models lists those that are.", param="model"
-            )
+        if entry is None or not may_use(exchange.caller, entry):
+            raise deny(call.model, entry)
         exchange.model, exchange.model_label = entry.name, entry.label
         return entry
 

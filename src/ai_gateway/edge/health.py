@@ -5,13 +5,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from ai_gateway.auth.guard import Guard
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.current import Current
 from ai_gateway.cluster.events import Events
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.discovery.following import Following
-from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
+from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
 from ai_gateway.edge.catalog_routes import model_state
 
 OllamaState = Literal["ok", "degraded", "unavailable"]
@@ -33,6 +34,7 @@ class Condition(msgspec.Struct, frozen=True):
     live: LiveConfig
     discovery: Following
     events: Events | None
+    guard: Guard
     readiness: Readiness
     clock: Callable[[], float]
     opened_at: float
@@ -49,7 +51,7 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """Three fields for everyone, and the detail beside them."""
+    """Three fields for everyone; the detail beside them is for admins where callers prove who they are."""
 
     def __init__(self, condition: Condition) -> None:
         self._condition = condition
@@ -58,16 +60,31 @@ class Health:
         condition = self._condition
         fault = condition.fault()
         now = condition.clock()
-        content = {
-            "gateway": fault or "ok",
+        guard = condition.guard
+        is_shown = guard.authenticator is None or exchange_of(scope).caller.is_admin
+        content: dict[str, Any] = {
+            "gateway": (fault if is_shown else _in_short(fault)) or "ok",
             "ollama": ollama_state(condition.fleet, condition.current),
             "uptime_seconds": int(now - condition.opened_at),
+        }
+        if is_shown:
+            content |= self._detail(now)
+        await reply_json(scope, send, content, 503 if fault else 200)
+
+    def _detail(self, now: float) -> dict[str, Any]:
+        condition = self._condition
+        return {
             "discovery": _discovery(condition.discovery),
             "endpoints": [_endpoint(endpoint, now) for endpoint in condition.fleet.endpoints.values()],
             "models": _models(condition),
             "config": _config(condition.live),
+            "auth": condition.guard.standing(),
         }
-        await reply_json(scope, send, content, 503 if fault else 200)
+
+
+def _in_short(fault: str | None) -> str | None:
+    """A fault without the words behind it, which may name what is in the config."""
+    return None if fault is None else fault.partition(":")[0]
 
 
 def ollama_state(fleet: Fleet, current: Current) -> OllamaState:

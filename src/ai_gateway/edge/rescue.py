@@ -49,6 +49,8 @@ def note(exchange: Exchange, error: GatewayError) -> None:
         exchange.outcome = "timeout"
     elif error.error_code == "server_shutdown":
         exchange.outcome = "shutdown"
+    elif error.is_denied:
+        exchange.outcome = "denied"
     elif error.error_status == 502:
         exchange.outcome = "upstream_broke"
     else:

@@ -25,6 +25,9 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     trace_id: str
     span_id: str
     caller: str
+    auth: str = "none"
+    key_id: str | None = None
+    tenant: str | None = None
     client: str
     method: str
     path: str
@@ -96,6 +99,9 @@ def describe(exchange: Exchange) -> Line:
         trace_id=exchange.trace.trace_id,
         span_id=exchange.trace.span_id,
         caller=exchange.caller.name,
+        auth=exchange.caller.method,
+        key_id=exchange.caller.key_id,
+        tenant=exchange.caller.tenant,
         client=exchange.caller.address,
         method=exchange.method,
         path=exchange.path[:200],

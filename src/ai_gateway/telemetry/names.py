@@ -62,6 +62,9 @@ OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 # -- own attributes
 REQUEST_ID: Final = "aigw.request.id"
 CALLER: Final = "aigw.caller"
+CALLER_METHOD: Final = "aigw.caller.method"  # how it proved who it is; not there where nobody has to
+CALLER_TENANT: Final = "aigw.caller.tenant"
+CALLER_GROUPS: Final = "aigw.caller.groups"
 OUTCOME: Final = "aigw.outcome"  # how it ended, in the access line's words
 MODEL_REQUESTED: Final = "aigw.model.requested"  # the id the client asked for
 PICK_REASON: Final = "aigw.pick.reason"

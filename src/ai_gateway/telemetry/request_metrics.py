@@ -21,18 +21,17 @@ _HISTOGRAMS: Final = (
     *(names.HTTP_DURATION, names.SERVER_DURATION, names.CLIENT_DURATION, names.FIRST_TOKEN, names.PER_TOKEN),
     *(names.TOKEN_USAGE, names.QUEUE_WAIT, names.LOAD_AND_PREFILL),
 )
-_NAMED_CALLERS: Final = frozenset(("anonymous",))
 # Ends of calls that had waited for a slot and never got one; whoever is refused at once has not waited.
 _WAITED_IN_VAIN: Final = frozenset(("queue_timeout", "client_left", "server_shutdown", "shutdown"))
 
 
 def caller_label(caller: Caller) -> str:
-    """A caller as a label: those that the config names, by that name.
+    """A caller as a label: the name of its key, or the tenant that the config names for it.
 
-    Whoever is known by a token alone comes under the tenant that the config names for it, or under `other`: names
-    from outside would be series without end.
+    Whoever is known by a token alone and has no tenant comes under `other`: names from outside would be series
+    without end.
     """
-    return caller.name if caller.name in _NAMED_CALLERS else OTHER
+    return caller.label or OTHER
 
 
 class _CallRow(msgspec.Struct):

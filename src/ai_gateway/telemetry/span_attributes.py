@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ai_gateway.exchange import Exchange, Heads
+from ai_gateway.exchange import Caller, Exchange, Heads
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.settings import HeaderPatterns
 
@@ -54,6 +54,8 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
         names.CALLER: exchange.caller.name,
         names.OUTCOME: exchange.outcome,
     }
+    if exchange.caller.method != "none":
+        _add_caller(found, exchange.caller)
     if method == "_OTHER":
         found[names.METHOD_ORIGINAL] = exchange.method[:MAX_TEXT]
     if exchange.route is not None:
@@ -74,6 +76,14 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
             if shown is not None:
                 _add_headers(found, prefix, listed, shown, headers.secret)
     return found
+
+
+def _add_caller(found: Attributes, caller: Caller) -> None:
+    found[names.CALLER_METHOD] = caller.method
+    if caller.tenant is not None:
+        found[names.CALLER_TENANT] = caller.tenant
+    if caller.groups:
+        found[names.CALLER_GROUPS] = caller.groups
 
 
 def _add_heads(found: Attributes, heads: Heads) -> None:

@@ -7,7 +7,7 @@ import math
 
 import msgspec
 
-from ai_gateway.errors import GatewayError, WrongMethod, error_type
+from ai_gateway.errors import GatewayError, Unauthorized, WrongMethod, error_type
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -30,6 +30,8 @@ def error_reply(error: GatewayError) -> tuple[int, Headers, bytes]:
     headers = json_headers(body) + retry_headers(error)
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b'Bearer realm="ai-gateway-ollama"'))
     return error.error_status, headers, body
 
 

@@ -1,0 +1,79 @@
+"""ServiceAccount tokens, which the Kubernetes API server is asked about (TokenReview, authentication.k8s.io/v1)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ai_gateway.auth.identity import Identity, Unavailable
+from ai_gateway.auth.jwt_look import claims_of, is_for, is_over
+from ai_gateway.auth.remembering import Remembering
+from ai_gateway.cluster.api import ApiFailure
+from ai_gateway.cluster.token_review import Answer
+
+log = logging.getLogger("ai_gateway.auth")
+
+_ACCOUNT: Final = "system:serviceaccount:"
+
+
+# One review of a token for an audience. Blocks. Raises ApiFailure.
+Ask = Callable[[str, str], Answer]
+
+
+class ServiceAccounts:
+    """Asks about tokens that are made for `audience`."""
+
+    def __init__(
+        self,
+        review: Ask,
+        audience: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._review = review
+        self._audience = audience
+        self._wall_clock = wall_clock
+        self._remembering = Remembering(self._ask, clock, wall_clock)
+        self.complaint: str | None = None  # why the API server could not be asked the last time
+
+    def fits(self, token: bytes) -> bool:
+        """A JWT of a ServiceAccount, made for the gateway, whose time is not over: others would be refused anyway."""
+        claims = claims_of(token)
+        if claims is None or not is_for(claims, self._audience) or is_over(claims, self._wall_clock()):
+            return False
+        return str(claims.get("sub", "")).startswith(_ACCOUNT)
+
+    async def identify(self, token: bytes) -> Identity | None:
+        """See Method."""
+        return await self._remembering.identify(token)
+
+    async def _ask(self, token: bytes) -> tuple[Identity | None, float]:
+        answer = await self._answer(token.decode("ascii"))
+        ends_at = float((claims_of(token) or {}).get("exp", 0))  # proved, where the answer is good
+        # A server that knows nothing of audiences would let in a token that is meant for something else.
+        if not answer.authenticated or self._audience not in answer.audiences:
+            return None, ends_at
+        account = account_of(answer.user.username)
+        if account is None:
+            return None, ends_at
+        return Identity(answer.user.username, "kubernetes", None, answer.user.groups, None, account), ends_at
+
+    async def _answer(self, token: str) -> Answer:
+        try:
+            answer = await asyncio.to_thread(self._review, token, self._audience)
+        except ApiFailure as failure:
+            if self.complaint != str(failure):
+                log.error("tokens of ServiceAccounts cannot be reviewed: %s", failure)
+            self.complaint = str(failure)
+            raise Unavailable(str(failure)) from None
+        if self.complaint is not None:
+            log.info("tokens of ServiceAccounts are reviewed again")
+        self.complaint = None
+        return answer
+
+
+def account_of(user: str) -> str | None:
+    """NAMESPACE/NAME of `system:serviceaccount:NAMESPACE:NAME`, None for any other user."""
+    parts = user.removeprefix(_ACCOUNT).split(":") if user.startswith(_ACCOUNT) else []
+    return "/".join(parts) if len(parts) == 2 and all(parts) else None

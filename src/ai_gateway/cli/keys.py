@@ -1,0 +1,191 @@
+"""`ai-gateway keys`: makes API keys and keeps the file of their hashes, which the gateway reads."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ai_gateway.auth.keys_file import Entry
+
+_EPILOG = """examples:
+  ai-gateway keys create --name team-a --models 'llama3,code*' --expires 90d --file keys.yaml
+  ai-gateway keys create --name team-a                print the key, and the entry for a Secret's keys.yaml
+  kubectl create secret generic ai-gateway-keys --from-file=keys.yaml
+  ai-gateway keys list --file keys.yaml
+  ai-gateway keys revoke --file keys.yaml ID          the key fails within 5 s of the file's change
+  ai-gateway keys check --file keys.yaml < the-key    whose key it is ($AI_GATEWAY_KEY where nothing is piped in)
+
+rotation: create a second key with the same name, hand it out, then revoke the first one.
+"""
+
+
+def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds `keys` to the command's sub-commands."""
+    parser = subparsers.add_parser(
+        "keys",
+        help="make, list, revoke and check API keys",
+        description="Makes API keys. A key is shown once, when it is made; the file holds hashes alone.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add_create(actions)
+    for name, meaning, act in (
+        ("list", "list the keys of a file", _list),
+        ("revoke", "end a key now", _revoke),
+        ("check", "say whose key it is that standard input or $AI_GATEWAY_KEY holds", _check),
+    ):
+        action = actions.add_parser(name, help=meaning, description=meaning[0].upper() + meaning[1:] + ".")
+        action.add_argument("--file", type=Path, required=True, metavar="keys.yaml")
+        if name == "revoke":
+            action.add_argument("id", metavar="ID", help="of the key, as `list` shows it")
+        action.set_defaults(run=run, act=act)
+
+
+def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser("create", help="make a key", description="Makes a key; shows it once, and its entry.")
+    parser.add_argument("--name", required=True, help="the caller's name, in rules, logs and metrics")
+    parser.add_argument("--file", type=Path, metavar="keys.yaml", help="add the entry there; made if missing")
+    parser.add_argument("--tenant", help="the tenant it belongs to")
+    parser.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups that rules may name")
+    parser.add_argument("--models", type=_words, metavar="A,B*", help="models it may use, as patterns (default: all)")
+    parser.add_argument("--routes", type=_words, metavar="A,B", help="chat, completions, embeddings, models, audit")
+    parser.add_argument("--expires", metavar="DURATION", help="such as 90d (default: never)")
+    parser.add_argument("--role", choices=("user", "admin"), default="user", help="admins read audit logs and health")
+    parser.set_defaults(run=run, act=_create)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when it is done; 1, with a line that says why, when a file or value is of no use, or a key is nobody's."""
+    act: Callable[[argparse.Namespace], int] = arguments.act
+    try:
+        return act(arguments)
+    except OSError as error:
+        print(f"ai-gateway keys: {error.filename}: {error.strerror}", file=sys.stderr)
+    except ValueError as error:
+        print(f"ai-gateway keys: {error}", file=sys.stderr)
+    return 1
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    from ai_gateway.auth.keys_file import hash_of, new_key, read_entries, write_entries
+
+    key, key_id = new_key()
+    told = {
+        "id": key_id,
+        "name": arguments.name,
+        "hash": hash_of(key.encode()),
+        "created": _now(),
+        "expires": _expiry(arguments.expires),
+        "tenant": arguments.tenant,
+        "groups": arguments.groups,
+        "models": arguments.models,
+        "routes": arguments.routes,
+        "role": arguments.role,
+    }
+    entry = _entry(told)
+    if arguments.file is None:
+        print(f"# The key, shown this once:\n{key}\n\n# Its entry, for the list `keys` of the Secret's keys.yaml:")
+        print(write_entries((entry,)), end="")
+        return 0
+    entries = read_entries(arguments.file.read_bytes()) if arguments.file.exists() else ()
+    _write(arguments.file, (*entries, entry))
+    print(key)
+    print(f"ai-gateway keys: {key_id} is in {arguments.file}; the key above is shown this once", file=sys.stderr)
+    return 0
+
+
+def _entry(told: dict[str, object]) -> "Entry":
+    """An entry that the gateway would take. Raises ValueError."""
+    import msgspec
+
+    from ai_gateway.auth.keys_file import Entry
+
+    try:
+        return msgspec.convert({key: value for key, value in told.items() if value is not None}, Entry)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _expiry(text: str | None) -> datetime | None:
+    from ai_gateway.config.loading import pause
+
+    return None if text is None else _now() + timedelta(seconds=pause(text))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ai_gateway.auth.keys_file import read_entries
+
+    rows = [("ID", "NAME", "STANDING", "EXPIRES", "TENANT", "ROLE", "MODELS")]
+    for entry in read_entries(arguments.file.read_bytes()):
+        expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+        models = "all" if entry.models is None else ",".join(entry.models) or "none"
+        rows.append((entry.id, entry.name, entry.standing(_now()), expires, entry.tenant or "-", entry.role, models))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from ai_gateway.auth.keys_file import read_entries
+
+    entries = read_entries(arguments.file.read_bytes())
+    if arguments.id not in {entry.id for entry in entries}:
+        raise ValueError(f"{arguments.file} has no key with the id {arguments.id[:8]}")
+    ended = tuple(
+        msgspec.structs.replace(entry, revoked=entry.revoked or _now()) if entry.id == arguments.id else entry
+        for entry in entries
+    )
+    _write(arguments.file, ended)
+    print(f"{arguments.id} is revoked")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from ai_gateway.auth.keys import Keys
+    from ai_gateway.auth.keys_file import read_entries
+
+    given = os.environ.get("AI_GATEWAY_KEY", "") if sys.stdin.isatty() else sys.stdin.readline()
+    key = (given.strip() or os.environ.get("AI_GATEWAY_KEY", "")).encode()
+    content = arguments.file.read_bytes()
+    keys = Keys()
+    keys.take(content)
+    known = keys.find(key)
+    if known is not None:
+        print(f"{known.key_id}: a key of {known.name}, {known.role}")
+        return 0
+    ended = next((entry for entry in read_entries(content) if entry.hash == _hash(key)), None)
+    print("not in the file" if ended is None else f"{ended.id}: {ended.standing(_now())}", file=sys.stderr)
+    return 1
+
+
+def _hash(key: bytes) -> str:
+    from ai_gateway.auth.keys_file import hash_of
+
+    return hash_of(key)
+
+
+def _write(path: Path, entries: "tuple[Entry, ...]") -> None:
+    """The file is exchanged whole, readable by its owner alone: nobody reads half of it."""
+    from ai_gateway.auth.keys_file import write_entries
+
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(write_entries(entries))
+    beside.replace(path)

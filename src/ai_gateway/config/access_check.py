@@ -1,0 +1,66 @@
+"""What the types of `auth` and `callers` alone cannot say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
+from ai_gateway.config.complaint import Complaint
+
+if TYPE_CHECKING:
+    from ai_gateway.config.types import Config
+
+
+def check_access(config: "Config") -> Iterator[Complaint]:
+    """Every complaint about who is let in and who may do what."""
+    yield from _check_auth(config.auth)
+    if config.callers is not None and not is_on(config.auth):
+        yield Complaint("callers", "nobody can be told from anybody while `auth.methods` is `none`")
+    for index, rule in enumerate(config.callers or ()):
+        yield from _check_rule(rule, f"callers[{index}]", config.auth)
+
+
+def _check_auth(auth: Auth) -> Iterator[Complaint]:
+    if "none" in auth.methods and len(auth.methods) > 1:
+        yield Complaint("auth.methods", "`none` lets everyone in: beside it no other method is ever asked")
+    if len(set(auth.methods)) < len(auth.methods):
+        yield Complaint("auth.methods", "names a method twice")
+    if ("keys" in auth.methods) != (auth.keys_file is not None):
+        yield Complaint("auth.keys_file", "goes with method `keys`, which needs it")
+    if ("oidc" in auth.methods) != (auth.oidc is not None):
+        yield Complaint("auth.oidc", "goes with method `oidc`, which needs it")
+    if auth.oidc is not None:
+        yield from _check_oidc(auth.oidc)
+
+
+def _check_oidc(oidc: Oidc) -> Iterator[Complaint]:
+    for key in ("issuer", "jwks_url"):
+        url = getattr(oidc, key)
+        if url is not None and not _is_url(url):
+            yield Complaint(f"auth.oidc.{key}", f"{url!r} is no https URL (http is taken on loopback alone)")
+    for key in ("ca_file", "token_file"):
+        path = getattr(oidc, key)
+        if path is not None and not Path(path).is_file():
+            yield Complaint(f"auth.oidc.{key}", f"there is no file {path}")
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    is_loopback = host in ("127.0.0.1", "::1", "localhost")
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback))
+
+
+def _check_rule(rule: CallerRule, path: str, auth: Auth) -> Iterator[Complaint]:
+    match = rule.match
+    if match.serviceaccount is not None:
+        if match.serviceaccount.count("/") != 1:
+            yield Complaint(f"{path}.match.serviceaccount", f"{match.serviceaccount!r} is not NAMESPACE/NAME")
+        if not {"kubernetes", "oidc"} & set(auth.methods):
+            yield Complaint(f"{path}.match.serviceaccount", "needs `kubernetes` (or `oidc`) in auth.methods")
+    if match.key is not None and "keys" not in auth.methods:
+        yield Complaint(f"{path}.match.key", "needs `keys` in auth.methods")

@@ -1,0 +1,55 @@
+"""Small documents from outside the fleet, such as an issuer's keys: https, a bounded size, no redirects, no cookies."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from ai_gateway.auth.oidc import FetchFailure
+from ai_gateway.upstream.client import Client
+from ai_gateway.upstream.transport import httpx_client
+from ai_gateway.wire.address import parse_url
+
+MAX_BYTES: Final = 1 << 20
+SECONDS: Final = 5.0
+# kube-apiserver answers a JWKS only to whom that type is welcome.
+ACCEPT: Final = "application/json, application/jwk-set+json"
+
+
+class Fetching:
+    """Fetches with a CA bundle in place of the system's, and with the token that a file holds at that moment."""
+
+    def __init__(self, client: Client, ca_file: str | None = None, token_file: str | None = None) -> None:
+        self._client = client
+        self._ca_file = ca_file
+        self._token_file = token_file
+
+    async def __call__(self, url: str) -> bytes:
+        """The body of a 200 answer. Raises FetchFailure."""
+        headers = {"accept": ACCEPT}
+        try:
+            if self._token_file is not None:
+                token = await asyncio.to_thread(Path(self._token_file).read_text)
+                headers["authorization"] = f"Bearer {token.strip()}"
+            async with (
+                asyncio.timeout(SECONDS),
+                httpx_client(self._client, parse_url(url, self._ca_file)) as http,
+                http.stream("GET", url, headers=headers) as answer,
+            ):
+                if answer.status_code != 200:
+                    raise FetchFailure(f"{url} answered {answer.status_code}")
+                return await _bounded(answer, url)
+        except TimeoutError:
+            raise FetchFailure(f"{url} did not answer within {SECONDS:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            raise FetchFailure(f"{url} cannot be read: {error}") from None
+
+
+async def _bounded(answer: httpx.Response, url: str) -> bytes:
+    body = b""
+    async for piece in answer.aiter_raw():
+        body += piece
+        if len(body) > MAX_BYTES:
+            raise FetchFailure(f"{url} is larger than {MAX_BYTES} bytes")
+    return body

@@ -1,0 +1,144 @@
+"""API keys: their file, and whose a key is."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_gateway.auth.keys import Keys, KeysFile
+from ai_gateway.auth.keys_file import Entry, KeysError, hash_of, new_key, read_entries, write_entries
+
+NOW = 1_800_000_000.0
+
+
+def _made(**more: object) -> tuple[str, Entry]:
+    key, key_id = new_key()
+    return key, msgspec.convert({"id": key_id, "name": "team-a", "hash": hash_of(key.encode()), **more}, Entry)
+
+
+def _keys(*entries: Entry, now: float = NOW) -> Keys:
+    keys = Keys(lambda: now)
+    keys.take(write_entries(entries).encode())
+    return keys
+
+
+def test_a_key_is_known_by_its_hash_alone() -> None:
+    key, entry = _made(models=["llama3"], role="admin", tenant="a", groups=["g"])
+    content = write_entries((entry,))
+    assert key not in content
+    assert key[14:] not in content
+    found = _keys(entry).find(key.encode())
+    assert found is not None
+    assert (found.name, found.key_id, found.models, found.role) == ("team-a", entry.id, ("llama3",), "admin")
+    assert (found.tenant, found.groups, found.method) == ("a", ("g",), "keys")
+
+
+def test_two_keys_of_one_name_both_work_during_a_rotation() -> None:
+    (old, first), (new, second) = _made(), _made()
+    keys = _keys(first, second)
+    found = [keys.find(key.encode()) for key in (old, new)]
+    assert [one and one.name for one in found] == ["team-a", "team-a"]
+    assert [one and one.key_id for one in found] == [first.id, second.id]
+
+
+def test_a_key_that_ended_is_nobodys() -> None:
+    past, future = datetime.fromtimestamp(NOW - 1, UTC), datetime.fromtimestamp(NOW + 1, UTC)
+    for more, works in (({"expires": past}, 0), ({"revoked": past}, 0), ({"expires": future}, 1)):
+        key, entry = _made(**more)
+        assert (_keys(entry).find(key.encode()) is not None) == bool(works), more
+
+
+@given(data=st.data())
+def test_nothing_but_the_key_itself_is_known(data: st.DataObject) -> None:
+    key, entry = KNOWN
+    keys = _keys(entry)
+    place = data.draw(st.integers(0, len(key) - 1))
+    variant = data.draw(
+        st.sampled_from(
+            [
+                *(key[:place] + key[place].swapcase() + key[place + 1 :], key[:place] + key[place + 1 :]),
+                *(key + key[place], key[:place], key[:place] + "\uff41" + key[place + 1 :], key.upper(), key.lower()),
+                *(" " + key, key + "\n", key[5:], entry.id, entry.hash, "aigw_" + entry.id + "_", key + key),
+            ]
+        )
+    )
+    if variant != key:
+        assert keys.find(variant.encode()) is None
+
+
+KNOWN = _made()
+
+
+def test_no_key_and_an_empty_one_are_nobodys() -> None:
+    assert _keys(KNOWN[1]).find(b"") is None
+    assert _keys().find(b"aigw_") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("keys: [{id: short, name: a, hash: x}]", "keys[0]"),
+        ("keys: {}", "keys"),
+        ("- a", "Expected"),
+        ("keys: [", "not valid YAML"),
+        ("other: []", "not known"),
+        ("\xff", "not a file of keys"),
+        ("keys: 2001-13-40", "not a file of keys"),
+    ],
+)
+def test_a_file_that_is_nonsense_is_refused_and_the_last_good_one_stays(content: str, words: str) -> None:
+    key, entry = KNOWN
+    keys = _keys(entry)
+    with pytest.raises(KeysError) as refused:
+        keys.take(content.encode())
+    assert words in str(refused.value)
+    assert keys.find(key.encode()) is not None
+
+
+def test_doubled_ids_and_times_without_a_zone_are_refused() -> None:
+    entry = KNOWN[1]
+    with pytest.raises(KeysError, match="stands twice"):
+        read_entries(write_entries((entry, entry)).encode())
+    with pytest.raises(KeysError, match="no time zone"):
+        read_entries(write_entries((entry,)).encode() + b"  expires: 2027-01-01 00:00:00\n")
+
+
+def test_a_file_survives_being_written_and_read() -> None:
+    _, entry = _made(expires=datetime(2027, 1, 1, tzinfo=UTC), models=["a*"], routes=["chat"], role="admin")
+    assert read_entries(write_entries((entry, KNOWN[1])).encode()) == (entry, KNOWN[1])
+
+
+def test_a_file_that_goes_or_breaks_keeps_the_keys_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, entry = KNOWN
+    path, keys = tmp_path / "keys.yaml", Keys(lambda: NOW)
+    file = KeysFile(path, keys)
+    path.write_text(write_entries((entry,)))
+    file.take(file.read())
+    assert keys.count == 1
+    for trouble in (b"keys: [", FileNotFoundError(2, "No such file"), b"keys: ["):
+        caplog.clear()
+        for _ in range(3):
+            file.take(trouble)
+        assert keys.complaint
+        assert keys.find(key.encode()) is not None
+        assert len(caplog.records) == 1
+    file.take(file.read())
+    assert not keys.complaint
+
+
+def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key, entry = KNOWN
+    caplog.set_level("DEBUG")
+    path, keys = tmp_path / "keys.yaml", Keys(lambda: NOW)
+    file = KeysFile(path, keys)
+    for content in (write_entries((entry,)), f"keys:\n- {entry.hash}: [", f"keys: [{{id: {key}}}]", f"{key}: {key}"):
+        file.take(content.encode())
+        keys.find(key.encode())
+    assert key[:14] not in caplog.text
+    assert key[14:] not in caplog.text
+    assert key[14:] not in str(keys.complaint)

@@ -1,0 +1,135 @@
+"""From who someone is to what they may do."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_gateway.auth.identity import Identity
+from ai_gateway.auth.patterns import fits, fits_parts, permits
+from ai_gateway.auth.rules import grant
+from ai_gateway.config.access import CallerRule
+
+ACCOUNT = Identity(
+    "system:serviceaccount:team-a:web", "kubernetes", None, ("system:serviceaccounts",), None, "team-a/web"
+)
+KEY = Identity("team-a", "keys", "red", ("writers",), "k", None, ("llama*",), None, "user")
+PERSON = Identity("someone", "oidc", "blue", ("staff", "ops"))
+
+
+def _rules(*rules: dict[str, Any]) -> tuple[CallerRule, ...]:
+    return msgspec.convert(rules, tuple[CallerRule, ...])
+
+
+@pytest.mark.parametrize(
+    ("match", "who", "holds"),
+    [
+        ({"serviceaccount": "team-a/*"}, ACCOUNT, True),
+        ({"serviceaccount": "*/web"}, ACCOUNT, True),
+        ({"serviceaccount": "team-*/we*"}, ACCOUNT, True),
+        ({"serviceaccount": "*"}, ACCOUNT, False),  # no star reaches over the slash
+        ({"serviceaccount": "team-a/*"}, Identity("x", "kubernetes", service_account="team-ab/web"), False),
+        ({"serviceaccount": "team-a/*"}, KEY, False),
+        ({"key": "team-*"}, KEY, True),
+        ({"key": "someone"}, PERSON, False),  # a name that is no key's
+        ({"key": "Team-a"}, KEY, False),
+        ({"group": "ops"}, PERSON, True),
+        ({"group": "op"}, PERSON, False),
+        ({"group": "system:serviceaccounts"}, ACCOUNT, True),
+        ({"tenant": "blue"}, PERSON, True),
+        ({"tenant": "blue"}, KEY, False),
+        ({"tenant": "*"}, ACCOUNT, False),  # it has none
+        ({"name": "some*"}, PERSON, True),
+        ({"group": "ops", "tenant": "red"}, PERSON, False),
+        ({"group": "ops", "tenant": "blue"}, PERSON, True),
+        ({}, ACCOUNT, True),
+    ],
+)
+def test_a_rule_fits_whom_all_that_it_names_fits(match: dict[str, str], who: Identity, holds: bool) -> None:
+    caller = grant(who, _rules({"match": match, "role": "admin"}))
+    assert (caller is not None and caller.is_admin) == holds
+
+
+def test_the_first_rule_that_fits_holds() -> None:
+    rules = _rules(
+        {"match": {"group": "nobody"}, "tenant": "x"},
+        {"match": {"group": "staff"}, "tenant": "first", "models": ["llama3"]},
+        {"match": {}, "tenant": "second"},
+    )
+    caller = grant(PERSON, rules)
+    assert caller is not None
+    assert (caller.tenant, caller.models, caller.label) == ("first", (("llama3",),), "first")
+
+
+def test_whom_no_rule_fits_is_refused_where_there_are_rules_and_a_user_where_there_are_none() -> None:
+    assert grant(PERSON, _rules({"match": {"group": "nobody"}})) is None
+    assert grant(PERSON, ()) is None
+    caller = grant(PERSON, None)
+    assert caller is not None
+    assert (caller.is_admin, caller.models, caller.routes) == (False, (), None)
+
+
+def test_a_key_that_no_rule_fits_has_what_its_entry_says() -> None:
+    for rules in (None, (), _rules({"match": {"key": "other"}})):
+        caller = grant(KEY, rules)
+        assert caller is not None
+        assert (caller.models, caller.is_admin, caller.tenant, caller.label) == ((("llama*",),), False, "red", "team-a")
+
+
+def test_a_rule_narrows_a_keys_models_and_routes_and_never_widens_them() -> None:
+    key = msgspec.structs.replace(KEY, routes=("chat", "models"))
+    caller = grant(key, _rules({"match": {"key": "*"}, "models": ["*"], "routes": ["chat", "audit"]}))
+    assert caller is not None
+    assert caller.routes == ("chat",)
+    assert permits(caller.models, ("llama3",))
+    assert not permits(caller.models, ("coder",))
+    narrowed = grant(key, _rules({"match": {"key": "*"}, "models": ["coder"]}))
+    assert narrowed is not None
+    assert not permits(narrowed.models, ("llama3",))
+    assert not permits(narrowed.models, ("coder",))
+
+
+def test_admin_comes_from_a_rule_or_a_keys_entry() -> None:
+    admin = msgspec.structs.replace(KEY, role="admin")
+    for who, rules, is_admin in (
+        (admin, None, True),
+        (admin, _rules({"match": {}}), True),
+        (KEY, _rules({"match": {}, "role": "admin"}), True),
+        (KEY, None, False),
+        (PERSON, None, False),
+    ):
+        caller = grant(who, rules)
+        assert caller is not None
+        assert caller.is_admin == is_admin
+
+
+def test_a_token_without_a_tenant_has_no_name_in_metrics() -> None:
+    caller = grant(ACCOUNT, None)
+    assert caller is not None
+    assert caller.label is None
+
+
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_a_pattern_without_a_star_fits_itself_alone(pattern: str, name: str) -> None:
+    if "*" not in pattern:
+        assert fits(pattern, name) == (pattern == name)
+        assert fits_parts(pattern, name) == (pattern == name)
+
+
+@given(st.text(max_size=6), st.text(max_size=6), st.text(max_size=12))
+def test_a_star_stands_for_what_lies_between(head: str, tail: str, between: str) -> None:
+    if "*" not in head + tail:
+        assert fits(f"{head}*{tail}", head + between + tail)
+        assert fits_parts(f"{head}*{tail}", head + between + tail) == ("/" not in between)
+
+
+def test_nothing_in_a_pattern_but_the_star_is_special() -> None:
+    for pattern, name in (("a.c", "abc"), ("[ab]", "a"), ("a?", "ab"), ("a+", "aa"), ("(a|b)", "a"), ("a", "a\n")):
+        assert not fits(pattern, name)
+
+
+def test_no_lists_of_patterns_permit_everything_and_an_empty_list_nothing() -> None:
+    assert permits((), ("llama3",))
+    assert not permits(((),), ("llama3",))

@@ -1,0 +1,58 @@
+"""An issuer to test with: keys made on the spot, tokens signed with them, and its two documents."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+ISSUER = "https://issuer.example"
+AUDIENCE = "ai-gateway-ollama"
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def new_key(kind: str = "RS256") -> Key:
+    """A private key for one kind of signature."""
+    if kind.startswith("ES"):
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def public(key: Key, kid: str | None, **more: Any) -> dict[str, Any]:
+    """The key as a JWKS lists it."""
+    algorithm: Any = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
+    told: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True)
+    return told | {"use": "sig"} | ({} if kid is None else {"kid": kid}) | more
+
+
+def jwks(*keys: dict[str, Any]) -> bytes:
+    """A JWKS."""
+    return json.dumps({"keys": list(keys)}).encode()
+
+
+def token(key: Key, kid: str | None = "k1", algorithm: str = "RS256", **claims: Any) -> bytes:
+    """A signed token; a claim of None is left out."""
+    now = int(time.time())
+    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "iat": now, "exp": now + 300} | claims
+    headers = {} if kid is None else {"kid": kid}
+    kept = {name: value for name, value in told.items() if value is not None}
+    return jwt.encode(kept, key, algorithm=algorithm, headers=headers).encode()
+
+
+def unsigned(head: dict[str, Any], **claims: Any) -> bytes:
+    """A token with a made-up signature."""
+    now = int(time.time())
+    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "exp": now + 300} | claims
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, told)]
+    return b".".join([*parts, b"c2lnbmF0dXJl"])
+
+
+def account_token(audience: str = AUDIENCE, account: str = "team-a:web", seconds: float = 300, **claims: Any) -> bytes:
+    """What a ServiceAccount token looks like; nobody has signed it."""
+    exp = int(time.time() + seconds)
+    subject = f"system:serviceaccount:{account}"
+    return unsigned({"alg": "RS256"}, iss="https://kubernetes", aud=[audience], sub=subject, exp=exp, **claims)
