@@ -53,7 +53,7 @@ class Caller(msgspec.Struct, frozen=True):
     models: tuple[tuple[str, ...], ...] = ()  # lists of patterns; what it may use is in each of them
     routes: tuple[str, ...] | None = None  # None: all
     allowance: Allowance | None = None
-    label: str | None = "anonymous"
+    label: str | None = None
 
 
 class Upstream(msgspec.Struct, frozen=True):

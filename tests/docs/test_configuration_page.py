@@ -71,7 +71,19 @@ def test_the_defaults_of_the_page_are_a_config_that_changes_nothing() -> None:
         section, _, key = path.rpartition(".")
         if section.isalpha() and section != "tls" and row[1].strip("` "):
             told.setdefault(section, {})[key] = yaml.safe_load(row[1].strip("`"))
-    usual = {"catalog", "timeouts", "balancing", "queue", "polling", "body", "cors", "compatibility", "drain", "log"}
+    usual = {
+        "auth",
+        "catalog",
+        "timeouts",
+        "balancing",
+        "queue",
+        "polling",
+        "body",
+        "cors",
+        "compatibility",
+        "drain",
+        "log",
+    }
     assert set(told) == usual
     assert parse(yaml.safe_dump(told).encode()) == Config()
 

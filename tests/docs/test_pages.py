@@ -44,9 +44,9 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("command", ["serve", "simulate", "check", "drain"])
+@pytest.mark.parametrize("command", ["serve", "simulate", "check", "drain", "keys create", "keys list"])
 def test_every_flag_of_the_command_stands_in_the_docs(command: str) -> None:
-    shown = subprocess.run([COMMAND, command, "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([COMMAND, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout
     text = "".join(page.read_text() for page in DOCS)
     assert {flag for flag in re.findall(r"^  (--[\w-]+)", shown, re.MULTILINE) if flag not in text} == set()
 

@@ -76,7 +76,7 @@ async def test_without_auth_everyone_is_let_in_and_the_log_warns(
     served = await world.gateway(simulator.urls)
     assert (await served.chat()).status == 200
     caller = served.last.caller
-    assert (caller.name, caller.method, caller.is_admin, caller.label) == ("anonymous", "none", False, "anonymous")
+    assert (caller.name, caller.method, caller.is_admin) == ("anonymous", "none", False)
     assert any("everyone" in record.message for record in caplog.records if record.name == "ai_gateway.auth")
 
 

@@ -31,7 +31,7 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
     if text is None:
         assert "existing-configmap" in world
     else:
-        for name in ("tls.crt", "tls.key"):
+        for name in ("tls.crt", "tls.key", "ca.crt"):
             (tmp_path / name).write_text("mounted from a Secret")
         assert parse(text.replace("/etc/ai-gateway-tls", str(tmp_path)).encode()).models
 
@@ -65,3 +65,14 @@ def test_a_name_for_dns_is_looked_up_in_the_namespace_of_ollama() -> None:
     assert found is not None
     assert found.dns is not None
     assert found.dns.name == "ollama.gpu.svc"
+
+
+def test_the_file_of_keys_is_where_the_secret_is_mounted() -> None:
+    config = _config({"config": {"auth": {"methods": ["keys"]}}, "auth": {"keysSecret": {"name": "ours"}}})
+    assert config.auth.keys_file == "/etc/ai-gateway-keys/keys.yaml"
+
+
+def test_no_rules_at_all_and_an_empty_list_of_them_are_not_the_same() -> None:
+    auth = {"methods": ["kubernetes"]}
+    assert _config({"config": {"auth": auth}}).callers is None
+    assert _config({"config": {"auth": auth, "callers": []}}).callers == ()

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from tests.docs.pages import blocks
 from tests.helm.chart import ROOT
-from tests.helm.running import Object, kind
+from tests.helm.running import Object, kind, rendered
 from tests.helm.worlds import WORLDS, World, objects_of
 
 pytestmark = pytest.mark.cluster
@@ -52,12 +52,25 @@ def test_a_mounted_config_and_dns_need_no_rights() -> None:
 
 
 @pytest.mark.parametrize("world", WORLDS, ids="+".join)
-def test_nothing_is_granted_in_the_whole_cluster_and_every_role_is_bound(world: World) -> None:
+def test_nothing_but_reviews_is_granted_in_the_whole_cluster_and_every_role_is_bound(world: World) -> None:
     objects = objects_of(world)
-    assert not [one for one in objects if one["kind"].startswith("Cluster")]
+    in_the_cluster = [one["kind"] for one in objects if one["kind"].startswith("Cluster")]
+    assert in_the_cluster == (["ClusterRole", "ClusterRoleBinding"] if "auth-kubernetes" in world else [])
     bindings = kind(objects, "RoleBinding")
     bound = {(one["metadata"]["namespace"], one["roleRef"]["name"]) for one in bindings}
     assert bound == _rules(objects).keys()
     accounts = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in kind(objects, "ServiceAccount")}
     subjects = {(one["namespace"], one["name"]) for binding in bindings for one in binding["subjects"]}
     assert subjects <= accounts
+
+
+@pytest.mark.parametrize("values", [{"config": {"auth": {"methods": ["kubernetes"]}}}, {"auth": {"tokenReview": True}}])
+def test_tokens_may_be_reviewed_where_the_method_is_on_and_nothing_else(values: dict[str, Any]) -> None:
+    objects = rendered("helm4", values=values)
+    (role,), (binding,) = kind(objects, "ClusterRole"), kind(objects, "ClusterRoleBinding")
+    page = ROOT / "docs" / "security.md"
+    (shown,) = (yaml.safe_load(block.text) for block in blocks(page) if "kind: ClusterRole" in block.text)
+    assert role["rules"] == shown["rules"]
+    assert "namespace" not in role["metadata"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [(one["namespace"], one["name"]) for one in binding["subjects"]] == [("ai", "ai-gateway-ollama")]

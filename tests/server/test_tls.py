@@ -143,3 +143,65 @@ def test_a_certificate_that_cannot_be_used_at_the_start_is_one_line(tmp_path: Pa
     with pytest.raises(ListenError) as refused:
         Certificate(CertificateFiles(tmp_path / "no.crt", tmp_path / "no.key"))
     assert "\n" not in str(refused.value)
+
+
+def _asked_for_certificates(files: CertificateFiles, authority: Any) -> CertificateFiles:
+    path = files.certificate.with_name("client-ca.crt")
+    path.write_bytes(authority.cert_pem.bytes())
+    return CertificateFiles(files.certificate, files.key, path)
+
+
+def _showing(authority: Any, client_authority: Any) -> ssl.SSLContext:
+    context = trusting(authority)
+    client_authority.issue_cert("client.example").configure_cert(context)
+    return context
+
+
+async def _is_let_in(port: int, context: ssl.SSLContext, name: str = "localhost") -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+        writer.write(GET)
+        answer = await reader.read(12)
+        writer.close()
+    except (ssl.SSLError, ConnectionError):
+        return False
+    return answer == b"HTTP/1.1 200"
+
+
+async def test_clients_must_show_a_certificate_of_the_ca_where_one_is_named(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    clients, others = trustme.CA(), trustme.CA()
+    async with serving(tls=_asked_for_certificates(files, clients)) as world:
+        assert await _is_let_in(world.port, _showing(authority, clients))
+        assert not await _is_let_in(world.port, _showing(authority, others))
+        assert not await _is_let_in(world.port, trusting(authority))
+        old = _showing(authority, clients)
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        assert not await _is_let_in(world.port, old)
+
+
+async def test_a_ca_of_clients_that_is_exchanged_holds_for_the_next_connection_and_cuts_no_stream(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    first, second = trustme.CA(), trustme.CA()
+    asked = _asked_for_certificates(files, first)
+    authority_for_addresses = trusting(authority)
+    authority_for_addresses.check_hostname = False
+    first.issue_cert("client.example").configure_cert(authority_for_addresses)
+    async with serving(tls=asked, tls_poll_seconds=0.02) as world:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", world.port, ssl=_showing(authority, first), server_hostname="localhost"
+        )
+        writer.write(GET.replace(b"/a", b"/stream"))
+        await reader.readuntil(b"data")
+        assert asked.client_ca is not None
+        asked.client_ca.write_bytes(second.cert_pem.bytes())
+        async with asyncio.timeout(5):
+            while not await _is_let_in(world.port, _showing(authority, second)):
+                pass
+        assert not await _is_let_in(world.port, _showing(authority, first))
+        assert not await _is_let_in(world.port, authority_for_addresses, "127.0.0.1")  # which names no server
+        await asyncio.wait_for(reader.readuntil(b"data"), 2)
+        writer.close()
+    assert world.complaints == []

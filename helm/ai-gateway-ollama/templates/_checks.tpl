@@ -19,6 +19,12 @@
 {{- if and $values.tls.enabled (not $values.tls.existingSecret) (not $values.tls.certManager.enabled) -}}
 {{- fail "tls.enabled: name a Secret in tls.existingSecret, or turn on tls.certManager.enabled" -}}
 {{- end -}}
+{{- if and $values.tls.clientCAKey (not $values.tls.enabled) -}}
+{{- fail "tls.clientCAKey: needs tls.enabled" -}}
+{{- end -}}
+{{- if and (has "keys" (default list $values.config.auth.methods)) (not $values.config.auth.keys_file) (not $values.auth.keysSecret.name) -}}
+{{- fail "auth.keysSecret.name: method keys needs a Secret with the file that `ai-gateway keys` writes" -}}
+{{- end -}}
 {{- if and $values.tls.certManager.enabled (not $values.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name: name an issuer" -}}
 {{- end -}}

@@ -10,9 +10,13 @@
 {{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $sections $name . }}{{ end -}}
 {{- end -}}
+{{- with include "gateway.auth" . | fromYaml }}{{ $_ := set $sections "auth" . }}{{ end -}}
+{{- if kindIs "slice" .Values.config.callers }}{{ $_ := set $sections "callers" .Values.config.callers }}{{ end -}}
 {{- with include "gateway.discovery" . | fromYaml }}{{ $_ := set $sections "discovery" . }}{{ end -}}
 {{- if .Values.tls.enabled -}}
-{{- $_ := set $sections "tls" (dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key") -}}
+{{- $tls := dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key" -}}
+{{- with .Values.tls.clientCAKey }}{{ $_ := set $tls "client_ca" (printf "/etc/ai-gateway-tls/%s" .) }}{{ end -}}
+{{- $_ := set $sections "tls" $tls -}}
 {{- end -}}
 {{- toYaml $sections }}
 {{- end }}

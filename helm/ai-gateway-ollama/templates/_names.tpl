@@ -72,6 +72,18 @@ app.kubernetes.io/component: {{ ternary "ollama-with-gateway" "ollama" (not (emp
 {{- toYaml (merge $own .Values.commonLabels) }}
 {{- end }}
 
+{{/* metadata of an object that belongs to no namespace. Call with (dict "root" $ "name" NAME). */}}
+{{- define "gateway.clusterMetadata" -}}
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "gateway.labels" .root | nindent 4 }}
+  {{- with .root.Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
 {{/* metadata of an object. Call with (dict "root" $ "name" NAME), and "namespace", "labels", "annotations" as needed. */}}
 {{- define "gateway.metadata" -}}
 {{- $root := .root -}}

@@ -100,6 +100,9 @@ volumeMounts:
   {{- if .Values.tls.enabled }}
   - {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
   {{- end }}
+  {{- if .Values.auth.keysSecret.name }}
+  - {name: keys, mountPath: /etc/ai-gateway-keys, readOnly: true}
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -124,6 +127,15 @@ volumeMounts:
 - name: tls
   secret:
     secretName: {{ include "gateway.tlsSecret" . }}
+{{- end }}
+{{- with .Values.auth.keysSecret }}
+{{- if .name }}
+- name: keys
+  secret:
+    secretName: {{ .name }}
+    items:
+      - {key: {{ .key | quote }}, path: keys.yaml}
+{{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

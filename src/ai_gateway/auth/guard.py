@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +72,11 @@ class Guard:
             content = await asyncio.to_thread(_read, file)
             if file is self._keys_file:
                 file.take(content)
+
+    def failing(self) -> Iterator[tuple[str, bool]]:
+        """Each method that is on, and whether it has something to complain of."""
+        if self.authenticator is not None:
+            yield from ((name, method.complaint is not None) for name, method in self.authenticator.methods.items())
 
     def standing(self) -> dict[str, Any]:
         """For health: what each method has to complain of."""

@@ -226,7 +226,10 @@ def _tune_collector() -> None:
 def _settings(arguments: argparse.Namespace, config: "Config", access: "Access") -> "ServerSettings":
     from ai_gateway.server import CertificateFiles, Limits, ServerSettings
 
-    tls = CertificateFiles(Path(config.tls.certificate), Path(config.tls.key)) if config.tls else None
+    tls = None
+    if config.tls is not None:
+        client_ca = Path(config.tls.client_ca) if config.tls.client_ca else None
+        tls = CertificateFiles(Path(config.tls.certificate), Path(config.tls.key), client_ca)
     listen = arguments.listen or config.listen or DEFAULT_LISTEN
     delay = _seconds(arguments.drain_delay, config.drain.delay)
     grace = _seconds(arguments.drain_grace, config.drain.grace)

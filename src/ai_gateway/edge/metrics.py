@@ -54,6 +54,7 @@ def readings(condition: Condition) -> Iterator[Reading]:
     """What the condition says: of the program, its config, discovery and the fleet."""
     yield Reading(names.BUILD, 1, (__version__,))
     yield Reading(names.TASKS, len(asyncio.all_tasks()))
+    yield from (Reading(names.AUTH_FAILING, failing, (name,)) for name, failing in condition.guard.failing())
     yield from _of_config(condition)
     yield from _of_discovery(condition)
     yield from fleet_readings(condition)

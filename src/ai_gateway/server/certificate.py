@@ -13,38 +13,52 @@ from ai_gateway.server.listen import ListenError
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """PEM files: a chain, and its key without a password."""
+    """PEM files: a chain, its key without a password, and the CA of clients where they must show a certificate."""
 
     certificate: Path
     key: Path
+    client_ca: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that there are."""
+        return (self.certificate, self.key) if self.client_ca is None else (self.certificate, self.key, self.client_ca)
 
 
 class Certificate:
-    """A TLS context that follows its files. Changes at `reload`; connections that are open keep what they have."""
+    """A TLS context that follows its files. Changes at `reload`; connections that are open keep what they have.
+
+    The listener holds `context` for good. Each handshake goes on with the newest one: a context can be given
+    another certificate, but a CA that it once trusted cannot be taken from it.
+    """
 
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
         self._complaint = ""
         try:
-            self.context = _context(files)
+            self.context = self._newest = _context(files)
             self._stamp = _stamp(files)
             self._digest = _digest(files)
         except (OSError, ssl.SSLError) as error:
-            raise ListenError(f"cannot use {files.certificate} with {files.key}: {error}") from error
+            raise ListenError(f"cannot use {_named(files)}: {error}") from error
+        self.context.sni_callback = self._go_on
+
+    def _go_on(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """Called in each handshake, also of a client that names no server."""
+        connection.context = self._newest
 
     def reload(self) -> str | None:
-        """Take over changed files; returns the complaint about a pair that is broken, once."""
+        """Take over changed files; returns the complaint about those that are broken, once."""
         try:
             stamp = _stamp(self._files)
             if stamp == self._stamp:
                 return None
             digest = _digest(self._files)
             if digest != self._digest:
-                _context(self._files)  # a trial: a failed load would leave the context in use with half a pair
-                self.context.load_cert_chain(self._files.certificate, self._files.key)
+                self._newest = _context(self._files)
             self._stamp, self._digest = stamp, digest
         except (OSError, ssl.SSLError) as error:
-            complaint = f"{self._files.certificate} was not taken over, the last good one stays: {error}"
+            complaint = f"{_named(self._files)} were not taken over, the last good ones stay: {error}"
             is_new = complaint != self._complaint
             self._complaint = complaint
             return complaint if is_new else None
@@ -65,16 +79,26 @@ def _context(files: CertificateFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     context.load_cert_chain(files.certificate, files.key)
+    if files.client_ca is not None:
+        # In TLS 1.2 a certificate goes over the line in plain, and its tickets would outlive a CA that is taken away.
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(files.client_ca)
     return context
+
+
+def _named(files: CertificateFiles) -> str:
+    return " with ".join(map(str, files.paths))
 
 
 def _stamp(files: CertificateFiles) -> tuple[int, ...]:
     stamp: list[int] = []
-    for path in (files.certificate, files.key):
+    for path in files.paths:
         status = os.stat(path)
         stamp += (status.st_ino, status.st_size, status.st_mtime_ns)
     return tuple(stamp)
 
 
 def _digest(files: CertificateFiles) -> bytes:
-    return hashlib.sha256(files.certificate.read_bytes() + b"\0" + files.key.read_bytes()).digest()
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files.paths)).digest()

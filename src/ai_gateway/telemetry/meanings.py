@@ -131,6 +131,7 @@ _GATEWAY: Final[dict[str, Metric]] = {
     names.LOOP_LAG: _seconds("How late the event loop ran what was due, four times a second."),
     names.TASKS: _gauge("Tasks of the event loop.", unit="{task}"),
     names.SPANS: _counter("Spans by what became of them; only where spans are exported.", "result", unit="{span}"),
+    names.AUTH_FAILING: _gauge("Whether a method that tells who callers are does not work now.", "method"),
     names.CONFIG_GOOD: _gauge("Whether the newest content of the config is in force."),
     names.CONFIG_TAKEN: _gauge("When the config in force was taken, in Unix seconds.", unit="s"),
     names.CONFIG_FAILING: _gauge("Whether a change of the config could not be seen now."),

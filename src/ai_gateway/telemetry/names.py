@@ -131,6 +131,8 @@ LOOP_LAG: Final = "ai_gateway_loop_lag_seconds"
 TASKS: Final = "ai_gateway_tasks"
 SPANS: Final = "ai_gateway_spans_total"  # result: exported, failed, dropped
 BUILD: Final = "ai_gateway_build_info"  # version
+# -- who is let in
+AUTH_FAILING: Final = "ai_gateway_auth_failing"  # method
 # -- config and discovery
 CONFIG_GOOD: Final = "ai_gateway_config_last_reload_successful"
 CONFIG_TAKEN: Final = "ai_gateway_config_last_reload_success_timestamp_seconds"

@@ -31,7 +31,7 @@ def caller_label(caller: Caller) -> str:
     Whoever is known by a token alone and has no tenant comes under `other`: names from outside would be series
     without end.
     """
-    return caller.label or OTHER
+    return caller.label or ("anonymous" if (caller.method, caller.name) == ("none", "anonymous") else OTHER)
 
 
 class _CallRow(msgspec.Struct):

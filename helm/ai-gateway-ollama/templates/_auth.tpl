@@ -1,0 +1,36 @@
+{{/* Who is let in: what the values say of it, and what that needs around the gateway. */}}
+
+{{/* The section of config.yml; the file of keys is where the chart mounts it. */}}
+{{- define "gateway.auth" -}}
+{{- $auth := deepCopy .Values.config.auth -}}
+{{- if and (has "keys" (default list $auth.methods)) (not $auth.keys_file) .Values.auth.keysSecret.name -}}
+{{- $_ := set $auth "keys_file" "/etc/ai-gateway-keys/keys.yaml" -}}
+{{- end -}}
+{{- with $auth }}{{ toYaml . }}{{ end }}
+{{- end }}
+
+{{/* The methods that the chart can see, as a JSON list: none where the ConfigMap is somebody else's. */}}
+{{- define "gateway.authMethods" -}}
+{{- $methods := list -}}
+{{- if not .Values.config.existingConfigMap -}}
+{{- $methods = dig "auth" "methods" list (include "gateway.chartConfig" . | fromYaml) -}}
+{{- end -}}
+{{- toJson $methods }}
+{{- end }}
+
+{{- define "gateway.reviewsTokens" -}}
+{{- if or .Values.auth.tokenReview (has "kubernetes" (include "gateway.authMethods" . | fromJsonArray)) }}true{{ end }}
+{{- end }}
+
+{{/* Ports of the issuer of OIDC tokens and of its keys, as a JSON list. */}}
+{{- define "gateway.issuerPorts" -}}
+{{- $ports := list -}}
+{{- if has "oidc" (include "gateway.authMethods" . | fromJsonArray) -}}
+{{- $oidc := dig "auth" "oidc" dict (include "gateway.chartConfig" . | fromYaml) -}}
+{{- range $url := list $oidc.issuer (default $oidc.issuer $oidc.jwks_url) -}}
+{{- $host := (urlParse (toString $url)).host -}}
+{{- $ports = append $ports (ternary (regexFind "[0-9]+$" $host | int) 443 (regexMatch ":[0-9]+$" $host)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson ($ports | uniq) }}
+{{- end }}
