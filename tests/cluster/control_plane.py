@@ -85,10 +85,14 @@ class ControlPlane:
         """A kubeconfig with that bearer token; the same path for the same token."""
         return self._credentials.kubeconfig(f"{abs(hash(token)):x}.kubeconfig", token)
 
-    def service_account_token(self, namespace: str, name: str, seconds: int = 3600) -> str:
-        """A token of an existing ServiceAccount from the TokenRequest API, which refuses less than 600 seconds."""
+    def service_account_token(self, namespace: str, name: str, seconds: int = 3600, audience: str | None = None) -> str:
+        """A token of an existing ServiceAccount from the TokenRequest API, which refuses less than 600 seconds.
+
+        Without an audience it is for the API server itself.
+        """
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        reply = self.client.post(path, json={"spec": {"expirationSeconds": seconds}})
+        audiences = {} if audience is None else {"audiences": [audience]}
+        reply = self.client.post(path, json={"spec": {"expirationSeconds": seconds, **audiences}})
         token: str = _said(reply)["status"]["token"]
         return token
 
