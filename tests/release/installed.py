@@ -87,11 +87,16 @@ class Installed:
 
     def job(self, name: str, program: str, seconds: int = 60) -> str:
         """What an application prints that runs to its end in a pod, with the OpenAI SDK and the URL of the Service."""
-        self.kubectl(
-            "apply", "-f", "-", input=json.dumps(application(name, program, self.cluster.image("application")))
-        )
-        self.kubectl("wait", "--for=condition=complete", f"job/{name}", f"--timeout={seconds}s")
-        return self.kubectl("logs", f"job/{name}")
+        return self.run(application(name, program, self.cluster.image("application")), seconds)
+
+    def run(self, job: dict[str, Any], seconds: int = 60) -> str:
+        """What a Job prints; its words, too, if it fails."""
+        name = f"job/{job['metadata']['name']}"
+        self.kubectl("apply", "-f", "-", input=json.dumps(job))
+        self.until(lambda: bool(self.get(name)["status"].get("conditions")), seconds)
+        printed = self.kubectl("logs", name)
+        assert self.get(name)["status"].get("succeeded") == 1, printed
+        return printed
 
 
 def application(name: str, program: str, image: str) -> dict[str, Any]:

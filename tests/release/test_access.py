@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,18 +30,17 @@ print(json.dumps([models, outcome(client, "llama3"), outcome(client, "coder"), o
 
 
 def _simulated(release: Installed) -> None:
-    release.cluster.start_simulated("ollama", release.namespace)
+    release.cluster.start_simulated("ollama", release.namespace, models="llama3:latest,codellama:13b")
 
 
-def _with_token(manifest: dict[str, object]) -> dict[str, object]:
+def _with_token(manifest: dict[str, Any]) -> dict[str, Any]:
     """The application as docs/security.md shows it: with a token that is made for the gateway."""
-    job = json.loads(json.dumps(manifest))
-    pod = job["spec"]["template"]["spec"]
+    pod = manifest["spec"]["template"]["spec"]
     source = {"serviceAccountToken": {"audience": NAME, "expirationSeconds": 3600, "path": "token"}}
     pod["volumes"] = [{"name": "gateway-token", "projected": {"sources": [source]}}]
     mount = {"name": "gateway-token", "mountPath": "/var/run/secrets/gateway", "readOnly": True}
     pod["containers"][0]["volumeMounts"] = [mount]
-    return dict(job)
+    return manifest
 
 
 def test_a_pod_calls_with_the_token_of_its_service_account(release: Installed) -> None:
@@ -49,9 +49,7 @@ def test_a_pod_calls_with_the_token_of_its_service_account(release: Installed) -
     rule = f'{{"match": {{"serviceaccount": "{release.namespace}/*"}}, "tenant": "red", "models": ["llama3"]}}'
     release.install("--set", "config.auth.methods={kubernetes}", "--set-json", f"config.callers=[{rule}]")
     job = _with_token(application("caller", APPLICATION, release.cluster.image("application")))
-    release.kubectl("apply", "-f", "-", input=json.dumps(job))
-    release.kubectl("wait", "--for=condition=complete", "job/caller", "--timeout=60s")
-    assert json.loads(release.kubectl("logs", "job/caller")) == [["llama3"], "length", 404, 401]
+    assert json.loads(release.run(job)) == [["llama3"], "length", 404, 401]
     assert "Succeeded" in release.helm("test", NAME)  # which has nothing to show
     (line,) = (line for line in _access_lines(release) if line.get("tenant") == "red" and line.get("status") == 404)
     assert (line["caller"], line["auth"]) == (f"system:serviceaccount:{release.namespace}:default", "kubernetes")
