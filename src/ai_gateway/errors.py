@@ -4,6 +4,7 @@ GatewayError
 ├── InvalidRequest 400          the client must change the request
 │   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
 │   └── ModelNotFound 404       the model is not in the config
+├── RateLimited 429             a limit does not admit the call now; it says when
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
 │   ├── NoEndpoint              no Ollama is up
@@ -114,6 +115,14 @@ class ModelNotFound(InvalidRequest):
 
     status = 404
     code = "model_not_found"
+
+
+class RateLimited(GatewayError):
+    """A limit of the caller, of its tenant or of the model does not admit the call now."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    retry_after: float | None = 1.0
 
 
 class BackendUnavailable(GatewayError):

@@ -4,39 +4,16 @@
 of it is accepted, but takes effect with the next start (`/v1/health` names it under `restart_required`).
 """
 
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.units import ByteCount, ModelId, Pause, PositiveInt, Seconds, Section
+from ai_gateway.config.units import default as _default
 
-class Seconds(float):
-    """A duration in seconds; in YAML a number of seconds or text such as `250ms`, `2s`, `5m`, `1h`, `30d`."""
-
-
-class Pause(Seconds):
-    """A duration that may be 0: none at all."""
-
-
-class ByteCount(int):
-    """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of config.yml: frozen, and no key in it goes unread."""
-
-
-T = TypeVar("T")
-
-
-def _default(value: T) -> T:
-    """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
-    return msgspec.field(default_factory=lambda: value)
-
-
-PositiveInt = Annotated[int, Meta(ge=1)]
 Slots = Annotated[int, Meta(ge=1, le=4096)]
-ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 
 
 class ModelTimeouts(Section, frozen=True):
@@ -237,7 +214,7 @@ class Compatibility(Section, frozen=True):
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogName = Literal[
-    "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
+    "balancing", "cluster", "config", "demo", "discovery", "limits", "polling", "rescue", "server", "telemetry"
 ]  # the loggers that there are, without their common prefix
 
 
@@ -247,14 +224,14 @@ class Log(Section, frozen=True):
     level: Annotated[LogLevel, Meta(description="the least level that is written")] = "info"
     levels: Annotated[
         dict[LogName, LogLevel], Meta(description="in place of `level` for one part, such as `{discovery: debug}`")
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     access: Annotated[bool, Meta(description="one line per request on standard output, after its end")] = True
 
 
 class Config(Section, frozen=True):
     """config.yml as a whole."""
 
-    models: dict[ModelId, Model] = {}
+    models: dict[ModelId, Model] = msgspec.field(default_factory=dict)
     catalog: Catalog = _default(Catalog())
     discovery: Discovery | None = None
     timeouts: Timeouts = _default(Timeouts())
@@ -262,6 +239,7 @@ class Config(Section, frozen=True):
     queue: Queue = _default(Queue())
     polling: Polling = _default(Polling())
     body: Body = _default(Body())
+    limits: LimitsSection | None = None
     cors: Cors = _default(Cors())
     tls: Tls | None = None
     trusted_proxies: Annotated[

@@ -1,0 +1,34 @@
+"""What the types of config.yml are made of: units, bounded numbers, and sections in which no key goes unread."""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+
+class Seconds(float):
+    """A duration in seconds; in YAML a number of seconds or text such as `250ms`, `2s`, `5m`, `1h`, `30d`."""
+
+
+class Pause(Seconds):
+    """A duration that may be 0: none at all."""
+
+
+class ByteCount(int):
+    """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of config.yml: frozen, and no key in it goes unread."""
+
+
+T = TypeVar("T")
+
+
+def default(value: T) -> T:
+    """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
+    return msgspec.field(default_factory=lambda: value)
+
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]

@@ -1,0 +1,30 @@
+"""Which day it is for budgets. The wall clock names the day and nothing else, and may jump."""
+
+from collections.abc import Callable
+
+from ai_gateway.limits.account import Moment
+from ai_gateway.limits.rates import DAY_SECONDS
+
+
+class Days:
+    """`wall` is Unix seconds, `clock` monotonic ones. Changed by `moment` alone, when a day begins.
+
+    A clock that is set back stays on its day: else a budget would be given twice. Only when a whole day has gone by
+    on the monotonic clock is an earlier day believed: then it was the later one that was wrong.
+    """
+
+    def __init__(self, wall: Callable[[], float], clock: Callable[[], float]) -> None:
+        self._wall = wall
+        self._clock = clock
+        self._today = int(wall() // DAY_SECONDS)
+        self._began_at = clock()
+
+    def moment(self) -> Moment:
+        """Now."""
+        now = self._clock()
+        day, passed = divmod(self._wall(), DAY_SECONDS)
+        if day > self._today or (day < self._today and now - self._began_at >= DAY_SECONDS):
+            self._today = int(day)
+            self._began_at = now
+        # Where the clock was set back, the next day is as far as it says.
+        return Moment(now, self._today, (self._today - day) * DAY_SECONDS + DAY_SECONDS - passed)
