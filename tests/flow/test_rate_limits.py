@@ -142,7 +142,9 @@ async def test_tokens_beyond_the_estimate_are_a_debt(world: World) -> None:
     refused = await served.chat(max_tokens=10)
     assert refused.status == 429
     assert "tokens per minute" in refused.error["message"]
-    assert 119 < int(refused.header("retry-after-ms") or 0) / 1000 < 150  # 3000 tokens are three minutes' worth, and a guess
+    assert (
+        119 < int(refused.header("retry-after-ms") or 0) / 1000 < 150
+    )  # 3000 tokens are three minutes' worth, and a guess
 
 
 async def test_a_call_larger_than_the_limit_runs_when_all_of_it_is_there(world: World) -> None:

@@ -26,7 +26,7 @@ class Clocks:
 
     def memory(self, most: int = 50_000) -> Memory:
         """Counts on these clocks."""
-        return Memory(self.days.moment, most)
+        return Memory(self.days, most)
 
 
 def term(name: str = "alice", gateways: int = 1, **limits: int) -> Term:

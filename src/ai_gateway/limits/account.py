@@ -51,7 +51,10 @@ class Account:
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """What one call has taken of one account: seconds of the minute for its tokens, and tokens of a day."""
+    """What one call has taken of one account: seconds of the minute for its tokens, and tokens of a day.
+
+    `token_seconds` and `day` are 0 where there is no such limit.
+    """
 
     account: Account
     token_seconds: float
@@ -94,12 +97,12 @@ def charge(rates: Rates, account: Account, tokens: int, moment: Moment) -> Hold:
     if rates.token_seconds:
         reserved_seconds = min(tokens * rates.token_seconds, MINUTE_SECONDS)
         account.tokens_until = max(account.tokens_until, moment.now) + reserved_seconds
-    day_tokens = 0
+    day = day_tokens = 0
     if rates.day_tokens:
-        day_tokens = min(tokens, rates.day_tokens)
-        account.day_tokens = account.used(moment.today) + day_tokens
-        account.day = moment.today
-    return Hold(account, rates.token_seconds, reserved_seconds, moment.today, day_tokens)
+        day, day_tokens = moment.today, min(tokens, rates.day_tokens)
+        account.day_tokens = account.used(day) + day_tokens
+        account.day = day
+    return Hold(account, rates.token_seconds, reserved_seconds, day, day_tokens)
 
 
 def settle(hold: Hold, tokens: int, now: float) -> None:
@@ -112,5 +115,5 @@ def settle(hold: Hold, tokens: int, now: float) -> None:
     if hold.token_seconds:
         more = tokens * hold.token_seconds - hold.reserved_seconds
         account.tokens_until = (max(account.tokens_until, now) if more > 0 else account.tokens_until) + more
-    if hold.day_tokens and account.day == hold.day:
+    if hold.day and account.day == hold.day:
         account.day_tokens += tokens - hold.day_tokens

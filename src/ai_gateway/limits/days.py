@@ -1,5 +1,6 @@
 """Which day it is for budgets. The wall clock names the day and nothing else, and may jump."""
 
+import math
 from collections.abc import Callable
 
 from ai_gateway.limits.account import Moment
@@ -15,16 +16,18 @@ class Days:
 
     def __init__(self, wall: Callable[[], float], clock: Callable[[], float]) -> None:
         self._wall = wall
-        self._clock = clock
+        self.clock = clock
         self._today = int(wall() // DAY_SECONDS)
+        self._ends_at = (self._today + 1) * float(DAY_SECONDS)  # on the wall clock
         self._began_at = clock()
 
     def moment(self) -> Moment:
         """Now."""
-        now = self._clock()
-        day, passed = divmod(self._wall(), DAY_SECONDS)
-        if day > self._today or (day < self._today and now - self._began_at >= DAY_SECONDS):
-            self._today = int(day)
+        now = self.clock()
+        left = self._ends_at - self._wall()
+        if not 0 < left <= DAY_SECONDS and (left <= 0 or now - self._began_at >= DAY_SECONDS):
+            self._today -= math.ceil(left / DAY_SECONDS) - 1
+            self._ends_at = (self._today + 1) * float(DAY_SECONDS)
             self._began_at = now
-        # Where the clock was set back, the next day is as far as it says.
-        return Moment(now, self._today, (self._today - day) * DAY_SECONDS + DAY_SECONDS - passed)
+            left = self._ends_at - self._wall()
+        return Moment(now, self._today, left)  # where the clock was set back, the next day is as far as it says

@@ -4,6 +4,7 @@ Of several limits of one kind the tightest is told. The fields are those of draf
 """
 
 import math
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ai_gateway.limits.account import Account, Moment
@@ -46,11 +47,15 @@ def limit_headers(counts: Counts) -> Headers:
         headers += _openai(b"requests", requests)
     if tokens is not None:
         headers += _openai(b"tokens", tokens)
-    policies = [f'"{_NAMES[kind]}";q={left.limit}{_PARAMETERS[kind]}' for kind, left in found.items()]
+    policy = _policy(tuple([(kind, left.limit) for kind, left in found.items()]))
     states = [_state(kind, left) for kind, left in found.items()]
-    headers.append((b"ratelimit-policy", ", ".join(policies).encode()))
-    headers.append((b"ratelimit", ", ".join(states).encode()))
-    return headers
+    return [*headers, (b"ratelimit-policy", policy), (b"ratelimit", ", ".join(states).encode())]
+
+
+@lru_cache(maxsize=256)
+def _policy(limits: tuple[tuple[Kind, int], ...]) -> bytes:
+    """It is the same for nearly all answers."""
+    return ", ".join(f'"{_NAMES[kind]}";q={limit}{_PARAMETERS[kind]}' for kind, limit in limits).encode()
 
 
 def _state(kind: Kind, left: Left) -> str:

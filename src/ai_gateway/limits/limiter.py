@@ -46,7 +46,7 @@ class Limiter:
         self._alone = Book(LimitsSection(), 1)  # what this gateway counts, with its share of all limits
         self._together = self._alone  # what is counted in Redis, whole
         self._days = Days(around.wall, around.clock)
-        self._memory = Memory(self._days.moment)
+        self._memory = Memory(self._days)
         self._shared: Shared | None = None
         self._leaving: list[Shared] = []
         self.fallbacks = 0  # calls that were checked here because Redis was away

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Final
 
 from ai_gateway.limits.account import Account, Hold, Moment, charge, settle, shortage
+from ai_gateway.limits.days import Days
 from ai_gateway.limits.rates import Kind
 from ai_gateway.limits.terms import Term
 from ai_gateway.limits.verdict import Counts, Refusal
@@ -19,31 +20,32 @@ CANDIDATES: Final = 16  # that are looked at when one must go
 class Held:
     """See Grant."""
 
-    __slots__ = ("_clock", "_holds", "counts")
+    __slots__ = ("_holds", "_now", "counts")
 
-    def __init__(self, holds: list[Hold], counts: Counts, clock: Callable[[], Moment]) -> None:
+    def __init__(self, holds: list[Hold], counts: Counts, now: Callable[[], float]) -> None:
         self._holds = holds
-        self._clock = clock
+        self._now = now
         self.counts = counts
 
     def settle(self, tokens: int) -> None:
         """See Grant."""
         holds, self._holds = self._holds, []
         if holds:
-            now = self._clock().now
+            now = self._now()
             for hold in holds:
                 settle(hold, tokens, now)
 
 
 class Memory:
-    """The accounts of all scopes, those used last at the end. Changed by calls; `clock` says when it is.
+    """The accounts of all scopes, those used last at the end. Changed by calls.
 
     Accounts that say nothing are swept. Where there are still too many, the one goes that was not used for longest
     and has no call under way.
     """
 
-    def __init__(self, clock: Callable[[], Moment], most: int = MOST_ACCOUNTS) -> None:
-        self._clock = clock
+    def __init__(self, days: Days, most: int = MOST_ACCOUNTS) -> None:
+        self._clock = days.moment
+        self._now = days.clock
         self._most = most
         self._accounts: OrderedDict[str, Account] = OrderedDict()
         self._sweep_at = 0.0
@@ -56,10 +58,12 @@ class Memory:
         moment = self._clock()
         if moment.now >= self._sweep_at:
             self._sweep(moment)
-        accounts = [self._account(term.scope, moment) for term in terms]
         found: tuple[Kind, float] | None = None
         refusing = None
-        for term, account in zip(terms, accounts, strict=True):
+        accounts = []
+        for term in terms:
+            account = self._account(term.scope, moment)
+            accounts.append(account)
             short = shortage(term.rates, account, tokens, moment)
             if short is not None and (found is None or short[1] > found[1]):
                 found, refusing = short, term
@@ -68,7 +72,7 @@ class Memory:
             return Refusal(found[0], refusing, found[1], counts)
         pairs = zip(terms, accounts, strict=True)
         holds = [charge(term.rates, account, tokens, moment) for term, account in pairs]
-        return Held(holds, counts, self._clock)
+        return Held(holds, counts, self._now)
 
     def seed(self, used: Mapping[str, int]) -> None:
         """What was used today before this gateway started, by scope (see `terms`): of its own share."""
