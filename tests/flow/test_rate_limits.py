@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
+from tests.flow.kubernetes_api import NAMESPACE
 from tests.flow.line import Line, Reply
 from tests.flow.scraping import scraped
 from tests.flow.upstream import DONE, END, SSE_HEAD, Act, Visit, answer, event, framed, whole
 from tests.flow.waiting import until
-from tests.flow.world import CHAT, Served, World, chat
+from tests.flow.world import CHAT, Served, World, chat, config
 
 ORIGIN = "https://app.example"
 PROXIED = {"trusted_proxies": ["127.0.0.1"]}
@@ -260,14 +262,13 @@ async def test_a_new_config_changes_limits_and_keeps_counts(world: World) -> Non
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)
     assert (await served.chat(max_tokens=1)).header("ratelimit") is None
-    config = {"models": {"llama3": {}}, "discovery": {"static": list(simulator.urls)}}
-    await served.reload({**config, "limits": {"default": {"rpm": 2}}})
+    await served.reload(config(simulator.urls, limits={"default": {"rpm": 2}}))
     assert [(await served.chat(max_tokens=1)).status for _ in range(3)] == [200, 200, 429]
-    await served.reload({**config, "limits": {"default": {"rpm": 4}}})
+    await served.reload(config(simulator.urls, limits={"default": {"rpm": 4}}))
     assert (await served.chat(max_tokens=1)).status == 429  # a whole minute's worth was used
-    await served.reload({**config, "limits": {"default": {"tpm": 100_000}}})
+    await served.reload(config(simulator.urls, limits={"default": {"tpm": 100_000}}))
     assert (await served.chat(max_tokens=1)).status == 200
-    await served.reload(config)
+    await served.reload(config(simulator.urls))
     assert (await served.chat(max_tokens=1)).header("ratelimit") is None
 
 
@@ -289,3 +290,25 @@ async def test_metrics_tell_who_was_refused_and_what_is_left(world: World) -> No
     assert samples['limit_remaining{caller="anonymous",limit="rpm"}'] == 0
     assert samples["limit_gateways"] == 1
     assert samples["limit_fallbacks_total"] == 0
+
+
+async def test_in_a_cluster_limits_are_divided_by_the_ready_gateways(world: World) -> None:
+    """Counted from the Service that the environment names, from the first limit on."""
+    api = await world.api_server()
+    simulator = await world.simulator()
+    world.environment = {**world.environment, "AI_GATEWAY_SERVICE": f"{NAMESPACE}/gateway"}
+    content = yaml.safe_dump(config(simulator.urls))
+    served = await world.gateway_with(content, access=api.access(world.folder))
+    assert "list endpointslices" not in api.asked
+    endpoints = [{"addresses": [f"10.0.0.{number}"], "targetRef": {"uid": f"uid-{number}"}} for number in range(4)]
+    labels = {"kubernetes.io/service-name": "gateway"}
+    api.put("endpointslices", {"metadata": {"name": "gateway-x", "labels": labels}, "endpoints": endpoints})
+    await served.reload(config(simulator.urls, limits={"default": {"rpm": 8}}))
+    async with asyncio.timeout(10):
+        while (await scraped(served))["limit_gateways"] != 4:
+            assert (await served.chat(max_tokens=1)).status in (200, 429)
+    told = await served.chat(max_tokens=1)
+    assert told.header("x-ratelimit-limit-requests") == "2"
+    while told.status == 200:
+        told = await served.chat(max_tokens=1)
+    assert "127.0.0.1: 8, of which this gateway has 2" in told.error["message"]
