@@ -21,7 +21,7 @@ Admit = Callable[[Sequence[Term], int], Coroutine[Any, Any, Verdict]]
 
 
 @pytest.fixture(params=["memory", "redis"])
-def admit(request: pytest.FixtureRequest) -> Admit:
+async def admit(request: pytest.FixtureRequest, opened: Open) -> Admit:
     """Each of them."""
     if request.param == "memory":
         memory = Memory(Days(time.time, time.monotonic))
@@ -30,8 +30,7 @@ def admit(request: pytest.FixtureRequest) -> Admit:
             return memory.admit(terms, tokens)
 
         return in_memory
-    opened: Open = request.getfixturevalue("opened")
-    shared = opened()
+    shared = await opened()
 
     async def in_redis(terms: Sequence[Term], tokens: int) -> Verdict:
         verdict = await shared.admit(terms, tokens, 60.0)

@@ -20,7 +20,9 @@ async def two(world: World, redis: Server, limit: dict[str, Any], timeout: str =
     simulator = await world.simulator()
     limits = {"default": limit, "redis": {"url": redis.url, "timeout": timeout}}
     sections: dict[str, Any] = {"limits": limits, "balancing": {"slots": 50}}
-    return await world.gateway(simulator.urls, **sections), await world.gateway(simulator.urls, **sections)
+    both = await world.gateway(simulator.urls, **sections), await world.gateway(simulator.urls, **sections)
+    await until(lambda: all(one.gateway.limiter.is_shared for one in both), "both count in Redis")
+    return both
 
 
 async def statuses(served: Served, until_moment: float) -> list[int]:

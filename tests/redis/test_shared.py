@@ -31,7 +31,7 @@ async def is_admitted(shared: Shared, terms: list[Term], lease_seconds: float = 
 
 
 async def test_gateways_count_together(opened: Open) -> None:
-    first, second, other = opened(), opened(), opened(prefix="other")
+    first, second, other = await opened(), await opened(), await opened(prefix="other")
     limit = [term(rpm=2)]
     assert [await is_admitted(one, limit) for one in (first, second, first, second, other)] == [
         *(True, True, False, False, True),
@@ -39,7 +39,7 @@ async def test_gateways_count_together(opened: Open) -> None:
 
 
 async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_over(opened: Open) -> None:
-    dead, alive = opened(), opened()
+    dead, alive = await opened(), await opened()
     assert await is_admitted(dead, ONE, lease_seconds=0.3)
     began = time.monotonic()
     assert not await is_admitted(alive, ONE)
@@ -49,7 +49,7 @@ async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_o
 
 
 async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
-    shared = opened()
+    shared = await opened()
     assert await is_admitted(shared, [term(rpm=60, concurrent=3)], lease_seconds=30)
     assert await is_admitted(shared, [term("daily", tokens_per_day=100)])
     client = shared._client
@@ -64,7 +64,7 @@ async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
 
 async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -> None:
     """As if the last call had been counted an hour from now, on a clock that has been mended since."""
-    shared = opened()
+    shared = await opened()
     limit = [term(rpm=2)]
     assert await is_admitted(shared, limit)
     client = shared._client
@@ -78,7 +78,7 @@ async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -
 
 
 async def test_a_redis_that_is_gone_is_away_until_it_answers(opened: Open, redis: Server) -> None:
-    shared = opened()
+    shared = await opened()
     assert await is_admitted(shared, ONE)
     redis.stop()
     assert await shared.admit(ONE, 0, 60) is None
@@ -92,7 +92,7 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
     opened: Open, redis: Server
 ) -> None:
     """What it makes of that call when it goes on is taken back, so nothing is held."""
-    shared = opened(timeout=QUICK)
+    shared = await opened(timeout=QUICK)
     first = None
     while first is None:  # its connection and scripts are there: a loaded machine may need several tries
         first = await shared.admit(ONE, 10, 60)
@@ -107,13 +107,13 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
     assert [await shared.admit(ONE, 10, 60) for _ in range(100)] == [None] * 100
     assert time.monotonic() - began < 0.5
     redis.go_on()
-    other = opened()
+    other = await opened()
     while not await is_admitted(other, ONE):
         assert time.monotonic() - began < 5
 
 
 async def test_a_client_that_leaves_during_the_check_holds_nothing(opened: Open, redis: Server) -> None:
-    shared, other = opened(), opened()
+    shared, other = await opened(), await opened()
     assert await is_admitted(shared, [term("warm", rpm=9)])
     assert await is_admitted(other, [term("warm", rpm=9)])
     redis.pause()
@@ -131,6 +131,8 @@ async def test_a_password_is_read_from_its_file_with_each_connect(tmp_path: Path
     secret.write_text("wrong\n")
     with running(tmp_path, "--requirepass", "right") as guarded:
         shared = Shared(guarded.settings(password_file=str(secret)))
+        shared.start()
+        await until(lambda: shared.complaint, "it is refused")
         assert await shared.admit(ONE, 0, 60) is None
         secret.write_text("right\n")
         await until(lambda: not shared.is_away, "the new password is taken")
@@ -152,13 +154,15 @@ async def test_redis_behind_tls(tmp_path: Path) -> None:
         for name, trusts in (("ca.pem", True), ("stranger.pem", False)):
             settings = Redis(f"rediss://127.0.0.1:{server.port}", ca_file=str(tmp_path / name), timeout=Seconds(5))
             shared = Shared(settings)
-            assert (await shared.admit(ONE, 0, 60) is not None) is trusts
+            shared.start()
+            await until(lambda shared=shared: shared.complaint or not shared.is_away, "it is found or refused")  # type: ignore[misc]  # bound by its default
+            assert (await shared.admit(ONE, 0, 60) is not None) is trusts, shared.complaint
             await shared.close()
 
 
 async def test_a_thousand_calls_at_once_are_counted_exactly(opened: Open) -> None:
     """Over a bounded number of connections."""
-    first, second = opened(), opened()
+    first, second = await opened(), await opened()
     limit = [term(rpm=600, tpm=10**6)]
     verdicts = await asyncio.gather(*(one.admit(limit, 10, 60) for _ in range(500) for one in (first, second)))
     granted = [verdict for verdict in verdicts if not isinstance(verdict, Refusal)]

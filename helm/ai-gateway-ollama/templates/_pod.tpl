@@ -66,7 +66,7 @@ args:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) (include "gateway.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
+  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) (include "gateway.limitsEnv" . | fromJsonArray) (include "gateway.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
@@ -100,6 +100,9 @@ volumeMounts:
   {{- if .Values.tls.enabled }}
   - {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
   {{- end }}
+  {{- if .Values.limits.redis.existingSecret }}
+  - {name: redis, mountPath: /etc/ai-gateway-redis, readOnly: true}
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -124,6 +127,11 @@ volumeMounts:
 - name: tls
   secret:
     secretName: {{ include "gateway.tlsSecret" . }}
+{{- end }}
+{{- with .Values.limits.redis.existingSecret }}
+- name: redis
+  secret:
+    secretName: {{ . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

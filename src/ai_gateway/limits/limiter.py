@@ -118,3 +118,4 @@ class Limiter:
             from ai_gateway.limits.shared import Shared
 
             self._shared = Shared(redis)
+            self._shared.start()

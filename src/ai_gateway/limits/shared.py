@@ -1,6 +1,6 @@
 """Counts in a Redis or Valkey that all gateways share. One round trip for a check, another one after the answer.
 
-The `redis` library is imported with the first connection. A check that is not answered in time is left to the
+The `redis` library is imported, in a thread, when a store starts. A check that is not answered in time is left to the
 gateway's own counts, as all are until Redis answers again; what Redis still makes of it later is taken back.
 """
 
@@ -65,11 +65,15 @@ class Held:
 
 
 class Shared:
-    """One Redis. `is_away` from a failure on, until it answers again. Changed by calls and by its own tasks."""
+    """One Redis. Changed by calls and by its own tasks.
+
+    `is_away` until it answers after `start`, and from a failure on until it answers again; `complaint` says why.
+    """
 
     def __init__(self, settings: Redis) -> None:
         self.settings = settings
-        self.is_away = False
+        self.is_away = True
+        self.complaint: str | None = None
         self._client: Client | None = None
         self._admit: Any = None
         self._settle: Any = None
@@ -80,6 +84,10 @@ class Shared:
 
     def __repr__(self) -> str:
         return f"<Shared at {self.settings.url}{', away' if self.is_away else ''}>"
+
+    def start(self) -> None:
+        """Begins to look for it; needs a running event loop."""
+        self._begin(self._look())
 
     async def admit(self, terms: Sequence[Term], tokens: int, lease_seconds: float) -> Grant | Refusal | None:
         """As Memory's; a call that never ends here is forgotten after `lease_seconds`. None: Redis is away."""
@@ -129,8 +137,6 @@ class Shared:
             task.exception()  # is looked at by whoever waits; nobody may
 
     async def _ask(self, asked: Asked) -> list[Any]:
-        if self._client is None:
-            self._connect()
         arguments: list[Any] = [asked.tokens, asked.lease, f"{asked.lease_seconds:.3f}"]
         for term in asked.terms:
             rates = term.rates
@@ -181,29 +187,39 @@ class Shared:
         """From here on nobody asks, until the task that looks for Redis has found it."""
         if not self.is_away and not self._is_closed:
             self.is_away = True
-            log.warning("limits: Redis is away, each gateway counts its share: %s", failure or type(failure).__name__)
-            self._begin(self._look())
+            self._complain(failure)
+            if monotonic() - self._answered_at > STEADY_SECONDS:
+                self._backoff = SHORTEST_BACKOFF_SECONDS
+            self._begin(self._look(self._backoff))
 
-    async def _look(self) -> None:
-        if monotonic() - self._answered_at > STEADY_SECONDS:
-            self._backoff = SHORTEST_BACKOFF_SECONDS
+    def _complain(self, failure: BaseException) -> None:
+        if self.complaint is None:
+            log.warning("limits: Redis is away, each gateway counts its share: %s", failure or type(failure).__name__)
+        self.complaint = str(failure) or type(failure).__name__
+
+    async def _look(self, pause_seconds: float = 0.0) -> None:
+        """Tries until it answers, as soon as a check wants it to."""
         while not self._is_closed:
-            await asyncio.sleep(self._backoff)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = self._backoff
             self._backoff = min(self._backoff * 2, LONGEST_BACKOFF_SECONDS)
-            with suppress(Exception):  # whatever it is, it is away
+            try:
                 await self._disconnect()  # a password that was rotated is read anew
-                client = self._connect()
+                client = await asyncio.to_thread(self._connect)
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await client.ping()
-                async with asyncio.timeout(self.settings.timeout):  # as soon as a check wants it, now connected
+                async with asyncio.timeout(self.settings.timeout):
                     await client.ping()
-                self.is_away = False
+            except Exception as failure:  # whatever it is, it is away
+                self._complain(failure)
+            else:
+                self.is_away, self.complaint = False, None
                 self._answered_at = monotonic()
-                log.warning("limits: Redis answers again")
+                log.info("limits: counted together in Redis")
                 return
 
     def _connect(self) -> "Client":
-        """Reads a small file; connections are made as they are needed."""
+        """In a thread, since it imports a library and reads a file; connections are made as they are needed."""
         from redis.asyncio import BlockingConnectionPool
         from redis.asyncio import Redis as Client
 
