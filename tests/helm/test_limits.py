@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from tests.helm.pods import gateways
-from tests.helm.test_rights import documented
 from tests.helm.running import Object, kind, rendered
+from tests.helm.test_rights import documented
 from tests.helm.worlds import World, objects_of
 
 pytestmark = pytest.mark.cluster

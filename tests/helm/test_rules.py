@@ -131,9 +131,9 @@ def test_a_change_of_the_models_changes_no_pod(world: World) -> None:
 def test_a_token_is_mounted_only_where_the_api_server_is_asked(world: World) -> None:
     for pod in gateways(objects_of(world)):
         environment = {one["name"] for one in pod.container("gateway")["env"]}
-        asks_nobody = "mount" in world  # whose discovery is by DNS
+        asks_nobody = "mount" in world and "limits" not in world  # whose discovery is by DNS
         assert pod.spec["automountServiceAccountToken"] is not asks_nobody
-        assert ("AI_GATEWAY_CONFIGMAP" in environment) is not asks_nobody
+        assert ("AI_GATEWAY_CONFIGMAP" in environment) is not ("mount" in world)
 
 
 def test_replicas_are_left_to_whoever_scales() -> None:
