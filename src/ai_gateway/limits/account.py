@@ -72,12 +72,14 @@ def shortage(rates: Rates, account: Account, tokens: int, moment: Moment) -> tup
     kind: Kind | None = None
     wait = SLACK_SECONDS
     if rates.request_seconds:
-        late = max(account.requests_until, now) + rates.request_seconds - now - MINUTE_SECONDS
+        busy = account.requests_until - now
+        late = (busy if busy > 0 else 0.0) + rates.request_seconds - MINUTE_SECONDS
         if late > wait:
             kind, wait = "rpm", late
     if rates.token_seconds:
-        cost = min(tokens * rates.token_seconds, MINUTE_SECONDS)
-        late = max(account.tokens_until, now) + cost - now - MINUTE_SECONDS
+        busy = account.tokens_until - now
+        cost = tokens * rates.token_seconds
+        late = (busy if busy > 0 else 0.0) + (cost if cost < MINUTE_SECONDS else MINUTE_SECONDS) - MINUTE_SECONDS
         if late > wait:
             kind, wait = "tpm", late
     if rates.concurrent and account.running >= rates.concurrent and wait < CONCURRENT_SECONDS:
@@ -90,13 +92,16 @@ def shortage(rates: Rates, account: Account, tokens: int, moment: Moment) -> tup
 
 def charge(rates: Rates, account: Account, tokens: int, moment: Moment) -> Hold:
     """Takes what an admitted call needs."""
+    now = moment.now
     account.running += 1
     if rates.request_seconds:
-        account.requests_until = max(account.requests_until, moment.now) + rates.request_seconds
-    reserved_seconds = 0.0
-    if rates.token_seconds:
-        reserved_seconds = min(tokens * rates.token_seconds, MINUTE_SECONDS)
-        account.tokens_until = max(account.tokens_until, moment.now) + reserved_seconds
+        until = account.requests_until
+        account.requests_until = (until if until > now else now) + rates.request_seconds
+    reserved_seconds = tokens * rates.token_seconds
+    if reserved_seconds:
+        reserved_seconds = min(reserved_seconds, MINUTE_SECONDS)
+        until = account.tokens_until
+        account.tokens_until = (until if until > now else now) + reserved_seconds
     day = day_tokens = 0
     if rates.day_tokens:
         day, day_tokens = moment.today, min(tokens, rates.day_tokens)
