@@ -18,6 +18,7 @@ from ai_gateway.catalog.current import Current
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
+from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc
 from ai_gateway.config.live import Live as LiveConfig
@@ -35,12 +36,14 @@ from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
+from ai_gateway.edge.limiting import Limiting
 from ai_gateway.edge.metrics import Metrics, Told, readings
 from ai_gateway.edge.opening import Opening
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
 from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.watch import Departures
+from ai_gateway.limits.limiter import Around, Limiter, UsedToday
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused import Refused
@@ -72,6 +75,7 @@ class Options(msgspec.Struct, frozen=True):
     access: Access = Access()
     config_map: Named | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
+    used_today: UsedToday | None = None  # whoever knows it from before the start, for day budgets in memory
 
 
 class Gateway:
@@ -92,6 +96,9 @@ class Gateway:
         self.guard = Guard(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
+        self._gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
+        self.limiter = Limiter(Around(time.time, time.monotonic, self._gateways.ready))
+        self._limiting = Limiting(self.limiter)
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
@@ -119,7 +126,16 @@ class Gateway:
 
     def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
         content = KeptContent if self._options.telemetry.content else None
-        parts = Parts(self.current, self.fleet, self.client, Buffers(), self.departures, self.poller.doubt, content)
+        parts = Parts(
+            self.current,
+            self.fleet,
+            self.client,
+            Buffers(),
+            self.departures,
+            self.poller.doubt,
+            self._limiting,
+            content,
+        )
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
         shown = ShowModel(
@@ -151,7 +167,7 @@ class Gateway:
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
         told: list[Told] = [lambda: readings(self._condition), self._requests.readings, self._lag.readings]
-        told.append(self.refused.readings)
+        told += [self.refused.readings, self._limiting.readings]
         tracing = self._tracing
         if tracing is not None:
             told.append(lambda: span_readings(tracing))
@@ -196,7 +212,9 @@ class Gateway:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The slower story beside the requests: discovery and polls."""
+        """The slower story beside the requests: discovery and polls, and what limits are counted by."""
+        if self._options.used_today is not None:
+            self.limiter.seed(await self._options.used_today())
         self._is_running = True
         self._follow(self.current.now.config)
         tasks = (asyncio.create_task(self._look_first()), asyncio.create_task(self.guard.follow()))
@@ -209,6 +227,8 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.discovery.stop()
             await self.poller.stop()
+            self._gateways.stop()
+            await self.limiter.close()
             self.client.close()
 
     def _begin_drain(self) -> None:
@@ -227,6 +247,9 @@ class Gateway:
         if self.on_config is not None:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
+        if config.limits is not None:
+            self._gateways.start()
+        self.limiter.configure(config.limits)
         if self._is_running and config.discovery != before:
             self._follow(config)
 

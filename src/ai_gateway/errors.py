@@ -7,6 +7,7 @@ GatewayError
 │       └── ModelDenied         the caller may not know of it
 ├── Unauthorized 401            nobody is known by this credential, or there is none
 ├── NotAllowed 403              the caller is known and may not do this
+├── RateLimited 429             a limit does not admit the call now; it says when
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
 │   ├── AuthUnavailable         whoever knows the credential cannot be asked
@@ -141,6 +142,14 @@ class NotAllowed(GatewayError):
     status = 403
     is_denied = True
     code = "not_allowed"
+
+
+class RateLimited(GatewayError):
+    """A limit of the caller, of its tenant or of the model does not admit the call now."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    retry_after: float | None = 1.0
 
 
 class BackendUnavailable(GatewayError):

@@ -107,7 +107,9 @@ def test_doubled_ids_and_times_without_a_zone_are_refused() -> None:
 
 
 def test_a_file_survives_being_written_and_read() -> None:
-    _, entry = _made(expires=datetime(2027, 1, 1, tzinfo=UTC), models=["a*"], routes=["chat"], role="admin")
+    _, entry = _made(
+        expires=datetime(2027, 1, 1, tzinfo=UTC), models=["a*"], routes=["chat"], role="admin", limits={"rpm": 5}
+    )
     assert read_entries(write_entries((entry, KNOWN[1])).encode()) == (entry, KNOWN[1])
 
 

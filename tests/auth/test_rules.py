@@ -11,11 +11,13 @@ from ai_gateway.auth.identity import Identity
 from ai_gateway.auth.patterns import fits, fits_parts, permits
 from ai_gateway.auth.rules import grant
 from ai_gateway.config.access import CallerRule
+from ai_gateway.config.limiting import Limits
+from ai_gateway.exchange import Allowance
 
 ACCOUNT = Identity(
     "system:serviceaccount:team-a:web", "kubernetes", None, ("system:serviceaccounts",), None, "team-a/web"
 )
-KEY = Identity("team-a", "keys", "red", ("writers",), "k", None, ("llama*",), None, "user")
+KEY = Identity("team-a", "keys", "red", ("writers",), "k", None, ("llama*",))
 PERSON = Identity("someone", "oidc", "blue", ("staff", "ops"))
 
 
@@ -89,6 +91,26 @@ def test_a_rule_narrows_a_keys_models_and_routes_and_never_widens_them() -> None
     assert narrowed is not None
     assert not permits(narrowed.models, ("llama3",))
     assert not permits(narrowed.models, ("coder",))
+
+
+@pytest.mark.parametrize(
+    ("own", "ruled", "holds"),
+    [
+        (None, None, None),
+        ({"rpm": 5}, None, Allowance(rpm=5)),
+        (None, {"tpm": 7}, Allowance(tpm=7)),
+        ({"rpm": 5, "concurrent": 2}, {"rpm": 9, "tpm": 7, "concurrent": 1}, Allowance(rpm=5, tpm=7, concurrent=1)),
+        ({}, {}, Allowance()),
+    ],
+)
+def test_of_a_keys_limits_and_its_rules_the_tighter_hold(
+    own: dict[str, int] | None, ruled: dict[str, int] | None, holds: Allowance | None
+) -> None:
+    key = msgspec.structs.replace(KEY, limits=None if own is None else msgspec.convert(own, Limits))
+    rule: dict[str, Any] = {"match": {"key": "*"}} | ({} if ruled is None else {"limits": ruled})
+    caller = grant(key, _rules(rule))
+    assert caller is not None
+    assert caller.allowance == holds
 
 
 def test_admin_comes_from_a_rule_or_a_keys_entry() -> None:

@@ -62,7 +62,7 @@ class Asked:
     @property
     def kind(self) -> str:
         """`pods`, `configmaps`, `events`, in the namespace that there is."""
-        return (self.path.split(f"/api/v1/namespaces/{NAMESPACE}/")[-1]).split("/")[0]
+        return (self.path.split(f"/v1/namespaces/{NAMESPACE}/")[-1]).split("/")[0]
 
     @property
     def verb(self) -> str:

@@ -171,6 +171,7 @@ class World:
         self.folder = folder
         self.telemetry = TelemetrySettings()  # of gateways that are made from then on
         self.tracing: Tracing | None = None
+        self.environment = NO_OLLAMA  # of gateways that are made from then on, too
         self._stack = stack
 
     async def simulator(self, count: int = 1, **settings: Any) -> Simulator:
@@ -194,7 +195,7 @@ class World:
         """A gateway with exactly this config.yml; `access` leads to an API server where its pods are."""
         path = self.folder / "config.yml"
         path.write_text(content)
-        options = Options(path, NO_OLLAMA, access=access or Access(), telemetry=self.telemetry)
+        options = Options(path, self.environment, access=access or Access(), telemetry=self.telemetry)
         served = await self._stack.enter_async_context(_serving(options, path, settings, self.tracing))
         if is_ready:
             await served.readiness()

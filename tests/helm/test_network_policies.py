@@ -155,3 +155,12 @@ def test_beside_ollama_the_gateways_policy_does_not_keep_other_gateways_from_it(
     objects = rendered("helm4", values={"placement": "ollama-sidecar", "networkPolicy": {"enabled": True}})
     assert _may(objects, _gateway(objects), _gateway(objects), 11434)
     assert not _may(objects, STRANGER, _gateway(objects), 11434)
+
+
+def test_redis_is_reached_at_its_port() -> None:
+    """That of a URL without one is the usual."""
+    objects = objects_of(("limits",))
+    assert [port for port in (6379, 6380) if _may(objects, _gateway(objects), STRANGER, port)] == [6380]
+    values = {"config": {"limits": {"redis": {"url": "redis://redis.data"}}}, "networkPolicy": {"enabled": True}}
+    usual = rendered("helm4", values=values)
+    assert [port for port in (6379, 6380) if _may(usual, _gateway(usual), STRANGER, port)] == [6379]

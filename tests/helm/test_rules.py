@@ -132,7 +132,7 @@ def test_a_token_is_mounted_only_where_the_api_server_is_asked(world: World) -> 
     for pod in gateways(objects_of(world)):
         environment = {one["name"] for one in pod.container("gateway")["env"]}
         is_mounted = bool({"mount", "auth-kubernetes"}.intersection(world))  # with discovery by DNS
-        asks = not is_mounted or "auth-kubernetes" in world
+        asks = not is_mounted or bool({"auth-kubernetes", "limits"}.intersection(world))
         assert pod.spec["automountServiceAccountToken"] is asks
         assert ("AI_GATEWAY_CONFIGMAP" in environment) is not is_mounted
 

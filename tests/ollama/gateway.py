@@ -53,8 +53,14 @@ class Serving(Server):
 class Gateway(Serving):
     """A gateway over some endpoints, quick to notice what becomes of them."""
 
-    def __init__(self, folder: Path, urls: Sequence[str], models: Mapping[str, Mapping[str, Any]] = MODELS) -> None:
-        super().__init__(folder, _config(urls, models))
+    def __init__(
+        self,
+        folder: Path,
+        urls: Sequence[str],
+        models: Mapping[str, Mapping[str, Any]] = MODELS,
+        sections: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(folder, {**_config(urls, models), **(sections or {})})
 
 
 def _config(urls: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class Loaded:
             "discovery": {"static": urls},
             "polling": {"interval": "300ms", "models_interval": "500ms"},
             "queue": {"max_waiting": 2},
+            "limits": {"models": {"embed": {"rpm": 120}}},  # two ask for far more
             "log": {"access": False, "level": "warning"},
         }
         path = self._folder / "config.yml"

@@ -140,6 +140,27 @@ CASES = [
         {"instance": "a"},
     ),
     Case(
+        "AIGatewayLimitRefusals",
+        {
+            of("ai_gateway_limit_refusals_total", caller="a", limit="caller_rpm"): "0+30x60",
+            of("ai_gateway_requests_total", caller="a", status="429"): "0+30x60",
+            of("ai_gateway_requests_total", caller="a", status="200"): "0+70x60",
+        },
+        {
+            of("ai_gateway_limit_refusals_total", caller="a", limit="caller_rpm"): "0+5x60",
+            of("ai_gateway_requests_total", caller="a", status="429"): "0+5x60",
+            of("ai_gateway_requests_total", caller="a", status="200"): "0+95x60",
+        },
+        40,
+        {"caller": "a", "limit": "caller_rpm"},
+    ),
+    Case(
+        "AIGatewayLimitsNotShared",
+        {of("ai_gateway_limit_fallbacks_total"): "0+9x30"},
+        {of("ai_gateway_limit_fallbacks_total"): "7x30"},
+        20,
+    ),
+    Case(
         "AIGatewaySpansLost",
         {
             of(SPANS, result="dropped"): "0+9x60",

@@ -40,6 +40,9 @@
 {{- if and $values.metrics.otlp.enabled (not (include "gateway.metricsEndpoint" .)) -}}
 {{- fail "metrics.otlp.endpoint: say where metrics go, such as http://otel-collector.monitoring:4318" -}}
 {{- end -}}
+{{- if and $values.limits.redis.caKey (not $values.limits.redis.existingSecret) -}}
+{{- fail "limits.redis.existingSecret: name the Secret that holds limits.redis.caKey" -}}
+{{- end -}}
 {{- with (include "gateway.chartConfig" . | fromYaml).Error -}}
 {{- fail (printf "config.content: %s" .) -}}
 {{- end -}}

@@ -12,6 +12,7 @@
 {{- end -}}
 {{- with include "gateway.auth" . | fromYaml }}{{ $_ := set $sections "auth" . }}{{ end -}}
 {{- if kindIs "slice" .Values.config.callers }}{{ $_ := set $sections "callers" .Values.config.callers }}{{ end -}}
+{{- with include "gateway.limits" . | fromYaml }}{{ $_ := set $sections "limits" . }}{{ end -}}
 {{- with include "gateway.discovery" . | fromYaml }}{{ $_ := set $sections "discovery" . }}{{ end -}}
 {{- if .Values.tls.enabled -}}
 {{- $tls := dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key" -}}

@@ -2,7 +2,7 @@
 
 {{/* Whether the API server is asked at all: only then a token is mounted. */}}
 {{- define "gateway.asksApi" -}}
-{{- if or (include "gateway.discoversByApi" .) (eq .Values.config.watch "api") (include "gateway.reviewsTokens" .) }}true{{ end }}
+{{- if or (include "gateway.discoversByApi" .) (eq .Values.config.watch "api") (include "gateway.reviewsTokens" .) (include "gateway.countsGateways" .) }}true{{ end }}
 {{- end }}
 
 {{- define "gateway.discoversByApi" -}}

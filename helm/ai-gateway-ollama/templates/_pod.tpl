@@ -66,7 +66,7 @@ args:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) (include "gateway.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
+  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) (include "gateway.limitsEnv" . | fromJsonArray) (include "gateway.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
@@ -103,6 +103,9 @@ volumeMounts:
   {{- if .Values.auth.keysSecret.name }}
   - {name: keys, mountPath: /etc/ai-gateway-keys, readOnly: true}
   {{- end }}
+  {{- if .Values.limits.redis.existingSecret }}
+  - {name: redis, mountPath: /etc/ai-gateway-redis, readOnly: true}
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -136,6 +139,11 @@ volumeMounts:
     items:
       - {key: {{ .key | quote }}, path: keys.yaml}
 {{- end }}
+{{- end }}
+{{- with .Values.limits.redis.existingSecret }}
+- name: redis
+  secret:
+    secretName: {{ . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

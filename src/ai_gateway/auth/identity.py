@@ -5,11 +5,12 @@ from typing import Protocol
 import msgspec
 
 from ai_gateway.config.access import Role, Route
+from ai_gateway.config.limiting import Limits
 from ai_gateway.exchange import AuthMethod
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A caller as its credential describes it. `models`, `routes` and `role` are a key's own word."""
+    """A caller as its credential describes it. `models`, `routes`, `limits` and `role` are a key's own word."""
 
     name: str
     method: AuthMethod
@@ -19,6 +20,7 @@ class Identity(msgspec.Struct, frozen=True):
     service_account: str | None = None  # NAMESPACE/NAME
     models: tuple[str, ...] | None = None
     routes: tuple[Route, ...] | None = None
+    limits: Limits | None = None
     role: Role = "user"
 
 

@@ -103,6 +103,14 @@ class KeysFile:
 
 def _kept(entry: Entry) -> _Kept:
     identity = Identity(
-        entry.name, "keys", entry.tenant, entry.groups, entry.id, None, entry.models, entry.routes, entry.role
+        name=entry.name,
+        method="keys",
+        tenant=entry.tenant,
+        groups=entry.groups,
+        key_id=entry.id,
+        models=entry.models,
+        routes=entry.routes,
+        limits=entry.limits,
+        role=entry.role,
     )
     return _Kept(bytes.fromhex(entry.hash.removeprefix("sha256:")), entry.ends_at(), identity)

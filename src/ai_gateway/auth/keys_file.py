@@ -15,6 +15,7 @@ import yaml
 from msgspec import Meta
 
 from ai_gateway.config.access import ModelPatterns, Role, Route
+from ai_gateway.config.limiting import Limits
 from ai_gateway.config.units import Section
 
 MAX_BYTES: Final = 1 << 20  # what a Secret can hold
@@ -43,6 +44,7 @@ class Entry(Section, frozen=True, omit_defaults=True):
     groups: tuple[str, ...] = ()
     models: ModelPatterns | None = None
     routes: tuple[Route, ...] | None = None
+    limits: Limits | None = None
     role: Role = "user"
 
     def ends_at(self) -> float:
@@ -98,8 +100,11 @@ def write_entries(entries: tuple[Entry, ...]) -> str:
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
-    """Lists as YAML has them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
+    """Lists as YAML has them, without what is not set."""
+    plain: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
+    if "limits" in plain:
+        plain["limits"] = {kind: limit for kind, limit in plain["limits"].items() if limit is not None}
+    return plain
 
 
 def new_key() -> tuple[str, str]:

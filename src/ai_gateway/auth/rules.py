@@ -1,16 +1,19 @@
 """From who someone is to what they may do: the first rule that fits, and what a key's own entry says."""
 
+import msgspec
+
 from ai_gateway.auth.identity import Identity
 from ai_gateway.auth.patterns import fits, fits_parts
 from ai_gateway.config.access import CallerRule, Match
-from ai_gateway.exchange import Caller
+from ai_gateway.config.limiting import Limits
+from ai_gateway.exchange import Allowance, Caller
 
 
 def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | None:
     """The caller, without an address; None for one whom no rule lets in.
 
     Without rules everyone who is known is a user of every model. A key that no rule fits has what its entry says; a
-    rule can only narrow its models and routes, and adds the admin role where it gives it.
+    rule can only narrow its models, routes and limits, and adds the admin role where it gives it.
     """
     rule = next((rule for rule in rules or () if _is_for(rule.match, identity)), None)
     if rule is None and rules is not None and identity.method != "keys":
@@ -26,6 +29,7 @@ def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | 
         is_admin=identity.role == "admin" or (rule is not None and rule.role == "admin"),
         models=tuple(patterns for patterns in lists if patterns is not None),
         routes=_both(identity.routes, rule.routes if rule else None),
+        allowance=_least(identity.limits, rule.limits if rule else None),
         label=identity.name if identity.method == "keys" else tenant,
     )
 
@@ -48,3 +52,13 @@ def _both(own: tuple[str, ...] | None, ruled: tuple[str, ...] | None) -> tuple[s
     if own is None or ruled is None:
         return ruled if own is None else own
     return tuple(route for route in own if route in ruled)
+
+
+def _least(own: Limits | None, ruled: Limits | None) -> Allowance | None:
+    """Of each kind the tighter limit; None where nobody says anything, so that the default limits hold."""
+    stated = [msgspec.structs.asdict(limits) for limits in (own, ruled) if limits is not None]
+    if not stated:
+        return None
+    kinds = Allowance.__struct_fields__
+    values = {kind: [limits[kind] for limits in stated if limits[kind] is not None] for kind in kinds}
+    return Allowance(**{kind: min(found) for kind, found in values.items() if found})

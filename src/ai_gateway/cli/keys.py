@@ -22,6 +22,13 @@ _EPILOG = """examples:
 rotation: create a second key with the same name, hand it out, then revoke the first one.
 """
 
+_LIMITS = {
+    "rpm": "calls per minute",
+    "tpm": "tokens per minute",
+    "concurrent": "calls at one time",
+    "tokens_per_day": "tokens per day",
+}
+
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds `keys` to the command's sub-commands."""
@@ -54,6 +61,8 @@ def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups that rules may name")
     parser.add_argument("--models", type=_words, metavar="A,B*", help="models it may use, as patterns (default: all)")
     parser.add_argument("--routes", type=_words, metavar="A,B", help="chat, completions, embeddings, models, audit")
+    for name, meaning in _LIMITS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"at most so many {meaning}")
     parser.add_argument("--expires", metavar="DURATION", help="such as 90d (default: never)")
     parser.add_argument("--role", choices=("user", "admin"), default="user", help="admins read audit logs and health")
     parser.set_defaults(run=run, act=_create)
@@ -89,6 +98,7 @@ def _create(arguments: argparse.Namespace) -> int:
         "groups": arguments.groups,
         "models": arguments.models,
         "routes": arguments.routes,
+        "limits": {name: getattr(arguments, name) for name in _LIMITS if getattr(arguments, name) is not None} or None,
         "role": arguments.role,
     }
     entry = _entry(told)

@@ -38,6 +38,7 @@ them 5 s; a second signal ends everything at once.
 
 Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
 AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come by flag alone.
+AI_GATEWAY_SERVICE=[NAMESPACE/]NAME is the gateways' own Service: limits in memory are divided by those that are ready.
 AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
 A flag goes before the environment, that before the config file, that before the default.
 """

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ai_gateway.config.units import Seconds, Section, fallback
+from ai_gateway.config.limiting import Limits
+from ai_gateway.config.units import Seconds, Section, default
 
 Method = Literal["none", "keys", "kubernetes", "oidc"]
 Role = Literal["user", "admin"]
@@ -34,7 +35,7 @@ class Oidc(Section, frozen=True):
     ] = None
     refresh: Annotated[
         Seconds, Meta(description="between two looks at its keys; an unknown key is looked for at once")
-    ] = fallback(Seconds(600))
+    ] = default(Seconds(600))
 
 
 class Auth(Section, frozen=True):
@@ -82,6 +83,9 @@ class CallerRule(Section, frozen=True):
     routes: Annotated[
         tuple[Route, ...] | None, Meta(description="routes it may use; not set: all that its role may")
     ] = None
+    limits: Annotated[Limits | None, Meta(description="of each caller that it fits, in place of `limits.default`")] = (
+        None
+    )
     role: Annotated[Role, Meta(description="`admin` may read audit logs and the detail of health")] = "user"
 
 

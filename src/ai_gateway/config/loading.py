@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -11,8 +12,9 @@ import yaml
 
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.complaint import Complaint
-from ai_gateway.config.types import Config, Discovery, Model, ModelId, StaticUpstream, Tls, model_name
-from ai_gateway.config.units import ByteCount, Pause, Seconds
+from ai_gateway.config.limiting import limits_complaints
+from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
+from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.names import canonical, is_model_name
 
@@ -203,6 +205,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_discovery(config.discovery)
     yield from _check_tls(config.tls)
     yield from check_access(config)
+    yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
     for index, network in enumerate(config.trusted_proxies):
         try:
             ipaddress.ip_network(network, strict=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, types
+from ai_gateway.config import access, limiting, types
 from ai_gateway.config.types import RESTART_KEYS, Config
 from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
@@ -88,6 +88,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "queue": types.Queue,
     "polling": types.Polling,
     "body": types.Body,
+    "limits": limiting.LimitsSection,
+    "limits.default": limiting.Limits,
+    "limits.redis": limiting.Redis,
     "cors": types.Cors,
     "tls": types.Tls,
     "auth": access.Auth,
@@ -118,6 +121,8 @@ _WORDS: Final[dict[Any, str]] = {
     Pause: "duration or 0",
     ByteCount: "size",
 }
+# What stands under names of the user's own.
+_NAMED: Final[dict[Any, str]] = {types.Model: "ids with their models", limiting.Limits: "names with their limits"}
 
 
 def keys() -> list[str]:
@@ -191,7 +196,7 @@ def _value(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"list of {_value(arguments[0])}"
     if get_origin(kind) is dict:
-        return f"a {_value(arguments[1])} each" if _part(kind) is None else "ids with their models"
+        return _NAMED.get(arguments[1]) or f"a {_value(arguments[1])} each"
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(map(_value, arguments))
     return _WORDS.get(kind, "section")

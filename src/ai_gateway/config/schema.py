@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from ai_gateway.config import types
+from ai_gateway.config.limiting import Redis
 from ai_gateway.config.types import Config
 from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
@@ -16,6 +17,7 @@ def schema() -> dict[str, Any]:
     )
     for section in (types.Timeouts, types.Polling, types.Body, types.Cors, types.Kubernetes, types.Drain):
         _write_defaults(definitions[section.__name__], section())
+    _write_defaults(definitions["Redis"], Redis(url=""))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "AI Gateway Ollama: config.yml",
@@ -27,7 +29,7 @@ def schema() -> dict[str, Any]:
 def _write_defaults(definition: dict[str, Any], defaults: Section) -> None:
     for name, value in msgspec.structs.asdict(defaults).items():
         if isinstance(value, Seconds | ByteCount):
-            definition["properties"][name]["default"] = int(value)
+            definition["properties"][name]["default"] = int(value) if value == int(value) else float(value)
 
 
 def _unit_schema(kind: type) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from ai_gateway.config.access import Auth, CallerRule
-from ai_gateway.config.units import ByteCount, Pause, PositiveInt, Seconds, Section
-from ai_gateway.config.units import fallback as _default
+from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.units import ByteCount, ModelId, Pause, PositiveInt, Seconds, Section
+from ai_gateway.config.units import default as _default
 
 Slots = Annotated[int, Meta(ge=1, le=4096)]
-ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 
 
 class ModelTimeouts(Section, frozen=True):
@@ -218,7 +218,17 @@ class Compatibility(Section, frozen=True):
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogName = Literal[
-    "auth", "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
+    "auth",
+    "balancing",
+    "cluster",
+    "config",
+    "demo",
+    "discovery",
+    "limits",
+    "polling",
+    "rescue",
+    "server",
+    "telemetry",
 ]  # the loggers that there are, without their common prefix
 
 
@@ -243,6 +253,7 @@ class Config(Section, frozen=True):
     queue: Queue = _default(Queue())
     polling: Polling = _default(Polling())
     body: Body = _default(Body())
+    limits: LimitsSection | None = None
     cors: Cors = _default(Cors())
     tls: Tls | None = None
     auth: Auth = _default(Auth())

@@ -1,4 +1,4 @@
-"""What the types of config.yml are made of: sections, durations, sizes."""
+"""What the types of config.yml are made of: units, bounded numbers, and sections in which no key goes unread."""
 
 from typing import Annotated, TypeVar
 
@@ -25,9 +25,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 T = TypeVar("T")
 
 
-def fallback(value: T) -> T:
+def default(value: T) -> T:
     """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
     return msgspec.field(default_factory=lambda: value)
 
 
 PositiveInt = Annotated[int, Meta(ge=1)]
+ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]

@@ -12,7 +12,10 @@ from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, hea
 from ai_gateway.errors import InvalidRequest
 
 _METHODS: Final = ("GET", "POST", "OPTIONS")
-_EXPOSED: Final = ("x-request-id", "x-trace-id", "retry-after", "retry-after-ms", "x-should-retry")
+_EXPOSED: Final = (
+    *("x-request-id", "x-trace-id", "retry-after", "retry-after-ms", "x-should-retry", "ratelimit", "ratelimit-policy"),
+    *(f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
+)
 
 
 class CrossOrigin:

@@ -17,6 +17,7 @@ from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
 from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.limiting import Admitted, Limiting
 from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
@@ -49,6 +50,7 @@ class Parts(msgspec.Struct, frozen=True):
     buffers: Buffers
     departures: Departures
     doubt: Callable[[Endpoint], None]
+    limiting: Limiting
     content: Callable[[Call], Content] | None = None  # keeps prompts and answers, where spans shall carry them
 
 
@@ -63,6 +65,8 @@ class Forward:
         exchange = exchange_of(scope)
         in_force = self._parts.current.now
         reading = Reading(self._parts.buffers, in_force.config.body.buffered_bytes)
+        limiting = self._parts.limiting
+        admitted: Admitted | None = None
         try:
             body = await reading.read(scope, receive, in_force.config.body.max_bytes)
             exchange.body_bytes = len(body)
@@ -72,6 +76,9 @@ class Forward:
                 self._keep(call, exchange)
             entry = self._find(call, in_force, exchange)
             del body
+            total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
+            if limiting.is_on:
+                admitted = await limiting.admit(exchange, call, entry, total[0] - self._parts.departures.loop.time())
             errand = _Errands(self._parts, exchange, call, entry, reading.release)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
@@ -79,13 +86,14 @@ class Forward:
                 call.wants_usage,
                 in_force.config.compatibility.reasoning_content,
             )
-            total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if call.stream:
                 await errand.stream(shape, Watch(scope, self._parts.departures, total), scope, send)
             else:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
             reading.release()
+            if admitted is not None:
+                limiting.settle(admitted, exchange)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""

@@ -148,6 +148,25 @@ _GATEWAY: Final[dict[str, Metric]] = {
     names.DISCOVERY_LISTS: _counter("Whole lists that were taken.", *_SOURCE),
     names.DISCOVERY_FAILURES: _counter("Requests that failed.", *_SOURCE),
 }
+_LIMITS: Final[dict[str, Metric]] = {
+    names.LIMIT_REFUSALS: _counter(
+        "Calls that a limit refused. `limit` is whose it is and which: `caller_rpm`, `tenant_tpm`, "
+        "`model_concurrent`, `caller_tokens_per_day`, ...",
+        *("caller", "limit"),
+        unit="{request}",
+    ),
+    names.LIMIT_REMAINING: _gauge(
+        "What whoever called last under this name has left, of its tightest limit of each kind: `rpm`, `tpm`, "
+        "`concurrent`, `tokens_per_day`.",
+        *("caller", "limit"),
+    ),
+    names.LIMIT_FALLBACKS: _counter(
+        "Calls that were checked by this gateway's own counts, because Redis was away.", unit="{request}"
+    ),
+    names.LIMIT_GATEWAYS: _gauge(
+        "By how many gateways limits are divided here; 1 where counts are shared.", unit="{gateway}"
+    ),
+}
 # Prometheus' standard names, measured by its client library, on Linux alone.
 _PROCESS: Final[dict[str, Metric]] = {
     "process_resident_memory_bytes": _gauge("Resident memory size in bytes.", unit="By"),
@@ -160,6 +179,7 @@ _PROCESS: Final[dict[str, Metric]] = {
 GROUPS: Final[dict[str, dict[str, Metric]]] = {
     "Requests": _REQUESTS,
     "Models and endpoints": _FLEET,
+    "Limits": _LIMITS,
     "The gateway": _GATEWAY,
     "The process": _PROCESS,
 }

@@ -146,9 +146,13 @@ DISCOVERY_FAILING: Final = "ai_gateway_discovery_failing"
 DISCOVERY_LISTS: Final = "ai_gateway_discovery_lists_total"
 DISCOVERY_FAILURES: Final = "ai_gateway_discovery_failures_total"
 
-# -- names that later parts fill: limits, audit, loads, residency, rollouts
+# -- limits
 LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
 LIMIT_REMAINING: Final = "ai_gateway_limit_remaining"  # caller, limit
+LIMIT_FALLBACKS: Final = "ai_gateway_limit_fallbacks_total"
+LIMIT_GATEWAYS: Final = "ai_gateway_limit_gateways"
+
+# -- names that later parts fill: audit, loads, residency, rollouts
 AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropped, failed
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"

@@ -68,6 +68,11 @@ class Call(msgspec.Struct, frozen=True):
             fields["max_tokens"] = msgspec.Raw(str(max_tokens).encode())
         return _encode(fields)
 
+    def token_limit(self) -> int | None:
+        """How many tokens the client lets the answer have, if it says; only before the fields go."""
+        text = _given(self.fields, "max_tokens")
+        return None if text is None or self.operation == "embeddings" else int(text)
+
     def parameters(self) -> dict[str, Any]:
         """What the client set of `PARAMETERS`, as values; what cannot be read or is very long is left out."""
         found = {}

@@ -1,0 +1,35 @@
+{{/* What limits need beside their section of config.yml. */}}
+
+{{/* The section `limits`, with the files that are mounted for Redis. */}}
+{{- define "gateway.limits" -}}
+{{- $limits := deepCopy .Values.config.limits -}}
+{{- $redis := .Values.limits.redis -}}
+{{- if and $limits.redis $redis.existingSecret -}}
+{{- $_ := set $limits.redis "password_file" (printf "/etc/ai-gateway-redis/%s" $redis.passwordKey) -}}
+{{- with $redis.caKey }}{{ $_ := set $limits.redis "ca_file" (printf "/etc/ai-gateway-redis/%s" .) }}{{ end -}}
+{{- end -}}
+{{- toYaml $limits }}
+{{- end }}
+
+{{/* Whether gateways count each other. */}}
+{{- define "gateway.countsGateways" -}}
+{{- if or .Values.limits.countGateways (include "gateway.chartConfig" . | fromYaml).limits }}true{{ end }}
+{{- end }}
+
+{{/* The environment of limits, as a JSON list. */}}
+{{- define "gateway.limitsEnv" -}}
+{{- $env := list -}}
+{{- if include "gateway.countsGateways" . -}}
+{{- $service := printf "%s/%s" (include "gateway.namespace" .) (include "gateway.fullname" .) -}}
+{{- $env = append $env (dict "name" "AI_GATEWAY_SERVICE" "value" $service) -}}
+{{- end -}}
+{{- toJson $env }}
+{{- end }}
+
+{{/* The port of Redis, empty where none is used. */}}
+{{- define "gateway.redisPort" -}}
+{{- with ((include "gateway.chartConfig" . | fromYaml).limits).redis -}}
+{{- $host := (urlParse .url).host -}}
+{{- ternary (regexFind "[0-9]+$" $host) "6379" (regexMatch ":[0-9]+$" $host) -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,95 @@
+"""How many gateways are ready: counted from the endpoint slices of their own Service (discovery.k8s.io/v1)."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from ai_gateway.cluster.api import ApiServer
+from ai_gateway.cluster.mirror import Collection, Manner, Mirror
+
+# The same as for discovery by default.
+MANNER: Final = Manner(watch_seconds=300.0, read_seconds=15.0)
+
+
+class _Conditions(msgspec.Struct, frozen=True):
+    ready: bool | None = None
+    terminating: bool | None = None
+
+
+class _Target(msgspec.Struct, frozen=True):
+    uid: str | None = None
+
+
+class _Endpoint(msgspec.Struct, frozen=True, rename="camel"):
+    addresses: tuple[str, ...] | None = None
+    conditions: _Conditions = _Conditions()
+    target_ref: _Target | None = None
+
+
+class _Slice(msgspec.Struct, frozen=True):
+    endpoints: tuple[_Endpoint, ...] | None = None
+
+
+def read_ready(content: bytes) -> frozenset[str]:
+    """The ready endpoints of one slice: a pod by its uid, since it stands in a slice for each family of addresses.
+
+    Unset means ready and not terminating, as the API says (EndpointConditions).
+    """
+    endpoints = msgspec.json.decode(content, type=_Slice).endpoints or ()
+    return frozenset(
+        (endpoint.target_ref.uid if endpoint.target_ref else None) or "".join(endpoint.addresses or ())
+        for endpoint in endpoints
+        if endpoint.conditions.ready is not False and not endpoint.conditions.terminating
+    )
+
+
+def count_ready(slices: Iterable[frozenset[str]]) -> int:
+    """Of all slices together; never less than the one that asks."""
+    return max(1, len(frozenset().union(*slices)))
+
+
+class Gateways:
+    """The gateways behind a Service, `[NAMESPACE/]NAME`. Changed by its mirror's thread once it was started.
+
+    1 until the first list has come, and for ever where no Service is named.
+    """
+
+    def __init__(self, service: str | None, api: ApiServer, manner: Manner = MANNER) -> None:
+        self._service = service
+        self._api = api
+        self._manner = manner
+        self._mirror: Mirror[frozenset[str]] | None = None
+        self._ready = 1
+
+    @property
+    def complaint(self) -> str | None:
+        """What stands in the way of counting now."""
+        return self._mirror.complaint if self._mirror else None
+
+    def ready(self) -> int:
+        """How many there are now."""
+        return self._ready
+
+    def start(self) -> None:
+        """Begins to count, once; reads a small file where the Service's namespace is not named."""
+        if not self._service or self._mirror is not None:
+            return
+        namespace, _, name = self._service.rpartition("/")
+        namespace = namespace or self._api.access.namespace()
+        collection = Collection(
+            f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+            {"labelSelector": f"kubernetes.io/service-name={name}"},
+            f"endpointslices of Service {name} in namespace {namespace}",
+        )
+        self._mirror = Mirror(self._api, collection, self._manner, read_ready, self._count)
+        self._mirror.start()
+
+    def stop(self) -> None:
+        """Counts no more."""
+        if self._mirror is not None:
+            self._mirror.stop()
+
+    def _count(self) -> None:
+        if self._mirror is not None:
+            self._ready = count_ready(self._mirror.values())

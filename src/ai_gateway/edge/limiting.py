@@ -1,0 +1,121 @@
+"""Limits on the request path: admits a call or refuses it, tells the client how it stands, settles what it used."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from ai_gateway.catalog.catalog import Entry
+from ai_gateway.errors import RateLimited
+from ai_gateway.exchange import Exchange
+from ai_gateway.limits.estimates import Estimates, Guess
+from ai_gateway.limits.headers import lefts, limit_headers
+from ai_gateway.limits.limiter import Ask, Limiter
+from ai_gateway.limits.rates import WORDS
+from ai_gateway.limits.verdict import Counts, Grant, Refusal
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.request_metrics import caller_label
+from ai_gateway.telemetry.series import counters
+from ai_gateway.wire.call import Call
+from ai_gateway.wire.usage import Usage
+
+# A budget that is used up is there again too late for a client's own retries.
+LONGEST_RETRY_SECONDS: Final = 3600.0
+MOST_CALLERS: Final = 1000  # in metrics
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A call that was admitted: what it holds, if any limit holds for it, and what it was thought to use."""
+
+    model: str
+    guess: Guess
+    grant: Grant | None
+
+
+class Limiting:
+    """Between the request path and the limiter. Changed by calls; `readings` tells what came of them."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._estimates = Estimates()
+        self._refusals = counters()
+        self._last: dict[str, Counts] = {}  # by caller label
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is limited; else nobody need ask."""
+        return self._limiter.is_on
+
+    async def admit(self, exchange: Exchange, call: Call, entry: Entry, longest_seconds: float) -> Admitted:
+        """Charges the call to its limits. Raises RateLimited, with the headers of the answer on the exchange."""
+        token_limit = call.token_limit() or entry.max_tokens
+        writes = call.operation != "embeddings"
+        guess = self._estimates.guess(entry.label, exchange.body_bytes, token_limit, writes=writes)
+        verdict = await self._limiter.admit(Ask(exchange.caller, entry.id, guess.tokens, longest_seconds))
+        if verdict is None:
+            return Admitted(entry.label, guess, None)
+        exchange.reply_headers += limit_headers(verdict.counts)
+        label = caller_label(exchange.caller)
+        if label in self._last or len(self._last) < MOST_CALLERS:
+            self._last[label] = verdict.counts
+        if isinstance(verdict, Refusal):
+            self._refusals.at(label, f"{verdict.term.holder}_{verdict.kind}").value += 1
+            exchange.story = f"refused by {verdict.kind} of {verdict.term.scope}, {guess.tokens} tokens asked"
+            raise _error(verdict)
+        return Admitted(entry.label, guess, verdict)
+
+    def settle(self, admitted: Admitted, exchange: Exchange) -> None:
+        """The call is over, however it ended."""
+        usage = exchange.usage
+        if usage is not None:
+            is_stream = exchange.call is not None and exchange.call.stream
+            stream_bytes = exchange.sent_bytes if is_stream else None
+            self._estimates.learn(admitted.model, exchange.body_bytes, usage, stream_bytes)
+        if admitted.grant is not None:
+            admitted.grant.settle(self._used(admitted, exchange))
+
+    def readings(self) -> Iterator[Reading]:
+        """What limits refused, and what the callers that called last have left."""
+        if not self._limiter.is_on:
+            return
+        yield Reading(names.LIMIT_FALLBACKS, self._limiter.fallbacks)
+        yield Reading(names.LIMIT_GATEWAYS, 1 if self._limiter.is_shared else self._limiter.gateways)
+        yield from (Reading(names.LIMIT_REFUSALS, counter.value, labels) for labels, counter in self._refusals.items())
+        for label, counts in self._last.items():
+            left = lefts(counts, self._limiter.moment() if counts.are_live else counts.moment)
+            yield from (Reading(names.LIMIT_REMAINING, one.remaining, (label, kind)) for kind, one in left.items())
+
+    def _used(self, admitted: Admitted, exchange: Exchange) -> int:
+        """Tokens that the call used: as Ollama counted them, else as far as can be told from outside.
+
+        Of a stream that was cut, those that were passed on; whoever leaves a whole answer behind has had all of it
+        computed, as far as anyone knows. What an endpoint failed costs nothing.
+        """
+        if exchange.usage is not None:
+            return _count(exchange.usage)
+        is_stream = exchange.call is not None and exchange.call.stream
+        if is_stream and exchange.sent_bytes:
+            return admitted.guess.prompt + self._estimates.passed(admitted.model, exchange.sent_bytes)
+        if not exchange.attempts or exchange.attempts[-1].fault is not None:
+            return 0
+        return admitted.guess.prompt if is_stream else admitted.guess.tokens
+
+
+def _count(usage: Usage) -> int:
+    """What is no count is Ollama's mistake."""
+    return max(0, usage.input_tokens) + max(0, usage.output_tokens)
+
+
+def _error(refusal: Refusal) -> RateLimited:
+    whole, share = (getattr(one, refusal.kind) for one in (refusal.term.rates.whole, refusal.term.rates.share))
+    part = "" if whole == share else f", of which this gateway has {share}"
+    wait = math.ceil(refusal.wait_seconds * 1000) / 1000
+    error = RateLimited(
+        f"The limit is reached: {WORDS[refusal.kind]} of {refusal.term}: {whole}{part}. Try again in {wait:g} s."
+    )
+    error.retry_after = wait
+    if wait > LONGEST_RETRY_SECONDS:
+        error.should_retry = False
+    return error

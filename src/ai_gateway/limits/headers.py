@@ -1,0 +1,101 @@
+"""What a client is told of its limits: OpenAI's `x-ratelimit-*`, and the IETF's `RateLimit` fields.
+
+Of several limits of one kind the tightest is told. The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+import math
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from ai_gateway.limits.account import Account, Moment
+from ai_gateway.limits.rates import DAY_SECONDS, MINUTE_SECONDS, Kind, Rates
+from ai_gateway.limits.verdict import Counts
+from ai_gateway.wire.replies import Headers
+
+_NAMES: Final[dict[Kind, str]] = {
+    "rpm": "rpm", "tpm": "tpm", "concurrent": "concurrent", "tokens_per_day": "tokens-per-day",
+}  # fmt: skip
+_PARAMETERS: Final[dict[Kind, str]] = {
+    "rpm": ";w=60", "tpm": ";w=60", "concurrent": ';qu="concurrent-requests"', "tokens_per_day": f";w={DAY_SECONDS}",
+}  # fmt: skip
+
+
+class Left(NamedTuple):
+    """Of one limit: what is left now, of how much, and in how many seconds all of it is there again."""
+
+    remaining: int
+    limit: int
+    reset_seconds: float
+
+
+def lefts(counts: Counts, moment: Moment) -> dict[Kind, Left]:
+    """The tightest limit of each kind, at a moment."""
+    found: dict[Kind, Left] = {}
+    for term, account in zip(counts.terms, counts.accounts, strict=True):
+        for kind, left in _of_term(term.rates, account, moment):
+            if kind not in found or left < found[kind]:
+                found[kind] = left
+    return found
+
+
+def limit_headers(counts: Counts) -> Headers:
+    """The headers of one answer."""
+    found = lefts(counts, counts.moment)
+    headers: Headers = []
+    requests, tokens = found.get("rpm"), found.get("tpm") or found.get("tokens_per_day")
+    if requests is not None:
+        headers += _openai(b"requests", requests)
+    if tokens is not None:
+        headers += _openai(b"tokens", tokens)
+    policy = _policy(tuple([(kind, left.limit) for kind, left in found.items()]))
+    states = [_state(kind, left) for kind, left in found.items()]
+    return [*headers, (b"ratelimit-policy", policy), (b"ratelimit", ", ".join(states).encode())]
+
+
+@lru_cache(maxsize=256)
+def _policy(limits: tuple[tuple[Kind, int], ...]) -> bytes:
+    """It is the same for nearly all answers."""
+    return ", ".join(f'"{_NAMES[kind]}";q={limit}{_PARAMETERS[kind]}' for kind, limit in limits).encode()
+
+
+def _state(kind: Kind, left: Left) -> str:
+    reset = "" if kind == "concurrent" else f";t={math.ceil(left.reset_seconds)}"
+    return f'"{_NAMES[kind]}";r={left.remaining}{reset}'
+
+
+def _openai(unit: bytes, left: Left) -> Headers:
+    return [
+        (b"x-ratelimit-limit-" + unit, b"%d" % left.limit),
+        (b"x-ratelimit-remaining-" + unit, b"%d" % left.remaining),
+        (b"x-ratelimit-reset-" + unit, go_duration(left.reset_seconds).encode()),
+    ]
+
+
+def _of_term(rates: Rates, account: Account, moment: Moment) -> list[tuple[Kind, Left]]:
+    found: list[tuple[Kind, Left]] = []
+    share = rates.share
+    if share.rpm is not None:
+        found.append(("rpm", _minute(account.requests_until - moment.now, rates.request_seconds, share.rpm)))
+    if share.tpm is not None:
+        found.append(("tpm", _minute(account.tokens_until - moment.now, rates.token_seconds, share.tpm)))
+    if share.concurrent is not None:
+        found.append(("concurrent", Left(max(0, share.concurrent - account.running), share.concurrent, 0.0)))
+    if share.tokens_per_day is not None:
+        left = max(0, share.tokens_per_day - account.used(moment.today))
+        found.append(("tokens_per_day", Left(left, share.tokens_per_day, moment.day_left)))
+    return found
+
+
+def _minute(busy_seconds: float, seconds_each: float, limit: int) -> Left:
+    busy = max(0.0, busy_seconds)
+    free = max(0.0, MINUTE_SECONDS - busy)
+    return Left(min(limit, int(free / seconds_each + 1e-6)), limit, busy)
+
+
+def go_duration(seconds: float) -> str:
+    """A duration as OpenAI writes it, never too short: `250ms`, `1s`, `6m0s`, `2h0m0s`."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms" if seconds > 0 else "0s"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"

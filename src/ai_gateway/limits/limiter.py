@@ -1,0 +1,121 @@
+"""The limits in force: which terms a call has, and where they are counted."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ai_gateway.config.limiting import LimitsSection, Redis
+from ai_gateway.exchange import Caller
+from ai_gateway.limits.account import Moment
+from ai_gateway.limits.days import Days
+from ai_gateway.limits.memory import Memory
+from ai_gateway.limits.terms import Book
+from ai_gateway.limits.verdict import Grant, Refusal
+
+if TYPE_CHECKING:
+    from ai_gateway.limits.shared import Shared
+
+# Tokens that were used today before the start, by scope (see `terms`): of this gateway's share of day budgets.
+UsedToday = Callable[[], Awaitable[Mapping[str, int]]]
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a call asks of its limits. It is over after `longest_seconds`, whatever happens."""
+
+    caller: Caller
+    model: str
+    tokens: int
+    longest_seconds: float
+
+
+class Around(msgspec.Struct, frozen=True):
+    """What limits are told from outside: Unix seconds, monotonic ones, and how many gateways are ready."""
+
+    wall: Callable[[], float]
+    clock: Callable[[], float]
+    gateways: Callable[[], int] = lambda: 1
+
+
+class Limiter:
+    """Admits calls. Changed by a new config, by calls, and by the number of gateways."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._section: LimitsSection | None = None
+        self._alone = Book(LimitsSection(), 1)  # what this gateway counts, with its share of all limits
+        self._together = self._alone  # what is counted in Redis, whole
+        self._days = Days(around.wall, around.clock)
+        self._memory = Memory(self._days)
+        self._shared: Shared | None = None
+        self._leaving: list[Shared] = []
+        self.fallbacks = 0  # calls that were checked here because Redis was away
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is limited."""
+        return self._section is not None
+
+    @property
+    def gateways(self) -> int:
+        """By how many gateways limits are divided here."""
+        return self._alone.gateways
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether counts are those of all gateways now."""
+        return self._shared is not None and not self._shared.is_away
+
+    def moment(self) -> Moment:
+        """Now, on the clock of this gateway's own counts."""
+        return self._days.moment()
+
+    def seed(self, used: Mapping[str, int]) -> None:
+        """Tokens used today before this gateway started, see UsedToday."""
+        self._memory.seed(used)
+
+    def configure(self, section: LimitsSection | None) -> None:
+        """Puts limits in force. What was counted stays counted."""
+        before, self._section = self._section, section
+        if section is None:
+            self._connect(None)
+            return
+        if section == before:
+            return
+        self._alone = Book(section, self._around.gateways())
+        self._together = Book(section, 1)
+        self._connect(section.redis)
+
+    async def admit(self, ask: Ask) -> Grant | Refusal | None:
+        """The verdict on a call; None where no limit holds for it."""
+        if self._shared is not None:
+            terms = self._together.terms(ask.caller, ask.model)
+            if not terms:
+                return None
+            verdict = await self._shared.admit(terms, ask.tokens, ask.longest_seconds)
+            if verdict is not None:
+                return verdict
+            self.fallbacks += 1
+        gateways = self._around.gateways()
+        if gateways != self._alone.gateways and self._section is not None:
+            self._alone = Book(self._section, gateways)
+        terms = self._alone.terms(ask.caller, ask.model)
+        return self._memory.admit(terms, ask.tokens) if terms else None
+
+    async def close(self) -> None:
+        """Settles what can be settled soon, and leaves Redis."""
+        self._connect(None)
+        for shared in self._leaving:
+            await shared.close()
+
+    def _connect(self, redis: Redis | None) -> None:
+        if redis == (self._shared and self._shared.settings):
+            return
+        if self._shared is not None:
+            self._leaving.append(self._shared)  # calls under way still settle there
+        self._shared = None
+        if redis is not None:
+            from ai_gateway.limits.shared import Shared
+
+            self._shared = Shared(redis)
+            self._shared.start()

@@ -1,0 +1,113 @@
+"""Counts in memory: of this gateway alone, and gone with it."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from ai_gateway.limits.account import Account, Hold, Moment, charge, settle, shortage
+from ai_gateway.limits.days import Days
+from ai_gateway.limits.rates import Kind
+from ai_gateway.limits.terms import Term
+from ai_gateway.limits.verdict import Counts, Refusal
+
+MOST_ACCOUNTS: Final = 50_000
+SWEEP_SECONDS: Final = 10.0
+SWEEP_ACCOUNTS: Final = 1000  # at a time: a fraction of a millisecond
+CANDIDATES: Final = 16  # that are looked at when one must go
+
+
+class Held:
+    """See Grant."""
+
+    __slots__ = ("_holds", "_now", "counts")
+
+    def __init__(self, holds: list[Hold], counts: Counts, now: Callable[[], float]) -> None:
+        self._holds = holds
+        self._now = now
+        self.counts = counts
+
+    def settle(self, tokens: int) -> None:
+        """See Grant."""
+        holds, self._holds = self._holds, []
+        if holds:
+            now = self._now()
+            for hold in holds:
+                settle(hold, tokens, now)
+
+
+class Memory:
+    """The accounts of all scopes, those used last at the end. Changed by calls.
+
+    Accounts that say nothing are swept. Where there are still too many, the one goes that was not used for longest
+    and has no call under way.
+    """
+
+    def __init__(self, days: Days, most: int = MOST_ACCOUNTS) -> None:
+        self._clock = days.moment
+        self._now = days.clock
+        self._most = most
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._sweep_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def admit(self, terms: Sequence[Term], tokens: int) -> Held | Refusal:
+        """Charges a call of so many tokens to all of its terms, or to none."""
+        moment = self._clock()
+        if moment.now >= self._sweep_at:
+            self._sweep(moment)
+        found: tuple[Kind, float] | None = None
+        refusing = None
+        accounts = []
+        for term in terms:
+            account = self._account(term.scope, moment)
+            accounts.append(account)
+            short = shortage(term.rates, account, tokens, moment)
+            if short is not None and (found is None or short[1] > found[1]):
+                found, refusing = short, term
+        counts = Counts(terms, accounts, moment, are_live=True)
+        if found is not None and refusing is not None:
+            return Refusal(found[0], refusing, found[1], counts)
+        pairs = zip(terms, accounts, strict=True)
+        holds = [charge(term.rates, account, tokens, moment) for term, account in pairs]
+        return Held(holds, counts, self._now)
+
+    def seed(self, used: Mapping[str, int]) -> None:
+        """What was used today before this gateway started, by scope (see `terms`): of its own share."""
+        moment = self._clock()
+        for scope, tokens in used.items():
+            account = self._account(scope, moment)
+            account.day_tokens = account.used(moment.today) + tokens
+            account.day = moment.today
+
+    def _account(self, scope: str, moment: Moment) -> Account:
+        account = self._accounts.get(scope)
+        if account is not None:
+            self._accounts.move_to_end(scope)
+            return account
+        if len(self._accounts) >= self._most:
+            self._drop_one(moment)
+        account = self._accounts[scope] = Account()
+        return account
+
+    def _sweep(self, moment: Moment) -> None:
+        """A piece at a time, from the one that was not used for longest."""
+        looked_at = list(islice(self._accounts.items(), SWEEP_ACCOUNTS))
+        for scope, account in looked_at:
+            if account.is_idle(moment):
+                del self._accounts[scope]
+            else:
+                self._accounts.move_to_end(scope)
+        is_all = len(looked_at) < SWEEP_ACCOUNTS
+        self._sweep_at = moment.now + (SWEEP_SECONDS if is_all else SWEEP_SECONDS / 100)
+
+    def _drop_one(self, moment: Moment) -> None:
+        at_rest = [
+            (not account.is_idle(moment), number, scope)
+            for number, (scope, account) in enumerate(islice(self._accounts.items(), CANDIDATES))
+            if not account.running
+        ]
+        if at_rest:
+            del self._accounts[min(at_rest)[2]]

@@ -1,0 +1,124 @@
+"""Which limits hold for a call: its caller's own or the default ones, its tenant's, and its model's."""
+
+import ipaddress
+from typing import Final, Literal
+
+import msgspec
+
+from ai_gateway.config.limiting import Limits, LimitsSection
+from ai_gateway.exchange import Allowance, Caller
+from ai_gateway.limits.rates import Rates, limits_anything, rates
+
+MOST_KEPT: Final = 4096  # of what is worked out once and kept, by address or allowance
+IPV6_SITE_BITS: Final = 64  # what one subscriber has at least: an address of it costs nothing
+
+Holder = Literal["caller", "tenant", "model"]
+
+
+class Term(msgspec.Struct, frozen=True):
+    """Limits that a call must keep. All calls with one `scope` are counted together."""
+
+    holder: Holder
+    name: str
+    scope: str
+    rates: Rates
+
+    def __str__(self) -> str:
+        return f"{self.holder} {self.name}"
+
+
+class Book:
+    """The limits of one config, for so many gateways. Never changed but for what it remembers."""
+
+    def __init__(self, section: LimitsSection, gateways: int) -> None:
+        self.gateways = gateways
+        default = section.default and _allowance(section.default)
+        self._default = rates(default, gateways) if default and limits_anything(default) else None
+        self._tenants = _terms("tenant", section.tenants, gateways)
+        self._models = _terms("model", section.models, gateways)
+        self._own: dict[Allowance, Rates] = {}
+        self._sites: dict[str, str] = {}
+
+    def terms(self, caller: Caller, model: str) -> list[Term]:
+        """All that hold for a call of this model, known by its id."""
+        found = []
+        own = self._default if caller.allowance is None else self._rates(caller.allowance)
+        if own is not None:
+            found.append(Term("caller", *self._known_as(caller), own))
+        if caller.tenant is not None and caller.tenant in self._tenants:
+            found.append(self._tenants[caller.tenant])
+        if model in self._models:
+            found.append(self._models[model])
+        return found
+
+    def _rates(self, allowance: Allowance) -> Rates | None:
+        found = self._own.get(allowance)
+        if found is None and limits_anything(allowance):
+            if len(self._own) >= MOST_KEPT:
+                self._own.clear()
+            found = self._own[allowance] = rates(allowance, self.gateways)
+        return found
+
+    def _known_as(self, caller: Caller) -> tuple[str, str]:
+        """Its name, and its scope. Whoever has no name is told apart by address."""
+        if caller.method != "none":
+            return caller.name, caller_scope(caller.name)
+        site = caller.address if ":" not in caller.address else self._site(caller.address)
+        return f"at {site}", address_scope(site)
+
+    def _site(self, address: str) -> str:
+        found = self._sites.get(address)
+        if found is None:
+            if len(self._sites) >= MOST_KEPT:
+                self._sites.clear()
+            found = self._sites[address] = site_of(address)
+        return found
+
+
+def site_of(address: str) -> str:
+    """An IPv4 address as it is, of IPv6 the /64; what is no address stays what it is."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found), IPV6_SITE_BITS), strict=False))
+
+
+def caller_scope(name: str) -> str:
+    """Where calls of a caller with a name are counted."""
+    return f"caller:{name}"
+
+
+def address_scope(site: str) -> str:
+    """Where calls of whoever has no name are counted, see `site_of`."""
+    return f"address:{site}"
+
+
+def tenant_scope(tenant: str) -> str:
+    """Where calls of a tenant are counted."""
+    return f"tenant:{tenant}"
+
+
+def model_scope(model: str) -> str:
+    """Where calls of a model are counted, by its id."""
+    return f"model:{model}"
+
+
+_SCOPES: Final = {"tenant": tenant_scope, "model": model_scope}
+
+
+def _terms(holder: Literal["tenant", "model"], limits: dict[str, Limits], gateways: int) -> dict[str, Term]:
+    allowances = {name: _allowance(one) for name, one in limits.items()}
+    return {
+        name: Term(holder, name, _SCOPES[holder](name), rates(allowance, gateways))
+        for name, allowance in allowances.items()
+        if limits_anything(allowance)
+    }
+
+
+def _allowance(limits: Limits) -> Allowance:
+    return Allowance(limits.rpm, limits.tpm, limits.concurrent, limits.tokens_per_day)

@@ -1,0 +1,42 @@
+"""What becomes of a call that limits hold for: it is admitted, with what it holds, or refused, with why."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from ai_gateway.limits.account import Account, Moment
+from ai_gateway.limits.rates import Kind
+from ai_gateway.limits.terms import Term
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The terms of a call and, in the same order, what was used of each at one moment.
+
+    `are_live`: the accounts are those that go on to change, on this gateway's clock.
+    """
+
+    terms: Sequence[Term]
+    accounts: Sequence[Account]
+    moment: Moment
+    are_live: bool = False
+
+
+class Grant(Protocol):
+    """What an admitted call holds."""
+
+    @property
+    def counts(self) -> Counts:
+        """After it was charged."""
+
+    def settle(self, tokens: int) -> None:
+        """The call is over and used so many tokens; counts once. Never waits."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a call is not admitted: the limit with the longest wait. Nothing was charged."""
+
+    kind: Kind
+    term: Term
+    wait_seconds: float
+    counts: Counts

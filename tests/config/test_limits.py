@@ -1,0 +1,63 @@
+"""The section `limits`: what is refused, and with which path."""
+
+from pathlib import Path
+
+import pytest
+
+from ai_gateway.config.limiting import Limits, Redis
+from ai_gateway.config.loading import ConfigError, parse
+
+
+def complaints(content: str) -> list[tuple[str, str]]:
+    with pytest.raises(ConfigError) as caught:
+        parse(content.encode())
+    return [(complaint.path, complaint.message) for complaint in caught.value.complaints]
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "words"),
+    [
+        ("limits: {default: {rpm: 0}}", "limits.default.rpm", ">= 1"),
+        ("limits: {default: {rpm: 1.5}}", "limits.default.rpm", "Expected `int"),
+        ("limits: {default: {rps: 1}}", "limits.default", "unknown key `rps`"),
+        ("limits: {tenants: {team-a: 5}}", "limits.tenants[...]", "Expected `object`"),
+        ("models: {a: {aliases: [b]}}\nlimits: {models: {b: {rpm: 1}}}", "limits.models.b", "is no id of `models`"),
+        ("limits: {redis: {}}", "limits.redis", "missing required field `url`"),
+        ("limits: {redis: {url: 'http://h'}}", "limits.redis.url", "is no URL such as redis://"),
+        ("limits: {redis: {url: 'redis://'}}", "limits.redis.url", "is no URL such as redis://"),
+        ("limits: {redis: {url: 'redis://h:x'}}", "limits.redis.url", "is no URL such as redis://"),
+        ("limits: {redis: {url: 'redis://h/keys'}}", "limits.redis.url", "is no URL such as redis://"),
+        ("limits: {redis: {url: 'redis://u:p@h'}}", "limits.redis.url", "use `username` and `password_file`"),
+        ("limits: {redis: {url: 'redis://h', ca_file: /x}}", "limits.redis.ca_file", "goes with a rediss:// URL"),
+        ("limits: {redis: {url: 'redis://h', password_file: /x}}", "limits.redis.password_file", "there is no file"),
+        ("limits: {redis: {url: 'redis://h', timeout: 0}}", "limits.redis.timeout", "no duration"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_path(content: str, path: str, words: str) -> None:
+    told = complaints(content)
+    assert (told[0][0], words in told[0][1]) == (path, True), told
+
+
+def test_limits_of_a_model_that_is_found_by_discovery_are_taken() -> None:
+    limits = parse(b"{catalog: {discover: true}, limits: {models: {'qwen3:8b': {rpm: 1}}}}").limits
+    assert limits is not None
+    assert limits.models == {"qwen3:8b": Limits(rpm=1)}
+
+
+def test_redis_with_everything(tmp_path: Path) -> None:
+    for name in ("password", "ca.pem"):
+        (tmp_path / name).write_text("x")
+    places = f"password_file: {tmp_path}/password, ca_file: {tmp_path}/ca.pem"
+    limits = parse(
+        f"limits: {{redis: {{url: 'rediss://h:6380/3', username: u, {places}, timeout: 20ms}}}}".encode()
+    ).limits
+    assert limits is not None
+    assert limits.redis is not None
+    assert limits.redis == Redis(
+        "rediss://h:6380/3", "u", f"{tmp_path}/password", f"{tmp_path}/ca.pem", limits.redis.timeout
+    )
+    assert limits.redis.timeout == 0.02
+
+
+def test_without_the_section_nothing_is_limited() -> None:
+    assert parse(b"models: {a: {}}").limits is None

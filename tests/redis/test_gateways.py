@@ -1,0 +1,98 @@
+"""Two whole gateways that count in one Redis, while it comes and goes."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from tests.flow.scraping import scraped
+from tests.flow.waiting import until
+from tests.flow.world import CHAT, Served, World, chat
+from tests.redis.server import Server
+
+pytestmark = pytest.mark.services
+
+CLIENTS = 8
+
+
+async def two(world: World, redis: Server, limit: dict[str, Any], timeout: str = "5s") -> tuple[Served, Served]:
+    """Gateways over the same quick endpoint."""
+    simulator = await world.simulator()
+    limits = {"default": limit, "redis": {"url": redis.url, "timeout": timeout}}
+    sections: dict[str, Any] = {"limits": limits, "balancing": {"slots": 50}}
+    both = await world.gateway(simulator.urls, **sections), await world.gateway(simulator.urls, **sections)
+    await until(lambda: all(one.gateway.limiter.is_shared for one in both), "both count in Redis")
+    return both
+
+
+async def statuses(served: Served, until_moment: float) -> list[int]:
+    """Of calls that one client makes, one after the other, on one connection."""
+    found = []
+    line = await served.open()
+    while time.monotonic() < until_moment:
+        await line.send("POST", CHAT, chat(max_tokens=1))
+        found.append((await line.reply()).status)
+    line.leave()
+    return found
+
+
+async def test_two_gateways_admit_the_limit_within_five_percent(world: World, redis: Server) -> None:
+    """By clients of both that ask as fast as they can."""
+    gateways = await two(world, redis, {"rpm": 300})
+    began = time.monotonic()
+    clients = [statuses(gateways[number % 2], began + 4) for number in range(CLIENTS)]
+    told = [status for client in await asyncio.gather(*clients) for status in client]
+    seconds = time.monotonic() - began
+    assert set(told) == {200, 429}
+    expected = 300 + seconds * 5
+    print(f"{told.count(200)} admitted of {len(told)} calls in {seconds:.1f} s, {expected:.0f} by the limit")
+    assert abs(told.count(200) - expected) <= 0.05 * expected
+    assert [(await scraped(one))["limit_fallbacks_total"] for one in gateways] == [0, 0]
+
+
+async def test_without_redis_each_gateway_counts_alone_and_says_so(world: World, redis: Server) -> None:
+    """It goes and comes in mid-run; no call fails or waits for it."""
+    first, second = await two(world, redis, {"rpm": 2})
+    assert [(await one.chat(max_tokens=1)).status for one in (first, second, first)] == [200, 200, 429]
+    redis.stop()
+    began = time.monotonic()
+    assert [(await one.chat(max_tokens=1)).status for one in (first, first, first, second)] == [200, 200, 429, 200]
+    assert time.monotonic() - began < 5
+    assert (await scraped(first))["limit_fallbacks_total"] == 3
+    redis.start()
+    limiters = [one.gateway.limiter for one in (first, second)]
+    await until(lambda: all(limiter.is_shared for limiter in limiters), "both count together again")
+    assert [(await one.chat(max_tokens=1)).status for one in (second, first, second)] == [200, 200, 429]
+
+
+async def test_a_day_budget_outlives_the_gateway(world: World, redis: Server) -> None:
+    """What one used is used for the next one too."""
+    first, second = await two(world, redis, {"tokens_per_day": 1000})
+    assert (await first.chat("word " * 200, max_tokens=1)).status == 200
+    usage = first.last.usage
+    assert usage is not None
+    used = usage.input_tokens + usage.output_tokens
+    limiter = first.gateway.limiter
+    await limiter.close()  # what is to be settled is settled before the gateway leaves
+    left = (await second.chat(max_tokens=1)).header("x-ratelimit-remaining-tokens")
+    assert left is not None
+    assert 1000 - used - 50 < int(left) <= 1000 - used
+
+
+async def test_places_are_given_back_over_both(world: World, redis: Server) -> None:
+    """Also those of clients that leave."""
+    gateways = await two(world, redis, {"concurrent": 3})
+    for number in range(12):
+        one = gateways[number % 2]
+        line = await one.begin(chat(stream=True, max_tokens=400))
+        assert (await line.head()).status in (200, 429)
+        line.vanish()
+    for one in gateways:
+        await until(lambda one=one: one.is_idle, "no call runs")  # type: ignore[misc]  # bound by its default
+
+    async def is_free() -> bool:
+        return (await gateways[0].chat(max_tokens=1)).status == 200
+
+    deadline = time.monotonic() + 5
+    while not await is_free():
+        assert time.monotonic() < deadline
