@@ -96,8 +96,8 @@ class Gateway:
         self.guard = Guard(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
-        self._gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
-        self.limiter = Limiter(Around(time.time, time.monotonic, self._gateways.ready))
+        self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
+        self.limiter = Limiter(Around(time.time, time.monotonic, self.gateways.ready))
         self._limiting = Limiting(self.limiter)
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
@@ -227,7 +227,7 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.discovery.stop()
             await self.poller.stop()
-            self._gateways.stop()
+            self.gateways.stop()
             await self.limiter.close()
             self.client.close()
 
@@ -248,7 +248,7 @@ class Gateway:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
         if config.limits is not None:
-            self._gateways.start()
+            self.gateways.start()
         self.limiter.configure(config.limits)
         if self._is_running and config.discovery != before:
             self._follow(config)
