@@ -20,7 +20,7 @@ from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
-from ai_gateway.config.access import Oidc
+from ai_gateway.config.access import Oidc, is_on
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -247,7 +247,7 @@ class Gateway:
         if self.on_config is not None:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
-        if config.limits is not None:
+        if config.limits is not None or is_on(config.auth):  # rules and keys may have limits, too
             self.gateways.start()
         self.limiter.configure(config.limits)
         if self._is_running and config.discovery != before:
