@@ -97,7 +97,8 @@ class Gateway:
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
-        self.limiter = Limiter(Around(time.time, time.monotonic, self.gateways.ready))
+        around = Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint)
+        self.limiter = Limiter(around)
         self._limiting = Limiting(self.limiter)
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
@@ -110,6 +111,7 @@ class Gateway:
             self.discovery,
             self._config_map.events if self._config_map else None,
             self.guard,
+            self.limiter,
             self.readiness,
             time.monotonic,
             time.monotonic(),

@@ -5,9 +5,10 @@ import time
 from typing import Any
 
 import pytest
+import yaml
 from tests.flow.scraping import scraped
 from tests.flow.waiting import until
-from tests.flow.world import CHAT, Served, World, chat
+from tests.flow.world import CHAT, Served, World, chat, config
 from tests.redis.server import Server
 
 pytestmark = pytest.mark.services
@@ -59,6 +60,9 @@ async def test_without_redis_each_gateway_counts_alone_and_says_so(world: World,
     assert [(await one.chat(max_tokens=1)).status for one in (first, first, first, second)] == [200, 200, 429, 200]
     assert time.monotonic() - began < 5
     assert (await scraped(first))["limit_fallbacks_total"] == 3
+    health = (await first.get("/v1/health"))["limits"]
+    assert (health["counted_in"], health["gateways"]) == ("memory", 1)
+    assert health["complaint"].startswith("Redis is away: ")
     redis.start()
     limiters = [one.gateway.limiter for one in (first, second)]
     await until(lambda: all(limiter.is_shared for limiter in limiters), "both count together again")
@@ -96,3 +100,21 @@ async def test_places_are_given_back_over_both(world: World, redis: Server) -> N
     deadline = time.monotonic() + 5
     while not await is_free():
         assert time.monotonic() < deadline
+
+
+async def test_redis_comes_and_goes_with_the_config(world: World, redis: Server) -> None:
+    """What was counted in it is known again when it is named again."""
+    simulator = await world.simulator()
+    alone = config(simulator.urls, limits={"default": {"rpm": 2}})
+    together = config(simulator.urls, limits={"default": {"rpm": 2}, "redis": {"url": redis.url, "timeout": "5s"}})
+    served = await world.gateway_with(yaml.safe_dump(together))
+    limiter = served.gateway.limiter
+    await until(lambda: limiter.is_shared, "it counts in Redis")
+    assert [(await served.chat(max_tokens=1)).status for _ in range(3)] == [200, 200, 429]
+    await served.reload(alone)
+    assert [(await served.chat(max_tokens=1)).status for _ in range(3)] == [200, 200, 429]
+    assert (await served.get("/v1/health"))["limits"] == {"counted_in": "memory", "gateways": 1, "complaint": None}
+    await served.reload(together)
+    await until(lambda: limiter.is_shared, "it counts in Redis again")
+    assert (await served.chat(max_tokens=1)).status == 429
+    assert (await served.get("/v1/health"))["limits"]["counted_in"] == "redis"

@@ -14,6 +14,7 @@ from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.discovery.following import Following
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
 from ai_gateway.edge.catalog_routes import model_state
+from ai_gateway.limits.limiter import Limiter
 
 OllamaState = Literal["ok", "degraded", "unavailable"]
 
@@ -35,6 +36,7 @@ class Condition(msgspec.Struct, frozen=True):
     discovery: Following
     events: Events | None
     guard: Guard
+    limiter: Limiter
     readiness: Readiness
     clock: Callable[[], float]
     opened_at: float
@@ -79,7 +81,16 @@ class Health:
             "models": _models(condition),
             "config": _config(condition.live),
             "auth": condition.guard.standing(),
+            "limits": _limits(condition.limiter),
         }
+
+
+def _limits(limiter: Limiter) -> dict[str, Any]:
+    return {
+        "counted_in": "redis" if limiter.is_shared else "memory",
+        "gateways": limiter.gateways,
+        "complaint": limiter.complaint,
+    }
 
 
 def _in_short(fault: str | None) -> str | None:

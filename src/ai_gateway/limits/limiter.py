@@ -30,11 +30,13 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Around(msgspec.Struct, frozen=True):
-    """What limits are told from outside: Unix seconds, monotonic ones, and how many gateways are ready."""
+    """What limits are told from outside: Unix seconds, monotonic ones, how many gateways are ready, and what keeps
+    anyone from counting them."""
 
     wall: Callable[[], float]
     clock: Callable[[], float]
     gateways: Callable[[], int] = lambda: 1
+    complaint: Callable[[], str | None] = lambda: None
 
 
 class Limiter:
@@ -61,6 +63,12 @@ class Limiter:
     def is_shared(self) -> bool:
         """Whether counts are those of all gateways now."""
         return self._shared is not None and not self._shared.is_away
+
+    @property
+    def complaint(self) -> str | None:
+        """What keeps limits from being kept exactly, now."""
+        away = self._shared.complaint if self._shared is not None else None
+        return f"Redis is away: {away}" if away else self._around.complaint()
 
     def moment(self) -> Moment:
         """Now, on the clock of this gateway's own counts."""
