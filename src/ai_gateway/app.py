@@ -20,7 +20,8 @@ from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
-from ai_gateway.config.access import Oidc
+from ai_gateway.config.access import Oidc, is_on
+from ai_gateway.config.limiting import LimitsSection
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -229,6 +230,7 @@ class Gateway:
             await self.poller.stop()
             self._gateways.stop()
             await self.limiter.close()
+            self.guard.close()
             self.client.close()
 
     def _begin_drain(self) -> None:
@@ -249,7 +251,8 @@ class Gateway:
         self.current.now.catalog.apply_to(self.fleet)
         if config.limits is not None:
             self._gateways.start()
-        self.limiter.configure(config.limits)
+        # Keys and rules may have limits of their own, also where the config has none for everybody.
+        self.limiter.configure(config.limits or (LimitsSection() if is_on(config.auth) else None))
         if self._is_running and config.discovery != before:
             self._follow(config)
 
@@ -270,7 +273,7 @@ class Gateway:
         self.readiness.is_looking = False
 
     def _fetching(self, oidc: Oidc) -> Fetching:
-        return Fetching(self.client, oidc.ca_file, oidc.token_file)
+        return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)
 
     async def _answers(self, address: Address) -> bool:
         return await answers(self.client, address)
