@@ -21,7 +21,6 @@ from ai_gateway.cluster.config_map import ConfigMap, Named
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
-from ai_gateway.config.limiting import LimitsSection
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -97,8 +96,8 @@ class Gateway:
         self.guard = Guard(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
-        self._gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
-        self.limiter = Limiter(Around(time.time, time.monotonic, self._gateways.ready))
+        self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
+        self.limiter = Limiter(Around(time.time, time.monotonic, self.gateways.ready))
         self._limiting = Limiting(self.limiter)
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
@@ -228,7 +227,7 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.discovery.stop()
             await self.poller.stop()
-            self._gateways.stop()
+            self.gateways.stop()
             await self.limiter.close()
             self.guard.close()
             self.client.close()
@@ -249,10 +248,9 @@ class Gateway:
         if self.on_config is not None:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
-        if config.limits is not None:
-            self._gateways.start()
-        # Keys and rules may have limits of their own, also where the config has none for everybody.
-        self.limiter.configure(config.limits or (LimitsSection() if is_on(config.auth) else None))
+        if config.limits is not None or is_on(config.auth):  # rules and keys may have limits, too
+            self.gateways.start()
+        self.limiter.configure(config.limits)
         if self._is_running and config.discovery != before:
             self._follow(config)
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_gateway.__main__ import main
 from ai_gateway.auth.identity import Unavailable
 from ai_gateway.auth.keys import Keys, KeysFile
 from ai_gateway.auth.keys_file import Entry, KeysError, hash_of, new_key, read_entries, write_entries
+from ai_gateway.config.limiting import Limits
 
 NOW = 1_800_000_000.0
 
@@ -174,3 +176,17 @@ def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogC
     assert key[:14] not in caplog.text
     assert key[14:] not in caplog.text
     assert key[14:] not in str(keys.complaint)
+
+
+def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are named, and no others."""
+    path = tmp_path / "keys.yaml"
+    made = ["keys", "create", "--name", "team-a", "--file", str(path), "--rpm", "60", "--tokens-per-day", "5000"]
+    assert main(made) == 0
+    (entry,) = read_entries(path.read_bytes())
+    assert entry.limits == Limits(rpm=60, tokens_per_day=5000)
+    assert "tpm" not in path.read_text()
+    found = _keys(entry).find(capsys.readouterr().out.strip().encode())
+    assert found is not None
+    assert found.limits == entry.limits
+    assert main(["keys", "create", "--name", "x", "--rpm", "0"]) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from tests.flow.kubernetes_api import NAMESPACE
 from tests.flow.line import Line, Reply
 from tests.flow.scraping import scraped
+from tests.flow.test_access import Ring, bearer
 from tests.flow.upstream import DONE, END, SSE_HEAD, Act, Visit, answer, event, framed, whole
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat, config
@@ -312,3 +314,38 @@ async def test_in_a_cluster_limits_are_divided_by_the_ready_gateways(world: Worl
     while told.status == 200:
         told = await served.chat(max_tokens=1)
     assert "127.0.0.1: 8, of which this gateway has 2" in told.error["message"]
+
+
+async def test_a_key_and_a_rule_bring_limits_of_their_own(world: World, tmp_path: Path) -> None:
+    """Also where the config has no others. Two keys of one name are one caller."""
+    ring = Ring(tmp_path)
+    first, second = (ring.add("alice", limits={"rpm": 3, "concurrent": 9}) for _ in range(2))
+    bob, free = ring.add("bob", groups=["slow"]), ring.add("free")
+    rules = [{"match": {"group": "slow"}, "limits": {"rpm": 1}}]
+    served = await world.gateway((await world.simulator()).urls, auth=ring.auth, callers=rules)
+
+    async def statuses(*keys: str) -> list[int]:
+        return [(await served.ask("POST", CHAT, chat(max_tokens=1), bearer(key))).status for key in keys]
+
+    assert await statuses(first, second, first, second, first) == [200, 200, 200, 429, 429]
+    assert served.last.story is not None
+    assert "rpm of caller:keys:alice" in served.last.story
+    assert await statuses(bob, bob) == [200, 429]
+    assert await statuses(*[free] * 9) == [200] * 9
+    samples = await scraped(served)
+    assert samples['limit_refusals_total{caller="alice",limit="caller_rpm"}'] == 2
+    assert samples['limit_remaining{caller="alice",limit="rpm"}'] == 0
+
+
+async def test_callers_of_a_tenant_share_its_limit(world: World, tmp_path: Path) -> None:
+    """Each has the default one beside it, to itself."""
+    ring = Ring(tmp_path)
+    keys = [ring.add(name, tenant="team-a") for name in ("a", "b", "c")]
+    limits = {"default": {"rpm": 2}, "tenants": {"team-a": {"rpm": 5}}}
+    served = await world.gateway((await world.simulator()).urls, auth=ring.auth, limits=limits)
+    codes = []
+    for key in (keys[0], keys[0], keys[0], keys[1], keys[1], keys[2], keys[2]):
+        reply = await served.ask("POST", CHAT, chat(max_tokens=1), bearer(key))
+        codes.append(reply.status)
+    assert codes == [200, 200, 429, 200, 200, 200, 429]
+    assert "of tenant team-a: 5" in reply.error["message"]

@@ -42,6 +42,8 @@ def test_without_limits_no_right_is_asked_for() -> None:
 
 def test_limits_in_text_and_in_a_config_map_of_ones_own_count_gateways_too() -> None:
     assert counts_others(rendered("helm4", values={"config": {"content": "limits: {default: {rpm: 9}}"}}))
+    rule = {"match": {"tenant": "a"}, "limits": {"rpm": 9}}
+    assert counts_others(rendered("helm4", values={"config": {"callers": [rule]}}))
     own = {"config": {"existingConfigMap": "ours"}, "limits": {"countGateways": True}}
     assert counts_others(rendered("helm4", values=own))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.flow.waiting import until
-from tests.kubernetes.objects import MODELS_MAP, config_map, documented_roles, without
+from tests.kubernetes.objects import MODELS_MAP, Json, config_map, documented_roles, without
 from tests.kubernetes.space import Space
 from tests.kubernetes.watcher import config, names, watching
 
@@ -78,11 +78,35 @@ async def test_missing_rights_on_events_cost_nothing_but_the_event(
         assert [event["count"] for event in space.events()] == ([] if verb == "create" else [1])
 
 
+@pytest.mark.parametrize("verb", ["list", "watch"])
+async def test_a_missing_verb_on_endpoint_slices_is_named(space: Space, tmp_path: Path, verb: str) -> None:
+    """Until it is given, the gateway takes itself for the only one, or sees others late."""
+    (role,) = (role for role in documented_roles() if "endpointslices" in role["rules"][0]["resources"])
+    await asyncio.to_thread(space.grant, without(role, "endpointslices", verb))
+    await asyncio.to_thread(space.write, "endpointslices", slices("gateway", 3), "discovery.k8s.io/v1")
+    limited = {**config(), "limits": {"default": {"rpm": 60}}}
+    environment = {"AI_GATEWAY_SERVICE": f"{space.name}/gateway"}
+    async with watching(tmp_path, space.kubeconfig(tmp_path), limited, environment=environment) as gateway:
+        await until(lambda: gateway.gateways.complaint)
+        assert f"does not allow to {verb} endpointslices" in str(gateway.gateways.complaint)
+        assert gateway.gateways.ready() == (1 if verb == "list" else 3)  # without watch the list is asked for again
+        await asyncio.to_thread(space.grant, role)
+        await until(lambda: not gateway.gateways.complaint and gateway.gateways.ready() == 3)
+
+
+def slices(service: str, count: int) -> Json:
+    """The endpoint slice of a Service with so many ready gateways."""
+    endpoints = [{"addresses": [f"10.0.0.{number + 1}"], "conditions": {"ready": True}} for number in range(count)]
+    labels = {"kubernetes.io/service-name": service}
+    return {"metadata": {"name": f"{service}-x", "labels": labels}, "addressType": "IPv4", "endpoints": endpoints}
+
+
 def test_no_right_is_asked_for_that_is_not_used() -> None:
     """Each verb of the documented Roles is one that the tests above take away; and those Roles are all that any test
     here grants, so that a request beyond them would fail."""
     used = {("pods", verb) for verb in ("list", "watch")} | {("configmaps", verb) for verb in ("list", "watch")}
     used |= {("events", verb) for verb in ("create", "patch")}
+    used |= {("endpointslices", verb) for verb in ("list", "watch")}
     rules = [rule for role in documented_roles() for rule in role["rules"]]
     assert {(rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]} == used
     assert all(len(rule["resources"]) == 1 for rule in rules)

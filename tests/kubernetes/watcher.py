@@ -19,7 +19,11 @@ QUICK = {"watch_timeout": "3s", "read_timeout": "2s"}
 
 @asynccontextmanager
 async def watching(
-    folder: Path, kubeconfig: Path, config: Mapping[str, Any] | None, config_map: Named | None = None
+    folder: Path,
+    kubeconfig: Path,
+    config: Mapping[str, Any] | None,
+    config_map: Named | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway without its ports, that follows what it is told to."""
     path = None
@@ -27,7 +31,7 @@ async def watching(
         path = folder / "config.yml"
         path.write_text(yaml.safe_dump(dict(config)))
     access = Access(str(kubeconfig), service_account=folder / "none")
-    gateway = Gateway(Options(path, {}, access=access, config_map=config_map))
+    gateway = Gateway(Options(path, dict(environment or {}), access=access, config_map=config_map))
     async with gateway.following_config(), gateway.running():
         yield gateway
 

@@ -79,7 +79,7 @@ def test_tokens_belong_to_the_day_on_which_their_call_began() -> None:
 def test_what_was_used_before_the_start_counts() -> None:
     clocks = Clocks()
     memory = clocks.memory()
-    memory.seed({caller_scope("alice"): 70})
+    memory.seed({caller_scope("keys", "alice"): 70})
     assert admitted(memory, BUDGET, tokens=40) == 0
     assert admitted(memory, BUDGET, tokens=30) == 1
     clocks.go(DAY_SECONDS)

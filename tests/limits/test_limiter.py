@@ -81,7 +81,7 @@ async def test_only_what_is_limited_is_limited() -> None:
 
 async def test_tokens_of_before_the_start_are_used_already() -> None:
     world = World(tokens_per_day=100)
-    world.limiter.seed({caller_scope("alice"): 80})
+    world.limiter.seed({caller_scope("keys", "alice"): 80})
     assert await world.admitted(5, tokens=10) == 2
 
 

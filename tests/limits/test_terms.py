@@ -19,9 +19,9 @@ def scopes(caller: Caller, model: str = "llama3", section: LimitsSection = SECTI
 
 
 def test_every_limit_that_applies_holds() -> None:
-    assert scopes(known("alice", tenant="team-a")) == ["caller:alice", "tenant:team-a", "model:llama3"]
-    assert scopes(known("alice", tenant="team-b"), "coder") == ["caller:alice"]
-    assert scopes(known("alice", tenant="unlimited"), "coder") == ["caller:alice"]
+    assert scopes(known("alice", tenant="team-a")) == ["caller:keys:alice", "tenant:team-a", "model:llama3"]
+    assert scopes(known("alice", tenant="team-b"), "coder") == ["caller:keys:alice"]
+    assert scopes(known("alice", tenant="unlimited"), "coder") == ["caller:keys:alice"]
 
 
 def test_a_callers_own_limits_take_the_place_of_the_default() -> None:

@@ -31,7 +31,7 @@ class Clocks:
 
 def term(name: str = "alice", gateways: int = 1, **limits: int) -> Term:
     """What limits a caller."""
-    return Term("caller", name, caller_scope(name), rates(Allowance(**limits), gateways))
+    return Term("caller", name, caller_scope("keys", name), rates(Allowance(**limits), gateways))
 
 
 def known(name: str, allowance: Allowance | None = None, tenant: str | None = None) -> Caller:

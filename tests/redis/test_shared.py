@@ -58,9 +58,9 @@ async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
     assert client is not None
     ages = {str(key, "ascii"): await client.ttl(key) for key in await client.keys("*") if isinstance(key, bytes)}
     assert ages == {
-        "ai-gateway:{limits}:caller:alice": 61,
-        "ai-gateway:{limits}:caller:alice:calls": 30,
-        "ai-gateway:{limits}:caller:daily": 172_800,
+        "ai-gateway:{limits}:caller:keys:alice": 61,
+        "ai-gateway:{limits}:caller:keys:alice:calls": 30,
+        "ai-gateway:{limits}:caller:keys:daily": 172_800,
     }
 
 
@@ -71,7 +71,7 @@ async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -
     assert await is_admitted(shared, limit)
     client = shared._client
     assert client is not None
-    key, ahead = "ai-gateway:{limits}:caller:alice", time.time() + 3600
+    key, ahead = "ai-gateway:{limits}:caller:keys:alice", time.time() + 3600
     await client.hset(key, mapping={"n": f"{ahead:.6f}", "r": f"{ahead + 30:.6f}"})
     assert await is_admitted(shared, limit)
     refusal = await shared.admit(limit, 0, 60)

@@ -13,7 +13,10 @@
 
 {{/* Whether gateways count each other. */}}
 {{- define "gateway.countsGateways" -}}
-{{- if or .Values.limits.countGateways (include "gateway.chartConfig" . | fromYaml).limits }}true{{ end }}
+{{- $config := include "gateway.chartConfig" . | fromYaml -}}
+{{- $counts := or .Values.limits.countGateways $config.limits -}}
+{{- range $config.callers }}{{ if .limits }}{{ $counts = true }}{{ end }}{{ end -}}
+{{- if $counts }}true{{ end }}
 {{- end }}
 
 {{/* The environment of limits, as a JSON list. */}}

@@ -77,7 +77,7 @@ class Forward:
             entry = self._find(call, in_force, exchange)
             del body
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
-            if limiting.is_on:
+            if limiting.concerns(exchange.caller):
                 admitted = await limiting.admit(exchange, call, entry, total[0] - self._parts.departures.loop.time())
             errand = _Errands(self._parts, exchange, call, entry, reading.release)
             shape = Shape(

@@ -8,7 +8,7 @@ import msgspec
 
 from ai_gateway.catalog.catalog import Entry
 from ai_gateway.errors import RateLimited
-from ai_gateway.exchange import Exchange
+from ai_gateway.exchange import Caller, Exchange
 from ai_gateway.limits.estimates import Estimates, Guess
 from ai_gateway.limits.headers import lefts, limit_headers
 from ai_gateway.limits.limiter import Ask, Limiter
@@ -43,10 +43,9 @@ class Limiting:
         self._refusals = counters()
         self._last: dict[str, Counts] = {}  # by caller label
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is limited; else nobody need ask."""
-        return self._limiter.is_on
+    def concerns(self, caller: Caller) -> bool:
+        """Whether a limit may hold for a call of this caller; else nobody need ask."""
+        return self._limiter.is_on or caller.allowance is not None
 
     async def admit(self, exchange: Exchange, call: Call, entry: Entry, longest_seconds: float) -> Admitted:
         """Charges the call to its limits. Raises RateLimited, with the headers of the answer on the exchange."""
@@ -78,7 +77,7 @@ class Limiting:
 
     def readings(self) -> Iterator[Reading]:
         """What limits refused, and what the callers that called last have left."""
-        if not self._limiter.is_on:
+        if not self._limiter.is_on and not self._last:
             return
         yield Reading(names.LIMIT_FALLBACKS, self._limiter.fallbacks)
         yield Reading(names.LIMIT_GATEWAYS, 1 if self._limiter.is_shared else self._limiter.gateways)

@@ -42,19 +42,15 @@ class Limiter:
 
     def __init__(self, around: Around) -> None:
         self._around = around
-        self._section: LimitsSection | None = None
-        self._alone = Book(LimitsSection(), 1)  # what this gateway counts, with its share of all limits
+        self._section = LimitsSection()
+        self.is_on = False  # there is more than the limits that callers bring
+        self._alone = Book(self._section, 1)  # what this gateway counts, with its share of all limits
         self._together = self._alone  # what is counted in Redis, whole
         self._days = Days(around.wall, around.clock)
         self._memory = Memory(self._days)
         self._shared: Shared | None = None
         self._leaving: list[Shared] = []
         self.fallbacks = 0  # calls that were checked here because Redis was away
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is limited."""
-        return self._section is not None
 
     @property
     def gateways(self) -> int:
@@ -76,12 +72,11 @@ class Limiter:
 
     def configure(self, section: LimitsSection | None) -> None:
         """Puts limits in force. What was counted stays counted."""
-        before, self._section = self._section, section
-        if section is None:
-            self._connect(None)
+        self.is_on = section is not None
+        section = section or LimitsSection()
+        if section == self._section:
             return
-        if section == before:
-            return
+        self._section = section
         self._alone = Book(section, self._around.gateways())
         self._together = Book(section, 1)
         self._connect(section.redis)
@@ -97,7 +92,7 @@ class Limiter:
                 return verdict
             self.fallbacks += 1
         gateways = self._around.gateways()
-        if gateways != self._alone.gateways and self._section is not None:
+        if gateways != self._alone.gateways:
             self._alone = Book(self._section, gateways)
         terms = self._alone.terms(ask.caller, ask.model)
         return self._memory.admit(terms, ask.tokens) if terms else None

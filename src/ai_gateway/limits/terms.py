@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.config.limiting import Limits, LimitsSection
-from ai_gateway.exchange import Allowance, Caller
+from ai_gateway.exchange import Allowance, AuthMethod, Caller
 from ai_gateway.limits.rates import Rates, limits_anything, rates
 
 MOST_KEPT: Final = 4096  # of what is worked out once and kept, by address or allowance
@@ -62,7 +62,7 @@ class Book:
     def _known_as(self, caller: Caller) -> tuple[str, str]:
         """Its name, and its scope. Whoever has no name is told apart by address."""
         if caller.method != "none":
-            return caller.name, caller_scope(caller.name)
+            return caller.name, caller_scope(caller.method, caller.name)
         site = caller.address if ":" not in caller.address else self._site(caller.address)
         return f"at {site}", address_scope(site)
 
@@ -88,9 +88,9 @@ def site_of(address: str) -> str:
     return str(ipaddress.ip_network((int(found), IPV6_SITE_BITS), strict=False))
 
 
-def caller_scope(name: str) -> str:
-    """Where calls of a caller with a name are counted."""
-    return f"caller:{name}"
+def caller_scope(method: AuthMethod, name: str) -> str:
+    """Where calls of a caller with a name are counted: what a token says is never taken for a key's name."""
+    return f"caller:{method}:{name}"
 
 
 def address_scope(site: str) -> str:
