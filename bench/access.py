@@ -10,7 +10,7 @@ import msgspec
 from ai_gateway.auth.authenticator import Authenticator, Unknown
 from ai_gateway.auth.identity import Identity, Method
 from ai_gateway.auth.keys import Keys
-from ai_gateway.auth.keys_file import Entry, hash_of, new_key, write_entries
+from ai_gateway.auth.keys_file import Entry, hash_of, new_key
 from ai_gateway.auth.remembering import Remembering
 from ai_gateway.config.access import CallerRule
 from ai_gateway.wire.credential import read_credential
@@ -29,7 +29,7 @@ def _ring() -> tuple[Keys, str]:
         shown, key_id = new_key()
         entries.append(Entry(key_id, f"caller-{number}", hash_of(shown.encode())))
     keys = Keys()
-    keys.take(write_entries(tuple(entries)).encode())
+    keys.take(tuple(entries))
     return keys, shown
 
 

@@ -231,6 +231,7 @@ class Gateway:
             await self.poller.stop()
             self.gateways.stop()
             await self.limiter.close()
+            self.guard.close()
             self.client.close()
 
     def _begin_drain(self) -> None:
@@ -272,7 +273,7 @@ class Gateway:
         self.readiness.is_looking = False
 
     def _fetching(self, oidc: Oidc) -> Fetching:
-        return Fetching(self.client, oidc.ca_file, oidc.token_file)
+        return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)
 
     async def _answers(self, address: Address) -> bool:
         return await answers(self.client, address)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_gateway.__main__ import main
+from ai_gateway.auth.identity import Unavailable
 from ai_gateway.auth.keys import Keys, KeysFile
 from ai_gateway.auth.keys_file import Entry, KeysError, hash_of, new_key, read_entries, write_entries
 from ai_gateway.config.limiting import Limits
@@ -23,7 +24,7 @@ def _made(**more: object) -> tuple[str, Entry]:
 
 def _keys(*entries: Entry, now: float = NOW) -> Keys:
     keys = Keys(lambda: now)
-    keys.take(write_entries(entries).encode())
+    keys.take(read_entries(write_entries(entries).encode()))
     return keys
 
 
@@ -87,17 +88,20 @@ def test_no_key_and_an_empty_one_are_nobodys() -> None:
         ("- a", "Expected"),
         ("keys: [", "not valid YAML"),
         ("other: []", "not known"),
-        ("\xff", "not a file of keys"),
-        ("keys: 2001-13-40", "not a file of keys"),
+        ("\xff", "Expected"),
+        ("keys: 2001-13-40", "not valid YAML"),
+        ("keys: " + "1:00" * 100 + ".5", "not a file of keys"),
+        ("keys: 1" + ":00" * 200 + ".5", "not valid YAML"),
+        ("", "missing required"),
+        ("keys: []\nkeys: []", "stands twice"),
+        ('keys: [{id: aaaaaaaa, name: "\\ud800", hash: "x"}]', "not valid YAML"),
+        ("a: &a [1]\nkeys: *a", "not valid YAML"),
     ],
 )
-def test_a_file_that_is_nonsense_is_refused_and_the_last_good_one_stays(content: str, words: str) -> None:
-    key, entry = KNOWN
-    keys = _keys(entry)
+def test_a_file_that_is_nonsense_is_refused(content: str, words: str) -> None:
     with pytest.raises(KeysError) as refused:
-        keys.take(content.encode())
+        read_entries(content.encode())
     assert words in str(refused.value)
-    assert keys.find(key.encode()) is not None
 
 
 def test_doubled_ids_and_times_without_a_zone_are_refused() -> None:
@@ -121,18 +125,43 @@ def test_a_file_that_goes_or_breaks_keeps_the_keys_and_says_so_once(
     key, entry = KNOWN
     path, keys = tmp_path / "keys.yaml", Keys(lambda: NOW)
     file = KeysFile(path, keys)
-    path.write_text(write_entries((entry,)))
+    good = write_entries((entry,))
+    path.write_text(good)
     file.take(file.read())
     assert keys.count == 1
-    for trouble in (b"keys: [", FileNotFoundError(2, "No such file"), b"keys: ["):
+    for trouble in ("keys: [", None, "keys: ["):
         caplog.clear()
+        path.unlink(missing_ok=True)
+        if trouble is not None:
+            path.write_text(trouble)
         for _ in range(3):
-            file.take(trouble)
+            file.take(file.read())
         assert keys.complaint
         assert keys.find(key.encode()) is not None
         assert len(caplog.records) == 1
+    path.write_text(good)
     file.take(file.read())
     assert not keys.complaint
+
+
+async def test_until_a_file_was_read_nobody_is_told_that_their_key_is_bad() -> None:
+    keys = Keys()
+    with pytest.raises(Unavailable):
+        await keys.identify(b"aigw_some")
+    assert await keys.identify(b"") is None
+
+
+def test_a_revoked_key_is_over_whatever_the_clock_of_whoever_revoked_it_said() -> None:
+    key, entry = _made(revoked=datetime.fromtimestamp(NOW + 3600, UTC))
+    assert _keys(entry).find(key.encode()) is None
+
+
+@pytest.mark.parametrize("field", ["id", "name", "hash"])
+def test_a_line_end_behind_a_field_is_not_overlooked(field: str) -> None:
+    told = {"id": "aaaaaaaa", "name": "a", "hash": "sha256:" + "0" * 64}
+    msgspec.convert(told, Entry)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**told, field: told[field] + "\n"}, Entry)
 
 
 def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,7 +170,8 @@ def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogC
     path, keys = tmp_path / "keys.yaml", Keys(lambda: NOW)
     file = KeysFile(path, keys)
     for content in (write_entries((entry,)), f"keys:\n- {entry.hash}: [", f"keys: [{{id: {key}}}]", f"{key}: {key}"):
-        file.take(content.encode())
+        path.write_text(content)
+        file.take(file.read())
         keys.find(key.encode())
     assert key[:14] not in caplog.text
     assert key[14:] not in caplog.text

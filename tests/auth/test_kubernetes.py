@@ -9,7 +9,14 @@ from tests.auth.tokens import AUDIENCE, account_token, unsigned
 
 from ai_gateway.auth.identity import Unavailable
 from ai_gateway.auth.kubernetes import ServiceAccounts, account_of
-from ai_gateway.auth.remembering import KNOWN_SECONDS, MOST_WAITING, STALE_SECONDS, UNKNOWN_SECONDS
+from ai_gateway.auth.remembering import (
+    AWAY_SECONDS,
+    KNOWN_SECONDS,
+    MOST_WAITING,
+    PATIENCE_SECONDS,
+    STALE_SECONDS,
+    UNKNOWN_SECONDS,
+)
 from ai_gateway.cluster.api import Unreachable
 from ai_gateway.cluster.token_review import Answer, _User
 
@@ -21,13 +28,14 @@ class _Server:
         self.answer = Answer(True, _User("system:serviceaccount:team-a:web", ("system:serviceaccounts",)), (AUDIENCE,))
         self.asked: list[str] = []
         self.is_away = False
+        self.lets_pass = ""
         self.held = threading.Event()
         self.held.set()
 
     def __call__(self, token: str, audience: str) -> Answer:
         self.asked.append(token)
         assert audience == AUDIENCE
-        assert self.held.wait(10)
+        assert token == self.lets_pass or self.held.wait(10)
         if self.is_away:
             raise Unreachable("connection refused")
         return self.answer
@@ -89,7 +97,40 @@ async def test_while_the_server_is_away_known_callers_go_on_and_others_are_not_t
         await world.accounts.identify(token)
     world.server.is_away = False
     assert await world.accounts.identify(token) is not None
-    assert world.accounts.complaint is None
+    assert not world.accounts.complaint
+
+
+async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long() -> None:
+    world, token = _World(), account_token(seconds=10_000)
+    await world.accounts.identify(token)
+    world.now = KNOWN_SECONDS + 1
+    world.server.held.clear()
+    began = time.monotonic()
+    assert await world.accounts.identify(token) is not None
+    assert time.monotonic() - began < PATIENCE_SECONDS + 1
+    began = time.monotonic()
+    for _ in range(50):
+        assert await world.accounts.identify(token) is not None
+    assert time.monotonic() - began < 0.5
+    world.server.answer = Answer(False)
+    world.server.held.set()
+    world.now += AWAY_SECONDS + 1
+    assert await world.accounts.identify(token) is None
+
+
+async def test_a_flood_of_unknown_tokens_keeps_no_revoked_token_alive() -> None:
+    """What was known before is asked about in turns of its own, however many strangers wait."""
+    world, revoked = _World(), account_token(seconds=10_000)
+    await world.accounts.identify(revoked)
+    world.now = KNOWN_SECONDS + 1
+    world.server.answer = Answer(False)
+    world.server.lets_pass = revoked.decode()
+    world.server.held.clear()
+    tokens = [account_token(jti=str(number)) for number in range(MOST_WAITING)]
+    flood = [asyncio.create_task(world.accounts.identify(token)) for token in tokens]
+    assert await world.accounts.identify(revoked) is None
+    world.server.held.set()
+    await asyncio.gather(*flood)
 
 
 async def test_a_token_that_is_over_is_nobodys_though_it_is_remembered() -> None:
@@ -97,7 +138,7 @@ async def test_a_token_that_is_over_is_nobodys_though_it_is_remembered() -> None
     assert await world.accounts.identify(token) is not None
     world.wall += 31
     assert await world.accounts.identify(token) is None
-    world.now, world.server.is_away = KNOWN_SECONDS + 1, True
+    world.now, world.server.is_away = KNOWN_SECONDS + 1.0, True
     assert await world.accounts.identify(token) is None
     assert not world.accounts.fits(token)
 
@@ -137,6 +178,8 @@ async def test_a_flood_of_unknown_tokens_waits_in_a_bounded_line() -> None:
         unsigned({"alg": "RS256"}, sub="someone"),
         unsigned({"alg": "RS256"}, sub="system:serviceaccount:a:b", exp=None),
         unsigned({"alg": "RS256"}, sub="system:serviceaccount:a:b", exp=True),
+        unsigned({"alg": "RS256"}, sub="system:serviceaccount:a:b", exp=10**400, aud=[AUDIENCE]),
+        unsigned({"alg": "RS256"}, sub="system:serviceaccount:a:b", exp=1e300, aud=[AUDIENCE]),
         unsigned({"alg": "RS256"}, sub=["system:serviceaccount:a:b"], aud={}),
     ],
 )

@@ -1,5 +1,6 @@
 """From who someone is to what they may do."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ ACCOUNT = Identity(
 )
 KEY = Identity("team-a", "keys", "red", ("writers",), "k", None, ("llama*",))
 PERSON = Identity("someone", "oidc", "blue", ("staff", "ops"))
+
+FOREIGN = Identity("system:serviceaccount:team-a:web", "oidc")
 
 
 def _rules(*rules: dict[str, Any]) -> tuple[CallerRule, ...]:
@@ -44,6 +47,10 @@ def _rules(*rules: dict[str, Any]) -> tuple[CallerRule, ...]:
         ({"tenant": "blue"}, KEY, False),
         ({"tenant": "*"}, ACCOUNT, False),  # it has none
         ({"name": "some*"}, PERSON, True),
+        ({"name": "some*", "method": "oidc"}, PERSON, True),
+        ({"name": "*", "method": "keys"}, PERSON, False),
+        ({"serviceaccount": "team-a/*"}, FOREIGN, False),  # of another cluster
+        ({"name": "system:serviceaccount:team-a:*", "method": "oidc"}, FOREIGN, True),
         ({"group": "ops", "tenant": "red"}, PERSON, False),
         ({"group": "ops", "tenant": "blue"}, PERSON, True),
         ({}, ACCOUNT, True),
@@ -127,10 +134,13 @@ def test_admin_comes_from_a_rule_or_a_keys_entry() -> None:
         assert caller.is_admin == is_admin
 
 
-def test_a_token_without_a_tenant_has_no_name_in_metrics() -> None:
-    caller = grant(ACCOUNT, None)
-    assert caller is not None
-    assert caller.label is None
+@pytest.mark.parametrize("who", [ACCOUNT, PERSON])
+def test_only_words_of_the_config_are_names_in_metrics(who: Identity) -> None:
+    """A token's tenant comes from outside; a rule's is the operator's."""
+    for rules, label in ((None, None), (_rules({"match": {}}), None), (_rules({"match": {}, "tenant": "red"}), "red")):
+        caller = grant(who, rules)
+        assert caller is not None
+        assert caller.label == label
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
@@ -145,6 +155,12 @@ def test_a_star_stands_for_what_lies_between(head: str, tail: str, between: str)
     if "*" not in head + tail:
         assert fits(f"{head}*{tail}", head + between + tail)
         assert fits_parts(f"{head}*{tail}", head + between + tail) == ("/" not in between)
+
+
+def test_a_hostile_name_costs_no_more_than_its_length() -> None:
+    began = time.perf_counter()
+    assert not fits("*a" * 50 + "*b", "a" * 100_000)
+    assert time.perf_counter() - began < 0.5
 
 
 def test_nothing_in_a_pattern_but_the_star_is_special() -> None:

@@ -131,7 +131,7 @@ async def test_the_api_server_is_an_issuer_whose_keys_prove_tokens(world: World,
         "ca_file": str(space.plane.ca_file),
         "token_file": str(token_file),
     }
-    rules = [{"match": {"serviceaccount": f"{space.name}/*"}, "role": "admin"}]
+    rules = [{"match": {"name": f"system:serviceaccount:{space.name}:*", "method": "oidc"}, "role": "admin"}]
     auth = {"methods": ["oidc"], "oidc": oidc}
     served = await _gateway(world, space, tmp_path, auth=auth, callers=rules)
     token = space.plane.service_account_token(space.name, "default", audience=AUDIENCE)

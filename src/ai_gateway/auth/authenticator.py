@@ -16,7 +16,11 @@ class Unknown(Exception):
 
 
 class Forbidden(Exception):
-    """The caller is known, and no rule lets it in."""
+    """The caller is known, and no rule lets it in. `identity` is for those who record it."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity.name)
+        self.identity = identity
 
 
 class Authenticator:
@@ -50,5 +54,5 @@ class Authenticator:
                 self._grants.clear()
             caller = self._grants[identity] = grant(identity, self._rules)
         if caller is None:
-            raise Forbidden
+            raise Forbidden(identity)
         return caller

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,8 @@ LOOK_SECONDS: Final = 1.0  # a revoked key must fail within 5 s; polling works w
 class Guard:
     """Changed by `apply`, with each new config, and by `follow`, which reads the file of keys anew.
 
-    `review` asks the API server about a token, `fetching` makes what gets an issuer's documents.
+    `review` asks the API server about a token, `fetching` makes what gets an issuer's documents. Methods whose own
+    settings stay as they were keep what they remember.
     """
 
     def __init__(self, review: Ask, fetching: Callable[[Oidc], Fetch]) -> None:
@@ -29,38 +30,51 @@ class Guard:
         self._fetching = fetching
         self._auth: Auth | None = None
         self._rules: tuple[CallerRule, ...] | None = None
+        self._made: dict[str, tuple[Any, Method]] = {}  # by name, with the settings that each was made of
         self._keys_file: KeysFile | None = None
+        self._keys: Keys | None = None
         self.authenticator: Authenticator | None = None  # None: everyone is let in
         self.headers: tuple[bytes, ...] = ()  # that may hold a credential beside `Authorization`
 
     def apply(self, auth: Auth, rules: tuple[CallerRule, ...] | None) -> None:
-        """Puts a config's methods and rules in force. Methods that stay as they were keep what they remember."""
+        """Puts a config's methods and rules in force."""
         if (auth, rules) == (self._auth, self._rules):
             return
+        before = self._made
+        self._made = {name: self._method(name, auth) for name in auth.methods if name != "none"}
+        for settings, method in before.values():
+            if (settings, method) not in self._made.values():
+                method.close()
         if not is_on(auth):
             log.warning("auth: everyone who reaches the API is let in, as `anonymous` (auth.methods: none)")
-            self.authenticator = self._keys_file = None
-        elif auth == self._auth and self.authenticator is not None:
-            self.authenticator = Authenticator(self.authenticator.methods, rules)
-        else:
-            self._keys_file = None
-            methods: dict[str, Method] = {name: self._method(name, auth) for name in auth.methods}
-            self.authenticator = Authenticator(methods, rules)
+        elif self._auth is None or auth.methods != self._auth.methods:
             log.info("auth: callers prove who they are by %s", ", ".join(auth.methods))
-        self._auth, self._rules = auth, rules
+        self.authenticator = Authenticator(self.methods, rules) if is_on(auth) else None
         self.headers = tuple(name.encode() for name in auth.headers)
+        self._auth, self._rules = auth, rules
+        if "keys" not in self._made:
+            self._keys = self._keys_file = None
 
-    def _method(self, name: str, auth: Auth) -> Method:
-        if name == "kubernetes":
-            return ServiceAccounts(self._review, auth.audience)
-        if name == "oidc":
-            assert auth.oidc is not None, "checked when the config was read"
-            return Issuer(auth.oidc, self._fetching(auth.oidc))
-        assert auth.keys_file is not None, "checked when the config was read"
-        keys = Keys()
-        self._keys_file = KeysFile(Path(auth.keys_file), keys)
-        self._keys_file.take(_read(self._keys_file))  # the first requests must find them
-        return keys
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """Those that are on, in their order."""
+        return {name: method for name, (_, method) in self._made.items()}
+
+    def _method(self, name: str, auth: Auth) -> tuple[Any, Method]:
+        makers: dict[str, tuple[Any, Callable[[Any], Method]]] = {
+            "keys": (auth.keys_file, self._follow_keys),
+            "kubernetes": (auth.audience, lambda audience: ServiceAccounts(self._review, audience)),
+            "oidc": (auth.oidc, lambda oidc: Issuer(oidc, self._fetching(oidc))),
+        }
+        settings, make = makers[name]
+        known = self._made.get(name)
+        return known if known is not None and known[0] == settings else (settings, make(settings))
+
+    def _follow_keys(self, path: str) -> Keys:
+        self._keys = Keys()
+        self._keys_file = KeysFile(Path(path), self._keys)
+        self._keys_file.take(self._keys_file.read())  # at once, and not in a thread: the first requests must find them
+        return self._keys
 
     async def follow(self) -> None:
         """Reads the file of keys anew, for ever."""
@@ -69,27 +83,26 @@ class Guard:
             file = self._keys_file
             if file is None:
                 continue
-            content = await asyncio.to_thread(_read, file)
-            if file is self._keys_file:
-                file.take(content)
+            try:
+                found = await asyncio.to_thread(file.read)
+                if file is self._keys_file:
+                    file.take(found)
+            except Exception:  # whatever it is, the next look must not be missed: a key may be revoked then
+                log.exception("the file of keys could not be followed")
+
+    def close(self) -> None:
+        """Ends what the methods have begun."""
+        for method in self.methods.values():
+            method.close()
 
     def failing(self) -> Iterator[tuple[str, bool]]:
         """Each method that is on, and whether it has something to complain of."""
-        if self.authenticator is not None:
-            yield from ((name, method.complaint is not None) for name, method in self.authenticator.methods.items())
+        yield from ((name, method.complaint is not None) for name, method in self.methods.items())
 
     def standing(self) -> dict[str, Any]:
         """For health: what each method has to complain of."""
-        methods = {} if self.authenticator is None else self.authenticator.methods
         return {
-            "methods": list(methods) or ["none"],
-            "keys": next((method.count for method in methods.values() if isinstance(method, Keys)), None),
-            "complaints": {name: method.complaint for name, method in methods.items() if method.complaint},
+            "methods": list(self.methods) or ["none"],
+            "keys": None if self._keys is None else self._keys.count,
+            "complaints": {name: method.complaint for name, method in self.methods.items() if method.complaint},
         }
-
-
-def _read(file: KeysFile) -> bytes | OSError:
-    try:
-        return file.read()
-    except OSError as error:
-        return error

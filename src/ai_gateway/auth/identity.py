@@ -38,3 +38,6 @@ class Method(Protocol):
 
     async def identify(self, token: bytes) -> Identity | None:
         """Whose token it is; None if it is nobody's. Raises Unavailable."""
+
+    def close(self) -> None:
+        """Ends what it has begun; it is not asked again."""

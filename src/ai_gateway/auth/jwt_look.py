@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+LAST_SECOND: Final = 1 << 40  # in 34,000 years
+
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -26,7 +28,15 @@ def is_for(claims: dict[str, Any], audience: str) -> bool:
     return audience == named or (isinstance(named, list) and audience in named)
 
 
+def end_of(claims: dict[str, Any]) -> float | None:
+    """When its time is over, in Unix seconds; None where it names no moment that a clock can show."""
+    ends = claims.get("exp")
+    if not isinstance(ends, int | float) or isinstance(ends, bool) or not 0 <= ends < LAST_SECOND:
+        return None
+    return float(ends)
+
+
 def is_over(claims: dict[str, Any], now: float) -> bool:
     """Whether its time is over at a Unix time, or it names none."""
-    ends = claims.get("exp")
-    return not isinstance(ends, int | float) or isinstance(ends, bool) or now >= ends
+    ends = end_of(claims)
+    return ends is None or now >= ends

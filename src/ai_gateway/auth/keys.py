@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.auth.identity import Identity
+from ai_gateway.auth.identity import Identity, Unavailable
 from ai_gateway.auth.keys_file import ID_LENGTH, MAX_BYTES, PREFIX, Entry, KeysError, read_entries
 
 log = logging.getLogger("ai_gateway.auth")
@@ -30,75 +30,80 @@ _NOBODY: Final = _Kept(_NO_HASH, 0.0, Identity("", "keys"))
 
 
 class Keys:
-    """The keys in force. Changed by `take`; a file that is nonsense changes nothing, `complaint` says why."""
+    """The keys in force. Changed by `take`; a file that is nonsense changes nothing, `complaint` says why.
+
+    Until a file was read nobody can be told from anybody.
+    """
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: dict[bytes, _Kept] | None = None
         self.complaint: str | None = "the file of keys was not read yet"
-        self.loaded_at: float | None = None  # Unix seconds
 
     @property
-    def count(self) -> int:
-        """How many there are, those that ended too."""
-        return len(self._kept)
+    def count(self) -> int | None:
+        """How many there are, those that ended too; None until a file was read."""
+        return None if self._kept is None else len(self._kept)
 
     def fits(self, token: bytes) -> bool:
         """Everything that is no JWT may be meant for a key."""
         return token.startswith(_PREFIX) or token.count(b".") != 2
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
     async def identify(self, token: bytes) -> Identity | None:
         """See Method."""
+        if self._kept is None and token:
+            raise Unavailable("the file of keys was never read")
         return self.find(token)
 
     def find(self, token: bytes) -> Identity | None:
         """Whose key it is. The same work is done for a known and an unknown id, and for no key at all."""
         digest = hashlib.sha256(token).digest()
-        kept = self._kept.get(token[_ID], _NOBODY)
+        kept = (self._kept or {}).get(token[_ID], _NOBODY)
         is_right = hmac.compare_digest(digest, kept.digest)
         return kept.identity if is_right and self._wall_clock() < kept.ends_at else None
 
-    def take(self, content: bytes) -> None:
-        """Puts a file's content in force. Raises KeysError, and the last good one stays."""
-        kept = {entry.id.encode(): _kept(entry) for entry in read_entries(content)}
-        self._kept = kept
+    def take(self, entries: tuple[Entry, ...]) -> None:
+        """Puts these in force, in place of all others."""
+        self._kept = {entry.id.encode(): _kept(entry) for entry in entries}
         self.complaint = None
-        self.loaded_at = self._wall_clock()
 
 
 class KeysFile:
-    """A file of keys that is followed: looked at in a thread, since a mount may hang. Changes `keys`."""
+    """A file of keys that is followed. `read` may be called in a thread: a mount may hang, and a long file takes a
+    while to understand; `take`, in the event loop, puts in force what was read."""
 
     def __init__(self, path: Path, keys: Keys) -> None:
         self._path = path
         self._keys = keys
-        self._content: bytes | None = None
+        self._seen: bytes | None = None
 
-    def read(self) -> bytes:
-        """The content, whose size is bounded. Raises OSError. Blocks."""
-        with self._path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-
-    def take(self, content: bytes | OSError) -> None:
-        """Puts what was read in force if it is new; tells of trouble once."""
-        if isinstance(content, OSError):
-            self._complain(f"cannot read {self._path}: {content.strerror}")
-            return
-        if content == self._content:
-            return
-        self._content = content
+    def read(self) -> tuple[bytes | None, tuple[Entry, ...] | str | None]:
+        """The content, None if there is none; and its entries, what is wrong with it, or None for what was seen."""
         try:
-            self._keys.take(content)
+            with self._path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            return None, f"cannot read {self._path}: {error.strerror}"
+        if content == self._seen:
+            return content, None
+        try:
+            return content, read_entries(content)
         except KeysError as error:
-            self._complain(f"{self._path}: {error}")
-            return
-        log.info("%d keys are in force, from %s", self._keys.count, self._path)
+            return content, f"{self._path}: {error}"
 
-    def _complain(self, complaint: str) -> None:
-        if complaint != self._keys.complaint:
-            log.error("keys: the last good ones stay in force: %s", complaint)
-        self._keys.complaint = complaint
-        self._content = None if complaint.startswith("cannot read") else self._content
+    def take(self, found: tuple[bytes | None, tuple[Entry, ...] | str | None]) -> None:
+        """Puts entries in force; tells of trouble once."""
+        self._seen, news = found
+        if isinstance(news, str):
+            if news != self._keys.complaint:
+                log.error("keys: the last good ones stay in force: %s", news)
+            self._keys.complaint = news
+        elif news is not None:
+            self._keys.take(news)
+            log.info("%d keys are in force, from %s", len(news), self._path)
 
 
 def _kept(entry: Entry) -> _Kept:

@@ -17,6 +17,7 @@ from msgspec import Meta
 from ai_gateway.config.access import ModelPatterns, Role, Route
 from ai_gateway.config.limiting import Limits
 from ai_gateway.config.units import Section
+from ai_gateway.config.yaml_text import YamlFault, read_yaml
 
 MAX_BYTES: Final = 1 << 20  # what a Secret can hold
 PREFIX: Final = "aigw_"
@@ -24,7 +25,7 @@ ID_LENGTH: Final = 8
 SECRET_LENGTH: Final = 43  # of 62 letters and digits: 256 bits
 
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_HASH: Final = r"^sha256:[0-9a-f]{64}$"
+_HASH: Final = r"^sha256:[0-9a-f]{64}\Z"
 
 
 class KeysError(ValueError):
@@ -34,8 +35,8 @@ class KeysError(ValueError):
 class Entry(Section, frozen=True, omit_defaults=True):
     """One key. `name` is the caller's name; during a rotation two keys may have the same one."""
 
-    id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{8}$")]
-    name: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+    id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{8}\Z")]
+    name: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\s\x00-\x1f\x7f]+\Z")]
     hash: Annotated[str, Meta(pattern=_HASH)]
     created: datetime | None = None
     expires: datetime | None = None
@@ -49,8 +50,9 @@ class Entry(Section, frozen=True, omit_defaults=True):
 
     def ends_at(self) -> float:
         """When it stops working, in Unix seconds; infinity if it has no end."""
-        ends = [moment.timestamp() for moment in (self.expires, self.revoked) if moment is not None]
-        return min(ends, default=float("inf"))
+        if self.revoked is not None:
+            return float("-inf")
+        return float("inf") if self.expires is None else self.expires.timestamp()
 
     def standing(self, now: datetime) -> str:
         """`active`, `expired` or `revoked`."""
@@ -60,7 +62,7 @@ class Entry(Section, frozen=True, omit_defaults=True):
 
 
 class _File(Section, frozen=True):
-    keys: tuple[Entry, ...] = ()
+    keys: tuple[Entry, ...]  # an empty file is a mistake, and no reason to let nobody in
 
 
 def read_entries(content: bytes) -> tuple[Entry, ...]:
@@ -68,11 +70,11 @@ def read_entries(content: bytes) -> tuple[Entry, ...]:
     if len(content) > MAX_BYTES:
         raise KeysError(f"larger than {MAX_BYTES} bytes")
     try:
-        raw = yaml.safe_load(content.decode())
-        found = msgspec.convert(raw if raw is not None else {}, _File)
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError):
-        raise KeysError("not valid YAML") from None  # the parser's own words would show a line of the file
-    except (msgspec.ValidationError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raw = read_yaml(content)
+        found = msgspec.convert({} if raw is None else raw, _File)
+    except YamlFault:
+        raise KeysError("not valid YAML, or a key of it stands twice") from None  # its own words would show a line
+    except msgspec.ValidationError as error:
         raise KeysError(f"not a file of keys: {_in_short(str(error))}") from None
     seen: set[str] = set()
     for entry in found.keys:

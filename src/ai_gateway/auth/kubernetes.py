@@ -4,15 +4,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.jwt_look import claims_of, is_for, is_over
-from ai_gateway.auth.remembering import Remembering
+from ai_gateway.auth.jwt_look import claims_of, end_of, is_for, is_over
+from ai_gateway.auth.remembering import MOST_ASKED, Remembering
 from ai_gateway.cluster.api import ApiFailure
 from ai_gateway.cluster.token_review import Answer
 
 log = logging.getLogger("ai_gateway.auth")
+
+THREADS: Final = 2 * MOST_ASKED
 
 _ACCOUNT: Final = "system:serviceaccount:"
 
@@ -34,8 +37,14 @@ class ServiceAccounts:
         self._review = review
         self._audience = audience
         self._wall_clock = wall_clock
+        # Of their own: a flood of tokens must not hold up whatever else waits for a thread.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="token-review")
         self._remembering = Remembering(self._ask, clock, wall_clock)
         self.complaint: str | None = None  # why the API server could not be asked the last time
+
+    def close(self) -> None:
+        """No more questions; those under way end by their own timeouts."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def fits(self, token: bytes) -> bool:
         """A JWT of a ServiceAccount, made for the gateway, whose time is not over: others would be refused anyway."""
@@ -50,18 +59,19 @@ class ServiceAccounts:
 
     async def _ask(self, token: bytes) -> tuple[Identity | None, float]:
         answer = await self._answer(token.decode("ascii"))
-        ends_at = float((claims_of(token) or {}).get("exp", 0))  # proved, where the answer is good
         # A server that knows nothing of audiences would let in a token that is meant for something else.
         if not answer.authenticated or self._audience not in answer.audiences:
-            return None, ends_at
+            return None, float("inf")
         account = account_of(answer.user.username)
-        if account is None:
-            return None, ends_at
+        ends_at = end_of(claims_of(token) or {})  # proved, now that the answer is good
+        if account is None or ends_at is None:
+            return None, float("inf")
         return Identity(answer.user.username, "kubernetes", None, answer.user.groups, None, account), ends_at
 
     async def _answer(self, token: str) -> Answer:
         try:
-            answer = await asyncio.to_thread(self._review, token, self._audience)
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._review, token, self._audience)
         except ApiFailure as failure:
             if self.complaint != str(failure):
                 log.error("tokens of ServiceAccounts cannot be reviewed: %s", failure)

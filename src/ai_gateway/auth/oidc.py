@@ -5,6 +5,7 @@ token says where to look: `jku` and `x5u` are never read.
 """
 
 import asyncio
+import importlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -13,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.jwt_look import claims_of, is_for, is_over
-from ai_gateway.auth.kubernetes import account_of
+from ai_gateway.auth.jwt_look import claims_of, end_of, is_for, is_over
 from ai_gateway.auth.remembering import Remembering
 from ai_gateway.config.access import Oidc
 
@@ -26,8 +26,14 @@ log = logging.getLogger("ai_gateway.auth")
 LEEWAY_SECONDS: Final = 30.0  # between the issuer's clock and ours
 SOONEST_SECONDS: Final = 10.0  # between two looks for a key that is not known
 MOST_KEYS: Final = 100
+MAX_GROUPS: Final = 200
+MAX_NAME: Final = 256  # characters
 DISCOVERY: Final = "/.well-known/openid-configuration"
 
+_RESERVED: Final = "system:"  # users and groups of Kubernetes
+
+# What a JWKS tells of each key, by their `kid`; several may have the same one, or none.
+Keys = dict[str | None, list[dict[str, Any]]]
 # The body at a URL, not longer than is sane. Raises FetchFailure.
 Fetch = Callable[[str], Awaitable[bytes]]
 
@@ -50,10 +56,11 @@ class Issuer:
         self._fetch = fetch
         self._clock = clock
         self._wall_clock = wall_clock
-        self._keys: dict[str | None, PyJWK] | None = None
+        self._keys: Keys | None = None
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
         self._remembering = Remembering(self._ask, clock, wall_clock)
+        importlib.import_module("jwt")  # now, and not while requests wait: with cryptography it takes a while
         self.complaint: str | None = None  # why its keys could not be had the last time
 
     def fits(self, token: bytes) -> bool:
@@ -67,32 +74,38 @@ class Issuer:
         """See Method."""
         return await self._remembering.identify(token)
 
-    async def _ask(self, token: bytes) -> tuple[Identity | None, float]:
-        key = await self._key_of(token)
-        claims = None if key is None else self._proved(token, key)
-        if claims is None:
-            return None, float("inf")
-        return self._identity(claims), float(claims["exp"]) + LEEWAY_SECONDS
+    def close(self) -> None:
+        """There is nothing to end."""
 
-    async def _key_of(self, token: bytes) -> "PyJWK | None":
+    async def _ask(self, token: bytes) -> tuple[Identity | None, float]:
+        for key in await self._keys_for(token):
+            claims = self._proved(token, key)
+            ends_at = None if claims is None else end_of(claims)
+            if claims is not None and ends_at is not None:
+                return self._identity(claims), ends_at + LEEWAY_SECONDS
+        return None, float("inf")
+
+    async def _keys_for(self, token: bytes) -> "list[PyJWK]":
+        """The keys that may have signed a token: those of its `kid`, for its algorithm."""
         import jwt
 
         try:
             head = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
-            return None
-        if head.get("alg") not in self._settings.algorithms:
-            return None
-        name = head.get("kid")
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            return []
+        name, algorithm = head.get("kid"), head.get("alg")
+        if algorithm not in self._settings.algorithms or not isinstance(name, str | None):
+            return []
         if self._keys is None or self._clock() >= self._looked_at + self._settings.refresh:
             await self._refresh(self._looked_at)
         if name not in (self._keys or {}) and self._clock() >= self._looked_at + SOONEST_SECONDS:
             await self._refresh(self._looked_at)
         if self._keys is None:
             raise Unavailable(self.complaint or "the issuer's keys are not known yet")
-        if name is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        return self._keys.get(name)
+        listed = self._keys.get(name, [])
+        if name is None and not listed and len(self._keys) == 1:
+            (listed,) = self._keys.values()
+        return list(filter(None, (_usable(told, algorithm) for told in listed)))
 
     async def _refresh(self, seen: float) -> None:
         """Gets the keys anew, once for all who saw the same old ones. Old keys stay where new ones cannot be had."""
@@ -109,7 +122,7 @@ class Issuer:
                 self.complaint = None
             self._looked_at = self._clock()
 
-    async def _fetch_keys(self) -> "dict[str | None, PyJWK]":
+    async def _fetch_keys(self) -> Keys:
         url = self._settings.jwks_url or await self._discovered()
         return read_keys(await self._fetch(url))
 
@@ -136,47 +149,54 @@ class Issuer:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             return None
         return claims
 
     def _identity(self, claims: dict[str, Any]) -> Identity | None:
         settings = self._settings
         name = claims.get(settings.name_claim)
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             return None
+        if name.startswith(_RESERVED) and settings.name_claim != "sub":
+            return None  # a claim that people choose must not make them somebody of Kubernetes
         groups = claims.get(settings.groups_claim, ())
         listed = (groups,) if isinstance(groups, str) else groups if isinstance(groups, list) else ()
         tenant = claims.get(settings.tenant_claim) if settings.tenant_claim else None
         return Identity(
-            name=name[:512],
+            name=name,
             method="oidc",
-            tenant=tenant[:128] if isinstance(tenant, str) and tenant else None,
-            groups=tuple(group for group in listed if isinstance(group, str)),
-            service_account=account_of(name),
+            tenant=tenant if isinstance(tenant, str) and _is_name(tenant) else None,
+            groups=tuple(group for group in listed[:MAX_GROUPS] if isinstance(group, str) and _is_name(group)),
         )
 
 
-def read_keys(body: bytes) -> "dict[str | None, PyJWK]":
-    """The public keys of a JWKS by their `kid`; keys for anything but signatures, and symmetric ones, are passed over.
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME and text.isprintable() and not text.startswith(_RESERVED)
 
-    Raises FetchFailure where there is none.
-    """
-    from jwt import PyJWK, PyJWTError
 
+def _usable(told: dict[str, Any], algorithm: str) -> "PyJWK | None":
+    """A key for an algorithm; None for one that is of another kind, or broken."""
+    from jwt import PyJWK
+
+    if told.get("alg", algorithm) != algorithm:
+        return None
+    try:
+        return PyJWK(told, algorithm=algorithm)
+    except Exception:  # a key that is odd in whatever way must not stand in the way of the others
+        return None
+
+
+def read_keys(body: bytes) -> Keys:
+    """What a JWKS tells of its public keys for signatures. Raises FetchFailure for what is no JWKS."""
     listed = _object(body, "JWKS").get("keys")
-    found: dict[str | None, PyJWK] = {}
-    for told in listed[:MOST_KEYS] if isinstance(listed, list) else ():
-        if not isinstance(told, dict) or told.get("kty") not in ("RSA", "EC", "OKP") or told.get("use") == "enc":
-            continue
-        name = told.get("kid")
-        try:
-            key = PyJWK(told)
-        except (PyJWTError, ValueError, TypeError):
-            continue
-        found[name if isinstance(name, str) else None] = key
-    if not found:
-        raise FetchFailure("the JWKS holds no key that can be used")
+    if not isinstance(listed, list):
+        raise FetchFailure("the JWKS has no list of keys")
+    found: Keys = {}
+    for told in listed[:MOST_KEYS]:
+        if isinstance(told, dict) and told.get("kty") in ("RSA", "EC", "OKP") and told.get("use", "sig") == "sig":
+            name = told.get("kid")
+            found.setdefault(name if isinstance(name, str) else None, []).append(told)
     return found
 
 

@@ -30,13 +30,15 @@ def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | 
         models=tuple(patterns for patterns in lists if patterns is not None),
         routes=_both(identity.routes, rule.routes if rule else None),
         allowance=_least(identity.limits, rule.limits if rule else None),
-        label=identity.name if identity.method == "keys" else tenant,
+        label=identity.name if identity.method == "keys" else (rule.tenant if rule else None),
     )
 
 
 def _is_for(match: Match, identity: Identity) -> bool:
     """Whether all that a rule names fits; one that names nothing fits everyone."""
     account, key = match.serviceaccount, match.key
+    if match.method is not None and match.method != identity.method:
+        return False
     if account is not None and not (identity.service_account and fits_parts(account, identity.service_account)):
         return False
     if key is not None and not (identity.method == "keys" and fits(key, identity.name)):

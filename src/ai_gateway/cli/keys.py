@@ -1,9 +1,12 @@
 """`ai-gateway keys`: makes API keys and keeps the file of their hashes, which the gateway reads."""
 
 import argparse
+import fcntl
 import os
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         return act(arguments)
     except OSError as error:
         print(f"ai-gateway keys: {error.filename}: {error.strerror}", file=sys.stderr)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:  # of dates that no calendar has, too
         print(f"ai-gateway keys: {error}", file=sys.stderr)
     return 1
 
@@ -106,8 +109,9 @@ def _create(arguments: argparse.Namespace) -> int:
         print(f"# The key, shown this once:\n{key}\n\n# Its entry, for the list `keys` of the Secret's keys.yaml:")
         print(write_entries((entry,)), end="")
         return 0
-    entries = read_entries(arguments.file.read_bytes()) if arguments.file.exists() else ()
-    _write(arguments.file, (*entries, entry))
+    with _alone(arguments.file):
+        entries = read_entries(arguments.file.read_bytes()) if arguments.file.exists() else ()
+        _write(arguments.file, (*entries, entry))
     print(key)
     print(f"ai-gateway keys: {key_id} is in {arguments.file}; the key above is shown this once", file=sys.stderr)
     return 0
@@ -154,14 +158,15 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
     from ai_gateway.auth.keys_file import read_entries
 
-    entries = read_entries(arguments.file.read_bytes())
-    if arguments.id not in {entry.id for entry in entries}:
-        raise ValueError(f"{arguments.file} has no key with the id {arguments.id[:8]}")
-    ended = tuple(
-        msgspec.structs.replace(entry, revoked=entry.revoked or _now()) if entry.id == arguments.id else entry
-        for entry in entries
-    )
-    _write(arguments.file, ended)
+    with _alone(arguments.file):
+        entries = read_entries(arguments.file.read_bytes())
+        if arguments.id not in {entry.id for entry in entries}:
+            raise ValueError(f"{arguments.file} has no key with the id {arguments.id[:8]}")
+        ended = tuple(
+            msgspec.structs.replace(entry, revoked=entry.revoked or _now()) if entry.id == arguments.id else entry
+            for entry in entries
+        )
+        _write(arguments.file, ended)
     print(f"{arguments.id} is revoked")
     return 0
 
@@ -172,14 +177,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
     given = os.environ.get("AI_GATEWAY_KEY", "") if sys.stdin.isatty() else sys.stdin.readline()
     key = (given.strip() or os.environ.get("AI_GATEWAY_KEY", "")).encode()
-    content = arguments.file.read_bytes()
+    entries = read_entries(arguments.file.read_bytes())
     keys = Keys()
-    keys.take(content)
+    keys.take(entries)
     known = keys.find(key)
     if known is not None:
         print(f"{known.key_id}: a key of {known.name}, {known.role}")
         return 0
-    ended = next((entry for entry in read_entries(content) if entry.hash == _hash(key)), None)
+    ended = next((entry for entry in entries if entry.hash == _hash(key)), None)
     print("not in the file" if ended is None else f"{ended.id}: {ended.standing(_now())}", file=sys.stderr)
     return 1
 
@@ -190,12 +195,29 @@ def _hash(key: bytes) -> str:
     return hash_of(key)
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While one command changes a file in a folder another one waits."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _write(path: Path, entries: "tuple[Entry, ...]") -> None:
-    """The file is exchanged whole, readable by its owner alone: nobody reads half of it."""
+    """The file is exchanged whole: nobody reads half of it. A new one is readable by its owner alone, an old one stays
+    readable by whoever could read it."""
     from ai_gateway.auth.keys_file import write_entries
 
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(write_entries(entries))
+        if path.exists():
+            was = path.stat()
+            os.fchmod(file.fileno(), stat.S_IMODE(was.st_mode))
+            with suppress(PermissionError):
+                os.fchown(file.fileno(), was.st_uid, was.st_gid)
     beside.replace(path)

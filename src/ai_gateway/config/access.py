@@ -6,8 +6,8 @@ from msgspec import Meta
 
 from ai_gateway.config.limiting import Limits
 from ai_gateway.config.units import Seconds, Section, default
+from ai_gateway.exchange import AuthMethod
 
-Method = Literal["none", "keys", "kubernetes", "oidc"]
 Role = Literal["user", "admin"]
 Route = Literal["chat", "completions", "embeddings", "models", "audit"]
 KeyHeader = Literal["x-api-key", "api-key"]
@@ -42,7 +42,7 @@ class Auth(Section, frozen=True):
     """Who is let in. Several methods may be on together; a token's look says which of them it is for."""
 
     methods: Annotated[
-        tuple[Method, ...],
+        tuple[AuthMethod, ...],
         Meta(min_length=1, description="`none` lets everyone in, and stands alone"),
     ] = ("none",)
     keys_file: Annotated[
@@ -58,9 +58,14 @@ class Auth(Section, frozen=True):
 
 
 class Match(Section, frozen=True):
-    """Whom a rule is for: all that is named must fit. `*` stands for any run of characters but `/`."""
+    """Whom a rule is for: all that is named must fit. In a pattern `*` stands for any run of characters."""
 
-    serviceaccount: Annotated[str | None, Meta(description="NAMESPACE/NAME of a ServiceAccount, as a pattern")] = None
+    method: Annotated[AuthMethod | None, Meta(description="how the caller proved who it is")] = None
+
+    serviceaccount: Annotated[
+        str | None,
+        Meta(description="NAMESPACE/NAME of a ServiceAccount of this cluster, a pattern; no `*` reaches over the `/`"),
+    ] = None
     key: Annotated[str | None, Meta(description="name of a key, as a pattern")] = None
     group: Annotated[str | None, Meta(description="a group that a token names, as a pattern")] = None
     tenant: Annotated[str | None, Meta(description="tenant that a key or token names, as a pattern")] = None

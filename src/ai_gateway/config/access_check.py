@@ -26,6 +26,8 @@ def _check_auth(auth: Auth) -> Iterator[Complaint]:
         yield Complaint("auth.methods", "`none` lets everyone in: beside it no other method is ever asked")
     if len(set(auth.methods)) < len(auth.methods):
         yield Complaint("auth.methods", "names a method twice")
+    if auth.keys_file is not None and "\0" in auth.keys_file:
+        yield Complaint("auth.keys_file", "is no path of a file")
     if ("keys" in auth.methods) != (auth.keys_file is not None):
         yield Complaint("auth.keys_file", "goes with method `keys`, which needs it")
     if ("oidc" in auth.methods) != (auth.oidc is not None):
@@ -60,7 +62,7 @@ def _check_rule(rule: CallerRule, path: str, auth: Auth) -> Iterator[Complaint]:
     if match.serviceaccount is not None:
         if match.serviceaccount.count("/") != 1:
             yield Complaint(f"{path}.match.serviceaccount", f"{match.serviceaccount!r} is not NAMESPACE/NAME")
-        if not {"kubernetes", "oidc"} & set(auth.methods):
-            yield Complaint(f"{path}.match.serviceaccount", "needs `kubernetes` (or `oidc`) in auth.methods")
+        if "kubernetes" not in auth.methods:
+            yield Complaint(f"{path}.match.serviceaccount", "needs `kubernetes` in auth.methods")
     if match.key is not None and "keys" not in auth.methods:
         yield Complaint(f"{path}.match.key", "needs `keys` in auth.methods")

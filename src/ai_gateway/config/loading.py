@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 import msgspec
-import yaml
 
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.limiting import limits_complaints
 from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
 from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
+from ai_gateway.config.yaml_text import YamlFault, read_yaml
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.names import canonical, is_model_name
 
 MAX_BYTES: Final = 1 << 20
-MAX_DEPTH: Final = 16
 MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -72,62 +71,18 @@ def parse(content: bytes) -> Config:
     return config
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without duplicate keys and without aliases (a page of them can stand for gigabytes)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
-            raise yaml.composer.ComposerError(None, None, "aliases are not accepted", mark)
-        return super().compose_node(parent, index)
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """Half a surrogate pair is no text: nothing that tells of it, as JSON or in a log, could be written."""
-        value = super().construct_scalar(node)
-        if isinstance(value, str):
-            value.encode()
-        return value
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key_node.value!r} stands twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
 def _yaml(content: bytes) -> dict[Any, Any]:
     if len(content) > MAX_BYTES:
         raise ConfigError([Complaint("", f"larger than {MAX_BYTES} bytes")])
     try:
-        text = content.decode()
-        _refuse_depth(text)
-        raw = yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([Complaint("", "not valid YAML: " + " ".join(str(error).split()))]) from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        # PyYAML lets these through: a date with a 13th month, a list for a key, a `!!int` that is none
-        raise ConfigError([Complaint("", f"not valid YAML: {error}")]) from None
+        raw = read_yaml(content)
+    except YamlFault as fault:
+        raise ConfigError([Complaint("", str(fault))]) from None
     if raw is None:
         return {}
     if not isinstance(raw, dict):
         raise ConfigError([Complaint("", "the top level must be a mapping of keys such as `models`")])
     return raw
-
-
-def _refuse_depth(text: str) -> None:
-    """PyYAML recurses once per level: nonsense that is deeply nested is stopped before it is built."""
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ConfigError([Complaint("", f"nested deeper than {MAX_DEPTH} levels")])
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Model]:

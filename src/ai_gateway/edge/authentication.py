@@ -1,6 +1,5 @@
 """Stamps the caller before the body is read; whoever cannot prove who they are goes no further."""
 
-from collections.abc import Mapping
 from time import monotonic
 from typing import Final
 
@@ -8,16 +7,14 @@ import msgspec
 
 from ai_gateway.auth.authenticator import Authenticator, Forbidden, Unknown
 from ai_gateway.auth.guard import Guard
-from ai_gateway.auth.identity import Unavailable
+from ai_gateway.auth.identity import Identity, Unavailable
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of
 from ai_gateway.errors import AuthUnavailable, NotAllowed, Unauthorized
 from ai_gateway.exchange import Caller
-from ai_gateway.wire.call import PATHS
 from ai_gateway.wire.credential import read_credential
 
 # What tells nothing of anybody's: the greeting, and whether the gateway is up.
 OPEN: Final = frozenset(("/", "/v1/health"))
-_ROUTES: Final[Mapping[str, str]] = {path: operation for operation, path in PATHS.items()}
 
 
 class Authentication:
@@ -34,7 +31,6 @@ class Authentication:
             caller = await self._caller(authenticator, scope)
             exchange.caller = msgspec.structs.replace(caller, address=exchange.caller.address)
             exchange.authenticated_at = monotonic()
-            _check_route(caller, scope["path"])
         await self._app(scope, receive, send)
 
     async def _caller(self, authenticator: Authenticator, scope: Scope) -> Caller:
@@ -47,15 +43,12 @@ class Authentication:
             if isinstance(error, Unavailable):
                 raise AuthUnavailable("Whoever knows your token cannot be asked now; try again in a moment.") from error
             if isinstance(error, Forbidden):
+                exchange = exchange_of(scope)
+                exchange.caller = _known(error.identity, exchange.caller.address)
                 raise NotAllowed("You are known, but no rule of this gateway lets you in.", code="no_rule") from None
             raise Unauthorized("Send a valid credential as `Authorization: Bearer ...`.") from None
 
 
-def _check_route(caller: Caller, path: str) -> None:
-    if caller.routes is None or path in OPEN:
-        return
-    route = _ROUTES.get(path)
-    if route is None:
-        route = next((name for name in ("models", "audit") if f"{path}/".startswith(f"/v1/{name}/")), None)
-    if route is not None and route not in caller.routes:
-        raise NotAllowed(f"You may not use {path[:200]}; a rule of this gateway says so.", code="route_not_allowed")
+def _known(identity: Identity, address: str) -> Caller:
+    """Whom a refusal is recorded of."""
+    return Caller(identity.name, address, identity.tenant, identity.groups, identity.method, identity.key_id)

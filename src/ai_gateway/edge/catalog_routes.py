@@ -7,7 +7,7 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import Entry
 from ai_gateway.catalog.current import Current
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
-from ai_gateway.edge.permissions import deny, may_use
+from ai_gateway.edge.permissions import deny, may_use, sees_endpoints
 from ai_gateway.upstream.details import ModelDetails
 
 ModelState = Literal["ready", "loading", "missing", "unavailable"]
@@ -48,16 +48,18 @@ class ShowModel:
             raise deny(asked, entry)
         exchange_of(scope).model = entry.name
         shown = model_object(asked, entry, self._fleet, self._started_at)
-        await reply_json(scope, send, {**shown, **await self._facts(entry)})
+        await reply_json(scope, send, {**shown, **await self._facts(entry, sees_endpoints(exchange_of(scope).caller))})
 
-    async def _facts(self, entry: Entry) -> dict[str, Any]:
+    async def _facts(self, entry: Entry, is_detailed: bool) -> dict[str, Any]:
         holders = _holders(self._fleet, entry)
         facts: dict[str, Any] = {
             "ollama": entry.name,
             "state": model_state(self._fleet, entry),
-            "endpoints": [endpoint.address.authority for endpoint in holders],
-            "loaded_on": [endpoint.address.authority for endpoint in holders if endpoint.is_resident(entry.canonical)],
         }
+        if is_detailed:
+            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.canonical)]
+            facts["endpoints"] = [endpoint.address.authority for endpoint in holders]
+            facts["loaded_on"] = [endpoint.address.authority for endpoint in loaded]
         held = (holders[0].held or {}).get(entry.canonical) if holders else None
         if held is None:
             return facts

@@ -1,14 +1,37 @@
 """What a caller may use. A model that is not for it looks to it like one that is not served."""
 
+from typing import Final
+
 from ai_gateway.auth.patterns import permits
 from ai_gateway.catalog.catalog import Entry
-from ai_gateway.errors import ModelDenied, ModelNotFound
+from ai_gateway.errors import ModelDenied, ModelNotFound, NotAllowed
 from ai_gateway.exchange import Caller
+from ai_gateway.wire.call import PATHS
+
+# Routes by the words of `routes`; the others are for everyone who is let in.
+_ROUTES: Final = {
+    **{path: operation for operation, path in PATHS.items()},
+    "/v1/models": "models",
+    "/v1/models/{model}": "models",
+    "/v1/audit/logs": "audit",
+}
+
+
+def check_route(caller: Caller, route: str) -> None:
+    """Raises NotAllowed where a key or rule names routes, and not this one, known by its pattern."""
+    word = _ROUTES.get(route)
+    if caller.routes is not None and word is not None and word not in caller.routes:
+        raise NotAllowed(f"You may not use {route}; a rule of this gateway says so.", code="route_not_allowed")
 
 
 def may_use(caller: Caller, entry: Entry) -> bool:
     """Whether a model is for a caller, by its id or one of its aliases."""
     return not caller.models or permits(caller.models, entry.known_as)
+
+
+def sees_endpoints(caller: Caller) -> bool:
+    """Whether a caller is told where models run: everyone, where nobody has to prove who they are, else admins."""
+    return caller.is_admin or caller.method == "none"
 
 
 def deny(asked: str, entry: Entry | None) -> ModelNotFound:

@@ -1,6 +1,7 @@
 """Which app answers a path: the hot ones directly, wrong methods and unknown paths in the error shape, and `/`."""
 
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
+from ai_gateway.edge.permissions import check_route
 from ai_gateway.errors import UnknownPath, WrongMethod
 
 GREETING = (
@@ -27,7 +28,9 @@ class Methods:
         self._allow = ", ".join(methods)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange_of(scope).route = self._route
+        exchange = exchange_of(scope)
+        exchange.route = self._route
+        check_route(exchange.caller, self._route)
         if scope["method"] not in self._methods:
             raise WrongMethod(f"{scope['path']} takes {self._allow}, not {scope['method']}.", allow=self._allow)
         await self._app(scope, receive, send)
@@ -41,7 +44,11 @@ class Direct:
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._hot.get(scope["path"], self._others)(scope, receive, send)
+        path = scope["path"]
+        app = self._hot.get(path)
+        if app is None:  # a pattern of the router would also take a path with a line's end behind it
+            app = self._others if path.isprintable() else unknown
+        await app(scope, receive, send)
 
 
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:

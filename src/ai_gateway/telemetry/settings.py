@@ -20,7 +20,7 @@ SAMPLERS: Final = (
 EXEMPLAR_FILTERS: Final = ("trace_based", "always_on", "always_off")
 _HEADERS: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 # Never in a span, even where a pattern asks for them: what opens doors.
-_SECRET: Final = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
+_SECRET: Final = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key")
 
 
 class HeaderPatterns(msgspec.Struct, frozen=True):

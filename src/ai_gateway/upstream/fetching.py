@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -18,20 +19,28 @@ ACCEPT: Final = "application/json, application/jwk-set+json"
 
 
 class Fetching:
-    """Fetches with a CA bundle in place of the system's, and with the token that a file holds at that moment."""
+    """Fetches with a CA bundle in place of the system's.
 
-    def __init__(self, client: Client, ca_file: str | None = None, token_file: str | None = None) -> None:
+    Whoever has the origin of `known` also gets the token that a file holds at that moment; nobody else does.
+    """
+
+    def __init__(
+        self, client: Client, ca_file: str | None = None, token_file: str | None = None, known: str = ""
+    ) -> None:
         self._client = client
         self._ca_file = ca_file
         self._token_file = token_file
+        self._known = urlsplit(known)[:2]
 
     async def __call__(self, url: str) -> bytes:
         """The body of a 200 answer. Raises FetchFailure."""
         headers = {"accept": ACCEPT}
         try:
-            if self._token_file is not None:
-                token = await asyncio.to_thread(Path(self._token_file).read_text)
-                headers["authorization"] = f"Bearer {token.strip()}"
+            if self._token_file is not None and urlsplit(url)[:2] == self._known:
+                token = (await asyncio.to_thread(Path(self._token_file).read_text)).strip()
+                if not token.isprintable():
+                    raise FetchFailure(f"{self._token_file} holds no token")
+                headers["authorization"] = f"Bearer {token}"
             async with (
                 asyncio.timeout(SECONDS),
                 httpx_client(self._client, parse_url(url, self._ca_file)) as http,
