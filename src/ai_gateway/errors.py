@@ -3,6 +3,7 @@
 GatewayError
 ├── InvalidRequest 400          the client must change the request
 │   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
+│   ├── AuditOff 404, AuditClosed 403    there is no audit to read, or not for this caller
 │   └── ModelNotFound 404       the model is not in the config
 │       └── ModelDenied         the caller may not know of it
 ├── Unauthorized 401            nobody is known by this credential, or there is none
@@ -11,6 +12,7 @@ GatewayError
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
 │   ├── AuthUnavailable         whoever knows the credential cannot be asked
+│   ├── AuditUnavailable        what must be audited cannot be
 │   ├── NoEndpoint              no Ollama is up
 │   ├── ModelMissing            no endpoint holds the model; a retry cannot help
 │   ├── UpstreamFailed 502      Ollama broke, answered nonsense, or refused the gateway
@@ -122,6 +124,21 @@ class ModelNotFound(InvalidRequest):
     code = "model_not_found"
 
 
+class AuditOff(InvalidRequest):
+    """No audit is kept that could be read."""
+
+    status = 404
+    code = "audit_off"
+
+
+class AuditClosed(InvalidRequest):
+    """This caller may not read the audit."""
+
+    status = 403
+    is_denied = True
+    code = "not_allowed"
+
+
 class ModelDenied(ModelNotFound):
     """The model is served, and not to this caller, to whom it looks as if it did not exist."""
 
@@ -192,6 +209,13 @@ class AuthUnavailable(BackendUnavailable):
     """The credential may be good, and whoever knows cannot be asked now."""
 
     code = "auth_unavailable"
+    retry_after = 2.0
+
+
+class AuditUnavailable(BackendUnavailable):
+    """The audit cannot be written, and nothing is done without it; or it cannot be read."""
+
+    code = "audit_unavailable"
     retry_after = 2.0
 
 

@@ -72,6 +72,7 @@ def test_the_defaults_of_the_page_are_a_config_that_changes_nothing() -> None:
         if section.isalpha() and section not in ("tls", "limits") and row[1].strip("` "):
             told.setdefault(section, {})[key] = yaml.safe_load(row[1].strip("`"))
     usual = {
+        "audit",
         "auth",
         "catalog",
         "timeouts",

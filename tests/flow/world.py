@@ -171,8 +171,9 @@ class World:
         self.folder = folder
         self.telemetry = TelemetrySettings()  # of gateways that are made from then on
         self.tracing: Tracing | None = None
-        self.environment = NO_OLLAMA  # of gateways that are made from then on, too
         self._stack = stack
+        # Of gateways that are made from then on, too; what they keep stays in the test's folder.
+        self.environment = {**NO_OLLAMA, "XDG_STATE_HOME": str(folder / "state")}
 
     async def simulator(self, count: int = 1, **settings: Any) -> Simulator:
         """Simulated endpoints that answer at once, unless the settings say otherwise."""
@@ -215,7 +216,7 @@ class World:
 
         A file that stands in is its config until the ConfigMap is read.
         """
-        options = Options(stand_in, NO_OLLAMA, access=access, config_map=config_map)
+        options = Options(stand_in, self.environment, access=access, config_map=config_map)
         return await self._stack.enter_async_context(_serving(options, self.folder, settings))
 
 

@@ -31,10 +31,10 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
     if text is None:
         assert "existing-configmap" in world
     else:
-        for name in ("tls.crt", "tls.key", "password", "ca.crt"):
+        for name in ("tls.crt", "tls.key", "password", "ca.crt", "key"):
             (tmp_path / name).write_text("mounted from a Secret")
-        for place in ("/etc/ai-gateway-tls", "/etc/ai-gateway-redis"):
-            text = text.replace(place, str(tmp_path))
+        for place in ("tls", "redis", "audit"):
+            text = text.replace(f"/etc/ai-gateway-{place}", str(tmp_path))
         assert parse(text.encode()).models
 
 

@@ -43,6 +43,14 @@
 {{- if and $values.limits.redis.caKey (not $values.limits.redis.existingSecret) -}}
 {{- fail "limits.redis.existingSecret: name the Secret that holds limits.redis.caKey" -}}
 {{- end -}}
+{{- if $values.audit.persistence.enabled -}}
+{{- if gt (int $values.replicaCount) 1 -}}
+{{- fail "audit.persistence.enabled: an SQLite file is for one gateway; set replicaCount to 1, or use PostgreSQL" -}}
+{{- end -}}
+{{- if or $values.autoscaling.enabled $values.keda.enabled (include "gateway.isSidecar" .) -}}
+{{- fail "audit.persistence.enabled: an SQLite file is for one gateway; without autoscaling, keda and sidecars" -}}
+{{- end -}}
+{{- end -}}
 {{- with (include "gateway.chartConfig" . | fromYaml).Error -}}
 {{- fail (printf "config.content: %s" .) -}}
 {{- end -}}

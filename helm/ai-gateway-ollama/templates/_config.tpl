@@ -7,7 +7,7 @@
 {{/* Sections of config.yml beside the models that the values set. */}}
 {{- define "gateway.sections" -}}
 {{- $sections := dict -}}
-{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" -}}
+{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" "audit" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $sections $name . }}{{ end -}}
 {{- end -}}
 {{- with include "gateway.auth" . | fromYaml }}{{ $_ := set $sections "auth" . }}{{ end -}}
@@ -18,6 +18,10 @@
 {{- $tls := dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key" -}}
 {{- with .Values.tls.clientCAKey }}{{ $_ := set $tls "client_ca" (printf "/etc/ai-gateway-tls/%s" .) }}{{ end -}}
 {{- $_ := set $sections "tls" $tls -}}
+{{- end -}}
+{{- if .Values.audit.key.existingSecret -}}
+{{- $file := dict "key_file" "/etc/ai-gateway-audit/key" -}}
+{{- $_ := set $sections "audit" (merge (deepCopy (default (dict) $sections.audit)) $file) -}}
 {{- end -}}
 {{- toYaml $sections }}
 {{- end }}

@@ -9,6 +9,7 @@ from typing import Any, Final, get_type_hints
 
 import msgspec
 
+from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.limiting import limits_complaints
@@ -161,6 +162,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_tls(config.tls)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
+    yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
     for index, network in enumerate(config.trusted_proxies):
         try:
             ipaddress.ip_network(network, strict=False)

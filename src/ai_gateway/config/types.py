@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from ai_gateway.config.access import Auth, CallerRule
+from ai_gateway.config.auditing import Audit
 from ai_gateway.config.limiting import LimitsSection
 from ai_gateway.config.units import ByteCount, ModelId, Pause, PositiveInt, Seconds, Section
 from ai_gateway.config.units import default as _default
@@ -218,6 +219,7 @@ class Compatibility(Section, frozen=True):
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogName = Literal[
+    "audit",
     "auth",
     "balancing",
     "cluster",
@@ -267,13 +269,14 @@ class Config(Section, frozen=True):
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())
     log: Log = _default(Log())
+    audit: Audit = _default(Audit())
     listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
     admin: Annotated[
         str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")
     ] = None
 
 
-RESTART_KEYS: Final = ("listen", "admin", "tls", "drain")
+RESTART_KEYS: Final = ("listen", "admin", "tls", "drain", "audit")
 
 
 def restart_required(started: Config, current: Config) -> list[str]:

@@ -15,6 +15,7 @@ from ai_gateway.catalog.catalog import Entry
 from ai_gateway.catalog.current import Current, InForce
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
+from ai_gateway.edge.auditing import Auditing
 from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
 from ai_gateway.edge.limiting import Admitted, Limiting
@@ -51,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True):
     departures: Departures
     doubt: Callable[[Endpoint], None]
     limiting: Limiting
+    audit: Auditing
     content: Callable[[Call], Content] | None = None  # keeps prompts and answers, where spans shall carry them
 
 
@@ -74,6 +76,7 @@ class Forward:
             exchange.called_at = monotonic()
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
+            self._parts.audit.listen(call, exchange)
             entry = self._find(call, in_force, exchange)
             del body
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
@@ -202,6 +205,8 @@ class _Errands:
         )
 
     async def _run(self, errand: Errand) -> Answer | None:
+        if self._parts.audit.holds:
+            await self._parts.audit.intend(self._exchange)
         budget = self._parts.fleet.budget
         budget.active += 1
         try:

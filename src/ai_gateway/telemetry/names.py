@@ -152,10 +152,13 @@ LIMIT_REMAINING: Final = "ai_gateway_limit_remaining"  # caller, limit
 LIMIT_FALLBACKS: Final = "ai_gateway_limit_fallbacks_total"
 LIMIT_GATEWAYS: Final = "ai_gateway_limit_gateways"
 
-# -- names that later parts fill: audit, loads, residency, rollouts
+# -- the audit
 AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropped, failed
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
+AUDIT_FAILING: Final = "ai_gateway_audit_failing"
+
+# -- names that later parts fill: loads, residency, rollouts
 LOADS: Final = "ai_gateway_loads_total"  # model, reason, result
 LOAD_SECONDS: Final = "ai_gateway_load_seconds"  # model
 LOAD_WAIT: Final = "ai_gateway_load_wait_seconds"  # model; what a request waited for a load
