@@ -1,0 +1,127 @@
+"""Where entries are kept. One writer thread has a Store, one reader thread an Archive; both block.
+
+`sqlite` and `postgresql` implement both. Where an instance is made nothing is opened: `open` does that, in the thread
+that uses it, and may be called again after a failure.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry
+
+MAX_LIMIT: Final = 1000
+USUAL_LIMIT: Final = 100
+SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
+
+
+class StoreUnavailable(Exception):
+    """Nothing can be written or read now; it may be tried again. The message is for operators."""
+
+
+class StoreTooNew(StoreUnavailable):
+    """A newer version made this store such that this one cannot write to it."""
+
+
+class IntentsGone(Exception):
+    """Some of the ends to be written belong to intents that are closed already; nothing was written."""
+
+    def __init__(self, intents: frozenset[str]) -> None:
+        super().__init__(f"{len(intents)} intents are closed already")
+        self.intents = intents
+
+
+class Position(msgspec.Struct, frozen=True, order=True):
+    """The place of an entry in the order in which they are listed."""
+
+    at_ns: int
+    writer: str
+    sequence: int
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which ends are asked for; None: any. `since_ns` is in, `until_ns` out. `after`: those that come behind it."""
+
+    actor: str | None = None
+    model: str | None = None  # as the client asked for it
+    status: int | None = None
+    outcome: str | None = None
+    tenant: str | None = None
+    request_id: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    limit: int = USUAL_LIMIT
+    after: Position | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Ends, newest first: at_ns, then writer, then sequence, all descending.
+
+    `next` is where to go on, None when there is no more. A page may hold fewer than its limit, or none, and still have
+    a `next`: only so many entries are looked at for each.
+    """
+
+    entries: Sequence[Entry]
+    next: Position | None
+
+
+class Store(Protocol):
+    """The writing side. Every method raises StoreUnavailable where it cannot do what it says."""
+
+    def open(self) -> None:
+        """Makes or migrates what is needed, forward only. Raises StoreTooNew for what a newer version made."""
+
+    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """Keeps entries with their hashes, all or none; durable on return.
+
+        An `intent` is open from then on, until an `end` with its id is written. Raises IntentsGone, with nothing
+        written, where an end's intent is not open: somebody else closed it.
+        """
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keeps a checkpoint."""
+
+    def heartbeat(self, writer: str) -> None:
+        """A sign of life of a writer, at the store's own time."""
+
+    def lost_intents(self, writer: str) -> Sequence[Entry]:
+        """Open intents of writers that are dead for certain, at most 500; never of `writer` itself.
+
+        Dead is whoever gave no heartbeat for SILENT_SECONDS, whoever's NAME has another BOOT now, and where only one
+        gateway can have the store, every other one.
+        """
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """Removes old entries by whole segments; returns how many went.
+
+        A segment is a run of a writer's entries up to a checkpoint. It goes when all of it is older than `before_ns`,
+        or the oldest first while the store is larger than `max_bytes`. A `removed` checkpoint, sealed with the key,
+        says where the chain begins from then on. Open intents stay.
+        """
+
+    def close(self) -> None:
+        """Closes what was opened."""
+
+
+class Archive(Protocol):
+    """The reading side. Every method raises StoreUnavailable where it cannot do what it says."""
+
+    def open(self) -> None:
+        """Opens for reading; nothing is made or migrated."""
+
+    def page(self, query: Query) -> Page:
+        """A page of ends."""
+
+    def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
+        """Tokens of a day (UTC, YYYY-MM-DD), in and out together, by actor, tenant and model served."""
+
+    def chain(self) -> Iterator[tuple[Entry, bytes]]:
+        """All entries with their hashes, by writer and sequence."""
+
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        """All checkpoints that the store knows."""
+
+    def close(self) -> None:
+        """Closes what was opened."""
