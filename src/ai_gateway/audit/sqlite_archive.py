@@ -1,0 +1,149 @@
+"""Entries in an SQLite file: the reading side, on a connection of its own that a writer never waits for."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
+from ai_gateway.audit.sqlite_schema import INDEXES, VERSION, version_of
+from ai_gateway.audit.store import Page, Position, Query, StoreTooNew, StoreUnavailable
+
+MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
+
+_NAMES: Final = tuple(name for name, _ in columns)
+_LISTED: Final = ", ".join(f"e.{name}" for name in _NAMES)
+_BOOLS: Final = tuple(place for place, (_, kind) in enumerate(columns) if kind == "bool")
+_ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
+_CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
+_DAY_NS: Final = 86_400 * 10**9
+# The filters by the column that they look at, the most selective first: the first one chooses the index.
+_FILTERS: Final = {
+    "request_id": "request_id", "actor": "actor", "model": "model_asked", "tenant": "tenant", "status": "status",
+    "outcome": "outcome",
+}  # fmt: skip
+
+
+class SqliteArchive:
+    """The database at `path`, which must be there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """A connection that cannot write."""
+        self.close()
+        with failures():
+            uri = f"{self._path.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA query_only = 1")
+            if version_of(connection)[0] == 0:
+                connection.close()
+                raise StoreUnavailable(f"{self._path} holds no audit")
+            self._connection = connection
+
+    def page(self, query: Query) -> Page:
+        """One walk along one index."""
+        walked, rest = _plan(query)
+        where, values = _where(query, walked)
+        look = MOST_LOOKED_AT if rest else query.limit
+        inner = f"FROM entries e INDEXED BY {INDEXES[walked]} WHERE {where} {_ORDER}"
+        kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
+        sql = (
+            f"SELECT {_LISTED} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
+            f"WHERE true{kept} {_ORDER} LIMIT ?"
+        )
+        with failures():
+            found = self._open().execute(sql, (*values, look, *(value for _, value in rest), query.limit)).fetchall()
+            entries = [_entry(row) for row in found]
+            if len(entries) == query.limit:
+                return Page(entries, position(entries[-1]))
+            if not rest:
+                return Page(entries, None)
+            # Fewer than asked for: the walk goes on behind the last entry that was looked at, if there is one.
+            last = self._open().execute(
+                f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?", (*values, look - 1)  # noqa: S608
+            ).fetchone()
+        return Page(entries, Position(*last) if last else None)
+
+    def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
+        """A walk over the entries of that day."""
+        since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
+        sql = (
+            "SELECT actor, tenant, model_served, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) FROM entries "
+            "WHERE kind = 'end' AND at_ns >= ? AND at_ns < ? AND model_served IS NOT NULL GROUP BY 1, 2, 3"
+        )
+        with failures():
+            rows = self._open().execute(sql, (since_ns, since_ns + _DAY_NS)).fetchall()
+        return {(actor, tenant, model): tokens for actor, tenant, model, tokens in rows if tokens}
+
+    def chain(self) -> Iterator[tuple[Entry, bytes]]:
+        """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
+        with failures():
+            if version_of(self._open())[0] > VERSION:
+                raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
+            for row in self._open().execute(f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"):  # noqa: S608
+                yield _entry(row[:-1]), row[-1]
+
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        """In no order."""
+        with failures():
+            rows = self._open().execute(f"SELECT {_CHECKPOINT} FROM checkpoints").fetchall()  # noqa: S608
+        return [Checkpoint(*row) for row in rows]
+
+    def close(self) -> None:
+        """Closes the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreUnavailable("the audit database is not open")
+        return self._connection
+
+
+def position(entry: Entry) -> Position:
+    """Where an entry stands in the list."""
+    return Position(entry.at_ns, entry.writer, entry.sequence)
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    values = list(row)
+    for place in _BOOLS:
+        values[place] = bool(values[place])
+    return msgspec.convert(dict(zip(_NAMES, values, strict=True)), Entry)
+
+
+def _plan(query: Query) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
+    """The columns whose index is walked, and the other filters with their values."""
+    given = {column: value for name, column in _FILTERS.items() if (value := getattr(query, name)) is not None}
+    walked = tuple(given)[:1]
+    if "request_id" not in given and {"actor", "model_asked"} <= set(given):
+        walked = ("actor", "model_asked")
+    return walked, [(column, value) for column, value in given.items() if column not in walked]
+
+
+def _where(query: Query, walked: tuple[str, ...]) -> tuple[str, list[Any]]:
+    parts, values = ["e.kind = 'end'"], []
+    given = {column: getattr(query, name) for name, column in _FILTERS.items()}
+    for column in walked:
+        parts.append(f"e.{column} = ?")
+        values.append(given[column])
+    if query.since_ns is not None:
+        parts.append("e.at_ns >= ?")
+        values.append(query.since_ns)
+    if query.until_ns is not None:
+        parts.append("e.at_ns < ?")
+        values.append(query.until_ns)
+    if query.after is not None:
+        after = query.after
+        parts.append("e.at_ns <= ? AND (e.at_ns < ? OR (e.writer, e.sequence) < (?, ?))")
+        values += [after.at_ns, after.at_ns, after.writer, after.sequence]
+    return " AND ".join(parts), values

@@ -1,0 +1,95 @@
+"""The tables of the SQLite store and how they came to be: one step for each version, forward only.
+
+A newer gateway takes the steps while older ones go on writing: a step adds columns, tables or indexes and nothing else,
+or it raises `writable_from`, the least version that may still write. An older one that finds itself below it stops.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from ai_gateway.audit.entry import ColumnKind, columns
+from ai_gateway.audit.store import StoreTooNew
+
+VERSION: Final = 1
+_TYPES: Final[dict[ColumnKind, str]] = {"text": "TEXT", "int": "INTEGER", "bool": "INTEGER"}
+
+# The filters that have an index, each in the order of time; `actor` and `model` have one together.
+INDEXES: Final[dict[tuple[str, ...], str]] = {
+    (): "ends",
+    ("actor",): "ends_actor",
+    ("tenant",): "ends_tenant",
+    ("model_asked",): "ends_model",
+    ("actor", "model_asked"): "ends_actor_model",
+    ("status",): "ends_status",
+    ("outcome",): "ends_outcome",
+    ("request_id",): "ends_request",
+}
+
+
+class Step(tuple[str, ...]):
+    """The statements that lead to a version; `writable_from` is the least version that may write from then on."""
+
+    writable_from: int | None = None
+
+
+def _first() -> tuple[str, ...]:
+    listed = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns)
+    indexes = [
+        f"CREATE INDEX {name} ON entries ({', '.join((*keys, 'at_ns'))}) WHERE kind = 'end'"
+        + "".join(f" AND {key} IS NOT NULL" for key in keys if key in ("tenant", "model_asked", "status"))
+        for keys, name in INDEXES.items()
+    ]
+    return (
+        f"CREATE TABLE entries ({listed}, hash BLOB)",
+        "CREATE UNIQUE INDEX chain ON entries (writer, sequence)",
+        *indexes,
+        "CREATE TABLE intents (id TEXT PRIMARY KEY, writer TEXT, entry BLOB) WITHOUT ROWID",
+        "CREATE TABLE writers (writer TEXT PRIMARY KEY, seen_ns INTEGER) WITHOUT ROWID",
+        "CREATE TABLE checkpoints (kind TEXT, writer TEXT, sequence INTEGER, hash TEXT, at_ns INTEGER, seal TEXT)",
+        "CREATE INDEX checkpoints_writer ON checkpoints (writer, sequence)",
+        "CREATE INDEX checkpoints_time ON checkpoints (at_ns)",
+    )
+
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = (_first(),)
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = STEPS) -> None:
+    """Takes the steps that are missing, in one transaction. Raises StoreTooNew."""
+    if version_of(connection)[0] >= len(steps):
+        check_writable(connection, len(steps))
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another gateway may have been faster.
+        version, writable_from = version_of(connection)
+        connection.execute("CREATE TABLE IF NOT EXISTS schema (version INTEGER, writable_from INTEGER)")
+        for step in steps[version:]:
+            for statement in step:
+                connection.execute(statement)
+            writable_from = max(writable_from, getattr(step, "writable_from", None) or 1)
+        connection.execute("DELETE FROM schema")
+        connection.execute("INSERT INTO schema VALUES (?, ?)", (max(version, len(steps)), writable_from))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def check_writable(connection: sqlite3.Connection, version: int = VERSION) -> None:
+    """Raises StoreTooNew where gateways of this version must not write any more."""
+    found, writable_from = version_of(connection)
+    if writable_from > version:
+        raise StoreTooNew(
+            f"the audit database has version {found}, written by a newer gateway; this one knows version {version} "
+            f"and must not write to it (the least that may is {writable_from})"
+        )
+
+
+def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The version of the tables and the least one that may write; (0, 0) for an empty database."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone():
+        return 0, 0
+    version, writable_from = connection.execute("SELECT version, writable_from FROM schema").fetchone()
+    return int(version), int(writable_from)
