@@ -68,7 +68,7 @@ class SqliteArchive:
                 return Page(entries, None)
             # Fewer than asked for: the walk goes on behind the last entry that was looked at, if there is one.
             last = self._open().execute(
-                f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?", (*values, look - 1)  # noqa: S608
+                f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?", (*values, look - 1)
             ).fetchone()
         return Page(entries, Position(*last) if last else None)
 

@@ -1,0 +1,162 @@
+"""A store that may be away: what it cannot take waits in a spool, in order, and goes to it first when it is back."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.postgresql_connection import StoreUnsure
+from ai_gateway.audit.spool import Spool
+from ai_gateway.audit.store import Store, StoreTooNew, StoreUnavailable
+
+log = logging.getLogger("ai_gateway.audit")
+
+FIRST_PAUSE_SECONDS: Final = 0.5  # until the store is tried again; doubled each time
+LONGEST_PAUSE_SECONDS: Final = 10.0  # a third of what the signs of life of a writer may be apart
+DRAIN_SECONDS: Final = 0.25  # of a write; new entries wait behind it
+CALM_DRAIN_SECONDS: Final = 2.0  # of a sign of life
+AT_ONCE: Final = 500
+MOST_CHECKPOINTS: Final = 100
+
+T = TypeVar("T")
+
+
+class SpoolableStore(Store, Protocol):
+    """A store that several gateways share."""
+
+    def write_spooled(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """As `write`, for entries whose numbers are fixed: what is there already is not written again, and an end whose
+        intent somebody else has closed is kept and not listed. Raises no IntentsGone."""
+
+
+class Spooled:
+    """`store` with a `spool` before it. `clock` is in monotonic seconds.
+
+    `write` fails only where the spool is full or broken, or where an intent is gone.
+    """
+
+    def __init__(self, store: SpoolableStore, spool: Spool, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._spool = spool
+        self._clock = clock
+        self._is_open = False  # the store; its tables are as they should be
+        self._pause_seconds = 0.0
+        self._tried_at = 0.0
+        self._checkpoints: deque[Checkpoint] = deque(maxlen=MOST_CHECKPOINTS)
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Of entries in the spool."""
+        return self._spool.bytes_held
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store could not be reached when it was last asked."""
+        return self._pause_seconds > 0
+
+    def open(self) -> None:
+        """The spool at least; a store that is away is opened when it is back. Raises StoreTooNew."""
+        self._spool.open()
+        self._is_open = False
+        try:
+            self._reach()
+        except StoreTooNew:
+            raise
+        except StoreUnavailable:
+            pass
+
+    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """To the store if it is there and nothing waits before them, else into the spool."""
+        is_unsure = False
+        if self._is_drained():
+            try:
+                self._asked(lambda: self._store.write(entries, hashes))
+                return
+            except StoreUnavailable as error:
+                is_unsure = isinstance(error, StoreUnsure)
+        # What the store may have must keep its place in the chain, so it is never refused.
+        self._spool.append(entries, hashes, may_exceed=is_unsure)
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Behind the entries that wait; it is in its second place in any case."""
+        self._checkpoints.append(checkpoint)
+        self._is_drained()
+
+    def heartbeat(self, writer: str) -> None:
+        """Comes behind what an earlier process left: until that is there, its intents must not count as lost."""
+        while self._is_foreign(writer):
+            self._drain(CALM_DRAIN_SECONDS)
+        self._drain(CALM_DRAIN_SECONDS)
+        self._asked(lambda: self._store.heartbeat(writer))
+
+    def lost_intents(self, writer: str) -> Sequence[Entry]:
+        """None while ends may wait in the spool."""
+        if not self._drain(DRAIN_SECONDS):
+            return ()
+        return self._asked(lambda: self._store.lost_intents(writer))
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """What the store removes."""
+        self._reach()
+        return self._asked(lambda: self._store.remove(before_ns, max_bytes, key))
+
+    def close(self) -> None:
+        """Tries once more to hand over; what is left waits for the next start."""
+        with suppress(StoreUnavailable):
+            self._drain(CALM_DRAIN_SECONDS)
+        self._store.close()
+        self._spool.close()
+
+    def _is_foreign(self, writer: str) -> bool:
+        entries = self._spool.peek(1).entries
+        return bool(entries) and entries[0].writer != writer
+
+    def _reach(self) -> None:
+        if not self._is_open:
+            self._asked(self._store.open)
+            self._is_open = True
+
+    def _is_drained(self) -> bool:
+        """Whether the store is there and has all that waited; it is not asked before its pause is over."""
+        if self._clock() - self._tried_at < self._pause_seconds:
+            return False
+        try:
+            return self._drain(DRAIN_SECONDS)
+        except StoreUnavailable:
+            return False
+
+    def _drain(self, seconds: float) -> bool:
+        """Hands over what waits, for so long at most; whether nothing waits any more. Raises StoreUnavailable."""
+        self._reach()
+        until = self._clock() + seconds
+        while (next_ones := self._spool.peek(AT_ONCE)).entries:
+            self._asked(partial(self._store.write_spooled, next_ones.entries, next_ones.hashes))
+            self._spool.take(next_ones)
+            if self._clock() >= until:
+                break
+        if not self._spool.is_empty:
+            return False
+        while self._checkpoints:
+            self._asked(lambda: self._store.write_checkpoint(self._checkpoints[0]))
+            self._checkpoints.popleft()
+        return True
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Asks the store, and remembers whether it was there."""
+        try:
+            told = ask()
+        except StoreUnavailable as error:
+            if not self.is_away:
+                log.warning("the audit store is away, entries go to the spool: %s", error)
+            longer = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+            self._pause_seconds = longer or FIRST_PAUSE_SECONDS
+            self._tried_at = self._clock()
+            raise
+        if self.is_away:
+            log.info("the audit store is back; %d bytes wait in the spool", self.bytes_waiting)
+        self._pause_seconds = 0.0
+        return told
