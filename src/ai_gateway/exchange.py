@@ -18,7 +18,9 @@ WRITE_NOW: Final = "ai_gateway.write_now"
 # And a function that cuts the client's connection at once, whatever it has not read.
 CUT: Final = "ai_gateway.cut"
 
-Outcome = Literal["ok", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"]
+Outcome = Literal[
+    "ok", "refused", "denied", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"
+]
 
 
 AuthMethod = Literal["none", "keys", "kubernetes", "oidc"]
@@ -165,13 +167,17 @@ class Exchange:
         "call",
         "called_at",
         "caller",
+        "client_name",
         "closed_at",
         "content",
         "error_code",
         "error_type",
+        "evidence",
         "finish_reason",
         "first_byte_at",
         "heads",
+        "intent",
+        "is_audited",
         "leased_at",
         "method",
         "model",
@@ -180,6 +186,7 @@ class Exchange:
         "outcome",
         "parameters",
         "path",
+        "prompt_hash",
         "queued_at",
         "reply_headers",
         "request_id",
@@ -208,6 +215,11 @@ class Exchange:
         self.called_at: float | None = None  # the body was read and understood
         self.parameters: Mapping[str, Any] = {}  # of the call, for spans
         self.content: Content | None = None  # of prompt and answer, only where it is asked for
+        self.client_name: str | None = None  # its User-Agent
+        self.evidence: Content | None = None  # of prompt and answer for the audit, only where it is asked for
+        self.prompt_hash: str | None = None
+        self.intent: str | None = None  # id of the audit's intent that was written before the call was sent
+        self.is_audited = False  # the audit has its entry already
         self.answer_id = ""  # what makes the id of this answer unlike any other
         self.caller = Caller()
         self.call: Call | None = None

@@ -7,7 +7,8 @@ import pytest
 
 from ai_gateway.cli.serve import CLUSTER_DRAIN_SECONDS, _settings
 from ai_gateway.cluster.access import Access
-from ai_gateway.config.types import Config, Drain, Pause
+from ai_gateway.config.types import Config, Drain
+from ai_gateway.config.units import Pause
 
 
 @pytest.fixture

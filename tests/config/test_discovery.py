@@ -3,7 +3,8 @@
 import pytest
 
 from ai_gateway.config.loading import ConfigError, parse
-from ai_gateway.config.types import Discovery, Dns, Kubernetes, Seconds
+from ai_gateway.config.types import Discovery, Dns, Kubernetes
+from ai_gateway.config.units import Seconds
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import pytest
 
 from ai_gateway.config.loading import ConfigError, parse
-from ai_gateway.config.types import Config, Drain, Pause, restart_required
+from ai_gateway.config.types import Config, Drain, restart_required
+from ai_gateway.config.units import Pause
 
 
 def test_without_a_word_the_surroundings_choose_the_delay_and_streams_get_five_minutes() -> None:

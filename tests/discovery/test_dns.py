@@ -8,7 +8,8 @@ from contextlib import aclosing
 import pytest
 from tests.flow.waiting import soon, until
 
-from ai_gateway.config.types import Dns, Seconds
+from ai_gateway.config.types import Dns
+from ai_gateway.config.units import Seconds
 from ai_gateway.discovery.dns import DnsSource, look_up
 
 SETTINGS = Dns(name="ollama.test", port=8000, interval=Seconds(0.001))

@@ -13,7 +13,8 @@ from tests.cluster.fake_api import FakeApi, reach, serving
 from tests.flow.waiting import soon, until
 
 from ai_gateway.balancing.endpoint import Pod
-from ai_gateway.config.types import Kubernetes, Seconds
+from ai_gateway.config.types import Kubernetes
+from ai_gateway.config.units import Seconds
 from ai_gateway.discovery.kubernetes import FIRST_LISTS_SECONDS, KubernetesSource, Pods, kubernetes_source
 from ai_gateway.discovery.pods import Candidate
 from ai_gateway.discovery.source import Found, Source

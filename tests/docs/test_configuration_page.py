@@ -72,6 +72,7 @@ def test_the_defaults_of_the_page_are_a_config_that_changes_nothing() -> None:
         if section.isalpha() and section != "tls" and row[1].strip("` "):
             told.setdefault(section, {})[key] = yaml.safe_load(row[1].strip("`"))
     usual = {"catalog", "timeouts", "balancing", "queue", "polling", "body", "cors", "compatibility", "drain", "log"}
+    usual.add("audit")
     assert set(told) == usual
     assert parse(yaml.safe_dump(told).encode()) == Config()
 

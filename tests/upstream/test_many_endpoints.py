@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from tests.upstream.scripted import Line, Server, a_client, answer, serving
 
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling, Seconds
+from ai_gateway.config.types import Polling
+from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.polling import AT_ONCE, JITTER, MOST_PER_SECOND, Poller
 from ai_gateway.wire.address import Address
 

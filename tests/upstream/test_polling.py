@@ -10,7 +10,8 @@ from tests.upstream.scripted import Line, Script, Server, a_client, answer, free
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling, Seconds
+from ai_gateway.config.types import Polling
+from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
 

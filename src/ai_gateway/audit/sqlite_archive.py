@@ -11,7 +11,7 @@ import msgspec
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
-from ai_gateway.audit.sqlite_schema import INDEXES, VERSION, version_of
+from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION, version_of
 from ai_gateway.audit.store import Page, Position, Query, StoreTooNew, StoreUnavailable
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
@@ -67,9 +67,14 @@ class SqliteArchive:
             if not rest:
                 return Page(entries, None)
             # Fewer than asked for: the walk goes on behind the last entry that was looked at, if there is one.
-            last = self._open().execute(
-                f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?", (*values, look - 1)
-            ).fetchone()
+            last = (
+                self._open()
+                .execute(
+                    f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?",
+                    (*values, look - 1),
+                )
+                .fetchone()
+            )
         return Page(entries, Position(*last) if last else None)
 
     def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
@@ -124,14 +129,15 @@ def _entry(row: Sequence[Any]) -> Entry:
 def _plan(query: Query) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
     """The columns whose index is walked, and the other filters with their values."""
     given = {column: value for name, column in _FILTERS.items() if (value := getattr(query, name)) is not None}
-    walked = tuple(given)[:1]
+    walked = tuple(column for column, value in given.items() if (column, value) not in COMMON)[:1]
     if "request_id" not in given and {"actor", "model_asked"} <= set(given):
         walked = ("actor", "model_asked")
     return walked, [(column, value) for column, value in given.items() if column not in walked]
 
 
 def _where(query: Query, walked: tuple[str, ...]) -> tuple[str, list[Any]]:
-    parts, values = ["e.kind = 'end'"], []
+    parts: list[str] = ["e.kind = 'end'", CONDITIONS.get(walked, "true")]
+    values: list[Any] = []
     given = {column: getattr(query, name) for name, column in _FILTERS.items()}
     for column in walked:
         parts.append(f"e.{column} = ?")

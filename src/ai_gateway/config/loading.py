@@ -9,18 +9,9 @@ from typing import Any, Final, NamedTuple, get_type_hints
 import msgspec
 import yaml
 
-from ai_gateway.config.types import (
-    ByteCount,
-    Config,
-    Discovery,
-    Model,
-    ModelId,
-    Pause,
-    Seconds,
-    StaticUpstream,
-    Tls,
-    model_name,
-)
+from ai_gateway.config import auditing
+from ai_gateway.config.types import Config, Discovery, Model, ModelId, StaticUpstream, Tls, model_name
+from ai_gateway.config.units import ByteCount, Pause, Seconds
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.names import canonical, is_model_name
 
@@ -220,6 +211,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_listening(config)
     yield from _check_discovery(config.discovery)
     yield from _check_tls(config.tls)
+    yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
     for index, network in enumerate(config.trusted_proxies):
         try:
             ipaddress.ip_network(network, strict=False)

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from ai_gateway.config import types
-from ai_gateway.config.types import RESTART_KEYS, ByteCount, Config, Seconds, Section
+from ai_gateway.config.auditing import Audit
+from ai_gateway.config.types import RESTART_KEYS, Config
+from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
 _INTRODUCTION: Final = """\
 ---
@@ -92,6 +94,7 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "compatibility": types.Compatibility,
     "drain": types.Drain,
     "log": types.Log,
+    "audit": Audit,
 }
 # What the types leave to their names.
 _MEANINGS: Final = {
@@ -110,7 +113,7 @@ _WORDS: Final[dict[Any, str]] = {
     int: "whole number",
     float: "number",
     Seconds: "duration",
-    types.Pause: "duration or 0",
+    Pause: "duration or 0",
     ByteCount: "size",
 }
 
@@ -210,9 +213,11 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 def _in_units(value: Any) -> str:
     """A default as config.yml would have it, in a unit that leaves it short."""
     if isinstance(value, Seconds):
+        if not value % 86400:
+            return f"{value / 86400:g}d"
         return f"{value / 60:g}m" if not value % 60 else f"{value:g}s"
     if isinstance(value, ByteCount):
-        sizes = ((1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+        sizes = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
         return next(f"{value // size}{unit}" for size, unit in sizes if not value % size)
     if isinstance(value, tuple):
         return "[]" if not value else msgspec.json.encode(value).decode()

@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from ai_gateway.config import types
-from ai_gateway.config.types import ByteCount, Config, Pause, Seconds
+from ai_gateway.config.auditing import Audit
+from ai_gateway.config.types import Config
+from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
 
 def schema() -> dict[str, Any]:
@@ -13,7 +15,7 @@ def schema() -> dict[str, Any]:
     (top,), definitions = msgspec.json.schema_components(
         [Config], schema_hook=_unit_schema, ref_template="#/$defs/{name}"
     )
-    for section in (types.Timeouts, types.Polling, types.Body, types.Cors, types.Kubernetes, types.Drain):
+    for section in (types.Timeouts, types.Polling, types.Body, types.Cors, types.Kubernetes, types.Drain, Audit):
         _write_defaults(definitions[section.__name__], section())
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -23,7 +25,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _write_defaults(definition: dict[str, Any], defaults: types.Section) -> None:
+def _write_defaults(definition: dict[str, Any], defaults: Section) -> None:
     for name, value in msgspec.structs.asdict(defaults).items():
         if isinstance(value, Seconds | ByteCount):
             definition["properties"][name]["default"] = int(value)

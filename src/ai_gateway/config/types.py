@@ -4,35 +4,13 @@
 of it is accepted, but takes effect with the next start (`/v1/health` names it under `restart_required`).
 """
 
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
-
-class Seconds(float):
-    """A duration in seconds; in YAML a number of seconds or text such as `250ms`, `2s`, `5m`, `1h`, `30d`."""
-
-
-class Pause(Seconds):
-    """A duration that may be 0: none at all."""
-
-
-class ByteCount(int):
-    """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of config.yml: frozen, and no key in it goes unread."""
-
-
-T = TypeVar("T")
-
-
-def _default(value: T) -> T:
-    """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
-    return msgspec.field(default_factory=lambda: value)
-
+from ai_gateway.config.auditing import Audit
+from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
+from ai_gateway.config.units import default as _default
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Slots = Annotated[int, Meta(ge=1, le=4096)]
@@ -237,7 +215,7 @@ class Compatibility(Section, frozen=True):
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogName = Literal[
-    "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
+    "audit", "balancing", "cluster", "config", "demo", "discovery", "polling", "rescue", "server", "telemetry"
 ]  # the loggers that there are, without their common prefix
 
 
@@ -247,14 +225,14 @@ class Log(Section, frozen=True):
     level: Annotated[LogLevel, Meta(description="the least level that is written")] = "info"
     levels: Annotated[
         dict[LogName, LogLevel], Meta(description="in place of `level` for one part, such as `{discovery: debug}`")
-    ] = {}
+    ] = {}  # noqa: RUF012 - msgspec makes a new one each time
     access: Annotated[bool, Meta(description="one line per request on standard output, after its end")] = True
 
 
 class Config(Section, frozen=True):
     """config.yml as a whole."""
 
-    models: dict[ModelId, Model] = {}
+    models: dict[ModelId, Model] = {}  # noqa: RUF012 - as above
     catalog: Catalog = _default(Catalog())
     discovery: Discovery | None = None
     timeouts: Timeouts = _default(Timeouts())
@@ -270,13 +248,14 @@ class Config(Section, frozen=True):
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())
     log: Log = _default(Log())
+    audit: Audit = _default(Audit())
     listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
     admin: Annotated[
         str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")
     ] = None
 
 
-RESTART_KEYS: Final = ("listen", "admin", "tls", "drain")
+RESTART_KEYS: Final = ("listen", "admin", "tls", "drain", "audit")
 
 
 def restart_required(started: Config, current: Config) -> list[str]:

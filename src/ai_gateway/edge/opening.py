@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,7 @@ from ai_gateway.exchange import Caller, Exchange, Heads, Trace
 from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.wire.trace_context import Parent, read_baggage, read_parent
 
+MAX_CLIENT_NAME: Final = 200  # bytes that are kept of a User-Agent
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 
 # Whether spans are made of a request: asked with its trace id, the caller's context, its method and its path.
@@ -42,6 +44,9 @@ class Opening(msgspec.Struct, frozen=True):
         exchange.started_ns = time.time_ns()
         exchange.scheme = scope.get("scheme", "http")  # optional in ASGI
         exchange.answer_id = chance[32:56]
+        client_name = headers.get(b"user-agent")
+        if client_name is not None:
+            exchange.client_name = client_name[:MAX_CLIENT_NAME].decode("latin-1")
         exchange.caller = Caller(address=client_address(scope, self.trusted()))
         trace = exchange.trace = self._trace(scope, headers, chance[56:])
         if trace.is_recorded:

@@ -11,7 +11,8 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling, Seconds
+from ai_gateway.config.types import Polling
+from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.inventory import UNREADABLE, read_models, read_residents
 from ai_gateway.upstream.transport import httpx_client

@@ -1,0 +1,121 @@
+"""Entries on their way from the event loop to the writer's thread, and word back to whoever waits for one."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.store import StoreUnavailable
+
+MOST_QUEUED: Final = 10_000
+MOST_AT_ONCE: Final = 500
+GATHER_SECONDS: Final = 0.05  # that the first entry of a batch waits for others, where nobody waits for it
+
+
+class Queued(msgspec.Struct):
+    """An entry on its way; `told` is resolved when it is durable, or fails with StoreUnavailable."""
+
+    entry: Entry
+    told: asyncio.Future[None] | None = None
+
+
+class Backlog:
+    """What is not durable yet: a queue, and the batch that is being written. The loop changes the queue's end by
+    `put`; all the rest is the thread's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: deque[Queued] = deque()
+        self._awake = threading.Event()
+        self._hurry = threading.Event()
+        self.batch: list[Queued] = []
+        self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self.batch)
+
+    def put(self, entry: Entry, told: asyncio.Future[None] | None = None) -> None:
+        """Adds an entry; one that somebody waits for waits for no others."""
+        self._queue.append(Queued(entry, told))
+        if told is not None:
+            self._hurry.set()
+        if not self._awake.is_set():
+            self._awake.set()
+
+    def wake(self) -> None:
+        """Nothing is waited for any more."""
+        self._hurry.set()
+        self._awake.set()
+
+    def oldest(self) -> Entry | None:
+        """The entry that has waited longest."""
+        waiting = self.batch[:1] or list(self._queue)[:1]
+        return waiting[0].entry if waiting else None
+
+    def wait(self, seconds: float) -> None:
+        """Until there is an entry, or a time is over, or `wake`."""
+        self._awake.clear()
+        if not self._queue:
+            self._awake.wait(max(0.0, seconds))
+
+    def pause(self, seconds: float) -> bool:
+        """Until somebody is in a hurry, or a time is over; whether somebody is."""
+        is_hurried = self._hurry.wait(max(0.0, seconds))
+        self._hurry.clear()
+        return is_hurried
+
+    def gather(self, is_leaving: bool) -> None:
+        """Fills the batch: with what comes within a moment of the first entry, or at once where somebody waits."""
+        if not self.batch and len(self._queue) < MOST_AT_ONCE and not is_leaving:
+            self._hurry.wait(GATHER_SECONDS)
+        self._hurry.clear()
+        while self._queue and len(self.batch) < MOST_AT_ONCE:
+            self.batch.append(self._queue.popleft())
+        if self._queue:
+            self._hurry.set()
+
+    def finish(self) -> None:
+        """The batch is durable."""
+        done, self.batch = self.batch, []
+        if self.unwritten:
+            self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
+        self._tell([queued.told for queued in done if queued.told is not None], None)
+
+    def settle(self, gone: frozenset[str]) -> None:
+        """Ends whose intents somebody else closed add nothing; they leave the batch."""
+        settled = [queued for queued in self.batch if queued.entry.intent in gone]
+        self.batch = [queued for queued in self.batch if queued.entry.intent not in gone]
+        self._tell([queued.told for queued in settled if queued.told is not None], None)
+
+    def split(self) -> None:
+        """Something in the batch cannot be written: its first entry is tried alone."""
+        self._queue.extendleft(reversed(self.batch[1:]))
+        del self.batch[1:]
+
+    def give_back(self, error: StoreUnavailable) -> None:
+        """Nothing can be written now: whoever waits for an intent is told so at once, ends stay in the queue."""
+        waiting, self.batch = self.batch, []
+        for _ in range(len(self._queue)):
+            waiting.append(self._queue.popleft())
+        refused = [queued for queued in waiting if queued.entry.kind == "intent"]
+        self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
+        self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
+        self._tell([queued.told for queued in refused if queued.told is not None], error)
+
+    def _tell(self, told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+        if told:
+            self._loop.call_soon_threadsafe(_resolve, told, error)
+
+
+def _resolve(told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+    for future in told:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

@@ -1,0 +1,109 @@
+"""A finished exchange as an entry of the audit."""
+
+from typing import Final
+
+from ai_gateway.audit.entry import Entry, EntryKind, EntryOutcome
+from ai_gateway.exchange import Exchange
+
+MAX_REASON: Final = 500  # characters
+
+_OUTCOMES: Final[dict[str, EntryOutcome]] = {
+    "ok": "ok",
+    "denied": "denied",
+    "client_left": "client_left",
+    "client_stalled": "client_left",
+    "upstream_broke": "upstream_broke",
+    "timeout": "timeout",
+    "failed": "failed",
+    "shutdown": "shed",
+}
+_MOST: Final = 2**63
+_NOT_REACHED: Final = frozenset(("upstream_unreachable", "upstream_disconnected"))
+
+
+def record(exchange: Exchange, kind: EntryKind, now: float, loop_to_unix_ns: int) -> Entry:
+    """The entry of an exchange that ends at `now`, its writer and sequence still to be filled in.
+
+    `now` is in seconds on the exchange's clock; `loop_to_unix_ns` on top of that clock gives Unix nanoseconds.
+    """
+    caller = exchange.caller
+    call = exchange.call
+    usage = exchange.usage
+    last = exchange.attempts[-1] if exchange.attempts else None
+    first_byte_at = exchange.first_byte_at
+    is_cold = last is not None and not last.is_warm and first_byte_at is not None
+    evidence = exchange.evidence
+    return Entry(
+        writer="",
+        sequence=0,
+        kind=kind,
+        at_ns=loop_to_unix_ns + int(now * 1e9),
+        started_ns=exchange.started_ns,
+        request_id=exchange.request_id,
+        trace_id=exchange.trace.trace_id,
+        actor=caller.name,
+        auth_method=caller.method,
+        client_address=caller.address,
+        method=exchange.method,
+        route=exchange.route or "",
+        outcome=outcome_of(exchange),
+        stream=call is not None and call.stream,
+        attempts=len(exchange.attempts),
+        bytes_in=exchange.body_bytes,
+        bytes_out=exchange.sent_bytes,
+        tenant=caller.tenant,
+        key_id=caller.key_id,
+        user_agent=exchange.client_name,
+        model_asked=None if call is None else _text(call.model),
+        model_served=exchange.model,
+        endpoint=None if last is None else last.endpoint,
+        pod=None if last is None else last.pod,
+        status=exchange.status,
+        error_type=exchange.error_type,
+        error_code=exchange.error_code,
+        tokens_in=None if usage is None else _count(usage.input_tokens),
+        tokens_out=None if usage is None else _count(usage.output_tokens),
+        queue_ms=_ms(exchange.queued_at, exchange.leased_at or (now if exchange.queued_at else None)),
+        load_ms=_ms(last.started_at, first_byte_at) if is_cold and last is not None else None,
+        first_byte_ms=_ms(exchange.opened_at, first_byte_at),
+        total_ms=None if kind == "intent" else _ms(exchange.opened_at, now),
+        reason=_reason(exchange, None if last is None else last.reason),
+        intent=exchange.intent,
+        prompt_hash=exchange.prompt_hash,
+        request_content=None if evidence is None else evidence.asked(),
+        answer_content=None if evidence is None or kind == "intent" else evidence.answered(),
+    )
+
+
+def outcome_of(exchange: Exchange) -> EntryOutcome:
+    """How it ended, in the audit's words: `shed` is what the gateway had no room or no endpoint for."""
+    if exchange.error_type == "unauthorized":
+        return "denied"
+    if exchange.outcome != "refused":
+        return _OUTCOMES[exchange.outcome]
+    if exchange.error_code in _NOT_REACHED:
+        return "upstream_broke"
+    return "shed" if exchange.error_type == "backend_unavailable" else "refused"
+
+
+def _ms(since: float | None, until: float | None) -> int | None:
+    if since is None or until is None:
+        return None
+    return max(0, round((until - since) * 1000))
+
+
+def _reason(exchange: Exchange, picked: str | None) -> str | None:
+    """What went wrong, else why the endpoint was picked."""
+    if exchange.story is not None and exchange.outcome != "ok":
+        return _text(exchange.story[:MAX_REASON])
+    return picked
+
+
+def _count(tokens: int) -> int | None:
+    """What is no count, or larger than any store's column, is Ollama's mistake."""
+    return tokens if 0 <= tokens < _MOST else None
+
+
+def _text(text: str) -> str:
+    """What every store can hold: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

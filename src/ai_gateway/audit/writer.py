@@ -1,0 +1,274 @@
+"""The thread that writes entries: many at a time, chained, and again until the store takes them.
+
+The event loop hands entries over and waits for nothing, unless it asks to be told when one is durable.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from ai_gateway.audit.backlog import MOST_QUEUED, Backlog
+from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.redaction import Redact
+from ai_gateway.audit.store import IntentsGone, Store, StoreUnavailable
+
+log = logging.getLogger("ai_gateway.audit")
+
+AGAIN_SECONDS: Final = 1.0  # until a store that failed is tried again
+CHECKPOINT_ENTRIES: Final = 1000
+CHECKPOINT_SECONDS: Final = 60.0
+HEARTBEAT_SECONDS: Final = 10.0
+SWEEP_SECONDS: Final = 20.0  # between two looks for what dead gateways left behind
+RETENTION_SECONDS: Final = 3600.0
+RETENTION_AGAIN_SECONDS: Final = 0.5  # while there is more to remove
+
+Result = Literal["stored", "dropped", "failed"]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How a writer works. `writer` is NAME/BOOT. `sink` takes each checkpoint, in the writer's thread.
+
+    With `beats` it gives signs of life, so that its intents are not taken for those of a dead gateway.
+    """
+
+    writer: str
+    key: bytes
+    keep_seconds: float
+    max_bytes: int
+    redact: Redact | None = None
+    sink: Callable[[Checkpoint], None] | None = None
+    clock: Callable[[], int] = time.time_ns
+    beats: bool = False
+
+
+class Writer:
+    """Entries in, a store behind. The loop calls `start`, `offer`, `durable` and `stop`; its own thread, which alone
+    has the store, does the rest. `fault` says why nothing can be written, None if it can."""
+
+    def __init__(self, store: Store, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = store
+        self._settings = settings
+        self._loop = loop
+        self._backlog = Backlog(loop)
+        self._link = Link(settings.key)
+        self._checkpointed = 0
+        self._is_leaving = False
+        self._is_open = False
+        self._duties: dict[Callable[[], None], float] = {}  # with the moment when each is due
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self.results: Counter[Result] = Counter()
+        self.fault: str | None = "the audit is not open yet"
+        self.is_tried = threading.Event()  # the store was opened, or could not be
+
+    def start(self) -> None:
+        """Starts the thread, which opens the store."""
+        self._thread.start()
+
+    def offer(self, entry: Entry) -> None:
+        """Takes an entry, or drops and counts it where too many wait; the end of an intent is never dropped."""
+        if len(self._backlog) < MOST_QUEUED or entry.intent is not None:
+            self._backlog.put(entry)
+            return
+        if not self.results["dropped"]:
+            log.error("audit entries are dropped: %s", self.fault or "the store is too slow")
+        self.results["dropped"] += 1
+
+    def durable(self, entry: Entry) -> asyncio.Future[None]:
+        """Takes an entry; done when it is durable. Raises StoreUnavailable for an intent that cannot be written.
+
+        An end stays in the queue, whatever happens to who waits.
+        """
+        told: asyncio.Future[None] = self._loop.create_future()
+        if self.fault is not None and entry.kind == "intent":
+            told.set_exception(StoreUnavailable(self.fault))
+        else:
+            self._backlog.put(entry, told)
+        return told
+
+    @property
+    def queued(self) -> int:
+        """Entries that are not durable yet."""
+        return len(self._backlog)
+
+    def lag_seconds(self) -> float:
+        """How long the oldest of them has been waiting."""
+        oldest = self._backlog.oldest()
+        return 0.0 if oldest is None else max(0.0, (self._settings.clock() - oldest.at_ns) / 1e9)
+
+    def stop(self, seconds: float) -> int:
+        """Writes what is queued, within a time, and ends the thread. Blocks; returns how many entries are lost."""
+        self._is_leaving = True
+        self._backlog.wake()
+        self._thread.join(seconds)
+        lost = self.queued
+        if lost:
+            self.results["failed"] += lost
+            log.error("%d audit entries were not written: %s", lost, self.fault or "the store is too slow")
+        return lost
+
+    # From here on in the thread alone.
+
+    def _run(self) -> None:
+        try:
+            while not self._is_leaving or self.queued:
+                try:
+                    if not self._is_open:
+                        self._open()
+                    self._turn()
+                except StoreUnavailable as error:
+                    self._fail(error)
+                    if self._is_leaving:
+                        break
+                    self._pause(error)
+            if self.fault is None:
+                self._mark()
+        except Exception:  # whatever it is, requests go on, and somebody must know
+            self.fault = "the audit's thread failed; the log has the story"
+            log.exception("the audit stopped")
+        finally:
+            self._store.close()
+            self.is_tried.set()
+
+    def _open(self) -> None:
+        """Opens the store, and tries to write to it."""
+        self._store.open()
+        self._store.heartbeat(self._settings.writer)
+        self._is_open = True
+        now = time.monotonic()
+        self._duties = {
+            self._sweep: now,
+            self._beat: now + HEARTBEAT_SECONDS,
+            self._mark: now + CHECKPOINT_SECONDS,
+            self._retain: now + CHECKPOINT_SECONDS,
+        }
+        if not self.queued:  # else it has recovered once these are written
+            self._recover()
+
+    def _turn(self) -> None:
+        """Waits for entries or for what is due, and does it."""
+        if not self.queued and not self._is_leaving:
+            self._backlog.wait(min(self._duties.values()) - time.monotonic())
+        if self.queued:
+            self._backlog.gather(self._is_leaving)
+            self._write()
+        for duty, due in tuple(self._duties.items()):
+            if time.monotonic() >= due:
+                duty()
+
+    def _write(self) -> None:
+        """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
+        backlog, link = self._backlog, self._link
+        before = (link.sequence, link.last_hash)
+        entries = self._numbered()
+        try:
+            self._store.write(entries, link.join(entries))
+        except IntentsGone as gone:
+            link.back_to(*before)
+            backlog.settle(gone.intents)
+            return
+        except StoreUnavailable:
+            link.back_to(*before)
+            raise
+        except Exception:
+            link.back_to(*before)
+            self._isolate()
+            return
+        self.results["stored"] += len(entries)
+        backlog.finish()
+        self._recover()
+        if link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
+            self._mark()
+
+    def _numbered(self) -> list[Entry]:
+        """The entries of the batch in their final form."""
+        replace, writer, redact = msgspec.structs.replace, self._settings.writer, self._settings.redact
+        unwritten = self._backlog.unwritten
+        entries = []
+        for sequence, queued in enumerate(self._backlog.batch, self._link.sequence + 1):
+            entry = replace(queued.entry, writer=writer, sequence=sequence)
+            if redact is not None and (entry.request_content or entry.answer_content):
+                asked, answered = (text and redact(text) for text in (entry.request_content, entry.answer_content))
+                entry = replace(entry, request_content=asked, answer_content=answered)
+            if entry.kind == "end" and entry.intent in unwritten:
+                entry = replace(entry, intent=None)
+            entries.append(entry)
+        return entries
+
+    def _isolate(self) -> None:
+        if len(self._backlog.batch) > 1:
+            self._backlog.split()
+            return
+        self._backlog.finish()
+        self.results["failed"] += 1
+        log.exception("an audit entry could not be written, and is left out")
+
+    def _recover(self) -> None:
+        if self.fault is not None and self.is_tried.is_set():
+            log.warning("the audit is written again")
+        self.fault = None
+        self.is_tried.set()
+
+    def _fail(self, error: StoreUnavailable) -> None:
+        if self.fault is None or not self.is_tried.is_set():
+            log.error("the audit cannot be written, and is tried again every second: %s", error)
+        self.fault = str(error)
+        self._is_open = False
+        self._backlog.give_back(error)
+        self.is_tried.set()
+
+    def _pause(self, error: StoreUnavailable) -> None:
+        """Until it is time to try again; an intent that slipped in is refused at once."""
+        until = time.monotonic() + AGAIN_SECONDS
+        while not self._is_leaving and (left := until - time.monotonic()) > 0:
+            if self._backlog.pause(left):
+                self._backlog.give_back(error)
+
+    def _mark(self) -> None:
+        """A checkpoint, where there is anything new."""
+        self._duties[self._mark] = time.monotonic() + CHECKPOINT_SECONDS
+        settings, link = self._settings, self._link
+        if link.sequence == self._checkpointed:
+            return
+        at = (settings.writer, link.sequence, link.last_hash)
+        made = checkpoint(settings.key, "checkpoint", at, settings.clock())
+        self._store.write_checkpoint(made)
+        self._checkpointed = link.sequence
+        if settings.sink is not None:
+            try:
+                settings.sink(made)
+            except OSError as error:
+                log.error("a checkpoint of the audit could not be written to its second place: %s", error)
+
+    def _beat(self) -> None:
+        self._duties[self._beat] = time.monotonic() + HEARTBEAT_SECONDS
+        if self._settings.beats:
+            self._store.heartbeat(self._settings.writer)
+
+    def _sweep(self) -> None:
+        """Closes the intents of gateways that are dead; the store sees to it that each is closed once."""
+        self._duties[self._sweep] = time.monotonic() + SWEEP_SECONDS
+        lost = self._store.lost_intents(self._settings.writer)
+        if lost:
+            log.warning("%d requests of gateways that are gone end as gateway_lost", len(lost))
+        for intent in lost:
+            self._backlog.put(lost_end(intent, self._settings.clock()))
+
+    def _retain(self) -> None:
+        settings = self._settings
+        before_ns = settings.clock() - int(settings.keep_seconds * 1e9)
+        removed = self._store.remove(before_ns, settings.max_bytes, settings.key)
+        pause = RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS
+        self._duties[self._retain] = time.monotonic() + pause
+
+
+def lost_end(intent: Entry, at_ns: int) -> Entry:
+    """The end of a request whose gateway is gone, from its intent."""
+    reason = f"the gateway {intent.writer} was lost before the request ended"
+    return msgspec.structs.replace(intent, kind="end", at_ns=at_ns, outcome="gateway_lost", reason=reason)

@@ -1,0 +1,92 @@
+"""The `audit` section of config.yml: what is kept of each request, where, and how surely. *restart*, all of it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from ai_gateway.config.units import ByteCount, Seconds, Section, default
+
+AuditMode = Literal["best_effort", "blocking", "strict"]
+AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
+AuditLevel = Literal["metadata", "request", "full"]
+
+# Sinks that nobody can ask again which intents are open.
+_WITHOUT_INTENTS: Final = ("jsonl", "otlp")
+
+
+class Audit(Section, frozen=True):
+    """One entry for each request to the API, in a store that can be asked and checked. *restart*"""
+
+    store: Annotated[
+        AuditStore,
+        Meta(description="where entries go; `none` turns the audit off. Several gateways share `postgresql`"),
+    ] = "sqlite"
+    mode: Annotated[
+        AuditMode,
+        Meta(
+            description="`best_effort` never holds up a request; `blocking` writes the entry before the last byte of "
+            "the answer; `strict` also writes an intent before the call is sent, or refuses it"
+        ),
+    ] = "best_effort"
+    level: Annotated[
+        AuditLevel, Meta(description="`request` also keeps what was asked, `full` the answer, too; both redacted")
+    ] = "metadata"
+    path: Annotated[
+        str | None,
+        Meta(
+            description="file of `sqlite` or `jsonl`, or `stdout` for `jsonl`; without it `audit.db` or `audit.jsonl` "
+            "in `$XDG_STATE_HOME/ai-gateway-ollama`, or in `~/.local/state/ai-gateway-ollama`"
+        ),
+    ] = None
+    dsn: Annotated[str | None, Meta(description="of `postgresql`, without the password")] = None
+    dsn_file: Annotated[str | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
+    keep: Annotated[Seconds, Meta(description="older entries are removed")] = default(Seconds(30 * 86400))
+    max_size: Annotated[ByteCount, Meta(description="of the store; beyond it the oldest entries are removed")] = (
+        default(ByteCount(2 << 30))
+    )
+    key_file: Annotated[
+        str | None,
+        Meta(description="key of the hash chain, 32 bytes or more; without it one is made beside the store"),
+    ] = None
+    checkpoints: Annotated[
+        str,
+        Meta(
+            description="second place of the chain's checkpoints: `stdout`, or a file; `none` keeps them in the store"
+        ),
+    ] = "stdout"
+    allow_unauthenticated_reads: Annotated[
+        bool, Meta(description="let anyone read GET /v1/audit/logs while authentication is off")
+    ] = False
+    redact: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="regular expressions; what they match is not kept, nor are e-mail addresses, card and phone "
+            "numbers and what looks like a key"
+        ),
+    ] = ()
+    max_content: Annotated[ByteCount, Meta(description="kept of what was asked, and of the answer, each")] = default(
+        ByteCount(64 << 10)
+    )
+    hash_prompts: Annotated[bool, Meta(description="keep a keyed hash of what was asked")] = False
+
+
+def faults(audit: Audit) -> Iterator[tuple[str, str]]:
+    """What the types alone cannot say: the key and what is wrong with it."""
+    if audit.store in _WITHOUT_INTENTS and audit.mode == "strict":
+        yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
+    if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
+        yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+    if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
+        yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
+    for name in ("dsn_file", "key_file"):
+        path = getattr(audit, name)
+        if path is not None and not Path(path).is_file():
+            yield name, f"there is no file {path}"
+    for index, pattern in enumerate(audit.redact):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"redact[{index}]", f"{pattern!r} is no regular expression: {error}"
