@@ -48,6 +48,10 @@ def is_listed(alias: str = "") -> str:
     return f"{alias}kind = 'end' AND NOT {alias}is_late"
 
 
+def _column_added(name: str, kind: ColumnKind) -> str:
+    return f"ALTER TABLE audit_entries ADD COLUMN IF NOT EXISTS {name} {TYPES[kind]}"
+
+
 def _first() -> tuple[str, ...]:
     indexes = [
         f"CREATE INDEX {name} ON audit_entries ({', '.join([*map(indexed, keys), 'at_ns', 'writer', 'sequence'])}) "
@@ -74,10 +78,6 @@ def _first() -> tuple[str, ...]:
 
 
 STEPS: Final[tuple[Step, ...]] = ((1, _first()),)
-
-
-def _column_added(name: str, kind: ColumnKind) -> str:
-    return f"ALTER TABLE audit_entries ADD COLUMN IF NOT EXISTS {name} {TYPES[kind]}"
 
 
 def migrate(connection: "Connection[Any]", steps: Sequence[Step] = STEPS, wanted: Columns = columns) -> None:

@@ -25,6 +25,10 @@ class StoreTooNew(StoreUnavailable):
     """A newer version made this store such that this one cannot write to it."""
 
 
+class StoreUnreadable(Exception):
+    """This kind of store only writes. The message says where the entries are."""
+
+
 class IntentsGone(Exception):
     """Some of the ends to be written belong to intents that are closed already; nothing was written."""
 
