@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 MOST_LOST: Final = 500
-PAUSE_SECONDS: Final = 30  # between two signs of life: more, and the signs begin anew
+PAUSE_SECONDS: Final = 20  # between two signs of life, which come every 10 s: more, and the signs begin anew
 REMOVE_SECONDS: Final = 60.0
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -42,15 +42,15 @@ _CLOSE: Final = (
     "DELETE FROM audit_intents WHERE id IN "
     "(SELECT id FROM audit_intents WHERE id = ANY(%s) ORDER BY id FOR UPDATE) RETURNING id"
 )
-# Silence counts only as long as it could have been heard: by a database that was up, and by a gateway that has itself
-# been in touch all the time. A database that comes back finds every gateway silent, and none of them dead.
+# Silence counts only as long as it could have been heard, by a gateway that was itself in touch all the time. A database
+# that comes back after a while finds every gateway silent, and none of them dead.
 _LOST: Final = """
 WITH own AS (SELECT seen_since FROM audit_writers WHERE writer = %(writer)s),
 dead AS (
   SELECT theirs.writer FROM audit_writers theirs WHERE theirs.writer <> %(writer)s AND (
     EXISTS (SELECT FROM audit_writers newer WHERE newer.born_at > theirs.born_at AND newer.writer <> theirs.writer
       AND regexp_replace(newer.writer, '/[^/]*$', '') = regexp_replace(theirs.writer, '/[^/]*$', ''))
-    OR now() - greatest(theirs.seen_at, pg_postmaster_start_time(), coalesce((SELECT seen_since FROM own), now()))
+    OR now() - greatest(theirs.seen_at, coalesce((SELECT seen_since FROM own), now()))
       > make_interval(secs => %(silent)s))
 )
 SELECT entry FROM audit_intents JOIN dead USING (writer) ORDER BY at_ns LIMIT %(most)s

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.store import StoreUnavailable, StoreUnsure
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 CONNECT_SECONDS: Final = 5
-STATEMENT_SECONDS: Final = 10.0
+STATEMENT_SECONDS: Final = 5.0
 # Of the DSN's options these are ours; whatever else it says (TLS, schema, hosts) holds. A server that has gone without
 # a word is noticed by the kernel, one that answers nothing by the deadline of each transaction.
 _SETTINGS: Final[dict[str, Any]] = {
@@ -27,10 +27,6 @@ _SETTINGS: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-
-
-class StoreUnsure(StoreUnavailable):
-    """The answer to a commit did not come: what was written may be there or not."""
 
 
 class PostgresqlConnection:
@@ -44,7 +40,8 @@ class PostgresqlConnection:
     def transaction(self, seconds: float | None = STATEMENT_SECONDS) -> "Iterator[Connection[tuple[Any, ...]]]":
         """Committed when the block is left without an error. Takes so long at most.
 
-        Raises StoreUnavailable, and StoreUnsure where the commit may have been made.
+        Raises StoreUnavailable, StoreUnsure where the commit may have been made, and psycopg's DataError for a value
+        that no column can hold.
         """
         import psycopg
 
@@ -54,6 +51,8 @@ class PostgresqlConnection:
             with _cut_off_after(seconds, connection), connection.transaction():
                 yield connection
                 is_committing = True
+        except psycopg.DataError:  # not the database is at fault, but what was to be written
+            raise
         except psycopg.Error as error:
             self.close()
             kind = StoreUnsure if is_committing and isinstance(error, psycopg.OperationalError) else StoreUnavailable

@@ -59,6 +59,11 @@ class Spool:
         return not self._sizes
 
     @property
+    def is_open(self) -> bool:
+        """Whether entries can be put in."""
+        return self._lock is not None
+
+    @property
     def bytes_held(self) -> int:
         """What is still to be taken."""
         return sum(self._sizes.values()) - self._taken
