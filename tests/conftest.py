@@ -1,6 +1,7 @@
 """What every run tells at its end: the seconds that each group of tests took."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ class Groups:
         ]
         if sum(self._seconds.values()) >= _TOLD_FROM_SECONDS:
             terminalreporter.write_line(f"time by group: {', '.join(told)}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands that tests start keep their audit here, and not in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

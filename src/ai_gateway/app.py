@@ -24,6 +24,8 @@ from ai_gateway.discovery.following import Following
 from ai_gateway.discovery.reaching import Reaching
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.edge.asgi import ASGIApp
+from ai_gateway.edge.audit_routes import AuditLogs
+from ai_gateway.edge.auditing import Auditing, Holding
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
@@ -36,6 +38,7 @@ from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
 from ai_gateway.edge.routing import Direct, Methods, greet, unknown
 from ai_gateway.edge.watch import Departures
+from ai_gateway.exchange import Caller
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused import Refused
@@ -89,6 +92,9 @@ class Gateway:
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
         self.departures = Departures(loop)
+        self.auditing = Auditing(time.monotonic, options.environment)
+        self.peers: Callable[[], int] = lambda: 1  # ready gateways, this one included
+        self._audit_logs = self._reading_audit()
         self._condition = Condition(
             self.fleet,
             self.current,
@@ -98,6 +104,7 @@ class Gateway:
             self.readiness,
             time.monotonic,
             time.monotonic(),
+            self.auditing.fault,
         )
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
@@ -111,7 +118,10 @@ class Gateway:
 
     def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
         content = KeptContent if self._options.telemetry.content else None
-        parts = Parts(self.current, self.fleet, self.client, Buffers(), self.departures, self.poller.doubt, content)
+        buffers = Buffers()
+        parts = Parts(
+            self.current, self.fleet, self.client, buffers, self.departures, self.poller.doubt, self.auditing, content
+        )
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
         shown = ShowModel(
@@ -127,6 +137,7 @@ class Gateway:
             [
                 Route("/v1/models", Methods("/v1/models", listed, "GET", "HEAD")),
                 Route("/v1/models/{model:path}", Methods("/v1/models/{model}", shown, "GET", "HEAD")),
+                Route("/v1/audit/logs", Methods("/v1/audit/logs", self._audit_logs, "GET", "HEAD")),
                 Route("/v1/health", Methods("/v1/health", Health(self._condition), "GET", "HEAD")),
                 Route("/", Methods("/", greet, "GET", "HEAD")),
             ],
@@ -134,16 +145,26 @@ class Gateway:
             default=unknown,
         )
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        app = Rescue(CrossOrigin(Direct(hot, routes), self.current))
-        readers = (self._requests, *readers)
+        app = Holding(Rescue(CrossOrigin(Direct(hot, routes), self.current)), self.auditing)
+        readers = (self._requests, self.auditing, *readers)
         if self._tracing is not None:
             readers = (self._tracing, *readers)
         return Recording(app, readers, self._opening(marks, self._tracing))
 
+    def _reading_audit(self) -> AuditLogs:
+        def may_read(caller: Caller) -> bool:
+            is_open = self.current.now.config.audit.allow_unauthenticated_reads
+            return caller.is_admin or (is_open and caller.method == "none")
+
+        def peers() -> int:
+            return self.peers()
+
+        return AuditLogs(self.auditing, may_read, peers)
+
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
         told: list[Told] = [lambda: readings(self._condition), self._requests.readings, self._lag.readings]
-        told.append(self.refused.readings)
+        told += [self.refused.readings, self.auditing.readings]
         tracing = self._tracing
         if tracing is not None:
             told.append(lambda: span_readings(tracing))
@@ -190,6 +211,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """The slower story beside the requests: discovery and polls."""
         self._is_running = True
+        self.auditing.begin(self.current.now.config.audit)
         self._follow(self.current.now.config)
         looking = asyncio.create_task(self._look_first())
         try:
@@ -201,6 +223,8 @@ class Gateway:
             await self.discovery.stop()
             await self.poller.stop()
             self.client.close()
+            await self._audit_logs.close()
+            await self.auditing.end()
 
     def _begin_drain(self) -> None:
         if self.on_drain is not None:

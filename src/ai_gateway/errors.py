@@ -3,9 +3,11 @@
 GatewayError
 ├── InvalidRequest 400          the client must change the request
 │   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
-│   └── ModelNotFound 404       the model is not in the config
+│   ├── ModelNotFound 404       the model is not in the config
+│   └── AuditOff 404, AuditClosed 403    there is no audit to read, or not for this caller
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
+│   ├── AuditUnavailable        what must be audited cannot be
 │   ├── NoEndpoint              no Ollama is up
 │   ├── ModelMissing            no endpoint holds the model; a retry cannot help
 │   ├── UpstreamFailed 502      Ollama broke, answered nonsense, or refused the gateway
@@ -116,6 +118,20 @@ class ModelNotFound(InvalidRequest):
     code = "model_not_found"
 
 
+class AuditOff(InvalidRequest):
+    """No audit is kept that could be read."""
+
+    status = 404
+    code = "audit_off"
+
+
+class AuditClosed(InvalidRequest):
+    """This caller may not read the audit."""
+
+    status = 403
+    code = "audit_closed"
+
+
 class BackendUnavailable(GatewayError):
     """The fleet cannot answer this now."""
 
@@ -150,6 +166,13 @@ class ServerShutdown(BackendUnavailable):
 
     code = "server_shutdown"
     retry_after = 1.0
+
+
+class AuditUnavailable(BackendUnavailable):
+    """The audit cannot be written, and nothing is done without it; or it cannot be read."""
+
+    code = "audit_unavailable"
+    retry_after = 2.0
 
 
 class NoEndpoint(BackendUnavailable):

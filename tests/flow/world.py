@@ -172,6 +172,7 @@ class World:
         self.telemetry = TelemetrySettings()  # of gateways that are made from then on
         self.tracing: Tracing | None = None
         self._stack = stack
+        self._environment = {**NO_OLLAMA, "XDG_STATE_HOME": str(folder / "state")}
 
     async def simulator(self, count: int = 1, **settings: Any) -> Simulator:
         """Simulated endpoints that answer at once, unless the settings say otherwise."""
@@ -194,7 +195,7 @@ class World:
         """A gateway with exactly this config.yml; `access` leads to an API server where its pods are."""
         path = self.folder / "config.yml"
         path.write_text(content)
-        options = Options(path, NO_OLLAMA, access=access or Access(), telemetry=self.telemetry)
+        options = Options(path, self._environment, access=access or Access(), telemetry=self.telemetry)
         served = await self._stack.enter_async_context(_serving(options, path, settings, self.tracing))
         if is_ready:
             await served.readiness()
@@ -214,7 +215,7 @@ class World:
 
         A file that stands in is its config until the ConfigMap is read.
         """
-        options = Options(stand_in, NO_OLLAMA, access=access, config_map=config_map)
+        options = Options(stand_in, self._environment, access=access, config_map=config_map)
         return await self._stack.enter_async_context(_serving(options, self.folder, settings))
 
 

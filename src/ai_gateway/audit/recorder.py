@@ -21,10 +21,10 @@ _MOST: Final = 2**63
 _NOT_REACHED: Final = frozenset(("upstream_unreachable", "upstream_disconnected"))
 
 
-def record(exchange: Exchange, kind: EntryKind, now: float, loop_to_unix_ns: int) -> Entry:
+def record(exchange: Exchange, kind: EntryKind, now: float) -> Entry:
     """The entry of an exchange that ends at `now`, its writer and sequence still to be filled in.
 
-    `now` is in seconds on the exchange's clock; `loop_to_unix_ns` on top of that clock gives Unix nanoseconds.
+    `now` is in seconds on the exchange's clock.
     """
     caller = exchange.caller
     call = exchange.call
@@ -37,7 +37,7 @@ def record(exchange: Exchange, kind: EntryKind, now: float, loop_to_unix_ns: int
         writer="",
         sequence=0,
         kind=kind,
-        at_ns=loop_to_unix_ns + int(now * 1e9),
+        at_ns=exchange.started_ns + int((now - exchange.opened_at) * 1e9),
         started_ns=exchange.started_ns,
         request_id=exchange.request_id,
         trace_id=exchange.trace.trace_id,

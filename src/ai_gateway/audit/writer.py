@@ -35,11 +35,12 @@ Result = Literal["stored", "dropped", "failed"]
 class Settings(msgspec.Struct, frozen=True):
     """How a writer works. `writer` is NAME/BOOT. `sink` takes each checkpoint, in the writer's thread.
 
-    With `beats` it gives signs of life, so that its intents are not taken for those of a dead gateway.
+    `key` reads the chain's key, or makes it; it may raise OSError. With `beats` the writer gives signs of life, so
+    that its intents are not taken for those of a dead gateway.
     """
 
     writer: str
-    key: bytes
+    key: Callable[[], bytes]
     keep_seconds: float
     max_bytes: int
     redact: Redact | None = None
@@ -57,7 +58,7 @@ class Writer:
         self._settings = settings
         self._loop = loop
         self._backlog = Backlog(loop)
-        self._link = Link(settings.key)
+        self._link = Link(b"")
         self._checkpointed = 0
         self._is_leaving = False
         self._is_open = False
@@ -65,6 +66,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
         self.fault: str | None = "the audit is not open yet"
+        self.key: bytes | None = None  # the chain's, once it is read
         self.is_tried = threading.Event()  # the store was opened, or could not be
 
     def start(self) -> None:
@@ -139,6 +141,12 @@ class Writer:
     def _open(self) -> None:
         """Opens the store, and tries to write to it."""
         self._store.open()
+        if self.key is None:
+            try:
+                self.key = self._settings.key()
+            except OSError as error:
+                raise StoreUnavailable(f"the key of the audit: {error}") from error
+            self._link = Link(self.key)
         self._store.heartbeat(self._settings.writer)
         self._is_open = True
         now = time.monotonic()
@@ -234,10 +242,10 @@ class Writer:
         """A checkpoint, where there is anything new."""
         self._duties[self._mark] = time.monotonic() + CHECKPOINT_SECONDS
         settings, link = self._settings, self._link
-        if link.sequence == self._checkpointed:
+        if link.sequence == self._checkpointed or self.key is None:
             return
         at = (settings.writer, link.sequence, link.last_hash)
-        made = checkpoint(settings.key, "checkpoint", at, settings.clock())
+        made = checkpoint(self.key, "checkpoint", at, settings.clock())
         self._store.write_checkpoint(made)
         self._checkpointed = link.sequence
         if settings.sink is not None:
@@ -262,8 +270,9 @@ class Writer:
 
     def _retain(self) -> None:
         settings = self._settings
+        assert self.key is not None, "a store is open once the key is read"
         before_ns = settings.clock() - int(settings.keep_seconds * 1e9)
-        removed = self._store.remove(before_ns, settings.max_bytes, settings.key)
+        removed = self._store.remove(before_ns, settings.max_bytes, self.key)
         pause = RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS
         self._duties[self._retain] = time.monotonic() + pause
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 import msgspec
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.exchange import Exchange
 from ai_gateway.wire.replies import Headers, json_headers
 
-__all__ = ["ASGIApp", "Receive", "Scope", "Send", "exchange_of", "header", "reply", "reply_json", "start"]
+__all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "exchange_of", "header", "reply", "reply_json", "start"]
 
 _encode = msgspec.json.Encoder().encode
 

@@ -110,8 +110,8 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
     errand.exchange.first_byte_at = monotonic()
     try:
         whole = read_answer(errand.operation, await answer.read_all(MAX_ANSWER_BYTES), errand.shape)
-        if errand.exchange.content is not None:
-            errand.exchange.content.answer(whole.body)
+        for content in filter(None, (errand.exchange.content, errand.exchange.evidence)):
+            content.answer(whole.body)
         return whole
     except (BrokenFault, BadAnswer) as fault:
         raise _broken(errand.exchange, str(fault)) from None
@@ -121,7 +121,9 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
     """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
     stream = EventStream(errand.shape)
     exchange = errand.exchange
-    feed = stream.feed if exchange.content is None else exchange.content.overhear(stream.feed)
+    feed: Feed = stream.feed
+    for content in filter(None, (exchange.content, exchange.evidence)):
+        feed = content.overhear(feed)
     if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
         raise _broken(exchange, "the answer to a stream is no event stream")
     timeouts = errand.entry.timeouts

@@ -15,6 +15,7 @@ from ai_gateway.catalog.catalog import Entry
 from ai_gateway.catalog.current import Current, InForce
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
+from ai_gateway.edge.auditing import Auditing
 from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
 from ai_gateway.edge.rescue import note
@@ -48,6 +49,7 @@ class Parts(msgspec.Struct, frozen=True):
     buffers: Buffers
     departures: Departures
     doubt: Callable[[Endpoint], None]
+    audit: Auditing
     content: Callable[[Call], Content] | None = None  # keeps prompts and answers, where spans shall carry them
 
 
@@ -69,6 +71,7 @@ class Forward:
             exchange.called_at = monotonic()
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
+            self._parts.audit.listen(call, exchange)
             entry = self._find(call, in_force, exchange)
             del body
             errand = _Errands(self._parts, exchange, call, entry, reading.release)
@@ -195,6 +198,8 @@ class _Errands:
         )
 
     async def _run(self, errand: Errand) -> Answer | None:
+        if self._parts.audit.holds:
+            await self._parts.audit.intend(self._exchange)
         budget = self._parts.fleet.budget
         budget.active += 1
         try:

@@ -36,6 +36,7 @@ class Condition(msgspec.Struct, frozen=True):
     readiness: Readiness
     clock: Callable[[], float]
     opened_at: float
+    audit_fault: Callable[[], str | None] = lambda: None  # why requests cannot be audited where they must be
 
     def fault(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
@@ -45,7 +46,7 @@ class Condition(msgspec.Struct, frozen=True):
 
     def complaint(self) -> str | None:
         """Why the gateway is not ready, None if it is."""
-        return self.fault() or ("looking for endpoints" if self.readiness.is_looking else None)
+        return self.fault() or ("looking for endpoints" if self.readiness.is_looking else None) or self.audit_fault()
 
 
 class Health:

@@ -10,7 +10,7 @@ GREETING = (
 
 SERVED = (
     "served here are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models, "
-    "/v1/models/{model}, /v1/health"
+    "/v1/models/{model}, /v1/health, /v1/audit/logs"
 )
 
 

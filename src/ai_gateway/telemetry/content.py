@@ -24,14 +24,17 @@ Part = dict[str, Any]
 
 
 class KeptContent:
-    """The content of one call. Changed by `overhear` and `answer`, as the answer comes."""
+    """The content of one call, at most `most` characters of each direction.
 
-    def __init__(self, call: Call) -> None:
-        self._asked = _asked(call)
+    Changed by `overhear` and `answer`, as the answer comes.
+    """
+
+    def __init__(self, call: Call, most: int = MAX_TEXT) -> None:
+        self._asked = _asked(call, most)
         self._texts: dict[str, list[str]] = {"reasoning": [], "text": []}
         self._tool_calls: list[Part] = []
         self._finish_reason: str | None = None
-        self._left = MAX_TEXT
+        self._left = most
 
     def asked(self) -> str | None:
         """gen_ai.input.messages."""
@@ -84,7 +87,7 @@ class KeptContent:
                 self._left -= len(self._tool_calls[-1]["arguments"]) if self._tool_calls else 0
 
 
-def _asked(call: Call) -> str | None:
+def _asked(call: Call, most: int) -> str | None:
     raw = bytes(call.fields.get("messages") or call.fields.get("prompt") or b"")
     if call.operation == "embeddings" or not raw or len(raw) > MAX_READ_BYTES:
         return None
@@ -93,7 +96,7 @@ def _asked(call: Call) -> str | None:
     except _UNREADABLE:
         return None
     listed = content if isinstance(content, list) else [{"role": "user", "content": content}]
-    messages, left = [], MAX_TEXT
+    messages, left = [], most
     for message in listed:
         if isinstance(message, dict):
             parts = list(_parts(message, left))

@@ -147,6 +147,16 @@ _GATEWAY: Final[dict[str, Metric]] = {
     names.DISCOVERY_LISTS: _counter("Whole lists that were taken.", *_SOURCE),
     names.DISCOVERY_FAILURES: _counter("Requests that failed.", *_SOURCE),
 }
+_AUDIT: Final[dict[str, Metric]] = {
+    names.AUDIT_ENTRIES: _counter(
+        "Entries by what became of them: `stored`; `dropped` where too many waited; `failed` where it ended.",
+        "result",
+        unit="{entry}",
+    ),
+    names.AUDIT_QUEUED: _gauge("Entries that are not durable yet.", unit="{entry}"),
+    names.AUDIT_LAG: _gauge("How long the oldest of them has been waiting.", unit="s"),
+    names.AUDIT_FAILING: _gauge("Whether the audit cannot be written now."),
+}
 # Prometheus' standard names, measured by its client library, on Linux alone.
 _PROCESS: Final[dict[str, Metric]] = {
     "process_resident_memory_bytes": _gauge("Resident memory size in bytes.", unit="By"),
@@ -160,6 +170,7 @@ GROUPS: Final[dict[str, dict[str, Metric]]] = {
     "Requests": _REQUESTS,
     "Models and endpoints": _FLEET,
     "The gateway": _GATEWAY,
+    "The audit": _AUDIT,
     "The process": _PROCESS,
 }
 METRICS: Final[dict[str, Metric]] = {name: metric for group in GROUPS.values() for name, metric in group.items()}

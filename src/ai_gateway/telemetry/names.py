@@ -145,12 +145,15 @@ DISCOVERY_FAILING: Final = "ai_gateway_discovery_failing"
 DISCOVERY_LISTS: Final = "ai_gateway_discovery_lists_total"
 DISCOVERY_FAILURES: Final = "ai_gateway_discovery_failures_total"
 
-# -- names that later parts fill: limits, audit, loads, residency, rollouts
-LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
-LIMIT_REMAINING: Final = "ai_gateway_limit_remaining"  # caller, limit
+# -- the audit
 AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropped, failed
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
+AUDIT_FAILING: Final = "ai_gateway_audit_failing"
+
+# -- names that later parts fill: limits, loads, residency, rollouts
+LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
+LIMIT_REMAINING: Final = "ai_gateway_limit_remaining"  # caller, limit
 LOADS: Final = "ai_gateway_loads_total"  # model, reason, result
 LOAD_SECONDS: Final = "ai_gateway_load_seconds"  # model
 LOAD_WAIT: Final = "ai_gateway_load_wait_seconds"  # model; what a request waited for a load

@@ -1,0 +1,109 @@
+"""Questions to the audit in the words of its API and command: filters as text, and the cursor."""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+
+import msgspec
+
+from ai_gateway.audit.entry import EntryOutcome
+from ai_gateway.audit.store import MAX_LIMIT, Position, Query
+
+_decode = msgspec.json.Decoder(Position).decode
+_encode = msgspec.json.Encoder().encode
+_MOST_NS: Final = 2**63 - 1
+_MOST_CURSOR: Final = 1024
+_OUTCOMES: Final = get_args(EntryOutcome)
+
+
+class BadQuestion(ValueError):
+    """A filter that cannot be understood; `name` is whose."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def read_query(given: Mapping[str, str]) -> Query:
+    """The query that these filters mean. Raises BadQuestion."""
+    fields: dict[str, Any] = {}
+    for name, text in given.items():
+        reader = _READERS.get(name)
+        if reader is None:
+            raise BadQuestion(name, f"`{name}` is no filter; there are {', '.join(_READERS)}.")
+        field, read = reader
+        fields[field] = read(name, text)
+    return Query(**fields)
+
+
+def write_cursor(position: Position | None) -> str | None:
+    """The text that stands for a place in the list."""
+    if position is None:
+        return None
+    return base64.urlsafe_b64encode(_encode(position)).decode().rstrip("=")
+
+
+def _text(name: str, text: str) -> str:
+    if not text or len(text) > 512 or "\0" in text:
+        raise BadQuestion(name, f"`{name}` must be a text that is not empty.")
+    return text
+
+
+def _outcome(name: str, text: str) -> str:
+    if text not in _OUTCOMES:
+        raise BadQuestion(name, f"`{name}` must be one of {', '.join(_OUTCOMES)}.")
+    return text
+
+
+def _number(lowest: int, highest: int) -> Callable[[str, str], int]:
+    def read(name: str, text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and lowest <= int(text) <= highest):
+            raise BadQuestion(name, f"`{name}` must be a whole number from {lowest} to {highest}.")
+        return int(text)
+
+    return read
+
+
+def _moment(name: str, text: str) -> int:
+    """Unix nanoseconds of a date, a time of RFC 3339 (UTC unless it says otherwise) or Unix seconds."""
+    try:
+        if text.isascii() and text.isdigit():
+            found = int(text) * 10**9
+        else:
+            moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            found = int(moment.timestamp()) * 10**9 + moment.microsecond * 1000
+    except (ValueError, OverflowError):
+        found = -1
+    if not 0 <= found <= _MOST_NS:
+        raise BadQuestion(name, f"`{name}` must be a time such as 2026-01-31T12:00:00Z, a date, or Unix seconds.")
+    return found
+
+
+def _cursor(name: str, text: str) -> Position:
+    try:
+        if len(text) > _MOST_CURSOR:
+            raise ValueError
+        found = _decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        if not (0 <= found.at_ns <= _MOST_NS and 0 <= found.sequence <= _MOST_NS and "\0" not in found.writer):
+            raise ValueError
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        raise BadQuestion(name, f"`{name}` must be the `next_cursor` of another answer.") from None
+    return found
+
+
+_READERS: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
+    "actor": ("actor", _text),
+    "model": ("model", _text),
+    "status": ("status", _number(100, 599)),
+    "outcome": ("outcome", _outcome),
+    "tenant": ("tenant", _text),
+    "request_id": ("request_id", _text),
+    "since": ("since_ns", _moment),
+    "until": ("until_ns", _moment),
+    "limit": ("limit", _number(1, MAX_LIMIT)),
+    "cursor": ("after", _cursor),
+}
+FILTERS: Final = tuple(name for name in _READERS if name not in ("limit", "cursor"))

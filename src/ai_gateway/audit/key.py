@@ -1,0 +1,35 @@
+"""The key of the hash chain: from a file, or made once beside the store."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+LEAST_BYTES: Final = 32
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file. Raises OSError, also for one that is too short."""
+    key = path.read_bytes().strip()
+    if len(key) < LEAST_BYTES:
+        raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_BYTES} or more")
+    return key
+
+
+def read_or_make_key(path: Path) -> bytes:
+    """The key in a file that only its owner can read; made if it is not there. Of several who make it one wins."""
+    with suppress(FileNotFoundError):
+        return read_key(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(secrets.token_hex(LEAST_BYTES).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    return read_key(path)

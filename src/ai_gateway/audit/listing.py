@@ -1,0 +1,57 @@
+"""Entries as people and programs get them: JSON values, lines of JSON (NDJSON), and CSV. Made of `entry.columns`."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from ai_gateway.audit.entry import Entry, columns
+
+# What a spreadsheet takes for a formula at the start of a cell (OWASP, "CSV Injection").
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_NAMES: Final = ("time", *(name for name, _ in columns))
+
+_encode = msgspec.json.Encoder().encode
+
+
+def as_value(entry: Entry) -> dict[str, Any]:
+    """All columns, and before them `time`: the end in RFC 3339, for people."""
+    return {"time": time_of(entry.at_ns), **msgspec.structs.asdict(entry)}
+
+
+def as_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """A line of JSON for each."""
+    for entry in entries:
+        yield _encode(as_value(entry)) + b"\n"
+
+
+def as_csv(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """A head line and a line for each (RFC 4180), in UTF-8; nothing in it is a formula to a spreadsheet."""
+    yield _row(_NAMES)
+    for entry in entries:
+        yield _row(tuple(_cell(value) for value in as_value(entry).values()))
+
+
+def time_of(at_ns: int) -> str:
+    """Unix nanoseconds as RFC 3339 in UTC, to the microsecond."""
+    seconds, rest = divmod(at_ns, 10**9)
+    whole = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    return whole.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _row(cells: tuple[str, ...]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    return "'" + text if isinstance(value, str) and text.startswith(_FORMULA) else text

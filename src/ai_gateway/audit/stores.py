@@ -1,0 +1,111 @@
+"""Which store a config means, and where it lies."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.json_lines import JsonLinesStore
+from ai_gateway.audit.key import read_key, read_or_make_key
+from ai_gateway.audit.sqlite import SqliteStore
+from ai_gateway.audit.sqlite_archive import SqliteArchive
+from ai_gateway.audit.store import Archive, Store, StoreUnavailable
+from ai_gateway.config.auditing import Audit
+
+FOLDER: Final = "ai-gateway-ollama"
+_FILES: Final = {"sqlite": "audit.db", "jsonl": "audit.jsonl"}
+
+Environment = Mapping[str, str]
+
+
+class Sides(NamedTuple):
+    """The two sides of a store; None where it cannot be read."""
+
+    store: Store
+    archive: Archive | None
+
+
+class Nowhere:
+    """Stands for a store that cannot be: every try says why."""
+
+    def __init__(self, complaint: str) -> None:
+        self._complaint = complaint
+
+    def open(self) -> None:
+        """Raises StoreUnavailable, always."""
+        raise StoreUnavailable(self._complaint)
+
+    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """As `open`."""
+        raise StoreUnavailable(self._complaint)
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """As `open`."""
+        raise StoreUnavailable(self._complaint)
+
+    def heartbeat(self, writer: str) -> None:
+        """As `open`."""
+        raise StoreUnavailable(self._complaint)
+
+    def lost_intents(self, writer: str) -> Sequence[Entry]:
+        """As `open`."""
+        raise StoreUnavailable(self._complaint)
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """As `open`."""
+        raise StoreUnavailable(self._complaint)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def path_of(audit: Audit, environment: Environment) -> Path | None:
+    """The file of the store: as configured, else in the user's state directory; None where there is none."""
+    if audit.path is not None:
+        return Path(audit.path)
+    folder = state_folder(environment)
+    return None if folder is None else folder / _FILES.get(audit.store, "audit")
+
+
+def state_folder(environment: Environment) -> Path | None:
+    """The gateway's own (XDG Base Directory Specification: relative paths are ignored)."""
+    for name, below in (("XDG_STATE_HOME", ""), ("HOME", ".local/state")):
+        value = environment.get(name, "")
+        if value.startswith("/"):
+            return Path(value) / below / FOLDER
+    return None
+
+
+def _sqlite(audit: Audit, environment: Environment) -> Sides:
+    path = path_of(audit, environment)
+    if path is None:
+        return Sides(Nowhere("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.path"), None)
+    return Sides(SqliteStore(path, audit.mode != "best_effort", time.time_ns), SqliteArchive(path))
+
+
+def _json_lines(audit: Audit, environment: Environment) -> Sides:
+    path = None if audit.path == "stdout" else path_of(audit, environment)
+    return Sides(JsonLinesStore(path, audit.mode != "best_effort"), None)
+
+
+STORES: Final[dict[str, Callable[[Audit, Environment], Sides]]] = {"sqlite": _sqlite, "jsonl": _json_lines}
+
+
+def sides(audit: Audit, environment: Environment) -> Sides:
+    """The store of a config, not opened yet."""
+    make = STORES.get(audit.store)
+    if make is None:
+        return Sides(Nowhere(f"this gateway has no store {audit.store}"), None)
+    return make(audit, environment)
+
+
+def key_of(audit: Audit, environment: Environment) -> bytes:
+    """The key of the chain: the configured one, else one that is made beside the store. Raises OSError."""
+    if audit.key_file is not None:
+        return read_key(Path(audit.key_file))
+    path = None if audit.path == "stdout" else path_of(audit, environment)
+    if path is None:
+        raise OSError("there is no place for one; set audit.key_file")
+    return read_or_make_key(path.with_name(path.name + ".key"))

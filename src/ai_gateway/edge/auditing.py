@@ -1,0 +1,199 @@
+"""Between the request path and the audit: each request's one entry, and what must be durable before it goes on."""
+
+import asyncio
+import hmac
+import json
+import logging
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.recorder import record
+from ai_gateway.audit.redaction import redaction
+from ai_gateway.audit.store import Archive, StoreUnavailable
+from ai_gateway.audit.stores import key_of, sides
+from ai_gateway.audit.writer import Settings, Writer
+from ai_gateway.config.auditing import Audit
+from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
+from ai_gateway.errors import AuditUnavailable
+from ai_gateway.exchange import CUT, Exchange
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.content import KeptContent
+from ai_gateway.telemetry.reading import Reading
+from ai_gateway.wire.call import Call
+
+log = logging.getLogger("ai_gateway.audit")
+
+HOLD_SECONDS: Final = 10.0  # that an answer waits for its entry; then its client is cut off
+INTENT_SECONDS: Final = 5.0
+FLUSH_SECONDS: Final = 5.0
+_PROMPTS: Final = ("messages", "prompt", "input")
+
+
+class Auditing:
+    """The audit as the request path sees it. Off until `begin`, which a config with `store: none` leaves it."""
+
+    def __init__(self, clock: Callable[[], float], environment: Mapping[str, str]) -> None:
+        self._clock = clock
+        self._environment = environment
+        self._writer: Writer | None = None
+        self._intents = 0
+        self.name = ""  # NAME/BOOT in the entries
+        self.audit = Audit(store="none")
+        self.archive: Archive | None = None
+        self.holds = False  # something waits for entries: the mode is blocking or strict
+
+    @property
+    def is_on(self) -> bool:
+        """Whether entries are kept at all."""
+        return self._writer is not None
+
+    def begin(self, audit: Audit) -> None:
+        """Opens the audit, in a thread of its own."""
+        self.audit = audit
+        if audit.store == "none":
+            return
+        store, self.archive = sides(audit, self._environment)
+        self.name = f"{socket.gethostname()}/{secrets.token_hex(4)}"
+        settings = Settings(
+            writer=self.name,
+            key=partial(key_of, audit, self._environment),
+            keep_seconds=audit.keep,
+            max_bytes=audit.max_size,
+            redact=None if audit.level == "metadata" else redaction(audit.redact, audit.max_content),
+            sink=_sink(audit.checkpoints),
+            beats=audit.mode == "strict",
+        )
+        self._writer = Writer(store, settings, asyncio.get_running_loop())
+        self.holds = audit.mode != "best_effort"
+        self._writer.start()
+
+    async def end(self) -> None:
+        """Writes what is queued, and closes the audit."""
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.stop, FLUSH_SECONDS)
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Takes a finished exchange (see recording's Reader)."""
+        if self._writer is not None and not exchange.is_audited:
+            exchange.is_audited = True
+            self._writer.offer(record(exchange, "end", exchange.closed_at or self._clock()))
+
+    def listen(self, call: Call, exchange: Exchange) -> None:
+        """Keeps what the level asks for of a call, before its fields go."""
+        if self.audit.level != "metadata":
+            content = KeptContent if self.audit.level == "full" else _Asked
+            exchange.evidence = content(call, self.audit.max_content)
+        if self.audit.hash_prompts and self._writer is not None and self._writer.key is not None:
+            prompt = next((call.fields[name] for name in _PROMPTS if name in call.fields), b"")
+            exchange.prompt_hash = hmac.digest(self._writer.key, b"prompt" + bytes(prompt), "sha256").hex()
+
+    async def intend(self, exchange: Exchange) -> None:
+        """Before a call is sent: in strict mode an intent, durable; in blocking mode an audit that can be written.
+
+        Raises AuditUnavailable.
+        """
+        writer = self._writer
+        assert writer is not None, "only an audit that is on holds anything"
+        if self.audit.mode != "strict":
+            if writer.fault is not None:
+                raise _unavailable()
+            return
+        self._intents += 1
+        exchange.intent = f"{self.name}#{self._intents}"
+        try:
+            async with asyncio.timeout(INTENT_SECONDS):
+                await writer.durable(record(exchange, "intent", self._clock()))
+        except StoreUnavailable:
+            exchange.intent = None  # it was never written: there is none to close
+            raise _unavailable() from None
+        except TimeoutError:
+            raise _unavailable() from None
+
+    async def keep(self, exchange: Exchange) -> bool:
+        """Before the last byte of an answer: whether its entry is durable."""
+        if self._writer is None or exchange.is_audited:
+            return True
+        exchange.is_audited = True
+        try:
+            async with asyncio.timeout(HOLD_SECONDS):
+                await self._writer.durable(record(exchange, "end", self._clock()))
+        except TimeoutError:
+            return False
+        return True
+
+    def fault(self) -> str | None:
+        """Why the gateway is not ready: what must be audited cannot be."""
+        if not self.holds or self._writer is None or self._writer.fault is None:
+            return None
+        return f"the audit cannot be written: {self._writer.fault}"
+
+    def readings(self) -> Iterator[Reading]:
+        """What is measured of it."""
+        writer = self._writer
+        if writer is None:
+            return
+        for result in ("stored", "dropped", "failed"):
+            yield Reading(names.AUDIT_ENTRIES, writer.results[result], (result,))
+        yield Reading(names.AUDIT_QUEUED, writer.queued)
+        yield Reading(names.AUDIT_LAG, writer.lag_seconds())
+        yield Reading(names.AUDIT_FAILING, writer.fault is not None)
+
+
+class Holding:
+    """Holds back the last byte of every answer until its entry is durable, where the mode asks for that."""
+
+    def __init__(self, app: ASGIApp, auditing: Auditing) -> None:
+        self._app = app
+        self._auditing = auditing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, self._held(scope, send) if self._auditing.holds else send)
+
+    def _held(self, scope: Scope, send: Send) -> Send:
+        async def held(message: Message) -> None:
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if is_last and not await self._auditing.keep(exchange_of(scope)):
+                scope["extensions"][CUT]()
+                return
+            await send(message)
+
+        return held
+
+
+class _Asked(KeptContent):
+    """What was asked alone: the answer passes unheard."""
+
+    def overhear(self, feed: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+        return feed
+
+    def answer(self, body: bytes, part: str = "message") -> None:
+        pass
+
+
+def _unavailable() -> AuditUnavailable:
+    return AuditUnavailable("The audit cannot be written now, and no call is sent without it; try again later.")
+
+
+def _sink(place: str) -> Callable[[Checkpoint], None] | None:
+    """Where checkpoints go beside the store."""
+    if place == "none":
+        return None
+
+    def write(made: Checkpoint) -> None:
+        line = json.dumps({"audit_checkpoint": msgspec.to_builtins(made)}) + "\n"
+        if place == "stdout":
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        else:
+            with Path(place).open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    return write
