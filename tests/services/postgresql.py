@@ -127,7 +127,7 @@ class PostgreSQL:
         return self._folder / "log"
 
     def _answers(self) -> bool:
-        command = [self._programs / "pg_isready", "-q", "-h", str(self._folder), "-p", str(self.port)]
+        command = [str(self._programs / "pg_isready"), "-q", "-h", str(self._folder), "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:

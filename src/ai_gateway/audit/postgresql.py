@@ -42,10 +42,11 @@ _CLOSE: Final = (
     "DELETE FROM audit_intents WHERE id IN "
     "(SELECT id FROM audit_intents WHERE id = ANY(%s) ORDER BY id FOR UPDATE) RETURNING id"
 )
-# Silence counts only as long as it could have been heard, by a gateway that was itself in touch all the time. A database
+# Silence counts only as long as it could have been heard, by a gateway that was in touch itself meanwhile. A database
 # that comes back after a while finds every gateway silent, and none of them dead.
 _LOST: Final = """
-WITH own AS (SELECT seen_since FROM audit_writers WHERE writer = %(writer)s),
+WITH own AS (SELECT seen_since FROM audit_writers WHERE writer = %(writer)s
+  AND seen_at >= now() - make_interval(secs => %(pause)s)),
 dead AS (
   SELECT theirs.writer FROM audit_writers theirs WHERE theirs.writer <> %(writer)s AND (
     EXISTS (SELECT FROM audit_writers newer WHERE newer.born_at > theirs.born_at AND newer.writer <> theirs.writer
@@ -106,7 +107,7 @@ class PostgresqlStore:
     def lost_intents(self, writer: str) -> Sequence[Entry]:
         """Dead is whose name has a younger writer, and who was silent while this one gave signs of life."""
         with self._connection.transaction() as connection:
-            given = {"writer": writer, "silent": SILENT_SECONDS, "most": MOST_LOST}
+            given = {"writer": writer, "silent": SILENT_SECONDS, "pause": PAUSE_SECONDS, "most": MOST_LOST}
             rows = connection.execute(_LOST, given).fetchall()
         return [_decode(row[0]) for row in rows]
 

@@ -29,10 +29,6 @@ class StoreUnsure(StoreUnavailable):
     """Word of a commit did not come: what was to be written may be there or not."""
 
 
-class StoreUnreadable(Exception):
-    """This kind of store only writes. The message says where the entries are."""
-
-
 class IntentsGone(Exception):
     """Some of the ends to be written belong to intents that are closed already; nothing was written."""
 

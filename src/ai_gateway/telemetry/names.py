@@ -150,6 +150,7 @@ AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropp
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
 AUDIT_FAILING: Final = "ai_gateway_audit_failing"
+AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
 
 # -- names that later parts fill: limits, loads, residency, rollouts
 LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
