@@ -43,13 +43,13 @@ class _Closing:
             one.close()
 
     def _open_store(self, store: Store) -> Store:
-        store.open()
         self._opened.append(store)
+        store.open()
         return store
 
     def _open_archive(self, archive: Archive) -> Archive:
-        archive.open()
         self._opened.append(archive)
+        archive.open()
         return archive
 
 

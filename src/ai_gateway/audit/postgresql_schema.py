@@ -58,12 +58,14 @@ def _first() -> tuple[str, ...]:
         f"WHERE {is_listed()}"
         for keys, name in INDEXES.items()
     ]
+    kinds = dict(columns)
+    filtered = ", ".join(f"{name} {TYPES[kinds[name]]}" for name in dict.fromkeys(sum(INDEXES, ())))
     return (
+        # Here are the columns that are always filled or have an index; the others are added as `wanted` says.
         # `is_late`: an end that came when its intent was closed already; it is in the chain and in no list.
-        "CREATE TABLE audit_entries (writer text COLLATE \"C\" NOT NULL, sequence bigint NOT NULL, "
-        "at_ns bigint NOT NULL, kind text NOT NULL, hash bytea NOT NULL, is_late boolean NOT NULL DEFAULT false, "
-        "PRIMARY KEY (writer, sequence, at_ns)) PARTITION BY RANGE (at_ns)",
-        *(_column_added(name, kind) for name, kind in columns),
+        'CREATE TABLE audit_entries (writer text COLLATE "C" NOT NULL, sequence bigint NOT NULL, '
+        f"at_ns bigint NOT NULL, kind text NOT NULL, {filtered}, hash bytea NOT NULL, "
+        "is_late boolean NOT NULL DEFAULT false, PRIMARY KEY (writer, sequence, at_ns)) PARTITION BY RANGE (at_ns)",
         *indexes,
         "CREATE TABLE audit_intents (id text PRIMARY KEY, writer text NOT NULL, at_ns bigint NOT NULL, "
         "entry text NOT NULL)",
@@ -113,7 +115,7 @@ def check_writable(writable_from: int, version: int) -> None:
 
 def version_of(connection: "Connection[Any]") -> tuple[int, int]:
     """The version of the tables and the least one that may write; (0, 0) where there are none."""
-    if _value(connection, "SELECT to_regclass('audit_schema')") is None:
+    if not _is_there(connection, "audit_schema"):
         return 0, 0
     row = connection.execute("SELECT version, writable_from FROM audit_schema").fetchone()
     assert row is not None
@@ -136,10 +138,10 @@ def add_partition(connection: "Connection[Any]", day: int) -> None:
     It is filled and then attached: making it in place would wait for every other writer's transaction.
     """
     name = partition_name(day)
-    if _value(connection, "SELECT to_regclass(%s)", name) is not None:
+    if _is_there(connection, name):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-    if _value(connection, "SELECT to_regclass(%s)", name) is not None:
+    if _is_there(connection, name):
         return  # another gateway was faster
     connection.execute(f"CREATE TABLE {name} (LIKE audit_entries INCLUDING DEFAULTS INCLUDING INDEXES)")
     first, last = day * DAY_NS, (day + 1) * DAY_NS
@@ -151,7 +153,8 @@ def partition_name(day: int) -> str:
     return f"{PARTITION}{date.fromordinal(_EPOCH + day):%Y%m%d}"
 
 
-def _value(connection: "Connection[Any]", sql: str, *parameters: Any) -> Any:
-    row = connection.execute(sql, parameters).fetchone()
-    assert row is not None
-    return row[0]
+def _is_there(connection: "Connection[Any]", table: str) -> bool:
+    """Asked of the catalog: what a session remembers of names may be older than a lock that it was just given."""
+    sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = %s AND pg_table_is_visible(oid))"
+    row = connection.execute(sql, (table,)).fetchone()
+    return row is not None and bool(row[0])
