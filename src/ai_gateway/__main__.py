@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ai_gateway.cli import check, drain, serve, simulate
+from ai_gateway.cli import audit, check, drain, serve, simulate
 from ai_gateway.version import __version__
 
 _EPILOG = """first steps:
@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"ai-gateway {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, check, drain, simulate):
+    for command in (serve, check, audit, drain, simulate):
         command.add_command(subparsers)
     arguments = parser.parse_args(words)
     status: int = arguments.run(arguments)

@@ -1,82 +1,88 @@
-"""Entries for tests, and a chain that numbers them."""
+"""Entries for tests, and a store with some in it."""
 
+import random
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
+from ai_gateway.audit.chain import Link
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.store import Store
+from ai_gateway.audit.sqlite import SqliteStore
+from ai_gateway.audit.sqlite_archive import SqliteArchive
 
-KEY = b"a key for tests, and for them alone"
-DAY_NS = 86_400 * 10**9
-NOON_NS = 20_000 * DAY_NS + DAY_NS // 2  # 2024-10-04
+KEY = b"a key of thirty-two bytes or more"
+WRITER = "here/1"
+START_NS = 1_700_000_000 * 10**9
 
 _USUAL: dict[str, Any] = {
-    "writer": "",
-    "sequence": 0,
+    "writer": WRITER,
+    "sequence": 1,
     "kind": "end",
-    "at_ns": NOON_NS,
-    "started_ns": NOON_NS - 10**9,
-    "request_id": "request",
-    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "at_ns": START_NS,
+    "started_ns": START_NS,
+    "request_id": "r1",
+    "trace_id": "0" * 32,
     "actor": "anonymous",
     "auth_method": "none",
-    "client_address": "10.0.0.9",
+    "client_address": "192.0.2.1",
     "method": "POST",
     "route": "/v1/chat/completions",
     "outcome": "ok",
-    "stream": True,
+    "stream": False,
     "attempts": 1,
-    "bytes_in": 100,
-    "bytes_out": 2000,
+    "bytes_in": 10,
+    "bytes_out": 20,
     "status": 200,
 }
 
 
-def entry(**fields: Any) -> Entry:
-    """An end of a usual request, but for what is given."""
-    return Entry(**{**_USUAL, **fields})
+def entry(sequence: int = 1, **fields: Any) -> Entry:
+    """An entry; its time follows from its sequence."""
+    at_ns = START_NS + sequence * 10**6
+    return Entry(**{**_USUAL, "sequence": sequence, "request_id": f"r{sequence}", "at_ns": at_ns, **fields})
 
 
-def intent(name: str, **fields: Any) -> Entry:
-    """Says that the request with this name is about to be dispatched."""
-    return entry(**{"kind": "intent", "intent": name, "request_id": name, "status": None, **fields})
+def mixed(count: int, seed: int = 1) -> list[Entry]:
+    """Entries that differ in everything that can be filtered by."""
+    chance = random.Random(seed)
+    return [
+        entry(
+            sequence,
+            actor=f"caller-{chance.randrange(20)}",
+            tenant=chance.choice((None, "team-a", "team-b")),
+            model_asked=chance.choice((None, "llama3", "coder", "embed")),
+            model_served="llama3:latest",
+            status=chance.choice((200, 200, 200, 404, 503)),
+            outcome=chance.choice(("ok", "ok", "ok", "refused", "shed")),
+            stream=chance.random() < 0.5,
+            tokens_in=chance.randrange(100),
+            tokens_out=chance.randrange(100),
+            reason=chance.choice((None, "warm", 'it said "no", twice\nand\u2028more')),
+        )
+        for sequence in range(1, count + 1)
+    ]
 
 
-def end(name: str, **fields: Any) -> Entry:
-    """The end of a request with an intent of this name."""
-    return entry(**{"intent": name, "request_id": name, **fields})
+def store(path: Path, is_synced: bool = False, clock: Any = time.time_ns) -> SqliteStore:
+    """An open store."""
+    made = SqliteStore(path, is_synced, clock)
+    made.open()
+    return made
 
 
-class Chain:
-    """Numbers and chains what one writer writes."""
+def archive(path: Path) -> SqliteArchive:
+    """An open archive."""
+    made = SqliteArchive(path)
+    made.open()
+    return made
 
-    def __init__(self, writer: str = "gateway/1") -> None:
-        self.writer = writer
-        self.link = Link(KEY)
 
-    def numbered(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[bytes]]:
-        """The entries in their final form, and their hashes."""
-        first = self.link.sequence + 1
-        made = [
-            msgspec.structs.replace(one, writer=self.writer, sequence=number)
-            for number, one in enumerate(entries, first)
-        ]
-        return made, self.link.join(made)
-
-    def write(self, store: Store, *entries: Entry) -> list[Entry]:
-        """Writes them; as they were written. What was refused has not been there."""
-        before = (self.link.sequence, self.link.last_hash)
-        made, hashes = self.numbered(entries)
-        try:
-            store.write(made, hashes)
-        except BaseException:
-            self.link.back_to(*before)
-            raise
-        return made
-
-    def checkpoint(self, at_ns: int) -> Checkpoint:
-        """Of its end."""
-        return checkpoint(KEY, "checkpoint", (self.writer, self.link.sequence, self.link.last_hash), at_ns)
+def fill(path: Path, entries: Sequence[Entry], key: bytes = KEY) -> list[bytes]:
+    """A store with these entries, chained; returns their hashes."""
+    made = store(path)
+    hashes = Link(key).join(entries)
+    for begin in range(0, len(entries), 500):
+        made.write(entries[begin : begin + 500], hashes[begin : begin + 500])
+    made.close()
+    return hashes

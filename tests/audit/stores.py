@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import psycopg
-from tests.audit.entries import DAY_NS, NOON_NS
+from tests.audit.writing import DAY_NS, NOON_NS
 
 from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_archive import PostgresqlArchive

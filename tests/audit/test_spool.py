@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.audit.entries import Chain, entry
+from tests.audit.writing import Chain, entry
 
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.spool import Spool, SpoolFull
@@ -155,7 +155,7 @@ def test_any_bytes_at_all_are_survived(tmp_path: Path) -> None:
 _WRITING = """
 import sys
 from pathlib import Path
-from tests.audit.entries import Chain, entry
+from tests.audit.writing import Chain, entry
 from tests.audit.test_spool import opened, put
 spool, chain = opened(Path(sys.argv[1])), Chain()
 while True:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.audit.entries import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
+from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 from tests.audit.stores import World
 
 from ai_gateway.audit.chain import verify

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
@@ -94,7 +92,7 @@ class SqliteArchive:
             if version_of(self._open())[0] > VERSION:
                 raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
             for row in self._open().execute(f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"):  # noqa: S608
-                yield _entry(row[:-1]), row[-1]
+                yield _entry(row[:-1]), row[-1] if isinstance(row[-1], bytes) else b""
 
     def checkpoints(self) -> Sequence[Checkpoint]:
         """In no order."""
@@ -120,10 +118,11 @@ def position(entry: Entry) -> Position:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
+    """What stands there, whatever it is: somebody may have edited it, and verification must say so."""
     values = list(row)
     for place in _BOOLS:
         values[place] = bool(values[place])
-    return msgspec.convert(dict(zip(_NAMES, values, strict=True)), Entry)
+    return Entry(**dict(zip(_NAMES, values, strict=True)))
 
 
 def _plan(query: Query) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:

@@ -147,11 +147,17 @@ def sides(audit: Audit, environment: Environment, collector: Callable[[Environme
     return make(audit, environment)
 
 
+def key_path(audit: Audit, environment: Environment) -> Path | None:
+    """Where the key of the chain lies: in the configured file, else beside the store."""
+    if audit.key_file is not None:
+        return Path(audit.key_file)
+    path = None if audit.path == "stdout" else path_of(audit, environment)
+    return None if path is None else path.with_name(path.name + ".key")
+
+
 def key_of(audit: Audit, environment: Environment) -> bytes:
     """The key of the chain: the configured one, else one that is made beside the store. Raises OSError."""
-    if audit.key_file is not None:
-        return read_key(Path(audit.key_file))
-    path = None if audit.path == "stdout" else path_of(audit, environment)
+    path = key_path(audit, environment)
     if path is None:
         raise OSError("there is no place for one; set audit.key_file")
-    return read_or_make_key(path.with_name(path.name + ".key"))
+    return read_key(path) if audit.key_file is not None else read_or_make_key(path)
