@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 from tests.audit.stores import PostgresqlWorld
+from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 from tests.services.postgresql import PostgreSQL
 from tests.services.proxy import Proxy
 

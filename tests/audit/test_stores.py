@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 from tests.audit.stores import World
+from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 
 from ai_gateway.audit.chain import verify
 from ai_gateway.audit.entry import Entry, columns

@@ -103,6 +103,7 @@ class Spooled:
 
     def close(self) -> None:
         """Tries once more to hand over; what is left waits for the next start."""
+        self._pause_seconds = 0.0
         with suppress(StoreUnavailable):
             self._is_drained(CALM_DRAIN_SECONDS)
         self._store.close()
