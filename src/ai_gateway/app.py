@@ -211,7 +211,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """The slower story beside the requests: discovery and polls."""
         self._is_running = True
-        self.auditing.begin(self.current.now.config.audit)
+        await self.auditing.begin(self.current.now.config.audit)
         self._follow(self.current.now.config)
         looking = asyncio.create_task(self._look_first())
         try:

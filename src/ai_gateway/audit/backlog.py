@@ -32,6 +32,7 @@ class Backlog:
         self._queue: deque[Queued] = deque()
         self._awake = threading.Event()
         self._hurry = threading.Event()
+        self._alone = 0  # so many batches to come hold one entry
         self.batch: list[Queued] = []
         self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
 
@@ -73,7 +74,9 @@ class Backlog:
         if not self.batch and len(self._queue) < MOST_AT_ONCE and not is_leaving:
             self._hurry.wait(GATHER_SECONDS)
         self._hurry.clear()
-        while self._queue and len(self.batch) < MOST_AT_ONCE:
+        most = 1 if self._alone else MOST_AT_ONCE
+        self._alone = max(0, self._alone - 1)
+        while self._queue and len(self.batch) < most:
             self.batch.append(self._queue.popleft())
         if self._queue:
             self._hurry.set()
@@ -92,9 +95,10 @@ class Backlog:
         self._tell([queued.told for queued in settled if queued.told is not None], None)
 
     def split(self) -> None:
-        """Something in the batch cannot be written: its first entry is tried alone."""
-        self._queue.extendleft(reversed(self.batch[1:]))
-        del self.batch[1:]
+        """Something in the batch cannot be written: each of its entries is tried alone."""
+        self._alone = len(self.batch)
+        self._queue.extendleft(reversed(self.batch))
+        self.batch = []
 
     def give_back(self, error: StoreUnavailable) -> None:
         """Nothing can be written now: whoever waits for an intent is told so at once, ends stay in the queue."""

@@ -93,8 +93,8 @@ def _ms(since: float | None, until: float | None) -> int | None:
 
 
 def _reason(exchange: Exchange, picked: str | None) -> str | None:
-    """What went wrong, else why the endpoint was picked."""
-    if exchange.story is not None and exchange.outcome != "ok":
+    """What went wrong, else why the endpoint was picked, else what was read of the audit itself."""
+    if exchange.story is not None and (exchange.outcome != "ok" or picked is None):
         return _text(exchange.story[:MAX_REASON])
     return picked
 

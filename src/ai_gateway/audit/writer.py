@@ -21,7 +21,6 @@ from ai_gateway.audit.store import IntentsGone, Store, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
 
-AGAIN_SECONDS: Final = 1.0  # until a store that failed is tried again
 CHECKPOINT_ENTRIES: Final = 1000
 CHECKPOINT_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 10.0
@@ -47,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True):
     sink: Callable[[Checkpoint], None] | None = None
     clock: Callable[[], int] = time.time_ns
     beats: bool = False
+    again_seconds: float = 1.0  # until a store that failed is tried again
 
 
 class Writer:
@@ -233,7 +233,7 @@ class Writer:
 
     def _pause(self, error: StoreUnavailable) -> None:
         """Until it is time to try again; an intent that slipped in is refused at once."""
-        until = time.monotonic() + AGAIN_SECONDS
+        until = time.monotonic() + self._settings.again_seconds
         while not self._is_leaving and (left := until - time.monotonic()) > 0:
             if self._backlog.pause(left):
                 self._backlog.give_back(error)

@@ -48,6 +48,7 @@ class AuditLogs:
             raise AuditOff("The audit is off (`audit.store: none`): nothing is kept that could be read.")
         if archive is None:
             raise AuditOff(f"The audit goes to {self._auditing.audit.store}, and cannot be read here.")
+        exchange.story = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
         loop = asyncio.get_running_loop()
         try:

@@ -33,6 +33,7 @@ log = logging.getLogger("ai_gateway.audit")
 
 HOLD_SECONDS: Final = 10.0  # that an answer waits for its entry; then its client is cut off
 INTENT_SECONDS: Final = 5.0
+OPEN_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 5.0
 _PROMPTS: Final = ("messages", "prompt", "input")
 
@@ -56,8 +57,8 @@ class Auditing:
         """Whether entries are kept at all."""
         return self._writer is not None
 
-    def begin(self, audit: Audit) -> None:
-        """Opens the audit, in a thread of its own."""
+    async def begin(self, audit: Audit) -> None:
+        """Opens the audit, in a thread of its own; a store that takes long to open is not waited for."""
         self.audit = audit
         if audit.store == "none":
             return
@@ -75,6 +76,7 @@ class Auditing:
         self._writer = Writer(store, settings, asyncio.get_running_loop())
         self.holds = audit.mode != "best_effort"
         self._writer.start()
+        await asyncio.to_thread(self._writer.is_tried.wait, OPEN_SECONDS)
 
     async def end(self) -> None:
         """Writes what is queued, and closes the audit."""
@@ -119,15 +121,23 @@ class Auditing:
             raise _unavailable() from None
 
     async def keep(self, exchange: Exchange) -> bool:
-        """Before the last byte of an answer: whether its entry is durable."""
-        if self._writer is None or exchange.is_audited:
+        """Before the last byte of an answer: whether it may go, since its entry is durable.
+
+        What no endpoint was asked for goes without that while the audit fails: the client should know why.
+        """
+        writer = self._writer
+        if writer is None or exchange.is_audited:
             return True
         exchange.is_audited = True
+        entry = record(exchange, "end", self._clock())
+        if writer.fault is not None and not exchange.attempts:
+            writer.offer(entry)
+            return True
         try:
             async with asyncio.timeout(HOLD_SECONDS):
-                await self._writer.durable(record(exchange, "end", self._clock()))
+                await writer.durable(entry)
         except TimeoutError:
-            return False
+            return not exchange.attempts
         return True
 
     def fault(self) -> str | None:

@@ -1,0 +1,315 @@
+"""The writer's thread: batches, drops that are counted, and a store that fails and comes back."""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.audit.entries import KEY, archive, entry
+from tests.flow.waiting import until
+
+from ai_gateway.audit import backlog
+from ai_gateway.audit.chain import Checkpoint, verify
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.sqlite import SqliteStore
+from ai_gateway.audit.store import IntentsGone, Query, StoreUnavailable
+from ai_gateway.audit.writer import Settings, Writer
+
+NAME = "here/1"
+
+
+class Scripted:
+    """A store that keeps batches, or fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Entry]] = []
+        self.checkpoints: list[Checkpoint] = []
+        self.trouble: str | None = None
+        self.gone: frozenset[str] = frozenset()
+        self.lost: list[Entry] = []
+        self.poison: str | None = None
+        self.tries = 0
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that was written."""
+        return [one for batch in self.batches for one in batch]
+
+    def open(self) -> None:
+        """Fails while there is trouble."""
+        self._try()
+
+    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """Keeps a batch."""
+        self._try()
+        if any(one.request_id == self.poison for one in entries):
+            raise OverflowError("too large a number")
+        gone = self.gone & {one.intent for one in entries if one.intent is not None}
+        if gone:
+            raise IntentsGone(frozenset(gone))
+        self.batches.append(list(entries))
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keeps it."""
+        self.checkpoints.append(checkpoint)
+
+    def heartbeat(self, writer: str) -> None:
+        """Fails while there is trouble."""
+        self._try()
+
+    def lost_intents(self, writer: str) -> Sequence[Entry]:
+        """Those that the test has put there."""
+        found, self.lost = self.lost, []
+        return found
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """Nothing is old."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _try(self) -> None:
+        self.tries += 1
+        if self.trouble is not None:
+            raise StoreUnavailable(self.trouble)
+
+
+@asynccontextmanager
+async def writing(kept: Any, **more: Any) -> AsyncIterator[Writer]:
+    """A writer that has tried its store; it is stopped at the end."""
+    usual = {"writer": NAME, "key": lambda: KEY, "keep_seconds": 1e6, "max_bytes": 1 << 40, "again_seconds": 0.02}
+    settings = Settings(**{**usual, **more})
+    made = Writer(kept, settings, asyncio.get_running_loop())
+    made.start()
+    await asyncio.to_thread(made.is_tried.wait)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(made.stop, 5.0)
+
+
+async def test_entries_are_numbered_without_a_gap_and_chained(tmp_path: Path) -> None:
+    kept = SqliteStore(tmp_path / "audit.db", False, time.time_ns)
+    async with writing(kept) as made:
+        for number in range(1200):
+            made.offer(entry(1, request_id=f"r{number}"))
+    asked = archive(tmp_path / "audit.db")
+    chain = list(asked.chain())
+    assert [one.sequence for one, _ in chain] == list(range(1, 1201))
+    assert [one.request_id for one, _ in chain] == [f"r{number}" for number in range(1200)]
+    assert {one.writer for one, _ in chain} == {NAME}
+    assert list(verify(chain, asked.checkpoints(), KEY)) == []
+    assert made.results == {"stored": 1200}
+
+
+async def test_entries_that_come_together_are_written_together() -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        for _ in range(1300):
+            made.offer(entry())
+        await until(lambda: len(kept.entries) == 1300, "all is written")
+        assert len(kept.batches) <= 4
+        assert max(map(len, kept.batches)) <= backlog.MOST_AT_ONCE
+
+
+async def test_whoever_waits_for_an_entry_waits_for_no_others() -> None:
+    """`blocking` and `strict` must not pay for the gathering of a batch, even behind entries nobody waits for."""
+    kept = Scripted()
+    async with writing(kept) as made:
+        began = time.monotonic()
+        for _ in range(20):
+            await made.durable(entry())
+        assert time.monotonic() - began < 20 * backlog.GATHER_SECONDS / 2
+    assert len(kept.entries) == 20
+
+
+async def test_what_is_queued_when_the_gateway_leaves_is_written() -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        for _ in range(700):
+            made.offer(entry())
+    assert len(kept.entries) == 700
+    assert kept.checkpoints[-1].sequence == 700
+
+
+async def test_a_store_that_is_away_loses_nothing_until_too_many_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """Then what is too much is counted; the log says once that it fails, once that it drops, once that it is back."""
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.trouble = "no space"
+        for _ in range(backlog.MOST_QUEUED + 5):
+            made.offer(entry())
+        tries = kept.tries
+        await until(lambda: made.fault == "no space" and kept.tries > tries + 3, "it is tried again and again")
+        assert made.results == {"dropped": 5}
+        assert made.lag_seconds() > 0
+        kept.trouble = None
+        await until(lambda: made.fault is None and not made.queued, "all is written")
+        assert made.results["stored"] == backlog.MOST_QUEUED
+        assert [one.sequence for one in kept.entries] == list(range(1, backlog.MOST_QUEUED + 1))
+    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [message.partition(":")[0] for message in told] == [
+        *("audit entries are dropped", "the audit cannot be written, and is tried again every second"),
+        "the audit is written again",
+    ]
+
+
+async def test_a_store_that_is_away_at_the_start_is_opened_later() -> None:
+    kept = Scripted()
+    kept.trouble = "read-only"
+    async with writing(kept) as made:
+        assert made.fault == "read-only"
+        made.offer(entry())
+        kept.trouble = None
+        await until(lambda: len(kept.entries) == 1 and made.fault is None, "it is written")
+
+
+async def test_an_intent_that_cannot_be_written_is_refused_at_once_and_its_end_stays() -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.trouble = "no space"
+        with pytest.raises(StoreUnavailable, match="no space"):
+            await made.durable(entry(kind="intent", intent="here/1#1"))
+        with pytest.raises(StoreUnavailable, match="no space"):
+            await made.durable(entry(kind="intent", intent="here/1#2"))
+        told = made.durable(entry(intent="here/1#1"))
+        kept.trouble = None
+        await told
+        # Its intent was never written, so it closes none.
+        assert [(one.kind, one.intent) for one in kept.entries] == [("end", None)]
+
+
+async def test_the_end_of_an_intent_is_never_dropped() -> None:
+    kept = Scripted()
+    kept.trouble = "no space"
+    async with writing(kept) as made:
+        for _ in range(backlog.MOST_QUEUED):
+            made.offer(entry())
+        made.offer(entry(intent="here/1#1"))
+        made.offer(entry())
+        assert made.results == {"dropped": 1}
+        kept.trouble = None
+        await until(lambda: not made.queued, "all is written")
+        assert kept.entries[-1].intent == "here/1#1"
+
+
+async def test_a_late_end_of_a_writer_that_was_believed_dead_adds_nothing() -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.gone = frozenset(("here/1#1",))
+        late = made.durable(entry(request_id="a", intent="here/1#1"))
+        await asyncio.gather(late, made.durable(entry(request_id="b")))
+    assert [(one.request_id, one.sequence) for one in kept.entries] == [("b", 1)]
+
+
+async def test_requests_of_a_dead_gateway_end_as_gateway_lost() -> None:
+    kept = Scripted()
+    kept.lost = [entry(7, writer="gone/1", kind="intent", intent="gone/1#3", actor="team-a", model_asked="llama3")]
+    async with writing(kept):
+        await until(lambda: len(kept.entries) == 1, "it is closed")
+    (end,) = kept.entries
+    assert (end.kind, end.outcome, end.intent, end.writer) == ("end", "gateway_lost", "gone/1#3", NAME)
+    assert (end.actor, end.model_asked) == ("team-a", "llama3")
+    assert "gone/1" in (end.reason or "")
+
+
+async def test_one_entry_that_cannot_be_written_stands_in_nobodys_way() -> None:
+    kept = Scripted()
+    kept.poison = "bad"
+    async with writing(kept) as made:
+        for name in ("a", "bad", "b", "c"):
+            made.offer(entry(request_id=name))
+    assert [(one.request_id, one.sequence) for one in kept.entries] == [("a", 1), ("b", 2), ("c", 3)]
+    assert made.results == {"stored": 3, "failed": 1}
+
+
+async def test_what_cannot_be_written_until_the_end_is_counted() -> None:
+    kept = Scripted()
+    kept.trouble = "no space"
+    async with writing(kept) as made:
+        for _ in range(3):
+            made.offer(entry())
+    assert made.results == {"failed": 3}
+
+
+async def test_a_checkpoint_is_made_every_thousand_entries_and_goes_to_a_second_place() -> None:
+    kept = Scripted()
+    told: list[Checkpoint] = []
+    async with writing(kept, sink=told.append) as made:
+        for _ in range(2500):
+            made.offer(entry())
+        await until(lambda: len(kept.entries) == 2500, "all is written")
+    assert told == kept.checkpoints
+    assert [one.sequence for one in told] == sorted(one.sequence for one in told)
+    assert told[-1].sequence == 2500
+    assert len(told) == 3
+
+
+async def test_a_second_place_that_fails_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Checkpoint) -> None:
+        raise OSError("no space there")
+
+    kept = Scripted()
+    async with writing(kept, sink=fail) as made:
+        made.offer(entry())
+    assert len(kept.entries) == len(kept.checkpoints) == 1
+    assert "no space there" in caplog.text
+
+
+async def test_content_is_redacted_before_it_is_hashed_and_kept() -> None:
+    kept = Scripted()
+    redact: Callable[[str], str] = lambda text: text.replace("secret", "*")  # noqa: E731
+    async with writing(kept, redact=redact) as made:
+        made.offer(entry(request_content="a secret", answer_content=None))
+    assert kept.entries[0].request_content == "a *"
+
+
+async def test_a_locked_database_holds_up_nobody_and_loses_nothing(tmp_path: Path) -> None:
+    """Another process has the write lock for longer than the writer waits; the event loop does not feel it."""
+    path = tmp_path / "audit.db"
+    async with writing(SqliteStore(path, False, time.time_ns)) as made:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        slowest = 0.0
+        for _ in range(500):
+            began = time.monotonic()
+            made.offer(entry())
+            await asyncio.sleep(0)
+            slowest = max(slowest, time.monotonic() - began)
+        await until(lambda: made.fault is not None and "locked" in made.fault, "the writer has noticed")
+        assert slowest < 0.5
+        other.execute("COMMIT")
+        other.close()
+        await until(lambda: made.results["stored"] == 500, "all is written")
+
+
+class Small(SqliteStore):
+    """A database that may have so many pages: what is too much fails as on a disk that is full."""
+
+    most_pages = 150
+
+    def open(self) -> None:
+        """Sets the limit."""
+        super().open()
+        assert self._connection is not None
+        self._connection.execute(f"PRAGMA max_page_count = {self.most_pages}")
+
+
+async def test_a_full_disk_is_told_and_recovered_from(tmp_path: Path) -> None:
+    kept = Small(tmp_path / "audit.db", False, time.time_ns)
+    async with writing(kept) as made:
+        for _ in range(200):
+            made.offer(entry(request_content="x" * 10_000))
+        await until(lambda: made.fault is not None and "full" in made.fault, "the disk is full")
+        assert made.results["dropped"] == made.results["failed"] == 0
+        kept.most_pages = 1 << 20
+        await until(lambda: made.results["stored"] == 200 and made.fault is None, "all is written")
+    asked = archive(tmp_path / "audit.db")
+    assert len(asked.page(Query(limit=1000)).entries) == 200
+    assert list(verify(asked.chain(), asked.checkpoints(), KEY)) == []
