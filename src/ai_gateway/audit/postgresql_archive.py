@@ -16,6 +16,11 @@ AT_ONCE: Final = 1000  # rows of a whole chain
 
 _LISTED: Final = ", ".join(NAMES)
 _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
+# For pages alone: each walks along its index, also where the planner knows nothing of a new day yet and would rather
+# sort all of it.
+_WALK: Final = ", ".join(
+    f"set_config('enable_{way}', 'off', true)" for way in ("sort", "incremental_sort", "seqscan", "bitmapscan")
+)
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -49,6 +54,7 @@ class PostgresqlArchive:
         if not rest:
             sql = f"SELECT {_LISTED} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
             with self._connection.transaction() as connection:
+                connection.execute(f"SELECT {_WALK}")
                 found = connection.execute(sql, (*values, query.limit)).fetchall()
             entries = [from_row(row) for row in found]
             return Page(entries, _position(entries[-1]) if len(entries) == query.limit else None)
@@ -64,6 +70,7 @@ class PostgresqlArchive:
         last_one = f"SELECT at_ns, writer, sequence FROM audit_entries WHERE {where} {_ORDER} LIMIT 1 OFFSET %s"  # noqa: S608
         last = None
         with self._connection.transaction() as connection:
+            connection.execute(f"SELECT {_WALK}")
             given = [to_text(value) if isinstance(value, str) else value for _, value in rest]
             found = connection.execute(sql, (*values, MOST_LOOKED_AT, *given, query.limit)).fetchall()
             if len(found) < query.limit:
