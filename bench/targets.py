@@ -102,7 +102,7 @@ def gateway(command: list[str], env: Mapping[str, str], sections: str = "") -> P
         )
         listen = ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
         serve = [*command, "serve", "--config", str(config), *listen]
-        return Launch(serve, port, admin, "/readyz", env)
+        return Launch(serve, port, admin, "/readyz", {"XDG_STATE_HOME": str(folder), **env})
 
     return prepare
 

@@ -1,4 +1,4 @@
-"""`python -m bench.telemetry`: what traces, metrics and the access line cost, as differences within rounds."""
+"""`python -m bench.telemetry`: what traces, metrics, access lines and the audit cost, as differences within rounds."""
 
 import argparse
 import statistics
@@ -42,6 +42,7 @@ QUESTIONS = (
     Question("every request traced, CPU per chunk, 100 streams", "paced", "traced", PLAIN, 1.1, True),
     Question("metrics of requests, us per request", "many", PLAIN, "uncounted", 10),
     Question("access line, us per request", "many", PLAIN, "unlogged", 15),
+    Question("audit, us per request", "many", PLAIN, "unaudited", 40),
 )
 
 
@@ -74,6 +75,7 @@ def variants(command: list[str], collector: int) -> dict[str, Prepare]:
         "sampled": gateway(command, sampled),
         "uncounted": gateway([python, "-m", "bench.without_metrics"], uncounted),
         "unlogged": gateway(command, {}, "log: {access: false}\n"),
+        "unaudited": gateway(command, {}, "audit: {store: none}\n"),
     }
 
 

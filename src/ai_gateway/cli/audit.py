@@ -62,7 +62,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG") or "config.yml",
+        default=os.environ.get("AI_GATEWAY_CONFIG"),
         metavar="FILE",
         help="the config whose `audit` says where the store is (default config.yml; without one, the usual place)",
     )
@@ -150,10 +150,10 @@ def _audit(arguments: argparse.Namespace) -> "Audit":
     from ai_gateway.config.auditing import Audit
     from ai_gateway.config.loading import ConfigError, load
 
-    path = Path(arguments.config)
+    path: Path = arguments.config or Path("config.yml")
     if arguments.store is not None:
         return Audit(path=str(arguments.store))
-    if not path.exists() and arguments.config == "config.yml":
+    if arguments.config is None and not path.exists():
         return Audit()
     try:
         return load(path / "config.yml" if path.is_dir() else path).audit
