@@ -31,9 +31,11 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
     if text is None:
         assert "existing-configmap" in world
     else:
-        for name in ("tls.crt", "tls.key"):
+        for name in ("tls.crt", "tls.key", "dsn", "key"):
             (tmp_path / name).write_text("mounted from a Secret")
-        assert parse(text.replace("/etc/ai-gateway-tls", str(tmp_path)).encode()).models
+        for folder in ("/etc/ai-gateway-tls", "/etc/ai-gateway-audit"):
+            text = text.replace(folder, str(tmp_path))
+        assert parse(text.encode()).models
 
 
 def test_without_values_it_is_the_repositorys_own() -> None:

@@ -106,6 +106,8 @@ BY_PATH: dict[str, Schema] = {
     "httpRoute.path": {"type": "string", "pattern": "^/"},
     "httpRoute.timeouts.request": GO_DURATION,
     "httpRoute.timeouts.backendRequest": GO_DURATION,
+    "audit.postgresql.existingSecret": NAME,
+    "audit.postgresql.port": PORT,
     "tls.certManager.issuerRef.kind": {"type": "string", "minLength": 1},
     "tls.certManager.dnsNames": TEXTS,
     "tls.certManager.duration": GO_DURATION,

@@ -10,6 +10,7 @@
 {{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $sections $name . }}{{ end -}}
 {{- end -}}
+{{- with include "gateway.auditConfig" . | fromYaml }}{{ $_ := set $sections "audit" . }}{{ end -}}
 {{- with include "gateway.discovery" . | fromYaml }}{{ $_ := set $sections "discovery" . }}{{ end -}}
 {{- if .Values.tls.enabled -}}
 {{- $_ := set $sections "tls" (dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key") -}}

@@ -100,6 +100,9 @@ volumeMounts:
   {{- if .Values.tls.enabled }}
   - {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
   {{- end }}
+  {{- with include "gateway.auditMounts" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -125,6 +128,7 @@ volumeMounts:
   secret:
     secretName: {{ include "gateway.tlsSecret" . }}
 {{- end }}
+{{- include "gateway.auditVolumes" . }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -16,8 +16,7 @@ AT_ONCE: Final = 1000  # rows of a whole chain
 
 _LISTED: Final = ", ".join(NAMES)
 _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
-# For pages alone: each walks along its index, also where the planner knows nothing of a new day yet and would rather
-# sort all of it.
+# Everything is read along its index, also where the planner knows nothing of a new day yet or would rather sort it.
 _WALK: Final = ", ".join(
     f"set_config('enable_{way}', 'off', true)" for way in ("sort", "incremental_sort", "seqscan", "bitmapscan")
 )
@@ -102,7 +101,7 @@ class PostgresqlArchive:
         with self._connection.transaction(None) as connection:
             if version_of(connection)[0] > VERSION:
                 raise StoreTooNew("a newer gateway made the audit's tables; verify them with that version")
-            connection.execute("SELECT set_config('statement_timeout', '0', true)")
+            connection.execute(f"SELECT set_config('statement_timeout', '0', true), {_WALK}")
             with connection.cursor("chain") as cursor:
                 cursor.itersize = AT_ONCE
                 cursor.execute(sql)
