@@ -17,9 +17,9 @@ AT_ONCE: Final = 1000  # rows of a whole chain
 _LISTED: Final = ", ".join(NAMES)
 _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
 # Everything is read along its index, also where the planner knows nothing of a new day yet or would rather sort it.
-_WALK: Final = ", ".join(
-    f"set_config('enable_{way}', 'off', true)" for way in ("sort", "incremental_sort", "seqscan", "bitmapscan")
-)
+# Compiling such a query (jit) takes longer than most of them.
+_OFF: Final = ("enable_sort", "enable_incremental_sort", "enable_seqscan", "enable_bitmapscan", "jit")
+_WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
