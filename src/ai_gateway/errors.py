@@ -129,7 +129,7 @@ class AuditClosed(InvalidRequest):
     """This caller may not read the audit."""
 
     status = 403
-    code = "audit_closed"
+    code = "not_allowed"
 
 
 class BackendUnavailable(GatewayError):

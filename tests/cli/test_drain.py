@@ -82,7 +82,7 @@ class Program:
         out, err = await soon(self.process.communicate())
         assert (self.process.returncode, b"Traceback" in err) == (0, False)
         lines = [json.loads(line) for line in out.splitlines()]
-        return [line for line in lines if line["path"] == CHAT]
+        return [line for line in lines if line.get("path") == CHAT]
 
 
 @asynccontextmanager

@@ -44,10 +44,10 @@ def simulate(*flags: str) -> Iterator[tuple[list[str], str]]:
         yield [url.strip().removeprefix("http://") for url in urls], control.split("http://")[1].strip()
 
 
-def write_config(folder: Path, models: dict[str, dict[str, object]]) -> Path:
-    """A config.yml with these models."""
+def write_config(folder: Path, models: dict[str, dict[str, object]], **sections: object) -> Path:
+    """A config.yml with these models, and other sections."""
     path = folder / "config.yml"
-    path.write_text(yaml.safe_dump({"models": models}))
+    path.write_text(yaml.safe_dump({"models": models, **sections}))
     return path
 
 

@@ -119,7 +119,7 @@ async def test_every_request_has_one_terminal_entry_whatever_its_end(world: Worl
         "nowhere": ("refused", 404, "not_found"),
         "wrong-method": ("refused", 405, "method_not_allowed"),
         "models": ("ok", 200, None),
-        "denied": ("denied", 403, "audit_closed"),
+        "denied": ("denied", 403, "not_allowed"),
         "broken": ("upstream_broke", 502, "upstream_disconnected"),
         "left": ("client_left", 200, None),
         "shutdown": ("shed", 503, "server_shutdown"),
@@ -353,7 +353,7 @@ async def test_nonsense_is_refused_with_its_filter(world: World, query: str, par
 async def test_with_authentication_off_nobody_reads_unless_the_config_says_so(world: World) -> None:
     served = await world.gateway((await world.simulator()).urls)
     reply = await served.ask("GET", "/v1/audit/logs")
-    assert (reply.status, reply.json["error"]["code"]) == (403, "audit_closed")
+    assert (reply.status, reply.json["error"]["code"]) == (403, "not_allowed")
     assert "allow_unauthenticated_reads" in reply.json["error"]["message"]
 
 

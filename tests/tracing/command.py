@@ -97,7 +97,8 @@ class Command:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """What it wrote to standard output; known when it has left."""
-        return [json.loads(line) for line in self._out.read_text().splitlines()]
+        lines = [json.loads(line) for line in self._out.read_text().splitlines()]
+        return [line for line in lines if line.get("log") != "audit"]  # checkpoints of the audit
 
     @property
     def imported(self) -> list[str]:

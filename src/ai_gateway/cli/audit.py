@@ -193,7 +193,7 @@ def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
     for path in files:
         with path.open("rb") as lines:
             for line in lines:
-                start = line.find(b'{"audit_checkpoint":')
-                if start >= 0:
-                    told: dict[str, Any] = msgspec.json.decode(line[start:])
+                if b'"audit_checkpoint":' in line:
+                    # A collector may have put something of its own before the line.
+                    told: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
                     yield msgspec.convert(told["audit_checkpoint"], Checkpoint)

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.listing import time_of
 from ai_gateway.audit.recorder import record
 from ai_gateway.audit.redaction import redaction
 from ai_gateway.audit.store import Archive, StoreUnavailable
@@ -209,7 +210,8 @@ def _sink(place: str) -> Callable[[Checkpoint], None] | None:
         return None
 
     def write(made: Checkpoint) -> None:
-        line = json.dumps({"audit_checkpoint": msgspec.to_builtins(made)}) + "\n"
+        told = {"time": time_of(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
+        line = json.dumps(told) + "\n"
         if place == "stdout":
             sys.stdout.write(line)
             sys.stdout.flush()
