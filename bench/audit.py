@@ -47,7 +47,12 @@ def exchanges(count: int) -> Iterator[Exchange]:
     address = parse_url("http://10.0.0.7:11434")
     step, start = DAY_NS // count, time.time_ns() - DAY_NS
     for number in range(count):
-        exchange = Exchange(f"{(start + number * step) // 10**6:012x}{chance.getrandbits(80):020x}", "POST", "/v1/chat/completions", 100.0)
+        exchange = Exchange(
+            f"{(start + number * step) // 10**6:012x}{chance.getrandbits(80):020x}",
+            "POST",
+            "/v1/chat/completions",
+            100.0,
+        )
         exchange.started_ns = start + number * step
         exchange.route = "/v1/chat/completions"
         exchange.client_name = "OpenAI/Python 1.99.9"

@@ -48,9 +48,7 @@ def map_body(context: Any, body: Any) -> Any:
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The gateway over an Ollama that answers at once: its base URL by the port of `servers` in the page."""
-    config = write_config(
-        tmp_path_factory.mktemp("openapi"), MODELS, audit={"allow_unauthenticated_reads": True}
-    )
+    config = write_config(tmp_path_factory.mktemp("openapi"), MODELS, audit={"allow_unauthenticated_reads": True})
     names = "llama3:latest,codellama:13b,nomic-embed-text:latest"
     with (
         simulate("--models", names, "--tokens-per-second", "0", "--load-seconds", "0") as (endpoints, _),
