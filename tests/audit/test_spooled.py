@@ -1,6 +1,6 @@
 """A store that comes and goes, seen by whoever writes to it: nothing is lost, nothing waited for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ class Fickle:
         self.fault: StoreUnavailable | None = None
         self.poison: str | None = None
         self.asked = 0
+        self.takes_time: Callable[[], None] = lambda: None
         self.kept: list[Entry] = []
         self.checkpoints: list[Checkpoint] = []
         self.beats: list[tuple[str, int]] = []  # writers, and how many entries were there
@@ -39,6 +40,7 @@ class Fickle:
         self.write_spooled(entries, hashes)
 
     def write_spooled(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        self.takes_time()
         if any(one.actor == self.poison for one in entries):
             raise ValueError("a value that no column can hold")
         if isinstance(self.fault, StoreUnsure):
@@ -176,6 +178,43 @@ def test_what_waits_outlives_the_gateway_and_goes_before_its_successors_sign_of_
     assert world.store.beats[-1][1] >= 1200
     world.write()
     assert world.store.kept == world.written
+
+
+def test_a_slow_store_gets_all_of_it_bit_by_bit_and_in_order(world: World) -> None:
+    """New entries do not wait for all that is before them, and do not overtake it."""
+
+    def take_time() -> None:
+        world.now += 3.0
+
+    world.store.fault = AWAY
+    world.write(1400)
+    made = world.chain.checkpoint(NOON_NS)
+    world.spooled.write_checkpoint(made)
+    world.store.fault = None
+    world.now += LONGEST_PAUSE_SECONDS
+    world.store.takes_time = take_time
+    world.write()
+    assert 0 < len(world.store.kept) < 1400
+    assert world.store.checkpoints == []
+    assert world.spooled.lost_intents("gateway/1") == ()
+    for _ in range(10):
+        world.write()
+    assert world.store.kept == world.written
+    assert world.store.checkpoints == [made]
+
+
+def test_a_sign_of_life_of_a_successor_waits_for_a_slow_store(world: World) -> None:
+    def take_time() -> None:
+        world.now += 3.0
+
+    world.store.fault = AWAY
+    world.write(1400)
+    world.restart()
+    world.store.fault = None
+    world.now += LONGEST_PAUSE_SECONDS
+    world.store.takes_time = take_time
+    world.spooled.heartbeat("gateway/2")
+    assert world.store.beats == [("gateway/2", 1400)]
 
 
 def test_nobody_is_lost_while_ends_may_wait(world: World) -> None:

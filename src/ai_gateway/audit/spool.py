@@ -76,7 +76,7 @@ class Spool:
             self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             numbers = sorted(int(file.stem) for file in self._folder.glob("*.spool"))
-            self._sizes = {number: _whole_bytes(self._path(number)) for number in numbers}
+            self._sizes = {number: self._path(number).stat().st_size for number in numbers}
         except BlockingIOError:
             self.close()
             raise StoreUnavailable(f"another gateway uses the spool in {self._folder}") from None
@@ -106,7 +106,8 @@ class Spool:
                 found = _read(file.read(self._sizes[number] - self._taken), most)
             if found.entries:
                 return Taken(found.entries, found.hashes, self._taken + found.end)
-            log.error("the spool is damaged: %d bytes of entries are lost", self._sizes[number] - self._taken)
+            left = self._sizes[number] - self._taken
+            log.error("%d bytes of the spool are left out: a record in it is damaged, or was written by half", left)
             self._remove(number)
         return Taken([], [], 0)
 
@@ -194,14 +195,3 @@ def _record_at(content: bytes, start: int) -> bytes | None:
     found = content[body : body + length]
     is_whole = length > _HASH_BYTES and len(found) == length and zlib.crc32(found) == checksum
     return found if is_whole else None
-
-
-def _whole_bytes(path: Path) -> int:
-    """The length up to the last whole record; a process that was killed may have left half a one behind it."""
-    content = path.read_bytes()
-    end = 0
-    while (found := _record_at(content, end)) is not None:
-        end += _HEAD.size + len(found)
-    if end < len(content):
-        log.warning("the end of a spool's segment was written by half: %d bytes are left out", len(content) - end)
-    return end
