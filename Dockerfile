@@ -26,9 +26,11 @@ COPY image/health.py /opt/ai-gateway/health.py
 COPY build/sbom.cdx.json /opt/ai-gateway/sbom.cdx.json
 COPY LICENSE /opt/ai-gateway/LICENSE
 
+# The audit wants a volume at /var/lib/ai-gateway that user 65532 can write to; without one it is kept nowhere.
 # Every address, not loopback: what may reach a container is its network's business. A flag goes before these.
 ENV PATH=/opt/ai-gateway/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/ \
+    XDG_STATE_HOME=/var/lib/ai-gateway \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     AI_GATEWAY_LISTEN=:8080 \

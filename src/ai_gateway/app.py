@@ -210,8 +210,8 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The slower story beside the requests: discovery and polls."""
-        self._is_running = True
         await self.auditing.begin(self.current.now.config.audit)
+        self._is_running = True
         self._follow(self.current.now.config)
         looking = asyncio.create_task(self._look_first())
         try:

@@ -33,7 +33,7 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
     else:
         for name in ("tls.crt", "tls.key", "dsn", "key"):
             (tmp_path / name).write_text("mounted from a Secret")
-        for folder in ("/etc/ai-gateway-tls", "/etc/ai-gateway-audit"):
+        for folder in ("/etc/ai-gateway-tls", "/etc/ai-gateway-audit", "/etc/ai-gateway-postgresql"):
             text = text.replace(folder, str(tmp_path))
         assert parse(text.encode()).models
 

@@ -41,6 +41,7 @@ PAIRS: list[World] = [
     ("autoscaling", "replicas"),
     ("environment", "image"),
     ("extras", "network-policy"),
+    ("names", "audit"),
 ]
 SINGLE: list[World] = [(file.name.removesuffix("-values.yaml"),) for file in CI_FILES]
 WORLDS = SINGLE + PAIRS

@@ -140,6 +140,23 @@ CASES = [
         {"instance": "a"},
     ),
     Case(
+        "AIGatewayAuditFailing",
+        {of("ai_gateway_audit_failing", instance="a"): "1x20", of("ai_gateway_audit_failing", instance="b"): "0x20"},
+        {of("ai_gateway_audit_failing", instance="a"): "1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0"},
+        10,
+        GATEWAY,
+    ),
+    Case(
+        "AIGatewayAuditLost",
+        {of("ai_gateway_audit_entries_total", result="dropped"): "0x10 5x20"},
+        {
+            of("ai_gateway_audit_entries_total", result="dropped"): "5x30",
+            of("ai_gateway_audit_entries_total", result="stored"): "0+100x30",
+        },
+        14,
+        {"result": "dropped"},
+    ),
+    Case(
         "AIGatewaySpansLost",
         {
             of(SPANS, result="dropped"): "0+9x60",

@@ -1,41 +1,26 @@
-{{/* The audit in PostgreSQL, which several gateways share: its section of config.yml, and what it needs in the pod. */}}
+{{/* The audit: its section of config.yml, and the files that the chart puts into the pod for it. */}}
 
 {{- define "gateway.hasPostgresql" -}}
 {{- if .Values.audit.postgresql.existingSecret }}true{{ end -}}
 {{- end }}
 
-{{/* The section of config.yml, as YAML: what the values say, and where the chart puts files. */}}
+{{/* As YAML: what the values say, and before that where the chart's files are. */}}
 {{- define "gateway.auditConfig" -}}
-{{- $section := deepCopy .Values.config.audit -}}
+{{- $section := deepCopy (default (dict) .Values.config.audit) -}}
 {{- if include "gateway.hasPostgresql" . -}}
-{{- $section = merge (dict
-  "store" "postgresql"
-  "dsn_file" "/etc/ai-gateway-audit/dsn"
-  "key_file" "/etc/ai-gateway-audit/key"
-  "spool" "/var/lib/ai-gateway/audit-spool") $section -}}
+{{- $section = merge (dict "store" "postgresql" "dsn_file" "/etc/ai-gateway-postgresql/dsn") $section -}}
 {{- end -}}
-{{- toYaml $section }}
-{{- end }}
-
-{{- define "gateway.auditMounts" -}}
-{{- if include "gateway.hasPostgresql" . }}
-- {name: audit-secret, mountPath: /etc/ai-gateway-audit, readOnly: true}
-- {name: audit-spool, mountPath: /var/lib/ai-gateway}
-{{- end }}
+{{- if .Values.audit.key.existingSecret -}}
+{{- $section = merge $section (dict "key_file" "/etc/ai-gateway-audit/key") -}}
+{{- end -}}
+{{- if $section }}{{ toYaml $section }}{{ end -}}
 {{- end }}
 
 {{/* A Secret that is mounted as a whole follows its changes: a new password is read with the next connection. */}}
-{{- define "gateway.auditVolumes" -}}
-{{- with .Values.audit.postgresql }}
-{{- if .existingSecret }}
-- name: audit-secret
+{{- define "gateway.postgresqlVolume" -}}
+- name: audit-postgresql
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .Values.audit.postgresql.existingSecret }}
     items:
-      - {key: {{ .dsnKey | quote }}, path: dsn}
-      - {key: {{ .chainKey | quote }}, path: key}
-- name: audit-spool
-  emptyDir: {}
-{{- end }}
-{{- end }}
+      - {key: {{ .Values.audit.postgresql.secretKey | quote }}, path: dsn}
 {{- end }}

@@ -34,6 +34,17 @@
 {{- if and $values.metrics.otlp.enabled (not (include "gateway.metricsEndpoint" .)) -}}
 {{- fail "metrics.otlp.endpoint: say where metrics go, such as http://otel-collector.monitoring:4318" -}}
 {{- end -}}
+{{- if and (include "gateway.hasPostgresql" .) (not $values.audit.key.existingSecret) -}}
+{{- fail "audit.key.existingSecret: gateways that share PostgreSQL need the same key of the hash chain" -}}
+{{- end -}}
+{{- if $values.audit.persistence.enabled -}}
+{{- if gt (int $values.replicaCount) 1 -}}
+{{- fail "audit.persistence.enabled: an SQLite file is for one gateway; set replicaCount to 1, or use PostgreSQL" -}}
+{{- end -}}
+{{- if or $values.autoscaling.enabled $values.keda.enabled (include "gateway.isSidecar" .) -}}
+{{- fail "audit.persistence.enabled: an SQLite file is for one gateway; without autoscaling, keda and sidecars" -}}
+{{- end -}}
+{{- end -}}
 {{- with (include "gateway.chartConfig" . | fromYaml).Error -}}
 {{- fail (printf "config.content: %s" .) -}}
 {{- end -}}

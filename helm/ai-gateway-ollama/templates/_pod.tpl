@@ -42,6 +42,7 @@ Call with a list of lists. */}}
   (dict "name" "AI_GATEWAY_LISTEN" "value" (printf ":%v" (int .Values.ports.api)))
   (dict "name" "AI_GATEWAY_ADMIN" "value" (printf ":%v" (int .Values.ports.admin)))
   (dict "name" "AI_GATEWAY_CONFIG" "value" "/etc/ai-gateway")
+  (dict "name" "XDG_STATE_HOME" "value" "/var/lib/ai-gateway")
   (dict "name" "AI_GATEWAY_DRAIN_DELAY" "value" (printf "%vs" (int .Values.drain.delaySeconds)))
   (dict "name" "AI_GATEWAY_DRAIN_GRACE" "value" (printf "%vs" (int .Values.drain.graceSeconds))) -}}
 {{- if eq .Values.config.watch "api" -}}
@@ -97,11 +98,15 @@ securityContext:
 volumeMounts:
   - {name: config, mountPath: /etc/ai-gateway, readOnly: true}
   - {name: tmp, mountPath: /tmp}
+  - {name: audit, mountPath: /var/lib/ai-gateway}
+  {{- if include "gateway.hasPostgresql" . }}
+  - {name: audit-postgresql, mountPath: /etc/ai-gateway-postgresql, readOnly: true}
+  {{- end }}
+  {{- if .Values.audit.key.existingSecret }}
+  - {name: audit-key, mountPath: /etc/ai-gateway-audit, readOnly: true}
+  {{- end }}
   {{- if .Values.tls.enabled }}
   - {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
-  {{- end }}
-  {{- with include "gateway.auditMounts" . }}
-  {{- . | nindent 2 }}
   {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
@@ -123,12 +128,28 @@ volumeMounts:
       - {key: {{ .Values.config.key | quote }}, path: config.yml}
 - name: tmp
   emptyDir: {}
+- name: audit
+{{- if .Values.audit.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ include "gateway.auditClaim" . }}
+{{- else }}
+  emptyDir: {}
+{{- end }}
+{{- if include "gateway.hasPostgresql" . }}
+{{ include "gateway.postgresqlVolume" . }}
+{{- end }}
+{{- if .Values.audit.key.existingSecret }}
+- name: audit-key
+  secret:
+    secretName: {{ .Values.audit.key.existingSecret }}
+    items:
+      - {key: {{ .Values.audit.key.secretKey | quote }}, path: key}
+{{- end }}
 {{- if .Values.tls.enabled }}
 - name: tls
   secret:
     secretName: {{ include "gateway.tlsSecret" . }}
 {{- end }}
-{{- include "gateway.auditVolumes" . }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -136,6 +157,10 @@ volumeMounts:
 
 {{- define "gateway.tlsSecret" -}}
 {{- default (printf "%s-tls" (include "gateway.fullname" .)) .Values.tls.existingSecret }}
+{{- end }}
+
+{{- define "gateway.auditClaim" -}}
+{{- default (printf "%s-audit" (include "gateway.fullname" .)) .Values.audit.persistence.existingClaim }}
 {{- end }}
 
 {{- define "gateway.gracePeriod" -}}
