@@ -45,7 +45,7 @@ cluster-tools: setup-dev ## build what it is made of, once, into a cache outside
 	$(BIN)/python -m tests.cluster images
 	$(BIN)/python tests/tools/build_go.py helm3 helm4
 
-e2e: ollama cluster-tools ## run the tests that need a real Ollama, cluster, Prometheus or Redis (Linux, root, Go)
+e2e: ollama cluster-tools ## run the tests that need a real Ollama, cluster, Prometheus, PostgreSQL or Redis (Linux, root, Go)
 	$(BIN)/python -m pytest -m "ollama or cluster or prometheus or services"
 
 image: setup-dev ## build the container image into build/; BASE=, IMAGE=, TAG= and BUILDER=docker|podman|buildah may be given

@@ -40,6 +40,7 @@ for module in pkgutil.walk_packages(ai_gateway.__path__, "ai_gateway."):
     importlib.import_module(module.name)
 from kubernetes.client import api_client, configuration, exceptions
 from kubernetes.config import incluster_config, kube_config
+import psycopg
 """
 COMPILED = re.compile(r"^# code object from '?(/.+\.py)'?$", re.MULTILINE)  # what `python -v` says of such a module
 

@@ -31,9 +31,9 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
     if text is None:
         assert "existing-configmap" in world
     else:
-        for name in ("tls.crt", "tls.key", "password", "ca.crt", "key"):
+        for name in ("tls.crt", "tls.key", "password", "ca.crt", "dsn", "key"):
             (tmp_path / name).write_text("mounted from a Secret")
-        for place in ("tls", "redis", "audit"):
+        for place in ("tls", "redis", "audit", "postgresql"):
             text = text.replace(f"/etc/ai-gateway-{place}", str(tmp_path))
         assert parse(text.encode()).models
 

@@ -138,6 +138,11 @@ def test_where_nobody_asks_the_api_server_its_ports_stay_closed() -> None:
     assert [port for port in (443, 6443, 11434) if _may(objects, _gateway(objects), STRANGER, port)] == [11434]
 
 
+def test_postgresql_is_reached_at_its_port_where_the_audit_is_there() -> None:
+    objects = objects_of(("audit-postgresql",))
+    assert [port for port in (5432, 6432) if _may(objects, _gateway(objects), STRANGER, port)] == [6432]
+
+
 def test_urls_of_ones_own_are_reached_at_their_ports() -> None:
     objects = objects_of(("discovery-static",))
     assert all(_may(objects, _gateway(objects), STRANGER, port) for port in (11434, 443))

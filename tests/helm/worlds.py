@@ -13,6 +13,8 @@ PAIRS: list[World] = [
     ("ollama-sidecar", "monitoring"),
     ("ollama-sidecar", "tracing"),
     ("names", "tracing"),
+    ("ollama-sidecar", "audit-postgresql"),
+    ("tls-secret", "audit-postgresql"),
     ("ollama-sidecar", "autoscaling"),
     ("ollama-sidecar", "keda"),
     ("ollama-sidecar", "environment"),

@@ -43,6 +43,9 @@
 {{- if and $values.limits.redis.caKey (not $values.limits.redis.existingSecret) -}}
 {{- fail "limits.redis.existingSecret: name the Secret that holds limits.redis.caKey" -}}
 {{- end -}}
+{{- if and (include "gateway.hasPostgresql" .) (not $values.audit.key.existingSecret) -}}
+{{- fail "audit.key.existingSecret: gateways that share PostgreSQL need the same key of the hash chain" -}}
+{{- end -}}
 {{- if $values.audit.persistence.enabled -}}
 {{- if gt (int $values.replicaCount) 1 -}}
 {{- fail "audit.persistence.enabled: an SQLite file is for one gateway; set replicaCount to 1, or use PostgreSQL" -}}

@@ -7,21 +7,18 @@
 {{/* Sections of config.yml beside the models that the values set. */}}
 {{- define "gateway.sections" -}}
 {{- $sections := dict -}}
-{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" "audit" -}}
+{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $sections $name . }}{{ end -}}
 {{- end -}}
 {{- with include "gateway.auth" . | fromYaml }}{{ $_ := set $sections "auth" . }}{{ end -}}
 {{- if kindIs "slice" .Values.config.callers }}{{ $_ := set $sections "callers" .Values.config.callers }}{{ end -}}
 {{- with include "gateway.limits" . | fromYaml }}{{ $_ := set $sections "limits" . }}{{ end -}}
+{{- with include "gateway.auditConfig" . | fromYaml }}{{ $_ := set $sections "audit" . }}{{ end -}}
 {{- with include "gateway.discovery" . | fromYaml }}{{ $_ := set $sections "discovery" . }}{{ end -}}
 {{- if .Values.tls.enabled -}}
 {{- $tls := dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key" -}}
 {{- with .Values.tls.clientCAKey }}{{ $_ := set $tls "client_ca" (printf "/etc/ai-gateway-tls/%s" .) }}{{ end -}}
 {{- $_ := set $sections "tls" $tls -}}
-{{- end -}}
-{{- if .Values.audit.key.existingSecret -}}
-{{- $file := dict "key_file" "/etc/ai-gateway-audit/key" -}}
-{{- $_ := set $sections "audit" (merge (deepCopy (default (dict) $sections.audit)) $file) -}}
 {{- end -}}
 {{- toYaml $sections }}
 {{- end }}

@@ -99,6 +99,9 @@ volumeMounts:
   - {name: config, mountPath: /etc/ai-gateway, readOnly: true}
   - {name: tmp, mountPath: /tmp}
   - {name: audit, mountPath: /var/lib/ai-gateway}
+  {{- if include "gateway.hasPostgresql" . }}
+  - {name: audit-postgresql, mountPath: /etc/ai-gateway-postgresql, readOnly: true}
+  {{- end }}
   {{- if .Values.audit.key.existingSecret }}
   - {name: audit-key, mountPath: /etc/ai-gateway-audit, readOnly: true}
   {{- end }}
@@ -137,6 +140,9 @@ volumeMounts:
     claimName: {{ include "gateway.auditClaim" . }}
 {{- else }}
   emptyDir: {}
+{{- end }}
+{{- if include "gateway.hasPostgresql" . }}
+{{ include "gateway.postgresqlVolume" . }}
 {{- end }}
 {{- if .Values.audit.key.existingSecret }}
 - name: audit-key

@@ -19,7 +19,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonLinesStore:
-    """Appends to the file at `path`, or to standard output for None. `is_synced`: each write is on the disk."""
+    """Appends to the file at `path`, made anew where it was moved away, or to standard output for None.
+
+    `is_synced`: each write is on the disk.
+    """
 
     def __init__(self, path: Path | None, is_synced: bool) -> None:
         self._path = path
@@ -34,8 +37,9 @@ class JsonLinesStore:
                 self._file = os.dup(sys.__stdout__.fileno()) if sys.__stdout__ is not None else None
             else:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 self._file = os.open(self._path, flags, 0o600)
+                _end_last_line(self._file)
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -67,6 +71,8 @@ class JsonLinesStore:
 
     def _append(self, lines: bytes) -> None:
         """All of it or nothing: what is left of a line after a failure would break the next one."""
+        if self._was_moved():
+            self.open()
         if self._file is None:
             raise StoreUnavailable("the audit's file is not open")
         size = None if self._path is None else os.fstat(self._file).st_size
@@ -80,6 +86,24 @@ class JsonLinesStore:
                 with suppress(OSError):
                     os.ftruncate(self._file, size)
             raise StoreUnavailable(str(error)) from error
+
+    def _was_moved(self) -> bool:
+        """As programs do that rotate logs."""
+        if self._path is None or self._file is None:
+            return False
+        held = os.fstat(self._file)
+        try:
+            there = self._path.stat()
+        except OSError:
+            return True
+        return (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino)
+
+
+def _end_last_line(file: int) -> None:
+    """A gateway that was killed may have left half a line."""
+    size = os.fstat(file).st_size
+    if size and os.pread(file, 1, size - 1) != b"\n":
+        os.write(file, b"\n")
 
 
 def _line(entry: bytes, digest: bytes) -> bytes:

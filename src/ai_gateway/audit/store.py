@@ -25,6 +25,10 @@ class StoreTooNew(StoreUnavailable):
     """A newer version made this store such that this one cannot write to it."""
 
 
+class StoreUnsure(StoreUnavailable):
+    """Word of a commit did not come: what was to be written may be there or not."""
+
+
 class IntentsGone(Exception):
     """Some of the ends to be written belong to intents that are closed already; nothing was written."""
 

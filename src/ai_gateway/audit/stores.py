@@ -9,6 +9,11 @@ from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.json_lines import JsonLinesStore
 from ai_gateway.audit.key import read_key, read_or_make_key
+from ai_gateway.audit.otlp import LogRecord, OtlpStore
+from ai_gateway.audit.postgresql import PostgresqlStore
+from ai_gateway.audit.postgresql_archive import PostgresqlArchive
+from ai_gateway.audit.spool import Spool
+from ai_gateway.audit.spooled import Spooled
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Archive, Store, StoreUnavailable
@@ -17,14 +22,24 @@ from ai_gateway.config.auditing import Audit
 FOLDER: Final = "ai-gateway-ollama"
 _FILES: Final = {"sqlite": "audit.db", "jsonl": "audit.jsonl"}
 
+SPOOL: Final = "audit-spool"
+
 Environment = Mapping[str, str]
 
 
+class Collector(NamedTuple):
+    """Where log records go: `send` says whether they were taken, `end` comes last. Both block."""
+
+    send: Callable[[Sequence[LogRecord]], bool]
+    end: Callable[[], None]
+
+
 class Sides(NamedTuple):
-    """The two sides of a store; None where it cannot be read."""
+    """The two sides of a store; None where it cannot be read. `bytes_waiting`: before a store that may be away."""
 
     store: Store
     archive: Archive | None
+    bytes_waiting: Callable[[], int] | None = None
 
 
 class Nowhere:
@@ -90,11 +105,42 @@ def _json_lines(audit: Audit, environment: Environment) -> Sides:
     return Sides(JsonLinesStore(path, audit.mode != "best_effort"), None)
 
 
-STORES: Final[dict[str, Callable[[Audit, Environment], Sides]]] = {"sqlite": _sqlite, "jsonl": _json_lines}
+def _postgresql(audit: Audit, environment: Environment) -> Sides:
+    folder = spool_of(audit, environment)
+    if folder is None:
+        return Sides(
+            Nowhere("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.spool"), None
+        )
+
+    def dsn() -> str:
+        return audit.dsn or Path(audit.dsn_file or "").read_text().strip()
+
+    store = Spooled(PostgresqlStore(dsn, time.time_ns), Spool(folder, audit.spool_size), time.monotonic)
+    return Sides(store, PostgresqlArchive(dsn), lambda: store.bytes_waiting)
 
 
-def sides(audit: Audit, environment: Environment) -> Sides:
-    """The store of a config, not opened yet."""
+def spool_of(audit: Audit, environment: Environment) -> Path | None:
+    """The folder of entries that wait for PostgreSQL; None where there is no place for one."""
+    if audit.spool is not None:
+        return Path(audit.spool)
+    folder = state_folder(environment)
+    return None if folder is None else folder / SPOOL
+
+
+STORES: Final[dict[str, Callable[[Audit, Environment], Sides]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "jsonl": _json_lines,
+}
+
+
+def sides(audit: Audit, environment: Environment, collector: Callable[[Environment], Collector] | None = None) -> Sides:
+    """The store of a config, not opened yet. `collector` is asked for one where the entries go there."""
+    if audit.store == "otlp" and collector is not None:
+        try:
+            return Sides(OtlpStore(*collector(environment)), None)
+        except ValueError as error:
+            return Sides(Nowhere(str(error)), None)
     make = STORES.get(audit.store)
     if make is None:
         return Sides(Nowhere(f"this gateway has no store {audit.store}"), None)

@@ -43,6 +43,16 @@ class Audit(Section, frozen=True):
     ] = None
     dsn: Annotated[str | None, Meta(description="of `postgresql`, without the password")] = None
     dsn_file: Annotated[str | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
+    spool: Annotated[
+        str | None,
+        Meta(
+            description="folder of its own in which entries wait while `postgresql` is away; without it `audit-spool` "
+            "in the state directory, as for `path`"
+        ),
+    ] = None
+    spool_size: Annotated[ByteCount, Meta(description="of the spool; beyond it the audit cannot be written")] = default(
+        ByteCount(64 << 20)
+    )
     keep: Annotated[Seconds, Meta(description="older entries are removed")] = default(Seconds(30 * 86400))
     max_size: Annotated[ByteCount, Meta(description="of the store; beyond it the oldest entries are removed")] = (
         default(ByteCount(2 << 30))
@@ -79,6 +89,8 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
     if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
         yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+    if audit.store == "postgresql" and audit.key_file is None:
+        yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
         yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
     for name in ("dsn_file", "key_file"):

@@ -19,7 +19,7 @@ from ai_gateway.audit.listing import time_of
 from ai_gateway.audit.recorder import record
 from ai_gateway.audit.redaction import redaction
 from ai_gateway.audit.store import Archive, StoreUnavailable
-from ai_gateway.audit.stores import key_of, sides
+from ai_gateway.audit.stores import Collector, key_of, sides
 from ai_gateway.audit.writer import Settings, Writer
 from ai_gateway.config.auditing import Audit
 from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
@@ -50,6 +50,7 @@ class Auditing:
         self.name = ""  # NAME/BOOT in the entries
         self.audit = Audit(store="none")
         self.archive: Archive | None = None
+        self._bytes_waiting: Callable[[], int] | None = None
         self.holds = False  # something waits for entries: the mode is blocking or strict
 
     @property
@@ -62,7 +63,7 @@ class Auditing:
         self.audit = audit
         if audit.store == "none":
             return
-        store, self.archive = sides(audit, self._environment)
+        store, self.archive, self._bytes_waiting = sides(audit, self._environment, _collector)
         self.name = f"{socket.gethostname()}/{secrets.token_hex(4)}"
         settings = Settings(
             writer=self.name,
@@ -71,7 +72,7 @@ class Auditing:
             max_bytes=audit.max_size,
             redact=None if audit.level == "metadata" else redaction(audit.redact, audit.max_content),
             sink=_sink(audit.checkpoints),
-            beats=audit.mode == "strict",
+            beats=audit.mode == "strict" or audit.store == "postgresql",
         )
         self._writer = Writer(store, settings, asyncio.get_running_loop())
         self.holds = audit.mode != "best_effort"
@@ -156,6 +157,8 @@ class Auditing:
         yield Reading(names.AUDIT_QUEUED, writer.queued)
         yield Reading(names.AUDIT_LAG, writer.lag_seconds())
         yield Reading(names.AUDIT_FAILING, writer.fault is not None)
+        if self._bytes_waiting is not None:
+            yield Reading(names.AUDIT_SPOOL, self._bytes_waiting())
 
 
 class Holding:
@@ -191,6 +194,14 @@ class _Asked(KeptContent):
 
 def _unavailable() -> AuditUnavailable:
     return AuditUnavailable("The audit cannot be written now, and no call is sent without it; try again later.")
+
+
+def _collector(environment: Mapping[str, str]) -> Collector:
+    """The SDK is imported here, and only where entries go there."""
+    from ai_gateway.telemetry.audit_export import AuditExport
+
+    export = AuditExport(environment)
+    return Collector(export, export.close)
 
 
 def _sink(place: str) -> Callable[[Checkpoint], None] | None:

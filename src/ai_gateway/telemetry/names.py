@@ -81,6 +81,10 @@ PHASE_LOAD_AND_PREFILL: Final = "aigw.phase.load_and_prefill"  # the same where 
 PHASE_DECODE: Final = "aigw.phase.decode"  # until the last byte
 PHASE_LOAD: Final = "aigw.phase.load"  # of a preload's own trace, or how long a request waited for one
 
+# -- log records of the audit, where it goes to a collector
+AUDIT_EVENT: Final = "aigw.audit"
+AUDIT: Final = "aigw.audit."  # a prefix; the name of an entry's field follows, or `hash`
+
 # -- events of the GenAI span
 EVENT_QUEUED: Final = "aigw.queued"
 EVENT_PICKED: Final = "aigw.picked"
@@ -157,6 +161,7 @@ AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropp
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
 AUDIT_FAILING: Final = "ai_gateway_audit_failing"
+AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
 
 # -- names that later parts fill: loads, residency, rollouts
 LOADS: Final = "ai_gateway_loads_total"  # model, reason, result

@@ -69,6 +69,11 @@ def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
     )
 
 
+def logs_protocol(environment: Mapping[str, str]) -> str:
+    """How the audit's entries go to a collector. Raises ValueError as `read_settings`."""
+    return _protocol({name: text.strip() for name, text in environment.items() if text.strip()}, "LOGS")
+
+
 def _words(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> tuple[str, ...]:
     words = tuple(word.strip().lower() for word in given.get(name, usual).split(",") if word.strip())
     for word in words:

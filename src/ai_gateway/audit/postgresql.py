@@ -1,0 +1,187 @@
+"""Entries in PostgreSQL: the writing side, for any number of gateways that share one database.
+
+Whatever is written is written once: each writer's row in `audit_writers` says up to which entry its chain is here, and
+is locked while the next ones are added. So a batch may be written again whose answer was lost.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ai_gateway.audit import postgresql_retention
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.postgresql_connection import PostgresqlConnection
+from ai_gateway.audit.postgresql_rows import to_row, to_text
+from ai_gateway.audit.postgresql_schema import DAY_NS, STEPS, Columns, Step, add_partition, check_writable, migrate
+from ai_gateway.audit.store import SILENT_SECONDS, IntentsGone, StoreUnavailable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+MOST_LOST: Final = 500
+PAUSE_SECONDS: Final = 20  # between two signs of life, which come every 10 s: more, and the signs begin anew
+REMOVE_SECONDS: Final = 60.0
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Entry).decode
+
+_END_OF_CHAIN: Final = (
+    "SELECT sequence, hash, (SELECT writable_from FROM audit_schema) FROM audit_writers WHERE writer = %s FOR UPDATE"
+)
+_BORN: Final = "INSERT INTO audit_writers (writer) VALUES (%s) ON CONFLICT DO NOTHING"
+_SEEN: Final = (
+    "INSERT INTO audit_writers (writer) VALUES (%(writer)s) ON CONFLICT (writer) DO UPDATE SET seen_at = now(), "
+    "seen_since = CASE WHEN audit_writers.seen_at < now() - make_interval(secs => %(pause)s) THEN now() "
+    "ELSE audit_writers.seen_since END"
+)
+# In one order, so that two gateways that close the same ones do not wait for each other.
+_CLOSE: Final = (
+    "DELETE FROM audit_intents WHERE id IN "
+    "(SELECT id FROM audit_intents WHERE id = ANY(%s) ORDER BY id FOR UPDATE) RETURNING id"
+)
+# Silence counts only as long as it could have been heard, by a gateway that was in touch itself meanwhile. A database
+# that comes back after a while finds every gateway silent, and none of them dead.
+_LOST: Final = """
+WITH own AS (SELECT seen_since FROM audit_writers WHERE writer = %(writer)s
+  AND seen_at >= now() - make_interval(secs => %(pause)s)),
+dead AS (
+  SELECT theirs.writer FROM audit_writers theirs WHERE theirs.writer <> %(writer)s AND (
+    EXISTS (SELECT FROM audit_writers newer WHERE newer.born_at > theirs.born_at AND newer.writer <> theirs.writer
+      AND regexp_replace(newer.writer, '/[^/]*$', '') = regexp_replace(theirs.writer, '/[^/]*$', ''))
+    OR now() - greatest(theirs.seen_at, coalesce((SELECT seen_since FROM own), now()))
+      > make_interval(secs => %(silent)s))
+)
+SELECT entry FROM audit_intents JOIN dead USING (writer) ORDER BY at_ns LIMIT %(most)s
+"""
+
+
+class PostgresqlStore:
+    """The database that `dsn` names; `clock` is Unix nanoseconds. The tables shall be as `steps` and `wanted` say."""
+
+    def __init__(
+        self,
+        dsn: Callable[[], str],
+        clock: Callable[[], int],
+        steps: Sequence[Step] = STEPS,
+        wanted: Columns = columns,
+    ) -> None:
+        self._connection = PostgresqlConnection(dsn)
+        self._clock = clock
+        self._steps = steps
+        self._wanted = wanted
+        self._places = [place for place, column in enumerate(columns) if column in wanted]
+        names = ", ".join(name for name, _ in wanted)
+        self._copy = f"COPY audit_entries ({names}, hash, is_late) FROM STDIN"
+        self._days: set[int] = set()  # that have a partition
+
+    def open(self) -> None:
+        """Makes or migrates the tables, and the partitions of today and tomorrow."""
+        with self._connection.transaction() as connection:
+            migrate(connection, self._steps, self._wanted)
+        today = self._clock() // DAY_NS
+        self._add_partitions({today, today + 1})
+
+    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """One transaction. What is there already is not written again."""
+        self._write(entries, hashes, takes_late_ends=False)
+
+    def write_spooled(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """As `write`, for entries whose numbers are fixed: the end of an intent that somebody else has closed is kept
+        in its chain, and listed nowhere."""
+        self._write(entries, hashes, takes_late_ends=True)
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """One row."""
+        with self._connection.transaction() as connection:
+            postgresql_retention.keep(connection, checkpoint)
+
+    def heartbeat(self, writer: str) -> None:
+        """At the database's own time. Also makes the next day's partition ahead of it."""
+        with self._connection.transaction() as connection:
+            connection.execute(_SEEN, {"writer": writer, "pause": PAUSE_SECONDS})
+        self._add_partitions({self._clock() // DAY_NS + 1})
+
+    def lost_intents(self, writer: str) -> Sequence[Entry]:
+        """Dead is whose name has a younger writer, and who was silent while this one gave signs of life."""
+        with self._connection.transaction() as connection:
+            given = {"writer": writer, "silent": SILENT_SECONDS, "pause": PAUSE_SECONDS, "most": MOST_LOST}
+            rows = connection.execute(_LOST, given).fetchall()
+        return [_decode(row[0]) for row in rows]
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """Whole days; one gateway at a time does it."""
+        now_ns = self._clock()
+        with self._connection.transaction(REMOVE_SECONDS) as connection:
+            return postgresql_retention.remove(connection, before_ns, max_bytes, key, now_ns)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _write(self, entries: Sequence[Entry], hashes: Sequence[bytes], takes_late_ends: bool) -> None:
+        self._add_partitions({entry.at_ns // DAY_NS for entry in entries})
+        try:
+            with self._connection.transaction() as connection:
+                pairs = zip(entries, hashes, strict=True)
+                for writer, chain in groupby(pairs, key=lambda pair: pair[0].writer):
+                    fresh = self._not_there(connection, writer, list(chain))
+                    if fresh:
+                        self._add(connection, fresh, takes_late_ends)
+        except StoreUnavailable:
+            self._days.clear()  # a partition may have been removed meanwhile
+            raise
+
+    def _not_there(
+        self, connection: "Connection[Any]", writer: str, chain: list[tuple[Entry, bytes]]
+    ) -> list[tuple[Entry, bytes]]:
+        """The part of a writer's entries that is still to be written; its row is locked until the commit."""
+        row = connection.execute(_END_OF_CHAIN, (writer,)).fetchone()
+        if row is None:
+            connection.execute(_BORN, (writer,))
+            row = connection.execute(_END_OF_CHAIN, (writer,)).fetchone()
+        assert row is not None
+        sequence, last_hash, writable_from = row
+        check_writable(writable_from, len(self._steps))
+        for entry, digest in chain:
+            if entry.sequence == sequence and digest != last_hash:
+                raise StoreUnavailable(f"the chain of {writer} has another entry {sequence} than is to be written now")
+        return [(entry, digest) for entry, digest in chain if entry.sequence > sequence]
+
+    def _add(self, connection: "Connection[Any]", pairs: list[tuple[Entry, bytes]], takes_late_ends: bool) -> None:
+        late = self._settle_intents(connection, [entry for entry, _ in pairs])
+        if late and not takes_late_ends:
+            raise IntentsGone(late)
+        places = self._places
+        with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
+            for entry, digest in pairs:
+                row = to_row(entry)
+                is_late = entry.kind == "end" and entry.intent in late
+                copy.write_row((*[row[place] for place in places], digest, is_late))
+        entry, digest = pairs[-1]
+        connection.execute(
+            "UPDATE audit_writers SET sequence = %s, hash = %s WHERE writer = %s",
+            (entry.sequence, digest, entry.writer),
+        )
+
+    def _settle_intents(self, connection: "Connection[Any]", entries: Sequence[Entry]) -> frozenset[str]:
+        """Opens and closes; the intents that should be closed and are not open."""
+        begun = [entry for entry in entries if entry.intent and entry.kind == "intent"]
+        ended = {entry.intent: to_text(entry.intent) for entry in entries if entry.intent and entry.kind == "end"}
+        if begun:
+            sql = "INSERT INTO audit_intents (id, writer, at_ns, entry) VALUES (%s, %s, %s, %s)"
+            rows = [(to_text(one.intent or ""), one.writer, one.at_ns, _encode(one).decode()) for one in begun]
+            with connection.cursor() as cursor:
+                cursor.executemany(sql, rows)
+        if not ended:
+            return frozenset()
+        closed = {row[0] for row in connection.execute(_CLOSE, (list(ended.values()),))}
+        return frozenset(intent for intent, text in ended.items() if text not in closed)
+
+    def _add_partitions(self, days: set[int]) -> None:
+        for day in sorted(days - self._days):
+            with self._connection.transaction() as connection:
+                add_partition(connection, day)
+            self._days.add(day)

@@ -1,0 +1,152 @@
+"""Entries in PostgreSQL: the reading side, on a connection of its own."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.postgresql_connection import PostgresqlConnection
+from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
+from ai_gateway.audit.postgresql_schema import DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
+from ai_gateway.audit.store import Page, Position, Query, StoreTooNew, StoreUnavailable
+
+MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
+AT_ONCE: Final = 1000  # rows of a whole chain
+
+_LISTED: Final = ", ".join(NAMES)
+_ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
+# Everything is read along its index, also where the planner knows nothing of a new day yet or would rather sort it.
+# Compiling such a query (jit) takes longer than most of them.
+_OFF: Final = ("enable_sort", "enable_incremental_sort", "enable_seqscan", "enable_bitmapscan", "jit")
+_WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
+_CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
+# The filters by the column that they look at, the most selective first: the first one chooses the index.
+_FILTERS: Final = {
+    "request_id": "request_id", "actor": "actor", "model": "model_asked", "tenant": "tenant", "status": "status",
+    "outcome": "outcome",
+}  # fmt: skip
+# An end may be late only where its intent was closed by another one; else somebody hid it, and its hash is not told.
+_HASH: Final = (
+    "CASE WHEN is_late AND NOT EXISTS (SELECT FROM audit_entries other WHERE other.intent = mine.intent "
+    f"AND left(other.request_id, {INDEXED_CHARACTERS}) = left(mine.request_id, {INDEXED_CHARACTERS}) "
+    f"AND {is_listed('other.')}) THEN ''::bytea ELSE hash END"
+)
+
+
+class PostgresqlArchive:
+    """The database that `dsn` names, whose tables a store has made."""
+
+    def __init__(self, dsn: Callable[[], str]) -> None:
+        self._connection = PostgresqlConnection(dsn)
+
+    def open(self) -> None:
+        """Looks whether there is an audit."""
+        with self._connection.transaction() as connection:
+            if not version_of(connection)[0]:
+                raise StoreUnavailable("the database holds no audit")
+
+    def page(self, query: Query) -> Page:
+        """One walk along one index."""
+        walked, rest = _plan(query)
+        where, values = _where(query, walked)
+        if not rest:
+            sql = f"SELECT {_LISTED} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
+            with self._connection.transaction() as connection:
+                connection.execute(f"SELECT {_WALK}")
+                found = connection.execute(sql, (*values, query.limit)).fetchall()
+            entries = [from_row(row) for row in found]
+            return Page(entries, _position(entries[-1]) if len(entries) == query.limit else None)
+        return self._searched(query, where, values, rest)
+
+    def _searched(self, query: Query, where: str, values: list[Any], rest: list[tuple[str, Any]]) -> Page:
+        """A page out of the next entries along an index. Where it ends early, the next one goes on behind them."""
+        others = " AND ".join(f"{column} = %s" for column, _ in rest)
+        sql = (
+            f"WITH walked AS (SELECT * FROM audit_entries WHERE {where} {_ORDER} LIMIT %s) "  # noqa: S608
+            f"SELECT {_LISTED} FROM walked WHERE {others} {_ORDER} LIMIT %s"
+        )
+        last_one = f"SELECT at_ns, writer, sequence FROM audit_entries WHERE {where} {_ORDER} LIMIT 1 OFFSET %s"  # noqa: S608
+        last = None
+        with self._connection.transaction() as connection:
+            connection.execute(f"SELECT {_WALK}")
+            given = [to_text(value) if isinstance(value, str) else value for _, value in rest]
+            found = connection.execute(sql, (*values, MOST_LOOKED_AT, *given, query.limit)).fetchall()
+            if len(found) < query.limit:
+                last = connection.execute(last_one, (*values, MOST_LOOKED_AT - 1)).fetchone()
+        entries = [from_row(row) for row in found]
+        if len(entries) == query.limit:
+            return Page(entries, _position(entries[-1]))
+        return Page(entries, Position(*last) if last else None)
+
+    def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
+        """A walk over the partition of that day."""
+        since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
+        sql = (
+            "SELECT actor, tenant, model_served, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0))::bigint "  # noqa: S608
+            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND model_served IS NOT NULL "
+            "GROUP BY 1, 2, 3"
+        )
+        with self._connection.transaction() as connection:
+            rows = connection.execute(sql, (since_ns, since_ns + DAY_NS)).fetchall()
+        told = {}
+        for actor, tenant, model, tokens in rows:
+            if tokens:
+                told[from_text(actor), None if tenant is None else from_text(tenant), from_text(model)] = tokens
+        return told
+
+    def chain(self) -> Iterator[tuple[Entry, bytes]]:
+        """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
+        sql = f"SELECT {_LISTED}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
+        with self._connection.transaction(None) as connection:
+            if version_of(connection)[0] > VERSION:
+                raise StoreTooNew("a newer gateway made the audit's tables; verify them with that version")
+            connection.execute(f"SELECT set_config('statement_timeout', '0', true), {_WALK}")
+            with connection.cursor("chain") as cursor:
+                cursor.itersize = AT_ONCE
+                cursor.execute(sql)
+                for row in cursor:
+                    yield from_row(row[:-1]), row[-1]
+
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        """In no order."""
+        with self._connection.transaction() as connection:
+            rows = connection.execute(f"SELECT {_CHECKPOINT} FROM audit_checkpoints").fetchall()  # noqa: S608
+        return [Checkpoint(*row) for row in rows]
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+def _position(entry: Entry) -> Position:
+    return Position(entry.at_ns, entry.writer, entry.sequence)
+
+
+def _plan(query: Query) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """The columns whose index is walked with their values, and the other filters with theirs."""
+    given = {column: value for name, column in _FILTERS.items() if (value := getattr(query, name)) is not None}
+    walked = list(given)[:1]
+    if "request_id" not in given and {"actor", "model_asked"} <= set(given):
+        walked = ["actor", "model_asked"]
+    return {column: given.pop(column) for column in walked}, list(given.items())
+
+
+def _where(query: Query, walked: dict[str, Any]) -> tuple[str, list[Any]]:
+    parts, values = [is_listed()], list[Any]()
+    for column, value in walked.items():
+        if isinstance(value, str):
+            text = to_text(value)
+            parts.append(f"left({column}, {INDEXED_CHARACTERS}) = %s AND {column} = %s")
+            values += [text[:INDEXED_CHARACTERS], text]
+        else:
+            parts.append(f"{column} = %s")
+            values.append(value)
+    for condition, bound in ((">=", query.since_ns), ("<", query.until_ns)):
+        if bound is not None:
+            parts.append(f"at_ns {condition} %s")
+            values.append(bound)
+    if query.after is not None:
+        parts.append("at_ns <= %s AND (at_ns, writer, sequence) < (%s, %s, %s)")
+        values += [query.after.at_ns, query.after.at_ns, query.after.writer, query.after.sequence]
+    return " AND ".join(parts), values

@@ -1,0 +1,95 @@
+"""Lines of JSON in a file: whole ones, and each entry with its hash."""
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import pytest
+from tests.audit.writing import NOON_NS, Chain, entry
+
+from ai_gateway.audit.chain import FIRST, link
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.json_lines import JsonLinesStore
+from ai_gateway.audit.store import StoreUnavailable
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    """What stands there; each line must be whole."""
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def opened(path: Path) -> JsonLinesStore:
+    store = JsonLinesStore(path, is_synced=True)
+    store.open()
+    return store
+
+
+def test_a_line_is_an_entry_and_its_hash(tmp_path: Path) -> None:
+    """From which anybody with the key can verify the chain."""
+    path, chain = tmp_path / "new" / "audit.jsonl", Chain()
+    store = opened(path)
+    (made,) = chain.write(store, entry(actor="\u00e9\n\x00"))
+    made_checkpoint = chain.checkpoint(NOON_NS)
+    store.write_checkpoint(made_checkpoint)
+    store.close()
+    first, second = lines(path)
+    assert Entry(**first["entry"]) == made  # type: ignore[arg-type]
+    assert first["hash"] == link(b"a key for tests, and for them alone", FIRST, made).hex()
+    assert second["checkpoint"]["seal"] == made_checkpoint.seal  # type: ignore[index]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    """As programs do that rotate logs."""
+    path, chain = tmp_path / "audit.jsonl", Chain()
+    store = opened(path)
+    chain.write(store, entry(), entry())
+    path.rename(tmp_path / "old")
+    chain.write(store, entry())
+    path.unlink()
+    chain.write(store, entry(), entry(), entry())
+    store.close()
+    assert (len(lines(tmp_path / "old")), len(lines(path))) == (2, 3)
+
+
+def test_half_a_line_of_an_earlier_process_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b'{"entry": {"wri')
+    store = opened(path)
+    Chain().write(store, entry())
+    store.close()
+    assert len(path.read_bytes().splitlines()) == 2
+    json.loads(path.read_bytes().splitlines()[1])
+
+
+def test_what_does_not_fit_is_not_written_by_half(tmp_path: Path) -> None:
+    path, chain = tmp_path / "audit.jsonl", Chain()
+    store = opened(path)
+    chain.write(store, entry())
+    size = path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable):
+            chain.write(store, entry(), entry())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.stat().st_size == size
+    chain.write(store, entry(), entry())
+    store.close()
+    assert [line["entry"]["sequence"] for line in lines(path)] == [1, 2, 3]  # type: ignore[index]
+
+
+def test_a_pipe_is_written_to_as_a_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    store = JsonLinesStore(path, is_synced=False)
+    try:
+        store.open()
+        Chain().write(store, entry())
+        assert os.read(reader, 10) == b'{"entry":{'
+    finally:
+        os.close(reader)
+        store.close()

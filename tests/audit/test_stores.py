@@ -1,0 +1,243 @@
+"""What every store promises that can be asked: one contract, kept by each of them."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from tests.audit.stores import World
+from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
+
+from ai_gateway.audit.chain import verify
+from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.store import Archive, IntentsGone, Position, Query
+
+
+def every_page(archive: Archive, query: Query) -> list[Entry]:
+    """All entries that a query finds, page by page."""
+    found: list[Entry] = []
+    after: Position | None = query.after
+    while True:
+        page = archive.page(msgspec.structs.replace(query, after=after))
+        found += page.entries
+        if page.next is None:
+            return found
+        after = page.next
+
+
+def ids(entries: Sequence[Entry]) -> list[str]:
+    """The requests that they are of."""
+    return [one.request_id for one in entries]
+
+
+def some_entries(count: int) -> list[Entry]:
+    """Of many kinds, in the order of time; several at the same moment."""
+    chance = random.Random(7)
+    made = []
+    for number in range(count):
+        fields: dict[str, Any] = {
+            "at_ns": NOON_NS + number // 3 * 10**6,
+            "request_id": f"request-{number}",
+            "actor": chance.choice(["ann", "bob", "cy"]),
+            "model_asked": chance.choice(["llama3", "coder", None]),
+            "status": chance.choice([200, 404, 503]),
+            "outcome": chance.choice(["ok", "refused", "shed"]),
+            "tenant": chance.choice(["team-a", "team-b", None]),
+        }
+        made.append(entry(**fields))
+    return made
+
+
+def test_an_entry_comes_back_as_it_was_written(world: World) -> None:
+    texts = {name: f"{name}: \u00e9\U0001f600 'quoted' \\n \t" for name, kind in columns if kind == "text"}
+    numbers = {name: 2**53 + place for place, (name, kind) in enumerate(columns) if kind == "int"}
+    fixed = {"kind": "end", "outcome": "ok", "at_ns": NOON_NS, "intent": None, "stream": False}
+    store, chain = world.gateway(), Chain()
+    (written,) = chain.write(store, entry(**{**texts, **numbers, **fixed}))
+    (found,) = world.archive().page(Query()).entries
+    assert found == written
+
+
+def test_pages_go_from_the_newest_to_the_oldest_and_meet(world: World) -> None:
+    store = world.gateway()
+    first, second = Chain("gateway/1"), Chain("other/1")
+    made = some_entries(100)
+    written = first.write(store, *made[:50]) + second.write(store, *made[25:75]) + first.write(store, *made[50:])
+    archive = world.archive()
+    assert len(archive.page(Query(limit=7)).entries) == 7
+    found = every_page(archive, Query(limit=7))
+    assert found == sorted(written, key=lambda one: (one.at_ns, one.writer, one.sequence), reverse=True)
+
+
+FILTERS: list[dict[str, Any]] = [
+    {"actor": "ann"},
+    {"model": "llama3"},
+    {"status": 404},
+    {"outcome": "shed"},
+    {"tenant": "team-b"},
+    {"request_id": "request-17"},
+    {"actor": "bob", "model": "coder"},
+    {"since_ns": NOON_NS + 20 * 10**6},
+    {"until_ns": NOON_NS + 20 * 10**6},
+    {"actor": "cy", "since_ns": NOON_NS + 10 * 10**6, "until_ns": NOON_NS + 50 * 10**6},
+    {"status": 200, "outcome": "ok", "tenant": "team-a"},
+    {"actor": "nobody"},
+]
+
+
+@pytest.mark.parametrize("given", FILTERS, ids="+".join)
+def test_a_filter_finds_what_it_says_and_nothing_else(world: World, given: dict[str, Any]) -> None:
+    written = Chain().write(world.gateway(), *some_entries(300))
+
+    def fits(one: Entry) -> bool:
+        is_then = given.get("since_ns", 0) <= one.at_ns < given.get("until_ns", 2**63)
+        named = {"model_asked" if name == "model" else name: value for name, value in given.items()}
+        return is_then and all(getattr(one, name) == value for name, value in named.items() if "_ns" not in name)
+
+    found = every_page(world.archive(), Query(**given, limit=10))
+    assert sorted(ids(found)) == sorted(ids([one for one in written if fits(one)]))
+
+
+def test_entries_that_come_meanwhile_move_no_page(world: World) -> None:
+    store, chain = world.gateway(), Chain()
+    made = some_entries(60)
+    chain.write(store, *made[:30])
+    archive = world.archive()
+    first = archive.page(Query(limit=10))
+    chain.write(store, *made[30:])
+    rest = every_page(archive, Query(limit=10, after=first.next))
+    assert sorted(ids([*first.entries, *rest])) == sorted(ids(made[:30]))
+
+
+def test_rare_combinations_are_found_page_by_page(world: World) -> None:
+    """No index has them together: a page may be short or empty, and still leads on."""
+    store, chain = world.gateway(), Chain()
+    many = [entry(request_id=f"r{number}", at_ns=NOON_NS + number, tenant="t") for number in range(12_000)]
+    many[3] = msgspec.structs.replace(many[3], status=418)
+    for start in range(0, len(many), 500):
+        chain.write(store, *many[start : start + 500])
+    archive = world.archive()
+    first = archive.page(Query(tenant="t", status=418))
+    assert first.entries == []
+    assert first.next is not None
+    assert ids(every_page(archive, Query(tenant="t", status=418))) == ["r3"]
+
+
+def test_a_text_of_a_client_is_kept_whatever_its_length(world: World) -> None:
+    """Two long names that differ at their ends only are two names."""
+    names = ["m" * 100_000 + last for last in "ab"]
+    Chain().write(world.gateway(), *(entry(model_asked=name, request_id=name[-1]) for name in names))
+    archive = world.archive()
+    assert ids(archive.page(Query(model=names[1])).entries) == ["b"]
+    assert ids(archive.page(Query(model=names[1], actor="anonymous")).entries) == ["b"]
+
+
+def test_intents_are_in_no_page_and_in_the_chain(world: World) -> None:
+    store, chain = world.gateway(), Chain()
+    written = chain.write(store, intent("a"), end("a"), intent("b"))
+    archive = world.archive()
+    assert archive.page(Query()).entries == written[1:2]
+    assert [one for one, _ in archive.chain()] == written
+
+
+def test_an_intent_is_closed_once(world: World) -> None:
+    mine, theirs = world.gateway(), world.gateway()
+    first, second = Chain("gateway/1"), Chain("other/1")
+    first.write(mine, intent("a"), intent("b"))
+    second.write(theirs, end("a", outcome="gateway_lost"))
+    with pytest.raises(IntentsGone) as gone:
+        first.write(mine, end("a"), end("b"))
+    assert gone.value.intents == {"a"}
+    first.write(mine, end("b"))
+    outcomes = {one.request_id: one.outcome for one in world.archive().page(Query()).entries}
+    assert outcomes == {"a": "gateway_lost", "b": "ok"}
+    assert not list(verify(world.archive().chain(), [], KEY))
+
+
+def test_intents_of_a_live_writer_are_not_lost(world: World) -> None:
+    mine, theirs = world.gateway(), world.gateway()
+    for store, writer in ((mine, "gateway/1"), (theirs, "other/1")):
+        store.heartbeat(writer)
+    Chain("gateway/1").write(mine, intent("a"))
+    assert list(theirs.lost_intents("other/1")) == []
+
+
+def test_intents_of_a_silent_writer_are_lost(world: World) -> None:
+    mine, theirs = world.gateway(), world.gateway()
+    for store, writer in ((mine, "gateway/1"), (theirs, "other/1")):
+        store.heartbeat(writer)
+    (begun,) = Chain("gateway/1").write(mine, intent("a"))
+    Chain("other/1").write(theirs, intent("own"))
+    world.fall_silent("gateway/1", theirs, "other/1")
+    assert list(theirs.lost_intents("other/1")) == [begun]
+
+
+def test_what_an_earlier_start_of_a_gateway_left_open_is_lost_at_once(world: World) -> None:
+    earlier = world.gateway()
+    earlier.heartbeat("gateway/1")
+    (begun,) = Chain("gateway/1").write(earlier, intent("a"))
+    earlier.close()
+    later = world.gateway()
+    later.heartbeat("gateway/2")
+    assert list(later.lost_intents("gateway/2")) == [begun]
+
+
+def test_the_chain_and_its_checkpoints_verify(world: World) -> None:
+    store = world.gateway()
+    for chain in (Chain("gateway/1"), Chain("gateway/2"), Chain("other/1")):
+        chain.write(store, *some_entries(40))
+        store.write_checkpoint(chain.checkpoint(NOON_NS))
+        chain.write(store, *some_entries(40))
+    archive = world.archive()
+    assert len(list(archive.chain())) == 240
+    assert len(archive.checkpoints()) == 3
+    assert not list(verify(archive.chain(), archive.checkpoints(), KEY))
+
+
+def test_old_entries_go_and_the_rest_of_the_chain_verifies(world: World) -> None:
+    store, chain = world.gateway(), Chain()
+    for day in range(3):
+        chain.write(store, *(entry(at_ns=NOON_NS + day * DAY_NS + n, request_id=f"{day}") for n in range(5)))
+        store.write_checkpoint(chain.checkpoint(NOON_NS + day * DAY_NS + 10))
+    world.now_ns = NOON_NS + 2 * DAY_NS + 11
+    assert store.remove(NOON_NS + 2 * DAY_NS - DAY_NS // 2, 2**40, KEY) == 10
+    archive = world.archive()
+    assert ids(every_page(archive, Query())) == ["2"] * 5
+    assert {told.kind for told in archive.checkpoints()} == {"removed", "checkpoint"}
+    assert not list(verify(archive.chain(), archive.checkpoints(), KEY))
+    chain.write(store, entry(at_ns=NOON_NS + 2 * DAY_NS + 12))
+    assert not list(verify(archive.chain(), archive.checkpoints(), KEY))
+
+
+def test_the_usage_of_a_day_is_told_by_actor_tenant_and_model(world: World) -> None:
+    used = {"tokens_in": 10, "tokens_out": 5, "model_served": "llama3:latest"}
+    Chain().write(
+        world.gateway(),
+        entry(actor="ann", **used),
+        entry(actor="ann", **used),
+        entry(actor="ann", tenant="team-a", **{**used, "tokens_out": None}),
+        entry(actor="bob", model_served="llama3:latest"),
+        entry(actor="ann", at_ns=NOON_NS + DAY_NS, **used),
+        intent("a", actor="ann", **used),
+    )
+    usage = world.archive().usage_of_day("2024-10-04")
+    assert dict(usage) == {("ann", None, "llama3:latest"): 30, ("ann", "team-a", "llama3:latest"): 10}
+
+
+def test_a_batch_is_written_as_a_whole_or_not_at_all(world: World) -> None:
+    store, chain = world.gateway(), Chain()
+    with pytest.raises(IntentsGone):
+        chain.write(store, entry(), intent("a"), end("b"))
+    assert list(world.archive().chain()) == []
+    chain.write(store, entry(), intent("a"), end("a"))
+    assert not list(verify(world.archive().chain(), [], KEY))
+
+
+def test_a_closed_store_can_be_opened_again(world: World) -> None:
+    store, chain = world.gateway(), Chain()
+    chain.write(store, entry(request_id="before"))
+    store.close()
+    store.open()
+    chain.write(store, entry(request_id="after", at_ns=NOON_NS + 1))
+    assert ids(world.archive().page(Query()).entries) == ["after", "before"]
