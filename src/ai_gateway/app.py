@@ -41,12 +41,13 @@ from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
 from ai_gateway.edge.limiting import Limiting
 from ai_gateway.edge.metrics import Metrics, Told, readings
 from ai_gateway.edge.opening import Opening
+from ai_gateway.edge.permissions import may_read_audit
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
 from ai_gateway.edge.routing import Direct, Methods, greet, unknown
+from ai_gateway.edge.used_today import used_today
 from ai_gateway.edge.watch import Departures
-from ai_gateway.exchange import Caller
-from ai_gateway.limits.limiter import Around, Limiter, UsedToday
+from ai_gateway.limits.limiter import Around, Limiter
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused import Refused
@@ -78,7 +79,6 @@ class Options(msgspec.Struct, frozen=True):
     access: Access = Access()
     config_map: Named | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
-    used_today: UsedToday | None = None  # whoever knows it from before the start, for day budgets in memory
 
 
 class Gateway:
@@ -108,8 +108,6 @@ class Gateway:
         self.readiness = Readiness()
         self.departures = Departures(loop)
         self.auditing = Auditing(time.monotonic, options.environment)
-        self.peers: Callable[[], int] = lambda: 1  # ready gateways, this one included
-        self._audit_logs = self._reading_audit()
         self._condition = Condition(
             self.fleet,
             self.current,
@@ -154,6 +152,7 @@ class Gateway:
             ModelDetails(self.client, self._tracing.wrap if self._tracing else None),
             started_at,
         )
+        logs = AuditLogs(self.auditing, partial(may_read_audit, self.current), self.gateways.ready)
         hot: dict[str, ASGIApp] = {
             path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
         }
@@ -161,7 +160,7 @@ class Gateway:
             [
                 Route("/v1/models", Methods("/v1/models", listed, "GET", "HEAD")),
                 Route("/v1/models/{model:path}", Methods("/v1/models/{model}", shown, "GET", "HEAD")),
-                Route("/v1/audit/logs", Methods("/v1/audit/logs", self._audit_logs, "GET", "HEAD")),
+                Route("/v1/audit/logs", Methods("/v1/audit/logs", logs, "GET", "HEAD")),
                 Route("/v1/health", Methods("/v1/health", Health(self._condition), "GET", "HEAD")),
                 Route("/", Methods("/", greet, "GET", "HEAD")),
             ],
@@ -175,16 +174,6 @@ class Gateway:
         if self._tracing is not None:
             readers = (self._tracing, *readers)
         return Recording(app, readers, self._opening(marks, self._tracing))
-
-    def _reading_audit(self) -> AuditLogs:
-        def may_read(caller: Caller) -> bool:
-            is_open = self.current.now.config.audit.allow_unauthenticated_reads
-            return caller.is_admin or (is_open and caller.method == "none")
-
-        def peers() -> int:
-            return self.peers()
-
-        return AuditLogs(self.auditing, may_read, peers)
 
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
@@ -236,8 +225,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """The slower story beside the requests: discovery and polls, the audit, and what limits are counted by."""
         await self.auditing.begin(self.current.now.config.audit)
-        if self._options.used_today is not None:
-            self.limiter.seed(await self._options.used_today())
+        self.gateways.start()
         self._is_running = True
         self._follow(self.current.now.config)
         tasks = (asyncio.create_task(self._look_first()), asyncio.create_task(self.guard.follow()))
@@ -254,7 +242,6 @@ class Gateway:
             await self.limiter.close()
             self.guard.close()
             self.client.close()
-            await self._audit_logs.close()
             await self.auditing.end()
 
     def _begin_drain(self) -> None:
@@ -273,8 +260,6 @@ class Gateway:
         if self.on_config is not None:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
-        if config.limits is not None or is_on(config.auth):  # rules and keys may have limits, too
-            self.gateways.start()
         self.limiter.configure(config.limits)
         if self._is_running and config.discovery != before:
             self._follow(config)
@@ -293,7 +278,19 @@ class Gateway:
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self.fleet.listed.wait()
                 await self.poller.first_round()
+        await self._remember_today()
         self.readiness.is_looking = False
+
+    async def _remember_today(self) -> None:
+        """Day budgets go on where they were before the start; keys and rules may have some, too."""
+        config, catalog = self.current.now.config, self.current.now.catalog
+
+        def id_of(asked: str) -> str | None:
+            entry = catalog.find(asked, self.fleet)
+            return None if entry is None else entry.id
+
+        if config.limits is not None or is_on(config.auth):
+            self.limiter.seed(await used_today(self.auditing, id_of, self.gateways.ready()))
 
     def _fetching(self, oidc: Oidc) -> Fetching:
         return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)

@@ -11,7 +11,7 @@ from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 
 from ai_gateway.audit.chain import verify
 from ai_gateway.audit.entry import Entry, columns
-from ai_gateway.audit.store import Archive, IntentsGone, Position, Query
+from ai_gateway.audit.store import Archive, DayUsage, IntentsGone, Position, Query
 
 
 def every_page(archive: Archive, query: Query) -> list[Entry]:
@@ -210,19 +210,27 @@ def test_old_entries_go_and_the_rest_of_the_chain_verifies(world: World) -> None
     assert not list(verify(archive.chain(), archive.checkpoints(), KEY))
 
 
-def test_the_usage_of_a_day_is_told_by_actor_tenant_and_model(world: World) -> None:
-    used = {"tokens_in": 10, "tokens_out": 5, "model_served": "llama3:latest"}
+def test_the_usage_of_a_day_is_told_by_caller_tenant_and_model(world: World) -> None:
+    used = {"tokens_in": 10, "tokens_out": 5, "model_asked": "llama3"}
+    ann = {"actor": "ann", "auth_method": "keys", **used}
     Chain().write(
         world.gateway(),
-        entry(actor="ann", **used),
-        entry(actor="ann", **used),
-        entry(actor="ann", tenant="team-a", **{**used, "tokens_out": None}),
-        entry(actor="bob", model_served="llama3:latest"),
-        entry(actor="ann", at_ns=NOON_NS + DAY_NS, **used),
-        intent("a", actor="ann", **used),
+        entry(**ann),
+        entry(**ann, client_address="10.0.0.9"),
+        entry(**{**ann, "tokens_out": None}, tenant="team-a"),
+        entry(actor="bob", model_asked="llama3"),
+        entry(**ann, at_ns=NOON_NS + DAY_NS),
+        intent("a", **ann),
+        entry(**used, auth_method="none", actor="anonymous", client_address="10.0.0.1"),
+        entry(**used, auth_method="none", actor="anonymous", client_address="10.0.0.2"),
     )
     usage = world.archive().usage_of_day("2024-10-04")
-    assert dict(usage) == {("ann", None, "llama3:latest"): 30, ("ann", "team-a", "llama3:latest"): 10}
+    assert set(usage) == {
+        DayUsage("keys", "ann", "", None, "llama3", 30),
+        DayUsage("keys", "ann", "", "team-a", "llama3", 10),
+        DayUsage("none", "anonymous", "10.0.0.1", None, "llama3", 15),
+        DayUsage("none", "anonymous", "10.0.0.2", None, "llama3", 15),
+    }
 
 
 def test_a_batch_is_written_as_a_whole_or_not_at_all(world: World) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tests.flow.kubernetes_api import NAMESPACE
 from tests.flow.line import Reply
 from tests.flow.upstream import DONE, END, SSE_HEAD, Visit, answer_well, event, framed
 from tests.flow.waiting import soon, until
@@ -358,13 +360,38 @@ async def test_with_authentication_off_nobody_reads_unless_the_config_says_so(wo
 
 
 async def test_with_other_gateways_the_answer_says_whose_it_is(world: World) -> None:
-    """Each has a file of its own."""
-    served = await reading(world)
+    """Each has a file of its own; they are counted by the Service that the environment names."""
+    api = await world.api_server()
+    world.environment = {**world.environment, "AI_GATEWAY_SERVICE": f"{NAMESPACE}/gateway"}
+    content = yaml.safe_dump(config((await world.simulator()).urls, audit=OPEN))
+    served = await world.gateway_with(content, access=api.access(world.folder))
+    await served.chat()
+    await written(world, 1)
     assert "complete" not in (await served.ask("GET", "/v1/audit/logs")).json
-    served.gateway.peers = lambda: 2
+    endpoints = [{"addresses": [f"10.0.0.{number}"], "targetRef": {"uid": f"uid-{number}"}} for number in range(2)]
+    labels = {"kubernetes.io/service-name": "gateway"}
+    api.put("endpointslices", {"metadata": {"name": "gateway-x", "labels": labels}, "endpoints": endpoints})
+    await until(lambda: served.gateway.gateways.ready() == 2, "both gateways counted")
     reply = await served.ask("GET", "/v1/audit/logs")
     assert reply.json["complete"] is False
-    assert reply.json["writer"] == reply.json["data"][0]["writer"]
+    assert reply.json["writer"] == reply.json["data"][-1]["writer"]
+
+
+async def test_a_days_budget_goes_on_where_it_was_before_a_restart(world: World) -> None:
+    """Rebuilt from the audit: of the caller, its tenant and the model, an alias included."""
+    simulator = await world.simulator()
+    limits = {"default": {"tokens_per_day": 1000}, "models": {"coder": {"tokens_per_day": 1000}}}
+    content = yaml.safe_dump(config(simulator.urls, audit=OPEN, limits=limits))
+    before = await world.gateway_with(content)
+    used = (await before.chat(model="code", max_tokens=5)).json["usage"]["total_tokens"]
+    await written(world, 1)
+    after = await world.gateway_with(content)
+    reply = await after.chat(model="llama3", max_tokens=1)
+    left = int(str(reply.header("x-ratelimit-remaining-tokens")))
+    assert 1000 - used - 50 < left < 1000 - used
+    reply = await after.chat(model="coder", max_tokens=1)
+    assert reply.header("x-ratelimit-limit-tokens") == "1000"
+    assert int(str(reply.header("x-ratelimit-remaining-tokens"))) < left
 
 
 async def test_a_read_that_takes_long_holds_up_no_request(world: World) -> None:

@@ -1,6 +1,6 @@
 """Entries in PostgreSQL: the reading side, on a connection of its own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
 from ai_gateway.audit.postgresql_schema import DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
-from ai_gateway.audit.store import Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.store import DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 AT_ONCE: Final = 1000  # rows of a whole chain
@@ -79,21 +79,18 @@ class PostgresqlArchive:
             return Page(entries, _position(entries[-1]))
         return Page(entries, Position(*last) if last else None)
 
-    def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
+    def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the partition of that day."""
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
         sql = (
-            "SELECT actor, tenant, model_served, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0))::bigint "  # noqa: S608
-            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND model_served IS NOT NULL "
-            "GROUP BY 1, 2, 3"
+            "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
+            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0))::bigint "
+            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND model_asked IS NOT NULL "
+            "GROUP BY 1, 2, 3, 4, 5"
         )
         with self._connection.transaction() as connection:
             rows = connection.execute(sql, (since_ns, since_ns + DAY_NS)).fetchall()
-        told = {}
-        for actor, tenant, model, tokens in rows:
-            if tokens:
-                told[from_text(actor), None if tenant is None else from_text(tenant), from_text(model)] = tokens
-        return told
+        return [_usage(row) for row in rows if row[-1]]
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
@@ -150,3 +147,9 @@ def _where(query: Query, walked: dict[str, Any]) -> tuple[str, list[Any]]:
         parts.append("at_ns <= %s AND (at_ns, writer, sequence) < (%s, %s, %s)")
         values += [query.after.at_ns, query.after.at_ns, query.after.writer, query.after.sequence]
     return " AND ".join(parts), values
+
+
+def _usage(row: Sequence[Any]) -> DayUsage:
+    method, actor, address, tenant, model, tokens = row
+    owner = None if tenant is None else from_text(tenant)
+    return DayUsage(method, from_text(actor), from_text(address), owner, from_text(model), tokens)

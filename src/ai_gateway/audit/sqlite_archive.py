@@ -1,7 +1,7 @@
 """Entries in an SQLite file: the reading side, on a connection of its own that a writer never waits for."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,7 @@ from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
 from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION, version_of
-from ai_gateway.audit.store import Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.store import DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 
@@ -75,16 +75,17 @@ class SqliteArchive:
             )
         return Page(entries, Position(*last) if last else None)
 
-    def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
+    def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the entries of that day."""
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
         sql = (
-            "SELECT actor, tenant, model_served, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) FROM entries "
-            "WHERE kind = 'end' AND at_ns >= ? AND at_ns < ? AND model_served IS NOT NULL GROUP BY 1, 2, 3"
+            "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "
+            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) FROM entries "
+            "WHERE kind = 'end' AND at_ns >= ? AND at_ns < ? AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
         )
         with failures():
             rows = self._open().execute(sql, (since_ns, since_ns + _DAY_NS)).fetchall()
-        return {(actor, tenant, model): tokens for actor, tenant, model, tokens in rows if tokens}
+        return [DayUsage(*row) for row in rows if row[-1]]
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""

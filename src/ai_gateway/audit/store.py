@@ -4,7 +4,7 @@
 that uses it, and may be called again after a failure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -58,6 +58,17 @@ class Query(msgspec.Struct, frozen=True):
     until_ns: int | None = None
     limit: int = USUAL_LIMIT
     after: Position | None = None
+
+
+class DayUsage(msgspec.Struct, frozen=True):
+    """Tokens, in and out together, that someone used of one model. Whoever has no name has an address."""
+
+    auth_method: str
+    actor: str
+    client_address: str  # "" where the actor has a name
+    tenant: str | None
+    model_asked: str
+    tokens: int
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -118,8 +129,8 @@ class Archive(Protocol):
     def page(self, query: Query) -> Page:
         """A page of ends."""
 
-    def usage_of_day(self, day: str) -> Mapping[tuple[str, str | None, str], int]:
-        """Tokens of a day (UTC, YYYY-MM-DD), in and out together, by actor, tenant and model served."""
+    def usage_of_day(self, day: str) -> Sequence[DayUsage]:
+        """Tokens of a day (UTC, YYYY-MM-DD), each that used any once."""
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """All entries with their hashes, by writer and sequence."""

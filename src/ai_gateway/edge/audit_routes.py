@@ -1,8 +1,6 @@
 """GET /v1/audit/logs: what was asked of this gateway, for whoever may know."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -10,7 +8,7 @@ import msgspec
 
 from ai_gateway.audit.asking import BadQuestion, read_query, write_cursor
 from ai_gateway.audit.listing import as_csv, as_lines, as_value
-from ai_gateway.audit.store import Archive, Page, Query, StoreUnavailable
+from ai_gateway.audit.store import Archive, Query, StoreUnavailable
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
 from ai_gateway.edge.auditing import Auditing
 from ai_gateway.errors import AuditClosed, AuditOff, AuditUnavailable, InvalidRequest
@@ -24,17 +22,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AuditLogs:
-    """Pages of entries. `may_read` says whether a caller may; `peers` is how many gateways are ready, this included.
-
-    The store is asked in a thread of its own: neither requests nor the writer wait for it.
-    """
+    """Pages of entries. `may_read` says whether a caller may; `peers` is how many gateways are ready, this included."""
 
     def __init__(self, auditing: Auditing, may_read: Callable[[Caller], bool], peers: Callable[[], int]) -> None:
         self._auditing = auditing
         self._may_read = may_read
         self._peers = peers
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
-        self._is_open = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -43,29 +36,20 @@ class AuditLogs:
                 "The audit is for admins. Where authentication is off nobody is one: see "
                 "`audit.allow_unauthenticated_reads` in docs/audit.md."
             )
-        archive = self._auditing.archive
         if not self._auditing.is_on:
             raise AuditOff("The audit is off (`audit.store: none`): nothing is kept that could be read.")
-        if archive is None:
+        if not self._auditing.can_be_asked:
             raise AuditOff(f"The audit goes to {self._auditing.audit.store}, and cannot be read here.")
         exchange.story = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
-        loop = asyncio.get_running_loop()
         try:
-            body, cursor = await loop.run_in_executor(self._reading, self._answer, archive, query, kind)
+            body, cursor = await self._auditing.ask(lambda archive: self._answer(archive, query, kind))
         except StoreUnavailable as error:
             exchange.story = str(error)
             raise AuditUnavailable("The audit cannot be read now; try again later.") from None
         headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", str(len(body)).encode())]
         headers += [(b"cache-control", b"no-store"), *self._told(kind, cursor)]
         await reply(exchange, send, 200, headers, b"" if scope["method"] == "HEAD" else body)
-
-    async def close(self) -> None:
-        """Ends the reader's thread."""
-        archive = self._auditing.archive
-        if archive is not None:
-            await asyncio.get_running_loop().run_in_executor(self._reading, archive.close)
-        self._reading.shutdown(wait=False)
 
     def _told(self, kind: str, cursor: str | None) -> list[tuple[bytes, bytes]]:
         """What JSON says beside the entries, for the other forms."""
@@ -82,7 +66,7 @@ class AuditLogs:
 
     def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None]:
         """In the reader's thread: a page, in the form that is wanted, and the cursor behind it."""
-        page = self._page(archive, query)
+        page = archive.page(query)
         cursor = write_cursor(page.next)
         if kind == NDJSON:
             return b"".join(as_lines(page.entries)), cursor
@@ -90,17 +74,6 @@ class AuditLogs:
             return b"".join(as_csv(page.entries)), cursor
         data = [as_value(entry) for entry in page.entries]
         return _encode({"data": data, "next_cursor": cursor, **self._part()}), cursor
-
-    def _page(self, archive: Archive, query: Query) -> Page:
-        """An archive that failed is opened anew with the next question."""
-        try:
-            if not self._is_open:
-                archive.open()
-                self._is_open = True
-            return archive.page(query)
-        except StoreUnavailable:
-            self._is_open = False
-            raise
 
 
 def _query(scope: Scope) -> Query:

@@ -8,9 +8,10 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -39,6 +40,9 @@ FLUSH_SECONDS: Final = 5.0
 _PROMPTS: Final = ("messages", "prompt", "input")
 
 
+T = TypeVar("T")
+
+
 class Auditing:
     """The audit as the request path sees it. Off until `begin`, which a config with `store: none` leaves it."""
 
@@ -49,7 +53,9 @@ class Auditing:
         self._intents = 0
         self.name = ""  # NAME/BOOT in the entries
         self.audit = Audit(store="none")
-        self.archive: Archive | None = None
+        self._archive: Archive | None = None
+        self._is_open = False
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
         self._bytes_waiting: Callable[[], int] | None = None
         self.holds = False  # something waits for entries: the mode is blocking or strict
 
@@ -63,7 +69,7 @@ class Auditing:
         self.audit = audit
         if audit.store == "none":
             return
-        store, self.archive, self._bytes_waiting = sides(audit, self._environment, _collector)
+        store, self._archive, self._bytes_waiting = sides(audit, self._environment, _collector)
         self.name = f"{socket.gethostname()}/{secrets.token_hex(4)}"
         settings = Settings(
             writer=self.name,
@@ -79,8 +85,34 @@ class Auditing:
         self._writer.start()
         await asyncio.to_thread(self._writer.is_tried.wait, OPEN_SECONDS)
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether what is kept can be read here."""
+        return self._archive is not None
+
+    async def ask(self, question: Callable[[Archive], T]) -> T:
+        """The answer of what is kept, from a thread of its own: neither requests nor the writer wait for it.
+
+        Raises StoreUnavailable; what failed is opened anew with the next question.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._answer, question)
+
+    def _answer(self, question: Callable[[Archive], T]) -> T:
+        assert self._archive is not None, "who asks has looked whether there is one"
+        try:
+            if not self._is_open:
+                self._archive.open()
+                self._is_open = True
+            return question(self._archive)
+        except StoreUnavailable:
+            self._is_open = False
+            raise
+
     async def end(self) -> None:
         """Writes what is queued, and closes the audit."""
+        if self._archive is not None:
+            await asyncio.get_running_loop().run_in_executor(self._reading, self._archive.close)
+        self._reading.shutdown(wait=False)
         if self._writer is not None:
             await asyncio.to_thread(self._writer.stop, FLUSH_SECONDS)
 

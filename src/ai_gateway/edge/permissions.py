@@ -4,6 +4,7 @@ from typing import Final
 
 from ai_gateway.auth.patterns import permits
 from ai_gateway.catalog.catalog import Entry
+from ai_gateway.catalog.current import Current
 from ai_gateway.errors import ModelDenied, ModelNotFound, NotAllowed
 from ai_gateway.exchange import Caller
 from ai_gateway.wire.call import PATHS
@@ -32,6 +33,11 @@ def may_use(caller: Caller, entry: Entry) -> bool:
 def sees_endpoints(caller: Caller) -> bool:
     """Whether a caller is told where models run: everyone, where nobody has to prove who they are, else admins."""
     return caller.is_admin or caller.method == "none"
+
+
+def may_read_audit(current: Current, caller: Caller) -> bool:
+    """Admins may; where nobody has to prove who they are, everyone if the config says so in as many words."""
+    return caller.is_admin or (caller.method == "none" and current.now.config.audit.allow_unauthenticated_reads)
 
 
 def deny(asked: str, entry: Entry | None) -> ModelNotFound:

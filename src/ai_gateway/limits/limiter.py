@@ -1,6 +1,6 @@
 """The limits in force: which terms a call has, and where they are counted."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,9 +15,6 @@ from ai_gateway.limits.verdict import Grant, Refusal
 
 if TYPE_CHECKING:
     from ai_gateway.limits.shared import Shared
-
-# Tokens that were used today before the start, by scope (see `terms`): of this gateway's share of day budgets.
-UsedToday = Callable[[], Awaitable[Mapping[str, int]]]
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -75,7 +72,7 @@ class Limiter:
         return self._days.moment()
 
     def seed(self, used: Mapping[str, int]) -> None:
-        """Tokens used today before this gateway started, see UsedToday."""
+        """Tokens used today before this gateway started, by scope (see `terms`): of its share of day budgets."""
         self._memory.seed(used)
 
     def configure(self, section: LimitsSection | None) -> None:

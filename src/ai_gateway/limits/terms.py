@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.config.limiting import Limits, LimitsSection
-from ai_gateway.exchange import Allowance, AuthMethod, Caller
+from ai_gateway.exchange import Allowance, Caller
 from ai_gateway.limits.rates import Rates, limits_anything, rates
 
 MOST_KEPT: Final = 4096  # of what is worked out once and kept, by address or allowance
@@ -88,7 +88,7 @@ def site_of(address: str) -> str:
     return str(ipaddress.ip_network((int(found), IPV6_SITE_BITS), strict=False))
 
 
-def caller_scope(method: AuthMethod, name: str) -> str:
+def caller_scope(method: str, name: str) -> str:
     """Where calls of a caller with a name are counted: what a token says is never taken for a key's name."""
     return f"caller:{method}:{name}"
 

@@ -1,0 +1,49 @@
+"""Tokens of today that were used before the start, out of the audit: day budgets in memory must survive a restart."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from ai_gateway.audit.store import DayUsage, StoreUnavailable
+from ai_gateway.edge.auditing import Auditing
+from ai_gateway.limits.terms import address_scope, caller_scope, model_scope, site_of, tenant_scope
+
+log = logging.getLogger("ai_gateway.limits")
+
+PATIENCE_SECONDS: Final = 5.0  # a day with millions of entries must not hold up the start
+
+
+async def used_today(auditing: Auditing, id_of: Callable[[str], str | None], gateways: int) -> Mapping[str, int]:
+    """By scope (see `terms`), this gateway's share of what the audit knows: with a store of its own all of it.
+
+    `id_of` gives a model's id for what clients ask. Nothing where the audit cannot be asked, or not in time.
+    """
+    if not auditing.can_be_asked:
+        return {}
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            found = await auditing.ask(lambda archive: archive.usage_of_day(today))
+    except (StoreUnavailable, TimeoutError) as error:
+        log.warning("day budgets begin anew: the audit does not tell what was used today: %s", error or "too slow")
+        return {}
+    share = 1 if auditing.audit.store == "sqlite" else gateways
+    return {scope: tokens // share for scope, tokens in by_scope(found, id_of).items()}
+
+
+def by_scope(found: Iterable[DayUsage], id_of: Callable[[str], str | None]) -> Mapping[str, int]:
+    """What each scope used: the caller, its tenant, and the model."""
+    used: Counter[str] = Counter()
+    for one in found:
+        is_named = one.auth_method != "none"
+        caller = caller_scope(one.auth_method, one.actor) if is_named else address_scope(site_of(one.client_address))
+        used[caller] += one.tokens
+        if one.tenant is not None:
+            used[tenant_scope(one.tenant)] += one.tokens
+        model = id_of(one.model_asked)
+        if model is not None:
+            used[model_scope(model)] += one.tokens
+    return used
