@@ -23,6 +23,7 @@ base = sys.argv[1]
 status, models = ask(f"{base}/models")
 print(f"{base}/models: {status}", *[model["id"] for model in models.get("data", [])])
 _, health = ask(f"{base}/health")
-print(f"{base}/health: gateway {health['gateway']}, ollama {health['ollama']}, {len(health.get('endpoints', []))} endpoints")
+endpoints = len(health.get("endpoints", []))
+print(f"{base}/health: gateway {health['gateway']}, ollama {health['ollama']}, {endpoints} endpoints")
 # 401: it lets in only whom it knows, and this test has nothing to show.
 sys.exit(0 if status in (200, 401) and health["gateway"] == "ok" else 1)
