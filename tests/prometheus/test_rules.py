@@ -203,6 +203,19 @@ CASES = [
         10,
     ),
     Case(
+        "AIGatewayAuthFailing",
+        {of("ai_gateway_auth_failing", method="oidc"): "1x30"},
+        {of("ai_gateway_auth_failing", method="oidc"): "1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0"},
+        20,
+        {"method": "oidc"},
+    ),
+    Case(
+        "AIGatewayManyUnknownCallers",
+        {requests(401, "unauthorized", ""): "0+90x60", requests(200): "0+9x60"},
+        {requests(401, "unauthorized", ""): "0+30x60", requests(403, "not_allowed", ""): "0+90x60"},
+        30,
+    ),
+    Case(
         "AIGatewayConfigFailing",
         {of("ai_gateway_config_failing", pod="a"): "1x30", of("ai_gateway_config_failing", pod="b"): "0x30"},
         {of("ai_gateway_config_failing", pod="a"): "1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0 1 1 1 0"},
