@@ -41,6 +41,10 @@ for module in pkgutil.walk_packages(ai_gateway.__path__, "ai_gateway."):
 from kubernetes.client import api_client, configuration, exceptions
 from kubernetes.config import incluster_config, kube_config
 import psycopg
+import redis.asyncio
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+import jwt.algorithms
+assert jwt.algorithms.has_crypto
 """
 COMPILED = re.compile(r"^# code object from '?(/.+\.py)'?$", re.MULTILINE)  # what `python -v` says of such a module
 

@@ -38,6 +38,12 @@ class Cluster:
     def __repr__(self) -> str:
         return f"cluster of {self.kubeconfig}, logs in {self.logs}"
 
+    @property
+    def host_address(self) -> str:
+        """This machine, as pods see it: what listens there they can reach."""
+        assert self._files is not None, "known of a cluster that the tests have started"
+        return self._files.host_address
+
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
         """What kubectl prints, run as the admin; AssertionError with its words on stderr if it fails."""
         return kubectl(self.kubeconfig, *arguments, input=input)

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can lose the answer to what a client says."""
+"""A TCP proxy, on loopback or another address of this machine, that can lose the answer to what a client says."""
 
 import socket
 import threading
@@ -10,10 +10,10 @@ class Proxy:
     """Passes bytes to `port` and back. After `lose_answer_to` the first client that says that hears nothing more: what
     it said is passed on, and the connection cut."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self._target = port
         self._lost: bytes | None = None
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self.port: int = self._listener.getsockname()[1]
         self.lost = 0
 

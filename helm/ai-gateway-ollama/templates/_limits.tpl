@@ -11,10 +11,11 @@
 {{- toYaml $limits }}
 {{- end }}
 
-{{/* Whether gateways count each other. */}}
+{{/* Whether gateways count each other: for limits, and since with SQLite the audit of each knows only its own calls. */}}
 {{- define "gateway.countsGateways" -}}
 {{- $config := include "gateway.chartConfig" . | fromYaml -}}
 {{- $counts := or .Values.limits.countGateways $config.limits -}}
+{{- if and (gt (int .Values.replicaCount) 1) (eq "sqlite" (dig "audit" "store" "sqlite" $config)) (include "gateway.discoversByApi" .) .Values.rbac.create }}{{ $counts = true }}{{ end -}}
 {{- range $config.callers }}{{ if .limits }}{{ $counts = true }}{{ end }}{{ end -}}
 {{- if $counts }}true{{ end }}
 {{- end }}

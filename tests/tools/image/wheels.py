@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from tests.tools.building import CannotBuild, cache_folder, hash_of, made_whole, only_one, run
 
 CHECKOUT = Path(__file__).parents[3]
@@ -43,6 +45,9 @@ class Target:
         return [f"{name}_{self.machine}" for name in names]
 
 
+Need = tuple[str, frozenset[str]]  # a package's normalized name, and the extras that are asked for
+
+
 @dataclass(frozen=True, slots=True)
 class Wheel:
     """A wheel and what it says of itself. `name` is normalized (PEP 503)."""
@@ -50,7 +55,15 @@ class Wheel:
     file: Path
     name: str
     version: str
-    requires: frozenset[str]
+    requires: tuple[Requirement, ...]
+
+    def leads_to(self, extras: frozenset[str]) -> Iterator[Need]:
+        """What it needs with these extras, on whatever platform."""
+        for wanted in self.requires:
+            condition = str(wanted.marker or "")
+            named = set(re.findall(r"""extra\s*==\s*["']([^"']+)""", condition))
+            if not named or {normalized(extra) for extra in named} & extras:
+                yield normalized(wanted.name), frozenset(map(normalized, wanted.extras))
 
     @property
     def sha256(self) -> str:
@@ -77,16 +90,12 @@ def fill(folder: Path, target: Target) -> list[Wheel]:
 
 
 def read(file: Path) -> Wheel:
-    """What the wheel's METADATA says. Requirements of extras are left out; those of other platforms are not."""
+    """What the wheel's METADATA says."""
     with zipfile.ZipFile(file) as archive:
         (path,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
         head = BytesHeaderParser().parsebytes(archive.read(path))
-    requires = {
-        normalized(found[0])
-        for line in head.get_all("Requires-Dist", [])
-        if not re.search(r"\bextra\s*==", line) and (found := re.match(r"[\w.-]+", line))
-    }
-    return Wheel(file, normalized(head["Name"]), head["Version"], frozenset(requires))
+    requires = tuple(map(Requirement, head.get_all("Requires-Dist", [])))
+    return Wheel(file, normalized(head["Name"]), head["Version"], requires)
 
 
 def normalized(name: str) -> str:
@@ -95,15 +104,16 @@ def normalized(name: str) -> str:
 
 
 def _needed(wheels: dict[str, Wheel]) -> set[str]:
-    """What the project leads to, but not through what is not wanted."""
-    needed: set[str] = set()
-    waiting = [PROJECT]
+    """What the project leads to, extras that are asked for too, but not through what is not wanted."""
+    seen: set[Need] = set()
+    waiting: list[Need] = [(PROJECT, frozenset())]
     while waiting:
-        name = waiting.pop()
-        if name in wheels and name not in needed | NOT_WANTED:
-            needed.add(name)
-            waiting += wheels[name].requires
-    return needed
+        need = waiting.pop()
+        name, extras = need
+        if name in wheels and name not in NOT_WANTED and need not in seen:
+            seen.add(need)
+            waiting += wheels[name].leads_to(extras)
+    return {name for name, _ in seen}
 
 
 def _downloaded(target: Target) -> Path:
@@ -119,9 +129,17 @@ def _downloaded(target: Target) -> Path:
 def _download(folder: Path, target: Target) -> None:
     platforms = [word for platform in target.platforms() for word in ("--platform", platform)]
     only = ["--only-binary", ":all:", "--python-version", target.version, "--implementation", "cp", *platforms]
-    exactly = ["--no-deps", "--require-hashes", "-r", str(RUNTIME_LOCK), "-r", str(PIP_LOCK)]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    run([*pip, *only, *exactly, "--dest", str(folder)])
+    with tempfile.TemporaryDirectory() as written:
+        lock = Path(written, "runtime.txt")
+        lock.write_text(for_every_release(RUNTIME_LOCK.read_text(), target.version))
+        exactly = ["--no-deps", "--require-hashes", "-r", str(lock), "-r", str(PIP_LOCK)]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        run([*pip, *only, *exactly, "--dest", str(folder)])
+
+
+def for_every_release(lock: str, version: str) -> str:
+    """The lock with what only early releases of a Python need, such as 3.11.2: pip looks at the one that it runs on."""
+    return re.sub(rf" ; python_full_version < '{re.escape(version)}\.\d+'", "", lock)
 
 
 def _build_own(folder: Path) -> None:
