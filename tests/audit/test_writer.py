@@ -2,96 +2,19 @@
 
 import asyncio
 import logging
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.audit.entries import KEY, archive, entry
+from tests.audit.scripted import NAME, Scripted, writing
 from tests.flow.waiting import until
 
 from ai_gateway.audit import backlog
 from ai_gateway.audit.chain import Checkpoint, verify
-from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.sqlite import SqliteStore
-from ai_gateway.audit.store import IntentsGone, Query, StoreUnavailable
-from ai_gateway.audit.writer import Settings, Writer
-
-NAME = "here/1"
-
-
-class Scripted:
-    """A store that keeps batches, or fails as long as it is told to."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Entry]] = []
-        self.checkpoints: list[Checkpoint] = []
-        self.trouble: str | None = None
-        self.gone: frozenset[str] = frozenset()
-        self.lost: list[Entry] = []
-        self.poison: str | None = None
-        self.tries = 0
-
-    @property
-    def entries(self) -> list[Entry]:
-        """All that was written."""
-        return [one for batch in self.batches for one in batch]
-
-    def open(self) -> None:
-        """Fails while there is trouble."""
-        self._try()
-
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
-        """Keeps a batch."""
-        self._try()
-        if any(one.request_id == self.poison for one in entries):
-            raise OverflowError("too large a number")
-        gone = self.gone & {one.intent for one in entries if one.intent is not None}
-        if gone:
-            raise IntentsGone(frozenset(gone))
-        self.batches.append(list(entries))
-
-    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keeps it."""
-        self.checkpoints.append(checkpoint)
-
-    def heartbeat(self, writer: str) -> None:
-        """Fails while there is trouble."""
-        self._try()
-
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
-        """Those that the test has put there."""
-        found, self.lost = self.lost, []
-        return found
-
-    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
-        """Nothing is old."""
-        return 0
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def _try(self) -> None:
-        self.tries += 1
-        if self.trouble is not None:
-            raise StoreUnavailable(self.trouble)
-
-
-@asynccontextmanager
-async def writing(kept: Any, **more: Any) -> AsyncIterator[Writer]:
-    """A writer that has tried its store; it is stopped at the end."""
-    usual = {"writer": NAME, "key": lambda: KEY, "keep_seconds": 1e6, "max_bytes": 1 << 40, "again_seconds": 0.02}
-    settings = Settings(**{**usual, **more})
-    made = Writer(kept, settings, asyncio.get_running_loop())
-    made.start()
-    await asyncio.to_thread(made.is_tried.wait)
-    try:
-        yield made
-    finally:
-        await asyncio.to_thread(made.stop, 5.0)
+from ai_gateway.audit.store import StoreUnavailable
 
 
 async def test_entries_are_numbered_without_a_gap_and_chained(tmp_path: Path) -> None:
@@ -268,48 +191,3 @@ async def test_content_is_redacted_before_it_is_hashed_and_kept() -> None:
     async with writing(kept, redact=redact) as made:
         made.offer(entry(request_content="a secret", answer_content=None))
     assert kept.entries[0].request_content == "a *"
-
-
-async def test_a_locked_database_holds_up_nobody_and_loses_nothing(tmp_path: Path) -> None:
-    """Another process has the write lock for longer than the writer waits; the event loop does not feel it."""
-    path = tmp_path / "audit.db"
-    async with writing(SqliteStore(path, False, time.time_ns)) as made:
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        slowest = 0.0
-        for _ in range(500):
-            began = time.monotonic()
-            made.offer(entry())
-            await asyncio.sleep(0)
-            slowest = max(slowest, time.monotonic() - began)
-        await until(lambda: made.fault is not None and "locked" in made.fault, "the writer has noticed")
-        assert slowest < 0.5
-        other.execute("COMMIT")
-        other.close()
-        await until(lambda: made.results["stored"] == 500, "all is written")
-
-
-class Small(SqliteStore):
-    """A database that may have so many pages: what is too much fails as on a disk that is full."""
-
-    most_pages = 150
-
-    def open(self) -> None:
-        """Sets the limit."""
-        super().open()
-        assert self._connection is not None
-        self._connection.execute(f"PRAGMA max_page_count = {self.most_pages}")
-
-
-async def test_a_full_disk_is_told_and_recovered_from(tmp_path: Path) -> None:
-    kept = Small(tmp_path / "audit.db", False, time.time_ns)
-    async with writing(kept) as made:
-        for _ in range(200):
-            made.offer(entry(request_content="x" * 10_000))
-        await until(lambda: made.fault is not None and "full" in made.fault, "the disk is full")
-        assert made.results["dropped"] == made.results["failed"] == 0
-        kept.most_pages = 1 << 20
-        await until(lambda: made.results["stored"] == 200 and made.fault is None, "all is written")
-    asked = archive(tmp_path / "audit.db")
-    assert len(asked.page(Query(limit=1000)).entries) == 200
-    assert list(verify(asked.chain(), asked.checkpoints(), KEY)) == []

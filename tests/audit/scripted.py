@@ -1,0 +1,86 @@
+"""A store that does as a test says, and a writer before it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.audit.entries import KEY
+
+from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.store import IntentsGone, StoreUnavailable
+from ai_gateway.audit.writer import Settings, Writer
+
+NAME = "here/1"
+
+
+class Scripted:
+    """A store that keeps batches, or fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Entry]] = []
+        self.checkpoints: list[Checkpoint] = []
+        self.trouble: str | None = None
+        self.gone: frozenset[str] = frozenset()
+        self.lost: list[Entry] = []
+        self.poison: str | None = None
+        self.tries = 0
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that was written."""
+        return [one for batch in self.batches for one in batch]
+
+    def open(self) -> None:
+        """Fails while there is trouble."""
+        self._try()
+
+    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """Keeps a batch."""
+        self._try()
+        if any(one.request_id == self.poison for one in entries):
+            raise OverflowError("too large a number")
+        gone = self.gone & {one.intent for one in entries if one.intent is not None}
+        if gone:
+            raise IntentsGone(frozenset(gone))
+        self.batches.append(list(entries))
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keeps it."""
+        self.checkpoints.append(checkpoint)
+
+    def heartbeat(self, writer: str) -> None:
+        """Fails while there is trouble."""
+        self._try()
+
+    def lost_intents(self, writer: str) -> Sequence[Entry]:
+        """Those that the test has put there."""
+        found, self.lost = self.lost, []
+        return found
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """Nothing is old."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _try(self) -> None:
+        self.tries += 1
+        if self.trouble is not None:
+            raise StoreUnavailable(self.trouble)
+
+
+@asynccontextmanager
+async def writing(kept: Any, **more: Any) -> AsyncIterator[Writer]:
+    """A writer that has tried its store; it is stopped at the end."""
+    usual = {"writer": NAME, "key": lambda: KEY, "keep_seconds": 1e6, "max_bytes": 1 << 40, "again_seconds": 0.02}
+    settings = Settings(**{**usual, **more})
+    made = Writer(kept, settings, asyncio.get_running_loop())
+    made.start()
+    await asyncio.to_thread(made.is_tried.wait)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(made.stop, 5.0)
