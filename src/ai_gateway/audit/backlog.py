@@ -32,15 +32,19 @@ class Backlog:
         self._queue: deque[Queued] = deque()
         self._awake = threading.Event()
         self._hurry = threading.Event()
+        self._lock = threading.Lock()  # of the count: entries are on their way between queue and batch, too
+        self._count = 0
         self._alone = 0  # so many batches to come hold one entry
         self.batch: list[Queued] = []
         self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
 
     def __len__(self) -> int:
-        return len(self._queue) + len(self.batch)
+        return self._count
 
     def put(self, entry: Entry, told: asyncio.Future[None] | None = None) -> None:
         """Adds an entry; one that somebody waits for waits for no others."""
+        with self._lock:
+            self._count += 1
         self._queue.append(Queued(entry, told))
         if told is not None:
             self._hurry.set()
@@ -54,8 +58,10 @@ class Backlog:
 
     def oldest(self) -> Entry | None:
         """The entry that has waited longest."""
-        waiting = self.batch[:1] or list(self._queue)[:1]
-        return waiting[0].entry if waiting else None
+        try:
+            return (self.batch[:1] or [self._queue[0]])[0].entry
+        except IndexError:
+            return None
 
     def wait(self, seconds: float) -> None:
         """Until there is an entry, or a time is over, or `wake`."""
@@ -84,6 +90,7 @@ class Backlog:
     def finish(self) -> None:
         """The batch is durable."""
         done, self.batch = self.batch, []
+        self._leave(len(done))
         if self.unwritten:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
         self._tell([queued.told for queued in done if queued.told is not None], None)
@@ -92,6 +99,7 @@ class Backlog:
         """Ends whose intents somebody else closed add nothing; they leave the batch."""
         settled = [queued for queued in self.batch if queued.entry.intent in gone]
         self.batch = [queued for queued in self.batch if queued.entry.intent not in gone]
+        self._leave(len(settled))
         self._tell([queued.told for queued in settled if queued.told is not None], None)
 
     def split(self) -> None:
@@ -106,9 +114,14 @@ class Backlog:
         for _ in range(len(self._queue)):
             waiting.append(self._queue.popleft())
         refused = [queued for queued in waiting if queued.entry.kind == "intent"]
+        self._leave(len(refused))
         self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
         self._tell([queued.told for queued in refused if queued.told is not None], error)
+
+    def _leave(self, count: int) -> None:
+        with self._lock:
+            self._count -= count
 
     def _tell(self, told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
         if told:

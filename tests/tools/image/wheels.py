@@ -117,7 +117,10 @@ def _needed(wheels: dict[str, Wheel]) -> set[str]:
 
 
 def _downloaded(target: Target) -> Path:
-    folder = cache_folder() / f"wheels-{target.version}-{hash_of([RUNTIME_LOCK, PIP_LOCK], *target.platforms())}"
+    folder = (
+        cache_folder()
+        / f"wheels-{target.version}-{hash_of([RUNTIME_LOCK, PIP_LOCK, Path(__file__)], *target.platforms())}"
+    )
     with only_one(folder):
         if not folder.exists():
             with made_whole(folder) as unfinished:
