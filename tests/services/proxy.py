@@ -15,6 +15,7 @@ class Proxy:
         self._lost: bytes | None = None
         self._listener = socket.create_server((address, 0))
         self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
         self.lost = 0
 
     def __enter__(self) -> Self:
@@ -22,7 +23,12 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # whoever waits in `accept` hears of it; closing alone says nothing
         self._listener.close()
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
 
     def lose_answer_to(self, said: bytes) -> None:
         """Once."""
@@ -32,7 +38,9 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._open.append(client)
                 server = socket.create_connection(("127.0.0.1", self._target))
+                self._open.append(server)
                 threading.Thread(target=self._up, args=(client, server), daemon=True).start()
                 threading.Thread(target=self._down, args=(client, server), daemon=True).start()
 
