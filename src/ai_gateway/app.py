@@ -119,7 +119,7 @@ class Gateway:
             self.readiness,
             time.monotonic,
             time.monotonic(),
-            self.auditing.fault,
+            self.auditing,
         )
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
@@ -279,6 +279,7 @@ class Gateway:
                 await self.fleet.listed.wait()
                 await self.poller.first_round()
         await self._remember_today()
+        self.auditing.advise(self.gateways.ready())
         self.readiness.is_looking = False
 
     async def _remember_today(self) -> None:

@@ -168,6 +168,16 @@ CASES = [
         GATEWAY,
     ),
     Case(
+        "AIGatewayAuditSpooling",
+        {
+            of("ai_gateway_audit_spool_bytes", instance="a"): "0 9x30",
+            of("ai_gateway_audit_spool_bytes", instance="b"): "0x30",
+        },
+        {of("ai_gateway_audit_spool_bytes", instance="a"): "9x5 0 9x5 0 9x5 0 9x5"},
+        15,
+        GATEWAY,
+    ),
+    Case(
         "AIGatewayAuditLost",
         {of("ai_gateway_audit_entries_total", result="dropped"): "0x10 5x20"},
         {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -84,6 +84,13 @@ class Auditing:
         self.holds = audit.mode != "best_effort"
         self._writer.start()
         await asyncio.to_thread(self._writer.is_tried.wait, OPEN_SECONDS)
+
+    def advise(self, gateways: int) -> None:
+        """Says so where each of several gateways would tell of its own calls alone."""
+        if self.audit.store == "sqlite" and gateways > 1:
+            log.warning(
+                "each of %d gateways has an audit of its own; audit.store postgresql keeps one of all", gateways
+            )
 
     @property
     def can_be_asked(self) -> bool:
@@ -172,6 +179,17 @@ class Auditing:
         except TimeoutError:
             return not exchange.attempts
         return True
+
+    def standing(self) -> dict[str, Any]:
+        """For health: where entries go, and what stands in the way."""
+        writer = self._writer
+        return {
+            "store": self.audit.store,
+            "mode": self.audit.mode,
+            "writer": self.name or None,
+            "queued": 0 if writer is None else writer.queued,
+            "complaint": None if writer is None else writer.fault,
+        }
 
     def fault(self) -> str | None:
         """Why the gateway is not ready: what must be audited cannot be."""

@@ -13,6 +13,7 @@ from ai_gateway.cluster.events import Events
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.discovery.following import Following
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
+from ai_gateway.edge.auditing import Auditing
 from ai_gateway.edge.catalog_routes import model_state
 from ai_gateway.limits.limiter import Limiter
 
@@ -40,7 +41,7 @@ class Condition(msgspec.Struct, frozen=True):
     readiness: Readiness
     clock: Callable[[], float]
     opened_at: float
-    audit_fault: Callable[[], str | None] = lambda: None  # why requests cannot be audited where they must be
+    auditing: Auditing
 
     def fault(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
@@ -50,7 +51,7 @@ class Condition(msgspec.Struct, frozen=True):
 
     def complaint(self) -> str | None:
         """Why the gateway is not ready, None if it is."""
-        return self.fault() or ("looking for endpoints" if self.readiness.is_looking else None) or self.audit_fault()
+        return self.fault() or ("looking for endpoints" if self.readiness.is_looking else None) or self.auditing.fault()
 
 
 class Health:
@@ -83,6 +84,7 @@ class Health:
             "config": _config(condition.live),
             "auth": condition.guard.standing(),
             "limits": _limits(condition.limiter),
+            "audit": condition.auditing.standing(),
         }
 
 
