@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -218,31 +218,28 @@ class Gateway:
                         await asyncio.sleep(LOOK_SECONDS)
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await _ended(task)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The slower story beside the requests: discovery and polls, the audit, and what limits are counted by."""
-        await self.auditing.begin(self.current.now.config.audit)
-        self.gateways.start()
-        self._is_running = True
-        self._follow(self.current.now.config)
-        tasks = (asyncio.create_task(self._look_first()), asyncio.create_task(self.guard.follow()))
-        try:
+        async with AsyncExitStack() as ending:  # backwards, and each whatever becomes of the others
+            ending.push_async_callback(self.auditing.end)
+            await self.auditing.begin(self.current.now.config.audit)
+            ending.callback(self.client.close)
+            ending.callback(self.guard.close)
+            ending.push_async_callback(self.limiter.close)
+            ending.callback(self.gateways.stop)
+            self.gateways.start()
+            await self._remember_today()
+            self._is_running = True
+            ending.push_async_callback(self.poller.stop)
+            ending.push_async_callback(self.discovery.stop)
+            self._follow(self.current.now.config)
+            ending.push_async_callback(_ended, asyncio.create_task(self._look_first()))
+            ending.push_async_callback(_ended, asyncio.create_task(self.guard.follow()))
             with self._lag.running(asyncio.get_running_loop()):
                 yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.discovery.stop()
-            await self.poller.stop()
-            self.gateways.stop()
-            await self.limiter.close()
-            self.guard.close()
-            self.client.close()
-            await self.auditing.end()
 
     def _begin_drain(self) -> None:
         if self.on_drain is not None:
@@ -255,6 +252,8 @@ class Gateway:
     def _apply(self, config: Config) -> None:
         """Puts a checked config in force; called by the config file for each new one."""
         before = self.current.now.config.discovery
+        if not self.current.now.is_loaded:
+            self.auditing.want(config.audit)
         self.guard.apply(config.auth, config.callers)
         self.current.swap(config)
         if self.on_config is not None:
@@ -278,23 +277,23 @@ class Gateway:
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self.fleet.listed.wait()
                 await self.poller.first_round()
-        await self._remember_today()
         self.auditing.advise(self.gateways.ready())
         self.readiness.is_looking = False
 
     async def _remember_today(self) -> None:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""
         config, catalog = self.current.now.config, self.current.now.catalog
-
-        def id_of(asked: str) -> str | None:
-            entry = catalog.find(asked, self.fleet)
-            return None if entry is None else entry.id
-
         if config.limits is not None or is_on(config.auth):
-            self.limiter.seed(await used_today(self.auditing, id_of, self.gateways.ready()))
+            find = partial(catalog.find, fleet=self.fleet)
+            self.limiter.seed(await used_today(self.auditing, find, self.gateways))
 
     def _fetching(self, oidc: Oidc) -> Fetching:
         return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)
 
     async def _answers(self, address: Address) -> bool:
         return await answers(self.client, address)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

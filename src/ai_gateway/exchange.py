@@ -162,6 +162,7 @@ class Exchange:
 
     __slots__ = (
         "answer_id",
+        "asked_model",
         "attempts",
         "authenticated_at",
         "body_bytes",
@@ -217,6 +218,7 @@ class Exchange:
         self.parameters: Mapping[str, Any] = {}  # of the call, for spans
         self.content: Content | None = None  # of prompt and answer, only where it is asked for
         self.client_name: str | None = None  # its User-Agent
+        self.asked_model: str | None = None  # as the client wrote it, where there is no call
         self.evidence: Content | None = None  # of prompt and answer for the audit, only where it is asked for
         self.prompt_hash: str | None = None
         self.intent: str | None = None  # id of the audit's intent that was written before the call was sent

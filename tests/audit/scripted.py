@@ -25,6 +25,7 @@ class Scripted:
         self.gone: frozenset[str] = frozenset()
         self.lost: list[Entry] = []
         self.poison: str | None = None
+        self.fault: Exception | None = None  # of a kind that nobody has thought of, once
         self.tries = 0
 
     @property
@@ -52,6 +53,9 @@ class Scripted:
 
     def heartbeat(self, writer: str) -> None:
         """Fails while there is trouble."""
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
         self._try()
 
     def lost_intents(self, writer: str) -> Sequence[Entry]:

@@ -15,7 +15,8 @@
 {{- define "gateway.countsGateways" -}}
 {{- $config := include "gateway.chartConfig" . | fromYaml -}}
 {{- $counts := or .Values.limits.countGateways $config.limits -}}
-{{- if and (gt (int .Values.replicaCount) 1) (eq "sqlite" (dig "audit" "store" "sqlite" $config)) (include "gateway.discoversByApi" .) .Values.rbac.create }}{{ $counts = true }}{{ end -}}
+{{- $many := or (gt (int .Values.replicaCount) 1) .Values.autoscaling.enabled .Values.keda.enabled -}}
+{{- if and $many (eq "sqlite" (dig "audit" "store" "sqlite" $config)) (include "gateway.discoversByApi" .) .Values.rbac.create }}{{ $counts = true }}{{ end -}}
 {{- range $config.callers }}{{ if .limits }}{{ $counts = true }}{{ end }}{{ end -}}
 {{- if $counts }}true{{ end }}
 {{- end }}

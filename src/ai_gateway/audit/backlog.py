@@ -34,6 +34,7 @@ class Backlog:
         self._hurry = threading.Event()
         self._lock = threading.Lock()  # of the count: entries are on their way between queue and batch, too
         self._count = 0
+        self._is_over = False
         self._alone = 0  # so many batches to come hold one entry
         self.batch: list[Queued] = []
         self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
@@ -51,8 +52,9 @@ class Backlog:
         if not self._awake.is_set():
             self._awake.set()
 
-    def wake(self) -> None:
+    def leave(self) -> None:
         """Nothing is waited for any more."""
+        self._is_over = True
         self._hurry.set()
         self._awake.set()
 
@@ -63,10 +65,14 @@ class Backlog:
         except IndexError:
             return None
 
+    def intents(self) -> set[str]:
+        """Those whose ends are on their way."""
+        return {one.entry.intent for one in (*self.batch, *self._queue.copy()) if one.entry.intent is not None}
+
     def wait(self, seconds: float) -> None:
         """Until there is an entry, or a time is over, or `wake`."""
         self._awake.clear()
-        if not self._queue:
+        if not self._queue and not self._is_over:
             self._awake.wait(max(0.0, seconds))
 
     def pause(self, seconds: float) -> bool:

@@ -111,6 +111,10 @@ class PostgresqlArchive:
             rows = connection.execute(f"SELECT {_CHECKPOINT} FROM audit_checkpoints").fetchall()  # noqa: S608
         return [Checkpoint(*row) for row in rows]
 
+    def interrupt(self) -> None:
+        """Asks the server to end the question; may take a second where it is away."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()

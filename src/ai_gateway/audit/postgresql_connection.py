@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 CONNECT_SECONDS: Final = 5
+CANCEL_SECONDS: Final = 1.0
 STATEMENT_SECONDS: Final = 5.0
 # Of the DSN's options these are ours; whatever else it says (TLS, schema, hosts) holds. A server that has gone without
 # a word is noticed by the kernel, one that answers nothing by the deadline of each transaction.
@@ -60,6 +61,13 @@ class PostgresqlConnection:
         except OSError as error:
             self.close()
             raise StoreUnavailable(str(error)) from error
+
+    def interrupt(self) -> None:
+        """Ends what another thread waits for."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(Exception):  # whatever it is, the connection is closed next
+                connection.cancel_safe(timeout=CANCEL_SECONDS)
 
     def close(self) -> None:
         """Closes what is open."""

@@ -28,6 +28,7 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> Entry:
     """
     caller = exchange.caller
     call = exchange.call
+    asked = exchange.asked_model if call is None else call.model
     usage = exchange.usage
     last = exchange.attempts[-1] if exchange.attempts else None
     first_byte_at = exchange.first_byte_at
@@ -54,7 +55,7 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> Entry:
         tenant=caller.tenant,
         key_id=caller.key_id,
         user_agent=exchange.client_name,
-        model_asked=None if call is None else _text(call.model),
+        model_asked=None if asked is None else _text(asked),
         model_served=exchange.model,
         endpoint=None if last is None else last.endpoint,
         pod=None if last is None else last.pod,

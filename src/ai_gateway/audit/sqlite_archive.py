@@ -101,6 +101,12 @@ class SqliteArchive:
             rows = self._open().execute(f"SELECT {_CHECKPOINT} FROM checkpoints").fetchall()  # noqa: S608
         return [Checkpoint(*row) for row in rows]
 
+    def interrupt(self) -> None:
+        """See sqlite3_interrupt: the question ends with an error."""
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
+
     def close(self) -> None:
         """Closes the connection."""
         connection, self._connection = self._connection, None

@@ -138,5 +138,8 @@ class Archive(Protocol):
     def checkpoints(self) -> Sequence[Checkpoint]:
         """All checkpoints that the store knows."""
 
+    def interrupt(self) -> None:
+        """Ends a question that is being answered; may be called from another thread."""
+
     def close(self) -> None:
         """Closes what was opened."""

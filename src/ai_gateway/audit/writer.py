@@ -17,7 +17,7 @@ from ai_gateway.audit.backlog import MOST_QUEUED, Backlog
 from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.redaction import Redact
-from ai_gateway.audit.store import IntentsGone, Store, StoreUnavailable
+from ai_gateway.audit.store import IntentsGone, Store, StoreTooNew, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -25,6 +25,7 @@ CHECKPOINT_ENTRIES: Final = 1000
 CHECKPOINT_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 10.0
 SWEEP_SECONDS: Final = 20.0  # between two looks for what dead gateways left behind
+AGAIN_LEAVING_SECONDS: Final = 0.1
 RETENTION_SECONDS: Final = 3600.0
 RETENTION_AGAIN_SECONDS: Final = 0.5  # while there is more to remove
 
@@ -61,6 +62,8 @@ class Writer:
         self._link = Link(b"")
         self._checkpointed = 0
         self._is_leaving = False
+        self._leave_by = float("inf")
+        self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = False
         self._duties: dict[Callable[[], None], float] = {}  # with the moment when each is due
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -89,6 +92,7 @@ class Writer:
         """
         told: asyncio.Future[None] = self._loop.create_future()
         if self.fault is not None and entry.kind == "intent":
+            self._backlog.unwritten.add(entry.intent or "")  # its end comes all the same, and closes nothing
             told.set_exception(StoreUnavailable(self.fault))
         else:
             self._backlog.put(entry, told)
@@ -106,8 +110,9 @@ class Writer:
 
     def stop(self, seconds: float) -> int:
         """Writes what is queued, within a time, and ends the thread. Blocks; returns how many entries are lost."""
+        self._leave_by = time.monotonic() + seconds
         self._is_leaving = True
-        self._backlog.wake()
+        self._backlog.leave()
         self._thread.join(seconds)
         lost = self.queued
         if lost:
@@ -119,24 +124,31 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while not self._is_leaving or self.queued:
+            while (not self._is_leaving or self.queued) and time.monotonic() < self._leave_by:
                 try:
                     if not self._is_open:
                         self._open()
                     self._turn()
                 except StoreUnavailable as error:
-                    self._fail(error)
-                    if self._is_leaving:
-                        break
-                    self._pause(error)
+                    self._rest(error)
+                except Exception as error:  # whatever it is, the next entries must not be lost for it
+                    log.exception("the audit failed in a way that nobody has thought of")
+                    self._rest(StoreUnavailable(f"{type(error).__name__}; the log has the story"))
             if self.fault is None:
                 self._mark()
-        except Exception:  # whatever it is, requests go on, and somebody must know
-            self.fault = "the audit's thread failed; the log has the story"
-            log.exception("the audit stopped")
+        except Exception:
+            log.exception("the audit's last words could not be written")
         finally:
             self._store.close()
             self.is_tried.set()
+
+    def _rest(self, error: StoreUnavailable) -> None:
+        """After a failure: until it is time to try again, which is soon where the gateway leaves."""
+        self._fail(error)
+        if self._is_leaving:
+            time.sleep(AGAIN_LEAVING_SECONDS)
+        else:
+            self._pause(error)
 
     def _open(self) -> None:
         """Opens the store, and tries to write to it."""
@@ -227,6 +239,7 @@ class Writer:
         if self.fault is None or not self.is_tried.is_set():
             log.error("the audit cannot be written, and is tried again every second: %s", error)
         self.fault = str(error)
+        self.is_outdated = isinstance(error, StoreTooNew)
         self._is_open = False
         self._backlog.give_back(error)
         self.is_tried.set()
@@ -251,7 +264,7 @@ class Writer:
         if settings.sink is not None:
             try:
                 settings.sink(made)
-            except OSError as error:
+            except Exception as error:  # a closed stream is a ValueError
                 log.error("a checkpoint of the audit could not be written to its second place: %s", error)
 
     def _beat(self) -> None:
@@ -265,8 +278,10 @@ class Writer:
         lost = self._store.lost_intents(self._settings.writer)
         if lost:
             log.warning("%d requests of gateways that are gone end as gateway_lost", len(lost))
+        waiting = self._backlog.intents()  # one that is closed already, only not yet written
         for intent in lost:
-            self._backlog.put(lost_end(intent, self._settings.clock()))
+            if intent.intent not in waiting:
+                self._backlog.put(lost_end(intent, self._settings.clock()))
 
     def _retain(self) -> None:
         settings = self._settings

@@ -61,6 +61,7 @@ class Gateways:
         self._manner = manner
         self._mirror: Mirror[frozenset[str]] | None = None
         self._ready = 1
+        self.are_known = not service  # they were counted once, or nobody counts them
 
     @property
     def complaint(self) -> str | None:
@@ -93,3 +94,4 @@ class Gateways:
     def _count(self) -> None:
         if self._mirror is not None:
             self._ready = count_ready(self._mirror.values())
+            self.are_known = True

@@ -58,6 +58,8 @@ class Auditing:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
         self._bytes_waiting: Callable[[], int] | None = None
         self.holds = False  # something waits for entries: the mode is blocking or strict
+        self._is_begun = False
+        self._is_too_lax = False
 
     @property
     def is_on(self) -> bool:
@@ -67,6 +69,7 @@ class Auditing:
     async def begin(self, audit: Audit) -> None:
         """Opens the audit, in a thread of its own; a store that takes long to open is not waited for."""
         self.audit = audit
+        self._is_begun = True
         if audit.store == "none":
             return
         store, self._archive, self._bytes_waiting = sides(audit, self._environment, _collector)
@@ -84,6 +87,12 @@ class Auditing:
         self.holds = audit.mode != "best_effort"
         self._writer.start()
         await asyncio.to_thread(self._writer.is_tried.wait, OPEN_SECONDS)
+
+    def want(self, audit: Audit) -> None:
+        """A first config that came after the start: where it promises more than what has begun keeps, no call is sent
+        until the start that it asks for."""
+        if self._is_begun and audit != self.audit and audit.mode != "best_effort":
+            self.holds = self._is_too_lax = True
 
     def advise(self, gateways: int) -> None:
         """Says so where each of several gateways would tell of its own calls alone."""
@@ -117,11 +126,12 @@ class Auditing:
 
     async def end(self) -> None:
         """Writes what is queued, and closes the audit."""
-        if self._archive is not None:
-            await asyncio.get_running_loop().run_in_executor(self._reading, self._archive.close)
-        self._reading.shutdown(wait=False)
         if self._writer is not None:
             await asyncio.to_thread(self._writer.stop, FLUSH_SECONDS)
+        if self._archive is not None:
+            await asyncio.to_thread(self._archive.interrupt)
+            await asyncio.get_running_loop().run_in_executor(self._reading, self._archive.close)
+        self._reading.shutdown(wait=False)
 
     def __call__(self, exchange: Exchange) -> None:
         """Takes a finished exchange (see recording's Reader)."""
@@ -144,7 +154,8 @@ class Auditing:
         Raises AuditUnavailable.
         """
         writer = self._writer
-        assert writer is not None, "only an audit that is on holds anything"
+        if writer is None or self._is_too_lax:
+            raise _unavailable()
         if self.audit.mode != "strict":
             if writer.fault is not None:
                 raise _unavailable()
@@ -154,10 +165,7 @@ class Auditing:
         try:
             async with asyncio.timeout(INTENT_SECONDS):
                 await writer.durable(record(exchange, "intent", self._clock()))
-        except StoreUnavailable:
-            exchange.intent = None  # it was never written: there is none to close
-            raise _unavailable() from None
-        except TimeoutError:
+        except (StoreUnavailable, TimeoutError):
             raise _unavailable() from None
 
     async def keep(self, exchange: Exchange) -> bool:
@@ -192,8 +200,8 @@ class Auditing:
         }
 
     def fault(self) -> str | None:
-        """Why the gateway is not ready: what must be audited cannot be."""
-        if not self.holds or self._writer is None or self._writer.fault is None:
+        """Why the gateway is not ready: what must be audited cannot be, or never will by a gateway of this version."""
+        if self._writer is None or self._writer.fault is None or not (self.holds or self._writer.is_outdated):
             return None
         return f"the audit cannot be written: {self._writer.fault}"
 

@@ -42,7 +42,7 @@ class ShowModel:
         self._started_at = started_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = scope["path_params"]["model"]
+        asked = exchange_of(scope).asked_model = scope["path_params"]["model"]
         entry = self._current.now.catalog.find(asked, self._fleet)
         if entry is None or not may_use(exchange_of(scope).caller, entry):
             raise deny(asked, entry)

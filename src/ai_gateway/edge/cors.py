@@ -13,7 +13,18 @@ from ai_gateway.errors import InvalidRequest
 
 _METHODS: Final = ("GET", "POST", "OPTIONS")
 _EXPOSED: Final = (
-    *("x-request-id", "x-trace-id", "retry-after", "retry-after-ms", "x-should-retry", "ratelimit", "ratelimit-policy"),
+    *(
+        "x-request-id",
+        "x-trace-id",
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+        "x-next-cursor",
+        "x-audit-complete",
+        "x-audit-writer",
+        "ratelimit",
+        "ratelimit-policy",
+    ),
     *(f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
 )
 

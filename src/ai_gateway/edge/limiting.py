@@ -23,6 +23,7 @@ from ai_gateway.wire.usage import Usage
 
 # A budget that is used up is there again too late for a client's own retries.
 LONGEST_RETRY_SECONDS: Final = 3600.0
+MOST_TOKENS: Final = 10_000_000  # of one call, in or out
 MOST_CALLERS: Final = 1000  # in metrics
 
 
@@ -67,13 +68,18 @@ class Limiting:
 
     def settle(self, admitted: Admitted, exchange: Exchange) -> None:
         """The call is over, however it ended."""
+        try:
+            self._learn(admitted, exchange)
+        finally:
+            if admitted.grant is not None:
+                admitted.grant.settle(self._used(admitted, exchange))
+
+    def _learn(self, admitted: Admitted, exchange: Exchange) -> None:
         usage = exchange.usage
         if usage is not None:
             is_stream = exchange.call is not None and exchange.call.stream
             stream_bytes = exchange.sent_bytes if is_stream else None
             self._estimates.learn(admitted.model, exchange.body_bytes, usage, stream_bytes)
-        if admitted.grant is not None:
-            admitted.grant.settle(self._used(admitted, exchange))
 
     def readings(self) -> Iterator[Reading]:
         """What limits refused, and what the callers that called last have left."""
@@ -103,8 +109,8 @@ class Limiting:
 
 
 def _count(usage: Usage) -> int:
-    """What is no count is Ollama's mistake."""
-    return max(0, usage.input_tokens) + max(0, usage.output_tokens)
+    """What is no count, or more than any model can count, is Ollama's mistake and must lock nobody out."""
+    return min(MOST_TOKENS, max(0, usage.input_tokens)) + min(MOST_TOKENS, max(0, usage.output_tokens))
 
 
 def _error(refusal: Refusal) -> RateLimited:

@@ -1,8 +1,10 @@
 """Token counts, as Ollama reports them at the end of an answer."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+MOST: Final = 1 << 53  # beyond it no number of JSON is exact
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -17,6 +19,6 @@ def read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     read, written = value.get("prompt_tokens"), value.get("completion_tokens", 0)
-    if not isinstance(read, int) or not isinstance(written, int):
+    if not isinstance(read, int) or not isinstance(written, int) or max(abs(read), abs(written)) > MOST:
         return None
     return Usage(read, written)

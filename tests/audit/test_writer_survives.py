@@ -1,0 +1,101 @@
+"""What the writer's thread must survive, and what it must still do when the gateway leaves."""
+
+import asyncio
+import time
+
+import pytest
+from tests.audit.entries import entry
+from tests.audit.scripted import Scripted, writing
+from tests.flow.waiting import until
+
+from ai_gateway.audit.backlog import Backlog
+from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
+
+
+async def test_a_fault_that_nobody_has_thought_of_is_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Scripted()
+    kept.fault = KeyError("odd")
+    async with writing(kept) as made:
+        made.offer(entry(request_id="r"))
+        await until(lambda: len(kept.entries) == 1, "it is written all the same")
+        assert made.fault is None
+    assert "nobody has thought of" in caplog.text
+
+
+async def test_a_second_place_that_is_closed_harms_nothing() -> None:
+    """As standard output may be: that is no OSError."""
+    kept = Scripted()
+
+    def closed(_: object) -> None:
+        raise ValueError("I/O operation on closed file")
+
+    async with writing(kept, sink=closed) as made:
+        for _ in range(1200):
+            made.offer(entry())
+        await until(lambda: len(kept.entries) == 1200, "all is written")
+        made.offer(entry())
+        await until(lambda: len(kept.entries) == 1201, "and so is what comes later")
+
+
+async def test_a_store_that_fails_while_the_gateway_leaves_is_tried_until_the_patience_is_over() -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.trouble = "locked"
+        for _ in range(50):
+            made.offer(entry())
+        await until(lambda: made.fault == "locked", "it fails")
+        asyncio.get_running_loop().call_later(0.3, lambda: setattr(kept, "trouble", None))
+        assert await asyncio.to_thread(made.stop, 5.0) == 0
+    assert len(kept.entries) == 50
+
+
+async def test_a_store_that_stays_away_is_given_up_when_the_patience_is_over() -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.trouble = "away"
+        made.offer(entry())
+        await until(lambda: made.fault == "away", "it fails")
+        began = time.monotonic()
+        assert await asyncio.to_thread(made.stop, 0.4) == 1
+        assert time.monotonic() - began < 2
+
+
+def test_whoever_leaves_while_the_thread_goes_to_sleep_is_heard() -> None:
+    loop = asyncio.new_event_loop()
+    waiting = Backlog(loop)
+    waiting.leave()
+    began = time.monotonic()
+    waiting.wait(30)
+    assert time.monotonic() - began < 1
+    loop.close()
+
+
+async def test_an_intent_that_is_refused_at_once_leaves_nothing_behind() -> None:
+    """Its end comes all the same, closes nothing, and takes the note of it away."""
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.trouble = "away"
+        made.offer(entry())
+        await until(lambda: made.fault == "away", "it fails")
+        with pytest.raises(StoreUnavailable):
+            await made.durable(entry(kind="intent", intent="i"))
+        made.offer(entry(request_id="refused", intent="i"))
+        kept.trouble = None
+        await until(lambda: len(kept.entries) == 2, "both are written")
+        assert kept.entries[-1].intent is None
+        await until(lambda: not made._backlog.unwritten, "nothing is remembered")
+
+
+class _Newer(Scripted):
+    def open(self) -> None:
+        raise StoreTooNew("made by a newer gateway")
+
+
+async def test_a_store_that_is_too_new_is_told_apart() -> None:
+    """It will not be mended by waiting: such a gateway is not ready in any mode."""
+    async with writing(_Newer()) as made:
+        assert made.is_outdated
+    away = Scripted()
+    away.trouble = "away"
+    async with writing(away) as made:
+        assert not made.is_outdated
