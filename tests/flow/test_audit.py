@@ -411,3 +411,12 @@ async def test_a_change_of_the_audit_waits_for_a_restart(world: World) -> None:
     await served.reload(config(urls, audit={"store": "none"}))
     assert (await served.get("/v1/health"))["config"]["restart_required"] == ["audit"]
     await written(world, 1)
+
+
+async def test_a_look_at_a_model_says_which(world: World) -> None:
+    """Also at one that is not there, or not for whoever looks."""
+    served = await world.gateway((await world.simulator()).urls)
+    for model in ("llama3", "nobody"):
+        await served.ask("GET", f"/v1/models/{model}")
+    found = await written(world, 2)
+    assert [(one.model_asked, one.status) for one in found] == [("llama3", 200), ("nobody", 404)]

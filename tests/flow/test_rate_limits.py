@@ -348,3 +348,21 @@ async def test_callers_of_a_tenant_share_its_limit(world: World, tmp_path: Path)
         codes.append(reply.status)
     assert codes == [200, 200, 429, 200, 200, 200, 429]
     assert "of tenant team-a: 5" in reply.error["message"]
+
+
+@pytest.mark.parametrize("tokens", [10**400, 10**15, -(10**400)])
+async def test_an_endpoint_that_miscounts_locks_nobody_out(world: World, tokens: int) -> None:
+    """What is no count gives the place back, and takes no tokens that nobody can have used."""
+
+    async def miscount(visit: Visit) -> None:
+        usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": 1}
+        await visit.say(whole(answer(usage=usage)))
+
+    upstream = await world.upstream(miscount)
+    limits = {"default": {"concurrent": 1, "tpm": 1_000_000}}
+    served = await world.gateway([upstream.url], limits=limits)
+    assert (await served.chat(max_tokens=1)).status == 200
+    reply = await served.chat(max_tokens=1)
+    if reply.status == 429:  # a debt of no more than the largest call
+        assert float(str(reply.header("retry-after"))) < 20 * 60
+        assert "tokens per minute" in reply.error["message"]
