@@ -264,14 +264,22 @@ async def test_prompts_and_answers_are_kept_only_where_a_level_asks_and_redacted
     more = {"level": level, "hash_prompts": True, "redact": ["Project [A-Z]+"]}
     served = await world.gateway((await world.simulator()).urls, audit=more)
     for stream in (False, True):
-        await served.chat("Project MOON, write to jo@example.com", stream=stream)
+        await served.chat("Project MOON, write to\njo@example.com", stream=stream)
     for entry in await written(world, 2):
         asked = json.loads(entry.request_content or "")
-        assert asked[0]["parts"][0]["content"] == "[redacted], write to [email]"
+        assert asked[0]["parts"][0]["content"] == "[redacted], write to\n[email]"
         assert (entry.answer_content is not None) == has_answer
         assert entry.prompt_hash is not None
     first, second = entries(world)
     assert first.prompt_hash == second.prompt_hash
+
+
+async def test_what_the_size_would_halve_is_redacted_whole(world: World) -> None:
+    served = await world.gateway((await world.simulator()).urls, audit={"level": "request", "max_content": 100})
+    await served.chat(f"https://me:{'pass' * 40}@example.com")
+    (entry,) = await written(world, 1)
+    assert "[password]" in (entry.request_content or "")
+    assert "pass" not in (entry.request_content or "").replace("[password]", "")
 
 
 async def reading(world: World, **audit: Any) -> Served:

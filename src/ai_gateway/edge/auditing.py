@@ -18,7 +18,7 @@ import msgspec
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.listing import time_of
 from ai_gateway.audit.recorder import record
-from ai_gateway.audit.redaction import redaction
+from ai_gateway.audit.redaction import OVERLAP, redaction
 from ai_gateway.audit.store import Archive, StoreUnavailable
 from ai_gateway.audit.stores import Collector, key_of, sides
 from ai_gateway.audit.writer import Settings, Writer
@@ -133,7 +133,7 @@ class Auditing:
         """Keeps what the level asks for of a call, before its fields go."""
         if self.audit.level != "metadata":
             content = KeptContent if self.audit.level == "full" else _Asked
-            exchange.evidence = content(call, self.audit.max_content)
+            exchange.evidence = content(call, self.audit.max_content + OVERLAP)  # cut when redacted
         if self.audit.hash_prompts and self._writer is not None and self._writer.key is not None:
             prompt = next((call.fields[name] for name in _PROMPTS if name in call.fields), b"")
             exchange.prompt_hash = hmac.digest(self._writer.key, b"prompt" + bytes(prompt), "sha256").hex()
