@@ -152,6 +152,15 @@ async def test_one_entry_that_cannot_be_written_stands_in_nobodys_way() -> None:
     assert made.results == {"stored": 3, "failed": 1}
 
 
+async def test_the_log_does_not_quote_an_entry_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Scripted()
+    kept.poison = "bad"
+    async with writing(kept) as made:
+        made.offer(entry(request_id="bad"))
+    assert "left out: OverflowError: too large a number" in caplog.text
+    assert "secret" not in caplog.text
+
+
 async def test_what_cannot_be_written_until_the_end_is_counted() -> None:
     kept = Scripted()
     kept.trouble = "no space"

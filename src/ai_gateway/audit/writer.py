@@ -5,6 +5,7 @@ The event loop hands entries over and waits for nothing, unless it asks to be to
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections import Counter
@@ -215,7 +216,10 @@ class Writer:
             return
         self._backlog.finish()
         self.results["failed"] += 1
-        log.exception("an audit entry could not be written, and is left out")
+        error = sys.exception()
+        # Of what it says the first line alone: behind it a database may quote the entry, and so what was asked.
+        told = str(error).partition("\n")[0]
+        log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
 
     def _recover(self) -> None:
         if self.fault is not None and self.is_tried.is_set():
