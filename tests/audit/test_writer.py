@@ -83,6 +83,22 @@ async def test_a_store_that_is_away_loses_nothing_until_too_many_wait(caplog: py
     ]
 
 
+async def test_content_that_waits_is_bounded_in_bytes() -> None:
+    """What an entry takes leaves the count with it, also of a text that takes more once it is encoded."""
+    kept = Scripted()
+    content = "\u5bc6" * (backlog.MOST_QUEUED_BYTES // 32)  # 2 bytes each, so that the 16th is the last
+    async with writing(kept) as made:
+        for _ in range(3):
+            kept.trouble = "no space"
+            for _ in range(20):
+                made.offer(entry(request_content=content[1:]))
+            made.offer(entry(intent="here/1#1", answer_content=content))
+            assert made.queued == 17
+            kept.trouble = None
+            await until(lambda: not made.queued, "all is written")
+        assert made.results == {"stored": 51, "dropped": 12}
+
+
 async def test_a_store_that_is_away_at_the_start_is_opened_later() -> None:
     kept = Scripted()
     kept.trouble = "read-only"

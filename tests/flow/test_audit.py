@@ -323,6 +323,17 @@ async def test_the_cursor_leads_through_all_of_them_while_more_come(world: World
     assert [name for name in found if name != "look"] == ["bad", "r4", "r3", "r2", "r1", "r0"]
 
 
+async def test_a_page_of_large_prompts_ends_early_and_goes_on(world: World) -> None:
+    more = {**OPEN, "level": "request", "max_content": 1 << 20}
+    served = await world.gateway((await world.simulator()).urls, audit=more)
+    for _ in range(6):
+        await served.chat("word " * 180_000)
+    await written(world, 6)
+    first = await served.ask("GET", "/v1/audit/logs?model=llama3&limit=1000")
+    rest = await served.ask("GET", f"/v1/audit/logs?model=llama3&limit=1000&cursor={first.json['next_cursor']}")
+    assert [len(ids(first)), len(ids(rest)), rest.json["next_cursor"]] == [4, 2, None]
+
+
 async def test_reads_are_audited(world: World) -> None:
     served = await reading(world)
     await served.ask("GET", "/v1/audit/logs?actor=somebody", None, named("reader"))

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ai_gateway.audit.backlog import MOST_QUEUED, Backlog
+from ai_gateway.audit.backlog import Backlog
 from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.redaction import Redact
@@ -76,7 +76,7 @@ class Writer:
 
     def offer(self, entry: Entry) -> None:
         """Takes an entry, or drops and counts it where too many wait; the end of an intent is never dropped."""
-        if len(self._backlog) < MOST_QUEUED or entry.intent is not None:
+        if not self._backlog.is_full or entry.intent is not None:
             self._backlog.put(entry)
             return
         if not self.results["dropped"]:

@@ -179,8 +179,10 @@ def _pages(archive: "Archive", query: "Query") -> Iterator["Entry"]:
     """All entries of a query, page by page."""
     import msgspec
 
+    from ai_gateway.audit.asking import page_of
+
     while True:
-        page = archive.page(query)
+        page = page_of(archive, query)
         yield from page.entries
         if page.next is None:
             return

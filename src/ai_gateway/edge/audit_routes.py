@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ai_gateway.audit.asking import BadQuestion, read_query, write_cursor
+from ai_gateway.audit.asking import BadQuestion, page_of, read_query, write_cursor
 from ai_gateway.audit.listing import as_csv, as_lines, as_value
 from ai_gateway.audit.store import Archive, Query, StoreUnavailable
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
@@ -66,7 +66,7 @@ class AuditLogs:
 
     def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None]:
         """In the reader's thread: a page, in the form that is wanted, and the cursor behind it."""
-        page = archive.page(query)
+        page = page_of(archive, query)
         cursor = write_cursor(page.next)
         if kind == NDJSON:
             return b"".join(as_lines(page.entries)), cursor
