@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.routing import Route, Router
@@ -57,10 +57,12 @@ from ai_gateway.telemetry.tracing import Tracing, span_readings
 from ai_gateway.upstream.answering import answers
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
-from ai_gateway.upstream.fetching import Fetching
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import PATHS
+
+if TYPE_CHECKING:
+    from ai_gateway.auth.oidc import Fetch
 
 FIRST_LOOK_SECONDS: Final = 5.0
 FIRST_CONFIG_SECONDS: Final = 5.0
@@ -287,7 +289,9 @@ class Gateway:
             find = partial(catalog.find, fleet=self.fleet)
             self.limiter.seed(await used_today(self.auditing, find, self.gateways))
 
-    def _fetching(self, oidc: Oidc) -> Fetching:
+    def _fetching(self, oidc: Oidc) -> "Fetch":
+        from ai_gateway.upstream.fetching import Fetching
+
         return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)
 
     async def _answers(self, address: Address) -> bool:

@@ -41,7 +41,7 @@ class Scripted:
         """Keeps a batch."""
         self._try()
         if any(one.request_id == self.poison for one in entries):
-            raise OverflowError("too large a number")
+            raise OverflowError("too large a number\nCONTEXT:  COPY audit_entries, column request_content: a secret")
         gone = self.gone & {one.intent for one in entries if one.intent is not None}
         if gone:
             raise IntentsGone(frozenset(gone))

@@ -83,6 +83,22 @@ async def test_a_store_that_is_away_loses_nothing_until_too_many_wait(caplog: py
     ]
 
 
+async def test_content_that_waits_is_bounded_in_bytes() -> None:
+    """What an entry takes leaves the count with it, also of a text that takes more once it is encoded."""
+    kept = Scripted()
+    content = "\u5bc6" * (backlog.MOST_QUEUED_BYTES // 32)  # 2 bytes each, so that the 16th is the last
+    async with writing(kept) as made:
+        for _ in range(3):
+            kept.trouble = "no space"
+            for _ in range(20):
+                made.offer(entry(request_content=content[1:]))
+            made.offer(entry(intent="here/1#1", answer_content=content))
+            assert made.queued == 17
+            kept.trouble = None
+            await until(lambda: not made.queued, "all is written")
+        assert made.results == {"stored": 51, "dropped": 12}
+
+
 async def test_a_store_that_is_away_at_the_start_is_opened_later() -> None:
     kept = Scripted()
     kept.trouble = "read-only"
@@ -150,6 +166,15 @@ async def test_one_entry_that_cannot_be_written_stands_in_nobodys_way() -> None:
             made.offer(entry(request_id=name))
     assert [(one.request_id, one.sequence) for one in kept.entries] == [("a", 1), ("b", 2), ("c", 3)]
     assert made.results == {"stored": 3, "failed": 1}
+
+
+async def test_the_log_does_not_quote_an_entry_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Scripted()
+    kept.poison = "bad"
+    async with writing(kept) as made:
+        made.offer(entry(request_id="bad"))
+    assert "left out: OverflowError: too large a number" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_what_cannot_be_written_until_the_end_is_counted() -> None:

@@ -12,6 +12,7 @@ from tests.audit.entries import KEY, WRITER, entry, fill, mixed, store
 
 from ai_gateway.__main__ import main
 from ai_gateway.audit.chain import checkpoint
+from ai_gateway.audit.listing import as_csv
 
 
 @pytest.fixture
@@ -39,6 +40,15 @@ def edit(path: Path, sql: str) -> None:
 def test_a_whole_chain_is_ok(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "verify", "--checkpoints", "stdout.log"]) == 0
     assert capsys.readouterr().out == "ok: 300 entries of 1 writers, 1 checkpoints\n"
+
+
+def test_without_a_second_place_ok_says_what_was_not_looked_at(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever removes a tail can remove the store's own checkpoints of it, too."""
+    edit(path, "DELETE FROM entries WHERE sequence > 290")
+    assert main(["audit", "verify"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("ok: 290 entries of 1 writers, 0 checkpoints; without --checkpoints FILE ")
+    assert len(told.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,14 @@ def test_no_cell_of_a_table_is_a_formula(path: Path, capsysbinary: pytest.Captur
     (row,) = csv.DictReader(io.StringIO(capsysbinary.readouterr().out.decode(), newline=""))
     assert (row["user_agent"], row["actor"]) == ('\'=cmd|"/C calc"!A0', "'-x")
     assert row["model_asked"] == 'a,b\n"c"'
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_sign_begins_a_formula(sign: str) -> None:
+    """Some spreadsheets take full-width signs for the usual ones."""
+    table = b"".join(as_csv([entry(1, user_agent=f"{sign}1+1")])).decode()
+    (row,) = csv.DictReader(io.StringIO(table, newline=""))
+    assert row["user_agent"] == f"'{sign}1+1"
 
 
 def test_a_filter_that_is_nonsense_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

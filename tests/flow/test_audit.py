@@ -264,14 +264,22 @@ async def test_prompts_and_answers_are_kept_only_where_a_level_asks_and_redacted
     more = {"level": level, "hash_prompts": True, "redact": ["Project [A-Z]+"]}
     served = await world.gateway((await world.simulator()).urls, audit=more)
     for stream in (False, True):
-        await served.chat("Project MOON, write to jo@example.com", stream=stream)
+        await served.chat("Project MOON, write to\njo@example.com", stream=stream)
     for entry in await written(world, 2):
         asked = json.loads(entry.request_content or "")
-        assert asked[0]["parts"][0]["content"] == "[redacted], write to [email]"
+        assert asked[0]["parts"][0]["content"] == "[redacted], write to\n[email]"
         assert (entry.answer_content is not None) == has_answer
         assert entry.prompt_hash is not None
     first, second = entries(world)
     assert first.prompt_hash == second.prompt_hash
+
+
+async def test_what_the_size_would_halve_is_redacted_whole(world: World) -> None:
+    served = await world.gateway((await world.simulator()).urls, audit={"level": "request", "max_content": 100})
+    await served.chat(f"https://me:{'pass' * 40}@example.com")
+    (entry,) = await written(world, 1)
+    assert "[password]" in (entry.request_content or "")
+    assert "pass" not in (entry.request_content or "").replace("[password]", "")
 
 
 async def reading(world: World, **audit: Any) -> Served:
@@ -313,6 +321,17 @@ async def test_the_cursor_leads_through_all_of_them_while_more_come(world: World
             break
         cursor = f"&cursor={reply.json['next_cursor']}"
     assert [name for name in found if name != "look"] == ["bad", "r4", "r3", "r2", "r1", "r0"]
+
+
+async def test_a_page_of_large_prompts_ends_early_and_goes_on(world: World) -> None:
+    more = {**OPEN, "level": "request", "max_content": 1 << 20}
+    served = await world.gateway((await world.simulator()).urls, audit=more)
+    for _ in range(6):
+        await served.chat("word " * 180_000)
+    await written(world, 6)
+    first = await served.ask("GET", "/v1/audit/logs?model=llama3&limit=1000")
+    rest = await served.ask("GET", f"/v1/audit/logs?model=llama3&limit=1000&cursor={first.json['next_cursor']}")
+    assert [len(ids(first)), len(ids(rest)), rest.json["next_cursor"]] == [4, 2, None]
 
 
 async def test_reads_are_audited(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Questions to the audit in the words of its API and command: filters as text, and the cursor."""
+"""Questions to the audit in the words of its API and command: filters as text, the cursor, and pages of some MiB."""
 
 import base64
 import binascii
@@ -8,8 +8,11 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from ai_gateway.audit.entry import EntryOutcome
-from ai_gateway.audit.store import MAX_LIMIT, Position, Query
+from ai_gateway.audit.entry import Entry, EntryOutcome
+from ai_gateway.audit.store import MAX_LIMIT, Archive, Page, Position, Query
+
+MOST_PAGE_BYTES: Final = 4 << 20  # of content; a page of as many entries as may be asked for could hold far more
+STEP: Final = 50  # entries that are read at once: little more than a page's bytes, however large they are
 
 _decode = msgspec.json.Decoder(Position).decode
 _encode = msgspec.json.Encoder().encode
@@ -38,11 +41,37 @@ def read_query(given: Mapping[str, str]) -> Query:
     return Query(**fields)
 
 
+def page_of(archive: Archive, query: Query) -> Page:
+    """A page that ends, with where to go on, before its content is more than MOST_PAGE_BYTES; never before an entry.
+
+    Raises StoreUnavailable.
+    """
+    entries: list[Entry] = []
+    left, after = MOST_PAGE_BYTES, query.after
+    while True:
+        step = min(STEP, query.limit - len(entries))
+        page = archive.page(msgspec.structs.replace(query, limit=step, after=after))
+        for entry in page.entries:
+            left -= _content_bytes(entry)
+            if left < 0 and entries:
+                last = entries[-1]
+                return Page(entries, Position(last.at_ns, last.writer, last.sequence))
+            entries.append(entry)
+        # A short step looked at as much as a page may, and says where to go on.
+        if page.next is None or len(page.entries) < step or len(entries) == query.limit:
+            return Page(entries, page.next)
+        after = page.next
+
+
 def write_cursor(position: Position | None) -> str | None:
     """The text that stands for a place in the list."""
     if position is None:
         return None
     return base64.urlsafe_b64encode(_encode(position)).decode().rstrip("=")
+
+
+def _content_bytes(entry: Entry) -> int:
+    return sum(len(text.encode()) for text in (entry.request_content, entry.answer_content) if text)
 
 
 def _text(name: str, text: str) -> str:

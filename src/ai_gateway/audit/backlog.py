@@ -1,6 +1,7 @@
 """Entries on their way from the event loop to the writer's thread, and word back to whoever waits for one."""
 
 import asyncio
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.store import StoreUnavailable
 
 MOST_QUEUED: Final = 10_000
+MOST_QUEUED_BYTES: Final = 64 << 20  # of content, which may be large where `audit.level` asks for it
 MOST_AT_ONCE: Final = 500
 GATHER_SECONDS: Final = 0.05  # that the first entry of a batch waits for others, where nobody waits for it
 
@@ -20,6 +22,7 @@ class Queued(msgspec.Struct):
     """An entry on its way; `told` is resolved when it is durable, or fails with StoreUnavailable."""
 
     entry: Entry
+    content_bytes: int  # in memory, when it came: Python's texts may grow when they are encoded
     told: asyncio.Future[None] | None = None
 
 
@@ -32,9 +35,10 @@ class Backlog:
         self._queue: deque[Queued] = deque()
         self._awake = threading.Event()
         self._hurry = threading.Event()
-        self._lock = threading.Lock()  # of the count: entries are on their way between queue and batch, too
+        self._lock = threading.Lock()  # of count and bytes: entries are on their way between queue and batch, too
         self._count = 0
         self._is_over = False
+        self._content_bytes = 0
         self._alone = 0  # so many batches to come hold one entry
         self.batch: list[Queued] = []
         self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
@@ -42,11 +46,18 @@ class Backlog:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many entries, or as much content, wait as may."""
+        return self._count >= MOST_QUEUED or self._content_bytes >= MOST_QUEUED_BYTES
+
     def put(self, entry: Entry, told: asyncio.Future[None] | None = None) -> None:
         """Adds an entry; one that somebody waits for waits for no others."""
+        queued = Queued(entry, _content_bytes(entry), told)
         with self._lock:
             self._count += 1
-        self._queue.append(Queued(entry, told))
+            self._content_bytes += queued.content_bytes
+        self._queue.append(queued)
         if told is not None:
             self._hurry.set()
         if not self._awake.is_set():
@@ -96,7 +107,7 @@ class Backlog:
     def finish(self) -> None:
         """The batch is durable."""
         done, self.batch = self.batch, []
-        self._leave(len(done))
+        self._leave(done)
         if self.unwritten:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
         self._tell([queued.told for queued in done if queued.told is not None], None)
@@ -105,7 +116,7 @@ class Backlog:
         """Ends whose intents somebody else closed add nothing; they leave the batch."""
         settled = [queued for queued in self.batch if queued.entry.intent in gone]
         self.batch = [queued for queued in self.batch if queued.entry.intent not in gone]
-        self._leave(len(settled))
+        self._leave(settled)
         self._tell([queued.told for queued in settled if queued.told is not None], None)
 
     def split(self) -> None:
@@ -120,18 +131,23 @@ class Backlog:
         for _ in range(len(self._queue)):
             waiting.append(self._queue.popleft())
         refused = [queued for queued in waiting if queued.entry.kind == "intent"]
-        self._leave(len(refused))
+        self._leave(refused)
         self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
         self._tell([queued.told for queued in refused if queued.told is not None], error)
 
-    def _leave(self, count: int) -> None:
+    def _leave(self, gone: Sequence[Queued]) -> None:
         with self._lock:
-            self._count -= count
+            self._count -= len(gone)
+            self._content_bytes -= sum(queued.content_bytes for queued in gone)
 
     def _tell(self, told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
         if told:
             self._loop.call_soon_threadsafe(_resolve, told, error)
+
+
+def _content_bytes(entry: Entry) -> int:
+    return sum(sys.getsizeof(text) for text in (entry.request_content, entry.answer_content) if text)
 
 
 def _resolve(told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:

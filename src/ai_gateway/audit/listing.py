@@ -10,8 +10,8 @@ import msgspec
 
 from ai_gateway.audit.entry import Entry, columns
 
-# What a spreadsheet takes for a formula at the start of a cell (OWASP, "CSV Injection").
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for a formula at the start of a cell (OWASP, "CSV Injection"), full-width signs, too.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NAMES: Final = ("time", *(name for name, _ in columns))
 
 _encode = msgspec.json.Encoder().encode

@@ -1,48 +1,178 @@
-"""What is taken out of prompts and answers before they are kept."""
+"""What is taken out of prompts and answers before they are kept.
 
+Texts are redacted as their writers meant them: what is encoded as JSON is decoded first, JSON within its texts too. Of
+a text that is cut, OVERLAP more is looked at than is kept, so that what the cut would halve is found whole.
+"""
+
+import base64
 import re
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 CUT: Final = "…"
-# The usual ones: e-mail addresses, what looks like a key or token, card numbers (checked), phone numbers.
-_EMAIL: Final = r"[A-Za-z0-9._%+\-]{1,64}@[A-Za-z0-9.\-]{1,253}\.[A-Za-z]{2,24}"
-_KEY: Final = (
-    r"(?:Bearer\s+|\b(?:sk|pk|gw|ghp|xox[bp]|AKIA)[_\-]?)[A-Za-z0-9_\-.]{16,512}|\beyJ[A-Za-z0-9_\-.]{20,4096}"
+OVERLAP: Final = 1024  # characters past the size: more than the usual patterns need to know what they see
+MOST_DEEP: Final = 100  # lists and objects in one another; what is deeper is left out
+MOST_OF_KEY: Final = 64  # characters of an object's key
+
+# Where a word begins. In JSON within a text that was cut, and cannot be decoded, an escape may stand before it.
+_START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
+_GAP: Final = "[ \u00a0\u2010\u2011\\-]"
+_CARD: Final = rf"{_START}(?<!\d{_GAP})(?=(\d(?:{_GAP}?\d){{12,18}})(?![A-Za-z0-9]))"
+# In its usual groups a card is found beside other numbers, too.
+_USUAL_CARD: Final = rf"\d{{13,19}}|\d{{4}}(?:(?:{_GAP}\d{{4}}){{3}}|{_GAP}\d{{6}}{_GAP}\d{{5}})"
+_GROUPS: Final = rf"{_START}(?=({_USUAL_CARD})(?![A-Za-z0-9]))"
+_BASIC: Final = re.compile(r"(?i:basic)\s{1,9}([A-Za-z0-9+/]{4,})={0,2}")
+_CARDS: Final = (re.compile(_CARD), re.compile(_GROUPS))
+# No pattern looks at a text more than a few hundred times over, whatever it is.
+_USUAL: Final = tuple(
+    (name, re.compile(pattern))
+    for name, pattern in (
+        ("[email]", r"(?<![\w.%+\-])[\w.%+\-]+@[\w.\-]{1,253}\.[^\W\d_]{2,24}"),
+        ("[key]", r"(?i:bearer)\s{1,9}[A-Za-z0-9_\-.~+/]{16,}=*"),
+        ("[key]", _START + r"(?:sk|pk|gw|gh[oprsu]|github_pat|glpat|hf|xox[abeoprs])[_\-][A-Za-z0-9_\-.]{16,}"),
+        ("[key]", _START + r"(?:A[KS]IA[A-Z0-9]{16,}|eyJ[A-Za-z0-9_\-.]{20,})"),
+        ("[password]", r"(?<=://)[^\s/?#:@]{0,256}:[^\s/?#]{1,256}(?=@)"),
+        ("[phone]", rf"(?<!\.){_START}\+\d(?:[ ()\u00a0\-]{{0,2}}\d){{6,14}}(?!\d)"),
+    )
 )
-_CARD: Final = r"\b\d(?:[ \-]?\d){12,18}\b"
-_PHONE: Final = r"(?<![\w.])\+\d(?:[ ()\-]{0,2}\d){6,14}\b"
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 Redact = Callable[[str], str]
+Patterns = Sequence[re.Pattern[str]]
+
+
+class _Found(NamedTuple):
+    """A stretch of a text, and what is kept instead."""
+
+    start: int
+    end: int
+    name: str
 
 
 def redaction(patterns: Sequence[str], max_bytes: int) -> Redact:
-    """Replaces what the usual patterns and these match, then cuts to a size in UTF-8."""
-    usual = (("email", re.compile(_EMAIL)), ("key", re.compile(_KEY)), ("phone", re.compile(_PHONE)))
-    own = [re.compile(pattern) for pattern in patterns]
-    card = re.compile(_CARD)
+    """Replaces what the usual patterns and these match in each text of a JSON value, and cuts all to a size in UTF-8.
 
-    def redact(text: str) -> str:
-        text = text[: max_bytes * 2]  # nothing behind it can be kept; what is matched becomes shorter at most by half
-        for expression in own:
-            text = expression.sub("[redacted]", text)
-        text = card.sub(_hidden_card, text)
-        for name, expression in usual:
-            text = expression.sub(f"[{name}]", text)
-        return _cut(text, max_bytes)
+    What is no JSON is one text. JSON stays JSON: what goes beyond the size is cut within its texts.
+    """
+    own = tuple(re.compile(pattern) for pattern in patterns)
+
+    def redact(content: str) -> str:
+        keeping = _Keeping(own, max_bytes)
+        value = _container(content)
+        return keeping.text(content) if value is None else _encode(keeping.value(value)).decode()
 
     return redact
 
 
+class _Keeping:
+    """One content on its way through redaction. `left`, of its size, shrinks with each text."""
+
+    def __init__(self, own: Patterns, left: int) -> None:
+        self._own = own
+        self.left = left
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """The same value, its texts redacted; lists and objects end where nothing is left."""
+        if isinstance(value, str):
+            return self.text(value)
+        if not isinstance(value, list | dict):
+            told = str(value)  # a number may be a card's
+            kept = self.text(told)
+            return value if kept == told else kept
+        if depth == MOST_DEEP:
+            return CUT
+        self.left -= 2
+        if isinstance(value, list):
+            return [self.value(one, depth + 1) for one in value if self.left > 0]
+        return {self._key(key): self.value(one, depth + 1) for key, one in value.items() if self.left > 0}
+
+    def text(self, text: str) -> str:
+        """A text, redacted and cut to what is left."""
+        kept = self._redacted(text, max(0, self.left))
+        while (size := len(_encode(kept)) - 2) > max(self.left, len(CUT.encode())):
+            kept = _cut(kept, len(kept.encode()) * max(0, self.left) // size)
+        # Not less than was read: whoever kept the content counted its characters, and stopped OVERLAP behind the size.
+        self.left -= max(len(text), size + 3)
+        return kept
+
+    def _key(self, key: str) -> str:
+        kept = self._redacted(key, MOST_OF_KEY)
+        self.left -= len(_encode(kept)) + 1
+        return kept
+
+    def _redacted(self, text: str, most: int) -> str:
+        """At most so many characters of it, what is found among them replaced."""
+        text = self._within(text[: most + OVERLAP])
+        kept, end = [], 0
+        for found in _together(sorted(_look(text, self._own))):
+            if found.start >= most:
+                break
+            kept += [text[end : found.start], found.name]
+            end = found.end
+        if len(text) <= most:
+            return "".join((*kept, text[end:]))
+        return "".join((*kept, text[end:most], CUT))
+
+    def _within(self, text: str) -> str:
+        """Redacts JSON in a text, as the arguments of a tool call are; only escapes hide anything there."""
+        value = _container(text) if "\\" in text else None
+        if value is None:
+            return text
+        kept = _Keeping(self._own, 8 * len(text)).value(value)
+        return text if kept == value else _encode(kept).decode()
+
+
+def _container(text: str) -> Any:
+    """The list or object that a text is the JSON of, else None."""
+    if not text.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        return _decode(text)
+    except _UNREADABLE:
+        return None
+
+
+def _look(text: str, own: Patterns) -> Iterator[_Found]:
+    for expression in own:
+        yield from (_Found(*match.span(), "[redacted]") for match in expression.finditer(text) if match[0])
+    for expression in _CARDS:
+        yield from (_Found(*match.span(1), "[card]") for match in expression.finditer(text) if _is_card(match[1]))
+    yield from (_Found(*match.span(), "[key]") for match in _BASIC.finditer(text) if _is_basic(match[1]))
+    for name, expression in _USUAL:
+        yield from (_Found(*match.span(), name) for match in expression.finditer(text))
+
+
+def _together(found: Sequence[_Found]) -> Iterator[_Found]:
+    """What overlaps is one stretch, with the name of the first."""
+    last: _Found | None = None
+    for one in found:
+        if last is not None and one.start < last.end:
+            last = last._replace(end=max(last.end, one.end))
+            continue
+        if last is not None:
+            yield last
+        last = one
+    if last is not None:
+        yield last
+
+
 def _cut(text: str, max_bytes: int) -> str:
-    content = text.encode()
-    if len(content) <= max_bytes:
-        return text
-    return content[: max_bytes - len(CUT.encode())].decode(errors="ignore") + CUT
+    return text.encode()[: max(0, max_bytes - len(CUT.encode()))].decode(errors="ignore") + CUT
 
 
-def _hidden_card(found: re.Match[str]) -> str:
+def _is_card(text: str) -> bool:
     """Only what passes the check of card numbers (Luhn, ISO/IEC 7812-1): other long numbers stay."""
-    digits = [int(character) for character in found[0] if character.isdigit()]
+    digits = [int(character) for character in text if character.isdigit()]
     doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]
-    return "[card]" if sum(doubled) % 10 == 0 else found[0]
+    return sum(doubled) % 10 == 0
+
+
+def _is_basic(text: str) -> bool:
+    """Whether it is a name and a password (RFC 7617), and no word behind the word basic."""
+    whole = text[: len(text) - (len(text) % 4 == 1)]
+    return b":" in base64.b64decode(whole + "=" * (-len(whole) % 4))

@@ -5,6 +5,7 @@ The event loop hands entries over and waits for nothing, unless it asks to be to
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,10 +14,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ai_gateway.audit.backlog import MOST_QUEUED, Backlog
+from ai_gateway.audit.backlog import Backlog
 from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.redaction import Redact
 from ai_gateway.audit.store import IntentsGone, Store, StoreTooNew, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
@@ -29,6 +29,7 @@ AGAIN_LEAVING_SECONDS: Final = 0.1
 RETENTION_SECONDS: Final = 3600.0
 RETENTION_AGAIN_SECONDS: Final = 0.5  # while there is more to remove
 
+Redact = Callable[[str], str]
 Result = Literal["stored", "dropped", "failed"]
 
 
@@ -78,7 +79,7 @@ class Writer:
 
     def offer(self, entry: Entry) -> None:
         """Takes an entry, or drops and counts it where too many wait; the end of an intent is never dropped."""
-        if len(self._backlog) < MOST_QUEUED or entry.intent is not None:
+        if not self._backlog.is_full or entry.intent is not None:
             self._backlog.put(entry)
             return
         if not self.results["dropped"]:
@@ -227,7 +228,10 @@ class Writer:
             return
         self._backlog.finish()
         self.results["failed"] += 1
-        log.exception("an audit entry could not be written, and is left out")
+        error = sys.exception()
+        # Of what it says the first line alone: behind it a database may quote the entry, and so what was asked.
+        told = str(error).partition("\n")[0]
+        log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
 
     def _recover(self) -> None:
         if self.fault is not None and self.is_tried.is_set():

@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ai_gateway.auth.authenticator import Authenticator
 from ai_gateway.auth.identity import Method
-from ai_gateway.auth.keys import Keys, KeysFile
-from ai_gateway.auth.kubernetes import Ask, ServiceAccounts
-from ai_gateway.auth.oidc import Fetch, Issuer
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
+
+if TYPE_CHECKING:  # a method's code is loaded when it is turned on
+    from ai_gateway.auth.keys import Keys, KeysFile
+    from ai_gateway.auth.kubernetes import Ask
+    from ai_gateway.auth.oidc import Fetch
 
 log = logging.getLogger("ai_gateway.auth")
 
@@ -25,7 +27,7 @@ class Guard:
     settings stay as they were keep what they remember.
     """
 
-    def __init__(self, review: Ask, fetching: Callable[[Oidc], Fetch]) -> None:
+    def __init__(self, review: "Ask", fetching: "Callable[[Oidc], Fetch]") -> None:
         self._review = review
         self._fetching = fetching
         self._auth: Auth | None = None
@@ -63,14 +65,26 @@ class Guard:
     def _method(self, name: str, auth: Auth) -> tuple[Any, Method]:
         makers: dict[str, tuple[Any, Callable[[Any], Method]]] = {
             "keys": (auth.keys_file, self._follow_keys),
-            "kubernetes": (auth.audience, lambda audience: ServiceAccounts(self._review, audience)),
-            "oidc": (auth.oidc, lambda oidc: Issuer(oidc, self._fetching(oidc))),
+            "kubernetes": (auth.audience, self._review_tokens),
+            "oidc": (auth.oidc, self._trust),
         }
         settings, make = makers[name]
         known = self._made.get(name)
         return known if known is not None and known[0] == settings else (settings, make(settings))
 
-    def _follow_keys(self, path: str) -> Keys:
+    def _review_tokens(self, audience: str) -> Method:
+        from ai_gateway.auth.kubernetes import ServiceAccounts
+
+        return ServiceAccounts(self._review, audience)
+
+    def _trust(self, oidc: Oidc) -> Method:
+        from ai_gateway.auth.oidc import Issuer
+
+        return Issuer(oidc, self._fetching(oidc))
+
+    def _follow_keys(self, path: str) -> "Keys":
+        from ai_gateway.auth.keys import Keys, KeysFile
+
         self._keys = Keys()
         self._keys_file = KeysFile(Path(path), self._keys)
         self._keys_file.take(self._keys_file.read())  # at once, and not in a thread: the first requests must find them

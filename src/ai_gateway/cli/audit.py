@@ -20,8 +20,10 @@ _EPILOG = """examples:
 
 verify exits with 1 and a line for each writer whose chain is broken, at its first bad entry: edited, missing,
 reordered, inserted, cut off (the checkpoints know of entries that are not there), or forged (a checkpoint that was made
-without the key). 2: nothing could be checked.
+without the key). 2: nothing could be checked. Whoever can remove entries can remove the store's own checkpoints: only
+--checkpoints shows that a writer, or the end of its chain, went with them.
 """
+_UNSEEN: Final = "; without --checkpoints FILE what was removed together with its checkpoints is not missed"
 _FAULT: Final = 1
 _TROUBLE: Final = 2
 _PAGE: Final = 1000
@@ -104,7 +106,8 @@ def _look(archive: "Archive", told: "tuple[Checkpoint, ...]", key: bytes) -> "tu
     known = [*archive.checkpoints(), *told]
     count = _Count()
     faults = list(verify(count.counted(archive.chain()), known, key))
-    return faults, f"ok: {count.entries} entries of {len(count.writers)} writers, {len(known)} checkpoints"
+    story = f"ok: {count.entries} entries of {len(count.writers)} writers, {len(known)} checkpoints"
+    return faults, story if told else story + _UNSEEN
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -176,8 +179,10 @@ def _pages(archive: "Archive", query: "Query") -> Iterator["Entry"]:
     """All entries of a query, page by page."""
     import msgspec
 
+    from ai_gateway.audit.asking import page_of
+
     while True:
-        page = archive.page(query)
+        page = page_of(archive, query)
         yield from page.entries
         if page.next is None:
             return

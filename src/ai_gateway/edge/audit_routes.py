@@ -1,4 +1,7 @@
-"""GET /v1/audit/logs: what was asked of this gateway, for whoever may know."""
+"""GET /v1/audit/logs: what was asked of this gateway, for whoever may know.
+
+How a question is read and its answer written is loaded with the first one: most gateways are never asked.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -6,8 +9,6 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ai_gateway.audit.asking import BadQuestion, read_query, write_cursor
-from ai_gateway.audit.listing import as_csv, as_lines, as_value
 from ai_gateway.audit.store import Archive, Query, StoreUnavailable
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
 from ai_gateway.edge.auditing import Auditing
@@ -66,7 +67,10 @@ class AuditLogs:
 
     def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None]:
         """In the reader's thread: a page, in the form that is wanted, and the cursor behind it."""
-        page = archive.page(query)
+        from ai_gateway.audit.asking import page_of, write_cursor
+        from ai_gateway.audit.listing import as_csv, as_lines, as_value
+
+        page = page_of(archive, query)
         cursor = write_cursor(page.next)
         if kind == NDJSON:
             return b"".join(as_lines(page.entries)), cursor
@@ -77,6 +81,8 @@ class AuditLogs:
 
 
 def _query(scope: Scope) -> Query:
+    from ai_gateway.audit.asking import BadQuestion, read_query
+
     try:
         pairs = parse_qsl(
             scope["query_string"].decode("ascii"), keep_blank_values=True, strict_parsing=bool(scope["query_string"]),

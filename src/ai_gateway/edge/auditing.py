@@ -16,12 +16,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.listing import time_of
 from ai_gateway.audit.recorder import record
-from ai_gateway.audit.redaction import redaction
 from ai_gateway.audit.store import Archive, StoreUnavailable
 from ai_gateway.audit.stores import Collector, key_of, sides
-from ai_gateway.audit.writer import Settings, Writer
+from ai_gateway.audit.writer import Redact, Settings, Writer
 from ai_gateway.config.auditing import Audit
 from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
 from ai_gateway.errors import AuditUnavailable
@@ -58,6 +56,7 @@ class Auditing:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="audit-reader")
         self._bytes_waiting: Callable[[], int] | None = None
         self.holds = False  # something waits for entries: the mode is blocking or strict
+        self._most_kept = 0  # bytes of a prompt or answer
         self._is_begun = False
         self._is_too_lax = False
 
@@ -79,7 +78,7 @@ class Auditing:
             key=partial(key_of, audit, self._environment),
             keep_seconds=audit.keep,
             max_bytes=audit.max_size,
-            redact=None if audit.level == "metadata" else redaction(audit.redact, audit.max_content),
+            redact=self._redact(audit),
             sink=_sink(audit.checkpoints),
             beats=audit.mode == "strict" or audit.store == "postgresql",
         )
@@ -93,6 +92,15 @@ class Auditing:
         until the start that it asks for."""
         if self._is_begun and audit != self.audit and audit.mode != "best_effort":
             self.holds = self._is_too_lax = True
+
+    def _redact(self, audit: Audit) -> Redact | None:
+        """Loaded where content is kept at all."""
+        if audit.level == "metadata":
+            return None
+        from ai_gateway.audit.redaction import OVERLAP, redaction
+
+        self._most_kept = audit.max_content + OVERLAP  # cut when redacted
+        return redaction(audit.redact, audit.max_content)
 
     def advise(self, gateways: int) -> None:
         """Says so where each of several gateways would tell of its own calls alone."""
@@ -143,7 +151,7 @@ class Auditing:
         """Keeps what the level asks for of a call, before its fields go."""
         if self.audit.level != "metadata":
             content = KeptContent if self.audit.level == "full" else _Asked
-            exchange.evidence = content(call, self.audit.max_content)
+            exchange.evidence = content(call, self._most_kept)
         if self.audit.hash_prompts and self._writer is not None and self._writer.key is not None:
             prompt = next((call.fields[name] for name in _PROMPTS if name in call.fields), b"")
             exchange.prompt_hash = hmac.digest(self._writer.key, b"prompt" + bytes(prompt), "sha256").hex()
@@ -268,6 +276,8 @@ def _sink(place: str) -> Callable[[Checkpoint], None] | None:
         return None
 
     def write(made: Checkpoint) -> None:
+        from ai_gateway.audit.listing import time_of
+
         told = {"time": time_of(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
         line = json.dumps(told) + "\n"
         if place == "stdout":

@@ -24,9 +24,10 @@ Part = dict[str, Any]
 
 
 class KeptContent:
-    """The content of one call, at most `most` characters of each direction.
+    """The content of one call, at most `most` characters of what was asked, and of each kind of part of the answer.
 
-    Changed by `overhear` and `answer`, as the answer comes.
+    A kind's room does not depend on what else came: what is kept of a text, before redaction, must go past where it
+    will be cut. Changed by `overhear` and `answer`, as the answer comes.
     """
 
     def __init__(self, call: Call, most: int = MAX_TEXT) -> None:
@@ -34,7 +35,7 @@ class KeptContent:
         self._texts: dict[str, list[str]] = {"reasoning": [], "text": []}
         self._tool_calls: list[Part] = []
         self._finish_reason: str | None = None
-        self._left = most
+        self._left = {"reasoning": most, "text": most, "tool_calls": most}
 
     def asked(self) -> str | None:
         """gen_ai.input.messages."""
@@ -47,7 +48,7 @@ class KeptContent:
         parts += self._tool_calls
         if not parts:
             return None
-        message = {"role": "assistant", "parts": parts, "finish_reason": self._finish_reason or "error"}
+        message = {"role": "assistant", "finish_reason": self._finish_reason or "error", "parts": parts}
         return _encode([message]).decode()
 
     def overhear(self, feed: Feed) -> Feed:
@@ -56,7 +57,7 @@ class KeptContent:
         def keep(data: bytes) -> bytes:
             events = feed(data)
             for event in events.split(b"\n\n"):
-                if event.startswith(b"data: {") and (self._left > 0 or b'"finish_reason":"' in event):
+                if event.startswith(b"data: {") and (self._left["text"] > 0 or b'"finish_reason":"' in event):
                     self.answer(event[6:], "delta")
             return events
 
@@ -78,13 +79,14 @@ class KeptContent:
         for kind, keys in (("reasoning", ("reasoning",)), ("text", ("content", "text"))):
             for key in keys:
                 text = said.get(key)
-                if isinstance(text, str) and text and self._left > 0:
-                    self._texts[kind].append(_cut(text, self._left))
-                    self._left -= len(text)
+                if isinstance(text, str) and text and self._left[kind] > 0:
+                    self._texts[kind].append(_cut(text, self._left[kind]))
+                    self._left[kind] -= len(text)
         for call in _listed(said.get("tool_calls")):
-            if self._left > 0:
-                self._tool_calls += _tool_call(call, self._left)
-                self._left -= len(self._tool_calls[-1]["arguments"]) if self._tool_calls else 0
+            if (left := self._left["tool_calls"]) > 0:
+                parts = _tool_call(call, left)
+                self._tool_calls += parts
+                self._left["tool_calls"] -= sum(map(_size, parts))
 
 
 def _asked(call: Call, most: int) -> str | None:
@@ -100,7 +102,7 @@ def _asked(call: Call, most: int) -> str | None:
     for message in listed:
         if isinstance(message, dict):
             parts = list(_parts(message, left))
-            left -= sum(len(str(part.get("content", ""))) for part in parts)
+            left -= sum(map(_size, parts))
             messages.append({"role": str(message.get("role", ""))[:64], "parts": parts})
         if left <= 0:
             break
@@ -120,7 +122,9 @@ def _parts(message: dict[str, Any], left: int) -> Iterator[Part]:
         elif isinstance(piece, dict):
             yield {"type": "blob", "modality": "image"}
     for call in _listed(message.get("tool_calls")):
-        yield from _tool_call(call, left)
+        for part in _tool_call(call, left):
+            yield part
+            left -= _size(part)
 
 
 def _tool_call(call: Any, left: int) -> list[Part]:
@@ -129,6 +133,11 @@ def _tool_call(call: Any, left: int) -> list[Part]:
         return []
     arguments = _cut(str(function.get("arguments", "")), left)
     return [{"type": "tool_call", "id": call.get("id"), "name": function.get("name"), "arguments": arguments}]
+
+
+def _size(part: Part) -> int:
+    """Characters of what it says."""
+    return sum(len(part.get(name, "")) for name in ("content", "response", "arguments"))
 
 
 def _listed(value: Any) -> list[Any]:
