@@ -235,6 +235,22 @@ def test_a_full_spool_says_so(world: World) -> None:
     assert world.store.kept == world.written
 
 
+def test_a_spool_that_cannot_be_read_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
+    """New entries go behind what waits in it, and signs of life harm nobody."""
+    world.store.fault = AWAY
+    world.write(3)
+    (file,) = (tmp_path / "spool").glob("*.spool")
+    file.rename(tmp_path / "elsewhere")
+    world.store.fault = None
+    world.now += LONGEST_PAUSE_SECONDS
+    world.write(2)
+    world.spooled.heartbeat("gateway/1")
+    assert (world.store.kept, world.store.beats) == ([], [])
+    (tmp_path / "elsewhere").rename(file)
+    world.write()
+    assert world.store.kept == world.written
+
+
 def test_what_the_store_may_have_keeps_its_place(world: World) -> None:
     """Even where the spool is full: else another entry would get its number."""
     world.restart(max_bytes=2000)

@@ -83,10 +83,7 @@ class Spooled:
 
     def heartbeat(self, writer: str) -> None:
         """Comes behind what an earlier process left: until that is there, its intents must not count as lost."""
-        while not self._is_drained(CALM_DRAIN_SECONDS) and self._begins_with_another(writer):
-            if self.is_away:
-                return
-        self._ask(partial(self._noticing, partial(self._store.heartbeat, writer)), None)
+        self._ask(partial(self._beat, writer), None)
 
     def lost_intents(self, writer: str) -> Sequence[Entry]:
         """None while ends may wait in the spool."""
@@ -108,6 +105,12 @@ class Spooled:
             self._is_drained(CALM_DRAIN_SECONDS)
         self._store.close()
         self._spool.close()
+
+    def _beat(self, writer: str) -> None:
+        while not self._is_drained(CALM_DRAIN_SECONDS) and self._begins_with_another(writer):
+            if self.is_away:
+                return
+        self._ask(partial(self._noticing, partial(self._store.heartbeat, writer)), None)
 
     def _begins_with_another(self, writer: str) -> bool:
         entries = self._spool.peek(1).entries
