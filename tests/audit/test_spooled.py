@@ -265,6 +265,14 @@ def test_what_the_store_may_have_keeps_its_place(world: World) -> None:
     assert world.store.kept == world.written
 
 
+def test_what_the_store_may_have_and_the_spool_cannot_take_may_still_be_there(world: World, tmp_path: Path) -> None:
+    world.store.fault = StoreUnsure("no word")
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnsure, match="spool"):
+        world.write()
+    (tmp_path / "elsewhere").rename(tmp_path / "spool")
+
+
 def test_a_store_that_is_too_new_is_no_store_that_is_away(world: World) -> None:
     world.store.fault = StoreTooNew("made by a newer gateway")
     with pytest.raises(StoreTooNew):

@@ -74,7 +74,12 @@ class Spooled:
             except StoreUnavailable as error:
                 is_unsure = isinstance(error, StoreUnsure)
         # What the store may have must keep its place in the chain, so it is never refused.
-        self._spool.append(entries, hashes, may_exceed=is_unsure)
+        try:
+            self._spool.append(entries, hashes, may_exceed=is_unsure)
+        except StoreUnavailable as error:
+            if is_unsure:
+                raise StoreUnsure(str(error)) from error
+            raise
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Behind the entries that wait; it is in its second place in any case."""

@@ -17,7 +17,7 @@ from ai_gateway.audit.backlog import MOST_QUEUED, Backlog
 from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.redaction import Redact
-from ai_gateway.audit.store import IntentsGone, Store, StoreUnavailable
+from ai_gateway.audit.store import ChainForked, IntentsGone, Store, StoreUnavailable, StoreUnsure
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -59,6 +59,7 @@ class Writer:
         self._loop = loop
         self._backlog = Backlog(loop)
         self._link = Link(b"")
+        self._unsure: list[Entry] = []  # the batch in its final form, where the store may have it
         self._checkpointed = 0
         self._is_leaving = False
         self._is_open = False
@@ -172,27 +173,43 @@ class Writer:
 
     def _write(self) -> None:
         """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
+        # What the store may have is written again as it was: other entries must not get its numbers.
+        entries = self._unsure or self._numbered()
+        is_stored = self._is_stored(entries)
+        self._unsure = []
+        if not is_stored:
+            return
+        self.results["stored"] += len(entries)
+        self._backlog.finish()
+        self._recover()
+        if self._link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
+            self._mark()
+
+    def _is_stored(self, entries: list[Entry]) -> bool:
+        """Whether the store has them now; if not, the batch is changed such that it may. Raises StoreUnavailable."""
         backlog, link = self._backlog, self._link
         before = (link.sequence, link.last_hash)
-        entries = self._numbered()
         try:
             self._store.write(entries, link.join(entries))
         except IntentsGone as gone:
             link.back_to(*before)
-            backlog.settle(gone.intents)
-            return
-        except StoreUnavailable:
+            backlog.settle(gone)
+        except ChainForked as fork:
+            log.error("%s; these are numbered behind them", fork)
+            link.back_to(fork.sequence, fork.last_hash)
+            backlog.change()
+        except StoreUnavailable as error:
             link.back_to(*before)
+            if isinstance(error, StoreUnsure):
+                self._unsure = entries
+                backlog.keep()
             raise
         except Exception:
             link.back_to(*before)
             self._isolate()
-            return
-        self.results["stored"] += len(entries)
-        backlog.finish()
-        self._recover()
-        if link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
-            self._mark()
+        else:
+            return True
+        return False
 
     def _numbered(self) -> list[Entry]:
         """The entries of the batch in their final form."""
