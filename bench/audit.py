@@ -15,10 +15,11 @@ from ai_gateway.audit.backlog import MOST_AT_ONCE
 from ai_gateway.audit.chain import Link, verify
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.recorder import record
+from ai_gateway.audit.settings import Settings
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Position, Query
-from ai_gateway.audit.writer import Settings, Writer
+from ai_gateway.audit.writer import Writer
 from ai_gateway.exchange import Attempt, Caller, Exchange, Upstream
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.call import Call

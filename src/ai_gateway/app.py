@@ -181,10 +181,7 @@ class Gateway:
         """Everyone who measures something."""
         told: list[Told] = [lambda: readings(self._condition), self._requests.readings, self._lag.readings]
         told += [self.refused.readings, self._limiting.readings, self.auditing.readings]
-        tracing = self._tracing
-        if tracing is not None:
-            told.append(lambda: span_readings(tracing))
-        return told
+        return told if self._tracing is None else [*told, partial(span_readings, self._tracing)]
 
     def _admin(self) -> ASGIApp:
         routes = Router(

@@ -1,6 +1,7 @@
 """A store that does as a test says, and a writer before it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,8 +10,9 @@ from tests.audit.entries import KEY
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.store import IntentsGone, StoreUnavailable
-from ai_gateway.audit.writer import Settings, Writer
+from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.store import ChainForked, IntentsGone, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.writer import Writer
 
 NAME = "here/1"
 
@@ -22,6 +24,8 @@ class Scripted:
         self.batches: list[list[Entry]] = []
         self.checkpoints: list[Checkpoint] = []
         self.trouble: str | None = None
+        self.is_unsure = False  # it fails when it has taken a batch
+        self.forked: ChainForked | None = None  # once
         self.gone: frozenset[str] = frozenset()
         self.lost: list[Entry] = []
         self.poison: str | None = None
@@ -42,10 +46,18 @@ class Scripted:
         self._try()
         if any(one.request_id == self.poison for one in entries):
             raise OverflowError("too large a number\nCONTEXT:  COPY audit_entries, column request_content: a secret")
+        if self.forked is not None:
+            forked, self.forked = self.forked, None
+            raise forked
+        ends = Counter(one.intent for one in entries if one.kind == "end" and one.intent is not None)
+        again = frozenset(intent for intent, count in ends.items() if count > 1)
         gone = self.gone & {one.intent for one in entries if one.intent is not None}
-        if gone:
-            raise IntentsGone(frozenset(gone))
-        self.batches.append(list(entries))
+        if gone or again:
+            raise IntentsGone(frozenset(gone), again)
+        if list(entries) not in self.batches:  # which is there already
+            self.batches.append(list(entries))
+        if self.is_unsure:
+            raise StoreUnsure("no word came")
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keeps it."""

@@ -16,10 +16,11 @@ from ai_gateway.audit.chain import verify
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_archive import PostgresqlArchive
+from ai_gateway.audit.settings import Settings
 from ai_gateway.audit.spool import Spool
 from ai_gateway.audit.spooled import Spooled
 from ai_gateway.audit.store import StoreUnavailable
-from ai_gateway.audit.writer import Settings, Writer
+from ai_gateway.audit.writer import Writer
 
 pytestmark = pytest.mark.services
 

@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from ai_gateway.audit.entry import columns
 from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_schema import STEPS, Step
-from ai_gateway.audit.store import Archive, IntentsGone, Query, StoreTooNew, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import Archive, ChainForked, IntentsGone, Query, StoreTooNew, StoreUnavailable, StoreUnsure
 
 pytestmark = pytest.mark.services
 
@@ -63,12 +64,18 @@ def test_a_batch_whose_commit_was_not_answered_is_written_once(database: Postgre
     assert is_whole(database.archive())
 
 
-def test_other_entries_in_place_of_such_a_batch_are_refused(database: PostgresqlWorld) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_other_entries_in_place_of_such_a_batch_are_refused(database: PostgresqlWorld, count: int) -> None:
+    """Fewer, as many or more; behind what is there they can be written."""
     store, chain = database.gateway(), Chain()
-    chain.write(store, entry(), entry())
+    chain.write(store, entry(), entry(), entry())
     chain.link.back_to(0, bytes(32))
-    with pytest.raises(StoreUnavailable, match="another entry 2"):
-        chain.write(store, entry(), entry(actor="other"))
+    with pytest.raises(ChainForked, match=r"other entries of gateway/1, up to 3") as forked:
+        chain.write(store, *(entry(actor="other") for _ in range(count)))
+    chain.link.back_to(forked.value.sequence, forked.value.last_hash)
+    chain.write(store, *(entry(actor="other") for _ in range(count)))
+    assert len(list(database.archive().chain())) == 3 + count
+    assert is_whole(database.archive())
 
 
 def test_gateways_that_start_together_make_the_tables_once(database: PostgresqlWorld) -> None:
@@ -138,6 +145,13 @@ def test_a_dsn_that_cannot_be_understood_is_not_repeated() -> None:
     with pytest.raises(StoreUnavailable) as raised:
         store.open()
     assert "secret" not in str(raised.value)
+
+
+def test_a_dsn_that_is_no_text_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_bytes(b"host=127.0.0.1 password=\xff\xfe")
+    store = PostgresqlStore((tmp_path / "dsn").read_text, lambda: NOON_NS)
+    with pytest.raises(StoreUnavailable, match="UTF-8"):
+        store.open()
 
 
 def test_a_changed_password_is_read_again(database: PostgresqlWorld) -> None:
@@ -237,6 +251,15 @@ def test_an_end_that_comes_too_late_is_in_its_chain_and_in_no_list(database: Pos
         ("c", "ok"),
     ]
     assert len(list(archive.chain())) == 5
+    assert is_whole(archive)
+
+
+def test_of_two_ends_that_waited_one_is_listed(database: PostgresqlWorld) -> None:
+    store, chain = database.gateway(), Chain()
+    assert isinstance(store, PostgresqlStore)
+    store.write_spooled(*chain.numbered([intent("a"), end("a", outcome="gateway_lost"), end("a")]))
+    archive = database.archive()
+    assert [one.outcome for one in archive.page(Query()).entries] == ["gateway_lost"]
     assert is_whole(archive)
 
 

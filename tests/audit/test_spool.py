@@ -152,6 +152,24 @@ def test_any_bytes_at_all_are_survived(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_an_entry_that_a_newer_gateway_put_in_is_left_out_and_no_other(spool: Spool) -> None:
+    chain = Chain()
+    written = put(spool, 1, chain)
+    spool.append(*chain.numbered([entry(outcome="a new word")]))
+    written += put(spool, 2, chain)
+    assert taken(spool) == written
+
+
+def test_a_spool_that_cannot_be_read_says_so_and_keeps_all(spool: Spool, tmp_path: Path) -> None:
+    written = put(spool, 3, Chain())
+    (file,) = segments(tmp_path)
+    file.rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable, match="spool"):
+        spool.peek(3)
+    (tmp_path / "elsewhere").rename(file)
+    assert taken(spool) == written
+
+
 _WRITING = """
 import sys
 from pathlib import Path

@@ -235,6 +235,22 @@ def test_a_full_spool_says_so(world: World) -> None:
     assert world.store.kept == world.written
 
 
+def test_a_spool_that_cannot_be_read_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
+    """New entries go behind what waits in it, and signs of life harm nobody."""
+    world.store.fault = AWAY
+    world.write(3)
+    (file,) = (tmp_path / "spool").glob("*.spool")
+    file.rename(tmp_path / "elsewhere")
+    world.store.fault = None
+    world.now += LONGEST_PAUSE_SECONDS
+    world.write(2)
+    world.spooled.heartbeat("gateway/1")
+    assert (world.store.kept, world.store.beats) == ([], [])
+    (tmp_path / "elsewhere").rename(file)
+    world.write()
+    assert world.store.kept == world.written
+
+
 def test_what_the_store_may_have_keeps_its_place(world: World) -> None:
     """Even where the spool is full: else another entry would get its number."""
     world.restart(max_bytes=2000)
@@ -247,6 +263,14 @@ def test_what_the_store_may_have_keeps_its_place(world: World) -> None:
     world.now += LONGEST_PAUSE_SECONDS
     world.write()
     assert world.store.kept == world.written
+
+
+def test_what_the_store_may_have_and_the_spool_cannot_take_may_still_be_there(world: World, tmp_path: Path) -> None:
+    world.store.fault = StoreUnsure("no word")
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnsure, match="spool"):
+        world.write()
+    (tmp_path / "elsewhere").rename(tmp_path / "spool")
 
 
 def test_a_store_that_is_too_new_is_no_store_that_is_away(world: World) -> None:

@@ -155,6 +155,17 @@ def test_an_intent_is_closed_once(world: World) -> None:
     assert not list(verify(world.archive().chain(), [], KEY))
 
 
+def test_of_two_ends_in_one_batch_the_first_closes_an_intent(world: World) -> None:
+    store, chain = world.gateway(), Chain()
+    chain.write(store, intent("a"), intent("b"))
+    with pytest.raises(IntentsGone) as gone:
+        chain.write(store, end("a", outcome="gateway_lost"), end("b"), end("a"), end("c"))
+    assert gone.value.intents == {"c"}
+    assert gone.value.again == {"a"}
+    chain.write(store, end("a", outcome="gateway_lost"), end("b"))
+    assert len(world.archive().page(Query()).entries) == 2
+
+
 def test_intents_of_a_live_writer_are_not_lost(world: World) -> None:
     mine, theirs = world.gateway(), world.gateway()
     for store, writer in ((mine, "gateway/1"), (theirs, "other/1")):

@@ -14,7 +14,7 @@ from tests.flow.waiting import until
 from ai_gateway.audit import backlog
 from ai_gateway.audit.chain import Checkpoint, verify
 from ai_gateway.audit.sqlite import SqliteStore
-from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.store import ChainForked, StoreUnavailable
 
 
 async def test_entries_are_numbered_without_a_gap_and_chained(tmp_path: Path) -> None:
@@ -122,6 +122,43 @@ async def test_an_intent_that_cannot_be_written_is_refused_at_once_and_its_end_s
         await told
         # Its intent was never written, so it closes none.
         assert [(one.kind, one.intent) for one in kept.entries] == [("end", None)]
+
+
+async def test_what_the_store_may_have_is_written_again_as_it_was() -> None:
+    """Its numbers go to no other entries, though its intent is refused at once; the end closes that."""
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.is_unsure = True
+        with pytest.raises(StoreUnavailable, match="no word"):
+            await made.durable(entry(kind="intent", intent="here/1#1", request_id="a"))
+        ended = made.durable(entry(intent="here/1#1", request_id="a"))
+        made.offer(entry(request_id="b"))
+        kept.is_unsure = False
+        await ended
+        await until(lambda: not made.queued, "all is written")
+    found = [(one.sequence, one.kind, one.request_id, one.intent) for one in kept.entries]
+    assert found == [(1, "intent", "a", "here/1#1"), (2, "end", "a", "here/1#1"), (3, "end", "b", None)]
+
+
+async def test_behind_other_entries_in_the_store_the_chain_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Scripted()
+    async with writing(kept) as made:
+        kept.forked = ChainForked(NAME, 7, b"7" * 32)
+        await made.durable(entry(request_id="a"))
+        await made.durable(entry(request_id="b"))
+    assert [(one.request_id, one.sequence) for one in kept.entries] == [("a", 8), ("b", 9)]
+    assert "other entries of here/1, up to 7" in caplog.text
+
+
+async def test_of_two_ends_of_one_intent_the_second_adds_nothing() -> None:
+    kept = Scripted()
+    kept.trouble = "no space"
+    async with writing(kept) as made:
+        told = [made.durable(entry(request_id=name, intent="gone/1#1")) for name in ("a", "b")]
+        kept.trouble = None
+        await asyncio.gather(*told)
+        await until(lambda: not made.queued, "all is written")
+    assert [(one.request_id, one.sequence) for one in kept.entries] == [("a", 1)]
 
 
 async def test_the_end_of_an_intent_is_never_dropped() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.store import IntentsGone, StoreUnavailable
 
 MOST_QUEUED: Final = 10_000
 MOST_QUEUED_BYTES: Final = 64 << 20  # of content, which may be large where `audit.level` asks for it
@@ -41,6 +41,7 @@ class Backlog:
         self._content_bytes = 0
         self._alone = 0  # so many batches to come hold one entry
         self.batch: list[Queued] = []
+        self._is_kept = False  # the batch, as it is
         self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
 
     def __len__(self) -> int:
@@ -94,6 +95,8 @@ class Backlog:
 
     def gather(self, is_leaving: bool) -> None:
         """Fills the batch: with what comes within a moment of the first entry, or at once where somebody waits."""
+        if self._is_kept:
+            return
         if not self.batch and len(self._queue) < MOST_AT_ONCE and not is_leaving:
             self._hurry.wait(GATHER_SECONDS)
         self._hurry.clear()
@@ -106,16 +109,23 @@ class Backlog:
 
     def finish(self) -> None:
         """The batch is durable."""
-        done, self.batch = self.batch, []
+        done, self.batch, self._is_kept = self.batch, [], False
         self._leave(done)
         if self.unwritten:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
         self._tell([queued.told for queued in done if queued.told is not None], None)
 
-    def settle(self, gone: frozenset[str]) -> None:
-        """Ends whose intents somebody else closed add nothing; they leave the batch."""
-        settled = [queued for queued in self.batch if queued.entry.intent in gone]
-        self.batch = [queued for queued in self.batch if queued.entry.intent not in gone]
+    def settle(self, gone: IntentsGone) -> None:
+        """Ends whose intents are closed already add nothing; they leave the batch."""
+        settled: list[Queued] = []
+        kept: list[Queued] = []
+        closed = set(gone.intents)
+        for queued in self.batch:
+            intent = queued.entry.intent
+            (settled if intent in closed else kept).append(queued)
+            if queued.entry.kind == "end" and intent in gone.again:
+                closed.add(intent)
+        self.batch, self._is_kept = kept, False
         self._leave(settled)
         self._tell([queued.told for queued in settled if queued.told is not None], None)
 
@@ -123,11 +133,23 @@ class Backlog:
         """Something in the batch cannot be written: each of its entries is tried alone."""
         self._alone = len(self.batch)
         self._queue.extendleft(reversed(self.batch))
-        self.batch = []
+        self.batch, self._is_kept = [], False
+
+    def keep(self) -> None:
+        """The store may have the batch: it stays as it is, and its intents may be open, until the store has said so."""
+        self._is_kept = True
+
+    def change(self) -> None:
+        """The store does not have the batch."""
+        self._is_kept = False
 
     def give_back(self, error: StoreUnavailable) -> None:
         """Nothing can be written now: whoever waits for an intent is told so at once, ends stay in the queue."""
-        waiting, self.batch = self.batch, []
+        waiting: list[Queued] = []
+        if self._is_kept:
+            self._refuse_kept(error)
+        else:
+            waiting, self.batch = self.batch, []
         for _ in range(len(self._queue)):
             waiting.append(self._queue.popleft())
         refused = [queued for queued in waiting if queued.entry.kind == "intent"]
@@ -135,6 +157,14 @@ class Backlog:
         self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
         self._tell([queued.told for queued in refused if queued.told is not None], error)
+
+    def _refuse_kept(self, error: StoreUnavailable) -> None:
+        told = []
+        for queued in self.batch:
+            if queued.entry.kind == "intent" and queued.told is not None:
+                told.append(queued.told)
+                queued.told = None
+        self._tell(told, error)
 
     def _leave(self, gone: Sequence[Queued]) -> None:
         with self._lock:

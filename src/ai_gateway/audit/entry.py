@@ -78,3 +78,9 @@ def _columns() -> tuple[tuple[str, ColumnKind], ...]:
 
 # Every field in its order, with its kind; text is the kind of the two fields with few words, too.
 columns: Final[tuple[tuple[str, ColumnKind], ...]] = _columns()
+
+
+def lost_end(intent: Entry, at_ns: int) -> Entry:
+    """The end of a request whose gateway is gone, from its intent."""
+    reason = f"the gateway {intent.writer} was lost before the request ended"
+    return msgspec.structs.replace(intent, kind="end", at_ns=at_ns, outcome="gateway_lost", reason=reason)

@@ -4,6 +4,7 @@ Whatever is written is written once: each writer's row in `audit_writers` says u
 is locked while the next ones are added. So a batch may be written again whose answer was lost.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import to_row, to_text
 from ai_gateway.audit.postgresql_schema import DAY_NS, STEPS, Columns, Step, add_partition, check_writable, migrate
-from ai_gateway.audit.store import SILENT_SECONDS, IntentsGone, StoreUnavailable
+from ai_gateway.audit.store import SILENT_SECONDS, ChainForked, IntentsGone, StoreUnavailable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -145,20 +146,31 @@ class PostgresqlStore:
         assert row is not None
         sequence, last_hash, writable_from = row
         check_writable(writable_from, len(self._steps))
-        for entry, digest in chain:
-            if entry.sequence == sequence and digest != last_hash:
-                raise StoreUnavailable(f"the chain of {writer} has another entry {sequence} than is to be written now")
+        there = [pair for pair in chain if pair[0].sequence <= sequence]
+        if there and not self._has(connection, *there[-1], end=(sequence, last_hash)):
+            raise ChainForked(writer, sequence, last_hash)
         return [(entry, digest) for entry, digest in chain if entry.sequence > sequence]
 
+    def _has(self, connection: "Connection[Any]", entry: Entry, digest: bytes, end: tuple[int, bytes]) -> bool:
+        """Whether it is this entry, and with its hash all before it, that the chain has here. What was removed was."""
+        if entry.sequence == end[0]:
+            return digest == end[1]
+        sql = "SELECT hash FROM audit_entries WHERE writer = %s AND sequence = %s"
+        row = connection.execute(sql, (entry.writer, entry.sequence)).fetchone()
+        return row is None or row[0] == digest
+
     def _add(self, connection: "Connection[Any]", pairs: list[tuple[Entry, bytes]], takes_late_ends: bool) -> None:
-        late = self._settle_intents(connection, [entry for entry, _ in pairs])
-        if late and not takes_late_ends:
-            raise IntentsGone(late)
+        gone = self._settle_intents(connection, [entry for entry, _ in pairs])
+        if (gone.intents or gone.again) and not takes_late_ends:
+            raise gone
+        closed = set(gone.intents)
         places = self._places
         with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
             for entry, digest in pairs:
                 row = to_row(entry)
-                is_late = entry.kind == "end" and entry.intent in late
+                is_late = entry.kind == "end" and entry.intent in closed
+                if entry.kind == "end" and entry.intent in gone.again:
+                    closed.add(entry.intent)
                 copy.write_row((*[row[place] for place in places], digest, is_late))
         entry, digest = pairs[-1]
         connection.execute(
@@ -166,19 +178,21 @@ class PostgresqlStore:
             (entry.sequence, digest, entry.writer),
         )
 
-    def _settle_intents(self, connection: "Connection[Any]", entries: Sequence[Entry]) -> frozenset[str]:
-        """Opens and closes; the intents that should be closed and are not open."""
+    def _settle_intents(self, connection: "Connection[Any]", entries: Sequence[Entry]) -> IntentsGone:
+        """Opens and closes; what should be closed and is not open, or has been closed by an end before."""
         begun = [entry for entry in entries if entry.intent and entry.kind == "intent"]
-        ended = {entry.intent: to_text(entry.intent) for entry in entries if entry.intent and entry.kind == "end"}
+        counts = Counter(entry.intent for entry in entries if entry.intent and entry.kind == "end")
+        ended = {intent: to_text(intent) for intent in counts}
         if begun:
             sql = "INSERT INTO audit_intents (id, writer, at_ns, entry) VALUES (%s, %s, %s, %s)"
             rows = [(to_text(one.intent or ""), one.writer, one.at_ns, _encode(one).decode()) for one in begun]
             with connection.cursor() as cursor:
                 cursor.executemany(sql, rows)
         if not ended:
-            return frozenset()
+            return IntentsGone(frozenset())
         closed = {row[0] for row in connection.execute(_CLOSE, (list(ended.values()),))}
-        return frozenset(intent for intent, text in ended.items() if text not in closed)
+        gone = frozenset(intent for intent, text in ended.items() if text not in closed)
+        return IntentsGone(gone, frozenset(intent for intent, count in counts.items() if count > 1) - gone)
 
     def _add_partitions(self, days: set[int]) -> None:
         for day in sorted(days - self._days):

@@ -82,6 +82,8 @@ class PostgresqlConnection:
                 made = psycopg.connect(self._dsn(), autocommit=True, **_SETTINGS)
             except psycopg.ProgrammingError:  # its message repeats the text, and a password with it
                 raise StoreUnavailable("the DSN of the audit's PostgreSQL cannot be understood") from None
+            except UnicodeError:  # neither does this one say more
+                raise StoreUnavailable("the DSN of the audit's PostgreSQL is not UTF-8") from None
             self._connection = made
             made.prepare_threshold = None  # poolers such as PgBouncer hand each transaction another session
             with _cut_off_after(CONNECT_SECONDS, made):

@@ -52,6 +52,7 @@ class Spool:
         self._taken = 0  # bytes of the oldest one
         self._lock: int | None = None
         self._last: int | None = None  # the newest segment, open for writing
+        self._is_unreadable = False  # and has been said to be
 
     @property
     def is_empty(self) -> bool:
@@ -98,12 +99,10 @@ class Spool:
             raise StoreUnavailable(f"the spool in {self._folder}: {error.strerror}") from error
 
     def peek(self, most: int) -> Taken:
-        """The next entries, of one segment; none where there are no more. `take` ends them."""
+        """The next entries, of one segment; none where there are no more. `take` ends them. Raises StoreUnavailable."""
         while self._sizes:
             number = next(iter(self._sizes))
-            with self._path(number).open("rb") as file:
-                file.seek(self._taken)
-                found = _read(file.read(self._sizes[number] - self._taken), most)
+            found = _read(self._content(number), most)
             if found.entries:
                 return Taken(found.entries, found.hashes, self._taken + found.end)
             left = self._sizes[number] - self._taken
@@ -125,6 +124,20 @@ class Spool:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _content(self, number: int) -> bytes:
+        """What is still to be taken of a segment."""
+        try:
+            with self._path(number).open("rb") as file:
+                file.seek(self._taken)
+                content = file.read(self._sizes[number] - self._taken)
+        except OSError as error:
+            if not self._is_unreadable:
+                log.error("the spool in %s cannot be read, entries wait in it: %s", self._folder, error.strerror)
+            self._is_unreadable = True
+            raise StoreUnavailable(f"the spool in {self._folder}: {error.strerror}") from error
+        self._is_unreadable = False
+        return content
 
     def _put(self, records: bytes) -> None:
         if self._lock is None:
@@ -153,9 +166,10 @@ class Spool:
         self._taken = 0
 
     def _close_last(self) -> None:
-        if self._last is not None:
-            os.close(self._last)
-            self._last = None
+        last, self._last = self._last, None
+        if last is not None:
+            with suppress(OSError):  # all of it is on the disk already
+                os.close(last)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:012}.spool"
@@ -173,7 +187,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def _read(content: bytes, most: int) -> Taken:
-    """Whole records up to the first that is not."""
+    """Whole records up to the first that is not. An entry that a newer gateway put in may have no meaning here."""
     entries: list[Entry] = []
     hashes: list[bytes] = []
     end = 0
@@ -181,9 +195,13 @@ def _read(content: bytes, most: int) -> Taken:
         found = _record_at(content, end)
         if found is None:
             break
-        hashes.append(found[:_HASH_BYTES])
-        entries.append(_decode(found[_HASH_BYTES:]))
         end += _HEAD.size + len(found)
+        try:
+            entries.append(_decode(found[_HASH_BYTES:]))
+        except msgspec.MsgspecError as error:
+            log.error("an entry of the spool cannot be read, and is left out: %s", error)
+            continue
+        hashes.append(found[:_HASH_BYTES])
     return Taken(entries, hashes, end)
 
 

@@ -74,7 +74,12 @@ class Spooled:
             except StoreUnavailable as error:
                 is_unsure = isinstance(error, StoreUnsure)
         # What the store may have must keep its place in the chain, so it is never refused.
-        self._spool.append(entries, hashes, may_exceed=is_unsure)
+        try:
+            self._spool.append(entries, hashes, may_exceed=is_unsure)
+        except StoreUnavailable as error:
+            if is_unsure:
+                raise StoreUnsure(str(error)) from error
+            raise
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Behind the entries that wait; it is in its second place in any case."""
@@ -83,10 +88,7 @@ class Spooled:
 
     def heartbeat(self, writer: str) -> None:
         """Comes behind what an earlier process left: until that is there, its intents must not count as lost."""
-        while not self._is_drained(CALM_DRAIN_SECONDS) and self._begins_with_another(writer):
-            if self.is_away:
-                return
-        self._ask(partial(self._noticing, partial(self._store.heartbeat, writer)), None)
+        self._ask(partial(self._beat, writer), None)
 
     def lost_intents(self, writer: str) -> Sequence[Entry]:
         """None while ends may wait in the spool."""
@@ -108,6 +110,12 @@ class Spooled:
             self._is_drained(CALM_DRAIN_SECONDS)
         self._store.close()
         self._spool.close()
+
+    def _beat(self, writer: str) -> None:
+        while not self._is_drained(CALM_DRAIN_SECONDS) and self._begins_with_another(writer):
+            if self.is_away:
+                return
+        self._ask(partial(self._noticing, partial(self._store.heartbeat, writer)), None)
 
     def _begins_with_another(self, writer: str) -> bool:
         entries = self._spool.peek(1).entries

@@ -163,16 +163,22 @@ class SqliteStore:
                 raise
 
     def _settle_intents(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-        gone = set()
+        gone: set[str] = set()
+        again: set[str] = set()
+        closed: set[str] = set()
         for entry in entries:
             if entry.intent is None:
                 continue
             if entry.kind == "intent":
                 connection.execute("INSERT INTO intents VALUES (?, ?, ?)", (entry.intent, entry.writer, _encode(entry)))
-            elif not connection.execute("DELETE FROM intents WHERE id = ?", (entry.intent,)).rowcount:
+            elif entry.intent in closed:
+                again.add(entry.intent)
+            elif connection.execute("DELETE FROM intents WHERE id = ?", (entry.intent,)).rowcount:
+                closed.add(entry.intent)
+            else:
                 gone.add(entry.intent)
-        if gone:
-            raise IntentsGone(frozenset(gone))
+        if gone or again:
+            raise IntentsGone(frozenset(gone), frozenset(again))
 
     def _size(self) -> int:
         connection = self._open()

@@ -29,12 +29,28 @@ class StoreUnsure(StoreUnavailable):
     """Word of a commit did not come: what was to be written may be there or not."""
 
 
-class IntentsGone(Exception):
-    """Some of the ends to be written belong to intents that are closed already; nothing was written."""
+class ChainForked(Exception):
+    """The store has another entry of this writer in the place of one to be written; nothing was written.
 
-    def __init__(self, intents: frozenset[str]) -> None:
-        super().__init__(f"{len(intents)} intents are closed already")
+    Its chain ends at `sequence` with `last_hash`: what is numbered behind that can be written.
+    """
+
+    def __init__(self, writer: str, sequence: int, last_hash: bytes) -> None:
+        super().__init__(f"the store has other entries of {writer}, up to {sequence}, than are to be written now")
+        self.sequence = sequence
+        self.last_hash = last_hash
+
+
+class IntentsGone(Exception):
+    """Some of the ends to be written belong to intents that are closed already; nothing was written.
+
+    Those in `again` are closed by the first of several ends in the same batch, which can be written.
+    """
+
+    def __init__(self, intents: frozenset[str], again: frozenset[str] = frozenset()) -> None:
+        super().__init__(f"{len(intents | again)} intents are closed already")
         self.intents = intents
+        self.again = again
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
@@ -92,7 +108,7 @@ class Store(Protocol):
         """Keeps entries with their hashes, all or none; durable on return.
 
         An `intent` is open from then on, until an `end` with its id is written. Raises IntentsGone, with nothing
-        written, where an end's intent is not open: somebody else closed it.
+        written, where an end's intent is not open: somebody else closed it, or an end before it in the same batch.
         """
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -1,23 +1,18 @@
-"""Which store a config means, and where it lies."""
+"""Which store a config means, and where it lies. A store's code is loaded where it is chosen."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.json_lines import JsonLinesStore
 from ai_gateway.audit.key import read_key, read_or_make_key
-from ai_gateway.audit.otlp import LogRecord, OtlpStore
-from ai_gateway.audit.postgresql import PostgresqlStore
-from ai_gateway.audit.postgresql_archive import PostgresqlArchive
-from ai_gateway.audit.spool import Spool
-from ai_gateway.audit.spooled import Spooled
-from ai_gateway.audit.sqlite import SqliteStore
-from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Archive, Store, StoreUnavailable
 from ai_gateway.config.auditing import Audit
+
+if TYPE_CHECKING:
+    from ai_gateway.audit.otlp import LogRecord
 
 FOLDER: Final = "ai-gateway-ollama"
 _FILES: Final = {"sqlite": "audit.db", "jsonl": "audit.jsonl"}
@@ -30,7 +25,7 @@ Environment = Mapping[str, str]
 class Collector(NamedTuple):
     """Where log records go: `send` says whether they were taken, `end` comes last. Both block."""
 
-    send: Callable[[Sequence[LogRecord]], bool]
+    send: "Callable[[Sequence[LogRecord]], bool]"
     end: Callable[[], None]
 
 
@@ -97,15 +92,25 @@ def _sqlite(audit: Audit, environment: Environment) -> Sides:
     path = path_of(audit, environment)
     if path is None:
         return Sides(Nowhere("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.path"), None)
+    from ai_gateway.audit.sqlite import SqliteStore
+    from ai_gateway.audit.sqlite_archive import SqliteArchive
+
     return Sides(SqliteStore(path, audit.mode != "best_effort", time.time_ns), SqliteArchive(path))
 
 
 def _json_lines(audit: Audit, environment: Environment) -> Sides:
+    from ai_gateway.audit.json_lines import JsonLinesStore
+
     path = None if audit.path == "stdout" else path_of(audit, environment)
     return Sides(JsonLinesStore(path, audit.mode != "best_effort"), None)
 
 
 def _postgresql(audit: Audit, environment: Environment) -> Sides:
+    from ai_gateway.audit.postgresql import PostgresqlStore
+    from ai_gateway.audit.postgresql_archive import PostgresqlArchive
+    from ai_gateway.audit.spool import Spool
+    from ai_gateway.audit.spooled import Spooled
+
     folder = spool_of(audit, environment)
     if folder is None:
         return Sides(
@@ -137,6 +142,8 @@ STORES: Final[dict[str, Callable[[Audit, Environment], Sides]]] = {
 def sides(audit: Audit, environment: Environment, collector: Callable[[Environment], Collector] | None = None) -> Sides:
     """The store of a config, not opened yet. `collector` is asked for one where the entries go there."""
     if audit.store == "otlp" and collector is not None:
+        from ai_gateway.audit.otlp import OtlpStore
+
         try:
             return Sides(OtlpStore(*collector(environment)), None)
         except ValueError as error:

@@ -15,9 +15,10 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.audit.backlog import Backlog
-from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
-from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.store import IntentsGone, Store, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.chain import Link, checkpoint
+from ai_gateway.audit.entry import Entry, lost_end
+from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.store import ChainForked, IntentsGone, Store, StoreTooNew, StoreUnavailable, StoreUnsure
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -29,26 +30,7 @@ AGAIN_LEAVING_SECONDS: Final = 0.1
 RETENTION_SECONDS: Final = 3600.0
 RETENTION_AGAIN_SECONDS: Final = 0.5  # while there is more to remove
 
-Redact = Callable[[str], str]
 Result = Literal["stored", "dropped", "failed"]
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """How a writer works. `writer` is NAME/BOOT. `sink` takes each checkpoint, in the writer's thread.
-
-    `key` reads the chain's key, or makes it; it may raise OSError. With `beats` the writer gives signs of life, so
-    that its intents are not taken for those of a dead gateway.
-    """
-
-    writer: str
-    key: Callable[[], bytes]
-    keep_seconds: float
-    max_bytes: int
-    redact: Redact | None = None
-    sink: Callable[[Checkpoint], None] | None = None
-    clock: Callable[[], int] = time.time_ns
-    beats: bool = False
-    again_seconds: float = 1.0  # until a store that failed is tried again
 
 
 class Writer:
@@ -61,6 +43,7 @@ class Writer:
         self._loop = loop
         self._backlog = Backlog(loop)
         self._link = Link(b"")
+        self._unsure: list[Entry] = []  # the batch in its final form, where the store may have it
         self._checkpointed = 0
         self._is_leaving = False
         self._leave_by = float("inf")
@@ -185,27 +168,43 @@ class Writer:
 
     def _write(self) -> None:
         """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
+        # What the store may have is written again as it was: other entries must not get its numbers.
+        entries = self._unsure or self._numbered()
+        is_stored = self._is_stored(entries)
+        self._unsure = []
+        if not is_stored:
+            return
+        self.results["stored"] += len(entries)
+        self._backlog.finish()
+        self._recover()
+        if self._link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
+            self._mark()
+
+    def _is_stored(self, entries: list[Entry]) -> bool:
+        """Whether the store has them now; if not, the batch is changed such that it may. Raises StoreUnavailable."""
         backlog, link = self._backlog, self._link
         before = (link.sequence, link.last_hash)
-        entries = self._numbered()
         try:
             self._store.write(entries, link.join(entries))
         except IntentsGone as gone:
             link.back_to(*before)
-            backlog.settle(gone.intents)
-            return
-        except StoreUnavailable:
+            backlog.settle(gone)
+        except ChainForked as fork:
+            log.error("%s; these are numbered behind them", fork)
+            link.back_to(fork.sequence, fork.last_hash)
+            backlog.change()
+        except StoreUnavailable as error:
             link.back_to(*before)
+            if isinstance(error, StoreUnsure):
+                self._unsure = entries
+                backlog.keep()
             raise
         except Exception:
             link.back_to(*before)
             self._isolate()
-            return
-        self.results["stored"] += len(entries)
-        backlog.finish()
-        self._recover()
-        if link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
-            self._mark()
+        else:
+            return True
+        return False
 
     def _numbered(self) -> list[Entry]:
         """The entries of the batch in their final form."""
@@ -294,9 +293,3 @@ class Writer:
         removed = self._store.remove(before_ns, settings.max_bytes, self.key)
         pause = RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS
         self._duties[self._retain] = time.monotonic() + pause
-
-
-def lost_end(intent: Entry, at_ns: int) -> Entry:
-    """The end of a request whose gateway is gone, from its intent."""
-    reason = f"the gateway {intent.writer} was lost before the request ended"
-    return msgspec.structs.replace(intent, kind="end", at_ns=at_ns, outcome="gateway_lost", reason=reason)

@@ -17,9 +17,10 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.recorder import record
+from ai_gateway.audit.settings import Redact, Settings
 from ai_gateway.audit.store import Archive, StoreUnavailable
 from ai_gateway.audit.stores import Collector, key_of, sides
-from ai_gateway.audit.writer import Redact, Settings, Writer
+from ai_gateway.audit.writer import Writer
 from ai_gateway.config.auditing import Audit
 from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
 from ai_gateway.errors import AuditUnavailable
