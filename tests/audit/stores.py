@@ -1,7 +1,8 @@
 """Every store that can be asked, with what its tests do to it from outside."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_archive import PostgresqlArchive
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
+from ai_gateway.audit.sqlite_presence import PAUSE_SECONDS
 from ai_gateway.audit.store import SILENT_SECONDS, Archive, Store
 
 
@@ -26,8 +28,15 @@ class World(Protocol):
     def archive(self) -> Archive:
         """An open archive."""
 
-    def fall_silent(self, silent: str, store: Store, writer: str) -> None:
+    def fall_silent(self, silent: str, store: Store, writer: str, seconds: float = ...) -> None:
         """Time passes in which `silent` gives no sign of life, and `writer`, whose store is given, does."""
+
+    def execute(self, sql: str) -> int:
+        """As somebody with rights on the database; the number of rows."""
+
+    @property
+    def intents(self) -> str:
+        """The table of open intents."""
 
 
 class _Closing:
@@ -59,19 +68,31 @@ class SqliteWorld(_Closing):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._path = folder / "audit.db"
+        self.intents = "intents"
+        self._now = 0.0
 
     def gateway(self) -> Store:
         """See World."""
-        return self._open_store(SqliteStore(self._path, True, lambda: self.now_ns))
+        return self._open_store(SqliteStore(self._path, True, lambda: self.now_ns, monotonic=lambda: self._now))
 
     def archive(self) -> Archive:
         """See World."""
         return self._open_archive(SqliteArchive(self._path))
 
-    def fall_silent(self, silent: str, store: Store, writer: str) -> None:
+    def fall_silent(self, silent: str, store: Store, writer: str, seconds: float = SILENT_SECONDS) -> None:
+        """It is looked at all the time."""
+        store.lost_intents(writer)
+        until = self._now + seconds + 1
+        while self._now < until:
+            self._now = min(until, self._now + PAUSE_SECONDS / 2)
+            store.heartbeat(writer)
+            if self._now < until:
+                store.lost_intents(writer)
+
+    def execute(self, sql: str) -> int:
         """See World."""
-        self.now_ns += int((SILENT_SECONDS + 1) * 1e9)
-        store.heartbeat(writer)
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            return connection.execute(sql).rowcount
 
 
 class PostgresqlWorld(_Closing):
@@ -80,6 +101,7 @@ class PostgresqlWorld(_Closing):
     def __init__(self, dsn: str) -> None:
         super().__init__()
         self.dsn = dsn
+        self.intents = "audit_intents"
 
     def gateway(self) -> Store:
         """See World."""
@@ -89,11 +111,11 @@ class PostgresqlWorld(_Closing):
         """See World."""
         return self._open_archive(PostgresqlArchive(lambda: self.dsn))
 
-    def fall_silent(self, silent: str, store: Store, writer: str) -> None:
+    def fall_silent(self, silent: str, store: Store, writer: str, seconds: float = SILENT_SECONDS) -> None:
         """Its clock is the database's own: what it remembers is put back instead."""
         store.heartbeat(writer)
         self.execute(f"UPDATE audit_writers SET seen_since = now() - interval '1 day' WHERE writer = '{writer}'")
-        ago = f"now() - interval '{SILENT_SECONDS + 1} seconds'"
+        ago = f"now() - interval '{seconds + 1} seconds'"
         self.execute(f"UPDATE audit_writers SET seen_at = {ago} WHERE writer = '{silent}'")
 
     def execute(self, sql: str) -> int:

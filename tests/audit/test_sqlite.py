@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.audit.entries import KEY, START_NS, WRITER, archive, entry, fill, mix
 
 from ai_gateway.audit.chain import Link, checkpoint, verify
 from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import MOST_LOOKED_AT, SqliteArchive
 from ai_gateway.audit.store import IntentsGone, Query, StoreUnavailable
 
@@ -162,18 +164,53 @@ def test_an_intent_is_closed_once(tmp_path: Path) -> None:
 
 
 def test_only_intents_of_the_dead_are_lost(tmp_path: Path) -> None:
-    """While another gateway has the file, a writer is dead when it was silent for a minute."""
-    now = [time.time_ns()]
-    alive, other = store(tmp_path / "audit.db"), store(tmp_path / "audit.db", clock=lambda: now[0])
+    """While another gateway has the file, a writer is dead when it was silent for a minute, as long as that is."""
+    now = [1000.0]
+    alive = store(tmp_path / "audit.db")
+    other = SqliteStore(tmp_path / "audit.db", False, time.time_ns, monotonic=lambda: now[0])
+    other.open()
+    alive.heartbeat("here/1")
+    alive.write([entry(1, kind="intent", intent="here/1#1")], [b"1"])
+    for _ in range(4):
+        assert other.lost_intents("there/2") == []
+        now[0] += 20
+    assert [one.intent for one in other.lost_intents("there/2")] == ["here/1#1"]
+    assert other.lost_intents("here/1") == []
+    alive.heartbeat("here/1")
+    assert other.lost_intents("there/2") == []
+    alive.close()
+    other.close()
+
+
+def test_nobody_is_dead_behind_an_outage_that_all_had(tmp_path: Path) -> None:
+    """A lock, a full disk, a machine that slept: whoever is back first has heard nobody for long, and says nothing."""
+    now = [1000.0]
+    alive = store(tmp_path / "audit.db", clock=lambda: time.time_ns() - 3600 * 10**9)
+    other = SqliteStore(tmp_path / "audit.db", False, time.time_ns, monotonic=lambda: now[0])
+    other.open()
     alive.heartbeat("here/1")
     alive.write([entry(1, kind="intent", intent="here/1#1")], [b"1"])
     assert other.lost_intents("there/2") == []
-    now[0] += 59 * 10**9
+    now[0] += 600
     assert other.lost_intents("there/2") == []
-    now[0] += 2 * 10**9
-    assert [one.intent for one in other.lost_intents("there/2")] == ["here/1#1"]
-    assert other.lost_intents("here/1") == []
     alive.close()
+    other.close()
+
+
+def test_a_gateway_that_opens_its_store_again_is_not_gone_meanwhile(tmp_path: Path) -> None:
+    """Its place among those that have the file stays, also where the database itself cannot be opened."""
+    alive, other = store(tmp_path / "audit.db"), store(tmp_path / "audit.db")
+    alive.write([entry(1, kind="intent", intent="here/1#1")], [b"1"])
+    path = tmp_path / "audit.db"
+    held = path.rename(tmp_path / "elsewhere")
+    path.mkdir()
+    with pytest.raises(StoreUnavailable):
+        alive.open()
+    assert other.lost_intents("there/2") == []
+    path.rmdir()
+    held.rename(path)
+    alive.close()
+    assert [one.intent for one in other.lost_intents("there/2")] == ["here/1#1"]
     other.close()
 
 
@@ -233,6 +270,37 @@ def test_a_store_that_is_too_large_loses_its_oldest_segments(tmp_path: Path) -> 
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.close()
     assert pages * 4096 < 700_000  # the space went back to the system
+
+
+def test_a_store_that_is_too_large_loses_what_killed_gateways_left_without_a_checkpoint(tmp_path: Path) -> None:
+    """The oldest first; what is of this hour may be a live gateway's."""
+    path, now = tmp_path / "audit.db", START_NS + 86_400 * 10**9
+    for writer, at_ns in (("a/1", START_NS), ("b/1", START_NS + 10**9), ("c/1", now - 10**9)):
+        fill(path, [entry(n, writer=writer, at_ns=at_ns + n, request_content="x" * 5000) for n in range(1, 21)])
+    written = store(path, clock=lambda: now)
+    assert written.remove(0, 1 << 40, KEY) == 0
+    assert written.remove(0, 1, KEY) == 40
+    asked = archive(path)
+    assert {one.writer for one in walk(asked, Query())} == {"c/1"}
+    assert list(verify(asked.chain(), asked.checkpoints(), KEY)) == []
+    written.close()
+
+
+@pytest.mark.parametrize("changed", ["'no hex'", "NULL", "7"])
+def test_hashes_that_were_changed_keep_nothing_from_growing_old(tmp_path: Path, changed: str) -> None:
+    path = tmp_path / "audit.db"
+    entries = mixed(30)
+    hashes = fill(path, entries)
+    written = store(path)
+    for sequence in (10, 20):
+        at = (WRITER, sequence, hashes[sequence - 1])
+        written.write_checkpoint(checkpoint(KEY, "checkpoint", at, entries[sequence - 1].at_ns + 1))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE checkpoints SET hash = {changed} WHERE sequence = 10")
+        connection.execute(f"UPDATE entries SET hash = {changed} WHERE sequence = 30")
+    assert written.remove(entries[24].at_ns, 1 << 40, KEY) == 20
+    assert written.remove(entries[-1].at_ns + 1, 1 << 40, KEY) == 10
+    written.close()
 
 
 def test_files_are_their_owners_alone(tmp_path: Path) -> None:

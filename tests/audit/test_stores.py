@@ -11,7 +11,7 @@ from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 
 from ai_gateway.audit.chain import verify
 from ai_gateway.audit.entry import Entry, columns
-from ai_gateway.audit.store import Archive, DayUsage, IntentsGone, Position, Query
+from ai_gateway.audit.store import REPLACED_SECONDS, Archive, DayUsage, IntentsGone, Position, Query
 
 
 def every_page(archive: Archive, query: Query) -> list[Entry]:
@@ -171,7 +171,9 @@ def test_intents_of_a_live_writer_are_not_lost(world: World) -> None:
     for store, writer in ((mine, "gateway/1"), (theirs, "other/1")):
         store.heartbeat(writer)
     Chain("gateway/1").write(mine, intent("a"))
+    Chain("other/1").write(theirs, intent("b"))
     assert list(theirs.lost_intents("other/1")) == []
+    assert list(mine.lost_intents("gateway/1")) == []
 
 
 def test_intents_of_a_silent_writer_are_lost(world: World) -> None:
@@ -184,13 +186,38 @@ def test_intents_of_a_silent_writer_are_lost(world: World) -> None:
     assert list(theirs.lost_intents("other/1")) == [begun]
 
 
-def test_what_an_earlier_start_of_a_gateway_left_open_is_lost_at_once(world: World) -> None:
+def test_gateways_with_one_name_leave_each_other_their_intents(world: World) -> None:
+    """Two on one host; the older one is silent for no longer than two of its signs of life are apart."""
+    older, younger = world.gateway(), world.gateway()
+    older.heartbeat("gateway/1")
+    Chain("gateway/1").write(older, intent("a"))
+    younger.heartbeat("gateway/2")
+    assert list(younger.lost_intents("gateway/2")) == []
+    world.fall_silent("gateway/1", younger, "gateway/2", 20)
+    assert list(younger.lost_intents("gateway/2")) == []
+
+
+def test_an_intent_that_cannot_be_read_hides_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A newer gateway wrote a word into it that is not known here, or somebody changed it."""
+    mine, theirs = world.gateway(), world.gateway()
+    for store, writer in ((mine, "gateway/1"), (theirs, "other/1")):
+        store.heartbeat(writer)
+    begun = Chain("gateway/1").write(mine, intent("a"), intent("b"), intent("c"))
+    world.execute(f"UPDATE {world.intents} SET entry = replace(entry, '\"ok\"', '\"new\"') WHERE id = 'a'")
+    world.execute(f"UPDATE {world.intents} SET entry = 'no JSON' WHERE id = 'b'")
+    world.fall_silent("gateway/1", theirs, "other/1")
+    assert list(theirs.lost_intents("other/1")) == begun[2:]
+    assert "cannot be read" in caplog.text
+
+
+def test_what_an_earlier_start_of_a_gateway_left_open_is_lost_soon(world: World) -> None:
     earlier = world.gateway()
     earlier.heartbeat("gateway/1")
     (begun,) = Chain("gateway/1").write(earlier, intent("a"))
     earlier.close()
     later = world.gateway()
     later.heartbeat("gateway/2")
+    world.fall_silent("gateway/1", later, "gateway/2", REPLACED_SECONDS)
     assert list(later.lost_intents("gateway/2")) == [begun]
 
 

@@ -17,7 +17,14 @@ from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import to_row, to_text
 from ai_gateway.audit.postgresql_schema import DAY_NS, STEPS, Columns, Step, add_partition, check_writable, migrate
-from ai_gateway.audit.store import SILENT_SECONDS, ChainForked, IntentsGone, StoreUnavailable
+from ai_gateway.audit.store import (
+    REPLACED_SECONDS,
+    SILENT_SECONDS,
+    ChainForked,
+    IntentsGone,
+    StoreUnavailable,
+    open_intents,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -27,7 +34,6 @@ PAUSE_SECONDS: Final = 20  # between two signs of life, which come every 10 s: m
 REMOVE_SECONDS: Final = 60.0
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(Entry).decode
 
 _END_OF_CHAIN: Final = (
     "SELECT sequence, hash, (SELECT writable_from FROM audit_schema) FROM audit_writers WHERE writer = %s FOR UPDATE"
@@ -49,11 +55,11 @@ _LOST: Final = """
 WITH own AS (SELECT seen_since FROM audit_writers WHERE writer = %(writer)s
   AND seen_at >= now() - make_interval(secs => %(pause)s)),
 dead AS (
-  SELECT theirs.writer FROM audit_writers theirs WHERE theirs.writer <> %(writer)s AND (
-    EXISTS (SELECT FROM audit_writers newer WHERE newer.born_at > theirs.born_at AND newer.writer <> theirs.writer
-      AND regexp_replace(newer.writer, '/[^/]*$', '') = regexp_replace(theirs.writer, '/[^/]*$', ''))
-    OR now() - greatest(theirs.seen_at, coalesce((SELECT seen_since FROM own), now()))
-      > make_interval(secs => %(silent)s))
+  SELECT theirs.writer FROM audit_writers theirs WHERE theirs.writer <> %(writer)s
+    AND now() - greatest(theirs.seen_at, coalesce((SELECT seen_since FROM own), now())) > make_interval(secs =>
+      CASE WHEN EXISTS (SELECT FROM audit_writers newer WHERE newer.born_at > theirs.born_at
+        AND regexp_replace(newer.writer, '/[^/]*$', '') = regexp_replace(theirs.writer, '/[^/]*$', ''))
+      THEN %(replaced)s ELSE %(silent)s END)
 )
 SELECT entry FROM audit_intents JOIN dead USING (writer) ORDER BY at_ns LIMIT %(most)s
 """
@@ -106,11 +112,13 @@ class PostgresqlStore:
         self._add_partitions({self._clock() // DAY_NS + 1})
 
     def lost_intents(self, writer: str) -> Sequence[Entry]:
-        """Dead is whose name has a younger writer, and who was silent while this one gave signs of life."""
+        """Dead is who was silent while this one gave signs of life, for less long where its name has a younger writer:
+        that may be its successor, or another gateway on the same host."""
         with self._connection.transaction() as connection:
-            given = {"writer": writer, "silent": SILENT_SECONDS, "pause": PAUSE_SECONDS, "most": MOST_LOST}
-            rows = connection.execute(_LOST, given).fetchall()
-        return [_decode(row[0]) for row in rows]
+            given = {"writer": writer, "pause": PAUSE_SECONDS, "most": MOST_LOST}
+            silences = {"silent": SILENT_SECONDS, "replaced": REPLACED_SECONDS}
+            rows = connection.execute(_LOST, {**given, **silences}).fetchall()
+        return open_intents(row[0] for row in rows)
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """Whole days; one gateway at a time does it."""

@@ -1,8 +1,9 @@
 """Entries in an SQLite file: the writing side. See https://www.sqlite.org/wal.html for what WAL can and cannot do."""
 
-import fcntl
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,13 +13,15 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, checkpoint
 from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.sqlite_presence import Presence, Silence
 from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate
-from ai_gateway.audit.store import SILENT_SECONDS, IntentsGone, StoreUnavailable
+from ai_gateway.audit.store import IntentsGone, StoreUnavailable, open_intents
 
 BUSY_SECONDS: Final = 1.0  # that another process may hold the lock; then the writer tries again
 MOST_LOST: Final = 500
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
 VACUUM_PAGES: Final = 2000
+TAIL_NS: Final = 3600 * 10**9  # entries of a live writer are behind a checkpoint within a minute
 # Fewer, larger checkpoints of the WAL write a page of an index once for many entries: a fifth of the cost.
 _SETTINGS: Final = ("wal_autocheckpoint = 4000", "cache_size = -8000", "journal_size_limit = 67108864")
 
@@ -26,7 +29,8 @@ _NAMES: Final = ", ".join(name for name, _ in columns)
 _PLACES: Final = ", ".join("?" * (len(columns) + 1))
 _INSERT: Final = f"INSERT INTO entries ({_NAMES}, hash) VALUES ({_PLACES})"  # noqa: S608 - names of our own
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(Entry).decode
+
+log = logging.getLogger("ai_gateway.audit")
 
 
 @contextmanager
@@ -41,25 +45,32 @@ def failures() -> Iterator[None]:
 class SqliteStore:
     """The database at `path`, made if need be. `is_synced`: each write is on the disk, not only with the system.
 
-    `clock` is Unix nanoseconds.
+    `clock` is Unix nanoseconds, `monotonic` seconds.
     """
 
-    def __init__(self, path: Path, is_synced: bool, clock: Callable[[], int], steps: Any = STEPS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        is_synced: bool,
+        clock: Callable[[], int],
+        steps: Any = STEPS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._is_synced = is_synced
         self._clock = clock
         self._steps: Sequence[tuple[str, ...]] = steps
         self._connection: sqlite3.Connection | None = None
-        self._lock: int | None = None
-        self._is_alone = False
+        self._presence = Presence(path.with_name(f"{path.name}.lock"))
+        self._silence = Silence(monotonic)
 
     def open(self) -> None:
         """Makes the file, readable by its owner alone, and its tables."""
-        self.close()
+        self._disconnect()
         with failures():
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._lock_alone()
+            self._presence.enter()
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
             self._connection = connection
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -88,25 +99,29 @@ class SqliteStore:
             connection.execute("INSERT OR REPLACE INTO writers VALUES (?, ?)", (writer, self._clock()))
 
     def lost_intents(self, writer: str) -> Sequence[Entry]:
-        """With the lock on the file all other writers are dead; without it those that are silent."""
-        silent_since = self._clock() - int(SILENT_SECONDS * 1e9)
-        sql = (
-            "SELECT entry FROM intents LEFT JOIN writers USING (writer) WHERE writer <> ? "
-            "AND (? OR coalesce(seen_ns, 0) < ?) LIMIT ?"
+        """Where nobody else has the file all other writers are dead; else those that are silent."""
+        signs = (
+            "SELECT DISTINCT writer, coalesce(seen_ns, 0) FROM intents LEFT JOIN writers USING (writer) "
+            "WHERE writer <> ?"
         )
+        intents = "SELECT entry FROM intents WHERE writer = ? LIMIT ?"
+        rows: list[tuple[Any]] = []
         with failures():
-            if not self._is_alone:
-                self._lock_alone()
-            rows = self._open().execute(sql, (writer, self._is_alone, silent_since, MOST_LOST)).fetchall()
-        return [_decode(row[0]) for row in rows]
+            connection = self._open()
+            found = connection.execute(signs, (writer,)).fetchall()
+            silent = self._silence.too_long(found)
+            # Asked behind the look: whoever comes now has no intent in what was found.
+            dead = [name for name, _ in found] if self._presence.is_alone() else sorted(silent)
+            for name in dead:
+                rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
+        return open_intents(row[0] for row in rows)
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """A few segments; the space goes back to the system bit by bit."""
         removed = 0
         for _ in range(SEGMENTS_AT_ONCE):
             with failures():
-                is_too_large = self._size() > max_bytes
-                segment = self._oldest(None if is_too_large else before_ns)
+                segment = self._oldest(before_ns, self._size() > max_bytes)
             if segment is None:
                 break
             with self._transaction() as connection:
@@ -125,24 +140,15 @@ class SqliteStore:
         return removed
 
     def close(self) -> None:
-        """Also gives up the lock."""
+        """Also gives up its place among those that have the file."""
+        self._disconnect()
+        self._presence.leave()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock, self._is_alone = None, False
-
-    def _lock_alone(self) -> None:
-        """Whether no other gateway has this database. The lock goes with the process, however it ends."""
-        if self._lock is None:
-            self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._is_alone = True
-        except BlockingIOError:
-            self._is_alone = False
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -187,40 +193,43 @@ class SqliteStore:
         )
         return int((pages - free) * size)
 
-    def _oldest(self, before_ns: int | None) -> tuple[str, int, bytes] | None:
+    def _oldest(self, before_ns: int, is_too_large: bool) -> tuple[str, int, bytes] | None:
         """The end of the segment that goes next, or None: its writer, sequence and hash."""
-        limit = self._clock() if before_ns is None else before_ns
-        found = (
-            self._open()
-            .execute(
-                "SELECT writer, sequence, hash FROM checkpoints WHERE kind = 'checkpoint' AND at_ns < ? "
-                "ORDER BY at_ns LIMIT 1",
-                (limit,),
-            )
-            .fetchone()
-        )
-        if found:
-            return found[0], found[1], bytes.fromhex(found[2])
-        return self._dead_tail(limit) if before_ns is not None else None
+        now_ns = self._clock()
+        found = [
+            self._segment(now_ns if is_too_large else before_ns),
+            self._dead_tail(max(before_ns, now_ns - TAIL_NS) if is_too_large else before_ns),
+        ]
+        return min((one for one in found if one is not None), default=(0, None), key=lambda one: one[0])[1]
 
-    def _dead_tail(self, before_ns: int) -> tuple[str, int, bytes] | None:
-        """What a writer that was killed left behind its last checkpoint is a segment once all of it is old."""
-        oldest = (
-            self._open()
-            .execute("SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns LIMIT 1", (before_ns,))
-            .fetchone()
+    def _segment(self, before_ns: int) -> tuple[int, tuple[str, int, bytes]] | None:
+        """The one with the oldest checkpoint, and when that was made."""
+        sql = (
+            "SELECT at_ns, writer, sequence, hash FROM checkpoints WHERE kind = 'checkpoint' AND at_ns < ? "
+            "ORDER BY at_ns"
         )
+        for at_ns, writer, sequence, digest in self._open().execute(sql, (before_ns,)):
+            try:
+                return at_ns, (writer, sequence, bytes.fromhex(digest))
+            except (ValueError, TypeError):
+                log.error("the audit's checkpoint of %s at %s was changed, and is left out", writer, sequence)
+        return None
+
+    def _dead_tail(self, before_ns: int) -> tuple[int, tuple[str, int, bytes]] | None:
+        """What a writer that was killed left behind its last checkpoint is a segment once all of it is old."""
+        first = "SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns LIMIT 1"
+        last = (
+            "SELECT at_ns, writer, sequence, hash, at_ns < ? FROM entries WHERE writer = ? "
+            "ORDER BY sequence DESC LIMIT 1"
+        )
+        oldest = self._open().execute(first, (before_ns,)).fetchone()
         if not oldest:
             return None
-        writer, sequence, digest, at_ns = (
-            self._open()
-            .execute(
-                "SELECT writer, sequence, hash, at_ns FROM entries WHERE writer = ? ORDER BY sequence DESC LIMIT 1",
-                oldest,
-            )
-            .fetchone()
-        )
-        return (writer, sequence, digest) if at_ns < before_ns else None
+        at_ns, writer, sequence, digest, is_old = self._open().execute(last, (before_ns, *oldest)).fetchone()
+        if not is_old:
+            return None
+        # Nothing stands behind it: a hash that was changed leads nowhere.
+        return at_ns, (writer, sequence, digest if isinstance(digest, bytes) else b"")
 
 
 def _keep(connection: sqlite3.Connection, made: Checkpoint) -> None:

@@ -4,7 +4,8 @@
 that uses it, and may be called again after a failure.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -12,9 +13,14 @@ import msgspec
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
 
+log = logging.getLogger("ai_gateway.audit")
+
 MAX_LIMIT: Final = 1000
 USUAL_LIMIT: Final = 100
 SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
+REPLACED_SECONDS: Final = 30.0  # the same where its NAME has a younger BOOT: three signs of life that did not come
+
+_decode: Final = msgspec.json.Decoder(Entry).decode
 
 
 class StoreUnavailable(Exception):
@@ -98,6 +104,20 @@ class Page(msgspec.Struct, frozen=True):
     next: Position | None
 
 
+def open_intents(contents: Iterable[str | bytes]) -> list[Entry]:
+    """Intents from their JSON. What is none is left out: a newer gateway wrote it, or somebody changed it."""
+    found = []
+    for content in contents:
+        try:
+            entry = _decode(content)
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            log.error("an open intent of the audit cannot be read, and stays open: %s", error)
+            continue
+        if entry.kind == "intent" and entry.intent is not None:
+            found.append(entry)
+    return found
+
+
 class Store(Protocol):
     """The writing side. Every method raises StoreUnavailable where it cannot do what it says."""
 
@@ -120,8 +140,8 @@ class Store(Protocol):
     def lost_intents(self, writer: str) -> Sequence[Entry]:
         """Open intents of writers that are dead for certain, at most 500; never of `writer` itself.
 
-        Dead is whoever gave no heartbeat for SILENT_SECONDS, whoever's NAME has another BOOT now, and where only one
-        gateway can have the store, every other one.
+        Dead is whoever gave no heartbeat for SILENT_SECONDS in which it could have been heard, in a store of many hosts
+        for REPLACED_SECONDS where its NAME has a younger BOOT, and where only one gateway has a file, every other one.
         """
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
