@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.docs.program import ROOT
 from tests.kubernetes.figures import tell
 from tests.kubernetes.space import Space
 from tests.ollama.gateway import Serving
@@ -18,9 +19,12 @@ WITHOUT_MB = 42
 READY_SECONDS = 1.0
 SETTLE_SECONDS = 3.0
 
-# httpx imports its own command line, and with it 5 MB, where `rich` is installed: the test tools bring it along.
+# httpx takes up what is installed: its own command line with `rich` and `pygments`, 6 MB, and two decoders. The test
+# tools bring them along, and requirements/runtime.txt has none of them.
+_TOOLS = ("rich", "pygments", "brotli", "zstandard")
 _AS_INSTALLED = (
-    "import sys; sys.modules['rich'] = None; from ai_gateway.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    f"import sys; sys.modules.update(dict.fromkeys({_TOOLS})); "
+    "from ai_gateway.__main__ import main; sys.exit(main(sys.argv[1:]))"
 )
 CONFIG: dict[str, Any] = {"models": {"llama3": {}}}
 
@@ -72,3 +76,8 @@ def test_without_discovery_it_is_smaller(tmp_path: Path, request: pytest.Fixture
     used, took = at_rest(gateway, request, endpoints=1)
     assert used <= WITHOUT_MB
     assert took <= READY_SECONDS
+
+
+def test_what_is_hidden_is_what_users_do_not_install() -> None:
+    lock = (ROOT / "requirements" / "runtime.txt").read_text()
+    assert not [name for name in _TOOLS if f"\n{name}==" in f"\n{lock}".lower()]

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,6 +36,7 @@ log = logging.getLogger("ai_gateway.audit")
 HOLD_SECONDS: Final = 10.0  # that an answer waits for its entry; then its client is cut off
 INTENT_SECONDS: Final = 5.0
 OPEN_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.002
 FLUSH_SECONDS: Final = 5.0
 _PROMPTS: Final = ("messages", "prompt", "input")
 
@@ -86,7 +88,10 @@ class Auditing:
         self._writer = Writer(store, settings, asyncio.get_running_loop())
         self.holds = audit.mode != "best_effort"
         self._writer.start()
-        await asyncio.to_thread(self._writer.is_tried.wait, OPEN_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPEN_SECONDS):
+                while not self._writer.is_tried.is_set():  # noqa: ASYNC110 - a thread to wait in would cost memory
+                    await asyncio.sleep(LOOK_SECONDS)
 
     def want(self, audit: Audit) -> None:
         """A first config that came after the start: where it promises more than what has begun keeps, no call is sent
