@@ -30,7 +30,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@touch $@
 
 test: setup-dev ## set up and run every test that needs nothing but Python
-	$(BIN)/python -m pytest -m "not ollama and not cluster and not prometheus and not services"
+	$(BIN)/python -m pytest -m "not ollama and not cluster and not prometheus and not services and not attack"
 
 ollama: setup-dev ## build the real Ollama for the tests, once, into a cache outside the checkout (needs Go)
 	$(BIN)/python tests/tools/build_ollama.py
@@ -46,7 +46,7 @@ cluster-tools: setup-dev ## build what it is made of, once, into a cache outside
 	$(BIN)/python tests/tools/build_go.py helm3 helm4
 
 e2e: ollama cluster-tools ## run the tests that need a real Ollama, cluster, Prometheus, PostgreSQL or Redis (Linux, root, Go)
-	$(BIN)/python -m pytest -m "ollama or cluster or prometheus or services"
+	$(BIN)/python -m pytest -m "ollama or cluster or prometheus or services or attack"
 
 image: setup-dev ## build the container image into build/; BASE=, IMAGE=, TAG= and BUILDER=docker|podman|buildah may be given
 	$(BIN)/python -m tests.tools.image $(if $(BASE),--base '$(BASE)') $(if $(IMAGE),--name '$(IMAGE)') $(if $(TAG),--tag '$(TAG)') $(if $(BUILDER),--builder '$(BUILDER)')
