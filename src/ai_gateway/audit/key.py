@@ -33,3 +33,15 @@ def read_or_make_key(path: Path) -> bytes:
     finally:
         new.unlink(missing_ok=True)
     return read_key(path)
+
+
+def put_back(path: Path, key: bytes) -> None:
+    """Writes a key that was made here where it is missing. Raises OSError where another one is in its place."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(key + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    elif read_key(path) != key:
+        raise OSError(f"{path} holds another key than the one that entries are chained with")

@@ -15,16 +15,26 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.audit.backlog import Backlog
-from ai_gateway.audit.chain import Link, checkpoint
+from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
 from ai_gateway.audit.entry import Entry, lost_end
 from ai_gateway.audit.settings import Settings
-from ai_gateway.audit.store import ChainForked, IntentsGone, Store, StoreTooNew, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import (
+    ChainForked,
+    IntentsGone,
+    Store,
+    StoreDamaged,
+    StoreLost,
+    StoreTooNew,
+    StoreUnavailable,
+    StoreUnsure,
+)
 
 log = logging.getLogger("ai_gateway.audit")
 
 CHECKPOINT_ENTRIES: Final = 1000
 CHECKPOINT_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 0.5  # between two looks whether what was stored is there; each batch is followed by one
 SWEEP_SECONDS: Final = 20.0  # between two looks for what dead gateways left behind
 AGAIN_LEAVING_SECONDS: Final = 0.1
 RETENTION_SECONDS: Final = 3600.0
@@ -49,11 +59,17 @@ class Writer:
         self._leave_by = float("inf")
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = False
+        self._was_open = False
+        self._is_missed = False  # what was stored is not there, and that was said
+        self._has_gap = False  # and what is written next must tell of it
+        self._astonishment = ""
         self._duties: dict[Callable[[], None], float] = {}  # with the moment when each is due
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
         self.fault: str | None = "the audit is not open yet"
         self.key: bytes | None = None  # the chain's, once it is read
+        self.losses = 0
+        self.loss: str | None = None  # the last one, for people
         self.is_tried = threading.Event()  # the store was opened, or could not be
 
     def start(self) -> None:
@@ -113,10 +129,14 @@ class Writer:
                     if not self._is_open:
                         self._open()
                     self._turn()
+                except StoreLost as error:
+                    self._miss(error)
                 except StoreUnavailable as error:
                     self._rest(error)
                 except Exception as error:  # whatever it is, the next entries must not be lost for it
-                    log.exception("the audit failed in a way that nobody has thought of")
+                    if repr(error) != self._astonishment:  # and one story of each is enough
+                        self._astonishment = repr(error)
+                        log.exception("the audit failed in a way that nobody has thought of")
                     self._rest(StoreUnavailable(f"{type(error).__name__}; the log has the story"))
             if self.fault is None:
                 self._mark()
@@ -125,6 +145,42 @@ class Writer:
         finally:
             self._store.close()
             self.is_tried.set()
+
+    def _miss(self, error: StoreLost) -> None:
+        """What was stored is gone. Who promised more than best effort goes on when it is back, or with a new start."""
+        settings, link = self._settings, self._link
+        may_begin = settings.begins_anew or not (self._was_open or isinstance(error, StoreDamaged))
+        if not self._is_missed:
+            self._is_missed = True
+            self.losses += 1
+            self.loss = (
+                f"{error}; the newest entry that was stored there by this gateway has the number {link.sequence}"
+            )
+            then = "a new one begins, and says so" if may_begin else "no call is sent until it is back, or a new start"
+            log.error("the audit has lost what was stored: %s; %s", self.loss, then)
+            if not may_begin and self.key is not None and link.sequence:
+                self._tell(checkpoint(self.key, "checkpoint", self._end, settings.clock()))
+        if may_begin and not self._has_gap:
+            self._has_gap, self._is_open = True, False
+            try:
+                self._store.begin_anew()
+            except StoreUnavailable as worse:
+                self._rest(worse)
+        else:
+            self._rest(error)
+
+    @property
+    def _end(self) -> tuple[str, int, bytes]:
+        """Of the chain, as far as it is stored."""
+        return (self._settings.writer, self._link.sequence, self._link.last_hash)
+
+    def _tell(self, made: Checkpoint) -> None:
+        """A checkpoint to its second place."""
+        if self._settings.sink is not None:
+            try:
+                self._settings.sink(made)
+            except Exception as error:  # a closed stream is a ValueError
+                log.error("a checkpoint of the audit could not be written to its second place: %s", error)
 
     def _rest(self, error: StoreUnavailable) -> None:
         """After a failure: until it is time to try again, which is soon where the gateway leaves."""
@@ -143,14 +199,22 @@ class Writer:
             except OSError as error:
                 raise StoreUnavailable(f"the key of the audit: {error}") from error
             self._link = Link(self.key)
+        elif self._settings.restore_key is not None:
+            self._settings.restore_key(self.key)
         self._store.heartbeat(self._settings.writer)
-        self._is_open = True
+        if self._has_gap:
+            made = checkpoint(self.key, "lost", self._end, self._settings.clock())
+            self._store.write_checkpoint(made)
+            self._has_gap = False
+            self._tell(made)
+        self._is_open = self._was_open = True
         now = time.monotonic()
         self._duties = {
             self._sweep: now,
             self._beat: now + HEARTBEAT_SECONDS,
             self._mark: now + CHECKPOINT_SECONDS,
             self._retain: now + CHECKPOINT_SECONDS,
+            self._look: now + LOOK_SECONDS,
         }
         if not self.queued:  # else it has recovered once these are written
             self._recover()
@@ -195,7 +259,7 @@ class Writer:
             backlog.change()
         except StoreUnavailable as error:
             link.back_to(*before)
-            if isinstance(error, StoreUnsure):
+            if isinstance(error, StoreUnsure | StoreLost):
                 self._unsure = entries
                 backlog.keep()
             raise
@@ -236,6 +300,7 @@ class Writer:
         if self.fault is not None and self.is_tried.is_set():
             log.warning("the audit is written again")
         self.fault = None
+        self._is_missed = False
         self.is_tried.set()
 
     def _fail(self, error: StoreUnavailable) -> None:
@@ -260,15 +325,14 @@ class Writer:
         settings, link = self._settings, self._link
         if link.sequence == self._checkpointed or self.key is None:
             return
-        at = (settings.writer, link.sequence, link.last_hash)
-        made = checkpoint(self.key, "checkpoint", at, settings.clock())
+        made = checkpoint(self.key, "checkpoint", self._end, settings.clock())
         self._store.write_checkpoint(made)
         self._checkpointed = link.sequence
-        if settings.sink is not None:
-            try:
-                settings.sink(made)
-            except Exception as error:  # a closed stream is a ValueError
-                log.error("a checkpoint of the audit could not be written to its second place: %s", error)
+        self._tell(made)
+
+    def _look(self) -> None:
+        self._duties[self._look] = time.monotonic() + LOOK_SECONDS
+        self._store.look()
 
     def _beat(self) -> None:
         self._duties[self._beat] = time.monotonic() + HEARTBEAT_SECONDS

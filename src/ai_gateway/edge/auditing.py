@@ -20,7 +20,7 @@ from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.recorder import record
 from ai_gateway.audit.settings import Redact, Settings
 from ai_gateway.audit.store import Archive, StoreUnavailable
-from ai_gateway.audit.stores import Collector, key_of, sides
+from ai_gateway.audit.stores import Collector, key_of, restored, sides
 from ai_gateway.audit.writer import Writer
 from ai_gateway.config.auditing import Audit
 from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
@@ -84,6 +84,8 @@ class Auditing:
             redact=self._redact(audit),
             sink=_sink(audit.checkpoints),
             beats=audit.mode == "strict" or audit.store == "postgresql",
+            begins_anew=audit.mode == "best_effort",
+            restore_key=restored(audit, self._environment),
         )
         self._writer = Writer(store, settings, asyncio.get_running_loop())
         self.holds = audit.mode != "best_effort"
@@ -211,6 +213,7 @@ class Auditing:
             "writer": self.name or None,
             "queued": 0 if writer is None else writer.queued,
             "complaint": None if writer is None else writer.fault,
+            "loss": None if writer is None else writer.loss,
         }
 
     def fault(self) -> str | None:
@@ -229,6 +232,7 @@ class Auditing:
         yield Reading(names.AUDIT_QUEUED, writer.queued)
         yield Reading(names.AUDIT_LAG, writer.lag_seconds())
         yield Reading(names.AUDIT_FAILING, writer.fault is not None)
+        yield Reading(names.AUDIT_LOSSES, writer.losses)
         if self._bytes_waiting is not None:
             yield Reading(names.AUDIT_SPOOL, self._bytes_waiting())
 

@@ -177,6 +177,7 @@ _AUDIT: Final[dict[str, Metric]] = {
     names.AUDIT_QUEUED: _gauge("Entries that are not durable yet.", unit="{entry}"),
     names.AUDIT_LAG: _gauge("How long the oldest of them has been waiting.", unit="s"),
     names.AUDIT_FAILING: _gauge("Whether the audit cannot be written now."),
+    names.AUDIT_LOSSES: _counter("Times that what the audit had stored was found to be gone."),
     names.AUDIT_SPOOL: _gauge("Size of the entries that wait on disk while PostgreSQL is away.", unit="By"),
 }
 # Prometheus' standard names, measured by its client library, on Linux alone.

@@ -161,6 +161,7 @@ AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropp
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
 AUDIT_FAILING: Final = "ai_gateway_audit_failing"
+AUDIT_LOSSES: Final = "ai_gateway_audit_losses_total"
 AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
 
 # -- names that later parts fill: loads, residency, rollouts
