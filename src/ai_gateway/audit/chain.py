@@ -142,7 +142,7 @@ def verify(entries: Iterable[Row], checkpoints: Iterable[Checkpoint], key: bytes
         else:
             yield Fault(told.writer, told.sequence, "forged")
     for writer, chain in groupby(entries, key=lambda pair: pair[0].writer):
-        yield from _faults(writer, chain, known.pop(writer, None) or _Told(), key)
+        yield from _faults(writer, chain, known.pop(writer, _Told()), key)
     for writer, told_of in known.items():
         yield from _faults(writer, iter(()), told_of, key)
 

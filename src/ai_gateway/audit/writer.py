@@ -15,8 +15,9 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.audit.backlog import Backlog
-from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
+from ai_gateway.audit.chain import Link
 from ai_gateway.audit.entry import Entry, lost_end
+from ai_gateway.audit.marks import Losses, Marks
 from ai_gateway.audit.settings import Settings
 from ai_gateway.audit.store import (
     ChainForked,
@@ -54,22 +55,19 @@ class Writer:
         self._backlog = Backlog(loop)
         self._link = Link(b"")
         self._unsure: list[Entry] = []  # the batch in its final form, where the store may have it
-        self._checkpointed = 0
+        self._marks = Marks(settings)
         self._is_leaving = False
         self._leave_by = float("inf")
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = False
         self._was_open = False
-        self._is_missed = False  # what was stored is not there, and that was said
-        self._has_gap = False  # and what is written next must tell of it
         self._astonishment = ""
         self._duties: dict[Callable[[], None], float] = {}  # with the moment when each is due
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
         self.fault: str | None = "the audit is not open yet"
         self.key: bytes | None = None  # the chain's, once it is read
-        self.losses = 0
-        self.loss: str | None = None  # the last one, for people
+        self.losses = Losses()
         self.is_tried = threading.Event()  # the store was opened, or could not be
 
     def start(self) -> None:
@@ -148,39 +146,18 @@ class Writer:
 
     def _miss(self, error: StoreLost) -> None:
         """What was stored is gone. Who promised more than best effort goes on when it is back, or with a new start."""
-        settings, link = self._settings, self._link
-        may_begin = settings.begins_anew or not (self._was_open or isinstance(error, StoreDamaged))
-        if not self._is_missed:
-            self._is_missed = True
-            self.losses += 1
-            self.loss = (
-                f"{error}; the newest entry that was stored there by this gateway has the number {link.sequence}"
-            )
-            then = "a new one begins, and says so" if may_begin else "no call is sent until it is back, or a new start"
-            log.error("the audit has lost what was stored: %s; %s", self.loss, then)
-            if not may_begin and self.key is not None and link.sequence:
-                self._tell(checkpoint(self.key, "checkpoint", self._end, settings.clock()))
-        if may_begin and not self._has_gap:
-            self._has_gap, self._is_open = True, False
-            try:
-                self._store.begin_anew()
-            except StoreUnavailable as worse:
-                self._rest(worse)
-        else:
+        may_begin = self._settings.begins_anew or not (self._was_open or isinstance(error, StoreDamaged))
+        is_new = self.losses.note(error, self._link.sequence, may_begin)
+        if is_new and not may_begin and self.key is not None and self._link.sequence:
+            self._marks.elsewhere(self.key, self._link)
+        if not may_begin or self.losses.has_gap:
             self._rest(error)
-
-    @property
-    def _end(self) -> tuple[str, int, bytes]:
-        """Of the chain, as far as it is stored."""
-        return (self._settings.writer, self._link.sequence, self._link.last_hash)
-
-    def _tell(self, made: Checkpoint) -> None:
-        """A checkpoint to its second place."""
-        if self._settings.sink is not None:
-            try:
-                self._settings.sink(made)
-            except Exception as error:  # a closed stream is a ValueError
-                log.error("a checkpoint of the audit could not be written to its second place: %s", error)
+            return
+        self.losses.has_gap, self._is_open = True, False
+        try:
+            self._store.begin_anew()
+        except StoreUnavailable as worse:
+            self._rest(worse)
 
     def _rest(self, error: StoreUnavailable) -> None:
         """After a failure: until it is time to try again, which is soon where the gateway leaves."""
@@ -202,11 +179,9 @@ class Writer:
         elif self._settings.restore_key is not None:
             self._settings.restore_key(self.key)
         self._store.heartbeat(self._settings.writer)
-        if self._has_gap:
-            made = checkpoint(self.key, "lost", self._end, self._settings.clock())
-            self._store.write_checkpoint(made)
-            self._has_gap = False
-            self._tell(made)
+        if self.losses.has_gap:
+            self._marks.gap(self._store, self.key, self._link)
+            self.losses.has_gap = False
         self._is_open = self._was_open = True
         now = time.monotonic()
         self._duties = {
@@ -241,7 +216,7 @@ class Writer:
         self.results["stored"] += len(entries)
         self._backlog.finish()
         self._recover()
-        if self._link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
+        if self._link.sequence - self._marks.sequence >= CHECKPOINT_ENTRIES:
             self._mark()
 
     def _is_stored(self, entries: list[Entry]) -> bool:
@@ -300,7 +275,7 @@ class Writer:
         if self.fault is not None and self.is_tried.is_set():
             log.warning("the audit is written again")
         self.fault = None
-        self._is_missed = False
+        self.losses.is_back()
         self.is_tried.set()
 
     def _fail(self, error: StoreUnavailable) -> None:
@@ -322,13 +297,8 @@ class Writer:
     def _mark(self) -> None:
         """A checkpoint, where there is anything new."""
         self._duties[self._mark] = time.monotonic() + CHECKPOINT_SECONDS
-        settings, link = self._settings, self._link
-        if link.sequence == self._checkpointed or self.key is None:
-            return
-        made = checkpoint(self.key, "checkpoint", self._end, settings.clock())
-        self._store.write_checkpoint(made)
-        self._checkpointed = link.sequence
-        self._tell(made)
+        if self._link.sequence != self._marks.sequence and self.key is not None:
+            self._marks.checkpoint(self._store, self.key, self._link)
 
     def _look(self) -> None:
         self._duties[self._look] = time.monotonic() + LOOK_SECONDS

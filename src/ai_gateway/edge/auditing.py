@@ -213,7 +213,7 @@ class Auditing:
             "writer": self.name or None,
             "queued": 0 if writer is None else writer.queued,
             "complaint": None if writer is None else writer.fault,
-            "loss": None if writer is None else writer.loss,
+            "loss": None if writer is None else writer.losses.last,
         }
 
     def fault(self) -> str | None:
@@ -232,7 +232,7 @@ class Auditing:
         yield Reading(names.AUDIT_QUEUED, writer.queued)
         yield Reading(names.AUDIT_LAG, writer.lag_seconds())
         yield Reading(names.AUDIT_FAILING, writer.fault is not None)
-        yield Reading(names.AUDIT_LOSSES, writer.losses)
+        yield Reading(names.AUDIT_LOSSES, writer.losses.count)
         if self._bytes_waiting is not None:
             yield Reading(names.AUDIT_SPOOL, self._bytes_waiting())
 
