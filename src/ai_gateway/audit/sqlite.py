@@ -24,9 +24,11 @@ from ai_gateway.audit.sqlite_watch import (
     has_all,
     is_absent,
     make,
+    not_there,
+    reader_of,
     set_aside,
 )
-from ai_gateway.audit.store import ChainForked, IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
+from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
 
 MOST_LOST: Final = 500
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
@@ -122,7 +124,7 @@ class SqliteStore:
         with self._transaction() as connection:
             check_writable(connection, len(self._steps))
             if self._is_unsure:
-                pairs = _not_there(connection, pairs)
+                pairs = not_there(connection, pairs)
             self._settle_intents(connection, [entry for entry, _ in pairs])
             connection.executemany(_INSERT, [(*msgspec.structs.astuple(entry), digest) for entry, digest in pairs])
         self._is_unsure = True
@@ -247,7 +249,7 @@ class SqliteStore:
             return
         if self._stored is None or is_absent(self._path) or not self._path.is_file():
             raise StoreLost(complaint)
-        with closing(_reader(self._path)) as reader:
+        with closing(reader_of(self._path)) as reader:
             if not version_of(reader)[0] or not has_all(reader, self._stored):
                 raise StoreLost(complaint)
 
@@ -276,7 +278,7 @@ class SqliteStore:
 
     def _look_closer(self) -> None:
         """Through a connection of its own: what this one remembers of the file says nothing about it now."""
-        with closing(_reader(self._path)) as reader:
+        with closing(reader_of(self._path)) as reader:
             is_whole = version_of(reader)[0] > 0 and (self._stored is None or has_all(reader, self._stored))
         if not is_whole:
             raise StoreLost(f"{self._path} was written over while it was used")
@@ -290,18 +292,3 @@ class SqliteStore:
         except StoreDamaged as error:
             self._is_damaged = True
             raise StoreDamaged(f"{self._path}: {error}") from error
-
-
-def _not_there(connection: sqlite3.Connection, pairs: list[tuple[Entry, bytes]]) -> list[tuple[Entry, bytes]]:
-    """What of a batch is still to be written. Raises ChainForked where other entries stand in its place."""
-    writer = pairs[0][0].writer
-    sql = "SELECT sequence, hash FROM entries WHERE writer = ? AND sequence >= ? ORDER BY sequence"
-    there = dict(connection.execute(sql, (writer, pairs[0][0].sequence)).fetchall())
-    if any(there.get(entry.sequence, digest) != digest for entry, digest in pairs):
-        raise ChainForked(writer, *max(there.items()))
-    return [pair for pair in pairs if pair[0].sequence not in there]
-
-
-def _reader(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
-from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
+from ai_gateway.audit.sqlite_failures import failures
 from ai_gateway.audit.sqlite_integrity import complaints
 from ai_gateway.audit.sqlite_rows import NAMES, Damaged, as_text, read_row
 from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION, version_of
-from ai_gateway.audit.sqlite_watch import Change, SqliteWatch
+from ai_gateway.audit.sqlite_watch import Change, SqliteWatch, reader_of
 from ai_gateway.audit.store import (
     DayUsage,
     Page,
@@ -192,8 +192,7 @@ class SqliteArchive:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Cannot write; texts may be anything, and no value is larger than MOST_VALUE_BYTES."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = reader_of(path)
     connection.text_factory = as_text
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_VALUE_BYTES)
     connection.execute("PRAGMA query_only = 1")

@@ -7,7 +7,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ai_gateway.audit.store import StoreLost, StoreUnavailable
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.sqlite_failures import BUSY_SECONDS
+from ai_gateway.audit.store import ChainForked, StoreLost, StoreUnavailable
 
 CHECKPOINT_BYTES: Final = 4000 * 4096  # of the journal: larger ones write a page of an index once for many entries
 
@@ -127,6 +129,22 @@ def has_all(connection: sqlite3.Connection, stored: Stored) -> bool:
     counted = "SELECT count(*), min(sequence), max(sequence) FROM entries WHERE writer = ?"
     count, first, last = connection.execute(counted, (writer,)).fetchone()
     return row[0] == digest and isinstance(first, int) and isinstance(last, int) and count == last - first + 1
+
+
+def not_there(connection: sqlite3.Connection, pairs: list[tuple[Entry, bytes]]) -> list[tuple[Entry, bytes]]:
+    """What of a batch is still to be written. Raises ChainForked where other entries stand in its place."""
+    writer = pairs[0][0].writer
+    sql = "SELECT sequence, hash FROM entries WHERE writer = ? AND sequence >= ? ORDER BY sequence"
+    there = dict(connection.execute(sql, (writer, pairs[0][0].sequence)).fetchall())
+    if any(there.get(entry.sequence, digest) != digest for entry, digest in pairs):
+        raise ChainForked(writer, *max(there.items()))
+    return [pair for pair in pairs if pair[0].sequence not in there]
+
+
+def reader_of(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
 
 def set_aside(path: Path, moment: str) -> Path:

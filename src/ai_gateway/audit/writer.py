@@ -9,15 +9,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Final, Literal
-
-import msgspec
 
 from ai_gateway.audit.backlog import Backlog
 from ai_gateway.audit.chain import Link
+from ai_gateway.audit.duties import Duties
 from ai_gateway.audit.entry import Entry, lost_end
 from ai_gateway.audit.marks import Losses, Marks
+from ai_gateway.audit.numbering import numbered
 from ai_gateway.audit.settings import Settings
 from ai_gateway.audit.store import (
     ChainForked,
@@ -62,7 +61,7 @@ class Writer:
         self._is_open = False
         self._was_open = False
         self._astonishment = ""
-        self._duties: dict[Callable[[], None], float] = {}  # with the moment when each is due
+        self._duties = Duties()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
         self.fault: str | None = "the audit is not open yet"
@@ -103,8 +102,7 @@ class Writer:
 
     def lag_seconds(self) -> float:
         """How long the oldest of them has been waiting."""
-        oldest = self._backlog.oldest()
-        return 0.0 if oldest is None else max(0.0, (self._settings.clock() - oldest.at_ns) / 1e9)
+        return 0.0 if (one := self._backlog.oldest()) is None else max(0.0, (self._settings.clock() - one.at_ns) / 1e9)
 
     def stop(self, seconds: float) -> int:
         """Writes what is queued, within a time, and ends the thread. Blocks; returns how many entries are lost."""
@@ -183,32 +181,24 @@ class Writer:
             self._marks.gap(self._store, self.key, self._link)
             self.losses.has_gap = False
         self._is_open = self._was_open = True
-        now = time.monotonic()
-        self._duties = {
-            self._sweep: now,
-            self._beat: now + HEARTBEAT_SECONDS,
-            self._mark: now + CHECKPOINT_SECONDS,
-            self._retain: now + CHECKPOINT_SECONDS,
-            self._look: now + LOOK_SECONDS,
-        }
+        after = {self._beat: HEARTBEAT_SECONDS, self._mark: CHECKPOINT_SECONDS, self._retain: CHECKPOINT_SECONDS}
+        self._duties.begin(time.monotonic(), {self._sweep: 0.0, self._look: LOOK_SECONDS, **after})
         if not self.queued:  # else it has recovered once these are written
             self._recover()
 
     def _turn(self) -> None:
         """Waits for entries or for what is due, and does it."""
         if not self.queued and not self._is_leaving:
-            self._backlog.wait(min(self._duties.values()) - time.monotonic())
+            self._backlog.wait(self._duties.next_at() - time.monotonic())
         if self.queued:
             self._backlog.gather(self._is_leaving)
             self._write()
-        for duty, due in tuple(self._duties.items()):
-            if time.monotonic() >= due:
-                duty()
+        self._duties.do(time.monotonic)
 
     def _write(self) -> None:
         """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
         # What the store may have is written again as it was: other entries must not get its numbers.
-        entries = self._unsure or self._numbered()
+        entries = self._unsure or numbered(self._backlog, self._link.sequence + 1, self._settings)
         is_stored = self._is_stored(entries)
         self._unsure = []
         if not is_stored:
@@ -245,21 +235,6 @@ class Writer:
             return True
         return False
 
-    def _numbered(self) -> list[Entry]:
-        """The entries of the batch in their final form."""
-        replace, writer, redact = msgspec.structs.replace, self._settings.writer, self._settings.redact
-        unwritten = self._backlog.unwritten
-        entries = []
-        for sequence, queued in enumerate(self._backlog.batch, self._link.sequence + 1):
-            entry = replace(queued.entry, writer=writer, sequence=sequence)
-            if redact is not None and (entry.request_content or entry.answer_content):
-                asked, answered = (text and redact(text) for text in (entry.request_content, entry.answer_content))
-                entry = replace(entry, request_content=asked, answer_content=answered)
-            if entry.kind == "end" and entry.intent in unwritten:
-                entry = replace(entry, intent=None)
-            entries.append(entry)
-        return entries
-
     def _isolate(self) -> None:
         if len(self._backlog.batch) > 1:
             self._backlog.split()
@@ -267,8 +242,7 @@ class Writer:
         self._backlog.finish()
         self.results["failed"] += 1
         error = sys.exception()
-        # Of what it says the first line alone: behind it a database may quote the entry, and so what was asked.
-        told = str(error).partition("\n")[0]
+        told = str(error).partition("\n")[0]  # behind it a database may quote the entry, and so what was asked
         log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
 
     def _recover(self) -> None:
@@ -296,22 +270,22 @@ class Writer:
 
     def _mark(self) -> None:
         """A checkpoint, where there is anything new."""
-        self._duties[self._mark] = time.monotonic() + CHECKPOINT_SECONDS
+        self._duties.again(self._mark, time.monotonic() + CHECKPOINT_SECONDS)
         if self._link.sequence != self._marks.sequence and self.key is not None:
             self._marks.checkpoint(self._store, self.key, self._link)
 
     def _look(self) -> None:
-        self._duties[self._look] = time.monotonic() + LOOK_SECONDS
+        self._duties.again(self._look, time.monotonic() + LOOK_SECONDS)
         self._store.look()
 
     def _beat(self) -> None:
-        self._duties[self._beat] = time.monotonic() + HEARTBEAT_SECONDS
+        self._duties.again(self._beat, time.monotonic() + HEARTBEAT_SECONDS)
         if self._settings.beats:
             self._store.heartbeat(self._settings.writer)
 
     def _sweep(self) -> None:
         """Closes the intents of gateways that are dead; the store sees to it that each is closed once."""
-        self._duties[self._sweep] = time.monotonic() + SWEEP_SECONDS
+        self._duties.again(self._sweep, time.monotonic() + SWEEP_SECONDS)
         lost = self._store.lost_intents(self._settings.writer)
         if lost:
             log.warning("%d requests of gateways that are gone end as gateway_lost", len(lost))
@@ -325,5 +299,4 @@ class Writer:
         assert self.key is not None, "a store is open once the key is read"
         before_ns = settings.clock() - int(settings.keep_seconds * 1e9)
         removed = self._store.remove(before_ns, settings.max_bytes, self.key)
-        pause = RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS
-        self._duties[self._retain] = time.monotonic() + pause
+        self._duties.again(self._retain, time.monotonic() + (RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS))

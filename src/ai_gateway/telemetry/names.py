@@ -134,6 +134,8 @@ ENDPOINT_POLL_AGE: Final = "ai_gateway_endpoint_poll_age_seconds"
 LOOP_LAG: Final = "ai_gateway_loop_lag_seconds"
 TASKS: Final = "ai_gateway_tasks"
 SPANS: Final = "ai_gateway_spans_total"  # result: exported, failed, dropped
+LOG_LINES_DROPPED: Final = "ai_gateway_log_lines_dropped_total"  # stream: standard output, standard error
+DESCRIPTORS_OUT: Final = "ai_gateway_descriptors_exhausted"
 BUILD: Final = "ai_gateway_build_info"  # version
 # -- who is let in
 AUTH_FAILING: Final = "ai_gateway_auth_failing"  # method

@@ -34,13 +34,10 @@ def utf8(text: str) -> str:
 
 
 def _shown(char: str) -> str:
-    return (
-        char
-        if char.isprintable()
-        else char.encode("ascii", "backslashreplace").decode()
-        if ord(char) > 127
-        else f"\\x{ord(char):02x}"
-    )
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _escaped(char: str) -> str:
