@@ -11,7 +11,7 @@ from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_integrity import complaints
 from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
 from ai_gateway.audit.postgresql_schema import DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
-from ai_gateway.audit.store import DayUsage, Page, Position, Query, StoreDamaged, StoreTooNew
+from ai_gateway.audit.store import DayUsage, OpenIntent, Page, Position, Query, StoreDamaged, StoreTooNew
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -144,10 +144,10 @@ class PostgresqlArchive:
         for row in self._rows("checkpoints", f"SELECT {_CHECKPOINT} FROM audit_checkpoints"):  # noqa: S608
             yield read_checkpoint(row)
 
-    def open_intents(self) -> Iterator[tuple[str, str | bytes]]:
+    def open_intents(self) -> Iterator[OpenIntent]:
         """In no order."""
-        for name, content in self._rows("intents", "SELECT id, entry FROM audit_intents"):
-            yield from_text(str(name)), str(content)
+        for name, writer, content in self._rows("intents", "SELECT id, writer, entry FROM audit_intents"):
+            yield OpenIntent(from_text(str(name)), str(writer), str(content))
 
     def complaints(self) -> Iterator[str]:
         """Tables as they were made, and the chain's index with all rows."""

@@ -15,6 +15,7 @@ from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
 from ai_gateway.audit.sqlite_presence import Presence, Silence
 from ai_gateway.audit.sqlite_retention import Oldest, keep, remove_segment, size_of
+from ai_gateway.audit.sqlite_rows import as_text, is_text
 from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate, version_of
 from ai_gateway.audit.sqlite_watch import (
     CHECKPOINT_BYTES,
@@ -153,7 +154,7 @@ class SqliteStore:
         with self._failures():
             connection = self._open()
             signed = connection.execute(signs, (writer,)).fetchall()
-            found = [(name, sign) for name, sign in signed if isinstance(name, str) and isinstance(sign, int)]
+            found = [(name, sign) for name, sign in signed if is_text(name) and isinstance(sign, int)]
             silent = self._silence.too_long(found)
             # Asked behind the look: whoever comes now has no intent in what was found.
             dead = [name for name, _ in found] if self._presence.is_alone() else sorted(silent)
@@ -256,6 +257,7 @@ class SqliteStore:
     def _connect(self) -> None:
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
         self._connection = connection
+        connection.text_factory = as_text
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._is_synced else 'NORMAL'}")

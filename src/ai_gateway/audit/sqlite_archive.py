@@ -16,6 +16,7 @@ from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION,
 from ai_gateway.audit.sqlite_watch import Change, SqliteWatch, reader_of
 from ai_gateway.audit.store import (
     DayUsage,
+    OpenIntent,
     Page,
     Position,
     Query,
@@ -150,11 +151,11 @@ class SqliteArchive:
             for row in self._open().execute(f"SELECT {_CHECKPOINT} FROM checkpoints"):  # noqa: S608
                 yield read_checkpoint(row)
 
-    def open_intents(self) -> Iterator[tuple[str, str | bytes]]:
+    def open_intents(self) -> Iterator[OpenIntent]:
         """In no order."""
         with failures():
-            for name, content in self._open().execute("SELECT id, entry FROM intents"):
-                yield str(name), content if isinstance(content, str | bytes) else b""
+            for name, writer, content in self._open().execute("SELECT id, writer, entry FROM intents"):
+                yield OpenIntent(str(name), str(writer), content if isinstance(content, str | bytes) else b"")
 
     def complaints(self) -> Iterator[str]:
         """Tables and indexes as they were made, each index with all its rows, each page whole."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ai_gateway.audit.damage import Damaged, convert
 from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.wire.printable import utf8
 
 NAMES: Final = tuple(name for name, _ in columns)
 _BOOLS: Final = tuple((place, name) for place, (name, kind) in enumerate(columns) if kind == "bool")
@@ -14,7 +15,12 @@ _BITS: Final = {0: False, 1: True}
 # SQLite's own reading of a text that is not UTF-8 would end the whole question.
 as_text: Final = partial(str, encoding="utf-8", errors="surrogateescape")
 
-__all__ = ["NAMES", "Damaged", "as_text", "read_row"]
+__all__ = ["NAMES", "Damaged", "as_text", "is_text", "read_row"]
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a text that was UTF-8."""
+    return isinstance(value, str) and (value.isascii() or utf8(value) == value)
 
 
 def read_row(row: Sequence[Any]) -> Entry | Damaged:

@@ -101,6 +101,6 @@ def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone():
         return 0, 0
     row = connection.execute("SELECT version, writable_from FROM schema").fetchone()
-    if row is None or type(row[0]) is not int or type(row[1]) is not int:
+    if row is None or any(type(value) is not int or value < 1 for value in row):
         raise StoreDamaged("the table that tells the version of the audit database was changed")
     return row[0], row[1]

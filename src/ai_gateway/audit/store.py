@@ -106,6 +106,14 @@ class DayUsage(msgspec.Struct, frozen=True):
     tokens: int
 
 
+class OpenIntent(msgspec.Struct, frozen=True):
+    """An intent as it stands among the open ones; `content` is its JSON."""
+
+    id: str
+    writer: str
+    content: str | bytes
+
+
 class Page(msgspec.Struct, frozen=True):
     """Ends, newest first: at_ns, then writer, then sequence, all descending.
 
@@ -202,8 +210,8 @@ class Archive(Protocol):
     def checkpoints(self) -> Iterator[Checkpoint]:
         """All checkpoints that the store knows."""
 
-    def open_intents(self) -> Iterator[tuple[str, str | bytes]]:
-        """The ids of open intents with their JSON, as they stand there."""
+    def open_intents(self) -> Iterator[OpenIntent]:
+        """All of them."""
 
     def complaints(self) -> Iterator[str]:
         """What is wrong with the store itself: a table or index that is not as it was made, or a page."""

@@ -137,20 +137,20 @@ class _Intents:
         if self._is_full:
             yield Fault("*", 0, "unended", f"more than {MOST_OPEN} intents have no end; they were not looked at")
             return
-        for name, content in archive.open_intents():
-            if self._open.pop(name, None) is None:
-                yield from self._foreign(name, content)
+        for row in archive.open_intents():
+            entry = next(iter(open_intents([row.content])), None)
+            place = self._open.pop(row.id, None)
+            if place is not None:
+                if entry is None or (entry.writer, entry.sequence, row.writer) != (*place[:2], place[0]):
+                    yield Fault(*place[:2], "unended", "its open intent was changed")
+            elif entry is None:
+                yield Fault(row.writer, 0, "inserted", "an open intent that cannot be read")
+            elif entry.sequence > self._removed.get(entry.writer, 0):
+                yield Fault(entry.writer, entry.sequence, "inserted", "an open intent that no chain has")
         for writer, sequence, at_ns in self._open.values():
             if not self._may_be_removed(at_ns):
                 detail = "its intent has no end and is not open: it was taken away, or its end was"
                 yield Fault(writer, sequence, "unended", detail)
-
-    def _foreign(self, name: str, content: str | bytes) -> Iterator[Fault]:
-        entry = next(iter(open_intents([content])), None)
-        if entry is None:
-            yield Fault(name.rpartition("#")[0], 0, "edited", "an open intent cannot be read")
-        elif entry.sequence > self._removed.get(entry.writer, 0):
-            yield Fault(entry.writer, entry.sequence, "inserted", "an open intent that no chain has")
 
     def _may_be_removed(self, at_ns: int) -> bool:
         """Whether its end may have gone as configured."""
