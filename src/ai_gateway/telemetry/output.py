@@ -59,13 +59,15 @@ class Output:
         self.later: Later | None = None
         try:
             self.is_terminal = os.isatty(file)
+            if self.is_terminal:
+                self._file = _own(file)
             is_regular = stat.S_ISREG(os.fstat(file).st_mode)
         except OSError:  # nobody has opened it
             self.is_terminal = is_regular = False
         self._most_at_once = MOST_BYTES if is_regular else _TERMINAL_BYTES if self.is_terminal else select.PIPE_BUF
         self._poll: select.poll | None = None if is_regular else select.poll()
         if self._poll is not None:
-            self._poll.register(file, select.POLLOUT)
+            self._poll.register(self._file, select.POLLOUT)
 
     def write(self, lines: bytes) -> None:
         """Takes lines, each with its end; writes what can be written now."""
@@ -135,6 +137,15 @@ class Output:
         self._untold = 0
         line = {"time": datetime.now(UTC), "level": "error", "log": "output", "message": told}
         self._put(told.encode() + b"\n" if self.is_terminal else _encode(line) + b"\n")
+
+
+def _own(terminal: int) -> int:
+    """The same terminal, opened such that it keeps nobody waiting: it says that there is room, and waits all the same.
+    Whoever shares the descriptor that was given keeps it as it is."""
+    try:
+        return os.open(f"/dev/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # it belongs to somebody else
+        return terminal
 
 
 class Outputs(NamedTuple):
