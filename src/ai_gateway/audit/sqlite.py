@@ -32,6 +32,7 @@ from ai_gateway.audit.sqlite_watch import (
 from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
 
 MOST_LOST: Final = 500
+ASIDE_SECONDS: Final = 3600.0  # between two damaged files that are kept
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
 VACUUM_PAGES: Final = 2000
 # The journal is folded into the database by `_look` alone, so that it knows each write to it that is not its own.
@@ -72,6 +73,8 @@ class SqliteStore:
         self._stored: Stored | None = None
         self._is_unsure = False  # the last batch may be there
         self._is_damaged = False
+        self._monotonic = monotonic
+        self._next_aside = float("-inf")
         self._is_accepted = False  # that an earlier database is gone
         self._folded_bytes = 0  # of the journal, when it was last folded into the database
 
@@ -108,12 +111,15 @@ class SqliteStore:
                 self._folded_bytes = self._watch.journal_bytes if grown > 0 else 0
 
     def begin_anew(self) -> None:
-        """A file that is no database any more is kept beside the new one, once."""
+        """A file that is no database any more is kept beside the new one; one an hour, whatever a disk does."""
         self._disconnect()
         self._presence.leave()
         self._watch.forget()
         self._stored, self._is_accepted = None, True
         if self._is_damaged:
+            if self._monotonic() < self._next_aside:
+                raise StoreDamaged(f"{self._path} is damaged once more")
+            self._next_aside = self._monotonic() + ASIDE_SECONDS
             with failures():
                 aside = set_aside(self._path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock() // 10**9)))
             log.error("the audit database is damaged, and was moved to %s", aside)

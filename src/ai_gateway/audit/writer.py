@@ -148,7 +148,7 @@ class Writer:
         is_new = self.losses.note(error, self._link.sequence, may_begin)
         if is_new and not may_begin and self.key is not None and self._link.sequence:
             self._marks.elsewhere(self.key, self._link)
-        if not may_begin or self.losses.has_gap:
+        if not may_begin or (self.losses.has_gap and not isinstance(error, StoreDamaged)):
             self._rest(error)
             return
         self.losses.has_gap, self._is_open = True, False
