@@ -30,7 +30,7 @@ def access_lines(command: Command) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("locale", [LATIN, ASCII], ids=["latin-1", "ascii"])
 @pytest.mark.attack("logs", "a path in Chinese where standard output is not UTF-8: nobody loses a line")
-async def test_a_foreign_path_costs_nobody_a_line(tmp_path: Path, locale: dict[str, str], tried: Tried) -> None:
+async def test_a_foreign_path_costs_nobody_a_line(tmp_path: Path, locale: dict[str, Any], tried: Tried) -> None:
     tried.times = 30
     async with serving(tmp_path, NOWHERE, **locale) as command:
         paths = ["/v1/models/%E6%A8%A1", "/v1/models/plain", "/v1/models/%ED%A0%80"] * 10
@@ -162,7 +162,7 @@ def started(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("word", ["prometheus", "otlp,prometheus", "none"])
 @pytest.mark.attack("logs", "OTEL_METRICS_EXPORTER=prometheus, a word of the specification: the scrape is there")
 async def test_prometheus_is_taken_as_the_scrape(tmp_path: Path, word: str) -> None:
-    variables = {"OTEL_METRICS_EXPORTER": word, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    variables: dict[str, Any] = {"OTEL_METRICS_EXPORTER": word, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     async with serving(tmp_path, NOWHERE, **variables, OTEL_TRACES_EXPORTER="none") as command:
         line = await Line.open(command.admin_port)
         await line.send("GET", "/metrics")

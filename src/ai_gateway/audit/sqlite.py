@@ -24,6 +24,7 @@ from ai_gateway.audit.sqlite_watch import (
     Stored,
     has_all,
     is_absent,
+    is_in_chain,
     make,
     not_there,
     reader_of,
@@ -166,7 +167,7 @@ class SqliteStore:
             dead = [name for name, _ in found] if self._presence.is_alone() else sorted(silent)
             for name in dead:
                 rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
-            return [intent for intent in open_intents(row[0] for row in rows) if self._is_in_chain(connection, intent)]
+            return [intent for intent in open_intents(row[0] for row in rows) if is_in_chain(connection, intent)]
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """A few segments; the space goes back to the system bit by bit."""
@@ -232,18 +233,6 @@ class SqliteStore:
                 gone.add(entry.intent)
         if gone or again:
             raise IntentsGone(frozenset(gone), frozenset(again))
-
-    def _is_in_chain(self, connection: sqlite3.Connection, intent: Entry) -> bool:
-        """Whether a gateway wrote it: an end that is written for it stands in a chain, for good."""
-        sql = (
-            "SELECT 1 FROM entries WHERE writer = ?1 AND sequence = ?2 AND kind = 'intent' AND intent = ?3 "
-            "UNION ALL SELECT 1 FROM checkpoints WHERE writer = ?1 AND sequence >= ?2 AND kind IN ('removed', 'lost')"
-        )
-        given = (intent.writer, intent.sequence, intent.intent)
-        is_there = connection.execute(sql, given).fetchone() is not None
-        if not is_there:
-            log.error("an open intent of %s was put there by no gateway, and stays open; see `audit verify`", given[0])
-        return is_there
 
     def _look_for_it(self) -> None:
         """Raises StoreLost where there should be a database and is none, or none with what was stored."""
