@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "api-endpoints.md"
 # Defaults of classes that are only ever raised with a finer code.
 NEVER_SENT = {"invalid_request", "backend_unavailable", "upstream_timeout"}
 # Functions whose last argument, or whose return value, is a code.
-CODE_LAST = {"_refuse"}
+CODE_LAST = {"_refuse", "refuse"}
 CODE_RETURNED = {"_code"}
 
 
