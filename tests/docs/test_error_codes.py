@@ -15,8 +15,8 @@ PAGE = ROOT / "docs" / "api-endpoints.md"
 # Defaults of classes that are only ever raised with a finer code.
 NEVER_SENT = {"invalid_request", "backend_unavailable", "upstream_timeout"}
 # Functions whose last argument, or whose return value, is a code.
-CODE_LAST = {"_refuse", "refuse"}
-CODE_RETURNED = {"_code"}
+CODE_LAST = {"_refuse", "refuse", "_row"}
+CODE_RETURNED: set[str] = set()
 
 
 def _listed() -> dict[str, str]:

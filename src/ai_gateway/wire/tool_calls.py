@@ -6,7 +6,7 @@ import msgspec
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire import surrogates
-from ai_gateway.wire.fields import NULL, AnyObject, refuse, refuse_shape
+from ai_gateway.wire.fields import NULL, AnyObject, check_numbers, refuse, refuse_shape
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.runs import Run, runs
 
@@ -109,6 +109,7 @@ def _mended_arguments(raw: msgspec.Raw, path: str) -> msgspec.Raw | None:
         return _NO_ARGUMENTS
     if not _is_object(text.encode()):
         refuse(path, f"`{path}` must be a string that holds a JSON object; it is not valid JSON, or another value.")
+    check_numbers(text.encode(), path)
     return None
 
 
