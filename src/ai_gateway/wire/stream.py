@@ -19,7 +19,7 @@ _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
 _NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
-_TOOL_CALLS: Final = b'"tool_calls":['
+_LIST_END: Final = ord("]")
 _NEVER: Final = b"\0"
 
 _NOTHING_USED: Final = Usage(0, 0)
@@ -109,10 +109,12 @@ class EventStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, event: bytes) -> bytes:
-        if event.startswith(self._theirs) and _UNFINISHED in event and self.broken is None and not self.is_done:
+        unfinished = event.find(_UNFINISHED)
+        if unfinished > 0 and event.startswith(self._theirs) and self.broken is None and not self.is_done:
             if event.endswith(_ZERO_USAGE):
                 event = event[: -len(_ZERO_USAGE)] + self._no_usage
-            if not (_TOOL_CALLS in event or (self._shape.reasoning_content and _REASONING in event)):
+            # A delta stands before it: one that ends in a list has tool calls.
+            if event[unfinished - 3] != _LIST_END and not (self._shape.reasoning_content and _REASONING in event):
                 return self._ours + event[len(self._theirs) :]
         return self._parse(event)
 
