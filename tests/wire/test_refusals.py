@@ -34,7 +34,7 @@ def test_a_text_longer_than_the_context_is_said_as_openai_says_it(
     error = refusal(400, message, operation)
     assert (error.error_status, error.error_code, error.param) == (400, "context_length_exceeded", field)
     assert error.message.startswith("This model's maximum context length is ")
-    assert error.message.endswith(f"Please reduce the length of the {field}.")
+    assert error.message.endswith(f"Please reduce the length of the {field} (context_length_exceeded).")
     for number in filter(None, (most, asked)):
         assert f"{number} tokens" in error.message
     hidden = hidden_refusal(message, operation)

@@ -13,6 +13,7 @@ _QUOTE: Final = ord('"')
 _IMAGES: Final = (
     b'"data:;base64,', *(b'"data:image/%b;base64,' % kind for kind in (b"png", b"jpeg", b"jpg", b"webp")),
 )  # fmt: skip
+_ONE_TEXT: Final = frozenset(("assistant", "tool", "function"))  # whose parts may have to become one
 _HEAD_BYTES: Final = 128  # of an image's URL, in which its kind stands
 
 
@@ -59,30 +60,31 @@ def mended_content(content: Content, path: str) -> msgspec.Raw | None:
 
 def _mended_parts(content: Content, path: str) -> msgspec.Raw | None:
     """Parts of a tool's answer become one text: Ollama keeps the id of the call only beside a text."""
-    texts: list[msgspec.Raw] = []
+    texts: list[str] = []
     count, has_refusal = 0, False
+    may_be_one = content.role in _ONE_TEXT
     try:
         for run in runs(bytes(content.text), _parts):
             for part in run.items:
                 text = _checked(part, f"{path}[{count}]")
                 has_refusal |= part.type == "refusal"
                 count += 1
-                if text is not None:
-                    texts.append(text)
+                if may_be_one and text is not None:
+                    texts.append(_decode_text(text))
     except msgspec.ValidationError as error:
         refuse_shape(error, path, count)
     if not count:
         return _nothing(content, path)
-    if len(texts) == count and (has_refusal or content.role in ("tool", "function")):
-        return msgspec.Raw(_encode("".join(map(_decode_text, texts))))
+    if len(texts) == count and (has_refusal or content.role != "assistant"):
+        return msgspec.Raw(_encode("".join(texts)))
     if has_refusal:
-        refuse(path, f"`{path}` must not hold a refusal beside an image or a sound.")
+        refuse(path, f"`{path}` must hold a refusal of an assistant alone, without images or sounds.")
     return None
 
 
 def _nothing(content: Content, path: str) -> msgspec.Raw:
     """For an empty list, of which Ollama makes no message at all; calls would go to the message before."""
-    if not content.has_calls and content.role not in ("assistant", "tool", "function"):
+    if not content.has_calls and content.role not in _ONE_TEXT:
         refuse(path, f"`{path}` must not be an empty list.")
     return EMPTY
 

@@ -105,7 +105,10 @@ def hidden_refusal(message: str, operation: Operation) -> InvalidRequest | None:
 
 
 def overflow(message: str, operation: Operation) -> InvalidRequest:
-    """A text longer than the context, in OpenAI's own words: LiteLLM, LangChain and others look for them."""
+    """A text longer than the context, in OpenAI's own words, for which LiteLLM and pydantic-ai look.
+
+    LangChain looks for the code in the text of OpenAI's exception, which since 3.x is the message alone.
+    """
     param = TEXT_FIELD[operation]
     most, asked = (_first(pattern.search(message)) for pattern in (_MOST, _ASKED))
     if most is None:
@@ -114,7 +117,7 @@ def overflow(message: str, operation: Operation) -> InvalidRequest:
     else:
         asked = f"resulted in {asked} tokens" if asked else "are longer"
         sentence = f"This model's maximum context length is {most} tokens. However, your {param} {asked}."
-    sentence += f" Please reduce the length of the {param}."
+    sentence += f" Please reduce the length of the {param} (context_length_exceeded)."
     return InvalidRequest(sentence, code="context_length_exceeded", param=param)
 
 

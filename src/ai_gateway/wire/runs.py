@@ -31,7 +31,8 @@ def runs(text: bytes, decoder: "msgspec.json.Decoder[list[T]]") -> Iterator[Run[
     at, size, end = 1, RUN_BYTES, len(text) - 1
     while at < end:
         cut = _cut(text, at + size, end)
-        run = b"".join((b"[", memoryview(text)[at:cut], b"]"))
+        is_all = at == 1 and cut == end
+        run = text if is_all else b"".join((b"[", memoryview(text)[at:cut], b"]"))
         try:
             items = decoder.decode(run)
         except msgspec.ValidationError:

@@ -13,7 +13,10 @@ _REPLACEMENT: Final = b"\\ufffd"
 _PAIR: Final = rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 # Bounded, so that no single step takes longer than a millisecond: other threads wait for each of them.
 _OTHERS: Final = re.compile(rb"(?:[^\\]{1,256}+|\\(?:" + _PAIR + rb"|u(?![dD][89a-fA-F])|[^u])){1,1024}+", re.DOTALL)
-_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALVES: Final = re.compile(
+    rb"(?:" + _LOW + rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!" + _LOW + rb")){1,1024}+"
+)  # fmt: skip
 _TO_QUOTE: Final = re.compile(rb'(?:[^"\\]{1,256}+|\\.){1,1024}+', re.DOTALL)
 _COLON: Final = re.compile(rb'"[ \t\n\r]*:')
 
@@ -30,12 +33,12 @@ def mended(text: bytes) -> bytes | None:
     while at < len(text):
         if (others := _OTHERS.match(text, at)) is not None:
             at = others.end()
-        elif (half := _HALF.match(text, at)) is not None:
+        elif (halves := _HALVES.match(text, at)) is not None:
             if at >= string_ends:
                 string_ends = _end_of_string(text, at)
             found = bytearray(text) if found is None else found
-            found[at : half.end()] = _REPLACEMENT
-            at = half.end()
+            found[at : halves.end()] = _REPLACEMENT * ((halves.end() - at) // len(_REPLACEMENT))
+            at = halves.end()
         else:
             return None  # a broken escape: no JSON, whatever is mended
     return None if found is None else bytes(found)

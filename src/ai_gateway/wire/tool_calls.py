@@ -59,7 +59,8 @@ def mended_calls(raw: msgspec.Raw, path: str) -> Calls:
         refuse_shape(error, path, count)
     if not count:  # an empty list is none
         return Calls(0, changed=True)
-    return Calls(count, changed, msgspec.Raw(mended + b"]") if changed else None)
+    mended += b"]"
+    return Calls(count, changed, msgspec.Raw(mended) if changed else None)
 
 
 def from_function_call(raw: msgspec.Raw, path: str) -> Calls:
