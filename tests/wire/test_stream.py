@@ -125,16 +125,6 @@ def test_several_events_in_one_piece_stay_several() -> None:
     assert contents(stream.feed(third[30:])) == ["three"]
 
 
-def test_an_empty_text_beside_tool_calls_is_null() -> None:
-    """In the event that brings them, however the head is known; words about tool calls in a text are a text."""
-    calls = '"tool_calls":[{"id":"c","index":0,"type":"function","function":{"name":"f","arguments":"{}"}}]'
-    with_calls = chunk("").replace(b'"content":""', b'"content":"",' + calls.encode())
-    said = r'"tool_calls":['
-    text, _ = relayed([chunk("a"), chunk(said), with_calls, chunk("")])
-    assert contents(text) == ["a", said, None, ""]
-    assert b'"content":null' not in relayed([chunk("a"), chunk(said)])[0]
-
-
 def test_comments_and_fields_that_openai_lacks_are_left_out() -> None:
     """They are no events; those around them are."""
     noise = b": ping\n\nevent: x\n\nid: 7\nretry: 3\n\n\n\n"

@@ -123,4 +123,5 @@ def refuse_shape(error: msgspec.ValidationError, param: str, first: int | None =
     if wrong is None:
         refuse(where, f"`{where}` cannot be read: {message.partition(' - at ')[0]}.")
     wanted, found = (" or ".join(_WORDS.get(one, one) for one in kinds.split(" | ")) for kinds in wrong.groups())
+    wanted = wanted.replace("a number", "a whole number") if "int" in wrong[1] else wanted
     refuse(where, f"`{where}` must be {wanted}, not {found}.")
