@@ -74,6 +74,8 @@ class Forward:
             exchange.body_bytes = len(body)
             call = read_call(self._operation, body)
             exchange.called_at = monotonic()
+            if call.ignored:
+                exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
             self._parts.audit.listen(call, exchange)
