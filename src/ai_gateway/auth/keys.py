@@ -86,10 +86,10 @@ class KeysFile:
     A file that is half written is waited for (see `steady`): its last key may lack the line that revokes it.
     """
 
-    def __init__(self, path: Path, keys: Keys) -> None:
+    def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._keys = keys
-        self._file = Steady(path, MAX_BYTES)
+        self._file = Steady(path, MAX_BYTES, clock=clock)
         self._seen: bytes | None = None
 
     @property

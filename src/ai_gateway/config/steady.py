@@ -83,6 +83,7 @@ class Steady:
         return content
 
     def _first(self, path: Path) -> bytes | None:
+        stamp_of(path)
         for _ in range(TRIES):
             content = self._take(path)
             if content is not None:
@@ -106,13 +107,12 @@ class Steady:
         rested = self._clock() - self._seen_at
         if rested >= REST_SECONDS:
             return True
-        if self._taken is not None:
-            if os.path.realpath(path) != self._place:
-                return True
-            if stamp.identity == self._taken.identity:
-                return False
+        if self._taken is not None and os.path.realpath(path) != self._place:
+            return True
         if self._was_gone:  # made anew, perhaps this very moment
             return stamp.was_moved
+        if self._taken is not None and stamp.identity == self._taken.identity:
+            return False
         return stamp.was_moved or rested >= SETTLE_SECONDS or self.restless_seconds >= PATIENCE_SECONDS
 
     def _notice(self, stamp: Stamp) -> None:
