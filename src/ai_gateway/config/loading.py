@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import time
 from collections.abc import Iterator
 from itertools import starmap
 from pathlib import Path
@@ -12,9 +11,10 @@ import msgspec
 
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
+from ai_gateway.config.beside import breathe
 from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
 from ai_gateway.config.limiting import limits_complaints
-from ai_gateway.config.reading import Unreadable, missing, read
+from ai_gateway.config.reading import Unreadable, missing, read, shown
 from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
 from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlFault, read_yaml
@@ -23,7 +23,7 @@ from ai_gateway.wire.names import canonical, is_model_name
 
 FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
-MODELS_AT_ONCE: Final = 100  # then other threads may go on
+MODELS_AT_ONCE: Final = 50  # then other threads may go on
 MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -53,7 +53,7 @@ def load(path: Path) -> Config:
     except Unreadable as fault:
         raise ConfigError([Complaint("", str(fault))]) from None
     except OSError as error:  # of the look whether it is a folder
-        raise ConfigError([Complaint("", f"cannot read {path}: {error.strerror}")]) from None
+        raise ConfigError([Complaint("", f"cannot read {shown(path)}: {error.strerror}")]) from None
     return parse(content)
 
 
@@ -109,7 +109,7 @@ def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Mod
     models = {}
     for number, (model_id, entry) in enumerate(value.items()):
         if number % MODELS_AT_ONCE == 0:
-            time.sleep(0)
+            breathe()
         if len(complaints) > MOST_COMPLAINTS:
             break
         path = f"models.{model_id}"
