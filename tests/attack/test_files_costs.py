@@ -64,6 +64,8 @@ HEAVY = {
     + "".join(f"- match: {{key: a{number}}}\n" for number in range(20_000)),
     "50,000 proxies": "trusted_proxies:\n" + "".join(f"- 10.0.{n >> 8 & 255}.{n & 255}\n" for n in range(50_000)),
     "a number of 1 MiB": "? " + "1" * (1 << 20) + "\n: 1",
+    "patterns without bound": "audit: {redact: ['(a+)+$', '([a-zA-Z]+)*@', '(.*a){20}']}",
+    "groups in one another": "audit: {redact: ['" + "(" * 500 + "a" + ")" * 500 + "']}",
     "a sum of 1 MiB": "a: 1" + ":00" * 300_000,
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from ai_gateway.config.pattern_cost import endless
 from ai_gateway.config.reading import missing
 from ai_gateway.config.units import ByteCount, Seconds, Section, default
 
@@ -108,12 +109,15 @@ def _redact_faults(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     began = time.thread_time()
     for index, pattern in enumerate(patterns):
         try:
-            _deeper(DEEPER, pattern)
+            text = endless(_deeper(DEEPER, pattern))
+            if text is not None:
+                why = "repeats in one another can be read in too many ways"
+                yield f"redact[{index}]", f"{pattern!r} takes time without bound, as on {text!r}: {why}"
         except Exception as fault:  # beside re.error: too many groups in one another, numbers that are too large
             why = str(fault) if isinstance(fault, re.error) else f"{type(fault).__name__}: {fault}"
             yield f"redact[{index}]", f"{pattern!r} is no regular expression that can be used: {why}"
         if time.thread_time() - began > REDACT_SECONDS:
-            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be made ready"
+            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be checked"
             return
 
 
