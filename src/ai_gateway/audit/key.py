@@ -6,12 +6,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ai_gateway.config.reading import read
+
 LEAST_BYTES: Final = 32
+MOST_BYTES: Final = 1 << 20
 
 
 def read_key(path: Path) -> bytes:
     """The key in a file. Raises OSError, also for one that is too short."""
-    key = path.read_bytes().strip()
+    path.stat()  # a file that is missing is FileNotFoundError: it can be made
+    key = read(path, MOST_BYTES).data.strip()
     if len(key) < LEAST_BYTES:
         raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_BYTES} or more")
     return key

@@ -11,7 +11,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "check",
         help="check a config file, for example in CI",
         description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each fault with its path; exits with 1 if there is any.",
+        "Prints each fault with its path; exits with 1 if there is any. A folder is read as `serve` reads one: its "
+        "config.yml.",
         epilog="example:\n  ai-gateway check config.yml",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

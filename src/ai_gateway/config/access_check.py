@@ -1,12 +1,12 @@
 """What the types of `auth` and `callers` alone cannot say."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
 from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.reading import missing
 
 if TYPE_CHECKING:
     from ai_gateway.config.types import Config
@@ -43,8 +43,8 @@ def _check_oidc(oidc: Oidc) -> Iterator[Complaint]:
             yield Complaint(f"auth.oidc.{key}", f"{url!r} is no https URL (http is taken on loopback alone)")
     for key in ("ca_file", "token_file"):
         path = getattr(oidc, key)
-        if path is not None and not Path(path).is_file():
-            yield Complaint(f"auth.oidc.{key}", f"there is no file {path}")
+        if path is not None and (fault := missing(path)):
+            yield Complaint(f"auth.oidc.{key}", fault)
 
 
 def _is_url(url: str) -> bool:

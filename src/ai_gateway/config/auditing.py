@@ -1,17 +1,22 @@
 """The `audit` section of config.yml: what is kept of each request, where, and how surely. *restart*, all of it."""
 
 import re
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from ai_gateway.config.pattern_cost import endless
+from ai_gateway.config.reading import missing
 from ai_gateway.config.units import ByteCount, Seconds, Section, default
 
 AuditMode = Literal["best_effort", "blocking", "strict"]
 AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
 AuditLevel = Literal["metadata", "request", "full"]
+
+DEEPER: Final = 50
+REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
 
 # Sinks that nobody can ask again which intents are open.
 _WITHOUT_INTENTS: Final = ("jsonl", "otlp")
@@ -95,10 +100,27 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
     for name in ("dsn_file", "key_file"):
         path = getattr(audit, name)
-        if path is not None and not Path(path).is_file():
-            yield name, f"there is no file {path}"
-    for index, pattern in enumerate(audit.redact):
+        if path is not None and (fault := missing(path)):
+            yield name, fault
+    yield from _redact_faults(audit.redact)
+
+
+def _redact_faults(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    began = time.thread_time()
+    for index, pattern in enumerate(patterns):
         try:
-            re.compile(pattern)
-        except re.error as error:
-            yield f"redact[{index}]", f"{pattern!r} is no regular expression: {error}"
+            text = endless(_deeper(DEEPER, pattern))
+            if text is not None:
+                why = "repeats in one another can be read in too many ways"
+                yield f"redact[{index}]", f"{pattern!r} takes time without bound, as on {text!r}: {why}"
+        except Exception as fault:  # beside re.error: too many groups in one another, numbers that are too large
+            why = str(fault) if isinstance(fault, re.error) else f"{type(fault).__name__}: {fault}"
+            yield f"redact[{index}]", f"{pattern!r} is no regular expression that can be used: {why}"
+        if time.thread_time() - began > REDACT_SECONDS:
+            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be checked"
+            return
+
+
+def _deeper(levels: int, pattern: str) -> "re.Pattern[str]":
+    """Compiled below so many calls: where the audit does it again there may be less room for groups in one another."""
+    return re.compile(pattern) if levels == 0 else _deeper(levels - 1, pattern)

@@ -1,13 +1,13 @@
 """The section `limits` of config.yml: how much callers, tenants and models may ask for, and where that is counted."""
 
 from collections.abc import Container, Iterator
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from ai_gateway.config.reading import missing
 from ai_gateway.config.units import ModelId, PositiveInt, Seconds, Section, default
 
 LimitCount = Annotated[PositiveInt, Meta(le=10**12)]  # more is a slip, and arithmetic on floats stays exact below it
@@ -87,5 +87,5 @@ def _redis_complaints(redis: Redis) -> Iterator[tuple[str, str]]:
         yield "limits.redis.ca_file", "goes with a rediss:// URL"
     for key in ("password_file", "ca_file"):
         file = getattr(redis, key)
-        if file and not Path(file).is_file():
-            yield f"limits.redis.{key}", f"there is no file {file}"
+        if file and (fault := missing(file)):
+            yield f"limits.redis.{key}", fault

@@ -11,15 +11,19 @@ import msgspec
 
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.beside import breathe
+from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
 from ai_gateway.config.limiting import limits_complaints
+from ai_gateway.config.reading import Unreadable, missing, read, shown
 from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
 from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlFault, read_yaml
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.names import canonical, is_model_name
 
+FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
+MODELS_AT_ONCE: Final = 50  # then other threads may go on
 MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -38,35 +42,49 @@ class ConfigError(Exception):
     """The content is not a valid config; `complaints` says all that was found."""
 
     def __init__(self, complaints: list[Complaint]) -> None:
-        super().__init__("; ".join(map(str, complaints)))
-        self.complaints = complaints
+        self.complaints = bounded(complaints)
+        super().__init__("; ".join(map(str, self.complaints)))
 
 
 def load(path: Path) -> Config:
-    """The config in a file. Raises ConfigError, also for a file that cannot be read."""
+    """The config in a file, or in the `config.yml` of a folder. Raises ConfigError, also for what cannot be read."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError([Complaint("", f"cannot read {path}: {error.strerror}")]) from None
+        content = read(path / FILE_NAME if path.is_dir() else path, MAX_BYTES).data
+    except Unreadable as fault:
+        raise ConfigError([Complaint("", str(fault))]) from None
+    except OSError as error:  # of the look whether it is a folder
+        raise ConfigError([Complaint("", f"cannot read {shown(path)}: {error.strerror}")]) from None
     return parse(content)
 
 
 def parse(content: bytes) -> Config:
-    """The config in the bytes of a YAML file. Raises ConfigError."""
+    """The config in the bytes of a YAML file. Raises ConfigError, whatever is wrong with them."""
+    try:
+        return _parse(content)
+    except ConfigError:
+        raise
+    except Exception as fault:  # whatever a check stumbles over is for whoever wrote the file
+        raise ConfigError([Complaint("", fault_in_words(fault))]) from fault
+
+
+def _parse(content: bytes) -> Config:
     raw = _yaml(content)
     complaints: list[Complaint] = []
     parts: dict[str, Any] = {}
     hints = get_type_hints(Config, include_extras=True)
     for key, value in raw.items():
+        if len(complaints) > MOST_COMPLAINTS:
+            break
         if key == "models" and isinstance(value, dict):
             parts["models"] = _models(value, complaints)
         elif key in hints:
             parts[key] = _convert(value, hints[key], key, complaints)
         else:
             complaints.append(Complaint(str(key), f"unknown key; known are {', '.join(hints)}"))
-    if not complaints:
-        config = Config(**parts)
-        complaints = list(_check(config))
+    if complaints:
+        raise ConfigError(complaints)
+    config = Config(**parts)
+    complaints = bounded(_check(config))
     if complaints:
         raise ConfigError(complaints)
     return config
@@ -79,8 +97,9 @@ def _yaml(content: bytes) -> dict[Any, Any]:
         raw = read_yaml(content)
     except YamlFault as fault:
         raise ConfigError([Complaint("", str(fault))]) from None
-    if raw is None:
-        return {}
+    if raw is None or raw == {}:
+        # It may have been cut, or be half written: nobody turns off everything by an empty file.
+        raise ConfigError([Complaint("", "is empty: a config has one key or more, such as `models`")])
     if not isinstance(raw, dict):
         raise ConfigError([Complaint("", "the top level must be a mapping of keys such as `models`")])
     return raw
@@ -88,7 +107,11 @@ def _yaml(content: bytes) -> dict[Any, Any]:
 
 def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Model]:
     models = {}
-    for model_id, entry in value.items():
+    for number, (model_id, entry) in enumerate(value.items()):
+        if number % MODELS_AT_ONCE == 0:
+            breathe()
+        if len(complaints) > MOST_COMPLAINTS:
+            break
         path = f"models.{model_id}"
         checked = _convert({model_id: entry if entry is not None else {}}, dict[ModelId, Model], path, complaints)
         if checked:
@@ -230,12 +253,12 @@ def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
             parse_url(entry.url)
         except ValueError as error:
             yield Complaint(path, str(error))
-        if entry.ca_file and not Path(entry.ca_file).is_file():
-            yield Complaint(f"{path}.ca_file", f"there is no file {entry.ca_file}")
+        if entry.ca_file and (fault := missing(entry.ca_file)):
+            yield Complaint(f"{path}.ca_file", fault)
 
 
 def _check_tls(tls: Tls | None) -> Iterator[Complaint]:
     if tls:
         for key in ("certificate", "key", "client_ca"):
-            if getattr(tls, key) is not None and not Path(getattr(tls, key)).is_file():
-                yield Complaint(f"tls.{key}", f"there is no file {getattr(tls, key)}")
+            if getattr(tls, key) is not None and (fault := missing(getattr(tls, key))):
+                yield Complaint(f"tls.{key}", fault)

@@ -4,12 +4,13 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ai_gateway.config.reading import stamp_of
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault
 from ai_gateway.wire.address import Address
@@ -43,7 +44,7 @@ class Client:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
-        self._tls: dict[tuple[str | None, int], ssl.SSLContext] = {}  # by CA file and when it was written
+        self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with when it was written
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
         """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
@@ -105,13 +106,16 @@ class Client:
 
     def _tls_for(self, address: Address) -> ssl.SSLContext:
         """The context for a CA file as it is now: one that is rotated is read again."""
-        version = os.stat(address.ca_file).st_mtime_ns if address.ca_file else 0
-        key = address.ca_file, version
-        context = self._tls.get(key)
-        if context is None:
-            self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
-            context = self._tls[key] = ssl.create_default_context(cafile=address.ca_file)
-        return context
+        last = self._tls.get(address.ca_file)
+        try:
+            version = stamp_of(Path(address.ca_file)).written_ns if address.ca_file else 0
+            if last is None or last[0] != version:
+                last = version, ssl.create_default_context(cafile=address.ca_file)
+                self._tls[address.ca_file] = last
+        except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
+            if last is None:
+                raise
+        return last[1]
 
 
 class UpstreamExchange:
