@@ -107,6 +107,7 @@ class ConfigMap:
     def _look(self, values: list[_ConfigMap], namespace: str) -> None:
         try:
             self._take(values, namespace)
+            self._live.look_again()
         except Exception:  # a fault of ours in one reload must not end all later ones
             log.exception("config: the change could not be applied")
 

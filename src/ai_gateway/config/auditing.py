@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from ai_gateway.config.units import ByteCount, Seconds, Section, default
+from ai_gateway.config.units import ByteCount, FilePath, Seconds, Section, default
 
 AuditMode = Literal["best_effort", "blocking", "strict"]
 AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
@@ -35,16 +34,16 @@ class Audit(Section, frozen=True):
         AuditLevel, Meta(description="`request` also keeps what was asked, `full` the answer, too; both redacted")
     ] = "metadata"
     path: Annotated[
-        str | None,
+        FilePath | None,
         Meta(
             description="file of `sqlite` or `jsonl`, or `stdout` for `jsonl`; without it `audit.db` or `audit.jsonl` "
             "in `$XDG_STATE_HOME/ai-gateway-ollama`, or in `~/.local/state/ai-gateway-ollama`"
         ),
     ] = None
     dsn: Annotated[str | None, Meta(description="of `postgresql`, without the password")] = None
-    dsn_file: Annotated[str | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
+    dsn_file: Annotated[FilePath | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
     spool: Annotated[
-        str | None,
+        FilePath | None,
         Meta(
             description="folder of its own in which entries wait while `postgresql` is away; without it `audit-spool` "
             "in the state directory, as for `path`"
@@ -58,15 +57,15 @@ class Audit(Section, frozen=True):
         default(ByteCount(2 << 30))
     )
     key_file: Annotated[
-        str | None,
+        FilePath | None,
         Meta(description="key of the hash chain, 32 bytes or more; without it one is made beside the store"),
     ] = None
     checkpoints: Annotated[
-        str,
+        FilePath,
         Meta(
             description="second place of the chain's checkpoints: `stdout`, or a file; `none` keeps them in the store"
         ),
-    ] = "stdout"
+    ] = default(FilePath("stdout"))
     allow_unauthenticated_reads: Annotated[
         bool, Meta(description="let anyone read GET /v1/audit/logs while authentication is off")
     ] = False
@@ -93,10 +92,6 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
         yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
-    for name in ("dsn_file", "key_file"):
-        path = getattr(audit, name)
-        if path is not None and not Path(path).is_file():
-            yield name, f"there is no file {path}"
     for index, pattern in enumerate(audit.redact):
         try:
             re.compile(pattern)

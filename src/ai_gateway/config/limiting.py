@@ -1,14 +1,13 @@
 """The section `limits` of config.yml: how much callers, tenants and models may ask for, and where that is counted."""
 
 from collections.abc import Container, Iterator
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config.units import ModelId, PositiveInt, Seconds, Section, default
+from ai_gateway.config.units import FilePath, ModelId, PositiveInt, Seconds, Section, default
 
 LimitCount = Annotated[PositiveInt, Meta(le=10**12)]  # more is a slip, and arithmetic on floats stays exact below it
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -28,11 +27,11 @@ class Redis(Section, frozen=True):
 
     url: Annotated[str, Meta(description="`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS; never with a password")]
     username: Annotated[str | None, Meta(description="of its ACL, where it has one")] = None
-    password_file: Annotated[str | None, Meta(description="file that holds the password; read with each connect")] = (
-        None
-    )
+    password_file: Annotated[
+        FilePath | None, Meta(description="file that holds the password; read with each connect")
+    ] = None
     ca_file: Annotated[
-        str | None, Meta(description="CA bundle in PEM that its certificate is checked against, not the system's")
+        FilePath | None, Meta(description="CA bundle in PEM that its certificate is checked against, not the system's")
     ] = None
     timeout: Annotated[
         Seconds, Meta(description="for its answer to one check; then the gateway's own counts decide")
@@ -85,7 +84,3 @@ def _redis_complaints(redis: Redis) -> Iterator[tuple[str, str]]:
         yield "limits.redis.url", "holds a name or password: use `username` and `password_file`"
     if redis.ca_file and parts.scheme != "rediss":
         yield "limits.redis.ca_file", "goes with a rediss:// URL"
-    for key in ("password_file", "ca_file"):
-        file = getattr(redis, key)
-        if file and not Path(file).is_file():
-            yield f"limits.redis.{key}", f"there is no file {file}"

@@ -3,10 +3,12 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ai_gateway.config.complaint import Complaint
-from ai_gateway.config.loading import ConfigError, parse
+from ai_gateway.config.files import Awaited
+from ai_gateway.config.loading import ConfigError, read
+from ai_gateway.config.protection import missing_protection, missing_sections
 from ai_gateway.config.types import Config, restart_required
 
 log = logging.getLogger("ai_gateway.config")
@@ -16,12 +18,14 @@ class Live:
     """The last good config and the last complaints. Changed by `offer` and `lack` alone.
 
     `config` is None until a valid one came. `apply` is called with each new good config. `source` says where the
-    content comes from, for people.
+    content comes from, for people. Content without the sections `required` is refused.
     """
 
-    def __init__(self, source: str, apply: Callable[[Config], None]) -> None:
+    def __init__(self, source: str, apply: Callable[[Config], None], required: Collection[str] = ()) -> None:
         self.source = source
         self._apply = apply
+        self._required = required
+        self._awaited = Awaited()  # what the last content was refused for
         self._content: bytes | None = None
         self._refused: set[str] = set()  # digests of what was logged already
         self._started: Config | None = None
@@ -54,18 +58,33 @@ class Live:
     def offer(self, content: bytes) -> list[Complaint]:
         """Applies content if it is new and valid; returns what is wrong with it otherwise."""
         self.is_settled = True
-        if content == self._content:
+        if content == self._content and not self._awaited.has_changed:
             return self.complaints
-        self._content = content
+        was, self._content, self._awaited = self._content, content, Awaited()
         digest = digest_of(content)
         try:
-            config = parse(content)
+            config = self._read(content)
         except ConfigError as error:
-            self.total_refused += 1
+            self._awaited = error.awaited
+            self.total_refused += content != was
             self._refuse(error.complaints, digest)
         else:
             self._accept(config, digest)
         return self.complaints
+
+    def look_again(self) -> None:
+        """Checks refused content anew where a file that it names has come or changed; part of each look at a source."""
+        if self._content is not None and self._awaited.has_changed:
+            self.offer(self._content)
+
+    def _read(self, content: bytes) -> Config:
+        """Raises ConfigError, also for what may not be left out."""
+        new = read(content)
+        missing = list(missing_sections(self._required, new))
+        missing += missing_protection(self.config, new) if self.config is not None else ()
+        if missing:
+            raise ConfigError(missing)
+        return new.config
 
     def lack(self, complaint: str, is_passing: bool = False) -> None:
         """There is no content now, for a reason; one that passes may be gone in a moment."""
@@ -77,9 +96,10 @@ class Live:
 
     def _refuse(self, complaints: list[Complaint], digest: str) -> None:
         self.complaints = complaints
-        if digest and digest in self._refused:
+        mistake = digest and digest_of(f"{digest} {complaints}".encode())
+        if mistake and mistake in self._refused:
             return  # the same mistake made again, or seen again: once in the log is enough
-        self._refused.add(digest)
+        self._refused.add(mistake)
         kept = "the last good one stays in force" if self.config else "nothing is served until it is mended"
         for complaint in complaints:
             log.error("config refused, %s: %s", kept, complaint)

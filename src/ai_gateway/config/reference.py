@@ -10,7 +10,7 @@ from msgspec import Meta
 from ai_gateway.config import access, limiting, types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
 
 _INTRODUCTION: Final = """\
 ---
@@ -116,6 +116,7 @@ _MEANINGS: Final = {
 }
 _WORDS: Final[dict[Any, str]] = {
     str: "text",
+    FilePath: "path",
     bool: "true or false",
     int: "whole number",
     float: "number",

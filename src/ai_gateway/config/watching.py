@@ -34,6 +34,7 @@ class ConfigFile:
         """Reads the file if it seems changed, and offers its content."""
         signature = self._stat()
         if signature == self._signature and signature is not None:
+            self._live.look_again()
             return
         path = self.path
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from ai_gateway.config.pem import client_context
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault
 from ai_gateway.wire.address import Address
@@ -53,12 +54,12 @@ class Client:
         """A new connection. Raises ConnectFault."""
         make: Callable[[], Connection] = lambda: Connection(self._loop)  # noqa: E731 - create_connection wants one
         try:
-            context = self._tls_for(address) if address.scheme == "https" else None
             async with asyncio.timeout(seconds):
+                context = await self._tls_for(address) if address.scheme == "https" else None
                 _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
             raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded, no CA in the file
             number = error.errno if isinstance(error, OSError) else None
             raise ConnectFault(f"cannot connect to {address.authority}: {error}", number) from None
         return connection
@@ -103,14 +104,18 @@ class Client:
         for address in list(self._idle):
             self.forget(address)
 
-    def _tls_for(self, address: Address) -> ssl.SSLContext:
-        """The context for a CA file as it is now: one that is rotated is read again."""
+    async def _tls_for(self, address: Address) -> ssl.SSLContext:
+        """The context for a CA file as it is now: one that is rotated is read again, in a thread.
+
+        Raises OSError or ValueError.
+        """
         version = os.stat(address.ca_file).st_mtime_ns if address.ca_file else 0
         key = address.ca_file, version
         context = self._tls.get(key)
         if context is None:
+            context = await asyncio.to_thread(client_context, address.ca_file)
             self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
-            context = self._tls[key] = ssl.create_default_context(cafile=address.ca_file)
+            self._tls[key] = context
         return context
 
 
