@@ -185,7 +185,7 @@ def test_port_0_takes_a_free_port_and_prints_it(tmp_path: Path) -> None:
 
 def test_flags_come_from_the_environment_and_go_before_it(tmp_path: Path) -> None:
     """The flag wins over the variable, the variable over the config file, that over the default."""
-    (tmp_path / "other.yml").write_text("models: {other: }\nlisten: 203.0.113.1:1\nadmin: 203.0.113.1:1")
+    (tmp_path / "other.yml").write_text("models: {other: }\nlisten: 203.0.113.1:1\nadmin: 203.0.113.1:2")
     environment = {"AI_GATEWAY_CONFIG": "other.yml", "AI_GATEWAY_LISTEN": FREE, "AI_GATEWAY_ADMIN": "nonsense"}
     with running(["--admin", FREE], environment, tmp_path) as gateway:
         assert model_ids(gateway.api) == ["other"]
@@ -247,7 +247,8 @@ def test_a_bad_config_does_not_keep_the_gateway_from_starting(tmp_path: Path) ->
     (tmp_path / "config.yml").write_text("modles: {}")
     with running(["--listen", FREE, "--admin", FREE], {}, tmp_path) as gateway:
         assert any("modles: unknown key" in line for line in gateway.lines)
-        assert model_ids(gateway.api) == []
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            model_ids(gateway.api)
 
 
 def test_a_simulation_refuses_names_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from tests.config.pem_files import write_pair
 
 from ai_gateway.config.live import Live, digest_of
 from ai_gateway.config.types import Config
@@ -87,11 +88,10 @@ def test_a_first_config_that_comes_after_the_start_may_ask_for_a_new_start(chang
 
 def test_https_in_a_first_config_that_comes_after_the_start_asks_for_a_new_start(tmp_path: Path) -> None:
     """In plain HTTP it must not go on."""
-    file = tmp_path / "file.pem"
-    file.touch()
+    certificate, key = write_pair(tmp_path)
     kept = Kept()
     kept.bind()
-    kept.live.offer(f"tls: {{certificate: {file}, key: {file}}}".encode())
+    kept.live.offer(f"tls: {{certificate: {certificate}, key: {key}}}".encode())
     assert kept.restarts == 1
 
 

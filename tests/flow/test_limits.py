@@ -175,15 +175,17 @@ async def test_an_endpoint_behind_tls_is_checked_against_its_ca(world: World) ->
     assert (await served.get("/v1/health"))["endpoints"][0]["state"] == "down"
 
 
-async def test_a_ca_file_that_is_none_makes_its_endpoint_down(world: World) -> None:
+async def test_a_ca_file_that_is_spoiled_makes_its_endpoint_down(world: World) -> None:
     """The others serve on; when the file is mended the endpoint comes up."""
     authority = trustme.CA()
     upstream = await tls_upstream(world, authority)
     path = world.folder / "ca.pem"
-    path.write_text("this is no certificate")
+    written(trustme.CA(), path)
     simulator = await world.simulator(models=("codellama:13b",))
     served = await world.gateway([{"url": upstream.url, "ca_file": str(path)}, *simulator.urls], is_ready=False)
-    await until(lambda: served.endpoint(upstream.address).state == "down")
+    path.write_text("this is no certificate")
+    told = "holds no CA certificate"
+    await until(lambda: told in (served.endpoint(upstream.address).complaint or ""))
     assert (await served.chat(model="coder", max_tokens=1)).status == 200
     written(authority, path)
     await until(lambda: served.endpoint(upstream.address).state == "up")

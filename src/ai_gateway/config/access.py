@@ -45,7 +45,10 @@ class Auth(Section, frozen=True):
 
     methods: Annotated[
         tuple[AuthMethod, ...],
-        Meta(min_length=1, description="`none` lets everyone in, and stands alone"),
+        Meta(
+            min_length=1,
+            description="`none` lets everyone in, and stands alone. A section `auth` names its methods, always",
+        ),
     ] = ("none",)
     keys_file: Annotated[
         FilePath | None, Meta(description="file that `ai-gateway keys` writes; read again when it changes")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
 from ai_gateway.config.complaint import Complaint
+from ai_gateway.wire.hosts import split_url
 
 if TYPE_CHECKING:
     from ai_gateway.config.types import Config
@@ -42,12 +42,10 @@ def _check_oidc(oidc: Oidc) -> Iterator[Complaint]:
 
 def _is_url(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
+        parts = split_url(url, ("https", "http"))
     except ValueError:
         return False
-    is_loopback = host in ("127.0.0.1", "::1", "localhost")
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback))
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _check_rule(rule: CallerRule, path: str, auth: Auth) -> Iterator[Complaint]:

@@ -12,15 +12,15 @@ import msgspec
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.discovery_check import check_discovery
 from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
 from ai_gateway.config.limiting import limits_complaints
 from ai_gateway.config.paths import expanded
 from ai_gateway.config.protection import Content
 from ai_gateway.config.sections import settled
-from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, model_name
+from ai_gateway.config.types import Config, Model, model_name
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlFault, read_yaml
-from ai_gateway.wire.address import parse_endpoint
 from ai_gateway.wire.hosts import split_listen, would_collide
 from ai_gateway.wire.names import canonical, is_model_name
 
@@ -33,7 +33,6 @@ _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
-_DNS_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
 # What YAML makes of `1.5`, `13`, `on` and `2024-01-01`.
 _TAKEN_FOR_OTHERS: Final = tuple(f"got `{kind}`" for kind in ("float", "int", "bool", "date", "datetime"))
@@ -193,7 +192,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_models(config.models)
     yield from _check_shared(config.models)
     yield from _check_listening(config)
-    yield from _check_discovery(config.discovery)
+    yield from check_discovery(config.discovery)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
     yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
@@ -248,23 +247,3 @@ def _check_listening(config: Config) -> Iterator[Complaint]:
     for index, origin in enumerate(config.cors.origins):
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             yield Complaint(f"cors.origins[{index}]", f"{origin!r} is no origin such as https://app.example")
-
-
-def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
-    named = [key for key in ("static", "dns", "kubernetes") if discovery and getattr(discovery, key) is not None]
-    if len(named) > 1:
-        yield Complaint("discovery", f"only one of {', '.join(named)} can be used")
-    kubernetes = discovery and discovery.kubernetes
-    if kubernetes:
-        if (kubernetes.mode == "endpointslices") != (kubernetes.service is not None):
-            yield Complaint("discovery.kubernetes.service", "goes with mode endpointslices, which needs it")
-        for index, namespace in enumerate(kubernetes.namespaces):
-            if not _DNS_LABEL.fullmatch(namespace):
-                yield Complaint(f"discovery.kubernetes.namespaces[{index}]", f"{namespace!r} is no namespace")
-    for index, upstream in enumerate((discovery and discovery.static) or ()):
-        path = f"discovery.static[{index}]"
-        entry = upstream if isinstance(upstream, StaticUpstream) else StaticUpstream(url=upstream)
-        try:
-            parse_endpoint(entry.url)
-        except ValueError as error:
-            yield Complaint(path, str(error))

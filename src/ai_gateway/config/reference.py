@@ -231,7 +231,7 @@ def _in_units(value: Any) -> str:
         return next(f"{value // size}{unit}" for size, unit in sizes if not value % size)
     if isinstance(value, tuple):
         return "[]" if not value else msgspec.json.encode(value).decode()
-    return msgspec.json.encode(value).decode().strip('"')
+    return str(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 if __name__ == "__main__":
