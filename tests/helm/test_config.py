@@ -10,7 +10,6 @@ from tests.helm.chart import ROOT
 from tests.helm.running import HELMS, Object, kind, rendered
 from tests.helm.worlds import WORLDS, World, objects_of
 
-from ai_gateway.config import sections
 from ai_gateway.config.live import Live
 from ai_gateway.config.loading import parse
 from ai_gateway.config.types import Config
