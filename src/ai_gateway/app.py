@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.routing import Route, Router
 
-from ai_gateway.auth.guard import Guard
+from ai_gateway.auth.guard import Guard, Readied
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.current import Current, InForce, ready
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
@@ -65,8 +65,6 @@ if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
 
 FIRST_LOOK_SECONDS: Final = 5.0
-FIRST_CONFIG_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 0.01
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -95,7 +93,8 @@ class Gateway:
         api_server = ApiServer(options.access)
         self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
-        self.live = LiveConfig(str(options.config_map or options.config_path), self._apply, options.required)
+        source = str(options.config_map or options.config_path)
+        self.live = LiveConfig(source, self._apply, self._ready, options.required)
         self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
         self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)
@@ -206,16 +205,13 @@ class Gateway:
     async def following_config(self) -> AsyncIterator[None]:
         """Reads the config and goes on to follow it. Returns with the first one, or when it is known to be missing, or
         after a few seconds."""
-        if self.config_file is not None:
-            self.config_file.look()
         following = self._config_map or self.config_file
         assert following is not None, "a config has a source"
+        if self._config_map is not None and self.config_file is not None:
+            await self.config_file.look()  # it stands in
         task = asyncio.create_task(following.follow())
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_CONFIG_SECONDS):
-                    while not self.live.is_settled:  # noqa: ASYNC110 - once, at the start
-                        await asyncio.sleep(LOOK_SECONDS)
+            await self.live.settled()
             yield
         finally:
             await _ended(task)
@@ -249,16 +245,21 @@ class Gateway:
         """The gateway begins to drain: it is not ready any more."""
         self.readiness.is_draining = True
 
-    def _apply(self, config: Config) -> None:
-        """Puts a checked config in force; called by the config file for each new one."""
-        before = self.current.now.config.discovery
+    def _ready(self, config: Config) -> tuple[InForce, Readied | None]:
+        """What is made of a checked config, in a thread: it takes a while."""
+        return ready(config), self.guard.ready(config.auth)
+
+    def _apply(self, made: tuple[InForce, Readied | None]) -> Iterator[None]:
+        """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
+        new, readied = made
+        config, before = new.config, self.current.now.config.discovery
+        yield from new.catalog.steps_to(self.fleet)
         if not self.current.now.is_loaded:
             self.auditing.want(config.audit)
-        self.guard.apply(config.auth, config.callers)
-        self.current.swap(config)
+        self.guard.apply(config.auth, config.callers, readied)
+        self.current.swap(new)
         if self.on_config is not None:
             self.on_config(config)
-        self.current.now.catalog.apply_to(self.fleet)
         self.limiter.configure(config.limits)
         if self._is_running and config.discovery != before:
             self._follow(config)

@@ -102,7 +102,7 @@ def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, w
         (b"a: &x [1]\nb: *x", "aliases are not accepted"),
         (b"a: !!python/object/apply:os.system [ls]", "not valid YAML"),
         (b"a: 2026-13-01", "not valid YAML"),
-        (b"{" * 1000, "nested deeper than 16"),
+        (b"{" * 1000, "a key cannot be a list or a mapping"),
         (b"a: " + b"[" * 17 + b"]" * 17, "nested deeper than 16"),
         (b"{a: " * 5000 + b"}" * 5000, "nested deeper than 16"),
         (b"#" * (MAX_BYTES + 1), "larger than"),
@@ -127,9 +127,27 @@ def test_all_complaints_come_at_once() -> None:
     assert [path for path, _ in found] == ["modles", "models.a", "models.b.version", "queue"]
 
 
-def test_an_empty_file_is_a_valid_config() -> None:
-    """Everything has a default."""
-    assert parse(b"") == parse(b"# nothing\n") == parse(b"{}") == Config()
+EMPTY = [
+    b"",
+    b" \n\t",
+    b"# nothing\n",
+    b"null",
+    b"~",
+    b"---",
+    b"--- \n...\n",
+    b"{}",
+    b"{ }  # x",
+    b"\xef\xbb\xbf",
+    b"\n" * 99,
+]
+
+
+@pytest.mark.parametrize("content", EMPTY)
+def test_an_empty_file_is_no_config(content: bytes) -> None:
+    """It may be cut, or half written: formerly it turned off whatever was in force, authentication first."""
+    ((path, message),) = complaints(content)
+    assert path == ""
+    assert message.startswith(("is empty", "not valid YAML"))
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -215,7 +233,7 @@ def test_a_file_that_cannot_be_read_is_a_complaint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "paths"),
     [
-        (b"", []),
+        (b"models: {}", []),
         (b"listen: ':1'", ["listen"]),
         (b"admin: ':1'\nlisten: ':2'", ["listen", "admin"]),
         (b"models: {a: }", []),

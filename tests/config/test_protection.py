@@ -49,83 +49,83 @@ RELOADS = [
 ]
 
 
-def reloaded(*contents: str) -> Live:
+async def reloaded(*contents: str) -> Live:
     """A live config to which these were offered, in order."""
     live = Live("the test", lambda config: None)
     for content in contents:
-        live.offer(content.encode())
+        await live.offer(content.encode())
     return live
 
 
 @pytest.mark.parametrize(("before", "after", "path"), RELOADS, ids=lambda value: str(value).replace("\n", "; "))
-def test_a_reload_turns_off_what_protects_in_words_alone(before: str, after: str, path: str | None) -> None:
+async def test_a_reload_turns_off_what_protects_in_words_alone(before: str, after: str, path: str | None) -> None:
     """An edit within a section is an edit, and is taken."""
-    live = reloaded(before)
+    live = await reloaded(before)
     assert live.complaints == []
     in_force = live.config
-    live.offer(after.encode())
+    await live.offer(after.encode())
     assert [complaint.path for complaint in live.complaints] == ([] if path is None else [path])
     assert (live.config is in_force) == (path is not None)
 
 
 @pytest.mark.parametrize("section", ["auth", "callers", "limits", "audit"])
-def test_the_sentence_names_a_line_that_is_taken(section: str) -> None:
+async def test_the_sentence_names_a_line_that_is_taken(section: str) -> None:
     """As it stands there."""
     before = {"auth": AUTH, "callers": f"{AUTH}\n{CALLERS}", "limits": LIMITS, "audit": "audit: {mode: strict}"}
     around = f"{AUTH}\n" if section == "callers" else ""
-    live = reloaded(before[section], f"{around}models: {{a: }}")
+    live = await reloaded(before[section], f"{around}models: {{a: }}")
     ((path, message),) = live.complaints
     line = message.partition("write `")[2].partition("`")[0]
     assert (path, line) == (section, OFF[section])
-    assert live.offer(f"{around}{line}".encode()) == []
+    assert await live.offer(f"{around}{line}".encode()) == []
 
 
-def test_after_the_word_the_section_may_go() -> None:
+async def test_after_the_word_the_section_may_go() -> None:
     """Nothing is in force any more that it could turn off."""
-    live = reloaded(LIMITS, "limits: none", "models: {a: }")
+    live = await reloaded(LIMITS, "limits: none", "models: {a: }")
     assert live.complaints == []
 
 
-def test_what_was_refused_is_taken_where_it_turns_off_nothing() -> None:
+async def test_what_was_refused_is_taken_where_it_turns_off_nothing() -> None:
     """The same content: what is in force decides."""
     open_to_all = "models: {a: }"
-    live = reloaded(LIMITS, open_to_all)
+    live = await reloaded(LIMITS, open_to_all)
     assert live.complaints
-    live.offer(b"limits: none")
-    assert live.offer(open_to_all.encode()) == []
+    await live.offer(b"limits: none")
+    assert await live.offer(open_to_all.encode()) == []
 
 
-def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path) -> None:
+async def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path) -> None:
     """It is how clients prove who they are."""
     files = f"certificate: {pair[0]}, key: {pair[1]}"
-    live = reloaded(f"tls: {{{files}, client_ca: {ca}}}", f"tls: {{{files}}}")
+    live = await reloaded(f"tls: {{{files}, client_ca: {ca}}}", f"tls: {{{files}}}")
     assert [complaint.path for complaint in live.complaints] == ["tls.client_ca"]
-    assert live.offer(f"tls: {{{files}, client_ca: none}}".encode()) == []
+    assert await live.offer(f"tls: {{{files}, client_ca: none}}".encode()) == []
     assert live.config is not None
     assert live.config.tls is not None
     assert live.config.tls.client_ca is None
 
 
-def test_https_goes_in_words_alone(pair: tuple[Path, Path]) -> None:
-    live = reloaded(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}", "models: {a: }")
+async def test_https_goes_in_words_alone(pair: tuple[Path, Path]) -> None:
+    live = await reloaded(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}", "models: {a: }")
     assert [complaint.path for complaint in live.complaints] == ["tls"]
-    assert live.offer(b"tls: none") == []
+    assert await live.offer(b"tls: none") == []
 
 
 @pytest.mark.parametrize("content", ["models: {a: }", "limits: {default: {rpm: 1}}", "auth:", "auth: {}"])
-def test_without_a_required_section_no_content_is_taken(content: str) -> None:
+async def test_without_a_required_section_no_content_is_taken(content: str) -> None:
     """Not even the first one."""
-    live = Live("the test", lambda config: None, names_in("auth,limits"))
-    assert live.offer(content.encode())
+    live = Live("the test", lambda config: None, required=names_in("auth,limits"))
+    assert await live.offer(content.encode())
     assert live.config is None
 
 
 @pytest.mark.parametrize("name", REQUIRABLE)
-def test_the_word_is_in_the_file_too(name: str) -> None:
+async def test_the_word_is_in_the_file_too(name: str) -> None:
     """Whoever wrote it meant it."""
-    live = Live("the test", lambda config: None, names_in(name))
-    assert [complaint.path for complaint in live.offer(b"models: {a: }")] == [name]
-    assert live.offer(OFF[name].encode()) == []
+    live = Live("the test", lambda config: None, required=names_in(name))
+    assert [complaint.path for complaint in await live.offer(b"models: {a: }")] == [name]
+    assert await live.offer(OFF[name].encode()) == []
 
 
 def test_names_of_required_sections_are_parted_by_commas() -> None:

@@ -16,7 +16,7 @@ NEVER_EMPTY = ("auth", "callers", "limits")
 NOT_IN_VALUES = ("discovery", "tls", "drain", "listen", "admin")  # the chart writes them from values of its own
 
 SECTIONS = list(Config.__struct_fields__)
-VALUES = [None, {}, [], "none", "all", "off", False, True, 0, {"methods": None}, {"methods": ["none"]}]
+VALUES: list[Any] = [None, {}, [], "none", "all", "off", False, True, 0, {"methods": None}, {"methods": ["none"]}]
 NESTED = [
     "models: {a: }", "models: {a: {timeouts: }}", "models: {a: {aliases: }}", "models: {a: {version: }}",
     "catalog: {discover: }", "timeouts: {idle: }", "log: {levels: }", "log: {level: }", "limits: {default: }",

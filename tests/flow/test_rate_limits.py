@@ -277,7 +277,7 @@ async def test_a_new_config_changes_limits_and_keeps_counts(world: World) -> Non
 async def test_a_config_that_limits_a_model_it_does_not_know_is_refused(world: World) -> None:
     served = await limited(world, {"default": {"rpm": 100}})
     served.write({"models": {"llama3": {}}, "limits": {"models": {"lama3": {"rpm": 1}}}})
-    served.look()
+    await served.refused()
     health = await served.get("/v1/health")
     assert [complaint["path"] for complaint in health["config"]["complaints"]] == ["limits.models.lama3"]
     assert (await served.chat(max_tokens=1)).header("x-ratelimit-limit-requests") == "100"

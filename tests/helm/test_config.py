@@ -84,7 +84,7 @@ def test_what_the_values_turn_on_must_be_in_the_file(helm: str, values: dict[str
 
 
 @pytest.mark.parametrize("name", ["auth", "callers", "limits", "audit"])
-def test_what_values_turn_off_is_written_in_words(name: str) -> None:
+async def test_what_values_turn_off_is_written_in_words(name: str) -> None:
     """Running gateways take the change."""
     before = {"auth": {"methods": ["kubernetes"]}, "callers": [], "limits": {"default": {"rpm": 1}}}
     on = {"config": {**before, "audit": {"mode": "strict"}}}
@@ -95,7 +95,7 @@ def test_what_values_turn_off_is_written_in_words(name: str) -> None:
     for values in (on, off):
         text = _text(rendered("helm4", values=values))
         assert text is not None
-        assert live.offer(text.encode()) == []
+        assert await live.offer(text.encode()) == []
 
 
 def test_models_in_the_values_take_the_place_of_those() -> None:

@@ -5,13 +5,18 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from ai_gateway.config.files import LEAST_KEY_BYTES
-from ai_gateway.config.pem import read_regular
+from ai_gateway.config.files import LEAST_KEY_BYTES, MOST_KEY_BYTES
+from ai_gateway.config.reading import Unreadable, read
 
 
 def read_key(path: Path) -> bytes:
     """The key in a file. Raises OSError, also for one that is too short."""
-    key = read_regular(path).strip()
+    try:
+        key = read(path, MOST_KEY_BYTES).data.strip()
+    except Unreadable as error:
+        if not path.exists():
+            raise FileNotFoundError(str(error)) from None
+        raise OSError(str(error)) from None
     if len(key) < LEAST_KEY_BYTES:
         raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_KEY_BYTES} or more")
     return key

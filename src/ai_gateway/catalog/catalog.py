@@ -1,12 +1,15 @@
 """The models that are served: each id and alias of config.yml, and where asked for every local model there is."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import canonical, is_cloud
+
+POOLS_AT_ONCE: Final = 500  # some 1 ms
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -33,9 +36,11 @@ class Catalog:
         self._config = config
         self._entries: dict[str, Entry] = {}
         self._named: set[str] = set()  # canonical names whose limits the config sets
+        self._models: list[Entry] = []
         for model_id, model in config.models.items():
             entry = _entry(config, model_id, model)
             self._named.add(entry.canonical)
+            self._models.append(entry)
             self._entries.update((known_as, entry) for known_as in (model_id, *model.aliases))
 
     def find(self, asked: str, fleet: Fleet) -> Entry | None:
@@ -57,8 +62,15 @@ class Catalog:
 
     def apply_to(self, fleet: Fleet) -> None:
         """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
-        for entry in dict.fromkeys(self._entries.values()):
+        for _ in self.steps_to(fleet):
+            pass
+
+    def steps_to(self, fleet: Fleet) -> Iterator[None]:
+        """The same in steps, between which others may go on."""
+        for number, entry in enumerate(self._models, 1):
             fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+            if number % POOLS_AT_ONCE == 0:
+                yield
         fleet.budget.share = self._config.balancing.retry_budget
         fleet.dispatch()
 
@@ -88,7 +100,7 @@ def _entry(config: Config, model_id: str, model: Model, label: str | None = None
         slots=model.slots or config.balancing.slots,
         own_slots=model.slots,
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
-        timeouts=msgspec.structs.replace(config.timeouts, **own),
+        timeouts=msgspec.structs.replace(config.timeouts, **own) if own else config.timeouts,
         aliases=model.aliases,
         known_as=(model_id, *model.aliases) if label is None else (label, label.removesuffix(":latest")),
         label=label or model_id,

@@ -47,12 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _checked(path: Path, arguments: argparse.Namespace) -> "Config":
-    from ai_gateway.config.loading import ConfigError, load_content
+    from ai_gateway.config.loading import ConfigError, load_whole
     from ai_gateway.config.protection import missing_sections
-    from ai_gateway.config.watching import FILE_NAME
 
     required = required_by(arguments)
-    content = load_content(path / FILE_NAME if path.is_dir() else path)
+    content = load_whole(path)
     if missing := list(missing_sections(required, content)):
         raise ConfigError(missing)
     return content.config

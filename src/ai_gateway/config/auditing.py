@@ -1,6 +1,7 @@
 """The `audit` section of config.yml: what is kept of each request, where, and how surely. *restart*, all of it."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
@@ -11,6 +12,9 @@ from ai_gateway.config.units import ByteCount, FilePath, Seconds, Section, defau
 AuditMode = Literal["best_effort", "blocking", "strict"]
 AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
 AuditLevel = Literal["metadata", "request", "full"]
+
+DEEPER: Final = 50
+REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
 
 # Sinks that nobody can ask again which intents are open.
 _WITHOUT_INTENTS: Final = ("jsonl", "otlp")
@@ -92,8 +96,22 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
         yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
-    for index, pattern in enumerate(audit.redact):
+    yield from _redact_faults(audit.redact)
+
+
+def _redact_faults(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    began = time.thread_time()
+    for index, pattern in enumerate(patterns):
         try:
-            re.compile(pattern)
-        except re.error as error:
-            yield f"redact[{index}]", f"{pattern!r} is no regular expression: {error}"
+            _deeper(DEEPER, pattern)
+        except Exception as fault:  # beside re.error: too many groups in one another, numbers that are too large
+            why = str(fault) if isinstance(fault, re.error) else f"{type(fault).__name__}: {fault}"
+            yield f"redact[{index}]", f"{pattern!r} is no regular expression that can be used: {why}"
+        if time.thread_time() - began > REDACT_SECONDS:
+            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be made ready"
+            return
+
+
+def _deeper(levels: int, pattern: str) -> "re.Pattern[str]":
+    """Compiled below so many calls: where the audit does it again there may be less room for groups in one another."""
+    return re.compile(pattern) if levels == 0 else _deeper(levels - 1, pattern)

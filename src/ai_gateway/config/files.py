@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ai_gateway.config.complaint import Complaint
-from ai_gateway.config.pem import PemError, client_context, load_authorities, load_chain, read_regular, why_unread
+from ai_gateway.config.pem import PemError, client_context, load_authorities, load_chain, read_pem
+from ai_gateway.config.reading import Unreadable, missing, read, read_text
 from ai_gateway.config.types import StaticUpstream
 
 if TYPE_CHECKING:
     from ai_gateway.config.types import Config, Tls
 
 LEAST_KEY_BYTES: Final = 32  # of the audit's hash chain
+MOST_KEY_BYTES: Final = 1 << 20
 
 
 class Awaited(NamedTuple):
@@ -84,34 +86,28 @@ def _pair_complaints(tls: "Tls") -> Iterator[Complaint]:
         yield Complaint("tls.key" if "pass phrase" in str(error) else "tls.certificate", str(error))
 
 
-def _content(file: str) -> tuple[bytes, str | None]:
+def _pem_fault(file: str) -> str | None:
     try:
-        return read_regular(file), None
-    except OSError as error:
-        return b"", why_unread(file, error)
-
-
-def _readable_fault(file: str) -> str | None:
-    return _content(file)[1]
+        read_pem(file)
+    except PemError as error:
+        return str(error)
+    return None
 
 
 def _text_fault(file: str) -> str | None:
-    content, fault = _content(file)
-    if fault is not None:
-        return fault
     try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:
-        return f"{file} is no UTF-8 text"
-    return None if text else f"{file} is empty"
+        read_text(Path(file))
+    except Unreadable as error:
+        return missing(file) or str(error)
+    return None
 
 
 def _key_fault(file: str) -> str | None:
-    content, fault = _content(file)
-    size = len(content.strip())
-    if fault is not None or size >= LEAST_KEY_BYTES:
-        return fault
-    return f"{file} holds {size} bytes; a key has {LEAST_KEY_BYTES} or more"
+    try:
+        size = len(read(Path(file), MOST_KEY_BYTES).data.strip())
+    except Unreadable as error:
+        return missing(file) or str(error)
+    return None if size >= LEAST_KEY_BYTES else f"{file} holds {size} bytes; a key has {LEAST_KEY_BYTES} or more"
 
 
 def _ca_fault(file: str) -> str | None:
@@ -137,7 +133,7 @@ _FAULTS: Final[dict[str, Callable[[str], str | None]]] = {
     "limits.redis.ca_file": _ca_fault,
     "audit.dsn_file": _text_fault,
     "audit.key_file": _key_fault,
-    "tls.certificate": _readable_fault,
-    "tls.key": _readable_fault,
+    "tls.certificate": _pem_fault,
+    "tls.key": _pem_fault,
     "tls.client_ca": _client_ca_fault,
 }

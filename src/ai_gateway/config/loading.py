@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
+import time
 from collections.abc import Iterator
-from itertools import starmap
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -11,12 +12,13 @@ import msgspec
 
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
 from ai_gateway.config.discovery_check import check_discovery
 from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
 from ai_gateway.config.limiting import limits_complaints
 from ai_gateway.config.paths import expanded
-from ai_gateway.config.protection import Content
+from ai_gateway.config.protection import Parsed
+from ai_gateway.config.reading import Unreadable, read
 from ai_gateway.config.sections import settled
 from ai_gateway.config.types import Config, Model, model_name
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
@@ -24,7 +26,9 @@ from ai_gateway.config.yaml_text import YamlFault, read_yaml
 from ai_gateway.wire.hosts import split_listen, would_collide
 from ai_gateway.wire.names import canonical, is_model_name
 
+FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
+MODELS_AT_ONCE: Final = 100  # then other threads may go on
 MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -46,37 +50,50 @@ class ConfigError(Exception):
     """
 
     def __init__(self, complaints: list[Complaint], awaited: Awaited | None = None) -> None:
-        super().__init__("; ".join(map(str, complaints)))
-        self.complaints = complaints
+        self.complaints = bounded(complaints)
         self.awaited = awaited or Awaited()
+        super().__init__("; ".join(map(str, self.complaints)))
 
 
 def load(path: Path) -> Config:
-    """The config in a file. Raises ConfigError, also for a file that cannot be read."""
-    return load_content(path).config
+    """The config in a file, or in the `config.yml` of a folder. Raises ConfigError, also for what cannot be read."""
+    return load_whole(path).config
 
 
-def load_content(path: Path) -> Content:
-    """The config in a file, and what was written in it. Raises ConfigError."""
+def load_whole(path: Path) -> Parsed:
+    """As `load`, with what was written in it."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read(path / FILE_NAME if path.is_dir() else path, MAX_BYTES).data
+    except Unreadable as fault:
+        raise ConfigError([Complaint("", str(fault))]) from None
+    except OSError as error:  # of the look whether it is a folder
         raise ConfigError([Complaint("", f"cannot read {path}: {error.strerror}")]) from None
-    return read(content)
+    return parse_whole(content)
 
 
 def parse(content: bytes) -> Config:
-    """The config in the bytes of a YAML file. Raises ConfigError."""
-    return read(content).config
+    """The config in the bytes of a YAML file. Raises ConfigError, whatever is wrong with them."""
+    return parse_whole(content).config
 
 
-def read(content: bytes) -> Content:
-    """The config in the bytes of a YAML file, and what was written in it. Raises ConfigError."""
+def parse_whole(content: bytes) -> Parsed:
+    """As `parse`, with what was written in it."""
+    try:
+        return _parse(content)
+    except ConfigError:
+        raise
+    except Exception as fault:  # whatever a check stumbles over is for whoever wrote the file
+        raise ConfigError([Complaint("", fault_in_words(fault))]) from fault
+
+
+def _parse(content: bytes) -> Parsed:
     raw, written, complaints = settled(_yaml(content), Config)
     refused = {complaint.path.partition(".")[0] for complaint in complaints}
     parts: dict[str, Any] = {}
     hints = get_type_hints(Config, include_extras=True)
     for key, value in raw.items():
+        if len(complaints) > MOST_COMPLAINTS:
+            break
         if key in refused:
             continue
         if key == "models" and isinstance(value, dict):
@@ -91,10 +108,10 @@ def read(content: bytes) -> Content:
     files = tuple(named.file for named in named_files(config))
     awaited = Awaited(files, signatures(files))  # before they are read, so that no change is missed
     at_fault = file_complaints(config)
-    complaints = [*_check(config), *at_fault]
+    complaints = bounded(chain(_check(config), at_fault))
     if complaints:
         raise ConfigError(complaints, awaited if at_fault else None)
-    return Content(config, written)
+    return Parsed(config, written)
 
 
 def _yaml(content: bytes) -> dict[Any, Any]:
@@ -104,8 +121,9 @@ def _yaml(content: bytes) -> dict[Any, Any]:
         raw = read_yaml(content)
     except YamlFault as fault:
         raise ConfigError([Complaint("", str(fault))]) from None
-    if raw is None:
-        return {}
+    if raw is None or raw == {}:
+        # It may have been cut, or be half written: nobody turns off everything by an empty file.
+        raise ConfigError([Complaint("", "is empty: a config has one key or more, such as `models`")])
     if not isinstance(raw, dict):
         raise ConfigError([Complaint("", "the top level must be a mapping of keys such as `models`")])
     return raw
@@ -113,7 +131,11 @@ def _yaml(content: bytes) -> dict[Any, Any]:
 
 def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Model]:
     models = {}
-    for model_id, entry in value.items():
+    for number, (model_id, entry) in enumerate(value.items()):
+        if number % MODELS_AT_ONCE == 0:
+            time.sleep(0)
+        if len(complaints) > MOST_COMPLAINTS:
+            break
         path = f"models.{model_id}"
         checked = _convert({model_id: entry if entry is not None else {}}, dict[ModelId, Model], path, complaints)
         if checked:

@@ -17,7 +17,7 @@ REQUIRABLE: Final = tuple(OFF)
 _MODES: Final = ("best_effort", "blocking", "strict")
 
 
-class Content(NamedTuple):
+class Parsed(NamedTuple):
     """A config as it was read: what it comes to, and the paths that were written in it."""
 
     config: "Config"
@@ -33,14 +33,14 @@ def names_in(text: str) -> frozenset[str]:
     return names
 
 
-def missing_sections(required: Collection[str], new: Content) -> Iterator[Complaint]:
+def missing_sections(required: Collection[str], new: Parsed) -> Iterator[Complaint]:
     """What must be in the file and is not; a word that turns it off is in the file, too."""
     for name in REQUIRABLE:
         if name in required and name not in new.written:
             yield Complaint(name, f"is missing, and --require asks for it; to go without it write `{OFF[name]}`")
 
 
-def missing_protection(in_force: "Config", new: Content) -> Iterator[Complaint]:
+def missing_protection(in_force: "Config", new: Parsed) -> Iterator[Complaint]:
     """What protects now and would go since nobody wrote of it. An edit within a section is an edit, and is taken."""
     config, written = new
     protecting = {

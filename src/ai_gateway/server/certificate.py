@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_gateway.config.pem import PemError, load_authorities, load_chain, read_regular
+from ai_gateway.config.beside import beside
+from ai_gateway.config.pem import PemError, load_authorities, load_chain, read_pem
 from ai_gateway.server.listen import ListenError
 
 
@@ -70,7 +71,7 @@ class Certificate:
         """Reload for ever. Files are read in a thread, one look at a time."""
         while True:
             await asyncio.sleep(poll_seconds)
-            complaint = await asyncio.to_thread(self.reload)  # the files may be long, or on a mount that hangs
+            complaint = await beside(self.reload, "certificate")  # the files may be long, or on a mount that hangs
             if complaint is not None:
                 complain(complaint)
 
@@ -102,4 +103,4 @@ def _stamp(files: CertificateFiles) -> tuple[int, ...]:
 
 
 def _digest(files: CertificateFiles) -> bytes:
-    return hashlib.sha256(b"\0".join(map(read_regular, files.paths))).digest()
+    return hashlib.sha256(b"\0".join(map(read_pem, files.paths))).digest()

@@ -7,9 +7,11 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Final
 
+from ai_gateway.config.beside import beside
 from ai_gateway.config.pem import client_context
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault
@@ -113,7 +115,7 @@ class Client:
         key = address.ca_file, version
         context = self._tls.get(key)
         if context is None:
-            context = await asyncio.to_thread(client_context, address.ca_file)
+            context = await beside(partial(client_context, address.ca_file), "certificates")
             self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
             self._tls[key] = context
         return context
