@@ -16,7 +16,7 @@ from tests.flow.world import CHAT, Served, World, chat, config
 
 from ai_gateway.cluster.config_map import Named
 
-REFUSED_ONCE = b"\nai_gateway_config_rejected_total 1\n"
+REFUSED_ONCE = b"\nai_gateway_config_rejected_total 1.0\n"
 RULES = [{"match": {"key": "*"}, "models": ["llama3"]}]
 ABSENT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "auth and callers are gone": lambda told: _without(told, "auth", "callers"),
@@ -162,8 +162,8 @@ async def test_a_required_section_is_waited_for(world: World, tried: Tried, how:
     simulator = await world.simulator()
     told = config(simulator.urls, limits={"default": {"rpm": 1000}})
     words = ("--require", "auth,limits") if how == "flag" else ()
-    variables = {"AI_GATEWAY_REQUIRE": "auth,limits"} if how == "environment" else {}
-    async with serving(world.folder, told, *words, **variables) as command:
+    named = "auth,limits" if how == "environment" else ""
+    async with serving(world.folder, told, *words, AI_GATEWAY_REQUIRE=named) as command:
         asked = [("POST", CHAT, chat()), ("GET", "/v1/models", None), ("GET", "/v1/models/llama3", None)]
         tried.times = len(asked)
         for method, path, body in asked:

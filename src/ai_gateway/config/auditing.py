@@ -16,6 +16,9 @@ AuditLevel = Literal["metadata", "request", "full"]
 DEEPER: Final = 50
 REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
 
+# libpq's two forms of a DSN, and where either may have a password.
+_DSN: Final = re.compile(r"postgres(?:ql)?://[!-~]+$|\s*[a-z_]+\s*=")
+_PASSWORD: Final = re.compile(r"(?:^|[\s?&'])password\s*=|://[^/@]*:[^/@]*@")
 # Sinks that nobody can ask again which intents are open.
 _WITHOUT_INTENTS: Final = ("jsonl", "otlp")
 
@@ -92,6 +95,10 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
     if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
         yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+    if audit.dsn is not None and not _DSN.match(audit.dsn):
+        yield "dsn", "is neither a URL such as postgresql://user@host:5432/database nor such as `host=db dbname=audit`"
+    if audit.dsn is not None and _PASSWORD.search(audit.dsn):
+        yield "dsn", "holds a password: put the DSN into a file, and name that in `dsn_file`"
     if audit.store == "postgresql" and audit.key_file is None:
         yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
