@@ -6,17 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from ai_gateway.config.files import LEAST_KEY_BYTES, MOST_KEY_BYTES
-from ai_gateway.config.reading import Unreadable, read
+from ai_gateway.config.reading import read
 
 
 def read_key(path: Path) -> bytes:
     """The key in a file. Raises OSError, also for one that is too short."""
-    try:
-        key = read(path, MOST_KEY_BYTES).data.strip()
-    except Unreadable as error:
-        if not path.exists():
-            raise FileNotFoundError(str(error)) from None
-        raise OSError(str(error)) from None
+    path.stat()  # a file that is missing is FileNotFoundError: it can be made
+    key = read(path, MOST_KEY_BYTES).data.strip()
     if len(key) < LEAST_KEY_BYTES:
         raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_KEY_BYTES} or more")
     return key

@@ -6,10 +6,11 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.config.beside import breathe
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import canonical, is_cloud
 
-POOLS_AT_ONCE: Final = 500  # some 1 ms
+MODELS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -37,7 +38,9 @@ class Catalog:
         self._entries: dict[str, Entry] = {}
         self._named: set[str] = set()  # canonical names whose limits the config sets
         self._models: list[Entry] = []
-        for model_id, model in config.models.items():
+        for number, (model_id, model) in enumerate(config.models.items()):
+            if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
+                breathe()
             entry = _entry(config, model_id, model)
             self._named.add(entry.canonical)
             self._models.append(entry)
@@ -69,7 +72,7 @@ class Catalog:
         """The same in steps, between which others may go on."""
         for number, entry in enumerate(self._models, 1):
             fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
-            if number % POOLS_AT_ONCE == 0:
+            if number % MODELS_AT_ONCE == 0:
                 yield
         fleet.budget.share = self._config.balancing.retry_budget
         fleet.dispatch()

@@ -79,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return act(arguments)
     except OSError as error:
-        print(f"ai-gateway keys: {error.filename}: {error.strerror}", file=sys.stderr)
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"ai-gateway keys: {told}", file=sys.stderr)
     except (ValueError, ArithmeticError) as error:  # of dates that no calendar has, too
         print(f"ai-gateway keys: {error}", file=sys.stderr)
     return 1
@@ -90,7 +91,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _create(arguments: argparse.Namespace) -> int:
-    from ai_gateway.auth.keys_file import hash_of, new_key, read_entries, write_entries
+    from ai_gateway.auth.keys_file import hash_of, new_key, write_entries
 
     key, key_id = new_key()
     told = {
@@ -112,7 +113,7 @@ def _create(arguments: argparse.Namespace) -> int:
         print(write_entries((entry,)), end="")
         return 0
     with _alone(arguments.file):
-        entries = read_entries(arguments.file.read_bytes()) if arguments.file.exists() else ()
+        entries = _read(arguments.file) if arguments.file.exists() else ()
         _write(arguments.file, (*entries, entry))
     print(key)
     print(f"ai-gateway keys: {key_id} is in {arguments.file}; the key above is shown this once", file=sys.stderr)
@@ -142,10 +143,8 @@ def _now() -> datetime:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ai_gateway.auth.keys_file import read_entries
-
     rows = [("ID", "NAME", "STANDING", "EXPIRES", "TENANT", "ROLE", "MODELS")]
-    for entry in read_entries(arguments.file.read_bytes()):
+    for entry in _read(arguments.file):
         expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
         models = "all" if entry.models is None else ",".join(entry.models) or "none"
         rows.append((entry.id, entry.name, entry.standing(_now()), expires, entry.tenant or "-", entry.role, models))
@@ -158,10 +157,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _revoke(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from ai_gateway.auth.keys_file import read_entries
-
     with _alone(arguments.file):
-        entries = read_entries(arguments.file.read_bytes())
+        entries = _read(arguments.file)
         if arguments.id not in {entry.id for entry in entries}:
             raise ValueError(f"{arguments.file} has no key with the id {arguments.id[:8]}")
         ended = tuple(
@@ -175,11 +172,10 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from ai_gateway.auth.keys import Keys
-    from ai_gateway.auth.keys_file import read_entries
 
     given = os.environ.get("AI_GATEWAY_KEY", "") if sys.stdin.isatty() else sys.stdin.readline()
     key = (given.strip() or os.environ.get("AI_GATEWAY_KEY", "")).encode()
-    entries = read_entries(arguments.file.read_bytes())
+    entries = _read(arguments.file)
     keys = Keys()
     keys.take(entries)
     known = keys.find(key)
@@ -189,6 +185,13 @@ def _check(arguments: argparse.Namespace) -> int:
     ended = next((entry for entry in entries if entry.hash == _hash(key)), None)
     print("not in the file" if ended is None else f"{ended.id}: {ended.standing(_now())}", file=sys.stderr)
     return 1
+
+
+def _read(path: Path) -> "tuple[Entry, ...]":
+    from ai_gateway.auth.keys_file import MAX_BYTES, read_entries
+    from ai_gateway.config.reading import read
+
+    return read_entries(read(path, MAX_BYTES).data)
 
 
 def _hash(key: bytes) -> str:

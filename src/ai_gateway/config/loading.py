@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import time
 from collections.abc import Iterator
 from itertools import chain, starmap
 from pathlib import Path
@@ -12,13 +11,14 @@ import msgspec
 
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
+from ai_gateway.config.beside import breathe
 from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
 from ai_gateway.config.discovery_check import check_discovery
 from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
 from ai_gateway.config.limiting import limits_complaints
 from ai_gateway.config.paths import expanded
 from ai_gateway.config.protection import Parsed
-from ai_gateway.config.reading import Unreadable, read
+from ai_gateway.config.reading import Unreadable, read, shown
 from ai_gateway.config.sections import settled
 from ai_gateway.config.types import Config, Model, model_name
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
@@ -28,7 +28,7 @@ from ai_gateway.wire.names import canonical, is_model_name
 
 FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
-MODELS_AT_ONCE: Final = 100  # then other threads may go on
+MODELS_AT_ONCE: Final = 50  # then other threads may go on
 MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -67,7 +67,7 @@ def load_whole(path: Path) -> Parsed:
     except Unreadable as fault:
         raise ConfigError([Complaint("", str(fault))]) from None
     except OSError as error:  # of the look whether it is a folder
-        raise ConfigError([Complaint("", f"cannot read {path}: {error.strerror}")]) from None
+        raise ConfigError([Complaint("", f"cannot read {shown(path)}: {error.strerror}")]) from None
     return parse_whole(content)
 
 
@@ -133,7 +133,7 @@ def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Mod
     models = {}
     for number, (model_id, entry) in enumerate(value.items()):
         if number % MODELS_AT_ONCE == 0:
-            time.sleep(0)
+            breathe()
         if len(complaints) > MOST_COMPLAINTS:
             break
         path = f"models.{model_id}"

@@ -20,7 +20,7 @@ _KINDS: Final = (
 )
 
 
-class Unreadable(Exception):
+class Unreadable(OSError):
     """There is no content to be had; the text says of which path, and why."""
 
 
@@ -55,6 +55,8 @@ def stamp_of(path: Path) -> Stamp:
     """The state of a file now. Raises Unreadable, also for what is no file."""
     try:
         return _stamp(os.stat(path), path)
+    except Unreadable:
+        raise
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
 
@@ -68,6 +70,8 @@ def read(path: Path, max_bytes: int) -> Content:
             before = _stamp(os.fstat(file.fileno()), path)
             data = file.read(max_bytes + 1)
             after = _stamp(os.fstat(file.fileno()), path)
+    except Unreadable:
+        raise
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     return Content(data, after if before == after else None)

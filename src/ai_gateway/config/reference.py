@@ -54,8 +54,8 @@ config.yml: models.coder.version: Expected `str`, got `int` (put it in quotes)
 ```
 
 A section with nothing in it, where every line is commented out, counts as absent. `auth`, `callers` and `limits` are
-refused then: what protects is turned off in words alone (`auth: {methods: [none]}`, `callers: all`, `limits: none`), and
-never by leaving it out of a file that is reloaded ([Turning it off](security.md#turning-it-off)).
+refused then: what protects is turned off in words alone (`auth: {methods: [none]}`, `callers: all`, `limits: none`),
+and never by leaving it out of a file that is reloaded ([Turning it off](security.md#turning-it-off)).
 
 A path may begin with `~` for a home, as in a shell. Files that it names must be there and of use, such as a CA bundle
 or a TLS key without a pass phrase; a config that is refused for one is checked again when that file comes or changes.

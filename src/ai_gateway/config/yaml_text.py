@@ -4,12 +4,13 @@ libyaml tells what stands in the text, event by event; the values are built here
 without libyaml its own parser does the same, some thirty times slower: in a thread, and bounded in time.
 """
 
-import re
 import time
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Final
 
 import yaml
+
+from ai_gateway.config.beside import breathe
 
 MAX_DEPTH: Final = 16
 MAX_NODES: Final = 200_000  # keys, values, lists and mappings: 10,000 models of ten lines each are half of it
@@ -18,7 +19,7 @@ MAX_DIGITS: Final = 1000  # of a number: what is longer takes time in the square
 MAX_DIRECTIVES: Final = 10  # each is compared with all before it
 EVENTS_AT_ONCE: Final = 256  # then other threads may go on: some 0.3 ms
 
-_DIRECTIVE: Final = re.compile("(?:^|[\r\n\x85\u2028\u2029])%")
+_BREAKS: Final = "\r\n\x85\u2028\u2029"
 _TAG: Final = "tag:yaml.org,2002:"
 _COLLECTIONS: Final = (None, "!", _TAG + "map", _TAG + "seq")
 
@@ -31,7 +32,7 @@ def read_yaml(content: bytes) -> Any:
     """The value in a file's bytes; None for an empty one. Raises YamlFault."""
     try:
         text = content.decode("utf-8-sig")
-        if len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
+        if sum(text.count(f"{end}%") for end in _BREAKS) > MAX_DIRECTIVES:
             raise YamlFault(f"more than {MAX_DIRECTIVES} lines begin with %, as directives do")
         return _Document(text).value()
     except YamlFault:
@@ -80,7 +81,7 @@ class _Document:
                     raise YamlFault(f"more than {MAX_NODES} keys and values")
             self._take(event)
             if number % EVENTS_AT_ONCE == 0:
-                time.sleep(0)  # whoever waits for the interpreter, such as the event loop, need not wait 5 ms for it
+                breathe()
                 if time.thread_time() - began > MAX_SECONDS:
                     raise YamlFault(f"takes more than {MAX_SECONDS:g} s of CPU to read")
         return self._root

@@ -4,15 +4,16 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from ai_gateway.config.beside import beside
 from ai_gateway.config.pem import client_context
+from ai_gateway.config.reading import stamp_of
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault
 from ai_gateway.wire.address import Address
@@ -46,7 +47,7 @@ class Client:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
-        self._tls: dict[tuple[str | None, int], ssl.SSLContext] = {}  # by CA file and when it was written
+        self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with when it was written
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
         """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
@@ -111,14 +112,16 @@ class Client:
 
         Raises OSError or ValueError.
         """
-        version = os.stat(address.ca_file).st_mtime_ns if address.ca_file else 0
-        key = address.ca_file, version
-        context = self._tls.get(key)
-        if context is None:
-            context = await beside(partial(client_context, address.ca_file), "certificates")
-            self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
-            self._tls[key] = context
-        return context
+        last = self._tls.get(address.ca_file)
+        try:
+            version = stamp_of(Path(address.ca_file)).written_ns if address.ca_file else 0
+            if last is None or last[0] != version:
+                last = version, await beside(partial(client_context, address.ca_file), "certificates")
+                self._tls[address.ca_file] = last
+        except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
+            if last is None:
+                raise
+        return last[1]
 
 
 class UpstreamExchange:
