@@ -20,7 +20,8 @@ VALUES: list[Any] = [None, {}, [], "none", "all", "off", False, True, 0, {"metho
 NESTED = [
     "models: {a: }", "models: {a: {timeouts: }}", "models: {a: {aliases: }}", "models: {a: {version: }}",
     "catalog: {discover: }", "timeouts: {idle: }", "log: {levels: }", "log: {level: }", "limits: {default: }",
-    "limits: {tenants: }", "limits: {tenants: {a: }}", "limits: {models: }", "limits: {redis: }",
+    "limits: {tenants: }", "limits: {default: , redis: }", "limits: {default: {}, tenants: }",
+    "limits: {tenants: {a: }}", "limits: {models: }", "limits: {redis: }",
     "audit: {redact: }", "audit: {mode: }", "audit: {path: }", "audit: {checkpoints: }", "cors: {origins: }",
     "auth: {methods: }", "auth: {methods: [none], headers: }", "auth: {methods: [none], oidc: }",
     "auth: {methods: [none], audience: }", "auth: {methods: []}", "auth: {headers: [x-api-key]}",
@@ -72,7 +73,9 @@ def test_they_agree_within_sections(text: str, schemas: tuple[Any, Any]) -> None
 
 
 def test_lists_and_sections_within_sections_may_be_empty_too() -> None:
-    content = b"models: {a: {timeouts: , aliases: }}\nlog: {levels: }\naudit: {redact: }\nlimits: {tenants: , models: }"
+    content = (
+        b"models: {a: {timeouts: , aliases: }}\nlog: {levels: }\naudit: {redact: }\nlimits: {models: , default: {}}"
+    )
     config = parse(content)
     assert (config.models["a"].aliases, config.log.levels, config.audit.redact) == ((), {}, ())
 

@@ -65,6 +65,8 @@ def _write_words(definitions: dict[str, Any]) -> None:
         properties[key] = _or(properties[key], {"const": WORDS[key]})
     definitions["Auth"]["required"] = ["methods"]
     definitions["Auth"]["properties"]["methods"].pop("default", None)
+    # Every line of it is commented out.
+    definitions["LimitsSection"]["not"] = {"minProperties": 1, "additionalProperties": _NULL}
     models = properties["models"]
     models["anyOf"][0]["additionalProperties"] = _or(models["anyOf"][0]["additionalProperties"], _NULL)
 

@@ -3,6 +3,7 @@
 What protects is turned off in words alone. So it matters which keys somebody wrote, not only what they come to.
 """
 
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -27,8 +28,8 @@ def settled(raw: dict[Any, Any], kind: type[Section]) -> tuple[dict[Any, Any], f
     """What is left for the types, the paths that were written (of sections and their keys), and complaints."""
     complaints = _empty_complaints(raw)
     written = {key for key, value in raw.items() if isinstance(key, str) and value is not None}
-    for section in tuple(written):
-        if isinstance(raw[section], dict):
+    for section in OFF:
+        if isinstance(raw.get(section), dict):
             written |= {f"{section}.{key}" for key, value in raw[section].items() if value is not None}
     return _without_empty(_without_words(raw), kind), frozenset(written), complaints
 
@@ -39,6 +40,9 @@ def _empty_complaints(raw: dict[Any, Any]) -> list[Complaint]:
         for key in NEVER_EMPTY
         if key in raw and raw[key] is None
     ]
+    limits = raw.get("limits")
+    if isinstance(limits, dict) and limits and all(value is None for value in limits.values()):
+        found.append(Complaint("limits", f"has nothing in it: name a limit, or turn them off, `{OFF['limits']}`"))
     auth = raw.get("auth")
     if isinstance(auth, dict) and auth.get("methods") is None:
         found.append(Complaint("auth.methods", f"is missing: name the methods; `{OFF['auth']}` lets everyone in"))
@@ -59,14 +63,20 @@ def _without_words(raw: dict[Any, Any]) -> dict[Any, Any]:
 
 def _without_empty(raw: dict[Any, Any], kind: type[Section]) -> dict[Any, Any]:
     """Without keys whose section or list has nothing in it, as it is where every line of it is commented out."""
-    hints = get_type_hints(kind, include_extras=True)
+    known = _parts(kind)
     kept = {}
     for key, value in raw.items():
-        parts = alternatives(hints[key]) if key in hints else []
+        parts = known.get(key, [])
         if value is None and any(map(is_container, parts)):
             continue
         kept[key] = _within(value, parts)
     return kept
+
+
+@cache
+def _parts(kind: type[Section]) -> dict[Any, list[Any]]:
+    """What may stand under each key of a section; asked for each of some thousand models."""
+    return {key: alternatives(hint) for key, hint in get_type_hints(kind, include_extras=True).items()}
 
 
 def _within(value: Any, parts: list[Any]) -> Any:
