@@ -67,6 +67,7 @@ def test_without_values_it_is_the_repositorys_own_and_says_what_is_off() -> None
         ({"config": {"auth": {"methods": ["kubernetes"]}, "callers": []}}, "auth,callers"),
         ({"config": {"limits": {"default": {"rpm": 6}}, "audit": {"mode": "strict"}}}, "limits,audit"),
         ({"config": {"limits": {}, "audit": {}, "auth": {}, "callers": None}}, None),
+        ({"config": {"limits": None, "audit": None, "auth": None}}, None),
         ({"tls": {"enabled": True, "existingSecret": "ours"}}, "tls"),
         ({"config": {"content": "auth: {methods: [kubernetes]}\nlimits: none\n"}}, "auth"),
         ({"config": {"existingConfigMap": "ours"}}, None),
