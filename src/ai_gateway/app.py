@@ -21,6 +21,7 @@ from ai_gateway.cluster.config_map import ConfigMap, Named
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
+from ai_gateway.config.beside import fade
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -129,7 +130,7 @@ class Gateway:
         self.metrics = Metrics(self._told())
         self._is_running = False
         self.on_drain: Callable[[], None] | None = None  # what a pre-stop hook asks for; the command sets it
-        self.on_config: Callable[[Config], None] | None = None  # for what the command holds; it sets this, too
+        self.on_config: Callable[[Config], None] = lambda _: None  # for what the command holds; it sets this, too
         self.api = self._api(readers)
         self.admin = self._admin()
 
@@ -203,8 +204,7 @@ class Gateway:
 
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:
-        """Reads the config and goes on to follow it. Returns with the first one, or when it is known to be missing, or
-        after a few seconds."""
+        """Reads the config and goes on to follow it. Returns with the first one, or when there is none for now."""
         following = self._config_map or self.config_file
         assert following is not None, "a config has a source"
         if self._config_map is not None and self.config_file is not None:
@@ -252,17 +252,17 @@ class Gateway:
     def _apply(self, made: tuple[InForce, Readied | None]) -> Iterator[None]:
         """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
         new, readied = made
-        config, before = new.config, self.current.now.config.discovery
+        config, old, parts = new.config, self.current.now, self.current.now.parts()
         yield from new.catalog.steps_to(self.fleet)
-        if not self.current.now.is_loaded:
+        if not old.is_loaded:
             self.auditing.want(config.audit)
         self.guard.apply(config.auth, config.callers, readied)
         self.current.swap(new)
-        if self.on_config is not None:
-            self.on_config(config)
+        self.on_config(config)
         self.limiter.configure(config.limits)
-        if self._is_running and config.discovery != before:
+        if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
+        fade(parts)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo

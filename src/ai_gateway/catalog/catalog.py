@@ -37,13 +37,13 @@ class Catalog:
         self._config = config
         self._entries: dict[str, Entry] = {}
         self._named: set[str] = set()  # canonical names whose limits the config sets
-        self._models: list[Entry] = []
+        self.models: list[Entry] = []  # those of the config, each once
         for number, (model_id, model) in enumerate(config.models.items()):
             if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
                 breathe()
             entry = _entry(config, model_id, model)
             self._named.add(entry.canonical)
-            self._models.append(entry)
+            self.models.append(entry)
             self._entries.update((known_as, entry) for known_as in (model_id, *model.aliases))
 
     def find(self, asked: str, fleet: Fleet) -> Entry | None:
@@ -69,13 +69,15 @@ class Catalog:
             pass
 
     def steps_to(self, fleet: Fleet) -> Iterator[None]:
-        """The same in steps, between which others may go on."""
-        for number, entry in enumerate(self._models, 1):
-            fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+        """The same in steps, between which others may go on; one step at least."""
+        yield
+        for number, entry in enumerate(self.models, 1):
+            pool = fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+            if pool.waiting:
+                pool.dispatch()
             if number % MODELS_AT_ONCE == 0:
                 yield
         fleet.budget.share = self._config.balancing.retry_budget
-        fleet.dispatch()
 
     def _discovered(self, asked: str, fleet: Fleet) -> Entry | None:
         name = canonical(asked)

@@ -13,6 +13,11 @@ class InForce(NamedTuple):
     catalog: Catalog
     is_loaded: bool = True
 
+    def parts(self) -> list[object]:
+        """All that it is made of, so that it can be let go of in pieces."""
+        models = self.config.models
+        return [*models, *models.values(), *self.catalog.models]
+
 
 class Current:
     """The reference that a reload swaps. A request reads `now` once and keeps what it got."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+FEW: Final = 1000  # things that are let go of at once
 BREATH_SECONDS: Final = 0.00005  # not 0: the thread would have the interpreter back before anybody woke up
 
 T = TypeVar("T")
@@ -45,3 +46,16 @@ def breathe() -> None:
     """Lets the event loop have the interpreter. Long work calls it each half millisecond or so: otherwise the loop
     waits 5 ms each time that it wakes up."""
     time.sleep(BREATH_SECONDS)
+
+
+def fade(things: list[object]) -> None:
+    """Lets go of what nobody else has any more, some at a time and in a thread: what is freed at once, such as the
+    10,000 models of an old config, holds everybody up."""
+
+    def run() -> None:
+        while things:
+            del things[-FEW // 4 :]
+            breathe()
+
+    if len(things) > FEW:
+        threading.Thread(target=run, name="fading", daemon=True).start()

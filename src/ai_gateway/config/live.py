@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from ai_gateway.config.beside import beside
 from ai_gateway.config.complaint import Complaint, fault_in_words
 from ai_gateway.config.files import Awaited
@@ -185,7 +187,7 @@ class Live:
 
     def _accept(self, config: Config, digest: str) -> None:
         self.complaints = []
-        self._started = self._started or config
+        self._started = self._started or msgspec.structs.replace(config, models={})  # which need no restart
         is_first = self.config is None
         self.config = config
         self.digest = digest

@@ -129,6 +129,8 @@ class _Document:
             value.encode()  # half a surrogate pair is no text: nothing that tells of it could be written
             return value
         make = self._makers.get(tag)
+        if tag == _TAG + "merge":
+            raise _fault("merge keys (<<) are not accepted, since aliases are not", event)
         if make is None:
             raise _fault(f"the tag {tag} is not accepted", event)
         if len(value) > MAX_DIGITS:
@@ -168,8 +170,6 @@ class _Mapping:
             self.value[self._key] = value
         else:
             assert isinstance(event, yaml.ScalarEvent)
-            if event.value == "<<" and event.implicit[0]:
-                raise _fault("merge keys are not accepted, since aliases are not", event)
             if event.value in self._seen or value in self.value:
                 raise _fault(f"key {event.value!r} stands twice", event)
             self._seen.add(event.value)
