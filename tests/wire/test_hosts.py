@@ -66,6 +66,11 @@ def test_a_url_with_a_password_is_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+def test_a_url_without_an_end_is_none() -> None:
+    with pytest.raises(ValueError, match="more than 2048 characters"):
+        parse_endpoint("http://h" + "/a" * 1021)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "collide"),
     [

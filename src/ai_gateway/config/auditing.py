@@ -16,6 +16,7 @@ AuditLevel = Literal["metadata", "request", "full"]
 DEEPER: Final = 50
 REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
 
+MOST_DSN_CHARACTERS: Final = 4096  # few enough for patterns
 # libpq's two forms of a DSN, and where either may have a password.
 _DSN: Final = re.compile(r"postgres(?:ql)?://[!-~]+$|\s*[a-z_]+\s*=")
 _PASSWORD: Final = re.compile(r"(?:^|[\s?&'])password\s*=|://[^/@]*:[^/@]*@")
@@ -95,6 +96,9 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
     if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
         yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+    if audit.dsn is not None and len(audit.dsn) > MOST_DSN_CHARACTERS:
+        yield "dsn", f"is longer than {MOST_DSN_CHARACTERS} characters"
+        return
     if audit.dsn is not None and not _DSN.match(audit.dsn):
         yield "dsn", "is neither a URL such as postgresql://user@host:5432/database nor such as `host=db dbname=audit`"
     if audit.dsn is not None and _PASSWORD.search(audit.dsn):

@@ -17,6 +17,7 @@ _REQUIREMENT: Final = re.compile(
     rf"\s*(?:!\s*{_KEY}|{_KEY}(?:\s*(?:==?|!=)\s*(?:{_WORD})?|\s*[<>]\s*-?[0-9]+"
     rf"|\s+(?:in|notin)\s*\(\s*(?:{_WORD})?(?:\s*,\s*(?:{_WORD})?)*\s*\))?)\s*"
 )
+MOST_CHARACTERS: Final = 4096  # of a selector: more than any has, and few enough for patterns
 _BETWEEN_REQUIREMENTS: Final = re.compile(r",(?![^(]*\))")
 
 
@@ -52,5 +53,11 @@ def _check_kubernetes(kubernetes: Kubernetes) -> Iterator[Complaint]:
         if name is not None and not _DNS_LABEL.fullmatch(name):
             yield Complaint(f"{path}.{key}", f"{name!r} is no name that Kubernetes has")
     selector = kubernetes.label_selector
-    if selector.strip() and not all(map(_REQUIREMENT.fullmatch, _BETWEEN_REQUIREMENTS.split(selector))):
+    if selector.strip() and not _is_selector(selector):
         yield Complaint(f"{path}.label_selector", f"{selector!r} is no label selector such as app=ollama,tier in (a,b)")
+
+
+def _is_selector(text: str) -> bool:
+    if len(text) > MOST_CHARACTERS:
+        return False
+    return all(map(_REQUIREMENT.fullmatch, _BETWEEN_REQUIREMENTS.split(text)))

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 MAX_NAME: Final = 253  # RFC 1035, without the dot at its end
+MAX_URL: Final = 2048
 
 # An underscore is no letter of a host name, but names in container networks have it, and resolvers take it.
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -30,6 +31,8 @@ def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
 
     Raises ValueError with a sentence that says what is wrong; a URL that may hold a password is not repeated in it.
     """
+    if len(url) > MAX_URL:
+        raise ValueError(f"a URL of more than {MAX_URL} characters")
     if "@" in url:
         raise ValueError("a URL may have only scheme, host, port and path: no name or password, no `@`")
     if url and not _URL_CHARACTERS.fullmatch(url):
