@@ -80,6 +80,7 @@ class Options(msgspec.Struct, frozen=True):
     access: Access = Access()
     config_map: Named | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
+    required: frozenset[str] = frozenset()  # sections that the config must have
 
 
 class Gateway:
@@ -93,7 +94,8 @@ class Gateway:
         api_server = ApiServer(options.access)
         self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
-        self.live = LiveConfig(str(options.config_map or options.config_path), self._apply, self._ready)
+        source = str(options.config_map or options.config_path)
+        self.live = LiveConfig(source, self._apply, self._ready, options.required)
         self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
         self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.config.pem_files import write_pair
 from tests.flow.waiting import soon
 
 from ai_gateway.config.live import Live, digest_of
@@ -97,11 +98,10 @@ async def test_a_first_config_that_comes_after_the_start_may_ask_for_a_new_start
 
 async def test_https_in_a_first_config_that_comes_after_the_start_asks_for_a_new_start(tmp_path: Path) -> None:
     """In plain HTTP it must not go on."""
-    file = tmp_path / "file.pem"
-    file.touch()
+    certificate, key = write_pair(tmp_path)
     kept = Kept()
     kept.bind()
-    await kept.live.offer(f"tls: {{certificate: {file}, key: {file}}}".encode())
+    await kept.live.offer(f"tls: {{certificate: {certificate}, key: {key}}}".encode())
     assert kept.restarts == 1
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.config.pem_files import write_ca
 
 from ai_gateway.config.loading import MAX_BYTES, ConfigError, load, parse
 from ai_gateway.config.types import Config, model_name, restart_required
@@ -208,8 +209,7 @@ def test_the_models_of_the_readme_are_read() -> None:
 
 def test_a_certificate_authority_may_stand_beside_a_url(tmp_path: Path) -> None:
     """Per upstream."""
-    ca = tmp_path / "ca.pem"
-    ca.touch()
+    ca = write_ca(tmp_path)
     config = parse(f"discovery: {{static: [http://a, {{url: https://b, ca_file: {ca}}}]}}".encode())
     assert config.discovery is not None
     assert config.discovery.static is not None

@@ -10,6 +10,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ai_gateway.cli.paths import path_flag
+from ai_gateway.cli.requiring import add_require, required_by
+
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
     from ai_gateway.cluster.access import Access
@@ -40,7 +43,8 @@ leaving: SIGTERM lets new requests in for the drain delay and running answers go
 them 5 s; a second signal ends everything at once.
 
 Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
-AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come by flag alone.
+AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come
+by flag alone.
 AI_GATEWAY_SERVICE=[NAMESPACE/]NAME is the gateways' own Service: limits in memory are divided by those that are ready.
 AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
 A flag goes before the environment, that before the config file, that before the default.
@@ -80,8 +84,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG"),
+        type=path_flag,
+        default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
         help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
         f"while running (default {DEFAULT_CONFIG})",
@@ -93,6 +97,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
         "with --config stands in until it is read",
     )
+    add_require(parser)
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
@@ -153,9 +158,14 @@ def _options(arguments: argparse.Namespace) -> "Options":
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
     named = parse_named(arguments.configmap) if arguments.configmap else None
-    path = arguments.config or (None if named else DEFAULT_CONFIG)
-    telemetry = read_settings(os.environ)
-    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named, telemetry=telemetry)
+    return Options(
+        arguments.config or (None if named else Path(DEFAULT_CONFIG)),
+        dict(os.environ),
+        access=access,
+        config_map=named,
+        telemetry=read_settings(os.environ),
+        required=required_by(arguments),
+    )
 
 
 def _tracing(settings: "TelemetrySettings") -> "Exporting | None":

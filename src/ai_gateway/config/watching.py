@@ -27,6 +27,8 @@ class ConfigFile:
             content = await beside(self._file.look, "config")
             if content is not None:
                 await self._live.offer(content)
+            else:
+                await self._live.look_again()
         except Unreadable as fault:
             self._live.lack(str(fault))
         except Exception as fault:  # one of ours must not end all later looks
