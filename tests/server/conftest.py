@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from ai_gateway.errors import GatewayError
 from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
 
 Message = MutableMapping[str, Any]
@@ -30,6 +31,7 @@ class StubApp:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    refused: list[GatewayError] = field(default_factory=list)
     chunk: bytes = b"data: x\n\n"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -64,10 +66,14 @@ class StubApp:
 
     async def _read(self, receive: Receive) -> bytes | None:
         body: bytes = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message["body"]
-            if not message["more_body"]:
-                return body
+        try:
+            while (message := await receive())["type"] == "http.request":
+                body += message["body"]
+                if not message["more_body"]:
+                    return body
+        except GatewayError as error:
+            self.refused.append(error)
+            raise
         return None
 
     async def _is_answered(self, receive: Receive) -> bool:

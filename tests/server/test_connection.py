@@ -122,8 +122,8 @@ async def test_a_broken_body_is_refused_unless_the_answer_has_begun(serving: Any
     async with serving() as world:
         answer = await world.talk(head, b"XX\r\n")
         error_of(answer)
-        await asyncio.wait_for(world.app.left.wait(), 1)
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert [error.error_status for error in world.app.refused] == [400]
     assert world.refusals == [(400, "malformed_request")]
 
 

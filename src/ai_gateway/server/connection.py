@@ -67,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._held = bytearray()  # sent ahead of its turn
         self._deadline = math.inf  # the loop's time; of a head or of idling
         self._is_body_due = False  # a request has begun and its body has not ended
+        self._is_quiet = True  # nothing is on its way that will not be read
         self._body_bytes = 0  # of that body, as they came
         self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
         self._write_pace = WritePace(self._limits)
@@ -124,9 +125,11 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer with an error if no answer has begun, and end the connection."""
-        host, port = self.client or ("", 0)
-        self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
         cycle = self.cycle
+        if self._is_body_due and not cycle.is_begun and not cycle.disconnected:
+            self._refuse_body(error)
+            return
+        self._tell_refused(error)
         is_begun = cycle is not None and not cycle.response_complete and cycle.is_begun
         self._tell_gone()
         self._head.clear()
@@ -136,6 +139,18 @@ class Connection(HttpToolsProtocol):
             self.transport.write(refusal_bytes(error))
         self.flow.resume_reading()
         self._close(is_quiet=False)
+
+    def _refuse_body(self, error: GatewayError) -> None:
+        """The app has this request already: it hears of the error when it reads on, and answers and records it."""
+        self._is_body_due = False
+        self._is_quiet = False
+        self._phase = self._drop
+        self.cycle.refuse(error, self._tell_refused)
+
+    def _tell_refused(self, error: GatewayError) -> None:
+        """Whoever follows the server hears of a refusal that is in no record of the app's."""
+        host, port = self.client or ("", 0)
+        self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
 
     def _tell_gone(self) -> None:
         cycle = self.cycle
@@ -158,6 +173,11 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _discard(self, data: bytes) -> bytes:
+        """The last phase of a connection that was answered."""
+        return b""
+
+    def _drop(self, data: bytes) -> bytes:
+        """The same while the answer is still to come."""
         return b""
 
     # Time and leaving

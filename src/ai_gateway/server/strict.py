@@ -40,7 +40,6 @@ class StrictProtocol(Connection):
         self._body_left = 0  # bytes, where the length is known
         self._chunks: framing.ChunkedBody | None = None  # where it is not
         self._is_parsed = False  # httptools has seen the end of the request
-        self._is_quiet = True  # nothing is on its way that will not be read
 
     # Phases
 
@@ -172,6 +171,7 @@ class StrictProtocol(Connection):
 
     def _take_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
+        self.cycle.waiting_for_100_continue = False  # who sends already does not wait (RFC 9110 10.1.1)
         self.parser.feed_data(data)
 
     def _end_body(self) -> None:
