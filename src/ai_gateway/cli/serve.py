@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
+    from ai_gateway.catalog.current import Current
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
     from ai_gateway.server import Notices, ServerSettings
@@ -183,7 +184,7 @@ async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Ex
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         await stack.enter_async_context(gateway.following_config())
-        settings = _settings(arguments, gateway.current.now.config, options.access)
+        settings = _settings(arguments, gateway.current, options.access)
         notices = _notices(gateway)
         drain = arguments.drain_delay and arguments.drain_grace
         given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
@@ -224,10 +225,10 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _settings(arguments: argparse.Namespace, config: "Config", access: "Access") -> "ServerSettings":
+def _settings(arguments: argparse.Namespace, current: "Current", access: "Access") -> "ServerSettings":
     from ai_gateway.server import CertificateFiles, Limits, ServerSettings
 
-    tls = None
+    config, tls = current.now.config, None
     if config.tls is not None:
         client_ca = Path(config.tls.client_ca) if config.tls.client_ca else None
         tls = CertificateFiles(Path(config.tls.certificate), Path(config.tls.key), client_ca)
@@ -241,6 +242,7 @@ def _settings(arguments: argparse.Namespace, config: "Config", access: "Access")
         drain_seconds=_usual_delay(listen, access) if delay is None else delay,
         grace_seconds=config.drain.grace if grace is None else grace,
         limits=Limits(write_silence_seconds=_longest_stall(config)),
+        idle_seconds=lambda: current.now.config.connections.idle,
     )
 
 

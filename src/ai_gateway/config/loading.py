@@ -11,9 +11,11 @@ import msgspec
 
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
+from ai_gateway.config.browser_check import check_browsers
 from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.limiting import limits_complaints
-from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
+from ai_gateway.config.serving import Tls
+from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, model_name
 from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlFault, read_yaml
 from ai_gateway.wire.address import parse_url
@@ -30,7 +32,6 @@ _UNIT_BYTES: Final = {
 }  # fmt: skip
 _LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):(\d{1,5})")
 _DNS_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
 
 
@@ -160,6 +161,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_listening(config)
     yield from _check_discovery(config.discovery)
     yield from _check_tls(config.tls)
+    yield from check_browsers(config)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
     yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
@@ -207,9 +209,6 @@ def _check_listening(config: Config) -> Iterator[Complaint]:
         found = _LISTEN.fullmatch(address) if address is not None else None
         if address is not None and (found is None or int(found[1]) > 65535):
             yield Complaint(key, f"{address!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
-    for index, origin in enumerate(config.cors.origins):
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            yield Complaint(f"cors.origins[{index}]", f"{origin!r} is no origin such as https://app.example")
 
 
 def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:

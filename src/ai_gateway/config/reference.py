@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, limiting, types
+from ai_gateway.config import access, limiting, serving, types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.types import RESTART_KEYS, Config
 from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
@@ -92,8 +92,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "limits": limiting.LimitsSection,
     "limits.default": limiting.Limits,
     "limits.redis": limiting.Redis,
-    "cors": types.Cors,
-    "tls": types.Tls,
+    "cors": serving.Cors,
+    "connections": serving.Connections,
+    "tls": serving.Tls,
     "auth": access.Auth,
     "auth.oidc": access.Oidc,
     "callers[]": access.CallerRule,

@@ -7,6 +7,7 @@ import msgspec
 from ai_gateway.config import types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.limiting import Redis
+from ai_gateway.config.serving import Connections, Cors
 from ai_gateway.config.types import Config
 from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
 
@@ -16,7 +17,7 @@ def schema() -> dict[str, Any]:
     (top,), definitions = msgspec.json.schema_components(
         [Config], schema_hook=_unit_schema, ref_template="#/$defs/{name}"
     )
-    for section in (types.Timeouts, types.Polling, types.Body, types.Cors, types.Kubernetes, types.Drain, Audit):
+    for section in (types.Timeouts, types.Polling, types.Body, Cors, Connections, types.Kubernetes, types.Drain, Audit):
         _write_defaults(definitions[section.__name__], section())
     _write_defaults(definitions["Redis"], Redis(url=""))
     return {

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.errors import GatewayError, RequestTimeout
-from ai_gateway.exchange import CUT, ON_LEFT, WRITE_NOW
+from ai_gateway.exchange import CUT, ON_LEFT, ON_LOOPBACK, WRITE_NOW
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.server.pace import BodyPace, WritePace
 from ai_gateway.wire import framing
@@ -28,11 +28,16 @@ Refused = Callable[[int, str, str], None]
 
 
 class PortState(ServerState):
-    """What the connections of one port share. `is_leaving` says that every answer is a connection's last."""
+    """What the connections of one port share. `is_leaving` says that every answer is a connection's last.
 
-    def __init__(self, limits: Limits, refused: Refused) -> None:
+    `idle_seconds` is asked after each answer, since a config may change it; otherwise the limits have it.
+    """
+
+    def __init__(self, limits: Limits, refused: Refused, idle_seconds: Callable[[], float] | None = None) -> None:
         super().__init__()
         self.limits = limits
+        self.idle_seconds = idle_seconds or (lambda: limits.idle_seconds)
+        self.is_on_loopback = False  # only this machine can connect; the port knows
         self.refused = refused
         self.is_leaving = False
         self.connections: set[Connection] = set()  # type: ignore[assignment]  # only ours are ever added
@@ -72,7 +77,12 @@ class Connection(HttpToolsProtocol):
         self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
         self._write_pace = WritePace(self._limits)
         # Of the connection, not of the cycle: a request that refers to itself would wait for the garbage collector.
-        self._extensions = {ON_LEFT: self._tell_when_left, WRITE_NOW: self._write_now, CUT: self._cut}
+        self._extensions = {
+            ON_LEFT: self._tell_when_left,
+            WRITE_NOW: self._write_now,
+            CUT: self._cut,
+            ON_LOOPBACK: server_state.is_on_loopback,
+        }
 
     @abstractmethod
     def _read_head(self, data: bytes) -> bytes:

@@ -36,6 +36,7 @@ class ServerSettings:
     drain_seconds: float = 0.0
     grace_seconds: float = 30.0
     limits: Limits = field(default_factory=Limits)
+    idle_seconds: Callable[[], float] | None = None  # in place of the limits'; may change while it runs
 
 
 class Departure:
@@ -122,8 +123,8 @@ def _bind(
         for listening in api_sockets:
             listening.close()
         raise
-    api_state = PortState(settings.limits, notices.refused)
-    admin_state = PortState(settings.limits, notices.refused)
+    api_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
+    admin_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
     return Port(app, api_sockets, certificate, api_state), Port(admin, admin_sockets, None, admin_state)
 
 

@@ -227,7 +227,7 @@ class StrictProtocol(Connection):
             self._close(is_quiet=self._is_quiet and not self._is_body_due)
             return
         self._phase = self._read_head
-        self._deadline = self.loop.time() + self._limits.idle_seconds
+        self._deadline = self.loop.time() + self.server_state.idle_seconds()
         if self._held:
             held = bytes(self._held)
             self._held.clear()

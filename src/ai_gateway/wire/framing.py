@@ -35,7 +35,7 @@ class Limits:
     body_silence_seconds: float = 30.0  # without a single byte of the body
     body_rate: float = 1024.0  # bytes per second, averaged over the body
     body_grace_seconds: float = 30.0  # before the rate is looked at
-    idle_seconds: float = 75.0  # between requests; more than the 60 s of common load balancers
+    idle_seconds: float = 75.0  # between requests, where no config says how long
     write_silence_seconds: float = 60.0  # a client that does not read what we write
     linger_seconds: float = 5.0  # reading on after a refusal, so that a reset does not destroy it (RFC 9112 9.6)
     sweep_seconds: float = 0.5  # how often deadlines are looked at: their precision
