@@ -230,6 +230,11 @@ class Gateway:
             with self._lag.running(asyncio.get_running_loop()):
                 yield
 
+    def reread(self) -> None:
+        """Reads what is a file again, changed or not; the rest is followed anyway."""
+        if self.config_file is not None:
+            self.config_file.reread()
+
     def _begin_drain(self) -> None:
         if self.on_drain is not None:
             self.on_drain()

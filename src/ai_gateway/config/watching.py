@@ -45,6 +45,15 @@ class ConfigFile:
         self._signature = signature
         self._live.offer(content)
 
+    def reread(self) -> None:
+        """Reads the file again, and takes its content as new though it may be the same."""
+        self._signature = None
+        self._live.forget()
+        try:
+            self.look()
+        except Exception:  # the last good config stays, as after every other look
+            log.exception("config: the file could not be read again")
+
     async def follow(self) -> None:
         """Looks again and again."""
         while True:

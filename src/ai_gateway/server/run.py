@@ -76,6 +76,7 @@ class Notices:
     `on_listening(api_urls, admin_urls)` once everything is accepted; `leaving()` when the server is asked to leave;
     `shutdown_streams()` when the patience with running requests is over; `refused(status, code, peer)` for each
     request refused before the app saw it; `certificate_refused(complaint)` when changed TLS files are of no use.
+    `reread()` on SIGHUP, beside the certificate; without it SIGHUP asks for the departure, as SIGTERM.
     """
 
     on_listening: Callable[[tuple[str, ...], tuple[str, ...]], None] = _ignore
@@ -83,6 +84,7 @@ class Notices:
     shutdown_streams: Callable[[], None] = _ignore
     refused: Callable[[int, str, str], None] = _ignore
     certificate_refused: Callable[[str], None] = _ignore
+    reread: Callable[[], None] | None = None
     departure: Departure = field(default_factory=Departure)
 
 
@@ -98,7 +100,7 @@ async def serve(
     certificate = Certificate(settings.tls) if settings.tls is not None else None
     api_port, admin_port = _bind(app, admin, settings, notices, certificate)
     try:
-        with _signals(notices.departure):
+        with _signals(notices, certificate):
             async with around or nullcontext():
                 await api_port.open()
                 await admin_port.open()
@@ -178,19 +180,35 @@ async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], secon
 
 
 @contextmanager
-def _signals(departure: Departure) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for the departure; only the main thread can hear them."""
+def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for the departure, SIGHUP to read again; only the main thread can hear them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
+    departure = notices.departure
     loop.add_signal_handler(signal.SIGTERM, departure.ask)
     loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
+    if notices.reread is None:
+        loop.add_signal_handler(signal.SIGHUP, departure.ask)
+    else:
+        loop.add_signal_handler(signal.SIGHUP, _read_again, notices, certificate)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGHUP)
+        if notices.reread is not None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is left is the end, which must not be cut short
+
+
+def _read_again(notices: Notices, certificate: Certificate | None) -> None:
+    complaint = certificate.reload() if certificate is not None else None
+    if complaint is not None:
+        notices.certificate_refused(complaint)
+    if notices.reread is not None:
+        notices.reread()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
