@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ai_gateway.cli.hangup import Hangup
+from ai_gateway.cli.hangup import Hangup, has_terminal
 from ai_gateway.version import __version__
 
 _EPILOG = """first steps:
@@ -15,7 +15,7 @@ _EPILOG = """first steps:
 
 def main(words: list[str] | None = None) -> int:
     """Runs a sub-command; returns the exit status."""
-    hangup = Hangup()
+    hangup = Hangup(has_terminal())
     if (sys.argv[1:] if words is None else words)[:1] == ["serve"]:
         hangup.hear()  # before the rest is even imported: a wish that comes early must not end the gateway
     from ai_gateway.cli import audit, check, drain, keys, serve, simulate

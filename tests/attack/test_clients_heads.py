@@ -7,6 +7,8 @@ from tests.attack.table import Tried
 from tests.flow.line import Line
 from tests.flow.world import CHAT, Served, World, chat
 
+from ai_gateway.config.units import Seconds
+
 BODY = chat("hello", max_tokens=2)
 LENGTH = f"Content-Length: {len(BODY)}\r\n"
 HOST = "Host: localhost:8080\r\n"
@@ -162,9 +164,9 @@ async def test_an_offer_is_ignored_on_a_kept_connection(served: Served) -> None:
 async def test_idle_connections_have_a_setting(world: World) -> None:
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)
-    assert served.gateway.current.now.config.connections.idle == 130
+    assert served.gateway.current.now.config.connections.idle == Seconds(130)
     await served.reload({"models": {"llama3": {}}, "connections": {"idle": "150ms"}})
-    assert served.gateway.current.now.config.connections.idle == 0.15
+    assert served.gateway.current.now.config.connections.idle == Seconds(0.15)
     line = await Line.open(served.port)
     await line.send("GET", "/v1/models")
     await line.reply()

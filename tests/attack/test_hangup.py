@@ -40,6 +40,11 @@ async def started(world: World, *before: str) -> AsyncIterator[Command]:
         await process.wait()
 
 
+async def heard(command: Command, count: int) -> None:
+    """Returns once that many were heard."""
+    await until(lambda: command.log.count(READ_AGAIN) == count, "it was heard")
+
+
 @pytest.mark.attack("http", "kill -HUP without a terminal: the config is read again, and nobody is cut")
 async def test_without_a_terminal_files_are_read_again(world: World, tried: Tried) -> None:
     async with started(world) as command:
@@ -50,7 +55,7 @@ async def test_without_a_terminal_files_are_read_again(world: World, tried: Trie
         assert (await line.reply()).status == 200
         for count in range(1, 6):
             command.process.send_signal(signal.SIGHUP)
-            await until(lambda count=count: command.log.count(READ_AGAIN) == count, "it was heard")
+            await heard(command, count)
         await until(lambda: command.log.count("config reloaded") == 5, "the same content is looked at again")
         await line.send("GET", "/v1/models")
         assert (await line.reply()).status == 200

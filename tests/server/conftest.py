@@ -22,7 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 class StubApp:
     """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread.
 
-    `/later` reads when told to, `/early` answers before it reads, `/stream` ends when told to.
+    `/later` reads when told to, `/early` answers before it reads, `/stream` ends when told to, `/own` answers a
+    refusal of its body itself.
     """
 
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -43,6 +44,9 @@ class StubApp:
         if scope["path"] == "/early":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"early", "more_body": True})
+        if scope["path"] == "/own":
+            await self._answer_own(receive, send)
+            return
         if scope["path"] == "/later":
             await self.answer.wait()
         body = b"" if scope["path"] == "/deaf" else await self._read(receive)
@@ -75,6 +79,14 @@ class StubApp:
             self.refused.append(error)
             raise
         return None
+
+    async def _answer_own(self, receive: Receive, send: Send) -> None:
+        try:
+            await self._read(receive)
+        except GatewayError as error:
+            headers = [(b"content-length", b"9")]
+            await send({"type": "http.response.start", "status": error.error_status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"own words"})
 
     async def _is_answered(self, receive: Receive) -> bool:
         answering = asyncio.ensure_future(self.answer.wait())

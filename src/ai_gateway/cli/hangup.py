@@ -12,8 +12,8 @@ class Hangup:
     With a terminal it means the end. Not so where it was ignored from the start (`nohup`): then it is a wish, too.
     """
 
-    def __init__(self) -> None:
-        self.is_wish = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or not _has_terminal()
+    def __init__(self, has_terminal: bool) -> None:
+        self.is_wish = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or not has_terminal
         self._came_early = False
 
     def hear(self) -> None:
@@ -31,7 +31,7 @@ class Hangup:
         self._came_early = True
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
     """Whether the process has a controlling terminal, whatever its standard streams lead to."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))

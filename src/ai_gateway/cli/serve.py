@@ -5,12 +5,12 @@ import gc
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
-    from ai_gateway.catalog.current import Current
     from ai_gateway.cli.hangup import Hangup
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
@@ -185,7 +185,8 @@ async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Ex
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         await stack.enter_async_context(gateway.following_config())
-        settings = _settings(arguments, gateway.current, options.access)
+        settings = _settings(arguments, gateway.current.now.config, options.access)
+        settings = replace(settings, idle_seconds=lambda: gateway.current.now.config.connections.idle)
         notices = _notices(gateway, arguments.hangup)
         drain = arguments.drain_delay and arguments.drain_grace
         given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
@@ -226,10 +227,10 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _settings(arguments: argparse.Namespace, current: "Current", access: "Access") -> "ServerSettings":
+def _settings(arguments: argparse.Namespace, config: "Config", access: "Access") -> "ServerSettings":
     from ai_gateway.server import CertificateFiles, Limits, ServerSettings
 
-    config, tls = current.now.config, None
+    tls = None
     if config.tls is not None:
         client_ca = Path(config.tls.client_ca) if config.tls.client_ca else None
         tls = CertificateFiles(Path(config.tls.certificate), Path(config.tls.key), client_ca)
@@ -243,7 +244,6 @@ def _settings(arguments: argparse.Namespace, current: "Current", access: "Access
         drain_seconds=_usual_delay(listen, access) if delay is None else delay,
         grace_seconds=config.drain.grace if grace is None else grace,
         limits=Limits(write_silence_seconds=_longest_stall(config)),
-        idle_seconds=lambda: current.now.config.connections.idle,
     )
 
 
