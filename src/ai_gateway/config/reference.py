@@ -64,7 +64,8 @@ changes nothing: the log and `GET /v1/health` say what is wrong, and the last go
 
 A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
 `restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
-The two files of `tls` are read again when they change, without a restart.
+The two files of `tls` are read again when they change, without a restart. `kill -HUP` has config and certificates read
+again at once, changed or not ([Leaving](kubernetes.md#leaving) tells of terminals).
 
 ## Units
 
