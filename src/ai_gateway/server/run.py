@@ -190,7 +190,7 @@ def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None
     loop.add_signal_handler(signal.SIGTERM, departure.ask)
     loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
     if notices.reread is None:
-        loop.add_signal_handler(signal.SIGHUP, departure.ask)
+        loop.add_signal_handler(signal.SIGHUP, departure.begin)  # shells and kernel both send one
     else:
         loop.add_signal_handler(signal.SIGHUP, _read_again, notices, certificate)
     try:
@@ -199,8 +199,7 @@ def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGHUP)
-        if notices.reread is not None:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is left is the end, which must not be cut short
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is left is the end, which must not be cut short
 
 
 def _read_again(notices: Notices, certificate: Certificate | None) -> None:
