@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 from tests.attack.command import Command
 from tests.attack.table import Tried
@@ -63,6 +64,23 @@ async def test_without_a_terminal_files_are_read_again(world: World, tried: Trie
         tried.times = 5
         line.leave()
         assert await command.end() == 0
+
+
+@pytest.mark.attack("http", "kill -HUP after a file that the config names has come")
+async def test_what_the_config_names_is_looked_at_again(world: World) -> None:
+    late = world.folder / "ca.pem"
+    async with started(world) as command:
+        await command.listening()
+        path = world.folder / "config.yml"
+        content = yaml.safe_load(path.read_text())
+        content["discovery"] = {"static": [{"url": "https://127.0.0.1:9", "ca_file": str(late)}]}
+        new = path.with_suffix(".new")
+        new.write_text(yaml.safe_dump(content))
+        new.replace(path)
+        await until(lambda: "there is no file" in command.log, command.log)
+        late.write_text(trustme.CA().cert_pem.bytes().decode())
+        command.process.send_signal(signal.SIGHUP)
+        await until(lambda: "config reloaded" in command.log, command.log)
 
 
 @pytest.mark.attack("http", "kill -HUP while the gateway is still starting")

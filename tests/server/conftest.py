@@ -202,6 +202,7 @@ def serving() -> Serving:
             shutdown_streams=shutdown_streams,
             refused=refused,
             certificate_refused=complain,
+            reread=lambda: world.events.append("read again"),
             departure=world.departure,
         )
         settings = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", **settings}

@@ -187,6 +187,7 @@ def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None
         return
     loop = asyncio.get_running_loop()
     departure = notices.departure
+    before = signal.getsignal(signal.SIGHUP)
     loop.add_signal_handler(signal.SIGTERM, departure.ask)
     loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
     if notices.reread is None:
@@ -199,7 +200,7 @@ def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is left is the end, which must not be cut short
+        signal.signal(signal.SIGHUP, before)  # whoever heard a wish before hears it again; the end is not cut short
 
 
 def _read_again(notices: Notices, certificate: Certificate | None) -> None:
