@@ -157,7 +157,12 @@ def test_nobody_is_waited_for_longer_than_that(pipe: tuple[int, int]) -> None:
 def test_lines_of_several_threads_do_not_mix(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     out = Output(writer, "standard error")
-    threads = [threading.Thread(target=lambda: [out.write(LINE) for _ in range(50)]) for _ in range(4)]
+
+    def write() -> None:
+        for _ in range(50):
+            out.write(LINE)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

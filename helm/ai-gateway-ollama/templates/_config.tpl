@@ -7,7 +7,7 @@
 {{/* Sections of config.yml beside the models that the values set. */}}
 {{- define "gateway.sections" -}}
 {{- $sections := dict -}}
-{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" -}}
+{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "hosts" "connections" "compatibility" "log" "trusted_proxies" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $sections $name . }}{{ end -}}
 {{- end -}}
 {{- /* What is off is written, too: a reload that only leaves it out is refused where it was on before. */ -}}

@@ -12,7 +12,8 @@ from ai_gateway.config.reading import Unreadable, missing, read, read_text
 from ai_gateway.config.types import StaticUpstream
 
 if TYPE_CHECKING:
-    from ai_gateway.config.types import Config, Tls
+    from ai_gateway.config.serving import Tls
+from ai_gateway.config.types import Config
 
 LEAST_KEY_BYTES: Final = 32  # of the audit's hash chain
 MOST_KEY_BYTES: Final = 1 << 20

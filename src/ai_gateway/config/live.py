@@ -121,6 +121,10 @@ class Live:
     async def _is_mended(self) -> bool:
         return bool(self._awaited.files) and await beside(lambda: self._awaited.has_changed, "config")
 
+    def forget(self) -> None:
+        """The next content that is offered is looked at, even if it is the same: what it names may have changed."""
+        self._content = None
+
     def lack(self, complaint: str, is_passing: bool = False) -> None:
         """There is no content now, for a reason; one that passes may be gone in a moment."""
         self.is_settled = self.is_settled or not is_passing

@@ -12,6 +12,7 @@ import msgspec
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.beside import breathe
+from ai_gateway.config.browser_check import check_browsers
 from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
 from ai_gateway.config.discovery_check import check_discovery
 from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
@@ -37,7 +38,6 @@ _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
 # What YAML makes of `1.5`, `13`, `on` and `2024-01-01`.
 _TAKEN_FOR_OTHERS: Final = tuple(f"got `{kind}`" for kind in ("float", "int", "bool", "date", "datetime"))
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
@@ -215,6 +215,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_shared(config.models)
     yield from _check_listening(config)
     yield from check_discovery(config.discovery)
+    yield from check_browsers(config)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
     yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
@@ -266,6 +267,3 @@ def _check_listening(config: Config) -> Iterator[Complaint]:
             del named[key]
     if len(named) == 2 and would_collide(named["listen"], named["admin"]):
         yield Complaint("admin", f"{named['admin']!r} is also where `listen` is: take another port")
-    for index, origin in enumerate(config.cors.origins):
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            yield Complaint(f"cors.origins[{index}]", f"{origin!r} is no origin such as https://app.example")

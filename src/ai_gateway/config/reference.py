@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, limiting, types
+from ai_gateway.config import access, limiting, serving, types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.types import RESTART_KEYS, Config
 from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
@@ -88,7 +88,8 @@ file, such as a FIFO or a device, is refused and never waited for.
 
 A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
 `restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
-The two files of `tls` are read again when they change, without a restart.
+The two files of `tls` are read again when they change, without a restart. `kill -HUP` has config and certificates read
+again at once, changed or not ([Leaving](kubernetes.md#leaving) tells of terminals).
 
 ## Units
 
@@ -116,8 +117,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "limits": limiting.LimitsSection,
     "limits.default": limiting.Limits,
     "limits.redis": limiting.Redis,
-    "cors": types.Cors,
-    "tls": types.Tls,
+    "cors": serving.Cors,
+    "connections": serving.Connections,
+    "tls": serving.Tls,
     "auth": access.Auth,
     "auth.oidc": access.Oidc,
     "callers[]": access.CallerRule,

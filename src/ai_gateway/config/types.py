@@ -11,6 +11,7 @@ from msgspec import Meta
 from ai_gateway.config.access import Auth, CallerRule
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.serving import Connections, Cors, Tls
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, PositiveInt, Seconds, Section
 from ai_gateway.config.units import default as _default
 
@@ -190,27 +191,6 @@ class Body(Section, frozen=True):
     ] = _default(ByteCount(64 << 20))
 
 
-class Cors(Section, frozen=True):
-    """Cross-origin calls from browsers; off while `origins` is empty."""
-
-    origins: Annotated[tuple[str, ...], Meta(description='such as https://app.example, or "*"')] = ()
-    max_age: Annotated[Seconds, Meta(description="a browser may remember a preflight")] = _default(Seconds(600))
-
-
-class Tls(Section, frozen=True):
-    """HTTPS on the API port; both files are read again when they change. *restart* to turn it on or off."""
-
-    certificate: FilePath
-    key: FilePath
-    client_ca: Annotated[
-        FilePath | None,
-        Meta(
-            description="CA bundle in PEM; clients must show a certificate of it, and speak TLS 1.3. `none`: they need "
-            "not"
-        ),
-    ] = None
-
-
 class Compatibility(Section, frozen=True):
     """Options for clients with habits of their own."""
 
@@ -262,6 +242,14 @@ class Config(Section, frozen=True):
         LimitsSection | None, Meta(description="how much may be asked for. `none`, `{}`, or not set: there is no limit")
     ] = None
     cors: Cors = _default(Cors())
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="further names that a gateway without authentication answers to when it listens on loopback, "
+            'such as `gateway.test` or `*.example.com`; "*" is every name'
+        ),
+    ] = ()
+    connections: Connections = _default(Connections())
     tls: Annotated[Tls | None, Meta(description="HTTPS on the API port. `none`, or not set: plain HTTP. *restart*")] = (
         None
     )

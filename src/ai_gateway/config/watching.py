@@ -37,6 +37,11 @@ class ConfigFile:
             is_restless = self._file.restless_seconds >= TROUBLE_SECONDS
             self._live.trouble = self._in_words() if is_restless else None
 
+    def reread(self) -> None:
+        """With the next look the file is read again, and its content taken as new though it may be the same."""
+        self._live.forget()
+        self._file.doubt()
+
     async def follow(self) -> None:
         """Looks at once, then again and again."""
         while True:

@@ -4,6 +4,7 @@
 """
 
 import errno
+import ipaddress
 import os
 import socket
 from contextlib import suppress
@@ -90,6 +91,12 @@ def _listen_on(family: socket.AddressFamily, name: str, port: int) -> socket.soc
         listening.close()
         raise
     return listening
+
+
+def is_on_loopback(listening: socket.socket) -> bool:
+    """Whether only this machine can connect to a listening socket."""
+    address = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def url_of(listening: socket.socket, scheme: str) -> str:
