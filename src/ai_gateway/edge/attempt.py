@@ -24,7 +24,7 @@ from ai_gateway.wire.call import Operation
 from ai_gateway.wire.stream import EventStream, Shape
 
 MAX_ANSWER_BYTES: Final = 256 << 20
-MAX_ERROR_BYTES: Final = 1 << 20
+MAX_ERROR_BYTES: Final = 64 << 10  # Ollama's own are one sentence
 TRAILER_SECONDS: Final = 1.0
 
 _DONE: Final = b"[DONE]"
