@@ -59,6 +59,7 @@ class Catalog:
         """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
         for entry in dict.fromkeys(self._entries.values()):
             fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+        fleet.named = frozenset(self._named)
         fleet.budget.share = self._config.balancing.retry_budget
         fleet.dispatch()
 

@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import Final
 
 from ai_gateway.upstream.connection import Connection, Head, Tap
-from ai_gateway.upstream.faults import BrokenFault, ConnectFault
+from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
 from ai_gateway.wire.address import Address
 
 MAX_IDLE_PER_ENDPOINT: Final = 64
 MAX_IDLE_SECONDS: Final = 60.0
+
+_PLAIN: Final = (b"", b"identity")
 
 
 class Request:
@@ -73,12 +75,12 @@ class Client:
         return True
 
     def take_idle(self, address: Address) -> Connection | None:
-        """The connection used last, unless it was closed or idle for too long meanwhile."""
+        """The connection used last, unless it was closed or idle for too long meanwhile, or the endpoint spoke on it."""
         idle = self._idle.get(address.origin)
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
             connection = idle.pop()
-            if connection.is_open and connection.idle_since >= oldest:
+            if connection.is_open and connection.idle_since >= oldest and connection.is_quiet:
                 return connection
             connection.close()
         return None
@@ -117,8 +119,8 @@ class Client:
 class UpstreamExchange:
     """One request and its answer. Leaving the block gives the connection back, or drops it if the answer is not over.
 
-    Entering raises ConnectFault, or ResetFault where the connection ends before a head came; `was_reused` then
-    says whether that was a kept connection, which the endpoint may have closed before it saw the request.
+    Entering raises ConnectFault, or ResetFault where the connection ends before a head came, or what came is of no
+    use; `was_reused` then says whether that was a kept connection, which the endpoint may have closed before it saw the request.
     """
 
     __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_request", "head", "was_reused")
@@ -142,6 +144,9 @@ class UpstreamExchange:
         try:
             connection.send(self._request.head(self._address), self._request.body)
             self.head = await connection.head()
+            coding = self.head.get(b"content-encoding")
+            if coding not in _PLAIN:  # small on the line, and whatever it likes in memory
+                raise ResetFault(f"the answer is compressed ({coding[:40]!r}), which the request does not allow")
         except BaseException:
             connection.close()
             raise
