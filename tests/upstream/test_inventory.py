@@ -89,8 +89,8 @@ def test_details_are_read_where_there_are_any(content: Any, details: Details | N
 @pytest.mark.parametrize(
     "name",
     [
-        "", " ", "a b", "a\x00b", "a\nb", "\u202ellama", "a" * 81, "x/" * 5 + "y", "../../etc/passwd", "ümlaut", ":", "a:",
-        7, None, ["x"], {"x": 1}, True, "a" * 5000,
+        "", " ", "a b", "a\x00b", "a\nb", "\u202ellama", "a" * 81, "x/" * 5 + "y", "../../etc/passwd", "ümlaut", ":",
+        "a:", 7, None, ["x"], {"x": 1}, True, "a" * 5000,
     ],
 )  # fmt: skip
 def test_what_ollama_would_never_call_a_model_is_none(name: Any) -> None:

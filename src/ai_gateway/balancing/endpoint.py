@@ -54,8 +54,8 @@ class Endpoint:
 
     __slots__ = (
         "_loaded", "_model_health", "_random", "address", "complaint", "health", "held", "in_flight", "is_draining",
-        "is_reachable", "last_resident", "look_complaints", "missing", "pod", "resident", "seen_at", "total_attempts", "total_failures",
-        "total_in_flight", "total_loads", "total_unloads", "version",
+        "is_reachable", "last_resident", "look_complaints", "missing", "pod", "resident", "seen_at", "total_attempts",
+        "total_failures", "total_in_flight", "total_loads", "total_unloads", "version",
     )  # fmt: skip
 
     def __init__(self, address: Address, chance: random.Random) -> None:

@@ -75,7 +75,7 @@ class Client:
         return True
 
     def take_idle(self, address: Address) -> Connection | None:
-        """The connection used last, unless it was closed or idle for too long meanwhile, or the endpoint spoke on it."""
+        """The connection used last, unless it was closed, idle for too long, or spoken on by the endpoint meanwhile."""
         idle = self._idle.get(address.origin)
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
@@ -120,7 +120,8 @@ class UpstreamExchange:
     """One request and its answer. Leaving the block gives the connection back, or drops it if the answer is not over.
 
     Entering raises ConnectFault, or ResetFault where the connection ends before a head came, or what came is of no
-    use; `was_reused` then says whether that was a kept connection, which the endpoint may have closed before it saw the request.
+    use; `was_reused` then says whether that was a kept connection, which the endpoint may have closed before it saw
+    the request.
     """
 
     __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_request", "head", "was_reused")

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import httptools
 
-from ai_gateway.upstream.faults import BrokenFault, ResetFault, UpstreamFault
+from ai_gateway.upstream.faults import BrokenFault, GarbledFault, ResetFault, UpstreamFault
 
 Headers = list[tuple[bytes, bytes]]
 Tap = Callable[[bytes], bool]
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(BrokenFault(f"no HTTP answer: {error}"))
+            self._fail(GarbledFault(f"no HTTP answer: {error}"))
             return
         except UpstreamFault as fault:
             self._fail(fault)
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
             self._dry_bytes += len(data)
             self._parser.feed_data(data)
             if self._dry_bytes > MAX_DRY_BYTES:
-                raise BrokenFault(f"{MAX_DRY_BYTES} bytes of head, chunk sizes or trailers without a byte of body")
+                raise GarbledFault(f"{MAX_DRY_BYTES} bytes of head, chunk sizes or trailers without a byte of body")
             return
         for start in range(0, len(data), MAX_DRY_BYTES):
             self._parse(data[start : start + MAX_DRY_BYTES])

@@ -21,6 +21,10 @@ _encode = msgspec.json.Encoder().encode
 class BadAnswer(Exception):
     """The body is not what Ollama answers; the text says how, for the log."""
 
+    def __init__(self, story: str, is_garbled: bool = False) -> None:
+        super().__init__(story)
+        self.is_garbled = is_garbled  # it is not even JSON
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A body for the client, with what the gateway notes of it."""
@@ -36,7 +40,7 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
         _check_text(body)
         fields = _decode_fields(body)
     except UNREADABLE:
-        raise BadAnswer("no JSON object" if body else "an empty body") from None
+        raise BadAnswer("no JSON object" if body else "an empty body", is_garbled=True) from None
     usage = read_usage(_value(fields, "usage"))
     if operation == "embeddings":
         if bytes(fields.get("data", b""))[:2] in (b"", b"[]", b"nu"):

@@ -52,12 +52,13 @@ class EventStream:
     """One stream on its way through. Changed by `feed` alone.
 
     After the end `is_complete` says whether Ollama finished honestly: a finish_reason and `[DONE]` were seen.
-    `broken` holds what went wrong instead, in words for the log; nothing is passed on from there.
+    `broken` holds what went wrong instead, in words for the log; nothing is passed on from there. It `is_garbled` where
+    what came is no stream of events.
     """
 
     __slots__ = (
         "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_shape", "_theirs",
-        "broken", "finish_reason", "is_done", "usage",
+        "broken", "finish_reason", "is_done", "is_garbled", "usage",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -73,6 +74,7 @@ class EventStream:
         self.usage: Usage | None = None
         self.is_done = False
         self.broken: str | None = None
+        self.is_garbled = False
 
     @property
     def is_complete(self) -> bool:
@@ -93,8 +95,7 @@ class EventStream:
         *events, rest = data.split(b"\n\n")
         self._rest += rest
         if len(events) > MOST_EVENTS:
-            self.broken = self.broken or f"more than {MOST_EVENTS} events at once"
-            return b""
+            return self._garble(f"more than {MOST_EVENTS} events at once")
         return b"".join([self._event(event + b"\n\n") for event in events])
 
     def _ends_event(self, data: bytes) -> bool:
@@ -103,8 +104,8 @@ class EventStream:
         if b"\n\n" in data or (rest[-1] == 0x0A and data.startswith(b"\n")):
             return True
         if len(rest) + len(data) > MAX_EVENT_BYTES:
-            self.broken = self.broken or f"an event of more than {MAX_EVENT_BYTES} bytes"
             rest.clear()
+            self._garble(f"an event of more than {MAX_EVENT_BYTES} bytes")
         elif self.broken is None:
             rest += data
         return False
@@ -154,8 +155,7 @@ class EventStream:
             fields = _decode_fields(payload)
             content = _decode(payload)
         except UNREADABLE:
-            self.broken = "an event that is no JSON object"
-            return b""
+            return self._garble("an event that is no JSON object")
         return self._chunk(event, fields, content)
 
     def _payload(self, event: bytes) -> bytes:
@@ -166,9 +166,13 @@ class EventStream:
         lines = list(filter(None, event.split(b"\n")))
         if not all(line.startswith(_FIELDS) for line in lines):
             # The standard would pass over it; but what is not known here may be a part of the answer.
-            self.broken = "a line that is no field of an event"
-            return b""
+            return self._garble("a line that is no field of an event")
         return b"\n".join([line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")])
+
+    def _garble(self, story: str) -> bytes:
+        if self.broken is None and not self.is_done:
+            self.broken, self.is_garbled = story, True
+        return b""
 
     def _done(self) -> bytes:
         if self.finish_reason is None:
