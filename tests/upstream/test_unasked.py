@@ -1,6 +1,7 @@
 """What an endpoint says that nobody asked for: it is nobody's answer, and its connection is used no more."""
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
 
@@ -49,7 +50,7 @@ async def test_what_came_before_a_request_is_not_its_answer(more: bytes) -> None
         speaker.go_on.set()
         connection._transport.pause_reading()  # so that only the kernel has what comes
         await speaker.has_spoken.wait()
-        await until(lambda: not connection.is_quiet)
+        await until(lambda: connection.peek() != "nothing")
         assert connection.is_open
         assert await body_of(client, server.address) == b"two"
         assert not connection.is_open
@@ -68,7 +69,7 @@ async def test_an_end_that_nobody_has_noticed_yet_costs_no_call() -> None:
         connection = await idle_connection(client, server.address)
         connection._transport.pause_reading()
         go.set()
-        await until(lambda: not connection.is_quiet)
+        await until(lambda: connection.peek() != "nothing")
         async with ask(client, server.address) as exchange:
             assert not exchange.was_reused
 
@@ -106,6 +107,47 @@ async def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
         await spoken.wait()
         assert await body_of(client, address) == b"0"
         assert connections == 2
+
+
+async def test_an_endpoint_that_spoke_unasked_gets_a_connection_for_each_exchange(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """For a while: its next word may come a moment after the look."""
+    caplog.set_level(logging.WARNING, "ai_gateway.upstream")
+
+    async def script(line: Line) -> None:
+        while await line.request():
+            await line.say(answer(b"ok"), EVIL)
+
+    async with serving(script) as server, a_client() as client:
+        await body_of(client, server.address)
+        await until(lambda: caplog.text)
+        replies = await asyncio.gather(*(body_of(client, server.address) for _ in range(20)))
+        replies += [await body_of(client, server.address) for _ in range(20)]
+        assert set(replies) == {b"ok"}
+        assert server.connections == 41
+        assert caplog.text.count("answers more than it is asked") == 1
+
+
+async def test_a_server_that_gives_an_idle_connection_up_is_trusted() -> None:
+    """Some say 408 before they close it."""
+    is_idle = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        while await line.request():
+            await line.say(answer(b"ok"))
+            if server.connections == 1:
+                await is_idle.wait()
+                await line.say(answer(b"", b"408 Request Timeout"))
+                return
+
+    async with serving(script) as server, a_client() as client:
+        connection = await idle_connection(client, server.address)
+        is_idle.set()
+        await until(lambda: not connection.is_open)
+        for _ in range(3):
+            assert await body_of(client, server.address) == b"ok"
+        assert server.connections == 2
 
 
 @pytest.mark.parametrize("more", [EVIL, b"HTTP/1.1 100 Continue\r\n\r\n", b"x", b"HTTP/1.1 "])

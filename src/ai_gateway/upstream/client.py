@@ -4,9 +4,10 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 """
 
 import asyncio
+import logging
 import os
 import ssl
-from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -14,8 +15,11 @@ from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
 from ai_gateway.wire.address import Address
 
+log = logging.getLogger("ai_gateway.upstream")
+
 MAX_IDLE_PER_ENDPOINT: Final = 64
 MAX_IDLE_SECONDS: Final = 60.0
+DISTRUST_SECONDS: Final = 60.0  # that an endpoint which spoke unasked gets a connection for each exchange
 
 _PLAIN: Final = (b"", b"identity")
 
@@ -45,6 +49,7 @@ class Client:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
+        self._distrusted: dict[Address, float] = {}  # until when none of its connections is used again
         self._tls: dict[tuple[str | None, int], ssl.SSLContext] = {}  # by CA file and when it was written
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
@@ -53,7 +58,7 @@ class Client:
 
     async def connect(self, address: Address, seconds: float) -> Connection:
         """A new connection. Raises ConnectFault."""
-        make: Callable[[], Connection] = lambda: Connection(self._loop)  # noqa: E731 - create_connection wants one
+        make = partial(Connection, self._loop, partial(self._distrust, address.origin))
         try:
             context = self._tls_for(address) if address.scheme == "https" else None
             async with asyncio.timeout(seconds):
@@ -80,14 +85,21 @@ class Client:
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
             connection = idle.pop()
-            if connection.is_open and connection.idle_since >= oldest and connection.is_quiet:
-                return connection
+            if connection.is_open and connection.idle_since >= oldest:
+                heard = connection.peek()
+                if heard == "nothing":
+                    return connection
+                if heard == "words":
+                    self._distrust(address.origin)
             connection.close()
         return None
 
     def give(self, address: Address, connection: Connection) -> None:
         """Takes a connection back when its exchange is over, whatever state it is in."""
         if not connection.finish():
+            return
+        if self._distrusted and self._is_distrusted(address.origin):
+            connection.close()
             return
         idle = self._idle.setdefault(address.origin, [])
         if len(idle) < MAX_IDLE_PER_ENDPOINT:
@@ -99,6 +111,20 @@ class Client:
         """Closes the idle connections to an endpoint that is gone."""
         for connection in self._idle.pop(address.origin, ()):
             connection.close()
+
+    def _distrust(self, origin: Address) -> None:
+        """An endpoint said more than it was asked. The next time it may be a moment after the look at a connection."""
+        if not self._is_distrusted(origin):
+            log.warning("%s answers more than it is asked: for now each of its connections is used once", origin)
+        self._distrusted[origin] = self._loop.time() + DISTRUST_SECONDS
+        self.forget(origin)
+
+    def _is_distrusted(self, origin: Address) -> bool:
+        until = self._distrusted.get(origin)
+        if until is not None and until <= self._loop.time():
+            del self._distrusted[origin]
+            until = None
+        return until is not None
 
     def close(self) -> None:
         """Closes every idle connection."""

@@ -3,7 +3,7 @@
 import asyncio
 import select
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import httptools
 
@@ -11,6 +11,7 @@ from ai_gateway.upstream.faults import BrokenFault, GarbledFault, ResetFault, Up
 
 Headers = list[tuple[bytes, bytes]]
 Tap = Callable[[bytes], bool]
+Heard = Literal["nothing", "words", "an end"]
 
 # Above the first, reading stops until the reader has taken what waits; a slow client holds no more than this.
 HIGH_WATER: Final = 64 * 1024
@@ -18,7 +19,9 @@ MAX_HEADERS: Final = 200
 # Bytes without one of the body among them: heads, interim answers, chunk sizes, trailers. Ollama's head has 200.
 MAX_DRY_BYTES: Final = 32 * 1024
 
-_READABLE: Final = select.POLLIN | select.POLLHUP | select.POLLERR
+_READABLE: Final = select.POLLIN | select.POLLRDHUP
+# What some servers say before they close a connection that was idle; it is for nobody.
+_IDLE_TOO_LONG: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
 
 
 class Head:
@@ -57,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_poll",
         "_tap",
         "_transport",
+        "_unasked",
         "_waiter",
         "_waiting_bytes",
         "idle_since",
@@ -64,8 +68,10 @@ class Connection(asyncio.Protocol):
         "received_at",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, unasked: Callable[[], None]) -> None:
+        """`unasked` is called when the endpoint says what no request asked for."""
         self._loop = loop
+        self._unasked = unasked
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: list[bytes] = []
@@ -93,6 +99,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received_at = self._loop.time()
         if not self.is_busy:
+            if not data.startswith(_IDLE_TOO_LONG):
+                self._unasked()
             self._fail(BrokenFault("the endpoint spoke unasked"))
             return
         try:
@@ -132,6 +140,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._is_over:
+            self._unasked()
             raise ValueError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -220,17 +229,19 @@ class Connection(asyncio.Protocol):
         """Whether the other side has not ended it."""
         return self._lost is None
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing waits in the kernel that the loop has not read yet: what came before a request answers none.
+    def peek(self) -> Heard:
+        """What waits in the kernel that the loop has not read yet: words that came before a request answer none.
 
-        One system call; also an end that nobody has noticed yet is something.
+        One system call. Below TLS nobody can tell words from the protocol's own.
         """
         if self._poll is None:
-            socket = self._transport.get_extra_info("socket")
             self._poll = select.poll()
-            self._poll.register(socket.fileno(), _READABLE)
-        return not self._poll.poll(0)
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), _READABLE)
+        found = self._poll.poll(0)
+        if not found:
+            return "nothing"
+        is_plain = self._transport.get_extra_info("ssl_object") is None
+        return "words" if is_plain and found[0][1] == select.POLLIN else "an end"
 
     def finish(self) -> bool:
         """Ends the exchange; True if the connection may carry another one, else it is closed.
