@@ -2,13 +2,14 @@
 known, where no event is made objects of."""
 
 import itertools
+import json
 import time
 
 import pytest
 from tests.wire.recordings import OURS, WITH_REASONING, WITH_USAGE, events, relayed
 from tests.wire.test_stream import DONE, chunk, contents
 
-from ai_gateway.wire.stream import MAX_EVENT_BYTES, MOST_EVENTS, EventStream, Shape
+from ai_gateway.wire.stream import MAX_EVENT_BYTES, MAX_STORY, MOST_EVENTS, EventStream, Shape
 
 FIRST, SECOND, LAST = chunk("a"), chunk("b"), chunk("", "stop")
 GOOD = [FIRST, SECOND, LAST, DONE]
@@ -95,6 +96,21 @@ def test_an_error_cannot_hide_behind_a_known_head(hidden: bytes) -> None:
     assert contents(text) == ["a", "a"]
     assert stream.broken
     assert not stream.is_garbled  # it is well-formed: Ollama's own word
+
+
+@pytest.mark.parametrize("reason", ["x" * 65, 7, ["stop"], {"a": "b" * 10_000}, "stop\n", True])
+def test_a_finish_reason_is_a_word(reason: object) -> None:
+    """It goes into the log, into spans and into the audit."""
+    last = LAST.replace(b'"stop"', json.dumps(reason).encode())
+    text, stream = relayed([FIRST, last, DONE])
+    assert contents(text) == ["a"]
+    assert (stream.is_garbled, stream.finish_reason) == (True, None)
+
+
+def test_the_story_of_an_error_event_is_short() -> None:
+    """It is told in the log, in a span and in the audit."""
+    _, stream = relayed([FIRST, b'data: {"error":"' + b"x" * 100_000 + b'"}\n\n'])
+    assert len(stream.broken or "") == MAX_STORY
 
 
 def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:

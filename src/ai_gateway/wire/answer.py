@@ -7,7 +7,7 @@ import msgspec
 
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.stream import UNREADABLE, Shape, add_reasoning_content
+from ai_gateway.wire.stream import UNREADABLE, Shape, add_reasoning_content, is_finish_reason
 from ai_gateway.wire.usage import Usage, read_usage
 
 MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's
@@ -81,8 +81,10 @@ def _finish_reason(choices: Any) -> str:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise BadAnswer("no choices in it")
     finish_reason = choices[0].get("finish_reason")
-    if not isinstance(finish_reason, str):  # how Ollama shows that its loop guard or a runner stopped it
+    if finish_reason is None:  # how Ollama shows that its loop guard or a runner stopped it
         raise BadAnswer("no finish_reason: it was cut short")
+    if not is_finish_reason(finish_reason):
+        raise BadAnswer("a finish_reason that is no word", is_garbled=True)
     return finish_reason
 
 

@@ -6,7 +6,7 @@ objects of but each choice's `finish_reason`. The choices must be one JSON value
 can stand beside them unseen: no second `choices`, no `error`. Whatever is no JSON in UTF-8 breaks the stream.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -14,6 +14,8 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.usage import Usage, read_usage
 
 MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; what other clients of Ollama read of a line
+MAX_REASON: Final = 64  # characters of a finish_reason
+MAX_STORY: Final = 500  # characters that are told of an error
 MOST_EVENTS: Final = 4096  # that one reading may bring: twice what fits of the shortest ones that Ollama writes
 
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # `:` begins a comment
@@ -183,15 +185,17 @@ class EventStream:
 
     def _chunk(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
         if content.get("error"):
-            self.broken = f"an error event: {content['error']}"
+            self.broken = f"an error event: {content['error']}"[:MAX_STORY]
             return b""
         if not content.get("model"):  # how Ollama shows a runner that died (middleware/openai.go)
             self.broken = "a chunk with an empty model: the runner failed"
             return b""
         choices = content.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
-                self.finish_reason = choice["finish_reason"]
+            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+            if reason is not None and not is_finish_reason(reason):
+                return self._garble("a finish_reason that is no word")
+            self.finish_reason = reason or self.finish_reason
         usage = read_usage(content.get("usage"))
         if usage is not None and not choices:
             self.usage = usage
@@ -224,6 +228,11 @@ class EventStream:
 def _head(fields: list[tuple[str, bytes]]) -> bytes:
     """An event up to its choices."""
     return b"data: {" + b"".join([b"%b:%b," % (_encode(key), value) for key, value in fields]) + b'"choices":'
+
+
+def is_finish_reason(value: Any) -> TypeGuard[str]:
+    """Whether it is a word; it goes into the log and into spans."""
+    return isinstance(value, str) and len(value) <= MAX_REASON and value.isprintable()
 
 
 def add_reasoning_content(content: dict[str, Any], part: str) -> None:
