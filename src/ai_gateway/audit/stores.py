@@ -11,6 +11,7 @@ from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.key import put_back, read_key, read_or_make_key
 from ai_gateway.audit.store import Archive, Store, StoreUnavailable
 from ai_gateway.config.auditing import Audit
+from ai_gateway.config.reading import read_text
 
 if TYPE_CHECKING:
     from ai_gateway.audit.otlp import LogRecord
@@ -128,7 +129,7 @@ def _postgresql(audit: Audit, environment: Environment) -> Sides:
         )
 
     def dsn() -> str:
-        return audit.dsn or Path(audit.dsn_file or "").read_text().strip()
+        return audit.dsn or read_text(Path(audit.dsn_file or ""))
 
     store = Spooled(PostgresqlStore(dsn, time.time_ns), Spool(folder, audit.spool_size), time.monotonic)
     return Sides(store, PostgresqlArchive(dsn), lambda: store.bytes_waiting)

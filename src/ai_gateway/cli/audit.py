@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ai_gateway.cli.paths import path_flag
+
 if TYPE_CHECKING:
     from ai_gateway.audit.chain import Checkpoint
     from ai_gateway.audit.damage import Damaged
@@ -48,10 +50,12 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     checked = commands.add_parser("verify", help="check the hash chain of every writer")
     _add_place(checked)
-    checked.add_argument("--key-file", type=Path, metavar="FILE", help="the chain's key, where it is not in its place")
+    checked.add_argument(
+        "--key-file", type=path_flag, metavar="FILE", help="the chain's key, where it is not in its place"
+    )
     checked.add_argument(
         "--checkpoints",
-        type=Path,
+        type=path_flag,
         action="append",
         default=[],
         metavar="FILE",
@@ -70,12 +74,12 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG"),
+        type=path_flag,
+        default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
         help="the config whose `audit` says where the store is (default config.yml; without one, the usual place)",
     )
-    parser.add_argument("--store", type=Path, metavar="FILE", help="an SQLite store, whatever the config says")
+    parser.add_argument("--store", type=path_flag, metavar="FILE", help="an SQLite store, whatever the config says")
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -182,10 +186,11 @@ def _audit(arguments: argparse.Namespace) -> "Audit":
     """Where the store is. Raises ValueError for a config that is not valid."""
     from ai_gateway.config.auditing import Audit
     from ai_gateway.config.loading import ConfigError, load
+    from ai_gateway.config.units import FilePath
 
     path: Path = arguments.config or Path("config.yml")
     if arguments.store is not None:
-        return Audit(path=str(arguments.store))
+        return Audit(path=FilePath(arguments.store))
     if arguments.config is None and not path.exists():
         return Audit()
     try:

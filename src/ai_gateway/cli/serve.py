@@ -7,11 +7,16 @@ import os
 import sys
 import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ai_gateway.cli.paths import path_flag
+from ai_gateway.cli.requiring import add_require, required_by
+
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
+    from ai_gateway.cli.hangup import Hangup
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
     from ai_gateway.server import Notices, ServerSettings
@@ -37,10 +42,11 @@ examples:
   curl http://127.0.0.1:8080/v1/models
 
 leaving: SIGTERM lets new requests in for the drain delay and running answers go on for the grace; SIGINT gives
-them 5 s; a second signal ends everything at once.
+them 5 s; a second signal ends everything at once. SIGHUP is as SIGTERM in a terminal; elsewhere files are read anew.
 
 Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
-AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come by flag alone.
+AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come
+by flag alone.
 AI_GATEWAY_SERVICE=[NAMESPACE/]NAME is the gateways' own Service: limits in memory are divided by those that are ready.
 AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
 A flag goes before the environment, that before the config file, that before the default.
@@ -80,8 +86,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG"),
+        type=path_flag,
+        default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
         help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
         f"while running (default {DEFAULT_CONFIG})",
@@ -93,6 +99,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
         "with --config stands in until it is read",
     )
+    add_require(parser)
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
@@ -153,9 +160,14 @@ def _options(arguments: argparse.Namespace) -> "Options":
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
     named = parse_named(arguments.configmap) if arguments.configmap else None
-    path = arguments.config or (None if named else DEFAULT_CONFIG)
-    telemetry = read_settings(os.environ)
-    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named, telemetry=telemetry)
+    return Options(
+        arguments.config or (None if named else Path(DEFAULT_CONFIG)),
+        dict(os.environ),
+        access=access,
+        config_map=named,
+        telemetry=read_settings(os.environ),
+        required=required_by(arguments),
+    )
 
 
 def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
@@ -196,7 +208,8 @@ async def _serve(
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
-        notices = _notices(gateway)
+        settings = replace(settings, idle_seconds=lambda: gateway.current.now.config.connections.idle)
+        notices = _notices(gateway, arguments.hangup)
         drain = arguments.drain_delay and arguments.drain_grace
         given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
         gateway.live.bind(notices.departure.begin, frozenset(key for key, flag in given.items() if flag))
@@ -273,7 +286,7 @@ def _longest_stall(config: "Config") -> float:
     return max(60.0, config.timeouts.client_stall, *stalls)
 
 
-def _notices(gateway: "Gateway") -> "Notices":
+def _notices(gateway: "Gateway", hangup: "Hangup") -> "Notices":
     import logging
 
     from ai_gateway.server import Notices
@@ -282,6 +295,11 @@ def _notices(gateway: "Gateway") -> "Notices":
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:
         log.info("listening on %s (admin %s)", " ".join(api), " ".join(admin))
+        hangup.follow(reread)
+
+    def reread() -> None:
+        log.info("SIGHUP: config and certificates are read again")
+        gateway.reread()
 
     def refused(status: int, code: str, peer: str) -> None:
         gateway.refused(status, code)
@@ -296,5 +314,6 @@ def _notices(gateway: "Gateway") -> "Notices":
         leaving=leaving,
         shutdown_streams=gateway.departures.end_all,
         refused=refused,
+        reread=reread if hangup.is_wish else None,
         certificate_refused=lambda complaint: log.error("certificate refused, the last one stays: %s", complaint),
     )
