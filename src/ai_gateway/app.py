@@ -258,7 +258,7 @@ class Gateway:
         if self.on_config is not None:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
-        self.limiter.configure(config.limits)
+        self.limiter.configure(self.current.now.catalog.limits())
         if self._is_running and config.discovery != before:
             self._follow(config)
 
@@ -283,8 +283,7 @@ class Gateway:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""
         config, catalog = self.current.now.config, self.current.now.catalog
         if config.limits is not None or is_on(config.auth):
-            find = partial(catalog.find, fleet=self.fleet)
-            self.limiter.seed(await used_today(self.auditing, find, self.gateways))
+            self.limiter.seed(await used_today(self.auditing, catalog.identity, self.gateways))
 
     def _fetching(self, oidc: Oidc) -> "Fetch":
         from ai_gateway.upstream.fetching import Fetching

@@ -11,7 +11,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "check",
         help="check a config file, for example in CI",
         description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each fault with its path; exits with 1 if there is any.",
+        "Prints each fault with its path; exits with 1 if there is any. A warning is no fault but a likely mistake.",
         epilog="example:\n  ai-gateway check config.yml",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -22,6 +22,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line per fault."""
     from ai_gateway.config.loading import ConfigError, load
+    from ai_gateway.config.model_names import warnings
 
     path: Path = arguments.config
     try:
@@ -30,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         for complaint in error.complaints:
             print(f"{path}: {complaint}", file=sys.stderr)
         return 1
+    for warning in warnings(config):
+        print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")
     return 0

@@ -13,6 +13,7 @@ from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.limiting import limits_complaints
+from ai_gateway.config.model_names import check_limited
 from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
 from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlFault, read_yaml
@@ -162,6 +163,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from _check_tls(config.tls)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
+    yield from check_limited(config)
     yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
     for index, network in enumerate(config.trusted_proxies):
         try:
