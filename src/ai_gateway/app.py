@@ -35,6 +35,7 @@ from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
+from ai_gateway.edge.counting import Counting
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
@@ -104,7 +105,8 @@ class Gateway:
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
         around = Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint)
         self.limiter = Limiter(around)
-        self._limiting = Limiting(self.limiter)
+        self._counting = Counting(time.monotonic)
+        self._limiting = Limiting(self.limiter, self._counting)
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
@@ -180,7 +182,7 @@ class Gateway:
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
         told: list[Told] = [lambda: readings(self._condition), self._requests.readings, self._lag.readings]
-        told += [self.refused.readings, self._limiting.readings, self.auditing.readings]
+        told += [self.refused.readings, self._limiting.readings, self._counting.readings, self.auditing.readings]
         return told if self._tracing is None else [*told, partial(span_readings, self._tracing)]
 
     def _admin(self) -> ASGIApp:

@@ -145,7 +145,7 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
         if not stream.is_done:  # behind [DONE] nothing is missing
             stream.broken = stream.broken or str(fault)
     finally:
-        exchange.usage = stream.usage
+        exchange.usage, exchange.written = stream.usage, stream.written
         exchange.finish_reason = stream.finish_reason
     if not stream.is_complete:
         raise _broken(exchange, stream.broken or "the stream ended without a finish_reason and [DONE]")

@@ -7,7 +7,7 @@ import msgspec
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.stream import Shape, add_reasoning_content
-from ai_gateway.wire.usage import Usage, read_usage
+from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
@@ -24,6 +24,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     usage: Usage | None
     finish_reason: str | None
+    written: int  # tokens of its text, as far as its bytes tell
 
 
 def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
@@ -37,7 +38,7 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
         if bytes(fields.get("data", b""))[:2] in (b"", b"[]", b"nu"):
             raise BadAnswer("no embeddings in it")
         fields["model"] = msgspec.Raw(_encode(shape.model))
-        return Answer(_encode(fields), usage, None)
+        return Answer(_encode(fields), usage, None, 0)
     choices = _value(fields, "choices")
     finish_reason = _finish_reason(choices)
     fields["id"] = msgspec.Raw(_encode(shape.id))
@@ -46,7 +47,7 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
         content = {"choices": choices}
         add_reasoning_content(content, "message")
         fields["choices"] = msgspec.Raw(_encode(choices))
-    return Answer(_encode(fields), usage, finish_reason)
+    return Answer(_encode(fields), usage, finish_reason, _written(choices))
 
 
 def _value(fields: Fields, key: str) -> Any:
@@ -55,6 +56,23 @@ def _value(fields: Fields, key: str) -> Any:
         return None if raw is None else _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadAnswer(f"`{key}` cannot be read") from None
+
+
+def _written(choices: Any) -> int:
+    """What was said and thought, and what tools are called with."""
+    said = 0
+    for choice in choices:
+        message = choice.get("message", choice) if isinstance(choice, dict) else None
+        if isinstance(message, dict):
+            texts = [message.get(key) for key in ("content", "text", "reasoning")]
+            said += sum(_bytes_of(text) for text in texts if isinstance(text, str))
+            said += len(_encode(message["tool_calls"])) if message.get("tool_calls") else 0
+    return tokens_of_text(said)
+
+
+def _bytes_of(text: str) -> int:
+    """About as many as it has in UTF-8, without a copy of it."""
+    return len(text) if text.isascii() else 3 * len(text)
 
 
 def _finish_reason(choices: Any) -> str:

@@ -5,20 +5,28 @@ so it is exchanged by position: an event that begins with the head learnt last, 
 is passed on without being parsed. JSON escapes quotes inside strings, so neither can be faked by content.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
 
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.usage import Usage, read_usage
+from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 MAX_EVENT_BYTES: Final = 16 << 20
+LONG_EVENT_BYTES: Final = 512  # those of Ollama's that hold one token have half of it
 
 _UNFINISHED: Final = b'"finish_reason":null'
 _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
 _NEVER: Final = b"\0"
+_NOTHING_SAID: Final = tuple(
+    part + b',"finish_reason":null}]}\n\n'
+    for part in (b'"content":""}', b'"role":"assistant"}', b'"delta":{}', b'"text":"","index":0')
+)
+_LOGPROBS: Final = b'"logprobs":{'
+_SAID: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":\s*"(?!")|"tool_calls":\s*\[\s*\{')
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
@@ -43,7 +51,7 @@ class EventStream:
 
     __slots__ = (
         "_id", "_is_after_cr", "_model", "_ours", "_rest", "_rest_bytes", "_shape", "_theirs",
-        "broken", "finish_reason", "is_done", "usage",
+        "broken", "finish_reason", "is_done", "usage", "written",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -57,6 +65,7 @@ class EventStream:
         self._is_after_cr = False
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.written = 0  # tokens that came so far, see tokens_of
         self.is_done = False
         self.broken: str | None = None
 
@@ -107,6 +116,10 @@ class EventStream:
             if not self._shape.with_usage and event.endswith(_ZERO_USAGE):
                 event = event[: -len(_ZERO_USAGE)] + b"}\n\n"
             if not (self._shape.reasoning_content and _REASONING in event):
+                if len(event) > LONG_EVENT_BYTES:
+                    self.written += tokens_of(event)
+                elif not event.endswith(_NOTHING_SAID):
+                    self.written += 1
                 return self._ours + event[len(self._theirs) :]
         return self._parse(event)
 
@@ -146,6 +159,8 @@ class EventStream:
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
                 self.finish_reason = choice["finish_reason"]
+        if choices:
+            self.written += tokens_of(event)
         usage = read_usage(content.get("usage"))
         if usage is not None and not choices:
             self.usage = usage
@@ -174,6 +189,16 @@ class EventStream:
             first[0] = b'"id":' + bytes(self._id)
             first[3] = b'"model":' + bytes(self._model)
             self._ours = b"data: {" + b",".join(first) + b","
+
+
+def tokens_of(event: bytes) -> int:
+    """How many tokens an event brings: none where it says nothing (a role, an empty text), else one, as Ollama sends
+    them. What is too long for one, such as a whole tool call, is told by its bytes; of log probabilities, which the
+    caller asks for, none are counted."""
+    if _SAID.search(event) is None:
+        return 0
+    beyond = len(event) - LONG_EVENT_BYTES
+    return 1 if beyond <= 0 or _LOGPROBS in event else 1 + tokens_of_text(beyond)
 
 
 def add_reasoning_content(content: dict[str, Any], part: str) -> None:
