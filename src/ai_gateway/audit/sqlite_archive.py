@@ -9,16 +9,16 @@ from typing import Any, Final
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
-from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION, version_of
-from ai_gateway.audit.store import DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.sqlite_schema import ADDED, COMMON, CONDITIONS, INDEXES, VERSION, version_of
+from ai_gateway.audit.store import MOST_TOKENS, DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 
 _NAMES: Final = tuple(name for name, _ in columns)
-_LISTED: Final = ", ".join(f"e.{name}" for name in _NAMES)
 _BOOLS: Final = tuple(place for place, (_, kind) in enumerate(columns) if kind == "bool")
 _ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
+_TOLD: Final = " + ".join(f"min(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
 _DAY_NS: Final = 86_400 * 10**9
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -54,7 +54,7 @@ class SqliteArchive:
         inner = f"FROM entries e INDEXED BY {INDEXES[walked]} WHERE {where} {_ORDER}"
         kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
         sql = (
-            f"SELECT {_LISTED} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
+            f"SELECT {self._listed()} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
             f"WHERE true{kept} {_ORDER} LIMIT ?"
         )
         with failures():
@@ -78,13 +78,15 @@ class SqliteArchive:
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the entries of that day."""
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
-        sql = (
-            "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "
-            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) FROM entries "
-            "WHERE kind = 'end' AND at_ns >= ? AND at_ns < ? AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
-        )
         with failures():
-            rows = self._open().execute(sql, (since_ns, since_ns + _DAY_NS)).fetchall()
+            counted = _column("tokens_counted", version_of(self._open())[0])
+            sql = (
+                "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
+                f"model_asked, sum(coalesce({counted}, {_TOLD})) FROM entries e WHERE "
+                "kind = 'end' AND at_ns >= ? AND at_ns < ? AND started_ns >= ? AND model_asked IS NOT NULL "
+                "GROUP BY 1, 2, 3, 4, 5"
+            )
+            rows = self._open().execute(sql, (since_ns, since_ns + _DAY_NS, since_ns)).fetchall()
         return [DayUsage(*row) for row in rows if row[-1]]
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
@@ -92,7 +94,8 @@ class SqliteArchive:
         with failures():
             if version_of(self._open())[0] > VERSION:
                 raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
-            for row in self._open().execute(f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"):  # noqa: S608
+            sql = f"SELECT {self._listed()}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
+            for row in self._open().execute(sql):
                 yield _entry(row[:-1]), row[-1] if isinstance(row[-1], bytes) else b""
 
     def checkpoints(self) -> Sequence[Checkpoint]:
@@ -113,10 +116,19 @@ class SqliteArchive:
         if connection is not None:
             connection.close()
 
+    def _listed(self) -> str:
+        version = version_of(self._open())[0]
+        return ", ".join(_column(name, version) for name in _NAMES)
+
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             raise StoreUnavailable("the audit database is not open")
         return self._connection
+
+
+def _column(name: str, version: int) -> str:
+    """A column, or nothing in its place where no newer gateway has opened the file for writing yet."""
+    return f"e.{name}" if ADDED.get(name, 0) <= version else "NULL"
 
 
 def position(entry: Entry) -> Position:

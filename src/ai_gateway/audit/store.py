@@ -18,6 +18,8 @@ log = logging.getLogger("ai_gateway.audit")
 MAX_LIMIT: Final = 1000
 USUAL_LIMIT: Final = 100
 SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
+# No call takes more, in or out: what an entry of an older gateway may say, which believed what it was told.
+MOST_TOKENS: Final = 10_000_000
 REPLACED_SECONDS: Final = 30.0  # the same where its NAME has a younger BOOT: three signs of life that did not come
 
 _decode: Final = msgspec.json.Decoder(Entry).decode
@@ -83,7 +85,8 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class DayUsage(msgspec.Struct, frozen=True):
-    """Tokens, in and out together, that someone used of one model. Whoever has no name has an address."""
+    """Tokens, in and out together, that someone used of one model, as limits were charged with them: those that Ollama
+    counted, else those that the gateway did. Whoever has no name has an address."""
 
     auth_method: str
     actor: str
@@ -166,7 +169,7 @@ class Archive(Protocol):
         """A page of ends."""
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
-        """Tokens of a day (UTC, YYYY-MM-DD), each that used any once."""
+        """Tokens of calls that began and ended on a day (UTC, YYYY-MM-DD), each that used any once."""
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """All entries with their hashes, by writer and sequence."""

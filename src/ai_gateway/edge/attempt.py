@@ -54,6 +54,7 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     address = choice.endpoint.address
     exchange = errand.exchange
     tried = _begin(exchange, choice)
+    exchange.context = choice.endpoint.contexts.get(errand.entry.canonical)
     errand.request.extra = exchange.trace.lines(tried.span_id)
     if errand.events is not None:
         errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"

@@ -50,6 +50,8 @@ class Counting:
         if exchange.is_counted or exchange.call is None or exchange.model_label is None:
             return
         exchange.is_counted = True
+        if not exchange.attempts:
+            return
         usage = exchange.usage
         if usage is not None and not self._seen(exchange).allows(usage):
             self._disbelieve(exchange, usage)
@@ -64,18 +66,17 @@ class Counting:
         yield from (Reading(names.DISBELIEVED, counter.value, at) for at, counter in self._disbelieved.items())
 
     def _seen(self, exchange: Exchange) -> Seen:
-        began = exchange.attempts[-1].started_at if exchange.attempts else exchange.opened_at
         return Seen(
             exchange.prompt,
             exchange.written or 0,
-            self._clock() - began,
+            self._clock() - exchange.attempts[-1].started_at,
             exchange.token_limit,
             exchange.context,
             is_embedding=exchange.call is not None and exchange.call.operation == "embeddings",
         )
 
     def _disbelieve(self, exchange: Exchange, usage: Usage) -> None:
-        endpoint = exchange.attempts[-1].endpoint if exchange.attempts else ""
+        endpoint = exchange.attempts[-1].endpoint
         self._disbelieved.at(exchange.model_label or "", endpoint).value += 1
         now = self._clock()
         if now - self._told_at.get(endpoint, -QUIET_SECONDS) < QUIET_SECONDS:
@@ -108,7 +109,7 @@ def _own_count(exchange: Exchange, guess: Guess) -> int:
     if exchange.written:
         limit = exchange.token_limit
         return guess.prompt + (exchange.written if limit is None else min(exchange.written, limit))
-    if not exchange.attempts or exchange.attempts[-1].fault is not None:
+    if exchange.attempts[-1].fault is not None:
         return 0
     is_stream = exchange.call is not None and exchange.call.stream
     return guess.prompt if is_stream or exchange.written is not None else guess.tokens

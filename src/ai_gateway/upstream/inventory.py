@@ -48,6 +48,20 @@ def _unix_seconds(text: Any) -> int:
         return 0
 
 
+def read_contexts(content: Any) -> dict[str, int]:
+    """/api/ps as the context of each loaded model, by canonical name; those that it does not tell are left out."""
+    listed = content.get("models") if isinstance(content, dict) else None
+    return {
+        canonical(entry["name"]): entry["context_length"]
+        for entry in (listed if isinstance(listed, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and _is_count(entry.get("context_length"))
+    }
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 40
+
+
 def read_residents(content: Any) -> frozenset[str] | None:
     """/api/ps as canonical names of loaded models; None for what is not Ollama's answer."""
     listed = content.get("models") if isinstance(content, dict) else None

@@ -14,7 +14,7 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import UNREADABLE, read_models, read_residents
+from ai_gateway.upstream.inventory import UNREADABLE, read_contexts, read_models, read_residents
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address
 
@@ -165,6 +165,7 @@ class _Watch:
     async def _look_at_residents(self, http: httpx.AsyncClient) -> float:
         settings = self._settings()
         content = await _get(http, "/api/ps", settings.residents_timeout)
+        self._endpoint.contexts = read_contexts(content)
         self._fleet.saw_residents(self._endpoint, None if content is None else read_residents(content))
         return settings.interval
 
