@@ -105,8 +105,7 @@ class Gateway:
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
         around = Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint)
         self.limiter = Limiter(around)
-        self._counting = Counting(time.monotonic)
-        self._limiting = Limiting(self.limiter, self._counting)
+        self._limiting = Limiting(self.limiter, Counting(time.monotonic))
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
@@ -182,7 +181,7 @@ class Gateway:
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
         told: list[Told] = [lambda: readings(self._condition), self._requests.readings, self._lag.readings]
-        told += [self.refused.readings, self._limiting.readings, self._counting.readings, self.auditing.readings]
+        told += [self.refused.readings, self._limiting.readings, self.auditing.readings]
         return told if self._tracing is None else [*told, partial(span_readings, self._tracing)]
 
     def _admin(self) -> ASGIApp:

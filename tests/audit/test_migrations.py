@@ -101,7 +101,7 @@ def test_an_audit_of_the_first_version_is_read_before_it_is_migrated_and_after(t
     names = [name for name in Entry.__struct_fields__ if name != "tokens_counted"]
     places = ", ".join("?" * (len(names) + 1))
     values = [getattr(entry(1, model_asked="m", tokens_in=7), name) for name in names]
-    connection.execute(f"INSERT INTO entries ({', '.join(names)}, hash) VALUES ({places})", (*values, hashes[0]))  # noqa: S608
+    connection.execute(f"INSERT INTO entries ({', '.join(names)}, hash) VALUES ({places})", (*values, hashes[0]))
     connection.commit()
     connection.close()
     old.close()

@@ -196,6 +196,24 @@ def test_older_gateways_go_on_writing_behind_a_migration(database: PostgresqlWor
     assert is_whole(database.archive())
 
 
+def test_tables_of_the_first_version_are_read_before_they_are_migrated_and_after(database: PostgresqlWorld) -> None:
+    """They have no count of the gateway's own: nothing stands in its place, and the chain is whole."""
+    kept = tuple(column for column in columns if column[0] != "tokens_counted")
+    older = PostgresqlStore(lambda: database.dsn, lambda: NOON_NS, steps=STEPS[:1], wanted=kept)
+    older.open()
+    Chain().write(older, entry(model_asked="m", tokens_in=7))
+    older.close()
+    assert not database.execute("SELECT 1 FROM pg_attribute WHERE attname = 'tokens_counted'")
+    for _ in range(2):
+        assert is_whole(database.archive())
+        assert [one.tokens_counted for one in database.archive().page(Query()).entries] == [None]
+        assert [
+            one.tokens_counted for one in database.archive().page(Query(actor="anonymous", status=200)).entries
+        ] == [None]
+        assert [used.tokens for used in database.archive().usage_of_day("2024-10-04")] == [7]
+        database.gateway().close()
+
+
 def test_a_migration_waits_for_no_old_gateways_end_and_loses_nothing(database: PostgresqlWorld) -> None:
     """One that writes all the time, while five newer versions come one after the other."""
     older = PostgresqlStore(lambda: database.dsn, lambda: NOON_NS, wanted=columns[:-2])

@@ -74,7 +74,8 @@ class Limiting:
                 admitted.grant.settle(_used(exchange))
 
     def readings(self) -> Iterator[Reading]:
-        """What limits refused, and what the callers that called last have left."""
+        """What was not believed, what limits refused, and what the callers that called last have left."""
+        yield from self._counting.readings()
         if not self._limiter.is_on and not self._last:
             return
         yield Reading(names.LIMIT_FALLBACKS, self._limiter.fallbacks)
