@@ -14,19 +14,22 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 MAX_EVENT_BYTES: Final = 16 << 20
-LONG_EVENT_BYTES: Final = 512  # those of Ollama's that hold one token have half of it
+LONG_EVENT_BYTES: Final = 384  # those of Ollama's that hold one token have some 220
 
 _UNFINISHED: Final = b'"finish_reason":null'
 _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
 _NEVER: Final = b"\0"
-_NOTHING_SAID: Final = tuple(
-    part + b',"finish_reason":null}]}\n\n'
-    for part in (b'"content":""}', b'"role":"assistant"}', b'"delta":{}', b'"text":"","index":0')
-)
+# Where the last two signs of a delta stand: `x"` behind a text, `""` behind an empty one, `]` behind tool calls.
+_LAST: Final = -len(b'"},"finish_reason":null}]}\n\n')
+_BEFORE: Final = _LAST - 1
+_QUOTE: Final = ord('"')
+_T: Final = ord("t")  # of `"role":"assistant"`
+_ROLE_ALONE: Final = b'"delta":{"role":"assistant"},"finish_reason":null}]}\n\n'
 _LOGPROBS: Final = b'"logprobs":{'
-_SAID: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":\s*"(?!")|"tool_calls":\s*\[\s*\{')
+_TOOL_CALLS: Final = b'"tool_calls":[{'
+_SAID: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":\s*"(?!")')
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
@@ -116,10 +119,12 @@ class EventStream:
             if not self._shape.with_usage and event.endswith(_ZERO_USAGE):
                 event = event[: -len(_ZERO_USAGE)] + b"}\n\n"
             if not (self._shape.reasoning_content and _REASONING in event):
-                if len(event) > LONG_EVENT_BYTES:
-                    self.written += tokens_of(event)
-                elif not event.endswith(_NOTHING_SAID):
+                before = event[_BEFORE]
+                is_plain = before != _QUOTE and event[_LAST] == _QUOTE and len(event) <= LONG_EVENT_BYTES
+                if is_plain and not (before == _T and event.endswith(_ROLE_ALONE)):
                     self.written += 1
+                else:
+                    self.written += tokens_of(event)
                 return self._ours + event[len(self._theirs) :]
         return self._parse(event)
 
@@ -192,13 +197,19 @@ class EventStream:
 
 
 def tokens_of(event: bytes) -> int:
-    """How many tokens an event brings: none where it says nothing (a role, an empty text), else one, as Ollama sends
-    them. What is too long for one, such as a whole tool call, is told by its bytes; of log probabilities, which the
-    caller asks for, none are counted."""
+    """How many tokens an event brings.
+
+    One, as Ollama sends them, whatever log probabilities stand beside it; none where it says nothing (a role, an empty
+    text). A tool call, which comes whole, and a text that is too long for one token are told by their bytes.
+    """
+    if _LOGPROBS in event:
+        return 1
+    at = event.find(_TOOL_CALLS)
+    if at >= 0:
+        return tokens_of_text(len(event) - at)
     if _SAID.search(event) is None:
         return 0
-    beyond = len(event) - LONG_EVENT_BYTES
-    return 1 if beyond <= 0 or _LOGPROBS in event else 1 + tokens_of_text(beyond)
+    return 1 + tokens_of_text(max(0, len(event) - LONG_EVENT_BYTES))
 
 
 def add_reasoning_content(content: dict[str, Any], part: str) -> None:
