@@ -253,7 +253,7 @@ class Exchange:
         self.written: int | None = None  # tokens of the answer that the gateway saw; None: there was none
         self.usage: Usage | None = None  # as Ollama counted; once `is_counted`, only what can be true
         self.is_counted = False  # see edge/counting.py
-        self.tokens_counted: int | None = None  # what the gateway counted in place of a usage that is missing
+        self.tokens_counted: int | None = None  # in place of a missing usage; until `is_counted`, what is reserved
         self.reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries
         self.body_bytes = 0
         self.sent_bytes = 0

@@ -268,3 +268,33 @@ async def test_a_restart_forgets_no_cut_stream(world: World, tried: Tried, mode:
         left = int(reply.header("x-ratelimit-remaining-tokens") or 0)
     assert 0 <= 10_000 - left - counted <= 40, "the first one's, and the reservation of this very call"
     tried.figure(f"{counted} tokens before, {10_000 - left} after")
+
+
+@pytest.mark.attack("numbers", "kill -9 in the middle of a stream, in strict mode, and a gateway that starts anew")
+async def test_a_killed_gateway_has_charged_what_it_reserved(world: World, tried: Tried) -> None:
+    """Nobody knows how much came; the intent says what was reserved."""
+
+    async def act(visit: Visit) -> None:
+        if visit.fields.get("stream"):
+            await visit.say(SSE_HEAD, framed(event("word")))
+            await visit.gone()
+        else:
+            await visit.say(whole(answer()))
+
+    upstream = await world.upstream(act)
+    content = config([upstream.url], limits={"default": {"tokens_per_day": 10_000}}, audit={"mode": "strict"})
+    async with serving(world.folder, content) as first:
+        await first.ready()
+        line = await first.open()
+        await line.send("POST", CHAT, chat(stream=True, max_tokens=500))
+        await line.head()
+        await line.event()
+        first.process.kill()
+        await first.process.wait()
+        line.vanish()
+    async with serving(world.folder, content) as second:
+        await second.ready()
+        reply = await second.chat(max_tokens=1)
+        left = int(reply.header("x-ratelimit-remaining-tokens") or 0)
+    assert 500 <= 10_000 - left <= 600
+    tried.figure(f"{10_000 - left} tokens are used after the start")

@@ -1,7 +1,7 @@
 """Tokens of a day as limits were charged with them: one contract, kept by every store that can be asked."""
 
 from tests.audit.stores import World
-from tests.audit.writing import DAY_NS, NOON_NS, Chain, entry
+from tests.audit.writing import DAY_NS, NOON_NS, Chain, end, entry, intent
 
 CALL = {"actor": "ann", "auth_method": "keys", "model_asked": "llama3"}
 
@@ -32,3 +32,16 @@ def test_tokens_belong_to_the_day_on_which_their_call_began(world: World) -> Non
         entry(**CALL, tokens_in=2, at_ns=midnight + 11, started_ns=midnight),
     )
     assert used(world) == 2
+
+
+def test_a_gateway_that_was_killed_leaves_what_it_had_reserved(world: World) -> None:
+    """Its intents are open, or end as lost with the same count; either way once."""
+    store, chain = world.gateway(), Chain()
+    chain.write(store, intent("a", **CALL, tokens_counted=100), intent("b", **CALL, tokens_counted=1000))
+    assert used(world) == 1100
+    chain.write(store, end("b", **CALL, tokens_in=2, tokens_out=3))
+    assert used(world) == 105
+    chain.write(store, end("a", **CALL, tokens_counted=100, outcome="gateway_lost"))
+    assert used(world) == 105
+    chain.write(store, intent("c", **CALL, tokens_counted=7, started_ns=NOON_NS - DAY_NS))
+    assert used(world) == 105

@@ -9,7 +9,18 @@ from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
 from ai_gateway.audit.postgresql_schema import ADDED, DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
-from ai_gateway.audit.store import MOST_TOKENS, DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.store import (
+    MOST_INTENTS,
+    MOST_TOKENS,
+    DayUsage,
+    Page,
+    Position,
+    Query,
+    StoreTooNew,
+    StoreUnavailable,
+    open_intents,
+    reserved_by,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -94,7 +105,9 @@ class PostgresqlArchive:
         with self._connection.transaction() as connection:
             counted = _column("tokens_counted", version_of(connection)[0])
             rows = connection.execute(sql.format(counted=counted), (since_ns, since_ns + DAY_NS, since_ns)).fetchall()
-        return [_usage(row) for row in rows if row[-1]]
+            intents = connection.execute("SELECT entry FROM audit_intents LIMIT %s", (MOST_INTENTS,)).fetchall()
+        used = [_usage(row) for row in rows if row[-1]]
+        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""

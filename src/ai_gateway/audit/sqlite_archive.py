@@ -10,7 +10,18 @@ from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
 from ai_gateway.audit.sqlite_schema import ADDED, COMMON, CONDITIONS, INDEXES, VERSION, version_of
-from ai_gateway.audit.store import MOST_TOKENS, DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.store import (
+    MOST_INTENTS,
+    MOST_TOKENS,
+    DayUsage,
+    Page,
+    Position,
+    Query,
+    StoreTooNew,
+    StoreUnavailable,
+    open_intents,
+    reserved_by,
+)
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 
@@ -86,8 +97,12 @@ class SqliteArchive:
                 "kind = 'end' AND at_ns >= ? AND at_ns < ? AND started_ns >= ? AND model_asked IS NOT NULL "
                 "GROUP BY 1, 2, 3, 4, 5"
             )
-            rows = self._open().execute(sql, (since_ns, since_ns + _DAY_NS, since_ns)).fetchall()
-        return [DayUsage(*row) for row in rows if row[-1]]
+            with self._open() as connection:
+                connection.execute("BEGIN")  # an intent is open or has its end, and never both
+                rows = connection.execute(sql, (since_ns, since_ns + _DAY_NS, since_ns)).fetchall()
+                intents = connection.execute("SELECT entry FROM intents LIMIT ?", (MOST_INTENTS,)).fetchall()
+        used = [DayUsage(*row) for row in rows if row[-1]]
+        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""

@@ -17,6 +17,7 @@ log = logging.getLogger("ai_gateway.audit")
 
 MAX_LIMIT: Final = 1000
 USUAL_LIMIT: Final = 100
+MOST_INTENTS: Final = 5000  # open ones that are looked at for the usage of a day
 SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
 # No call takes more, in or out: what an entry of an older gateway may say, which believed what it was told.
 MOST_TOKENS: Final = 10_000_000
@@ -96,6 +97,17 @@ class DayUsage(msgspec.Struct, frozen=True):
     tokens: int
 
 
+def reserved_by(intents: Iterable[Entry], since_ns: int) -> list[DayUsage]:
+    """What open intents hold of a day: of a gateway that was killed nobody will ever say more."""
+    found = []
+    for one in intents:
+        if one.tokens_counted and one.model_asked is not None and one.started_ns >= since_ns:
+            address = one.client_address if one.auth_method == "none" else ""
+            who = (one.auth_method, one.actor, address, one.tenant, one.model_asked)
+            found.append(DayUsage(*who, one.tokens_counted))
+    return found
+
+
 class Page(msgspec.Struct, frozen=True):
     """Ends, newest first: at_ns, then writer, then sequence, all descending.
 
@@ -169,7 +181,7 @@ class Archive(Protocol):
         """A page of ends."""
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
-        """Tokens of calls that began and ended on a day (UTC, YYYY-MM-DD), each that used any once."""
+        """Tokens of calls that began and ended on a day (UTC, YYYY-MM-DD), and what those hold that have not ended."""
 
     def chain(self) -> Iterator[tuple[Entry, bytes]]:
         """All entries with their hashes, by writer and sequence."""

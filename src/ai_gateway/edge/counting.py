@@ -49,7 +49,7 @@ class Counting:
         `tokens_counted` is what the gateway counted. `guess` is what was reserved, if anything was."""
         if exchange.is_counted or exchange.call is None or exchange.model_label is None:
             return
-        exchange.is_counted = True
+        exchange.is_counted, exchange.tokens_counted = True, None
         if not exchange.attempts:
             return
         usage = exchange.usage

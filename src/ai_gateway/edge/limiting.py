@@ -59,6 +59,7 @@ class Limiting:
             self._refusals.at(label, f"{verdict.term.holder}_{verdict.kind}").value += 1
             exchange.story = f"refused by {verdict.kind} of {verdict.term.scope}, {guess.tokens} tokens asked"
             raise _error(verdict)
+        exchange.tokens_counted = guess.tokens
         return Admitted(guess, verdict)
 
     def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
