@@ -259,7 +259,7 @@ class Gateway:
         if self.on_config is not None:
             self.on_config(config)
         self.current.now.catalog.apply_to(self.fleet)
-        self.limiter.configure(self.current.now.catalog.limits())
+        self.limiter.configure(self.current.now.catalog.limits)
         if self._is_running and config.discovery != before:
             self._follow(config)
 

@@ -125,11 +125,11 @@ def test_limits_stand_under_any_name_where_models_are_discovered() -> None:
     models = "models: {coder: {ollama: codellama, version: 13b, aliases: [code]}}\n"
     for name in ("coder", "code", "CODER:13b", "codellama:13b"):
         config = parse(f"{DISCOVER}{models}limits: {{models: {{'{name}': {{rpm: 1}}}}}}".encode())
-        limits = Catalog(config).limits()
+        limits = Catalog(config).limits
         assert limits is not None
         assert limits.models == {"coder": Limits(rpm=1)}
     config = parse(f"{DISCOVER}limits: {{models: {{Me/X: {{rpm: 1}}}}}}".encode())
-    limits = Catalog(config).limits()
+    limits = Catalog(config).limits
     assert limits is not None
     assert limits.models == {"me/x:latest": Limits(rpm=1)}
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from ai_gateway.__main__ import main
-from ai_gateway.config.live import Live
+from ai_gateway.catalog.current import Current
 from ai_gateway.config.loading import ConfigError, parse
-from ai_gateway.config.model_names import MOST_TOLD, warnings
+from ai_gateway.config.model_names import MOST_TOLD, ModelNames, warnings
 from ai_gateway.config.types import Config
 
 
 def told(content: str) -> list[str]:
-    return [str(warning) for warning in warnings(parse(content.encode()))]
+    return [str(warning) for warning in warnings(ModelNames(parse(content.encode()).models))]
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,9 @@ def test_check_warns_and_says_ok(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_config_that_is_taken_warns_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    taken: list[Config] = []
+    current = Current(Config())
     with caplog.at_level(logging.WARNING):
-        assert Live("config.yml", taken.append).offer(b"models: {llama3: , Llama3: }") == []
-    assert len(taken) == 1
+        current.swap(parse(b"models: {llama3: , Llama3: }"))
     assert "any other spelling finds 'llama3'" in caplog.text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.wire.prompt_size import MOST_MEDIA, TOKENS_PER_INPUT, PromptSize, measure
+from ai_gateway.wire.prompt_size import MOST_MEDIA, TOKENS_PER_INPUT, Measuring, PromptSize, measure
 
 PICTURE = base64.b64encode(os.urandom(30_000)).decode()
 
@@ -58,3 +58,17 @@ def test_looking_costs_little_whatever_the_body() -> None:
             assert time.thread_time() - began < 0.05
             assert size.media <= MOST_MEDIA
             assert size.text_bytes >= 0
+
+
+@pytest.mark.parametrize("window", [997, 4096, 1 << 16])
+def test_a_body_that_comes_in_windows_has_the_same_size(window: int) -> None:
+    """An image goes on from one to the next."""
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
+    sound = {"type": "input_audio", "input_audio": {"data": PICTURE, "format": "wav"}}
+    body = chat("a", [image, {"type": "text", "text": "what?"}], "b" * 2000, [sound], "c")
+    measuring = Measuring()
+    for at in range(0, len(body), window):
+        measuring.feed(body[at : at + window])
+    assert measuring.size("chat") == measure("chat", body)
+    assert measure("chat", body).media == 2
+    assert measure("chat", body).text_bytes < len(body) - 2 * len(PICTURE) + 1

@@ -8,7 +8,7 @@ import msgspec
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.limiting import LimitsSection
-from ai_gateway.config.model_names import ModelNames
+from ai_gateway.config.model_names import ModelNames, warnings
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import canonical, has_tag, is_cloud
 
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 class Catalog:
     """Built whole from one config, never changed but for the discovered entries that it keeps; a new config gives a
-    new catalog."""
+    new catalog. `limits` are the config's, those of models by the ids of their models."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -52,6 +52,8 @@ class Catalog:
         for entry in self._by_id.values():
             self._entries.update((known_as, entry) for known_as in (entry.id, *entry.aliases))
         self._discovered: dict[str, Entry] = {}  # by canonical name
+        self.limits = self._limits()
+        self.warnings = tuple(warnings(self._names))
 
     def find(self, asked: str, fleet: Fleet) -> Entry | None:
         """The model of an id or alias, see ModelNames; with `catalog.discover` also by Ollama's own name."""
@@ -89,8 +91,7 @@ class Catalog:
         """The id of the model that a name means, whether an endpoint holds it now or not."""
         return self._names.identity(asked, self._config.catalog.discover)
 
-    def limits(self) -> LimitsSection | None:
-        """The config's limits, those of models by the ids of their models."""
+    def _limits(self) -> LimitsSection | None:
         section = self._config.limits
         if section is None:
             return None

@@ -1,9 +1,12 @@
 """What is in force now: one config and the catalog made of it, swapped together by one assignment."""
 
+import logging
 from typing import NamedTuple
 
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Config
+
+log = logging.getLogger("ai_gateway.config")
 
 
 class InForce(NamedTuple):
@@ -23,3 +26,5 @@ class Current:
     def swap(self, config: Config) -> None:
         """Puts a new config in force; requests under way keep the old one."""
         self.now = InForce(config, Catalog(config))
+        for warning in self.now.catalog.warnings:
+            log.warning("config: %s", warning)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.loading import ConfigError, parse
-from ai_gateway.config.model_names import warnings
 from ai_gateway.config.types import Config, restart_required
 
 log = logging.getLogger("ai_gateway.config")
@@ -94,8 +93,6 @@ class Live:
         self.loaded_at = time.time()
         self._apply(config)
         log.info("config %s: %d models, %s", "loaded" if is_first else "reloaded", len(config.models), self.digest)
-        for warning in warnings(config):
-            log.warning("config: %s", warning)
         for path in self.restart_required:
             log.warning("config: the change of %s takes effect with a restart", path)
         if is_first and self._restart is not None and self.restart_required:

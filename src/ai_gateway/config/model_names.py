@@ -80,9 +80,9 @@ def check_limited(config: Config) -> Iterator[Complaint]:
             yield Complaint(f"limits.models.{name}", f"is the same model as {other!r}: give it limits once")
 
 
-def warnings(config: Config) -> Iterator[Complaint]:
+def warnings(names: ModelNames) -> Iterator[Complaint]:
     """What a config is not refused for, and is a mistake all the same."""
-    for number, (first, other) in enumerate(ModelNames(config.models).equal_ones()):
+    for number, (first, other) in enumerate(names.equal_ones()):
         if number == MOST_TOLD:
             yield Complaint("models", "there are more names that are equal but for case")
             return
