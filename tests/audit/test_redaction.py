@@ -121,9 +121,8 @@ def test_wherever_the_cut_falls_no_part_of_it_stays(secret: str) -> None:
 @pytest.mark.parametrize("kinds", [("reasoning", "content"), ("content", "reasoning")])
 def test_an_answer_that_comes_in_pieces_is_redacted_as_a_whole(kinds: tuple[str, str]) -> None:
     for most in range(60, 200):
-        content = KeptContent(
-            read_call("chat", b'{"model":"m","messages":[{"role":"user","content":""}]}'), most + OVERLAP
-        )
+        call = read_call("chat", b'{"model":"m","messages":[{"role":"user","content":""}]}')
+        content = KeptContent(call, most + OVERLAP)
         feed = content.overhear(lambda data: data)
         for kind in kinds:
             for piece in ("say\n", KEY[:9], KEY[9:], *["\nand so on"] * 200, KEY[:9], KEY[9:]):
