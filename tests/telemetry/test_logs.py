@@ -152,7 +152,9 @@ async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.Strin
     """A path, a model or a story may hold anything; endless ones are cut."""
     exchange = finished("/" + HOSTILE + "x" * 10_000)
     exchange.story = HOSTILE
-    exchange.call = read_call("chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [1]}).encode())
+    exchange.call = read_call(
+        "chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [{"role": "user", "content": ""}]}).encode()
+    )
     text = written(kind(), exchange)
     assert text.count("\n") == 1
     assert "\x1b" not in text
