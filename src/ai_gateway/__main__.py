@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from ai_gateway.cli import audit, check, drain, keys, serve, simulate
+from ai_gateway.cli.terminal import speak_carefully
 from ai_gateway.version import __version__
 
 _EPILOG = """first steps:
@@ -14,7 +15,9 @@ _EPILOG = """first steps:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a sub-command; returns the exit status."""
+    """Runs a sub-command; returns the exit status. Without words those of the process are meant."""
+    if words is None:
+        speak_carefully()
     parser = argparse.ArgumentParser(
         prog="ai-gateway",
         description="An OpenAI-style gateway in front of Ollama: one API, balanced, queued and streamed over a fleet.",

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.routing import Route, Router
 
-from ai_gateway.auth.guard import Guard
+from ai_gateway.auth.guard import Guard, Readied
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.current import Current, InForce, ready
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
+from ai_gateway.config.beside import fade
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -65,8 +66,6 @@ if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
 
 FIRST_LOOK_SECONDS: Final = 5.0
-FIRST_CONFIG_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 0.01
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -81,6 +80,7 @@ class Options(msgspec.Struct, frozen=True):
     access: Access = Access()
     config_map: Named | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
+    required: frozenset[str] = frozenset()  # sections that the config must have
 
 
 class Gateway:
@@ -94,7 +94,8 @@ class Gateway:
         api_server = ApiServer(options.access)
         self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
-        self.live = LiveConfig(str(options.config_map or options.config_path), self._apply)
+        source = str(options.config_map or options.config_path)
+        self.live = LiveConfig(source, self._apply, self._ready, options.required)
         self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
         self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)
@@ -129,7 +130,7 @@ class Gateway:
         self.metrics = Metrics(self._told())
         self._is_running = False
         self.on_drain: Callable[[], None] | None = None  # what a pre-stop hook asks for; the command sets it
-        self.on_config: Callable[[Config], None] | None = None  # for what the command holds; it sets this, too
+        self.on_config: Callable[[Config], None] = lambda _: None  # for what the command holds; it sets this, too
         self.api = self._api(readers)
         self.admin = self._admin()
 
@@ -203,18 +204,14 @@ class Gateway:
 
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:
-        """Reads the config and goes on to follow it. Returns with the first one, or when it is known to be missing, or
-        after a few seconds."""
-        if self.config_file is not None:
-            self.config_file.look()
+        """Reads the config and goes on to follow it. Returns with the first one, or when there is none for now."""
         following = self._config_map or self.config_file
         assert following is not None, "a config has a source"
+        if self._config_map is not None and self.config_file is not None:
+            await self.config_file.look()  # it stands in
         task = asyncio.create_task(following.follow())
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_CONFIG_SECONDS):
-                    while not self.live.is_settled:  # noqa: ASYNC110 - once, at the start
-                        await asyncio.sleep(LOOK_SECONDS)
+            await self.live.settled()
             yield
         finally:
             await _ended(task)
@@ -248,19 +245,24 @@ class Gateway:
         """The gateway begins to drain: it is not ready any more."""
         self.readiness.is_draining = True
 
-    def _apply(self, config: Config) -> None:
-        """Puts a checked config in force; called by the config file for each new one."""
-        before = self.current.now.config.discovery
-        if not self.current.now.is_loaded:
+    def _ready(self, config: Config) -> tuple[InForce, Readied | None]:
+        """What is made of a checked config, in a thread: it takes a while."""
+        return ready(config), self.guard.ready(config.auth)
+
+    def _apply(self, made: tuple[InForce, Readied | None]) -> Iterator[None]:
+        """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
+        new, readied = made
+        config, old, parts = new.config, self.current.now, self.current.now.parts()
+        yield from new.catalog.steps_to(self.fleet)
+        if not old.is_loaded:
             self.auditing.want(config.audit)
-        self.guard.apply(config.auth, config.callers)
-        self.current.swap(config)
-        if self.on_config is not None:
-            self.on_config(config)
-        self.current.now.catalog.apply_to(self.fleet)
+        self.guard.apply(config.auth, config.callers, readied)
+        self.current.swap(new)
+        self.on_config(config)
         self.limiter.configure(config.limits)
-        if self._is_running and config.discovery != before:
+        if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
+        fade(parts)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo

@@ -8,7 +8,7 @@ import pytest
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import Catalog
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.current import Current, ready
 from ai_gateway.config.loading import parse
 from ai_gateway.config.types import Config
 from ai_gateway.wire.address import Address
@@ -136,6 +136,6 @@ def test_a_request_keeps_the_catalog_that_it_read() -> None:
     """A reload swaps one reference."""
     current = Current(CODER)
     before = current.now
-    current.swap(Config())
+    current.swap(ready(Config()))
     assert before.catalog.find("coder", EMPTY) is not None
     assert current.now.catalog.find("coder", EMPTY) is None

@@ -270,14 +270,14 @@ async def test_a_new_config_changes_limits_and_keeps_counts(world: World) -> Non
     assert (await served.chat(max_tokens=1)).status == 429  # a whole minute's worth was used
     await served.reload(config(simulator.urls, limits={"default": {"tpm": 100_000}}))
     assert (await served.chat(max_tokens=1)).status == 200
-    await served.reload(config(simulator.urls))
+    await served.reload(config(simulator.urls, limits="none"))
     assert (await served.chat(max_tokens=1)).header("ratelimit") is None
 
 
 async def test_a_config_that_limits_a_model_it_does_not_know_is_refused(world: World) -> None:
     served = await limited(world, {"default": {"rpm": 100}})
     served.write({"models": {"llama3": {}}, "limits": {"models": {"lama3": {"rpm": 1}}}})
-    served.look()
+    await served.refused()
     health = await served.get("/v1/health")
     assert [complaint["path"] for complaint in health["config"]["complaints"]] == ["limits.models.lama3"]
     assert (await served.chat(max_tokens=1)).header("x-ratelimit-limit-requests") == "100"

@@ -114,10 +114,9 @@ class Served:
         new.write_text(text)
         new.replace(self.path)
 
-    def look(self) -> None:
-        """The gateway looks at its file now, and not only when it is time to."""
-        assert self.gateway.config_file is not None
-        self.gateway.config_file.look()
+    async def refused(self) -> None:
+        """Returns once the gateway complains of its config.yml."""
+        await until(lambda: self.gateway.live.complaints, "a complaint")
 
     async def reload(self, content: Mapping[str, Any]) -> None:
         """Changes config.yml and waits until it is in force."""

@@ -7,10 +7,12 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.config.beside import breathe
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import canonical, is_cloud
 
 MOST_LISTED: Final = 2000  # models that are found and not configured, in lists and metrics; each can be called
+MODELS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -37,9 +39,13 @@ class Catalog:
         self._config = config
         self._entries: dict[str, Entry] = {}
         self._named: set[str] = set()  # canonical names whose limits the config sets
-        for model_id, model in config.models.items():
+        self.models: list[Entry] = []  # those of the config, each once
+        for number, (model_id, model) in enumerate(config.models.items()):
+            if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
+                breathe()
             entry = _entry(config, model_id, model)
             self._named.add(entry.canonical)
+            self.models.append(entry)
             self._entries.update((known_as, entry) for known_as in (model_id, *model.aliases))
 
     def find(self, asked: str, fleet: Fleet) -> Entry | None:
@@ -60,11 +66,20 @@ class Catalog:
 
     def apply_to(self, fleet: Fleet) -> None:
         """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
-        for entry in dict.fromkeys(self._entries.values()):
-            fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+        for _ in self.steps_to(fleet):
+            pass
+
+    def steps_to(self, fleet: Fleet) -> Iterator[None]:
+        """The same in steps, between which others may go on; one step at least."""
         fleet.named = frozenset(self._named)
+        yield
+        for number, entry in enumerate(self.models, 1):
+            pool = fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+            if pool.waiting:
+                pool.dispatch()
+            if number % MODELS_AT_ONCE == 0:
+                yield
         fleet.budget.share = self._config.balancing.retry_budget
-        fleet.dispatch()
 
     def _discovered(self, asked: str, fleet: Fleet) -> Entry | None:
         name = canonical(asked)
@@ -100,7 +115,7 @@ def _entry(config: Config, model_id: str, model: Model, label: str | None = None
         slots=model.slots or config.balancing.slots,
         own_slots=model.slots,
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
-        timeouts=msgspec.structs.replace(config.timeouts, **own),
+        timeouts=msgspec.structs.replace(config.timeouts, **own) if own else config.timeouts,
         aliases=model.aliases,
         known_as=(model_id, *model.aliases) if label is None else (label, label.removesuffix(":latest")),
         label=label or model_id,

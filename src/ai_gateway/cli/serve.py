@@ -1,12 +1,17 @@
 """`ai-gateway serve`: the gateway itself."""
 
 import argparse
+import asyncio
 import gc
 import os
 import sys
+import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from ai_gateway.cli.paths import path_flag
+from ai_gateway.cli.requiring import add_require, required_by
 
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from ai_gateway.server import Notices, ServerSettings
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.export import Exporting
+    from ai_gateway.telemetry.output import Outputs
     from ai_gateway.telemetry.settings import TelemetrySettings
 
 _EPILOG = """where Ollama endpoints come from, first match wins:
@@ -37,7 +43,8 @@ leaving: SIGTERM lets new requests in for the drain delay and running answers go
 them 5 s; a second signal ends everything at once.
 
 Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
-AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come by flag alone.
+AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come
+by flag alone.
 AI_GATEWAY_SERVICE=[NAMESPACE/]NAME is the gateways' own Service: limits in memory are divided by those that are ready.
 AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
 A flag goes before the environment, that before the config file, that before the default.
@@ -48,6 +55,7 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9090"
 CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
 _STABILITY = "OTEL_SEMCONV_STABILITY_OPT_IN"
+LAST_LINES_SECONDS = 1.0  # for whoever reads the logs, at the end
 FLUSH_SECONDS = 5.0  # for spans that are still queued when the gateway leaves
 
 
@@ -76,8 +84,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG"),
+        type=path_flag,
+        default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
         help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
         f"while running (default {DEFAULT_CONFIG})",
@@ -89,6 +97,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
         "with --config stands in until it is read",
     )
+    add_require(parser)
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
@@ -127,13 +136,15 @@ def run(arguments: argparse.Namespace) -> int:
     from ai_gateway.server import run as run_loop
     from ai_gateway.telemetry.logs import set_up_logs
 
-    set_up_logs()
+    outputs = set_up_logs()
     try:
         options = _options(arguments)
-        run_loop(_serve(arguments, options, _tracing(options.telemetry)))
+        run_loop(_serve(arguments, options, _tracing(options.telemetry), outputs))
     except (ListenError, ValueError) as error:
         print(f"ai-gateway: {error}", file=sys.stderr)
         return 1
+    finally:
+        outputs.close(LAST_LINES_SECONDS)
     return 0
 
 
@@ -147,9 +158,14 @@ def _options(arguments: argparse.Namespace) -> "Options":
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
     named = parse_named(arguments.configmap) if arguments.configmap else None
-    path = arguments.config or (None if named else DEFAULT_CONFIG)
-    telemetry = read_settings(os.environ)
-    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named, telemetry=telemetry)
+    return Options(
+        arguments.config or (None if named else Path(DEFAULT_CONFIG)),
+        dict(os.environ),
+        access=access,
+        config_map=named,
+        telemetry=read_settings(os.environ),
+        required=required_by(arguments),
+    )
 
 
 def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
@@ -165,20 +181,26 @@ def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
     return Exporting(settings, os.environ)
 
 
-async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None") -> None:
+async def _serve(
+    arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None", outputs: "Outputs"
+) -> None:
     from ai_gateway.app import Gateway
     from ai_gateway.cli.demo import with_demo
     from ai_gateway.server import serve
     from ai_gateway.telemetry.access_log import AccessLog
+    from ai_gateway.telemetry.descriptors import Descriptors
 
     async with AsyncExitStack() as stack:
         if arguments.demo:
             options = await with_demo(options, stack)
-        access_log = AccessLog()
+        outputs.retry_in(loop := asyncio.get_running_loop())
+        access_log = AccessLog(outputs.out)
         if tracing is not None:
             stack.callback(tracing.close, FLUSH_SECONDS)
         stack.callback(access_log.flush)  # comes first: a collector may be waited for until the gateway is killed
         gateway = Gateway(options, (access_log,), tracing)
+        gateway.auditing.say = outputs.out.write
+        gateway.metrics.add(outputs.readings, stack.enter_context(Descriptors(time.monotonic).running(loop)))
         gateway.on_config = lambda config: _set_logs(config, access_log)
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
@@ -214,11 +236,8 @@ def _set_logs(config: "Config", access_log: "AccessLog") -> None:
 
 
 def _tune_collector() -> None:
-    """Spares the garbage collector what lives as long as the process, and most of its rounds.
-
-    Requests leave no cycles behind, so that reference counting frees them; at the default of 700 objects the
-    collector took 6 % of the time of a busy gateway.
-    """
+    """Spares the garbage collector what lives as long as the process, and most of its rounds: requests leave no cycles
+    behind, and at the default of 700 objects it took 6 % of the time of a busy gateway."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

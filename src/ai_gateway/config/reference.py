@@ -10,7 +10,7 @@ from msgspec import Meta
 from ai_gateway.config import access, limiting, types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
 
 _INTRODUCTION: Final = """\
 ---
@@ -53,14 +53,38 @@ $ ai-gateway check config.yml
 config.yml: models.coder.version: Expected `str`, got `int` (put it in quotes)
 ```
 
+A section with nothing in it, where every line is commented out, counts as absent. `auth`, `callers` and `limits` are
+refused then: what protects is turned off in words alone (`auth: {methods: [none]}`, `callers: all`, `limits: none`),
+and never by leaving it out of a file that is reloaded ([Turning it off](security.md#turning-it-off)).
+
+A path may begin with `~` for a home, as in a shell. Files that it names must be there and of use, such as a CA bundle
+or a TLS key without a pass phrase; a config that is refused for one is checked again when that file comes or changes.
+
 An editor can do the same while you write: [config.schema.json](../config.schema.json) is a JSON Schema made from the
-same types. YAML aliases (`*name`) are refused, since a page of them can stand for gigabytes.
+same types. A file has 1 MiB, 200,000 keys and values, and 16 levels at most. YAML aliases (`*name`) and merge keys
+(`<<`) are refused, since a page of them can stand for gigabytes; so are tags (`!name`) but YAML's own for plain values.
+
+**An empty file is no config.** A file without a key is refused: no bytes, only spaces or comments, `null`, `{}`,
+`---`. It may have been cut, and everything in force would be off. `models: {}` is the shortest config that there is.
 
 ## Live changes
 
 The file is looked at twice a second, also when it is a symbolic link that is swapped, as a ConfigMap's is. New
-content that is valid takes effect at once; calls under way finish under the old one. Content that is not valid
-changes nothing: the log and `GET /v1/health` say what is wrong, and the last good config stays in force.
+content that is valid takes effect; calls under way finish under the old one. Content that is not valid changes
+nothing: the log and `GET /v1/health` say what is wrong, and the last good config stays in force.
+
+A file that is half written must not be taken for a whole one:
+
+| what happens to the file | it is taken |
+|---|---|
+| it is there when the gateway starts | at once |
+| another file (`mv`, most editors, `sed -i`) or another link (a ConfigMap) takes its place | within a second |
+| the ConfigMap is followed through the API (`--configmap`) | at once |
+| it is written in its place (`cp`, `>`, some editors), or comes after the start | when it has rested for a second |
+
+To be sure of the moment, write the new file beside the old one and `mv` it there. The same holds for the keys file: a
+key that is not in it any more is refused from then on. A file that never rests is told in `GET /v1/health`. What is no
+file, such as a FIFO or a device, is refused and never waited for.
 
 A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
 `restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
@@ -116,6 +140,7 @@ _MEANINGS: Final = {
 }
 _WORDS: Final[dict[Any, str]] = {
     str: "text",
+    FilePath: "path",
     bool: "true or false",
     int: "whole number",
     float: "number",
@@ -230,7 +255,7 @@ def _in_units(value: Any) -> str:
         return next(f"{value // size}{unit}" for size, unit in sizes if not value % size)
     if isinstance(value, tuple):
         return "[]" if not value else msgspec.json.encode(value).decode()
-    return msgspec.json.encode(value).decode().strip('"')
+    return str(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 if __name__ == "__main__":

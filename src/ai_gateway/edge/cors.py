@@ -22,6 +22,8 @@ _EXPOSED: Final = (
         "x-next-cursor",
         "x-audit-complete",
         "x-audit-writer",
+        "x-ai-gateway-ignored",
+        "x-ai-gateway-demo",
         "ratelimit",
         "ratelimit-policy",
     ),

@@ -2,7 +2,7 @@
 
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
 from ai_gateway.edge.permissions import check_route
-from ai_gateway.errors import UnknownPath, WrongMethod
+from ai_gateway.errors import UnknownPath, UnsupportedRoute, WrongMethod
 
 GREETING = (
     b"AI Gateway Ollama. The API is under /v1 (OpenAI style): chat/completions, completions, embeddings, models, "
@@ -13,6 +13,11 @@ SERVED = (
     "served here are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models, "
     "/v1/models/{model}, /v1/health, /v1/audit/logs"
 )
+
+UNSUPPORTED = {
+    "/v1/responses": "OpenAI's Responses API is not served here: set your client to the Chat Completions API",
+    "/v1/messages": "Anthropic's Messages API is not served here: use a client of OpenAI's Chat Completions API",
+}
 
 
 class Methods:
@@ -61,4 +66,7 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     """Every other path."""
+    for route, sentence in UNSUPPORTED.items():
+        if scope["path"] == route or scope["path"].startswith(f"{route}/"):
+            raise UnsupportedRoute(f"{sentence}; {SERVED}.")
     raise UnknownPath(f"Nothing is served at {scope['path'][:200]}; {SERVED}.")

@@ -5,12 +5,15 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 
 import asyncio
 import logging
-import os
 import ssl
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ai_gateway.config.beside import beside
+from ai_gateway.config.pem import client_context
+from ai_gateway.config.reading import stamp_of
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
 from ai_gateway.wire.address import Address
@@ -50,7 +53,7 @@ class Client:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
         self._distrusted: dict[Address, float] = {}  # until when none of its connections is used again
-        self._tls: dict[tuple[str | None, int], ssl.SSLContext] = {}  # by CA file and when it was written
+        self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with when it was written
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
         """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
@@ -60,12 +63,12 @@ class Client:
         """A new connection. Raises ConnectFault."""
         make = partial(Connection, self._loop, partial(self._distrust, address.origin))
         try:
-            context = self._tls_for(address) if address.scheme == "https" else None
             async with asyncio.timeout(seconds):
+                context = await self._tls_for(address) if address.scheme == "https" else None
                 _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
             raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded, no CA in the file
             number = error.errno if isinstance(error, OSError) else None
             raise ConnectFault(f"cannot connect to {address.authority}: {error}", number) from None
         return connection
@@ -131,15 +134,21 @@ class Client:
         for address in list(self._idle):
             self.forget(address)
 
-    def _tls_for(self, address: Address) -> ssl.SSLContext:
-        """The context for a CA file as it is now: one that is rotated is read again."""
-        version = os.stat(address.ca_file).st_mtime_ns if address.ca_file else 0
-        key = address.ca_file, version
-        context = self._tls.get(key)
-        if context is None:
-            self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
-            context = self._tls[key] = ssl.create_default_context(cafile=address.ca_file)
-        return context
+    async def _tls_for(self, address: Address) -> ssl.SSLContext:
+        """The context for a CA file as it is now: one that is rotated is read again, in a thread.
+
+        Raises OSError or ValueError.
+        """
+        last = self._tls.get(address.ca_file)
+        try:
+            version = stamp_of(Path(address.ca_file)).written_ns if address.ca_file else 0
+            if last is None or last[0] != version:
+                last = version, await beside(partial(client_context, address.ca_file), "certificates")
+                self._tls[address.ca_file] = last
+        except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
+            if last is None:
+                raise
+        return last[1]
 
 
 class UpstreamExchange:

@@ -25,15 +25,24 @@ _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
 _END: Final = b"}\n\n"
+_NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
 _NEVER: Final = b"\0"
+
+_NOTHING_USED: Final = Usage(0, 0)
+_NULL: Final = msgspec.Raw(b"null")
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    tool_calls: Any = None
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
+    delta: _Delta = _Delta()
 
 
 # The rest of a choice is checked and skipped: it is JSON, but its strings may be no UTF-8.
@@ -59,7 +68,7 @@ class EventStream:
     """
 
     __slots__ = (
-        "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_shape", "_theirs",
+        "_id", "_is_after_cr", "_is_first", "_model", "_no_usage", "_ours", "_rest", "_shape", "_theirs",
         "broken", "finish_reason", "is_done", "is_garbled", "usage",
     )  # fmt: skip
 
@@ -67,6 +76,7 @@ class EventStream:
         self._shape = shape
         self._id = msgspec.Raw(_encode(shape.id))
         self._model = msgspec.Raw(_encode(shape.model))
+        self._no_usage = _NO_USAGE if shape.with_usage else _END
         self._theirs = _NEVER
         self._ours = b""
         self._rest = bytearray()  # of an event whose end has not come yet
@@ -123,14 +133,15 @@ class EventStream:
 
     def _event(self, event: bytes) -> bytes:
         if event.startswith(self._theirs) and self.broken is None and not self.is_done:
-            if not self._shape.with_usage and event.endswith(_ZERO_USAGE):
-                event = event[: -len(_ZERO_USAGE)] + _END
-            if self._is_common(event) and not (self._shape.reasoning_content and _REASONING in event):
-                return self._ours + event[len(self._theirs) :]
+            is_unused = event.endswith(_ZERO_USAGE)
+            common = event[: -len(_ZERO_USAGE)] + _END if is_unused else event
+            if self._is_common(common) and not (self._shape.reasoning_content and _REASONING in event):
+                passed = self._ours + common[len(self._theirs) :]
+                return passed[: -len(_END)] + self._no_usage if is_unused else passed
         return self._parse(event)
 
     def _is_common(self, event: bytes) -> bool:
-        """Whether behind the known head stand sound choices that have not finished, and nothing else."""
+        """Whether behind the known head stand sound choices without an end or tool calls, and nothing else."""
         choices = event[len(self._theirs) : -3]
         if b"\n" in choices or not event.endswith(_END):
             return False
@@ -138,7 +149,7 @@ class EventStream:
             if not choices.isascii():
                 choices.decode()
             for choice in _decode_choices(choices):
-                if choice.finish_reason is not None:
+                if choice.finish_reason is not None or choice.delta.tool_calls is not None:
                     return False
         except UNREADABLE:
             return False
@@ -203,15 +214,21 @@ class EventStream:
                 return b""
         if not self._shape.with_usage:
             fields.pop("usage", None)
+        elif choices and usage == _NOTHING_USED:
+            fields["usage"] = _NULL
         return self._rewrite(event, fields, content)
 
     def _rewrite(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
         self._learn_head(event, fields)
         fields["id"] = self._id
         fields["model"] = self._model
+        choices = content.get("choices")
+        is_changed = take_empty_content(choices, "delta")
         if self._shape.reasoning_content:
-            add_reasoning_content(content, "delta")
-            fields["choices"] = msgspec.Raw(_encode(content.get("choices")))
+            add_reasoning_content(choices, "delta")
+            is_changed = True
+        if is_changed:
+            fields["choices"] = msgspec.Raw(_encode(choices))
         return b"data: " + _encode(fields) + b"\n\n"
 
     def _learn_head(self, event: bytes, fields: Fields) -> None:
@@ -235,9 +252,19 @@ def is_finish_reason(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= MAX_REASON and value.isprintable()
 
 
-def add_reasoning_content(content: dict[str, Any], part: str) -> None:
+def take_empty_content(choices: Any, part: str) -> bool:
+    """Makes null of `"content": ""` beside tool calls, as OpenAI has it; whether there was any."""
+    found = False
+    for choice in choices if isinstance(choices, list) else ():
+        said = choice.get(part) if isinstance(choice, dict) else None
+        if isinstance(said, dict) and said.get("tool_calls") and said.get("content") == "":
+            said["content"] = None
+            found = True
+    return found
+
+
+def add_reasoning_content(choices: Any, part: str) -> None:
     """Ollama's `reasoning` again as `reasoning_content`, in each choice's `message` or `delta`."""
-    choices = content.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         text = choice.get(part) if isinstance(choice, dict) else None
         if isinstance(text, dict) and "reasoning" in text:
