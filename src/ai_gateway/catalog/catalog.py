@@ -114,8 +114,8 @@ class Catalog:
 
     def steps_to(self, fleet: Fleet) -> Iterator[None]:
         """The same in steps, between which others may go on; one step at least."""
-        yield
         fleet.named = self._named
+        yield
         for number, entry in enumerate(self._by_id.values(), 1):
             pool = fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
             if pool.waiting:

@@ -49,8 +49,13 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    tool_calls: Any = None
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
+    delta: _Delta = _Delta()
 
 
 # The rest of a choice is checked and skipped: it is JSON, but its strings may be no UTF-8.
@@ -158,7 +163,7 @@ class EventStream:
         return self._parse(event)
 
     def _is_common(self, event: bytes) -> bool:
-        """Whether behind the known head stand sound choices that have not finished, and nothing else."""
+        """Whether behind the known head stand sound choices without an end or tool calls, and nothing else."""
         choices = event[len(self._theirs) : -3]
         if b"\n" in choices or not event.endswith(_END):
             return False
@@ -166,7 +171,7 @@ class EventStream:
             if not choices.isascii():
                 choices.decode()
             for choice in _decode_choices(choices):
-                if choice.finish_reason is not None:
+                if choice.finish_reason is not None or choice.delta.tool_calls is not None:
                     return False
         except UNREADABLE:
             return False
