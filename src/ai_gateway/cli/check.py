@@ -11,8 +11,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "check",
         help="check a config file, for example in CI",
         description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each fault with its path; exits with 1 if there is any. A folder is read as `serve` reads one: its "
-        "config.yml.",
+        "Prints each fault with its path; exits with 1 if there is any.",
         epilog="example:\n  ai-gateway check config.yml",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
