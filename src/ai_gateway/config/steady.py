@@ -82,6 +82,10 @@ class Steady:
             self._has_looked = True
         return content
 
+    def again(self) -> None:
+        """The file that was taken is read once more with the next look: what became of it is not known."""
+        self._is_sure, self._taken_at = False, self._clock() - REST_SECONDS
+
     def _first(self, path: Path) -> bytes | None:
         stamp_of(path)
         for _ in range(TRIES):
@@ -135,5 +139,4 @@ class Steady:
         """Whatever comes back is new, but for the file that was taken."""
         self._restless_at = self._seen = None
         self._was_gone = True
-        if self._taken is not None:
-            self._is_sure, self._taken_at = False, self._clock() - REST_SECONDS
+        self.again()
