@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from starlette.routing import Route, Router
 
 from ai_gateway.auth.guard import Guard, Readied
 from ai_gateway.balancing.fleet import Fleet
@@ -38,14 +37,15 @@ from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
-from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
+from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready, Sign
+from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.limiting import Limiting
 from ai_gateway.edge.metrics import Metrics, Told, readings
 from ai_gateway.edge.opening import Opening
 from ai_gateway.edge.permissions import may_read_audit
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
-from ai_gateway.edge.routing import Direct, Methods, greet, unknown
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, greet, router
 from ai_gateway.edge.used_today import used_today
 from ai_gateway.edge.watch import Departures
 from ai_gateway.limits.limiter import Around, Limiter
@@ -80,6 +80,7 @@ class Options(msgspec.Struct, frozen=True):
     access: Access = Access()
     config_map: Named | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
+    required: frozenset[str] = frozenset()  # sections that the config must have
 
 
 class Gateway:
@@ -93,7 +94,8 @@ class Gateway:
         api_server = ApiServer(options.access)
         self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
-        self.live = LiveConfig(str(options.config_map or options.config_path), self._apply, self._ready)
+        source = str(options.config_map or options.config_path)
+        self.live = LiveConfig(source, self._apply, self._ready, options.required)
         self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
         self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)
@@ -157,24 +159,21 @@ class Gateway:
         hot: dict[str, ASGIApp] = {
             path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
         }
-        routes = Router(
-            [
-                Route("/v1/models", Methods("/v1/models", listed, "GET", "HEAD")),
-                Route("/v1/models/{model:path}", Methods("/v1/models/{model}", shown, "GET", "HEAD")),
-                Route("/v1/audit/logs", Methods("/v1/audit/logs", logs, "GET", "HEAD")),
-                Route("/v1/health", Methods("/v1/health", Health(self._condition), "GET", "HEAD")),
-                Route("/", Methods("/", greet, "GET", "HEAD")),
-            ],
-            redirect_slashes=False,
-            default=unknown,
-        )
+        signs = dict.fromkeys(SIGNS, Sign(self._condition))
+        reading: dict[str, ASGIApp] = {"/v1/models": listed, "/v1/models/{model}": shown, "/v1/audit/logs": logs}
+        routes = router({**reading, "/v1/health": Health(self._condition), "/": greet, **signs})
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        inner = CrossOrigin(Authentication(Direct(hot, routes), self.guard), self.current)
-        app = Holding(Rescue(inner), self.auditing)
+        app = self._rescued(Authentication(Direct(hot, routes), self.guard))
         readers = (self._requests, self.auditing, *readers)
         if self._tracing is not None:
             readers = (self._tracing, *readers)
-        return Recording(app, readers, self._opening(marks, self._tracing))
+        recording = Recording(Holding(app, self.auditing), readers, self._opening(marks, self._tracing))
+        return Front(recording, Recording(self._rescued(router(signs)), (), self._opening(marks, None)))
+
+    def _rescued(self, app: ASGIApp) -> ASGIApp:
+        """Behind the checks of who may ask at all, a page or a name."""
+        inner = CrossOrigin(app, self.current)
+        return Rescue(HostCheck(inner, self.current, lambda: self.guard.authenticator is not None))
 
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
@@ -183,17 +182,10 @@ class Gateway:
         return told if self._tracing is None else [*told, partial(span_readings, self._tracing)]
 
     def _admin(self) -> ASGIApp:
-        routes = Router(
-            [
-                Route("/livez", Methods("/livez", Live(), "GET", "HEAD")),
-                Route("/readyz", Methods("/readyz", Ready(self._condition), "GET", "HEAD")),
-                Route("/drain", Methods("/drain", Drain(self._begin_drain), "POST")),
-                Route("/metrics", Methods("/metrics", self.metrics, "GET", "HEAD")),
-            ],
-            redirect_slashes=False,
-            default=unknown,
-        )
-        return Recording(Rescue(routes), (), self._opening([], None))
+        reading: dict[str, ASGIApp] = {"/livez": Live(), "/readyz": Ready(self._condition), "/metrics": self.metrics}
+        routes = router(reading, {"/drain": Drain(self._begin_drain, self.current)})
+        # No method of `auth` is asked here: a name is looked at whatever callers of the API have to prove.
+        return Recording(Rescue(HostCheck(routes, self.current, lambda: False)), (), self._opening([], None))
 
     def _opening(self, marks: list[tuple[bytes, bytes]], tracing: Tracing | None) -> Opening:
         trusted: Callable[[], tuple[str, ...]] = lambda: self.current.now.config.trusted_proxies  # noqa: E731
@@ -234,6 +226,11 @@ class Gateway:
             ending.push_async_callback(_ended, asyncio.create_task(self.guard.follow()))
             with self._lag.running(asyncio.get_running_loop()):
                 yield
+
+    def reread(self) -> None:
+        """Reads what is a file again, changed or not; the rest is followed anyway."""
+        if self.config_file is not None:
+            self.config_file.reread()
 
     def _begin_drain(self) -> None:
         if self.on_drain is not None:

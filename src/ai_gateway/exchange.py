@@ -17,6 +17,8 @@ ON_LEFT: Final = "ai_gateway.on_left"
 WRITE_NOW: Final = "ai_gateway.write_now"
 # And a function that cuts the client's connection at once, whatever it has not read.
 CUT: Final = "ai_gateway.cut"
+# And whether the port listens on loopback alone, so that only this machine, or a browser on it, can have asked.
+ON_LOOPBACK: Final = "ai_gateway.on_loopback"
 
 Outcome = Literal[
     "ok", "denied", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"

@@ -338,7 +338,7 @@ def test_an_edit_in_the_database_is_found_whatever_it_is(tmp_path: Path, change:
     connection.execute(f"UPDATE entries SET {change} WHERE sequence = 4")
     connection.close()
     asked = archive(path)
-    assert [tuple(fault) for fault in verify(asked.chain(), asked.checkpoints(), KEY)] == [(WRITER, 4, "edited")]
+    assert [fault[:3] for fault in verify(asked.chain(), asked.checkpoints(), KEY)] == [(WRITER, 4, "edited")]
 
 
 def test_hashes_in_the_database_are_those_of_the_chain(tmp_path: Path) -> None:

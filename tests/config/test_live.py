@@ -1,9 +1,14 @@
 """The config in force, wherever its content comes from: what is bad is told once, what came late may need a restart."""
 
+import asyncio
 import logging
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.config.pem_files import write_pair
+from tests.flow.waiting import soon
 
 from ai_gateway.config.live import Live, digest_of
 from ai_gateway.config.types import Config
@@ -93,11 +98,10 @@ async def test_a_first_config_that_comes_after_the_start_may_ask_for_a_new_start
 
 async def test_https_in_a_first_config_that_comes_after_the_start_asks_for_a_new_start(tmp_path: Path) -> None:
     """In plain HTTP it must not go on."""
-    file = tmp_path / "file.pem"
-    file.touch()
+    certificate, key = write_pair(tmp_path)
     kept = Kept()
     kept.bind()
-    await kept.live.offer(f"tls: {{certificate: {file}, key: {file}}}".encode())
+    await kept.live.offer(f"tls: {{certificate: {certificate}, key: {key}}}".encode())
     assert kept.restarts == 1
 
 
@@ -122,3 +126,80 @@ async def test_a_bad_first_config_asks_for_no_restart() -> None:
     kept.bind()
     await kept.live.offer(b"listen: nonsense")
     assert (kept.restarts, kept.applied) == (0, [])
+
+
+async def test_contents_are_taken_in_the_order_in_which_they_are_offered() -> None:
+    """One that takes long is not overtaken by the next one; what was offered last is in force at the end."""
+    go_on = threading.Event()
+    applied: list[list[str]] = []
+
+    def prepare(config: Config) -> list[str]:
+        if "slow" in config.models:
+            go_on.wait(10)
+        return list(config.models)
+
+    live = Live("the test", applied.append, prepare)
+    offered = [asyncio.create_task(live.offer(f"models: {{{name}: }}".encode())) for name in ("slow", "b", "c")]
+    await asyncio.sleep(0.05)
+    assert applied == []
+    assert not live.is_settled
+    go_on.set()
+    await asyncio.gather(*offered)
+    assert applied == [["slow"], ["b"], ["c"]]
+    assert live.digest == digest_of(b"models: {c: }")
+
+
+async def test_a_config_is_put_in_force_in_steps() -> None:
+    """Others go on between them, and it is in force with the last one."""
+    seen: list[bool] = []
+
+    def apply(_: Config) -> Iterator[None]:
+        for _step in range(3):
+            yield
+
+    live = Live("the test", apply)
+    offered = asyncio.create_task(live.offer(GOOD))
+    while not offered.done():
+        seen.append(live.config is not None)
+        await asyncio.sleep(0)
+    assert live.config is not None
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("place", ["prepare", "apply", "later"])
+async def test_a_config_that_cannot_be_put_in_force_is_told(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong: formerly health said ok, with the new digest, and a traceback was in the log."""
+
+    def apply(config: Config) -> Iterator[None]:
+        if place == "apply" and "a" in config.models:
+            raise ZeroDivisionError("of ours")
+        yield
+        if place == "later" and "a" in config.models:
+            raise ZeroDivisionError("of ours")
+
+    def prepare(config: Config) -> Config:
+        if place == "prepare" and "a" in config.models:
+            raise ZeroDivisionError("of ours")
+        return config
+
+    live = Live("the test", apply, prepare)
+    await live.offer(b"models: {b: }")
+    assert await live.offer(GOOD) == [("", "cannot be read: ZeroDivisionError: of ours")]
+    assert live.digest == digest_of(b"models: {b: }")
+    assert live.total_refused == 1
+    assert caplog.text.count("Traceback") == 1
+    await live.offer(b"models: {c: }")
+    assert (live.complaints, live.digest) == ([], digest_of(b"models: {c: }"))
+
+
+async def test_the_start_waits_until_what_has_come_is_understood() -> None:
+    go_on = threading.Event()
+    live = Live("the test", lambda _: None, lambda _: go_on.wait(10))
+    offered = asyncio.create_task(live.offer(GOOD))
+    settled = asyncio.create_task(live.settled())
+    await asyncio.sleep(0.05)
+    assert not settled.done()
+    go_on.set()
+    await soon(settled)
+    assert live.config is not None
+    await offered

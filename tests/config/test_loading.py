@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.config.pem_files import write_ca
 
 from ai_gateway.config.loading import MAX_BYTES, ConfigError, load, parse
 from ai_gateway.config.types import Config, model_name, restart_required
@@ -71,6 +72,13 @@ def complaints(content: bytes) -> list[tuple[str, str]]:
         ("listen: nonsense", "listen", "is not HOST:PORT"),
         ("admin: '127.0.0.1:70000'", "admin", "is not HOST:PORT"),
         ("cors: {origins: ['https://x/']}", "cors.origins[0]", "no origin"),
+        ("cors: {origins: ['*', 'https://*.com']}", "cors.origins[1]", "of two labels or more"),
+        ("cors: {origins: ['https://a*.example.com']}", "cors.origins[0]", "may stand for a port"),
+        ("cors: {origins: ['https://*']}", "cors.origins[0]", "moz-extension://*"),
+        ("hosts: ['http://a']", "hosts[0]", "without scheme and port"),
+        ("hosts: [a, 'a:80']", "hosts[1]", "without scheme and port"),
+        ("hosts: ['*.com']", "hosts[0]", "of two labels or more"),
+        ("connections: {idle: 0}", "connections.idle", "no duration above 0"),
         ("models: {a: {ollama: m, slots: 2}, b: {ollama: m}}", "models.b.slots", "the same as of 'a'"),
         (
             "models: {a: {ollama: m}, b: {ollama: 'M:latest', max_waiting: 1}}",
@@ -208,8 +216,7 @@ def test_the_models_of_the_readme_are_read() -> None:
 
 def test_a_certificate_authority_may_stand_beside_a_url(tmp_path: Path) -> None:
     """Per upstream."""
-    ca = tmp_path / "ca.pem"
-    ca.touch()
+    ca = write_ca(tmp_path)
     config = parse(f"discovery: {{static: [http://a, {{url: https://b, ca_file: {ca}}}]}}".encode())
     assert config.discovery is not None
     assert config.discovery.static is not None

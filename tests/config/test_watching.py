@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.config.pem_files import write_ca
 
 from ai_gateway.config.live import Live
 from ai_gateway.config.steady import Steady
@@ -212,3 +213,15 @@ async def test_a_file_that_never_rests_is_told_of(watched: Watched, monkeypatch:
 @pytest.fixture(autouse=True)
 def _hears_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="ai_gateway")
+
+
+async def test_a_look_sees_that_a_named_file_has_come(watched: Watched, tmp_path: Path) -> None:
+    """The config itself was not touched: formerly nobody looked at it again."""
+    ca = tmp_path / "ca.pem"
+    await watched.write(f"limits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}")
+    for _ in range(2):
+        await watched.file.look()
+    assert complaints(watched) == [f"limits.redis.ca_file: there is no file {ca}"]
+    write_ca(tmp_path)
+    await watched.file.look()
+    assert (complaints(watched), len(watched.applied)) == ([], 1)

@@ -40,7 +40,7 @@ def entries(world: World, kind: str = "end") -> list[Entry]:
     try:
         chain = list(archive.chain())
         assert list(verify(chain, archive.checkpoints(), read_key(path_of(world).with_name("audit.db.key")))) == []
-        return [entry for entry, _ in chain if entry.kind == kind]
+        return [entry for entry, _ in chain if isinstance(entry, Entry) and entry.kind == kind]
     finally:
         archive.close()
 

@@ -239,9 +239,14 @@ async def _serving(
         refused=lambda status, code, _: gateway.refused(status, code),
         departure=served.departure,
     )
-    chosen = ServerSettings(
-        "127.0.0.1:0", "127.0.0.1:0", **{"grace_seconds": 0.0, "limits": Limits(sweep_seconds=0.02), **settings}
-    )
+    usual: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "admin": "127.0.0.1:0",
+        "grace_seconds": 0.0,
+        "limits": Limits(sweep_seconds=0.02),
+        "idle_seconds": lambda: gateway.current.now.config.connections.idle,
+    }
+    chosen = ServerSettings(**{**usual, **settings})
     running = asyncio.create_task(_live(gateway, chosen, notices))
     await until(lambda: listening.is_set() or running.done(), "the gateway listens")
     try:

@@ -3,9 +3,11 @@
 import io
 import json
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +16,16 @@ from tests.flow.waiting import until
 from ai_gateway.config.types import Log
 from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Trace, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
-from ai_gateway.telemetry.logs import PAUSE_SECONDS, JsonLines, Sparing, Words, set_levels
+from ai_gateway.telemetry.logs import (
+    MOST_ALIKE,
+    PAUSE_SECONDS,
+    JsonLines,
+    LinesHandler,
+    Sparing,
+    Words,
+    set_levels,
+)
+from ai_gateway.telemetry.output import Output
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.usage import Usage
@@ -234,3 +245,64 @@ def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
     ]
     now[0] += PAUSE_SECONDS
     assert sparing.filter(away)
+
+
+def test_what_comes_by_thousands_is_told_some_times_and_then_counted() -> None:
+    """Each kind by itself; the words make the kind, not what stands in them."""
+    now = [0.0]
+    sparing = Sparing(lambda: now[0])
+    passed = 0
+    for number in range(2000):
+        made = logging.LogRecord("ai_gateway.server", logging.WARNING, "", 1, "refused: %s", (number,), None)
+        passed += sparing.filter(made)
+    assert passed == MOST_ALIKE
+    assert sparing.filter(record("of another kind"))
+    assert list(sparing.due()) == []
+    assert sparing.seconds() == PAUSE_SECONDS
+    now[0] += PAUSE_SECONDS
+    (told,) = sparing.due()
+    assert told.getMessage() == f"{2000 - MOST_ALIKE} more like this within 60 s; the last: refused: 1999"
+    assert (told.name, told.levelno) == ("ai_gateway.server", logging.WARNING)
+    assert sparing.filter(made)
+    assert sparing.seconds() is None
+
+
+def test_any_number_of_kinds_is_remembered_in_bounded_space() -> None:
+    sparing = Sparing(lambda: 0.0)
+    for number in range(5000):
+        assert sparing.filter(record(f"kind {number}"))
+    assert len(sparing._kinds) <= 1000
+
+
+def test_what_was_held_back_is_told_when_it_is_time_without_another_record(tmp_path: Path) -> None:
+    """A flood may be over."""
+    now, timers = [0.0], list[tuple[float, Callable[[], None]]]()
+    file = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    out = Output(file, "standard error")
+    out.later = lambda seconds, again: timers.append((seconds, again))
+    handler = LinesHandler(out, Sparing(lambda: now[0]))
+    for _ in range(100):
+        handler.handle(record("again"))
+    ((seconds, tell),) = timers
+    now[0] += seconds
+    tell()
+    os.close(file)
+    lines = [json.loads(line)["message"] for line in (tmp_path / "log").read_bytes().splitlines()]
+    assert lines == ["again"] * MOST_ALIKE + ["80 more like this within 60 s; the last: again"]
+
+
+@pytest.mark.parametrize("char", ["\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\u061c", "\ufeff", "\ud800", "\x1b"])
+async def test_nothing_in_a_line_acts_on_a_terminal(char: str) -> None:
+    """In the log and in access lines, as words and as JSON."""
+    exchange = finished(f"/v1/models/{char}")
+    exchange.story = exchange.client_name = char
+    texts = [written(kind(), exchange) for kind in (io.StringIO, Terminal)]
+    texts += [kind().format(record(f"it said {char}")) for kind in (JsonLines, Words)]
+    for text in texts:
+        assert text.rstrip("\n").isprintable()
+        assert text.encode()
+
+
+async def test_half_of_a_surrogate_pair_costs_no_line() -> None:
+    lines = written(io.StringIO(), finished("/\udc80"), finished("/other")).splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/\\udc80", "/other"]

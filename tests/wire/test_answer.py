@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.wire.recordings import OURS, WITH_REASONING, recorded
+from tests.wire.recordings import OURS, WITH_REASONING, recorded, with_openais_null
 
 from ai_gateway.wire.answer import BadAnswer, read_answer, read_error
 from ai_gateway.wire.call import Operation
@@ -32,6 +32,8 @@ def test_an_answer_keeps_all_but_its_id_and_model(
     theirs = json.loads(recorded(name))
     answer = read_answer(operation, recorded(name), OURS)
     ours = {"model": OURS.model} if operation == "embeddings" else {"id": OURS.id, "model": OURS.model}
+    for choice in theirs.get("choices", ()):
+        with_openais_null(choice.get("message", {}))
     assert json.loads(answer.body) == {**theirs, **ours}
     assert list(json.loads(answer.body)) == list(theirs)
     assert answer.usage == usage
@@ -42,6 +44,19 @@ def test_unknown_fields_and_numbers_survive_as_they_were_written() -> None:
     """What a later Ollama adds reaches the client."""
     body = chat(usage=None)[:-1] + b', "new": {"a": 1.0, "b": 12345678901234567890123}}'
     assert b'{"a": 1.0, "b": 12345678901234567890123}' in read_answer("chat", body, OURS).body
+
+
+def test_an_empty_text_beside_tool_calls_is_null() -> None:
+    """As OpenAI has it; an empty text alone, and one that says something, stay."""
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    for said, expected in (
+        ({"content": "", "tool_calls": calls}, {"content": None, "tool_calls": calls}),
+        ({"content": "", "tool_calls": []}, {"content": "", "tool_calls": []}),
+        ({"content": ""}, {"content": ""}),
+        ({"content": "Hi", "tool_calls": calls}, {"content": "Hi", "tool_calls": calls}),
+    ):
+        body = chat(choices=[{"message": said, "finish_reason": "stop"}])
+        assert json.loads(read_answer("chat", body, OURS).body)["choices"][0]["message"] == expected
 
 
 def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:

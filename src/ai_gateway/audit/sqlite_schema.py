@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
-from ai_gateway.audit.store import StoreTooNew
+from ai_gateway.audit.store import StoreDamaged, StoreTooNew
 
 VERSION: Final = 1
 _TYPES: Final[dict[ColumnKind, str]] = {"text": "TEXT", "int": "INTEGER", "bool": "INTEGER"}
@@ -100,5 +100,7 @@ def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
     """The version of the tables and the least one that may write; (0, 0) for an empty database."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone():
         return 0, 0
-    version, writable_from = connection.execute("SELECT version, writable_from FROM schema").fetchone()
-    return int(version), int(writable_from)
+    row = connection.execute("SELECT version, writable_from FROM schema").fetchone()
+    if row is None or any(type(value) is not int or value < 1 for value in row):
+        raise StoreDamaged("the table that tells the version of the audit database was changed")
+    return row[0], row[1]

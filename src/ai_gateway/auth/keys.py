@@ -115,7 +115,7 @@ class KeysFile:
     def again(self) -> None:
         """Has all of it read with the next look."""
         self._seen = None
-        self._file.again()
+        self._file.doubt()
 
     def take(self, found: Kept | str | None) -> None:
         """Puts keys in force; tells of trouble once."""

@@ -98,7 +98,8 @@ def _in_short(complaint: str) -> str:
     found = re.search(r" - at `(\$[\w.\[\]]*)`$", complaint)
     is_plain = complaint.startswith(("Expected", "Object missing required field"))
     words = complaint[: found.start() if found else None] if is_plain else "a field or value that is not known"
-    return f"{words} at {found[1]}" if found else words
+    hint = " (put it in quotes)" if words.startswith("Expected `str") and "got `null`" not in words else ""
+    return f"{words} at {found[1]}{hint}" if found else words
 
 
 def write_entries(entries: tuple[Entry, ...]) -> str:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ai_gateway.cli.paths import path_flag
+
 if TYPE_CHECKING:
     from ai_gateway.auth.keys_file import Entry
 
@@ -50,7 +52,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         ("check", "say whose key it is that standard input or $AI_GATEWAY_KEY holds", _check),
     ):
         action = actions.add_parser(name, help=meaning, description=meaning[0].upper() + meaning[1:] + ".")
-        action.add_argument("--file", type=Path, required=True, metavar="keys.yaml")
+        action.add_argument("--file", type=path_flag, required=True, metavar="keys.yaml")
         if name == "revoke":
             action.add_argument("id", metavar="ID", help="of the key, as `list` shows it")
         action.set_defaults(run=run, act=act)
@@ -59,7 +61,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = actions.add_parser("create", help="make a key", description="Makes a key; shows it once, and its entry.")
     parser.add_argument("--name", required=True, help="the caller's name, in rules, logs and metrics")
-    parser.add_argument("--file", type=Path, metavar="keys.yaml", help="add the entry there; made if missing")
+    parser.add_argument("--file", type=path_flag, metavar="keys.yaml", help="add the entry there; made if missing")
     parser.add_argument("--tenant", help="the tenant it belongs to")
     parser.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups that rules may name")
     parser.add_argument("--models", type=_words, metavar="A,B*", help="models it may use, as patterns (default: all)")

@@ -107,6 +107,7 @@ class ConfigMap:
     async def _look(self, values: list[_ConfigMap], namespace: str) -> None:
         try:
             await self._take(values, namespace)
+            await self._live.look_again()
         except Exception as fault:  # one of ours in one reload must not end all later ones
             self._live.fail(fault)
             self._last = None

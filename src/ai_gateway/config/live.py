@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +16,9 @@ import msgspec
 
 from ai_gateway.config.beside import beside
 from ai_gateway.config.complaint import Complaint, fault_in_words
-from ai_gateway.config.loading import ConfigError, parse
+from ai_gateway.config.files import Awaited
+from ai_gateway.config.loading import ConfigError, parse_whole
+from ai_gateway.config.protection import missing_protection, missing_sections
 from ai_gateway.config.types import Config, restart_required
 
 log = logging.getLogger("ai_gateway.config")
@@ -38,6 +40,7 @@ class _Understood(NamedTuple):
     config: Config | None
     made: Any
     complaints: list[Complaint]
+    awaited: Awaited = Awaited()  # files that it was refused for
 
 
 class Live:
@@ -45,7 +48,7 @@ class Live:
 
     `config` is None until a valid one came. With each new good config `prepare` is called in a thread, then `apply` in
     the loop with what that returned; what `apply` yields are its steps, between which others may go on. `source` says
-    where the content comes from, for people.
+    where the content comes from, for people. Content without the sections `required` is refused.
     """
 
     def __init__(
@@ -53,10 +56,13 @@ class Live:
         source: str,
         apply: Callable[[Any], Iterable[None] | None],
         prepare: Callable[[Config], Any] = _as_it_is,
+        required: Collection[str] = (),
     ) -> None:
         self.source = source
         self._apply = apply
         self._prepare = prepare
+        self._required = required
+        self._awaited = Awaited()
         self._turn = asyncio.Lock()
         self._content: bytes | None = None
         self._refused: set[str] = set()  # digests of what was logged already
@@ -100,12 +106,24 @@ class Live:
     async def offer(self, content: bytes) -> list[Complaint]:
         """Applies content if it is new and valid; returns what is wrong with it otherwise."""
         async with self._turn:
-            if content != self._content:
+            if content != self._content or await self._is_mended():
                 understood = await beside(partial(self._understand, content), "config")
-                self._content = content
-                await self._settle(understood)
+                is_new, self._content, self._awaited = content != self._content, content, understood.awaited
+                await self._settle(understood, is_new)
             self.is_settled = True
             return self.complaints
+
+    async def look_again(self) -> None:
+        """Checks refused content anew where a file that it names has come or changed; part of each look at a source."""
+        if self._content is not None and await self._is_mended():
+            await self.offer(self._content)
+
+    async def _is_mended(self) -> bool:
+        return bool(self._awaited.files) and await beside(lambda: self._awaited.has_changed, "config")
+
+    def forget(self) -> None:
+        """The next content that is offered is looked at, even if it is the same: what it names may have changed."""
+        self._content = None
 
     def lack(self, complaint: str, is_passing: bool = False) -> None:
         """There is no content now, for a reason; one that passes may be gone in a moment."""
@@ -127,15 +145,24 @@ class Live:
         """In a thread."""
         digest = digest_of(content)
         try:
-            config = parse(content)
+            config = self._checked(content)
             return _Understood(digest, config, self._prepare(config), [])
         except ConfigError as error:
-            return _Understood(digest, None, None, error.complaints)
+            return _Understood(digest, None, None, error.complaints, error.awaited)
         except Exception as fault:  # what is made of a config must not end the gateway, nor go unseen
             log.error("config: a fault of the gateway itself", exc_info=fault)
             return _Understood(digest, None, None, [Complaint("", fault_in_words(fault))])
 
-    async def _settle(self, understood: _Understood) -> None:
+    def _checked(self, content: bytes) -> Config:
+        """Raises ConfigError, also for what may not be left out."""
+        new = parse_whole(content)
+        missing = list(missing_sections(self._required, new))
+        missing += missing_protection(self.config, new) if self.config is not None else ()
+        if missing:
+            raise ConfigError(missing)
+        return new.config
+
+    async def _settle(self, understood: _Understood, is_new: bool) -> None:
         config, digest, complaints = understood.config, understood.digest, understood.complaints
         if config is not None:
             try:
@@ -147,11 +174,12 @@ class Live:
             else:
                 self._accept(config, digest)
                 return
-        self.total_refused += 1
+        self.total_refused += is_new
         self._refuse(complaints, digest)
 
     def _refuse(self, complaints: list[Complaint], digest: str) -> None:
         self.complaints = complaints
+        digest = digest and digest_of(f"{digest} {complaints}".encode())
         if digest and digest in self._refused:
             return  # the same mistake made again, or seen again: once in the log is enough
         if len(self._refused) >= MOST_REMEMBERED:

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, limiting, types
+from ai_gateway.config import access, limiting, serving, types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
 
 _INTRODUCTION: Final = """\
 ---
@@ -53,6 +53,13 @@ $ ai-gateway check config.yml
 config.yml: models.coder.version: Expected `str`, got `int` (put it in quotes)
 ```
 
+A section with nothing in it, where every line is commented out, counts as absent. `auth`, `callers` and `limits` are
+refused then: what protects is turned off in words alone (`auth: {methods: [none]}`, `callers: all`, `limits: none`),
+and never by leaving it out of a file that is reloaded ([Turning it off](security.md#turning-it-off)).
+
+A path may begin with `~` for a home, as in a shell. Files that it names must be there and of use, such as a CA bundle
+or a TLS key without a pass phrase; a config that is refused for one is checked again when that file comes or changes.
+
 An editor can do the same while you write: [config.schema.json](../config.schema.json) is a JSON Schema made from the
 same types. A file has 1 MiB, 200,000 keys and values, and 16 levels at most. YAML aliases (`*name`) and merge keys
 (`<<`) are refused, since a page of them can stand for gigabytes; so are tags (`!name`) but YAML's own for plain values.
@@ -81,7 +88,8 @@ file, such as a FIFO or a device, is refused and never waited for.
 
 A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
 `restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
-The two files of `tls` are read again when they change, without a restart.
+The two files of `tls` are read again when they change, without a restart. `kill -HUP` has config and certificates read
+again at once, changed or not ([Leaving](kubernetes.md#leaving) tells of terminals).
 
 ## Units
 
@@ -109,8 +117,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "limits": limiting.LimitsSection,
     "limits.default": limiting.Limits,
     "limits.redis": limiting.Redis,
-    "cors": types.Cors,
-    "tls": types.Tls,
+    "cors": serving.Cors,
+    "connections": serving.Connections,
+    "tls": serving.Tls,
     "auth": access.Auth,
     "auth.oidc": access.Oidc,
     "callers[]": access.CallerRule,
@@ -133,6 +142,7 @@ _MEANINGS: Final = {
 }
 _WORDS: Final[dict[Any, str]] = {
     str: "text",
+    FilePath: "path",
     bool: "true or false",
     int: "whole number",
     float: "number",
@@ -247,7 +257,7 @@ def _in_units(value: Any) -> str:
         return next(f"{value // size}{unit}" for size, unit in sizes if not value % size)
     if isinstance(value, tuple):
         return "[]" if not value else msgspec.json.encode(value).decode()
-    return msgspec.json.encode(value).decode().strip('"')
+    return str(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ class Steady:
         """For how long there has been something new that could not be taken."""
         return 0.0 if self._restless_at is None else self._clock() - self._restless_at
 
+    def doubt(self) -> None:
+        """With the next look the file that was taken is read once more."""
+        self._is_sure, self._taken_at = False, self._clock() - REST_SECONDS
+
     def look(self) -> bytes | None:
         """The content, if there is one to be taken: new, or to be sure of the last. Raises Unreadable."""
         path = self.path
@@ -81,10 +85,6 @@ class Steady:
         finally:
             self._has_looked = True
         return content
-
-    def again(self) -> None:
-        """The file that was taken is read once more with the next look: what became of it is not known."""
-        self._is_sure, self._taken_at = False, self._clock() - REST_SECONDS
 
     def _first(self, path: Path) -> bytes | None:
         stamp_of(path)
@@ -139,4 +139,5 @@ class Steady:
         """Whatever comes back is new, but for the file that was taken."""
         self._restless_at = self._seen = None
         self._was_gone = True
-        self.again()
+        if self._taken is not None:
+            self.doubt()

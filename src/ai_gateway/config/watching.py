@@ -27,14 +27,21 @@ class ConfigFile:
             content = await beside(self._file.look, "config")
             if content is not None:
                 await self._live.offer(content)
+            else:
+                await self._live.look_again()
         except Unreadable as fault:
             self._live.lack(str(fault))
         except Exception as fault:  # one of ours must not end all later looks
             self._live.fail(fault)
-            self._file.again()
+            self._file.doubt()
         else:
             is_restless = self._file.restless_seconds >= TROUBLE_SECONDS
             self._live.trouble = self._in_words() if is_restless else None
+
+    def reread(self) -> None:
+        """With the next look the file is read again, and its content taken as new though it may be the same."""
+        self._live.forget()
+        self._file.doubt()
 
     async def follow(self) -> None:
         """Looks at once, then again and again."""

@@ -102,7 +102,7 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
         except BrokenFault:
             body = b""
         errand.exchange.story = f"Ollama answered {answer.head.status}"
-        return judge(answer.head.status, body, errand.entry.id)
+        return judge(answer.head.status, body, errand.entry.id, errand.operation)
     errand.release_body()
     if errand.events is not None:
         await _relay(errand, errand.events, answer)

@@ -1,12 +1,9 @@
 """Reads a request body once, within its limits."""
 
-from typing import Final
-
 from ai_gateway.edge.asgi import Receive, Scope, header
+from ai_gateway.edge.media_type import check_media_type
 from ai_gateway.edge.watch import ClientLeft
-from ai_gateway.errors import BodyTooLarge, BuffersFull, UnsupportedMediaType
-
-_JSON: Final = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+from ai_gateway.errors import BodyTooLarge, BuffersFull
 
 
 class Buffers:
@@ -28,7 +25,7 @@ class Reading:
 
     async def read(self, scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         """The whole body. Raises UnsupportedMediaType, BodyTooLarge, BuffersFull or ClientLeft."""
-        _check_media_type(header(scope, b"content-type"))
+        check_media_type(scope)
         announced = header(scope, b"content-length")
         if announced is not None and int(announced) > max_bytes:
             raise _too_large(max_bytes)
@@ -61,12 +58,3 @@ class Reading:
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
-
-
-def _check_media_type(value: bytes | None) -> None:
-    if value in _JSON:
-        return
-    media_type, _, parameters = (value or b"").lower().partition(b";")
-    charset = parameters.strip().removeprefix(b"charset=").strip(b'" ')
-    if media_type.strip() != b"application/json" or charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
-        raise UnsupportedMediaType("Send the body as JSON in UTF-8 with Content-Type: application/json.")

@@ -29,12 +29,6 @@ def client_address(scope: Scope, trusted: tuple[str, ...]) -> str:
     return peer
 
 
-def is_loopback(scope: Scope) -> bool:
-    """Whether the peer itself, whatever it forwards for, is on this machine."""
-    peer = _address(scope["client"][0]) if scope.get("client") else None
-    return peer is not None and peer.is_loopback
-
-
 @lru_cache(maxsize=4)
 def _networks(trusted: tuple[str, ...]) -> Networks:
     return tuple(ipaddress.ip_network(network, strict=False) for network in trusted)

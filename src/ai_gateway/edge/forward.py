@@ -19,7 +19,7 @@ from ai_gateway.edge.auditing import Auditing
 from ai_gateway.edge.body import Buffers, Reading
 from ai_gateway.edge.downstream import EventReply, reply_whole
 from ai_gateway.edge.limiting import Admitted, Limiting
-from ai_gateway.edge.permissions import deny, may_use
+from ai_gateway.edge.permissions import deny, may_use, refuse_unloaded
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
 from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
@@ -74,6 +74,8 @@ class Forward:
             exchange.body_bytes = len(body)
             call = read_call(self._operation, body)
             exchange.called_at = monotonic()
+            if call.ignored:
+                exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
             self._parts.audit.listen(call, exchange)
@@ -107,8 +109,8 @@ class Forward:
     def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
-        if entry is None and not in_force.is_loaded:
-            raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
+        if entry is None:
+            refuse_unloaded(in_force)
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
         exchange.model, exchange.model_label = entry.name, entry.label

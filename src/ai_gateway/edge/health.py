@@ -1,4 +1,4 @@
-"""GET /v1/health for people and dashboards; /livez and /readyz for the platform's probes."""
+"""GET /v1/health for people and dashboards, /health for tools; /livez and /readyz for the platform's probes."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -86,6 +86,17 @@ class Health:
             "limits": _limits(condition.limiter),
             "audit": condition.auditing.standing(),
         }
+
+
+class Sign:
+    """/health and /healthz on the API's port: the status of /v1/health and one word, for tools that look there."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_well = self._condition.fault() is None
+        await reply_json(scope, send, {"status": "ok" if is_well else "unavailable"}, 200 if is_well else 503)
 
 
 def _limits(limiter: Limiter) -> dict[str, Any]:

@@ -6,10 +6,13 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ai_gateway.config.beside import beside
+from ai_gateway.config.pem import client_context
 from ai_gateway.config.reading import stamp_of
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault
@@ -54,12 +57,12 @@ class Client:
         """A new connection. Raises ConnectFault."""
         make: Callable[[], Connection] = lambda: Connection(self._loop)  # noqa: E731 - create_connection wants one
         try:
-            context = self._tls_for(address) if address.scheme == "https" else None
             async with asyncio.timeout(seconds):
+                context = await self._tls_for(address) if address.scheme == "https" else None
                 _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
             raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded, no CA in the file
             number = error.errno if isinstance(error, OSError) else None
             raise ConnectFault(f"cannot connect to {address.authority}: {error}", number) from None
         return connection
@@ -104,13 +107,16 @@ class Client:
         for address in list(self._idle):
             self.forget(address)
 
-    def _tls_for(self, address: Address) -> ssl.SSLContext:
-        """The context for a CA file as it is now: one that is rotated is read again."""
+    async def _tls_for(self, address: Address) -> ssl.SSLContext:
+        """The context for a CA file as it is now: one that is rotated is read again, in a thread.
+
+        Raises OSError or ValueError.
+        """
         last = self._tls.get(address.ca_file)
         try:
             version = stamp_of(Path(address.ca_file)).written_ns if address.ca_file else 0
             if last is None or last[0] != version:
-                last = version, ssl.create_default_context(cafile=address.ca_file)
+                last = version, await beside(partial(client_context, address.ca_file), "certificates")
                 self._tls[address.ca_file] = last
         except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
             if last is None:

@@ -6,7 +6,7 @@ import msgspec
 
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.stream import Shape, add_reasoning_content
+from ai_gateway.wire.stream import Shape, add_reasoning_content, take_empty_content
 from ai_gateway.wire.usage import Usage, read_usage
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
@@ -42,9 +42,11 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
     finish_reason = _finish_reason(choices)
     fields["id"] = msgspec.Raw(_encode(shape.id))
     fields["model"] = msgspec.Raw(_encode(shape.model))
+    is_changed = take_empty_content(choices, "message")
     if shape.reasoning_content:
-        content = {"choices": choices}
-        add_reasoning_content(content, "message")
+        add_reasoning_content(choices, "message")
+        is_changed = True
+    if is_changed:
         fields["choices"] = msgspec.Raw(_encode(choices))
     return Answer(_encode(fields), usage, finish_reason)
 

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire import surrogates
 
 MAX_DEPTH: Final = 32
 
@@ -34,13 +35,24 @@ def read_object(body: bytes, known: dict[str, str]) -> Fields:
     """
     try:
         _check_text(body)
-        fields = _decode_fields(body)
+        body, fields = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(_why_not_json(body, error), code="invalid_json") from None
     except RecursionError:
         raise _too_deep() from None
     _check_keys(body, fields, known)
     return fields
+
+
+def _read(body: bytes) -> tuple[bytes, Fields]:
+    """The fields and the body they were read from: its own text, or one without halves of surrogate pairs."""
+    try:
+        return body, _decode_fields(body)
+    except msgspec.DecodeError:
+        mended = surrogates.mended(body)
+        if mended is None:
+            raise
+        return mended, _decode_fields(mended)
 
 
 def _check_text(body: bytes) -> None:
@@ -76,7 +88,7 @@ def _why_not_json(body: bytes, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"The body is not valid UTF-8 (byte {error.start})."
     if "escape" in str(error) or (b"\\u" in body and "truncated" in str(error)):
-        return "The body is not valid JSON: an escape in it is broken, or half of a surrogate pair."
+        return "The body is not valid JSON: an escape in it is broken."
     if isinstance(error, msgspec.ValidationError) and not body.lstrip().startswith(b"{"):
         return "The body must be a JSON object."
     return f"The body is not valid JSON: {error}."

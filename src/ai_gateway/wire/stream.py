@@ -18,7 +18,12 @@ _UNFINISHED: Final = b'"finish_reason":null'
 _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
+_NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
+_LIST_END: Final = ord("]")
 _NEVER: Final = b"\0"
+
+_NOTHING_USED: Final = Usage(0, 0)
+_NULL: Final = msgspec.Raw(b"null")
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
@@ -42,7 +47,7 @@ class EventStream:
     """
 
     __slots__ = (
-        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_rest_bytes", "_shape", "_theirs",
+        "_id", "_is_after_cr", "_model", "_no_usage", "_ours", "_rest", "_rest_bytes", "_shape", "_theirs",
         "broken", "finish_reason", "is_done", "usage",
     )  # fmt: skip
 
@@ -50,6 +55,7 @@ class EventStream:
         self._shape = shape
         self._id = msgspec.Raw(_encode(shape.id))
         self._model = msgspec.Raw(_encode(shape.model))
+        self._no_usage = _NO_USAGE if shape.with_usage else b"}\n\n"
         self._theirs = _NEVER
         self._ours = b""
         self._rest: list[bytes] = []  # of an event whose end has not come yet
@@ -103,10 +109,12 @@ class EventStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, event: bytes) -> bytes:
-        if event.startswith(self._theirs) and _UNFINISHED in event and self.broken is None and not self.is_done:
-            if not self._shape.with_usage and event.endswith(_ZERO_USAGE):
-                event = event[: -len(_ZERO_USAGE)] + b"}\n\n"
-            if not (self._shape.reasoning_content and _REASONING in event):
+        unfinished = event.find(_UNFINISHED)
+        if unfinished > 0 and event.startswith(self._theirs) and self.broken is None and not self.is_done:
+            if event.endswith(_ZERO_USAGE):
+                event = event[: -len(_ZERO_USAGE)] + self._no_usage
+            # A delta stands before it: one that ends in a list has tool calls.
+            if event[unfinished - 3] != _LIST_END and not (self._shape.reasoning_content and _REASONING in event):
                 return self._ours + event[len(self._theirs) :]
         return self._parse(event)
 
@@ -153,15 +161,21 @@ class EventStream:
                 return b""
         if not self._shape.with_usage:
             fields.pop("usage", None)
+        elif choices and usage == _NOTHING_USED:
+            fields["usage"] = _NULL
         return self._rewrite(event, fields, content)
 
     def _rewrite(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
         self._learn_head(event, fields)
         fields["id"] = self._id
         fields["model"] = self._model
+        choices = content.get("choices")
+        is_changed = take_empty_content(choices, "delta")
         if self._shape.reasoning_content:
-            add_reasoning_content(content, "delta")
-            fields["choices"] = msgspec.Raw(_encode(content.get("choices")))
+            add_reasoning_content(choices, "delta")
+            is_changed = True
+        if is_changed:
+            fields["choices"] = msgspec.Raw(_encode(choices))
         return b"data: " + _encode(fields) + b"\n\n"
 
     def _learn_head(self, event: bytes, fields: Fields) -> None:
@@ -176,9 +190,19 @@ class EventStream:
             self._ours = b"data: {" + b",".join(first) + b","
 
 
-def add_reasoning_content(content: dict[str, Any], part: str) -> None:
+def take_empty_content(choices: Any, part: str) -> bool:
+    """Makes null of `"content": ""` beside tool calls, as OpenAI has it; whether there was any."""
+    found = False
+    for choice in choices if isinstance(choices, list) else ():
+        said = choice.get(part) if isinstance(choice, dict) else None
+        if isinstance(said, dict) and said.get("tool_calls") and said.get("content") == "":
+            said["content"] = None
+            found = True
+    return found
+
+
+def add_reasoning_content(choices: Any, part: str) -> None:
     """Ollama's `reasoning` again as `reasoning_content`, in each choice's `message` or `delta`."""
-    choices = content.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         text = choice.get(part) if isinstance(choice, dict) else None
         if isinstance(text, dict) and "reasoning" in text:

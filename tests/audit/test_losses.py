@@ -1,0 +1,333 @@
+"""What is done to the files of an SQLite store while it is used: it is missed at the next look and with the next entry,
+and nothing is missed that is there."""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.audit.entries import archive
+from tests.audit.writing import Chain, entry, intent
+
+from ai_gateway.audit.chain import checkpoint
+from ai_gateway.audit.sqlite import SqliteStore
+from ai_gateway.audit.store import StoreDamaged, StoreLost, StoreUnavailable
+from ai_gateway.audit.verification import Report, examine
+
+MANY = 400  # entries: more pages than those that every write touches
+
+
+class Place:
+    """A store in use, with a chain of which MANY entries are in the database and none in its journal."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "state" / "audit.db"
+        self.aside = folder / "aside"
+        self.store = SqliteStore(self.path, True, time.time_ns)
+        self.store.open()
+        self.chain = Chain()
+        self.write(MANY)
+        self.fold()
+
+    def write(self, count: int = 1) -> None:
+        """More entries."""
+        self.chain.write(self.store, *(entry(reason="x" * 200) for _ in range(count)))
+
+    def fold(self) -> None:
+        """The journal is folded into the database by somebody else, which is no loss."""
+        with closing(sqlite3.connect(self.path)) as other:
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        self.store.look()
+
+    def copy(self) -> Path:
+        """A backup as it should be made."""
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(self.aside)) as target:
+            source.backup(target)
+        return self.aside
+
+    def report(self) -> Report:
+        """What `verify` finds."""
+        asked = archive(self.path)
+        try:
+            return examine(asked, [], KEY_OF_CHAIN)
+        finally:
+            asked.close()
+
+
+KEY_OF_CHAIN = b"a key for tests, and for them alone"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A store in use."""
+    made = Place(tmp_path)
+    yield made
+    made.store.close()
+
+
+def deleted(place: Place) -> None:
+    place.path.unlink()
+
+
+def moved(place: Place) -> None:
+    place.path.rename(place.aside)
+
+
+def replaced(place: Place) -> None:
+    """By the database of another gateway."""
+    other = SqliteStore(place.aside, True, time.time_ns)
+    other.open()
+    Chain("other/1").write(other, entry(), entry())
+    other.close()
+    place.aside.rename(place.path)
+
+
+def restored(place: Place) -> None:
+    """From a backup that lacks the newest entries; the journal belongs to the other file and is taken away."""
+    backup = place.copy()
+    place.write(3)
+    place.fold()
+    backup.rename(place.path)
+    for name in ("audit.db-wal", "audit.db-shm"):
+        (place.path.parent / name).unlink()
+
+
+def restored_in_place(place: Place) -> None:
+    """As `cp` does: the same file with other content."""
+    backup = place.copy()
+    place.write(100)
+    place.fold()
+    shutil.copyfile(backup, place.path)
+
+
+def emptied(place: Place) -> None:
+    place.path.write_bytes(b"")
+
+
+def cut(place: Place) -> None:
+    os.truncate(place.path, 8192)
+
+
+def overwritten(place: Place) -> None:
+    """With something else; the length stays."""
+    with place.path.open("r+b") as file:
+        file.write(b"\0" * place.path.stat().st_size)
+
+
+def folder_moved(place: Place) -> None:
+    place.path.parent.rename(place.aside)
+
+
+def folder_deleted(place: Place) -> None:
+    shutil.rmtree(place.path.parent)
+
+
+def folder_replaced(place: Place) -> None:
+    """As where another file system is mounted over it."""
+    place.path.parent.rename(place.aside)
+    place.path.parent.mkdir()
+
+
+def rows_deleted(place: Place) -> None:
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as other:
+        other.execute("DELETE FROM entries WHERE sequence > 390")
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+LOSSES: list[Callable[[Place], None]] = [
+    deleted, moved, replaced, restored, restored_in_place, emptied, cut, overwritten, folder_moved, folder_deleted,
+    folder_replaced, rows_deleted,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_what_is_lost_is_missed_at_the_next_look_and_the_next_entry_and_stays_missed(
+    place: Place, lose: Callable[[Place], None]
+) -> None:
+    lose(place)
+    for ask in (place.store.look, place.write, place.store.look, place.store.open, place.store.open):
+        with pytest.raises(StoreLost):
+            ask()
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_begun_anew_the_store_takes_entries_again_and_its_chain_tells_of_the_gap(
+    place: Place, lose: Callable[[Place], None]
+) -> None:
+    lose(place)
+    with pytest.raises(StoreLost):
+        place.store.look()
+    place.store.begin_anew()
+    try:
+        place.store.open()
+    except StoreDamaged:  # what is there is no database: it is set aside
+        place.store.begin_anew()
+        place.store.open()
+        assert len(list(place.path.parent.glob("audit.db.damaged-*"))) >= 1
+    at = (place.chain.writer, place.chain.link.sequence, place.chain.link.last_hash)
+    place.store.write_checkpoint(checkpoint(KEY_OF_CHAIN, "lost", at, time.time_ns()))
+    place.write(5)
+    place.store.look()
+    faults = [fault for fault in place.report().faults if fault.writer == place.chain.writer]
+    assert [fault.what for fault in faults] == ["lost"]
+
+
+def moved_and_back(place: Place) -> None:
+    moved(place)
+    with pytest.raises(StoreLost):
+        place.write()
+    place.aside.rename(place.path)
+
+
+def folder_moved_and_back(place: Place) -> None:
+    folder_moved(place)
+    with pytest.raises(StoreLost):
+        place.write()
+    place.aside.rename(place.path.parent)
+
+
+def replaced_by_a_whole_copy(place: Place) -> None:
+    """As where it is moved to another disk."""
+    place.copy().rename(place.path)
+    for name in ("audit.db-wal", "audit.db-shm"):
+        (place.path.parent / name).unlink()
+
+
+def restored_beside_the_journal(place: Place) -> None:
+    """What the backup lacks stands in the journal."""
+    backup = place.copy()
+    place.write(3)
+    backup.rename(place.path)
+
+
+def journal_deleted(place: Place) -> None:
+    place.write(2)
+    for name in ("audit.db-wal", "audit.db-shm"):
+        (place.path.parent / name).unlink()
+
+
+def index_file_deleted(place: Place) -> None:
+    (place.path.parent / "audit.db-shm").unlink()
+
+
+def touched(place: Place) -> None:
+    os.utime(place.path, (1, 1))
+
+
+def vacuumed(place: Place) -> None:
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as other:
+        other.execute("VACUUM")
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def made_read_only(place: Place) -> None:
+    """What is open stays open."""
+    place.path.chmod(0o400)
+
+
+def lock_deleted(place: Place) -> None:
+    (place.path.parent / "audit.db.lock").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        moved_and_back, folder_moved_and_back, replaced_by_a_whole_copy, restored_beside_the_journal,
+        journal_deleted, index_file_deleted, touched,
+        vacuumed, made_read_only, lock_deleted,
+    ],
+)  # fmt: skip
+def test_where_everything_is_there_nothing_is_missed(place: Place, change: Callable[[Place], None]) -> None:
+    change(place)
+    try:
+        place.store.look()
+    except StoreLost:
+        place.store.open()
+    written = place.chain.link.sequence
+    place.write(3)
+    place.store.look()
+    place.store.close()
+    report = place.report()
+    assert (report.faults, report.store, report.entries) == ([], [], written + 3)
+
+
+def test_an_entry_that_reached_the_file_before_it_was_missed_is_written_once(place: Place) -> None:
+    """It did not count as stored, and stands there when the file is back."""
+    open_one = [intent("a")]
+    moved(place)
+    with pytest.raises(StoreLost):
+        place.chain.write(place.store, *open_one)
+    place.aside.rename(place.path)
+    place.store.open()
+    place.chain.write(place.store, *open_one)
+    place.store.close()
+    report = place.report()
+    assert (report.faults, report.entries) == ([], MANY + 1)
+
+
+def test_whoever_took_the_lock_file_away_does_not_make_a_gateway_alone(place: Place) -> None:
+    """Else each would take the other's open intents for those of the dead."""
+    (place.path.parent / "audit.db.lock").unlink()
+    place.store.look()
+    place.chain.write(place.store, intent("a"))
+    other = SqliteStore(place.path, True, time.time_ns)
+    other.open()
+    assert list(other.lost_intents("other/1")) == []
+    other.close()
+
+
+def test_a_start_without_the_database_of_an_earlier_one_says_so(place: Place) -> None:
+    """Its lock file is still there; whoever moves the whole folder away begins with a clean one."""
+    place.store.close()
+    place.path.unlink()
+    again = SqliteStore(place.path, True, time.time_ns)
+    for _ in range(2):
+        with pytest.raises(StoreLost, match="is gone: an audit was kept there"):
+            again.open()
+    again.begin_anew()
+    again.open()
+    Chain("later/1").write(again, entry())
+    again.close()
+
+
+@pytest.mark.parametrize("what", ["a folder", "a FIFO", "a device"])
+def test_what_is_no_file_is_said_to_be_none_and_left_alone(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "audit.db"
+    if what == "a folder":
+        path.mkdir()
+    elif what == "a FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null")
+    made = SqliteStore(path, True, time.time_ns)
+    with pytest.raises(StoreUnavailable, match="is not a file") as caught:
+        made.open()
+    assert not isinstance(caught.value, StoreLost)
+    with pytest.raises(StoreDamaged, match="is not a file"):
+        archive(path)
+
+
+def test_a_damaged_file_at_the_start_is_set_aside_only_when_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    path.write_bytes(b"no database, and nobody knows what" * 100)
+    made = SqliteStore(path, True, time.time_ns)
+    with pytest.raises(StoreDamaged, match="not a database"):
+        made.open()
+    assert path.read_bytes().startswith(b"no database")
+    made.begin_anew()
+    made.open()
+    made.close()
+    (aside,) = tmp_path.glob("audit.db.damaged-*")
+    assert aside.read_bytes().startswith(b"no database")
+
+
+def test_looking_costs_next_to_nothing(place: Place) -> None:
+    """It follows each batch, and comes twice a second where nothing happens."""
+    began = time.thread_time()
+    for _ in range(200):
+        place.store.look()
+    assert (time.thread_time() - began) / 200 < 0.0005
