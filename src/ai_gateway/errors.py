@@ -185,6 +185,7 @@ class BackendUnavailable(GatewayError):
     status = 503
     code = "backend_unavailable"
     retry_after: float | None = 1.0
+    is_garbled = False  # no Ollama sends what came, whatever it was asked: the endpoint is to blame
 
 
 class QueueFull(BackendUnavailable):

@@ -1,5 +1,6 @@
 """The models that are served: each id and alias of config.yml, and where asked for every local model there is."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,6 +12,7 @@ from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import canonical, is_cloud
 
 MODELS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
+MOST_LISTED: Final = 2000  # models that are found and not configured, in lists and metrics; each can be called
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -57,8 +59,7 @@ class Catalog:
         """Every id that is served, aliases too, with its model."""
         yield from self._entries.items()
         if self._config.catalog.discover:
-            names = {held.name for endpoint in fleet.endpoints.values() for held in (endpoint.held or {}).values()}
-            for name in sorted(names - self._entries.keys()):
+            for name in sorted(_most_held(fleet) - self._entries.keys()):
                 entry = self._discovered(name, fleet)
                 if entry is not None:
                     yield name, entry
@@ -71,6 +72,7 @@ class Catalog:
     def steps_to(self, fleet: Fleet) -> Iterator[None]:
         """The same in steps, between which others may go on; one step at least."""
         yield
+        fleet.named = frozenset(self._named)
         for number, entry in enumerate(self.models, 1):
             pool = fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
             if pool.waiting:
@@ -91,6 +93,14 @@ class Catalog:
                     fleet.pool(name).limit(found.slots, found.max_waiting, found.own_slots)
                 return found
         return None
+
+
+def _most_held(fleet: Fleet) -> set[str]:
+    """Names of models on the fleet's disks; of too many those that most endpoints hold."""
+    names = Counter(held.name for endpoint in fleet.endpoints.values() for held in (endpoint.held or {}).values())
+    if len(names) <= MOST_LISTED:
+        return set(names)
+    return set(sorted(names, key=lambda name: (-names[name], name))[:MOST_LISTED])
 
 
 def _entry(config: Config, model_id: str, model: Model, label: str | None = None) -> Entry:

@@ -233,6 +233,10 @@ class _Errands:
                 endpoint = choice.endpoint
                 try:
                     result = await attempt(self._parts.client, errand, choice)
+                except BackendUnavailable as error:
+                    if error.is_garbled:
+                        self._count(endpoint, Setback(error, "endpoint", exchange.story or ""))
+                    raise
                 finally:
                     if endpoint.is_draining:  # discovery's list closed its idle connections before this one
                         self._parts.client.forget(endpoint.address)

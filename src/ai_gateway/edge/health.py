@@ -140,7 +140,7 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
         "pod": None if pod is None else f"{pod.namespace}/{pod.name}",
         "node": None if pod is None else pod.node,
         "state": endpoint.state,
-        "complaint": endpoint.complaint,
+        "complaint": "; ".join(filter(None, (endpoint.complaint, *endpoint.look_complaints.values()))) or None,
         "version": endpoint.version,
         "models": None if endpoint.held is None else sorted(model.name for model in endpoint.held.values()),
         "loaded": None if endpoint.resident is None else sorted(endpoint.resident),

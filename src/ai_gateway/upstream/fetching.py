@@ -59,9 +59,9 @@ class Fetching:
 
 
 async def _bounded(answer: httpx.Response, url: str) -> bytes:
-    body = b""
+    body = bytearray()
     async for piece in answer.aiter_raw():
         body += piece
         if len(body) > MAX_BYTES:
             raise FetchFailure(f"{url} is larger than {MAX_BYTES} bytes")
-    return body
+    return bytes(body)

@@ -1,14 +1,18 @@
 """A whole answer of Ollama's: read, found honest, and given the gateway's id and the model that was asked."""
 
-from typing import Any
+from codecs import getincrementaldecoder
+from typing import Any, Final
 
 import msgspec
 
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.stream import Shape, add_reasoning_content, take_empty_content
+from ai_gateway.wire.stream import UNREADABLE, Shape, add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.usage import Usage, read_usage
 
+MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's
+
+_SLICE_BYTES: Final = 1 << 16
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -16,6 +20,10 @@ _encode = msgspec.json.Encoder().encode
 
 class BadAnswer(Exception):
     """The body is not what Ollama answers; the text says how, for the log."""
+
+    def __init__(self, story: str, is_garbled: bool = False) -> None:
+        super().__init__(story)
+        self.is_garbled = is_garbled  # it is not even JSON
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -29,9 +37,10 @@ class Answer(msgspec.Struct, frozen=True):
 def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
     """Ollama's answer, rewritten. Unknown fields stay. Raises BadAnswer for anything that is no whole answer."""
     try:
+        _check_text(body)
         fields = _decode_fields(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadAnswer("no JSON object" if body else "an empty body") from None
+    except UNREADABLE:
+        raise BadAnswer("no JSON object" if body else "an empty body", is_garbled=True) from None
     usage = read_usage(_value(fields, "usage"))
     if operation == "embeddings":
         if bytes(fields.get("data", b""))[:2] in (b"", b"[]", b"nu"):
@@ -51,11 +60,22 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
     return Answer(_encode(fields), usage, finish_reason)
 
 
+def _check_text(body: bytes) -> None:
+    """What is not read of an answer must be UTF-8, too. Raises UnicodeDecodeError; makes no second copy of it all."""
+    if body.isascii():
+        return
+    decode = getincrementaldecoder("utf-8")().decode
+    whole = memoryview(body)
+    for start in range(0, len(body), _SLICE_BYTES):
+        decode(whole[start : start + _SLICE_BYTES])
+    decode(b"", final=True)
+
+
 def _value(fields: Fields, key: str) -> Any:
     raw = fields.get(key)
     try:
         return None if raw is None else _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise BadAnswer(f"`{key}` cannot be read") from None
 
 
@@ -63,8 +83,10 @@ def _finish_reason(choices: Any) -> str:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise BadAnswer("no choices in it")
     finish_reason = choices[0].get("finish_reason")
-    if not isinstance(finish_reason, str):  # how Ollama shows that its loop guard or a runner stopped it
+    if finish_reason is None:  # how Ollama shows that its loop guard or a runner stopped it
         raise BadAnswer("no finish_reason: it was cut short")
+    if not is_finish_reason(finish_reason):
+        raise BadAnswer("a finish_reason that is no word", is_garbled=True)
     return finish_reason
 
 
@@ -72,7 +94,9 @@ def read_error(body: bytes) -> str:
     """The message in an error body of Ollama's, native or OpenAI shape; "" where there is none."""
     try:
         error = _decode(body)["error"]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return ""
     message = error.get("message") if isinstance(error, dict) else error
-    return message if isinstance(message, str) else ""
+    if not isinstance(message, str):
+        return ""
+    return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
