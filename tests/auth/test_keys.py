@@ -21,6 +21,7 @@ from ai_gateway.cluster.token_review import Answer
 from ai_gateway.config.access import Auth
 from ai_gateway.config.limiting import Limits
 from ai_gateway.config.steady import Steady
+from ai_gateway.config.units import FilePath
 
 NOW = 1_800_000_000.0
 
@@ -236,7 +237,7 @@ async def test_a_fault_in_following_the_file_is_told_once_and_passes(
     path.write_text(write_entries((KNOWN[1],)))
     monkeypatch.setattr(Steady, "pause_seconds", 0.001)
     guard = Guard(lambda _token, _audience: Answer(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
-    guard.apply(Auth(methods=("keys",), keys_file=str(path)), None)
+    guard.apply(Auth(methods=("keys",), keys_file=FilePath(path)), None)
     looks = count()
 
     def fails(_: Steady) -> None:
