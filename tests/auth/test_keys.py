@@ -1,5 +1,6 @@
 """API keys: their file, and whose a key is."""
 
+import asyncio
 import os
 from datetime import UTC, datetime
 from itertools import count
@@ -9,12 +10,18 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.waiting import until
 
 from ai_gateway.__main__ import main
+from ai_gateway.auth.guard import Guard
 from ai_gateway.auth.identity import Unavailable
 from ai_gateway.auth.keys import Keys, KeysFile
 from ai_gateway.auth.keys_file import Entry, KeysError, hash_of, new_key, read_entries, write_entries
+from ai_gateway.cluster.token_review import Answer
+from ai_gateway.config.access import Auth
 from ai_gateway.config.limiting import Limits
+from ai_gateway.config.steady import Steady
+from ai_gateway.config.units import FilePath
 
 NOW = 1_800_000_000.0
 
@@ -220,3 +227,29 @@ def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.Capture
     assert found is not None
     assert found.limits == entry.limits
     assert main(["keys", "create", "--name", "x", "--rpm", "0"]) == 1
+
+
+async def test_a_fault_in_following_the_file_is_told_once_and_passes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as no room for a thread; the next look is not missed, since a key may be revoked then."""
+    path = tmp_path / "keys.yaml"
+    path.write_text(write_entries((KNOWN[1],)))
+    monkeypatch.setattr(Steady, "pause_seconds", 0.001)
+    guard = Guard(lambda _token, _audience: Answer(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
+    guard.apply(Auth(methods=("keys",), keys_file=FilePath(path)), None)
+    looks = count()
+
+    def fails(_: Steady) -> None:
+        next(looks)
+        raise RuntimeError("can't start new thread")
+
+    following = asyncio.create_task(guard.follow())
+    with monkeypatch.context() as patched:
+        patched.setattr(Steady, "look", fails)
+        await until(lambda: next(looks) > 5)
+        assert "can't start new thread" in guard.standing()["complaints"]["keys"]
+    await until(lambda: not guard.standing()["complaints"])
+    assert caplog.text.count("can't start new thread") == 1
+    assert guard.standing()["keys"] == 1
+    following.cancel()

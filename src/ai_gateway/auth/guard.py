@@ -11,6 +11,7 @@ from ai_gateway.auth.authenticator import Authenticator
 from ai_gateway.auth.identity import Method
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
 from ai_gateway.config.beside import beside
+from ai_gateway.config.complaint import fault_in_words
 
 if TYPE_CHECKING:  # a method's code is loaded when it is turned on
     from ai_gateway.auth.keys import Kept, Keys, KeysFile
@@ -127,8 +128,9 @@ class Guard:
                 found = await beside(file.read, "keys")
                 if file is self._keys_file:
                     file.take(found)
-            except Exception:  # whatever it is, the next look must not be missed: a key may be revoked then
-                log.exception("the file of keys could not be followed")
+            except Exception as fault:  # whatever it is, the next look must not be missed: a key may be revoked then
+                file.take(fault_in_words(fault))
+                file.again()
 
     def close(self) -> None:
         """Ends what the methods have begun."""

@@ -112,6 +112,11 @@ class KeysFile:
         except KeysError as error:
             return f"{shown(self._path)}: {error}"
 
+    def again(self) -> None:
+        """Has all of it read with the next look."""
+        self._seen = None
+        self._file.doubt()
+
     def take(self, found: Kept | str | None) -> None:
         """Puts keys in force; tells of trouble once."""
         if isinstance(found, str):

@@ -110,6 +110,7 @@ class ConfigMap:
             await self._live.look_again()
         except Exception as fault:  # one of ours in one reload must not end all later ones
             self._live.fail(fault)
+            self._last = None
 
     async def _take(self, values: list[_ConfigMap], namespace: str) -> None:
         if not values:

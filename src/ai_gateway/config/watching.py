@@ -33,6 +33,7 @@ class ConfigFile:
             self._live.lack(str(fault))
         except Exception as fault:  # one of ours must not end all later looks
             self._live.fail(fault)
+            self._file.doubt()
         else:
             is_restless = self._file.restless_seconds >= TROUBLE_SECONDS
             self._live.trouble = self._in_words() if is_restless else None
