@@ -35,6 +35,7 @@ from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.body import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
+from ai_gateway.edge.counting import Counting
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready, Sign
@@ -105,7 +106,7 @@ class Gateway:
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
         around = Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint)
         self.limiter = Limiter(around)
-        self._limiting = Limiting(self.limiter)
+        self._limiting = Limiting(self.limiter, Counting(time.monotonic))
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
@@ -254,7 +255,7 @@ class Gateway:
         self.guard.apply(config.auth, config.callers, readied)
         self.current.swap(new)
         self.on_config(config)
-        self.limiter.configure(config.limits)
+        self.limiter.configure(new.catalog.limits)
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
         fade(parts)
@@ -280,8 +281,7 @@ class Gateway:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""
         config, catalog = self.current.now.config, self.current.now.catalog
         if config.limits is not None or is_on(config.auth):
-            find = partial(catalog.find, fleet=self.fleet)
-            self.limiter.seed(await used_today(self.auditing, find, self.gateways))
+            self.limiter.seed(await used_today(self.auditing, catalog.identity, self.gateways))
 
     def _fetching(self, oidc: Oidc) -> "Fetch":
         from ai_gateway.upstream.fetching import Fetching

@@ -10,8 +10,20 @@ from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_integrity import complaints
 from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
-from ai_gateway.audit.postgresql_schema import DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
-from ai_gateway.audit.store import DayUsage, OpenIntent, Page, Position, Query, StoreDamaged, StoreTooNew
+from ai_gateway.audit.postgresql_schema import ADDED, DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
+from ai_gateway.audit.store import (
+    MOST_INTENTS,
+    MOST_TOKENS,
+    DayUsage,
+    OpenIntent,
+    Page,
+    Position,
+    Query,
+    StoreDamaged,
+    StoreTooNew,
+    open_intents,
+    reserved_by,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -19,13 +31,13 @@ if TYPE_CHECKING:
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 AT_ONCE: Final = 1000  # rows of a whole chain
 
-_LISTED: Final = ", ".join(NAMES)
 _PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
 # Everything is read along its index, also where the planner knows nothing of a new day yet or would rather sort it.
 # Compiling such a query (jit) takes longer than most of them.
 _OFF: Final = ("enable_sort", "enable_incremental_sort", "enable_seqscan", "enable_bitmapscan", "jit")
 _WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
+_TOLD: Final = " + ".join(f"least(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -58,8 +70,8 @@ class PostgresqlArchive:
         walked, rest = _plan(query)
         where, values = _where(query, walked)
         if not rest:
-            sql = f"SELECT {_LISTED} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
             with self._connection.transaction() as connection:
+                sql = f"SELECT {_listed(connection)} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
                 connection.execute(f"SELECT {_WALK}")
                 found = connection.execute(sql, (*values, query.limit)).fetchall()
             return _page(found, _position(found[-1]) if len(found) == query.limit else None)
@@ -68,13 +80,13 @@ class PostgresqlArchive:
     def _searched(self, query: Query, where: str, values: list[Any], rest: list[tuple[str, Any]]) -> Page:
         """A page out of the next entries along an index. Where it ends early, the next one goes on behind them."""
         others = " AND ".join(f"{column} = %s" for column, _ in rest)
-        sql = (
-            f"WITH walked AS (SELECT * FROM audit_entries WHERE {where} {_ORDER} LIMIT %s) "  # noqa: S608
-            f"SELECT {_LISTED} FROM walked WHERE {others} {_ORDER} LIMIT %s"
-        )
         last_one = f"SELECT at_ns, writer, sequence FROM audit_entries WHERE {where} {_ORDER} LIMIT 1 OFFSET %s"  # noqa: S608
         last = None
         with self._connection.transaction() as connection:
+            sql = (
+                f"WITH walked AS (SELECT * FROM audit_entries WHERE {where} {_ORDER} LIMIT %s) "  # noqa: S608
+                f"SELECT {_listed(connection)} FROM walked WHERE {others} {_ORDER} LIMIT %s"
+            )
             connection.execute(f"SELECT {_WALK}")
             given = [to_text(value) if isinstance(value, str) else value for _, value in rest]
             found = connection.execute(sql, (*values, MOST_LOOKED_AT, *given, query.limit)).fetchall()
@@ -93,13 +105,16 @@ class PostgresqlArchive:
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
         sql = (
             "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0))::bigint "
-            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND model_asked IS NOT NULL "
-            "GROUP BY 1, 2, 3, 4, 5"
+            f"model_asked, sum(coalesce({{counted}}, {_TOLD}))::bigint "
+            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND started_ns >= %s "
+            "AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
         )
         with self._connection.transaction() as connection:
-            rows = connection.execute(sql, (since_ns, since_ns + DAY_NS)).fetchall()
-        return [_usage(row) for row in rows if row[-1]]
+            counted = _column("tokens_counted", version_of(connection)[0])
+            rows = connection.execute(sql.format(counted=counted), (since_ns, since_ns + DAY_NS, since_ns)).fetchall()
+            intents = connection.execute("SELECT entry FROM audit_intents LIMIT %s", (MOST_INTENTS,)).fetchall()
+        used = [_usage(row) for row in rows if row[-1]]
+        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
@@ -131,11 +146,11 @@ class PostgresqlArchive:
 
     def chain(self) -> Iterator[Row]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
-        sql = f"SELECT {_LISTED}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
         with self._reading() as connection:
             if version_of(connection)[0] > VERSION:
                 raise StoreTooNew("a newer gateway made the audit's tables; verify them with that version")
             connection.execute(f"SELECT {_WALK}")
+            sql = f"SELECT {_listed(connection)}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
             for row in self._rows("chain", sql):
                 yield from_row(row[:-1]), row[-1]
 
@@ -172,6 +187,16 @@ def _page(found: Sequence[Sequence[Any]], then: Position | None) -> Page:
 def _position(row: Sequence[Any]) -> Position:
     at_ns, writer, sequence = (row[place] for place in _PLACES)
     return Position(at_ns, from_text(writer), sequence)
+
+
+def _listed(connection: "Connection[Any]") -> str:
+    version = version_of(connection)[0]
+    return ", ".join(_column(name, version) for name in NAMES)
+
+
+def _column(name: str, version: int) -> str:
+    """A column, or nothing in its place where no newer gateway has added it to the tables yet."""
+    return name if ADDED.get(name, 0) <= version else "NULL::bigint"
 
 
 def _plan(query: Query) -> tuple[dict[str, Any], list[tuple[str, Any]]]:

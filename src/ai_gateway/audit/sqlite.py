@@ -24,6 +24,7 @@ from ai_gateway.audit.sqlite_watch import (
     Stored,
     has_all,
     is_absent,
+    is_in_chain,
     make,
     not_there,
     reader_of,
@@ -32,6 +33,7 @@ from ai_gateway.audit.sqlite_watch import (
 from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
 
 MOST_LOST: Final = 500
+ASIDE_SECONDS: Final = 3600.0  # between two damaged files that are kept
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
 VACUUM_PAGES: Final = 2000
 # The journal is folded into the database by `_look` alone, so that it knows each write to it that is not its own.
@@ -72,6 +74,8 @@ class SqliteStore:
         self._stored: Stored | None = None
         self._is_unsure = False  # the last batch may be there
         self._is_damaged = False
+        self._monotonic = monotonic
+        self._next_aside = float("-inf")
         self._is_accepted = False  # that an earlier database is gone
         self._folded_bytes = 0  # of the journal, when it was last folded into the database
 
@@ -108,12 +112,15 @@ class SqliteStore:
                 self._folded_bytes = self._watch.journal_bytes if grown > 0 else 0
 
     def begin_anew(self) -> None:
-        """A file that is no database any more is kept beside the new one, once."""
+        """A file that is no database any more is kept beside the new one; one an hour, whatever a disk does."""
         self._disconnect()
         self._presence.leave()
         self._watch.forget()
         self._stored, self._is_accepted = None, True
         if self._is_damaged:
+            if self._monotonic() < self._next_aside:
+                raise StoreDamaged(f"{self._path} is damaged once more")
+            self._next_aside = self._monotonic() + ASIDE_SECONDS
             with failures():
                 aside = set_aside(self._path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock() // 10**9)))
             log.error("the audit database is damaged, and was moved to %s", aside)
@@ -160,7 +167,7 @@ class SqliteStore:
             dead = [name for name, _ in found] if self._presence.is_alone() else sorted(silent)
             for name in dead:
                 rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
-            return [intent for intent in open_intents(row[0] for row in rows) if self._is_in_chain(connection, intent)]
+            return [intent for intent in open_intents(row[0] for row in rows) if is_in_chain(connection, intent)]
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """A few segments; the space goes back to the system bit by bit."""
@@ -226,18 +233,6 @@ class SqliteStore:
                 gone.add(entry.intent)
         if gone or again:
             raise IntentsGone(frozenset(gone), frozenset(again))
-
-    def _is_in_chain(self, connection: sqlite3.Connection, intent: Entry) -> bool:
-        """Whether a gateway wrote it: an end that is written for it stands in a chain, for good."""
-        sql = (
-            "SELECT 1 FROM entries WHERE writer = ?1 AND sequence = ?2 AND kind = 'intent' AND intent = ?3 "
-            "UNION ALL SELECT 1 FROM checkpoints WHERE writer = ?1 AND sequence >= ?2 AND kind IN ('removed', 'lost')"
-        )
-        given = (intent.writer, intent.sequence, intent.intent)
-        is_there = connection.execute(sql, given).fetchone() is not None
-        if not is_there:
-            log.error("an open intent of %s was put there by no gateway, and stays open; see `audit verify`", given[0])
-        return is_there
 
     def _look_for_it(self) -> None:
         """Raises StoreLost where there should be a database and is none, or none with what was stored."""

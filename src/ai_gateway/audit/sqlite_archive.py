@@ -12,9 +12,11 @@ from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
 from ai_gateway.audit.sqlite_failures import failures
 from ai_gateway.audit.sqlite_integrity import complaints
 from ai_gateway.audit.sqlite_rows import NAMES, Damaged, as_text, read_row
-from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION, version_of
+from ai_gateway.audit.sqlite_schema import ADDED, COMMON, CONDITIONS, INDEXES, VERSION, version_of
 from ai_gateway.audit.sqlite_watch import Change, SqliteWatch, reader_of
 from ai_gateway.audit.store import (
+    MOST_INTENTS,
+    MOST_TOKENS,
     DayUsage,
     OpenIntent,
     Page,
@@ -24,18 +26,20 @@ from ai_gateway.audit.store import (
     StoreLost,
     StoreTooNew,
     StoreUnavailable,
+    open_intents,
+    reserved_by,
 )
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 
 MOST_VALUE_BYTES: Final = 64 << 20  # what a gateway writes is smaller, whatever `audit.max_content` says
 
-_LISTED: Final = ", ".join(f"e.{name}" for name in NAMES)
 # What has no place in the order of time is in no list; `verify` and the command's export tell of it.
 _PLACED: Final = ("typeof(e.at_ns) = 'integer'", "typeof(e.writer) = 'text'", "typeof(e.sequence) = 'integer'")
 _PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
+_TOLD: Final = " + ".join(f"min(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
 _DAY_NS: Final = 86_400 * 10**9
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -80,7 +84,7 @@ class SqliteArchive:
         inner = f"FROM entries e INDEXED BY {INDEXES[walked]} WHERE {where} {_ORDER}"
         kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
         sql = (
-            f"SELECT {_LISTED} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
+            f"SELECT {self._listed()} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
             f"WHERE true{kept} {_ORDER} LIMIT ?"
         )
         with failures():
@@ -112,14 +116,21 @@ class SqliteArchive:
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the entries of that day."""
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
-        sql = (
-            "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "
-            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) FROM entries "
-            "WHERE kind = 'end' AND at_ns >= ? AND at_ns < ? AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
-        )
         with failures():
-            rows = self._now().execute(sql, (since_ns, since_ns + _DAY_NS)).fetchall()
-        return [one for row in rows if (one := _usage(row)) is not None and one.tokens]
+            connection = self._now()
+            counted = _column("tokens_counted", version_of(connection)[0])
+            sql = (
+                "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
+                f"model_asked, sum(coalesce({counted}, {_TOLD})) FROM entries e WHERE "
+                "kind = 'end' AND at_ns >= ? AND at_ns < ? AND started_ns >= ? AND model_asked IS NOT NULL "
+                "GROUP BY 1, 2, 3, 4, 5"
+            )
+            with connection:
+                connection.execute("BEGIN")  # an intent is open or has its end, and never both
+                rows = connection.execute(sql, (since_ns, since_ns + _DAY_NS, since_ns)).fetchall()
+                intents = connection.execute("SELECT entry FROM intents LIMIT ?", (MOST_INTENTS,)).fetchall()
+        used = [one for row in rows if (one := _usage(row)) is not None and one.tokens]
+        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
@@ -138,7 +149,7 @@ class SqliteArchive:
         with failures():
             if version_of(self._open())[0] > VERSION:
                 raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
-            sql = f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
+            sql = f"SELECT {self._listed()}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
             try:
                 for row in self._open().execute(sql):
                     yield read_row(row[:-1]), row[-1] if isinstance(row[-1], bytes) else b""
@@ -189,6 +200,15 @@ class SqliteArchive:
             if is_stale:
                 self.open()
         return self._open()
+
+    def _listed(self) -> str:
+        version = version_of(self._open())[0]
+        return ", ".join(_column(name, version) for name in NAMES)
+
+
+def _column(name: str, version: int) -> str:
+    """A column, or nothing in its place where no newer gateway has opened the file for writing yet."""
+    return f"e.{name}" if ADDED.get(name, 0) <= version else "NULL"
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
 """Whether an SQLite store is still what was opened: somebody may delete, move, replace, empty or restore its files."""
 
+import logging
 import os
 import sqlite3
 import stat
@@ -10,6 +11,8 @@ from typing import Final, NamedTuple
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.sqlite_failures import BUSY_SECONDS
 from ai_gateway.audit.store import ChainForked, StoreLost, StoreUnavailable
+
+log = logging.getLogger("ai_gateway.audit")
 
 CHECKPOINT_BYTES: Final = 4000 * 4096  # of the journal: larger ones write a page of an index once for many entries
 
@@ -129,6 +132,19 @@ def has_all(connection: sqlite3.Connection, stored: Stored) -> bool:
     counted = "SELECT count(*), min(sequence), max(sequence) FROM entries WHERE writer = ?"
     count, first, last = connection.execute(counted, (writer,)).fetchone()
     return row[0] == digest and isinstance(first, int) and isinstance(last, int) and count == last - first + 1
+
+
+def is_in_chain(connection: sqlite3.Connection, intent: Entry) -> bool:
+    """Whether a gateway wrote it: an end that is written for it stands in a chain, for good."""
+    sql = (
+        "SELECT 1 FROM entries WHERE writer = ?1 AND sequence = ?2 AND kind = 'intent' AND intent = ?3 "
+        "UNION ALL SELECT 1 FROM checkpoints WHERE writer = ?1 AND sequence >= ?2 AND kind IN ('removed', 'lost')"
+    )
+    given = (intent.writer, intent.sequence, intent.intent)
+    is_there = connection.execute(sql, given).fetchone() is not None
+    if not is_there:
+        log.error("an open intent of %s was put there by no gateway, and stays open; see `audit verify`", given[0])
+    return is_there
 
 
 def not_there(connection: sqlite3.Connection, pairs: list[tuple[Entry, bytes]]) -> list[tuple[Entry, bytes]]:

@@ -19,7 +19,10 @@ log = logging.getLogger("ai_gateway.audit")
 
 MAX_LIMIT: Final = 1000
 USUAL_LIMIT: Final = 100
+MOST_INTENTS: Final = 5000  # open ones that are looked at for the usage of a day
 SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
+# No call takes more, in or out: what an entry of an older gateway may say, which believed what it was told.
+MOST_TOKENS: Final = 10_000_000
 REPLACED_SECONDS: Final = 30.0  # the same where its NAME has a younger BOOT: three signs of life that did not come
 
 _decode: Final = msgspec.json.Decoder(Entry).decode
@@ -96,7 +99,8 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class DayUsage(msgspec.Struct, frozen=True):
-    """Tokens, in and out together, that someone used of one model. Whoever has no name has an address."""
+    """Tokens, in and out together, that someone used of one model, as limits were charged with them: those that Ollama
+    counted, else those that the gateway did. Whoever has no name has an address."""
 
     auth_method: str
     actor: str
@@ -112,6 +116,17 @@ class OpenIntent(msgspec.Struct, frozen=True):
     id: str
     writer: str
     content: str | bytes
+
+
+def reserved_by(intents: Iterable[Entry], since_ns: int) -> list[DayUsage]:
+    """What open intents hold of a day: of a gateway that was killed nobody will ever say more."""
+    found = []
+    for one in intents:
+        if one.tokens_counted and one.model_asked is not None and one.started_ns >= since_ns:
+            address = one.client_address if one.auth_method == "none" else ""
+            who = (one.auth_method, one.actor, address, one.tenant, one.model_asked)
+            found.append(DayUsage(*who, one.tokens_counted))
+    return found
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -199,7 +214,7 @@ class Archive(Protocol):
         """How many rows have no writer, number or time, and are in no page."""
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
-        """Tokens of a day (UTC, YYYY-MM-DD), each that used any once."""
+        """Tokens of calls that began and ended on a day (UTC, YYYY-MM-DD), and what those hold that have not ended."""
 
     def unchanging(self) -> AbstractContextManager[None]:
         """Within the block everything is read as it was at one moment."""

@@ -148,7 +148,7 @@ class Writer:
         is_new = self.losses.note(error, self._link.sequence, may_begin)
         if is_new and not may_begin and self.key is not None and self._link.sequence:
             self._marks.elsewhere(self.key, self._link)
-        if not may_begin or self.losses.has_gap:
+        if not may_begin or (self.losses.has_gap and not isinstance(error, StoreDamaged)):
             self._rest(error)
             return
         self.losses.has_gap, self._is_open = True, False
@@ -199,8 +199,7 @@ class Writer:
         """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
         # What the store may have is written again as it was: other entries must not get its numbers.
         entries = self._unsure or numbered(self._backlog, self._link.sequence + 1, self._settings)
-        is_stored = self._is_stored(entries)
-        self._unsure = []
+        is_stored, self._unsure = self._is_stored(entries), []
         if not is_stored:
             return
         self.results["stored"] += len(entries)
@@ -211,8 +210,7 @@ class Writer:
 
     def _is_stored(self, entries: list[Entry]) -> bool:
         """Whether the store has them now; if not, the batch is changed such that it may. Raises StoreUnavailable."""
-        backlog, link = self._backlog, self._link
-        before = (link.sequence, link.last_hash)
+        backlog, link, before = self._backlog, self._link, (self._link.sequence, self._link.last_hash)
         try:
             self._store.write(entries, link.join(entries))
         except IntentsGone as gone:
@@ -284,7 +282,7 @@ class Writer:
             self._store.heartbeat(self._settings.writer)
 
     def _sweep(self) -> None:
-        """Closes the intents of gateways that are dead; the store sees to it that each is closed once."""
+        """Closes the intents of gateways that are dead, each once."""
         self._duties.again(self._sweep, time.monotonic() + SWEEP_SECONDS)
         lost = self._store.lost_intents(self._settings.writer)
         if lost:
@@ -297,6 +295,6 @@ class Writer:
     def _retain(self) -> None:
         settings = self._settings
         assert self.key is not None, "a store is open once the key is read"
-        before_ns = settings.clock() - int(settings.keep_seconds * 1e9)
-        removed = self._store.remove(before_ns, settings.max_bytes, self.key)
+        old_ns = settings.clock() - int(settings.keep_seconds * 1e9)
+        removed = self._store.remove(old_ns, settings.max_bytes, self.key)
         self._duties.again(self._retain, time.monotonic() + (RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS))

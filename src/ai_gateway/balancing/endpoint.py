@@ -53,9 +53,9 @@ class Endpoint:
     """Changed by the fleet (polls, failures, leases), by no one else; single-threaded, always between awaits."""
 
     __slots__ = (
-        "_loaded", "_model_health", "_random", "address", "complaint", "health", "held", "in_flight", "is_draining",
-        "is_reachable", "last_resident", "look_complaints", "missing", "pod", "resident", "seen_at", "total_attempts",
-        "total_failures", "total_in_flight", "total_loads", "total_unloads", "version",
+        "_loaded", "_model_health", "_random", "address", "complaint", "contexts", "health", "held", "in_flight",
+        "is_draining", "is_reachable", "last_resident", "look_complaints", "missing", "pod", "resident", "seen_at",
+        "total_attempts", "total_failures", "total_in_flight", "total_loads", "total_unloads", "version",
     )  # fmt: skip
 
     def __init__(self, address: Address, chance: random.Random) -> None:
@@ -68,6 +68,7 @@ class Endpoint:
         self.held: dict[str, HeldModel] | None = None  # by canonical name; None: not known
         self.resident: frozenset[str] | None = None  # canonical names; None: not known
         self.last_resident: frozenset[str] | None = None  # what was loaded when that was last known
+        self.contexts: dict[str, int] = {}  # tokens, of models that are loaded, where it tells
         self.missing: set[str] = set()  # names that answered 404 since the models were listed last
         self.in_flight: dict[str, int] = {}
         self.total_in_flight = 0

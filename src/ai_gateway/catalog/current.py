@@ -1,9 +1,12 @@
 """What is in force now: one config and the catalog made of it, swapped together by one assignment."""
 
+import logging
 from typing import NamedTuple
 
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Config
+
+log = logging.getLogger("ai_gateway.config")
 
 
 class InForce(NamedTuple):
@@ -16,7 +19,7 @@ class InForce(NamedTuple):
     def parts(self) -> list[object]:
         """All that it is made of, so that it can be let go of in pieces."""
         models = self.config.models
-        return [*models, *models.values(), *self.catalog.models]
+        return [*models, *models.values(), *self.catalog.parts()]
 
 
 class Current:
@@ -28,6 +31,8 @@ class Current:
     def swap(self, new: InForce) -> None:
         """Puts a new config in force; requests under way keep the old one."""
         self.now = new
+        for warning in new.catalog.warnings:
+            log.warning("config: %s", warning)
 
 
 def ready(config: Config) -> InForce:

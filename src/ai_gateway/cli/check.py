@@ -18,8 +18,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "check",
         help="check a config file, for example in CI",
         description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each fault with its path; exits with 1 if there is any. A folder is read as `serve` reads one: its "
-        "config.yml.",
+        "Prints each fault with its path; exits with 1 if there is any. A warning is no fault but a likely mistake. "
+        "A folder is read as `serve` reads one: its config.yml.",
         epilog="example:\n  ai-gateway check config.yml --require auth,limits",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -31,6 +31,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line per fault."""
     from ai_gateway.config.loading import ConfigError
+    from ai_gateway.config.model_names import ModelNames, warnings
 
     path: Path = arguments.config
     try:
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         for complaint in error.complaints:
             print(f"{path}: {complaint}", file=sys.stderr)
         return 1
+    for warning in warnings(ModelNames(config.models)):
+        print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")
     return 0

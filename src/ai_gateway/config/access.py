@@ -88,7 +88,7 @@ class CallerRule(Section, frozen=True):
         Annotated[str, Meta(min_length=1)] | None, Meta(description="tenant of the caller, in place of its token's")
     ] = None
     models: Annotated[
-        ModelPatterns | None, Meta(description="ids or aliases of models it may use, as patterns; not set: all")
+        ModelPatterns | None, Meta(description="models it may use, as patterns of any of their names; not set: all")
     ] = None
     routes: Annotated[
         tuple[Route, ...] | None, Meta(description="routes it may use; not set: all that its role may")

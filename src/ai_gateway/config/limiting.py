@@ -54,9 +54,9 @@ class LimitsSection(Section, frozen=True):
     tenants: Annotated[dict[Name, Limits], Meta(description="of all callers of a tenant together")] = msgspec.field(
         default_factory=dict
     )
-    models: Annotated[dict[ModelId, Limits], Meta(description="of all calls of a model, by its id")] = msgspec.field(
-        default_factory=dict
-    )
+    models: Annotated[
+        dict[ModelId, Limits], Meta(description="of all calls of a model, by its id, whatever it is asked by")
+    ] = msgspec.field(default_factory=dict)
     redis: Annotated[Redis | None, Meta(description="without it each gateway counts its share in memory")] = None
 
 

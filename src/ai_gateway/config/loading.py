@@ -17,6 +17,7 @@ from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fau
 from ai_gateway.config.discovery_check import check_discovery
 from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
 from ai_gateway.config.limiting import limits_complaints
+from ai_gateway.config.model_names import check_limited
 from ai_gateway.config.paths import expanded
 from ai_gateway.config.protection import Parsed
 from ai_gateway.config.reading import Unreadable, read, shown
@@ -218,6 +219,7 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from check_browsers(config)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
+    yield from check_limited(config)
     yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
     for index, network in enumerate(config.trusted_proxies):
         try:

@@ -43,6 +43,26 @@ discovery:
       ca_file: /etc/ssl/private-ca.pem
 ```
 
+## Names of models
+
+A client asks for a model by its id or an alias. Spelt exactly it is what the config says. Else the name is read as
+Ollama reads names, whatever the case and with or without `registry.ollama.ai/` and `library/`, and with the model's own
+`version` for a tag:
+
+| config | answers | does not |
+|---|---|---|
+| `llama3: {}` | `llama3`, `llama3:latest`, `LLAMA3`, `library/llama3` | `llama3:8b` |
+| `llama3: {version: 8b}` | `llama3`, `llama3:8b`, `Llama3:8B` | `llama3:latest` |
+| `coder: {ollama: codellama, version: 13b}` | `coder`, `coder:13b` | `codellama:13b`, unless `catalog.discover` |
+
+Whatever it is asked by, it is one model: limits, rights, `max_tokens`, slots, queue and name in metrics are those of
+the id. With `catalog.discover` Ollama's name of a model in `models` is that model, too; where two ids are the same
+model to Ollama, the first one. A model that is in no config is known by Ollama's name in lower case. Names of the cloud
+(`:cloud`, `-cloud`) are found by the config alone.
+
+Two ids that are equal but for case are both served, each by its exact name, and any other spelling finds the first:
+`check` and the log warn of them.
+
 ## Checked, then in force
 
 A file is taken whole or not at all. Unknown keys, doubled keys, wrong types and impossible values are refused, each

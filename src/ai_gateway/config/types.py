@@ -78,7 +78,10 @@ class Catalog(Section, frozen=True):
 
     discover: Annotated[
         bool,
-        Meta(description="serve every local model that an endpoint lists under its Ollama name, never a cloud name"),
+        Meta(
+            description="serve every local model that an endpoint lists under its Ollama name, never a cloud name; "
+            "that of a model in `models` is the same model"
+        ),
     ] = False
 
 
@@ -259,7 +262,8 @@ class Config(Section, frozen=True):
         Meta(description="who may do what; whom none fits is refused. `all`, or not set: all known callers are let in"),
     ] = None
     trusted_proxies: Annotated[
-        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For is believed")
+        tuple[str, ...],
+        Meta(description="addresses or networks whose X-Forwarded-For is believed, with or without ports"),
     ] = ()
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())

@@ -54,6 +54,7 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     address = choice.endpoint.address
     exchange = errand.exchange
     tried = _begin(exchange, choice)
+    exchange.context = choice.endpoint.contexts.get(errand.entry.canonical)
     errand.request.extra = exchange.trace.lines(tried.span_id)
     if errand.events is not None:
         errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"
@@ -148,7 +149,7 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
             stream.broken = stream.broken or str(fault)
             stream.is_garbled = stream.is_garbled or isinstance(fault, GarbledFault)
     finally:
-        exchange.usage = stream.usage
+        exchange.usage, exchange.written = stream.usage, stream.written
         exchange.finish_reason = stream.finish_reason
     if not stream.is_complete:
         story = stream.broken or "the stream ended without a finish_reason and [DONE]"

@@ -28,6 +28,7 @@ from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
 from ai_gateway.wire.call import PATHS, Call, Operation, read_call
+from ai_gateway.wire.prompt_size import measure
 from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
@@ -73,6 +74,7 @@ class Forward:
             body = await reading.read(scope, receive, in_force.config.body.max_bytes)
             exchange.body_bytes = len(body)
             call = read_call(self._operation, body)
+            exchange.prompt = measure(self._operation, body)
             exchange.called_at = monotonic()
             if call.ignored:
                 exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
@@ -83,7 +85,7 @@ class Forward:
             del body
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if limiting.concerns(exchange.caller):
-                admitted = await limiting.admit(exchange, call, entry, total[0] - self._parts.departures.loop.time())
+                admitted = await limiting.admit(exchange, entry, total[0] - self._parts.departures.loop.time())
             errand = _Errands(self._parts, exchange, call, entry, reading.release)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
@@ -97,8 +99,7 @@ class Forward:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
             reading.release()
-            if admitted is not None:
-                limiting.settle(admitted, exchange)
+            limiting.settle(admitted, exchange)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""
@@ -114,6 +115,8 @@ class Forward:
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
         exchange.model, exchange.model_label = entry.name, entry.label
+        if call.operation != "embeddings":
+            exchange.token_limit = call.token_limit() or entry.max_tokens
         return entry
 
 
@@ -166,7 +169,8 @@ class _Errands:
         async with watch:
             answer = await self._run(self._errand(shape, watch, None))
         assert answer is not None
-        self._exchange.usage = answer.usage
+        self._exchange.usage, self._exchange.written = answer.usage, answer.written
+        self._parts.limiting.count(self._exchange)
         self._exchange.finish_reason = answer.finish_reason
         await reply_whole(self._exchange, send, answer.body)
 
@@ -177,12 +181,14 @@ class _Errands:
         try:
             async with watch:
                 await self._run(self._errand(shape, watch, events))
+            self._parts.limiting.count(self._exchange)
             await events.end()
         except GatewayError as error:
             if not events.is_started:
                 raise
             note(self._exchange, error)
             self._exchange.status = error.error_status
+            self._parts.limiting.count(self._exchange)
             await events.fail(error)
         except ClientStalled:
             events.cut()

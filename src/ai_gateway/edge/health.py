@@ -154,13 +154,12 @@ def _models(condition: Condition) -> dict[str, Any]:
     fleet = condition.fleet
     waiting = {pool.model: pool.waiting for pool in fleet.pools()}
     return {
-        known_as: {
+        entry.id: {
             "state": model_state(fleet, entry),
             "in_flight": sum(endpoint.in_flight.get(entry.canonical, 0) for endpoint in fleet.endpoints.values()),
             "waiting": waiting.get(entry.canonical, 0),
         }
-        for known_as, entry in condition.current.now.catalog.entries(fleet)
-        if known_as == entry.id
+        for entry in condition.current.now.catalog.models(fleet)
     }
 
 

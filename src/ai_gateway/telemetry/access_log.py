@@ -51,6 +51,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     total_ms: float | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    tokens_counted: int | None = None
     finish_reason: str | None = None
     bytes_in: int = 0
     bytes_out: int = 0
@@ -121,6 +122,7 @@ def describe(exchange: Exchange) -> Line:
         queue_ms=_between(exchange.queued_at, exchange.leased_at),
         first_byte_ms=_between(exchange.leased_at, exchange.first_byte_at),
         total_ms=_between(exchange.opened_at, exchange.closed_at),
+        tokens_counted=exchange.tokens_counted,
         finish_reason=exchange.finish_reason,
         bytes_in=exchange.body_bytes,
         bytes_out=exchange.sent_bytes,

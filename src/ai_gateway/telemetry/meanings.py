@@ -170,6 +170,11 @@ _LIMITS: Final[dict[str, Metric]] = {
     names.LIMIT_GATEWAYS: _gauge(
         "By how many gateways limits are divided here; 1 where counts are shared.", unit="{gateway}"
     ),
+    names.DISBELIEVED: _counter(
+        "Answers whose `usage` cannot be true, or holds no counts: what the gateway counted itself stands for it.",
+        *("model", "upstream"),
+        unit="{request}",
+    ),
 }
 
 _AUDIT: Final[dict[str, Metric]] = {

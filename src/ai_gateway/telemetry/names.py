@@ -157,6 +157,7 @@ LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
 LIMIT_REMAINING: Final = "ai_gateway_limit_remaining"  # caller, limit
 LIMIT_FALLBACKS: Final = "ai_gateway_limit_fallbacks_total"
 LIMIT_GATEWAYS: Final = "ai_gateway_limit_gateways"
+DISBELIEVED: Final = "ai_gateway_usage_disbelieved_total"  # model, upstream
 
 # -- the audit
 AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropped, failed

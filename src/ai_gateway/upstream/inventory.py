@@ -43,6 +43,7 @@ class _Entry(msgspec.Struct):
     details: msgspec.Raw = msgspec.Raw()
     remote_host: msgspec.Raw = msgspec.Raw()
     remote_model: msgspec.Raw = msgspec.Raw()
+    context_length: msgspec.Raw = msgspec.Raw()
 
 
 class _Details(msgspec.Struct):
@@ -103,6 +104,12 @@ def read_models(entries: Iterable[msgspec.Raw]) -> dict[str, HeldModel]:
 def read_residents(entries: Iterable[msgspec.Raw]) -> frozenset[str]:
     """Entries of /api/ps as canonical names of loaded models, without those that are no models."""
     return frozenset(canonical(name) for _, name in map(_named, entries) if name is not None)
+
+
+def read_contexts(entries: Iterable[msgspec.Raw]) -> dict[str, int]:
+    """Entries of /api/ps as the context of each loaded model, by canonical name; of some it is not told."""
+    named = ((number_of(entry.context_length), name) for entry, name in map(_named, entries))
+    return {canonical(name): context for context, name in named if name is not None and context}
 
 
 def text_of(raw: msgspec.Raw, longest: int = MAX_FACT) -> str:

@@ -14,7 +14,7 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import BadAnswer, read_list, read_models, read_residents, read_version
+from ai_gateway.upstream.inventory import BadAnswer, read_contexts, read_list, read_models, read_residents, read_version
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address
 
@@ -179,12 +179,16 @@ class _Watch:
         settings = self._settings()
         entries = await self._entries(http, RESIDENTS, settings.residents_timeout)
         if entries is None:
+            self._endpoint.contexts = {}
             self._fleet.saw_residents(self._endpoint, None)
             return settings.interval
         names: set[str] = set()
+        contexts: dict[str, int] = {}
         for part in _slices(entries):
             names |= read_residents(part)
+            contexts |= read_contexts(part)
             await asyncio.sleep(0)
+        self._endpoint.contexts = contexts
         self._fleet.saw_residents(self._endpoint, frozenset(names))
         self._complain(RESIDENTS, _left_out(RESIDENTS, len(names) < len(entries)))
         return settings.interval

@@ -6,9 +6,10 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.wire.call import Operation
+from ai_gateway.wire.choices import add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.stream import UNREADABLE, Shape, add_reasoning_content, is_finish_reason, take_empty_content
-from ai_gateway.wire.usage import Usage, read_usage
+from ai_gateway.wire.stream import UNREADABLE, Shape
+from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's
 
@@ -32,6 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     usage: Usage | None
     finish_reason: str | None
+    written: int  # tokens of its text, as far as its bytes tell
 
 
 def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
@@ -46,7 +48,7 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
         if bytes(fields.get("data", b""))[:2] in (b"", b"[]", b"nu"):
             raise BadAnswer("no embeddings in it")
         fields["model"] = msgspec.Raw(_encode(shape.model))
-        return Answer(_encode(fields), usage, None)
+        return Answer(_encode(fields), usage, None, 0)
     choices = _value(fields, "choices")
     finish_reason = _finish_reason(choices)
     fields["id"] = msgspec.Raw(_encode(shape.id))
@@ -57,7 +59,7 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
         is_changed = True
     if is_changed:
         fields["choices"] = msgspec.Raw(_encode(choices))
-    return Answer(_encode(fields), usage, finish_reason)
+    return Answer(_encode(fields), usage, finish_reason, _written(choices))
 
 
 def _check_text(body: bytes) -> None:
@@ -77,6 +79,23 @@ def _value(fields: Fields, key: str) -> Any:
         return None if raw is None else _decode(raw)
     except UNREADABLE:
         raise BadAnswer(f"`{key}` cannot be read") from None
+
+
+def _written(choices: Any) -> int:
+    """What was said and thought, and what tools are called with."""
+    said = 0
+    for choice in choices:
+        message = choice.get("message", choice) if isinstance(choice, dict) else None
+        if isinstance(message, dict):
+            texts = [message.get(key) for key in ("content", "text", "reasoning")]
+            said += sum(_bytes_of(text) for text in texts if isinstance(text, str))
+            said += len(_encode(message["tool_calls"])) if message.get("tool_calls") else 0
+    return tokens_of_text(said)
+
+
+def _bytes_of(text: str) -> int:
+    """About as many as it has in UTF-8, without a copy of it."""
+    return len(text) if text.isascii() else 3 * len(text)
 
 
 def _finish_reason(choices: Any) -> str:

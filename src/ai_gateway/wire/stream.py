@@ -6,15 +6,22 @@ objects of but each choice's `finish_reason`. The choices must be one JSON value
 can stand beside them unseen: no second `choices`, no `error`. Whatever is no JSON in UTF-8 breaks the stream.
 """
 
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import msgspec
 
+from ai_gateway.wire.choices import (
+    LONG_EVENT_BYTES,
+    TOOL_CALLS,
+    add_reasoning_content,
+    is_finish_reason,
+    take_empty_content,
+    tokens_of,
+)
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.usage import Usage, read_usage
 
 MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; what other clients of Ollama read of a line
-MAX_REASON: Final = 64  # characters of a finish_reason
 MAX_STORY: Final = 500  # characters that are told of an error
 MOST_EVENTS: Final = 4096  # that one reading may bring: twice what fits of the shortest ones that Ollama writes
 
@@ -26,8 +33,13 @@ _REASONING: Final = b'"reasoning":'
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
 _NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
 _END: Final = b"}\n\n"
-_TOOL_CALLS: Final = b'"tool_calls":[{'
 _NEVER: Final = b"\0"
+# Where the last two signs of a delta stand: `x"` behind a text, `""` behind an empty one, `]` behind tool calls.
+_LAST: Final = -len(b'"},"finish_reason":null}]}\n\n')
+_BEFORE: Final = _LAST - 1
+_QUOTE: Final = ord('"')
+_T: Final = ord("t")  # of `"role":"assistant"`
+_ROLE_ALONE: Final = b'"delta":{"role":"assistant"},"finish_reason":null}]}\n\n'
 
 _NOTHING_USED: Final = Usage(0, 0)
 _NULL: Final = msgspec.Raw(b"null")
@@ -37,8 +49,13 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    tool_calls: Any = None
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
+    delta: _Delta = _Delta()
 
 
 # The rest of a choice is checked and skipped: it is JSON, but its strings may be no UTF-8.
@@ -65,7 +82,7 @@ class EventStream:
 
     __slots__ = (
         "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_shape", "_theirs",
-        "broken", "finish_reason", "is_done", "is_garbled", "usage",
+        "broken", "finish_reason", "is_done", "is_garbled", "usage", "written",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -79,6 +96,7 @@ class EventStream:
         self._is_first = True
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.written = 0  # tokens that came so far, see tokens_of
         self.is_done = False
         self.broken: str | None = None
         self.is_garbled = False
@@ -130,15 +148,22 @@ class EventStream:
         if event.startswith(self._theirs) and self.broken is None and not self.is_done:
             has_zero_usage = event.endswith(_ZERO_USAGE)
             common = event[: -len(_ZERO_USAGE)] + _END if has_zero_usage else event
-            is_as_it_is = _TOOL_CALLS not in common and not (self._shape.reasoning_content and _REASONING in common)
-            if is_as_it_is and self._is_common(common):
+            if self._is_common(common) and not (self._shape.reasoning_content and _REASONING in common):
+                before = common[_BEFORE]
+                is_plain = before != _QUOTE and common[_LAST] == _QUOTE and len(common) <= LONG_EVENT_BYTES
+                if is_plain and not (before == _T and common.endswith(_ROLE_ALONE)):
+                    self.written += 1
+                elif TOOL_CALLS in common:  # its empty content is to become null
+                    return self._parse(event)
+                else:
+                    self.written += tokens_of(common)
                 if has_zero_usage and self._shape.with_usage:
                     common = common[: -len(_END)] + _NO_USAGE
                 return self._ours + common[len(self._theirs) :]
         return self._parse(event)
 
     def _is_common(self, event: bytes) -> bool:
-        """Whether behind the known head stand sound choices that have not finished, and nothing else."""
+        """Whether behind the known head stand sound choices without an end or tool calls, and nothing else."""
         choices = event[len(self._theirs) : -3]
         if b"\n" in choices or not event.endswith(_END):
             return False
@@ -146,7 +171,7 @@ class EventStream:
             if not choices.isascii():
                 choices.decode()
             for choice in _decode_choices(choices):
-                if choice.finish_reason is not None:
+                if choice.finish_reason is not None or choice.delta.tool_calls is not None:
                     return False
         except UNREADABLE:
             return False
@@ -204,6 +229,8 @@ class EventStream:
             if reason is not None and not is_finish_reason(reason):
                 return self._garble("a finish_reason that is no word")
             self.finish_reason = reason or self.finish_reason
+        if choices:
+            self.written += tokens_of(event)
         usage = read_usage(content.get("usage"))
         if usage is not None and not choices:
             self.usage = usage
@@ -242,27 +269,3 @@ class EventStream:
 def _head(fields: list[tuple[str, bytes]]) -> bytes:
     """An event up to its choices."""
     return b"data: {" + b"".join([b"%b:%b," % (_encode(key), value) for key, value in fields]) + b'"choices":'
-
-
-def is_finish_reason(value: Any) -> TypeGuard[str]:
-    """Whether it is a word; it goes into the log and into spans."""
-    return isinstance(value, str) and len(value) <= MAX_REASON and value.isprintable()
-
-
-def take_empty_content(choices: Any, part: str) -> bool:
-    """Makes null of `"content": ""` beside tool calls, as OpenAI has it; whether there was any."""
-    found = False
-    for choice in choices if isinstance(choices, list) else ():
-        said = choice.get(part) if isinstance(choice, dict) else None
-        if isinstance(said, dict) and said.get("tool_calls") and said.get("content") == "":
-            said["content"] = None
-            found = True
-    return found
-
-
-def add_reasoning_content(choices: Any, part: str) -> None:
-    """Ollama's `reasoning` again as `reasoning_content`, in each choice's `message` or `delta`."""
-    for choice in choices if isinstance(choices, list) else ():
-        text = choice.get(part) if isinstance(choice, dict) else None
-        if isinstance(text, dict) and "reasoning" in text:
-            text["reasoning_content"] = text["reasoning"]
