@@ -1,12 +1,10 @@
 """What a web page in a real browser gets from a gateway on the same machine."""
 
 import pytest
-from tests.attack.browser import CHROMIUM, opened, page
+from tests.attack.browser import opened, page
 from tests.attack.table import Tried
 from tests.attack.test_origins import sent
 from tests.flow.world import CHAT, World
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
 ALL = """
 const body = JSON.stringify({model: "llama3", messages: [{role: "user", content: "x"}], max_tokens: 2});
