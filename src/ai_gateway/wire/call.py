@@ -3,6 +3,7 @@
 Rules come from ollama/ollama openai/openai.go: what Ollama ignores or would misread is mended or refused here.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final, Literal, NoReturn
 
@@ -10,7 +11,8 @@ import msgspec
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire import messages
-from ai_gateway.wire.json_guard import Fields, read_object
+from ai_gateway.wire.asides import Asides
+from ai_gateway.wire.json_guard import Fields, check_spelling, read_object
 
 Operation = Literal["chat", "completions", "embeddings"]
 
@@ -19,6 +21,9 @@ PATHS: Final[dict[Operation, str]] = {
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
 }
+
+# The list that a call is about, which may be long.
+LISTS: Final[dict[Operation, str]] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 
 MAX_TOKENS: Final = 2**31 - 1
 MAX_MODEL_LENGTH: Final = 512
@@ -52,13 +57,17 @@ _decode_int = msgspec.json.Decoder(int).decode
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What a client asks. `model` is the id as the client wrote it; `fields` are still unread JSON values."""
+    """What a client asks. `model` is the id as the client wrote it; `fields` are still unread JSON values.
+
+    `asides` is what of a large body is not in them.
+    """
 
     operation: Operation
     model: str
     stream: bool
     wants_usage: bool  # the client asked for the usage chunk of its stream
     fields: Fields
+    asides: Asides | None = None
 
     def upstream_body(self, ollama_name: str, max_tokens: int | None) -> bytes:
         """The body to send: Ollama's name for the model, and `max_tokens` where the client set no limit."""
@@ -67,6 +76,24 @@ class Call(msgspec.Struct, frozen=True):
         if max_tokens is not None and self.operation != "embeddings" and "max_tokens" not in fields:
             fields["max_tokens"] = msgspec.Raw(str(max_tokens).encode())
         return _encode(fields)
+
+    def upstream_pieces(self, ollama_name: str, max_tokens: int | None) -> list[bytes]:
+        """The same in pieces, of a large body those that came."""
+        text = self.upstream_body(ollama_name, max_tokens)
+        return [text] if self.asides is None else list(self.asides.pieces(text))
+
+    def prompt(self) -> Iterator[bytes]:
+        """JSON text of what the model is asked, piece by piece."""
+        text = self._prompt()
+        return iter((text,)) if self.asides is None else self.asides.pieces(text)
+
+    def prompts(self) -> Iterator[bytes]:
+        """The same as JSON texts of their own, a few items of a long list in each; of long texts the beginnings."""
+        text = self._prompt()
+        return iter((text,)) if self.asides is None else self.asides.beginnings(text)
+
+    def _prompt(self) -> bytes:
+        return next((bytes(self.fields[key]) for key in LISTS.values() if key in self.fields), b"")
 
     def token_limit(self) -> int | None:
         """How many tokens the client lets the answer have, if it says; only before the fields go."""
@@ -86,8 +113,18 @@ class Call(msgspec.Struct, frozen=True):
 
 def read_call(operation: Operation, body: bytes) -> Call:
     """The call in a request body. Raises InvalidRequest, with `param` where one field is at fault."""
-    fields = read_object(body, _KNOWN)
-    call = Call(operation, _model(fields), _flag(fields, "stream"), _wants_usage(fields), fields)
+    return call_of(operation, read_object(body, _KNOWN))
+
+
+def is_known(key: str) -> bool:
+    """Whether Ollama or the gateway reads a key of this name. Raises InvalidRequest where it is one but for case."""
+    check_spelling((key,), _KNOWN)
+    return key in _KNOWN
+
+
+def call_of(operation: Operation, fields: Fields, asides: Asides | None = None) -> Call:
+    """The call that these fields ask for. Raises InvalidRequest, with `param` where one field is at fault."""
+    call = Call(operation, _model(fields), _flag(fields, "stream"), _wants_usage(fields), fields, asides)
     _CHECKS[operation](fields)
     if operation == "embeddings" and call.stream:
         _refuse("stream", "Embeddings cannot be streamed.")
@@ -203,14 +240,15 @@ def _check_embeddings(fields: Fields) -> None:
     if text is None:
         _refuse("input", "`input` is required.", "missing_value")
     if not text.startswith(b'"'):
-        _check_inputs(text)
+        check_inputs(text)
     encoding = _given(fields, "encoding_format")
     if encoding is not None and encoding not in (b'"float"', b'"base64"'):
         _refuse("encoding_format", '`encoding_format` must be "float" or "base64".')
     _whole_number(fields, "dimensions", 1, MAX_TOKENS)
 
 
-def _check_inputs(text: bytes) -> None:
+def check_inputs(text: bytes) -> None:
+    """Raises InvalidRequest for a list of anything but texts."""
     inputs = _read(text, "input")
     if not isinstance(inputs, list) or not inputs:
         _refuse("input", "`input` must be a string or a list of strings that is not empty.")
