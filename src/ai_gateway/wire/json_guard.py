@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.json_scan import MAX_KEYS, Doubled, NotJson, Scan, TooMuch, Value
-from ai_gateway.wire.json_windows import MAX_DEPTH, TooDeep
+from ai_gateway.wire.json_scan import MAX_KEYS, Doubled, Scan, TooMuch, Value
+from ai_gateway.wire.json_windows import MAX_DEPTH, NotJson, TooDeep
 
 __all__ = ["MAX_DEPTH", "Fields", "check_spelling", "read_object", "refusal"]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.json_windows import LONGEST_GAP, WINDOW, Cut, Place, check, cut, letters_end, text_end
+from ai_gateway.wire.json_windows import LONGEST_GAP, WINDOW, Cut, NotJson, Place, check, cut, letters_end, text_end
 
 MAX_KEYS: Final = 256
 MAX_KEY_BYTES: Final = 1024
@@ -23,10 +23,6 @@ _check_plain = msgspec.json.Decoder(bool | int | float | None).decode
 More = Generator[None, None, None]
 
 
-class NotJson(Exception):
-    """The bytes are no JSON object; the text says how, as the end of a sentence."""
-
-
 class TooMuch(Exception):
     """A JSON object that is more than is read; the text is a sentence."""
 
@@ -40,10 +36,25 @@ class Doubled(Exception):
 
 
 class Piece(bytes):
-    """A piece of a value. `is_inner`: of one text and nothing else, without quotes; `starts_inside`: in a text."""
+    """A piece of a value."""
 
-    is_inner = False
-    starts_inside = False
+    __slots__ = ()
+    starts_inside = False  # in a text
+    is_inner = False  # of one text and nothing else, without quotes
+
+
+class Ending(Piece):
+    """A piece that begins within a text."""
+
+    __slots__ = ()
+    starts_inside = True
+
+
+class Inner(Ending):
+    """A piece that is within a text from its first byte to its last."""
+
+    __slots__ = ()
+    is_inner = True
 
 
 class Value:
@@ -189,7 +200,7 @@ class Scan:
             if len(found[0]) > MAX_NUMBER_BYTES:
                 raise TooMuch(f"A number in the body is longer than {MAX_NUMBER_BYTES} bytes, or is none.")
             check(found[0], Place(), None)
-            self._keep(value, found[0])
+            self._keep(value, Piece(found[0]))
 
     def _long_text(self, value: Value) -> More:
         """A text that stands by itself. Its first and last piece hold the quotes."""
@@ -200,13 +211,13 @@ class Scan:
             end = text_end(window, start)
             if end >= 0:
                 check(window[start:end], Place(inside="value"), Place(inside="value"))
-                self._keep(value, window[: end + 1], starts_inside=not start)
+                self._keep(value, (Piece if start else Ending)(window[: end + 1]))
                 return
             if self._is_over and len(self._text) - self._at <= WINDOW:
                 raise NotJson("it ends in a text")
             end = letters_end(window, start, len(window))
             check(window[start:end], Place(inside="value"), Place(inside="value"))
-            self._keep(value, window[:end], is_inner=not start, starts_inside=not start)
+            self._keep(value, (Piece if start else Inner)(window[:end]))
             start = 0
 
     def _container(self, value: Value) -> More:
@@ -234,19 +245,16 @@ class Scan:
 
     def _keep_part(self, value: Value, piece: bytes, place: Place, found: Cut) -> None:
         """A piece of a list or object. Of a list that is split brackets and commas between groups are left out."""
-        is_inside = bool(place.inside)
-        is_inner = is_inside and found.place is not None and bool(found.place.inside) and text_end(piece, 0) < 0
+        kind = Ending if place.inside else Piece
+        if place.inside and found.place is not None and found.place.inside and text_end(piece, 0) < 0:
+            kind = Inner
         start = int(value.is_split and place == Place())
         end = len(piece) - int(value.is_split and (found.place is None or found.is_between_items))
-        self._keep(value, piece[start:end], is_inner=is_inner, starts_inside=is_inside, taken=len(piece))
+        self._keep(value, kind(piece[start:end]), len(piece))
         if found.is_between_items:
             value.groups.append([])
 
-    def _keep(
-        self, value: Value, text: bytes, *, is_inner: bool = False, starts_inside: bool = False, taken: int = 0
-    ) -> None:
-        piece = Piece(text)
-        piece.is_inner, piece.starts_inside = is_inner, starts_inside
+    def _keep(self, value: Value, piece: Piece, taken: int = 0) -> None:
         value.groups[-1].append(piece)
-        value.size += len(text)
-        self._at += taken or len(text)
+        value.size += len(piece)
+        self._at += taken or len(piece)

@@ -37,6 +37,10 @@ _LETTERS: Final = re.compile(
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89aAbB][0-9a-fA-F]{2}")
 
 
+class NotJson(Exception):
+    """The bytes are no JSON object; the text says how, as the end of a sentence."""
+
+
 class TooDeep(Exception):
     """Lists and objects in one another, more of them than MAX_DEPTH."""
 
@@ -110,8 +114,8 @@ def letters_end(text: bytes, at: int, limit: int) -> int:
         if end - at >= 6 and _HALF_PAIR.fullmatch(text, end - 6, end):
             before = _LETTERS.match(text, at, end - 6)
             end -= 6 * (before is not None and before.end() == end - 6)
-        if end == at:  # what is no escape is told by whoever decodes it
-            return limit
+        if end == at:
+            return at if limit - at < 12 else limit  # what is no escape is told by whoever decodes it
     while end > at and end > limit - 4 and _halves_character(text, at, end):
         end -= 1
     return end
@@ -167,7 +171,8 @@ def _behind(window: bytes, inside: Inside, marks: int) -> int:
     for count, pattern in _MARKS:
         while marks >= count:
             found = pattern.match(window, at)
-            assert found is not None, "they were counted"
+            if found is None:  # a backslash outside of texts hid a mark
+                raise NotJson("a backslash outside of texts")
             at = found.end()
             marks -= count
     return at
