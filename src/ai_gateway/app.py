@@ -32,7 +32,7 @@ from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.auditing import Auditing, Holding
 from ai_gateway.edge.authentication import Authentication
-from ai_gateway.edge.body import Buffers
+from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain

@@ -19,11 +19,11 @@ from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
-from ai_gateway.wire.answer import Answer, BadAnswer, read_answer
+from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
+from ai_gateway.wire.answer import Answer, BadAnswer
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.stream import EventStream, Shape
 
-MAX_ANSWER_BYTES: Final = 256 << 20
 MAX_ERROR_BYTES: Final = 1 << 20
 TRAILER_SECONDS: Final = 1.0
 
@@ -43,6 +43,7 @@ class Errand(msgspec.Struct, frozen=True):
     watch: Watch
     events: EventReply | None
     release_body: Callable[[], None]  # once an answer has begun, nobody sends the body again
+    room: AnswerRoom
 
 
 async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | Answer | None:
@@ -109,9 +110,9 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
         return None
     errand.exchange.first_byte_at = monotonic()
     try:
-        whole = read_answer(errand.operation, await answer.read_all(MAX_ANSWER_BYTES), errand.shape)
+        whole = await read_whole(errand.operation, answer, errand.shape, errand.room)
         for content in filter(None, (errand.exchange.content, errand.exchange.evidence)):
-            content.answer(whole.body)
+            content.answer(whole.short())
         return whole
     except (BrokenFault, BadAnswer) as fault:
         raise _broken(errand.exchange, str(fault)) from None

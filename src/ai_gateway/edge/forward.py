@@ -1,7 +1,8 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -16,18 +17,21 @@ from ai_gateway.catalog.current import Current, InForce
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
 from ai_gateway.edge.auditing import Auditing
-from ai_gateway.edge.body import Buffers, Reading
+from ai_gateway.edge.body import Reading
+from ai_gateway.edge.buffers import Buffers, Hold, others_first
 from ai_gateway.edge.downstream import EventReply, reply_whole
 from ai_gateway.edge.limiting import Admitted, Limiting
 from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
+from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint, UpstreamTimeout
 from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
 from ai_gateway.wire.call import PATHS, Call, Operation, read_call
+from ai_gateway.wire.large import read_large
 from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
@@ -66,23 +70,22 @@ class Forward:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         in_force = self._parts.current.now
-        reading = Reading(self._parts.buffers, in_force.config.body.buffered_bytes)
+        reading = Reading(self._parts.buffers, in_force.config.body, exchange.caller)
         limiting = self._parts.limiting
         admitted: Admitted | None = None
         try:
-            body = await reading.read(scope, receive, in_force.config.body.max_bytes)
-            exchange.body_bytes = len(body)
-            call = read_call(self._operation, body)
+            reading.check(scope)
+            call = await self._read(reading, receive, exchange)
             exchange.called_at = monotonic()
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
-            self._parts.audit.listen(call, exchange)
+            await self._in_turns(call, self._parts.audit.listen(call, exchange))
             entry = self._find(call, in_force, exchange)
-            del body
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if limiting.concerns(exchange.caller):
                 admitted = await limiting.admit(exchange, call, entry, total[0] - self._parts.departures.loop.time())
-            errand = _Errands(self._parts, exchange, call, entry, reading.release)
+            room = AnswerRoom(reading.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
+            errand = _Errands(self._parts, exchange, call, entry, room)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
                 call.model,
@@ -94,9 +97,28 @@ class Forward:
             else:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
-            reading.release()
+            reading.hold.release()
             if admitted is not None:
                 limiting.settle(admitted, exchange)
+
+    async def _read(self, reading: Reading, receive: Receive, exchange: Exchange) -> Call:
+        try:
+            body = await reading.read(receive)
+        finally:
+            exchange.body_bytes = reading.body_bytes
+        if isinstance(body, bytes):
+            return read_call(self._operation, body)
+        steps = read_large(self._operation, body)
+        del body  # its pieces are let go of one by one
+        return await self._parts.buffers.turns.through(steps, reading.hold.take)
+
+    async def _in_turns(self, call: Call, steps: Generator[int, None, None]) -> None:
+        """What is done with a call: at once, or a step a turn if it is large."""
+        if call.asides is None:
+            for _ in steps:
+                pass
+        else:
+            await self._parts.buffers.turns.through(steps, lambda size: None)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""
@@ -135,25 +157,25 @@ class _Errands:
         "_avoid",
         "_entry",
         "_exchange",
-        "_give_back",
+        "_hold",
         "_is_retry",
         "_operation",
         "_parts",
         "_pool",
         "_refusals_left",
         "_request",
+        "_room",
     )
 
-    def __init__(
-        self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, release_body: Callable[[], None]
-    ) -> None:
+    def __init__(self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, room: AnswerRoom) -> None:
         self._parts = parts
         self._exchange = exchange
         self._entry = entry
         self._operation = call.operation
-        self._request = Request("POST", PATHS[call.operation], call.upstream_body(entry.name, entry.max_tokens))
+        self._request = Request("POST", PATHS[call.operation], call.upstream_pieces(entry.name, entry.max_tokens))
         call.fields.clear()  # from here on the body lives in the request alone
-        self._give_back = release_body
+        self._room = room
+        self._hold: Hold = room.hold
         self._is_retry = False  # a retry of the budget is held
         self._pool: Pool = parts.fleet.pool(entry.canonical)
         self._avoid: frozenset[Endpoint] = frozenset()  # those that were asked
@@ -166,7 +188,7 @@ class _Errands:
         assert answer is not None
         self._exchange.usage = answer.usage
         self._exchange.finish_reason = answer.finish_reason
-        await reply_whole(self._exchange, send, answer.body)
+        await reply_whole(self._exchange, send, answer)
 
     async def stream(self, shape: Shape, watch: Watch, scope: Scope, send: Send) -> None:
         """An answer event by event. Once its 200 is out, refusals are events too."""
@@ -190,8 +212,8 @@ class _Errands:
 
     def _release_body(self) -> None:
         """The answer has begun: nobody will send the body again, and a retry is over, however long the answer."""
-        self._request.body = b""
-        self._give_back()
+        self._request.body = ()
+        self._hold.release()
         self._end_retry()
 
     def _end_retry(self) -> None:
@@ -201,7 +223,7 @@ class _Errands:
 
     def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
         return Errand(
-            self._exchange, self._entry, self._operation, self._request, shape, watch, events, self._release_body
+            self._exchange, self._entry, self._operation, self._request, shape, watch, events, self._release_body, self._room
         )
 
     async def _run(self, errand: Errand) -> Answer | None:
@@ -226,7 +248,9 @@ class _Errands:
         exchange.queued_at = exchange.queued_at or monotonic()
         while True:
             errand.watch.relax()
+            self._hold.give_way = partial(errand.watch.end, others_first())
             async with Lease(self._pool, self._entry.timeouts.queue, self._avoid) as choice:
+                self._hold.give_way = None  # from here on an endpoint works for it
                 exchange.leased_at = exchange.leased_at or monotonic()
                 endpoint = choice.endpoint
                 try:

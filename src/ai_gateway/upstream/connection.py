@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an endpoint: callbacks from the loop on one side, one reader on the other."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import httptools
@@ -129,15 +129,15 @@ class Connection(asyncio.Protocol):
 
     # -- the exchange's side
 
-    def send(self, request: bytes, body: bytes) -> None:
+    def send(self, request: bytes, body: Sequence[bytes]) -> None:
         """Writes a request whose head is `request`. Raises ResetFault if the connection is gone."""
         self.is_busy = True
         if self._lost is not None:
             raise ResetFault(str(self._lost))
-        if len(body) < HIGH_WATER:
-            self._transport.write(request + body)
+        if len(body) == 1 and len(body[0]) < HIGH_WATER:
+            self._transport.write(request + body[0])
         else:
-            self._transport.writelines((request, body))
+            self._transport.writelines((request, *body))
 
     async def head(self) -> Head:
         """The head of the answer. Raises ResetFault where the connection ends before it."""

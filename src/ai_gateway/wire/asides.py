@@ -64,22 +64,30 @@ class Asides:
             at = mark.end()
         yield text[at:] if at else text
 
-    def beginnings(self, text: bytes) -> Iterator[bytes]:
-        """JSON texts of a value: itself, or a few items of a long list in each, with the beginnings of long texts."""
+    def beginnings(self, text: bytes, most: int) -> Iterator[bytes]:
+        """JSON texts of a value: itself, or a few items of a long list in each. See `short`."""
         found = self._mark.fullmatch(text)
         value = self._asides[int(found[1])] if found is not None and found[1] else None
         if not isinstance(value, Value):
-            yield self.short(text)
+            yield self.short(text, most)
             return
         for group in value.groups:
             own = Asides(self)
-            yield b"[%b]" % own.short(finished(own.light(group)))
+            yield b"[%b]" % own.short(finished(own.light(group)), most)
 
-    def short(self, text: bytes) -> bytes:
-        """A text with the first piece alone of each long one, and nothing of whole values."""
+    def short(self, text: bytes, most: int) -> bytes:
+        """A text with the first `most` bytes of each long one, or a few more, and nothing of whole values."""
 
         def begun(mark: "re.Match[bytes]") -> bytes:
-            return b"null" if mark[1] else next(iter(self._asides[int(mark[2])]), b"")
+            if mark[1]:
+                return b"null"
+            found, size = [], 0
+            for piece in self._asides[int(mark[2])]:
+                if size >= most:
+                    break
+                found.append(piece)
+                size += len(piece)
+            return b"".join(found)
 
         return self._mark.sub(begun, text)
 

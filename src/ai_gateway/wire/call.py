@@ -87,10 +87,10 @@ class Call(msgspec.Struct, frozen=True):
         text = self._prompt()
         return iter((text,)) if self.asides is None else self.asides.pieces(text)
 
-    def prompts(self) -> Iterator[bytes]:
-        """The same as JSON texts of their own, a few items of a long list in each; of long texts the beginnings."""
+    def prompts(self, most: int) -> Iterator[bytes]:
+        """The same as JSON texts of their own, a few items of a long list in each; of a long text the first `most` bytes."""
         text = self._prompt()
-        return iter((text,)) if self.asides is None else self.asides.beginnings(text)
+        return iter((text,)) if self.asides is None else self.asides.beginnings(text, most)
 
     def _prompt(self) -> bytes:
         return next((bytes(self.fields[key]) for key in LISTS.values() if key in self.fields), b"")

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.json_windows import LONGEST_GAP, WINDOW, Cut, NotJson, Place, check, cut, letters_end, text_end
+from ai_gateway.wire.json_windows import LONGEST_GAP, WINDOW, Cut, NotJson, Place, TooDeep, check, cut, letters_end, text_end
 
 MAX_KEYS: Final = 256
 MAX_KEY_BYTES: Final = 1024
@@ -33,6 +33,9 @@ class Doubled(Exception):
     def __init__(self, key: str) -> None:
         super().__init__(key)
         self.key = key
+
+
+UNREADABLE: Final = (NotJson, TooMuch, Doubled, TooDeep, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Piece(bytes):
@@ -97,8 +100,7 @@ class Value:
 
 
 class Scan:
-    """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of the errors above,
-    msgspec.DecodeError, UnicodeDecodeError or TooDeep."""
+    """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of UNREADABLE."""
 
     def __init__(self, split: frozenset[str] = frozenset()) -> None:
         self._split = split
