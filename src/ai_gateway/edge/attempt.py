@@ -14,12 +14,12 @@ from ai_gateway.catalog.catalog import Entry
 from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.verdict import Blame, Setback, judge
 from ai_gateway.edge.watch import ClientStalled, Deadline, Watch
+from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
-from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
 from ai_gateway.wire.answer import Answer, BadAnswer
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.stream import EventStream, Shape

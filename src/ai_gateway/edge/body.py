@@ -69,9 +69,7 @@ class Reading:
             self.hold.give_way = None
             self._clock = self._scan = None
 
-    async def _read_on(
-        self, chunk: bytes, message: Message, receive: Receive, pace: Pace
-    ) -> bytes | dict[str, Value]:
+    async def _read_on(self, chunk: bytes, message: Message, receive: Receive, pace: Pace) -> bytes | dict[str, Value]:
         begun = bytearray()  # of a body that may turn out small
         loop = asyncio.get_running_loop()
         while True:

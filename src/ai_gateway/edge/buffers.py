@@ -66,7 +66,7 @@ class Hold:
             buffers.large_bytes += self.held_bytes
         if not self._fits(size):
             for hold in self._givers(size):
-                hold._yield_room()  # noqa: SLF001 - one of its own kind
+                hold._yield_room()
         self.held_bytes += size
         buffers.count(self, size)
 
@@ -131,4 +131,6 @@ def full() -> BuffersFull:
 
 def others_first() -> BuffersFull:
     """There was room, and others need it more."""
-    return BuffersFull("Others need room for their requests, and you hold more than a share of it; try again in a moment.")
+    return BuffersFull(
+        "Others need room for their requests, and you hold more than a share of it; try again in a moment."
+    )

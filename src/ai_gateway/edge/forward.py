@@ -1,7 +1,7 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -17,21 +17,20 @@ from ai_gateway.catalog.current import Current, InForce
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
 from ai_gateway.edge.auditing import Auditing
-from ai_gateway.edge.body import Reading
 from ai_gateway.edge.buffers import Buffers, Hold, others_first
 from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.incoming import Incoming
 from ai_gateway.edge.limiting import Admitted, Limiting
 from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
-from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
+from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint, UpstreamTimeout
 from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
-from ai_gateway.wire.call import PATHS, Call, Operation, read_call
-from ai_gateway.wire.large import read_large
+from ai_gateway.wire.call import PATHS, Call, Operation
 from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
@@ -70,21 +69,22 @@ class Forward:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         in_force = self._parts.current.now
-        reading = Reading(self._parts.buffers, in_force.config.body, exchange.caller)
         limiting = self._parts.limiting
+        incoming = Incoming(self._parts.buffers, limiting, exchange, in_force)
         admitted: Admitted | None = None
         try:
-            reading.check(scope)
-            call = await self._read(reading, receive, exchange)
+            await incoming.ask(scope, self._parts.fleet)
+            call = await incoming.read(self._operation, receive)
             exchange.called_at = monotonic()
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
-            await self._in_turns(call, self._parts.audit.listen(call, exchange))
+            await incoming.in_turns(call, self._parts.audit.listen(call, exchange))
             entry = self._find(call, in_force, exchange)
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if limiting.concerns(exchange.caller):
+                incoming.is_counted_anew()
                 admitted = await limiting.admit(exchange, call, entry, total[0] - self._parts.departures.loop.time())
-            room = AnswerRoom(reading.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
+            room = AnswerRoom(incoming.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
             errand = _Errands(self._parts, exchange, call, entry, room)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
@@ -97,28 +97,9 @@ class Forward:
             else:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
-            reading.hold.release()
+            incoming.close()
             if admitted is not None:
                 limiting.settle(admitted, exchange)
-
-    async def _read(self, reading: Reading, receive: Receive, exchange: Exchange) -> Call:
-        try:
-            body = await reading.read(receive)
-        finally:
-            exchange.body_bytes = reading.body_bytes
-        if isinstance(body, bytes):
-            return read_call(self._operation, body)
-        steps = read_large(self._operation, body)
-        del body  # its pieces are let go of one by one
-        return await self._parts.buffers.turns.through(steps, reading.hold.take)
-
-    async def _in_turns(self, call: Call, steps: Generator[int, None, None]) -> None:
-        """What is done with a call: at once, or a step a turn if it is large."""
-        if call.asides is None:
-            for _ in steps:
-                pass
-        else:
-            await self._parts.buffers.turns.through(steps, lambda size: None)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""
@@ -129,8 +110,6 @@ class Forward:
     def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
-        if entry is None and not in_force.is_loaded:
-            raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
         exchange.model, exchange.model_label = entry.name, entry.label
@@ -223,7 +202,15 @@ class _Errands:
 
     def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
         return Errand(
-            self._exchange, self._entry, self._operation, self._request, shape, watch, events, self._release_body, self._room
+            self._exchange,
+            self._entry,
+            self._operation,
+            self._request,
+            shape,
+            watch,
+            events,
+            self._release_body,
+            self._room,
         )
 
     async def _run(self, errand: Errand) -> Answer | None:

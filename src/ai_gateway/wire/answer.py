@@ -74,7 +74,9 @@ def _honest(operation: Operation, fields: Fields, shape: Shape) -> Answer:
             raise BadAnswer("no embeddings in it")
         fields["model"] = msgspec.Raw(_encode(shape.model))
         return Answer(_encode(fields), usage, None)
-    finish_reason = (_large_choices if len(bytes(fields.get("choices", b""))) > MOST_DECODED else _choices)(fields, shape)
+    finish_reason = (_large_choices if len(bytes(fields.get("choices", b""))) > MOST_DECODED else _choices)(
+        fields, shape
+    )
     fields["id"] = msgspec.Raw(_encode(shape.id))
     fields["model"] = msgspec.Raw(_encode(shape.model))
     return Answer(_encode(fields), usage, finish_reason)

@@ -76,17 +76,20 @@ class Asides:
             yield b"[%b]" % own.short(finished(own.light(group)), most)
 
     def short(self, text: bytes, most: int) -> bytes:
-        """A text with the first `most` bytes of each long one, or a few more, and nothing of whole values."""
+        """A text with the first `most` bytes of its long texts, or a few more, and nothing of images and whole values."""
+        left = most
 
         def begun(mark: "re.Match[bytes]") -> bytes:
+            nonlocal left
             if mark[1]:
                 return b"null"
-            found, size = [], 0
-            for piece in self._asides[int(mark[2])]:
-                if size >= most:
+            found: list[bytes] = []
+            is_image = b'"data:' in text[max(0, mark.start() - 2 * LONG_TEXT) : mark.start()]
+            for piece in () if is_image else self._asides[int(mark[2])]:
+                if left <= 0:
                     break
                 found.append(piece)
-                size += len(piece)
+                left -= len(piece)
             return b"".join(found)
 
         return self._mark.sub(begun, text)

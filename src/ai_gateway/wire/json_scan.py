@@ -7,7 +7,18 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.json_windows import LONGEST_GAP, WINDOW, Cut, NotJson, Place, TooDeep, check, cut, letters_end, text_end
+from ai_gateway.wire.json_windows import (
+    LONGEST_GAP,
+    WINDOW,
+    Cut,
+    NotJson,
+    Place,
+    TooDeep,
+    check,
+    cut,
+    letters_end,
+    text_end,
+)
 
 MAX_KEYS: Final = 256
 MAX_KEY_BYTES: Final = 1024
