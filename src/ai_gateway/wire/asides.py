@@ -24,8 +24,9 @@ class Asides:
     a secret of this body."""
 
     def __init__(self, like: "Asides | None" = None) -> None:
-        self._key = secrets.token_hex(12).encode() if like is None else like._key
-        self._mark = re.compile(b'"%b(\\d+)w"|%b(\\d+)t' % (self._key, self._key)) if like is None else like._mark
+        key = secrets.token_hex(12).encode()
+        self._key: bytes = key if like is None else like._key
+        self._mark: re.Pattern[bytes] = like._mark if like else re.compile(b'"%b(\\d+)w"|%b(\\d+)t' % (key, key))
         self._asides: list[Iterable[bytes]] = []
 
     def whole(self, value: Iterable[bytes]) -> bytes:
@@ -76,7 +77,7 @@ class Asides:
             yield b"[%b]" % own.short(finished(own.light(group)), most)
 
     def short(self, text: bytes, most: int) -> bytes:
-        """A text with the first `most` bytes of its long texts, or a few more, and nothing of images and whole values."""
+        """A text with the first `most` bytes of its long texts, or a few more, and nothing of images or whole values."""
         left = most
 
         def begun(mark: "re.Match[bytes]") -> bytes:

@@ -88,7 +88,7 @@ class Call(msgspec.Struct, frozen=True):
         return iter((text,)) if self.asides is None else self.asides.pieces(text)
 
     def prompts(self, most: int) -> Iterator[bytes]:
-        """The same as JSON texts of their own, a few items of a long list in each; of a long text the first `most` bytes."""
+        """The same as JSON texts of their own, a few items of a long list in each. See Asides.short."""
         text = self._prompt()
         return iter((text,)) if self.asides is None else self.asides.beginnings(text, most)
 

@@ -1,7 +1,7 @@
 """A call whose body is large: the same rules as for small ones, asked piece by piece.
 
-Long texts are set aside while the rules are asked. The list that a call is about (messages, inputs) may be long besides:
-it is looked at a few items at a time, so that no list of a million is ever made an object of.
+Long texts are set aside while the rules are asked. The list that a call is about (messages, inputs) may be long
+besides: it is looked at a few items at a time, so that no list of a million is ever made an object of.
 """
 
 import re
@@ -79,10 +79,16 @@ class _Items:
         for number in range(1, len(self.value.groups)):
             text = yield from self.light(number)
             try:
-                mended = messages.mend(text) if self.key == "messages" else check_inputs(text)
+                mended = self._mended(text)
             except InvalidRequest as error:
                 _refuse_at(error, self.value.groups[:number])
             yield 0 if mended is None else self._exchange(number, bytes(mended))
+
+    def _mended(self, text: bytes) -> bytes | None:
+        if self.key == "messages":
+            return messages.mend(text)
+        check_inputs(text)
+        return None
 
     def light(self, number: int) -> Generator[int, None, bytes]:
         """A group as a list of its own, in which long texts are short where there are any."""
