@@ -60,7 +60,7 @@ def read_large_answer(operation: Operation, values: dict[str, Value], shape: Sha
         if value.size <= SMALL_VALUE:
             fields[key] = msgspec.Raw(value.text())
         elif key == "choices":
-            fields[key] = msgspec.Raw((yield from asides.light_value(value)))
+            fields[key] = msgspec.Raw((yield from asides.light_value(value, value.size)))
         else:
             fields[key] = msgspec.Raw(asides.whole(value))
     answer = _honest(operation, fields, shape)

@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Generator, Iterable, Iterator
 from typing import Final, TypeVar
 
-from ai_gateway.wire.json_scan import Piece, Value
+from ai_gateway.wire.json_scan import Piece, TooMuch, Value
 from ai_gateway.wire.json_windows import letters_end, text_end
 
 T = TypeVar("T")
 
 LONG_TEXT: Final = 128  # bytes of a text that are looked at; of one that is longer the rest is set aside
+MOST_BEGUN: Final = 1 << 20  # of a few items of which the beginnings are wanted
 
 _TEXT: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)("|\Z)', re.DOTALL)
 
@@ -33,13 +34,17 @@ class Asides:
         """A mark for a whole value: JSON text in which a text stands for it."""
         return b'"%bw"' % self._put(value)
 
-    def light(self, group: Iterable[Piece]) -> Generator[int, None, bytes]:
-        """JSON text in which long texts are short, step by step."""
+    def light(self, group: Iterable[Piece], most: int) -> Generator[int, None, bytes]:
+        """JSON text in which long texts are short, step by step. Raises TooMuch where it is more than `most` bytes."""
         light: list[bytes] = []
+        size = 0
         inner: list[bytes] | None = None
         for piece in group:
             if not piece.is_inner:
                 light.append(self._shortened(piece))
+                size += len(light[-1])
+                if size > most:
+                    raise TooMuch
                 inner = None
                 yield 0
             elif inner is not None:
@@ -49,11 +54,12 @@ class Asides:
                 light.append(self._put(inner) + b"t")
         return b"".join(light)
 
-    def light_value(self, value: Value) -> Generator[int, None, bytes]:
+    def light_value(self, value: Value, most: int) -> Generator[int, None, bytes]:
         """The same of a whole value."""
-        groups = []
+        groups: list[bytes] = []
         for group in value.groups:
-            groups.append((yield from self.light(group)))
+            groups.append((yield from self.light(group, most)))
+            most -= len(groups[-1])
         return b"[%b]" % b",".join(groups) if value.is_split else b",".join(groups)
 
     def pieces(self, text: bytes) -> Iterator[bytes]:
@@ -74,10 +80,10 @@ class Asides:
             return
         for group in value.groups:
             own = Asides(self)
-            yield b"[%b]" % own.short(finished(own.light(group)), most)
+            yield b"[%b]" % own.short(finished(own.light(group, MOST_BEGUN)), most)
 
     def short(self, text: bytes, most: int) -> bytes:
-        """A text with the first `most` bytes of its long texts, or a few more, and nothing of images or whole values."""
+        """A text with the first `most` bytes of its long texts, a few more maybe; nothing of images or whole values."""
         left = most
 
         def begun(mark: "re.Match[bytes]") -> bytes:

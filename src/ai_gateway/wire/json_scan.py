@@ -89,11 +89,6 @@ class Value:
             return b"["
         return next((piece[:1] for piece in self.groups[0] if piece), b"")
 
-    @property
-    def outer_bytes(self) -> int:
-        """Of the pieces that are not wholly inside a text."""
-        return sum(len(piece) for group in self.groups for piece in group if not piece.is_inner)
-
     def __iter__(self) -> Iterator[bytes]:
         """The JSON text, piece by piece."""
         if self.is_split:

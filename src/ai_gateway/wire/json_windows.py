@@ -29,11 +29,6 @@ _MARK: Final = rb'(?:[^][{}",]++|' + _TEXT + rb")*+[][{},]"
 _MARKS: Final = tuple((count, re.compile(rb"(?:%b){%d}+" % (_MARK, count), re.DOTALL)) for count in (1024, 32, 1))
 _UP_TO_VALUE: Final = re.compile(rb"[ \t\r\n]*+(?:" + _TEXT + rb"[ \t\r\n]*+)?+:[ \t\r\n]*+", re.DOTALL)
 _BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
-_IN_TEXT: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-# Letters of a text as they are written, each whole: half an escape, or half of a pair of them, is none.
-_LETTERS: Final = re.compile(
-    rb'(?:[^"\\]++|\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL
-)
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89aAbB][0-9a-fA-F]{2}")
 
 
@@ -100,21 +95,24 @@ def text_end(text: bytes, at: int) -> int:
     quote = text.find(b'"', at)
     if quote < 0 or text.find(b"\\", at, quote) < 0:
         return quote
-    found = _IN_TEXT.match(text, at)
-    end = len(text) if found is None else found.end()
-    return end if text[end : end + 1] == b'"' else -1
+    rest = text[at:].replace(b"\\\\", b"__").replace(b'\\"', b"__").find(b'"')
+    return rest if rest < 0 else at + rest
 
 
 def letters_end(text: bytes, at: int, limit: int) -> int:
-    """The last place up to `limit` that halves no letter of a text, `at` being such a place."""
+    """The last place up to `limit` that halves no letter of a text, `at` being such a place.
+
+    Half an escape is none, nor half of a pair of them that stands for one character.
+    """
     end = limit
     if text.find(b"\\", max(at, limit - 12), limit) >= 0:
-        found = _LETTERS.match(text, at, limit)
-        end = at if found is None else found.end()
-        if end - at >= 6 and _HALF_PAIR.fullmatch(text, end - 6, end):
-            before = _LETTERS.match(text, at, end - 6)
-            end -= 6 * (before is not None and before.end() == end - 6)
-        if end == at:
+        escapes = text[at:limit].replace(b"\\\\", b"__")  # each backslash that is left begins an escape
+        last = escapes.rfind(b"\\")
+        if last + (6 if escapes[last + 1 : last + 2] == b"u" else 2) > len(escapes) and last >= 0:
+            end = at + last
+        if _HALF_PAIR.fullmatch(escapes, max(0, end - at - 6), end - at):
+            end -= 6
+        if end <= at:
             return at if limit - at < 12 else limit  # what is no escape is told by whoever decodes it
     while end > at and end > limit - 4 and _halves_character(text, at, end):
         end -= 1

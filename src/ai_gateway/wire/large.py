@@ -15,7 +15,7 @@ from ai_gateway.wire import messages
 from ai_gateway.wire.asides import Asides, finished
 from ai_gateway.wire.call import LISTS, Call, Operation, call_of, check_inputs, is_known
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.json_scan import Piece, Value
+from ai_gateway.wire.json_scan import Piece, TooMuch, Value
 
 SMALL_VALUE: Final = 16 << 10  # bytes that are taken as they are
 MOST_OF_FIELD: Final = 1 << 20  # of any value but the list that the call is about, long texts apart
@@ -57,11 +57,10 @@ def read_large(operation: Operation, values: dict[str, Value]) -> Generator[int,
 
 
 def _light_field(key: str, value: Value, asides: Asides) -> Generator[int, None, bytes]:
-    if value.outer_bytes <= MOST_OF_ITEM + MOST_OF_FIELD:
-        light = yield from asides.light_value(value)
-        if len(light) <= MOST_OF_FIELD:
-            return light
-    raise InvalidRequest(f"`{key}` is too large to be read.", code="invalid_value", param=key)
+    try:
+        return (yield from asides.light_value(value, MOST_OF_FIELD))
+    except TooMuch:
+        raise InvalidRequest(f"`{key}` is too large to be read.", code="invalid_value", param=key) from None
 
 
 class _Items:
@@ -96,11 +95,12 @@ class _Items:
         self._aside = Asides(self._asides)
         if len(group) == 1:
             return b"[%b]" % group[0]
-        light = yield from self._aside.light(group)
-        if len(light) > MOST_OF_ITEM:
+        try:
+            return b"[%b]" % (yield from self._aside.light(group, MOST_OF_ITEM))
+        except TooMuch:
             place = f"{self.key}[{_count(self.value.groups[:number])}]"
-            raise InvalidRequest(f"`{place}` is too large to be read.", code="invalid_value", param=place)
-        return b"[%b]" % light
+            message = f"`{place}` is too large to be read."
+            raise InvalidRequest(message, code="invalid_value", param=place) from None
 
     def _exchange(self, number: int, text: bytes) -> int:
         """Puts other items in the place of a group; returns how many bytes are new."""
@@ -126,4 +126,4 @@ def _refuse_at(error: InvalidRequest, before: Sequence[list[Piece]]) -> NoReturn
 
 def _count(groups: Sequence[list[Piece]]) -> int:
     """How many items there are; only for whoever is refused."""
-    return sum(len(_decode_items(b"[%b]" % finished(Asides().light(group)))) for group in groups)
+    return sum(len(_decode_items(b"[%b]" % finished(Asides().light(group, MOST_OF_FIELD)))) for group in groups)
