@@ -70,6 +70,14 @@ class Hold:
         self.held_bytes += size
         buffers.count(self, size)
 
+    def change(self, size: int) -> None:
+        """Holds more, or less where that is below 0."""
+        if size > 0:
+            self.take(size)
+        elif size:
+            self.held_bytes += size
+            self._buffers.count(self, size)
+
     def release(self) -> None:
         """Gives back what is held; may be called again."""
         held, self.held_bytes = self.held_bytes, 0

@@ -56,7 +56,7 @@ class Incoming:
                 return read_call(operation, body)
             steps = read_large(operation, body)
             del body  # its pieces are let go of one by one
-            return await self._turns.through(steps, self.hold.take)
+            return await self._turns.through(steps, self.hold.change)
         except BackendUnavailable:  # no room: that is not the caller's doing
             self.is_counted_anew()
             raise
@@ -69,7 +69,7 @@ class Incoming:
             for _ in steps:
                 pass
         else:
-            await self._turns.through(steps, self.hold.take)
+            await self._turns.through(steps, self.hold.change)
 
     def is_counted_anew(self) -> None:
         """Takes back what the head was charged: the whole call is admitted now, or never was made."""

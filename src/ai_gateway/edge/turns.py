@@ -27,7 +27,7 @@ class Turns:
             self._lock.release()
 
     async def through(self, steps: Generator[int, None, T], made: Callable[[int], None]) -> T:
-        """Does all steps, one a turn; `made` is told of the bytes that each has made."""
+        """Does all steps, one a turn; `made` is told by how many bytes each has changed what is held."""
         while True:
             async with self:
                 try:

@@ -21,10 +21,6 @@ class AnswerRoom(msgspec.Struct, frozen=True):
     turns: Turns
     most_bytes: int
 
-    def take(self, size: int) -> None:
-        """Holds so many bytes more. Raises BuffersFull."""
-        self.hold.take(size)
-
 
 async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Shape, room: AnswerRoom) -> Answer:
     """The answer. Raises BadAnswer, BrokenFault, BuffersFull, or UpstreamFailed for one that is too large."""
@@ -38,7 +34,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
             error = UpstreamFailed(text, code="answer_too_large")
             error.should_retry = False
             raise error
-        room.take(len(data))
+        room.hold.take(len(data))
         begun.append(data)
         if size > SMALL_BYTES:
             scan = scan or Scan()
@@ -49,7 +45,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
         values = scan.end()
     except UNREADABLE:
         raise BadAnswer("no JSON object") from None
-    return await room.turns.through(read_large_answer(operation, values, shape), room.take)
+    return await room.turns.through(read_large_answer(operation, values, shape), room.hold.change)
 
 
 async def _feed(scan: Scan, data: list[bytes], turns: Turns) -> None:

@@ -30,7 +30,7 @@ Steps = Generator[int, None, None]
 
 
 def read_large(operation: Operation, values: dict[str, Value]) -> Generator[int, None, Call]:
-    """The call in a body that was read in pieces, step by step; yields how many bytes each step has made anew.
+    """The call in a body that was read in pieces, step by step; yields by how many bytes each step has changed what is held.
 
     Raises InvalidRequest, as `read_call`.
     """
@@ -103,14 +103,13 @@ class _Items:
             raise InvalidRequest(message, code="invalid_value", param=place) from None
 
     def _exchange(self, number: int, text: bytes) -> int:
-        """Puts other items in the place of a group; returns how many bytes are new."""
+        """Puts other items in the place of a group; returns how many bytes more they are."""
         group = self.value.groups[number]
         if len(group) == 1 and text[1:-1] == group[0]:
             return 0
-        self.value.groups[number] = [
-            piece if isinstance(piece, Piece) else Piece(piece) for piece in self._aside.pieces(text[1:-1])
-        ]
-        return len(text)
+        mended = [piece if isinstance(piece, Piece) else Piece(piece) for piece in self._aside.pieces(text[1:-1])]
+        self.value.groups[number] = mended
+        return sum(map(len, mended)) - sum(map(len, group))
 
 
 def _refuse_at(error: InvalidRequest, before: Sequence[list[Piece]]) -> NoReturn:
