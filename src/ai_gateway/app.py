@@ -102,12 +102,12 @@ class Gateway:
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
-        around = Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint)
-        self.limiter = Limiter(around)
+        self.limiter = Limiter(Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint))
         self._limiting = Limiting(self.limiter)
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
+        self.buffers = Buffers()
         self.departures = Departures(loop)
         self.auditing = Auditing(time.monotonic, options.environment)
         self._condition = Condition(
@@ -139,7 +139,7 @@ class Gateway:
             self.current,
             self.fleet,
             self.client,
-            Buffers(),
+            self.buffers,
             self.departures,
             self.poller.doubt,
             self._limiting,

@@ -1,8 +1,8 @@
 """Room for bodies and answers: what the gateway holds of them, and who holds it. Plain arithmetic; nobody waits here.
 
-Bodies of a few kilobytes have a part of the room for themselves. For the rest every caller and every address has an
-equal share, of those that hold anything: alone one may have all of it, and when somebody else needs room, whoever holds
-more than a share gives back the newest body that it is still sending.
+Bodies of a few kilobytes have a part of the room for themselves. Of the rest a caller may have all while it is alone.
+When somebody else needs room, whoever holds more gives way: a caller, or an address, gives back the newest bodies that
+no endpoint works for yet, until the other has found room or would hold as much itself.
 """
 
 from collections import Counter
@@ -105,10 +105,10 @@ class Hold:
         given = large_given = 0
         found: list[Hold] = []
         callers, addresses = Counter(self._buffers.by_caller), Counter(self._buffers.by_address)
-        caller_share, address_share = self._share(callers, self.caller), self._share(addresses, self.address)
+        own_caller, own_address = callers[self.caller] + size, addresses[self.address] + size
         for hold in self._younger_first():
-            is_hog = hold.caller != self.caller and callers[hold.caller] > caller_share
-            is_hog = is_hog or (hold.address != self.address and addresses[hold.address] > address_share)
+            is_hog = hold.caller != self.caller and callers[hold.caller] > own_caller
+            is_hog = is_hog or (hold.address != self.address and addresses[hold.address] > own_address)
             if not is_hog:
                 continue
             found.append(hold)
@@ -118,8 +118,7 @@ class Hold:
             addresses[hold.address] -= hold.held_bytes
             if self._fits(size, given, large_given):
                 break
-        is_within = callers[self.caller] + size <= caller_share and addresses[self.address] + size <= address_share
-        if not is_within or not self._fits(size, given, large_given):
+        if not self._fits(size, given, large_given):
             raise full()
         return found
 
@@ -127,9 +126,6 @@ class Hold:
         for hold in reversed(self._buffers.holds):
             if hold is not self and hold.give_way is not None and hold.held_bytes:
                 yield hold
-
-    def _share(self, counts: Counter[str], own: str) -> float:
-        return self._limits[0] / len(counts.keys() | {own})
 
 
 def full() -> BuffersFull:

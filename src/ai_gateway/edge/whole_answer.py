@@ -6,7 +6,7 @@ from ai_gateway.edge.buffers import Hold
 from ai_gateway.edge.turns import Turns
 from ai_gateway.errors import UpstreamFailed
 from ai_gateway.upstream.client import UpstreamExchange
-from ai_gateway.wire.answer import Answer, BadAnswer, read_answer, read_large_answer
+from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import SMALL_BYTES
 from ai_gateway.wire.json_scan import UNREADABLE, Scan
@@ -37,7 +37,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
         room.hold.take(len(data))
         begun.append(data)
         if size > SMALL_BYTES:
-            scan = scan or Scan()
+            scan = scan or Scan(SPLIT)
             await _feed(scan, begun, room.turns)
     if scan is None:
         return read_answer(operation, begun[0] if len(begun) == 1 else b"".join(begun), shape)

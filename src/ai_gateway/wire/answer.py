@@ -8,17 +8,17 @@ import msgspec
 from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.json_scan import Value
+from ai_gateway.wire.json_scan import UNREADABLE, Scan, Value
 from ai_gateway.wire.stream import Shape, add_reasoning_content
 from ai_gateway.wire.usage import Usage, read_usage
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
-_decode_choices = msgspec.json.Decoder(list[Fields]).decode
 _encode = msgspec.json.Encoder().encode
 
+SPLIT: Final = frozenset(("choices",))  # see Scan
 SMALL_VALUE: Final = 16 << 10  # bytes of a value that are taken as they are
-MOST_DECODED: Final = 256 << 10  # of choices; of larger ones only what is asked for is read
+MOST_OF_MESSAGE: Final = 1 << 20  # its long texts apart: of a message with thousands of tool calls
 
 MOST_KEPT: Final = 1 << 20  # of a text
 
@@ -40,7 +40,7 @@ class Answer(msgspec.Struct, frozen=True):
         """The body, or as much of a large one as anybody keeps."""
         if self.asides is None:
             return self.body
-        return self.asides.short(self.body, MOST_KEPT) if len(self.body) <= MOST_DECODED else b""
+        return self.asides.short(self.body, MOST_KEPT)
 
 
 def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
@@ -53,18 +53,40 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
 
 
 def read_large_answer(operation: Operation, values: dict[str, Value], shape: Shape) -> Generator[int, None, Answer]:
-    """The same for an answer that was read in pieces, step by step."""
+    """The same for an answer that was read in pieces, step by step; `choices` were split."""
     asides = Asides()
     fields: Fields = {}
     for key, value in values.items():
         if value.size <= SMALL_VALUE:
             fields[key] = msgspec.Raw(value.text())
         elif key == "choices":
-            fields[key] = msgspec.Raw((yield from asides.light_value(value, value.size)))
+            fields[key] = yield from _large_choice(value, asides, shape)
         else:
             fields[key] = msgspec.Raw(asides.whole(value))
     answer = _honest(operation, fields, shape)
     return msgspec.structs.replace(answer, pieces=tuple(asides.pieces(answer.body)), asides=asides)
+
+
+def _large_choice(value: Value, asides: Asides, shape: Shape) -> Generator[int, None, msgspec.Raw]:
+    """The one choice there is, in which long texts are short, and log probabilities, which may be megabytes, aside."""
+    scan = Scan()
+    pieces = value.groups[0][::-1]
+    value.groups.clear()
+    try:
+        while pieces:
+            scan.feed(pieces.pop())
+            yield 0
+        fields: Fields = {}
+        for key, part in scan.end().items():
+            if part.size <= SMALL_VALUE:
+                fields[key] = msgspec.Raw(part.text())
+            elif key in ("message", "text"):
+                fields[key] = msgspec.Raw((yield from asides.light_value(part, MOST_OF_MESSAGE)))
+            else:
+                fields[key] = msgspec.Raw(asides.whole(part))
+    except UNREADABLE:
+        raise BadAnswer("`choices` cannot be read") from None
+    return msgspec.Raw(b"[%b]" % _encode(fields))
 
 
 def _honest(operation: Operation, fields: Fields, shape: Shape) -> Answer:
@@ -74,38 +96,15 @@ def _honest(operation: Operation, fields: Fields, shape: Shape) -> Answer:
             raise BadAnswer("no embeddings in it")
         fields["model"] = msgspec.Raw(_encode(shape.model))
         return Answer(_encode(fields), usage, None)
-    finish_reason = (_large_choices if len(bytes(fields.get("choices", b""))) > MOST_DECODED else _choices)(
-        fields, shape
-    )
-    fields["id"] = msgspec.Raw(_encode(shape.id))
-    fields["model"] = msgspec.Raw(_encode(shape.model))
-    return Answer(_encode(fields), usage, finish_reason)
-
-
-def _choices(fields: Fields, shape: Shape) -> str:
     choices = _value(fields, "choices")
     finish_reason = _finish_reason(choices)
+    fields["id"] = msgspec.Raw(_encode(shape.id))
+    fields["model"] = msgspec.Raw(_encode(shape.model))
     if shape.reasoning_content:
-        add_reasoning_content({"choices": choices}, "message")
+        content = {"choices": choices}
+        add_reasoning_content(content, "message")
         fields["choices"] = msgspec.Raw(_encode(choices))
-    return finish_reason
-
-
-def _large_choices(fields: Fields, shape: Shape) -> str:
-    """As `_choices`, where log probabilities may be megabytes: they stay text."""
-    try:
-        choices = _decode_choices(fields["choices"])
-        finish_reason = _finish_reason([{"finish_reason": _value(choices[0], "finish_reason")}] if choices else [])
-        if shape.reasoning_content:
-            for choice in choices:
-                message = msgspec.json.decode(choice.get("message", b"{}"), type=Fields)
-                if "reasoning" in message:
-                    message["reasoning_content"] = message["reasoning"]
-                    choice["message"] = msgspec.Raw(_encode(message))
-            fields["choices"] = msgspec.Raw(_encode(choices))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadAnswer("`choices` cannot be read") from None
-    return finish_reason
+    return Answer(_encode(fields), usage, finish_reason)
 
 
 def _value(fields: Fields, key: str) -> Any:

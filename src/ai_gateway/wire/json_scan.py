@@ -108,8 +108,9 @@ class Value:
 class Scan:
     """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of UNREADABLE."""
 
-    def __init__(self, split: frozenset[str] = frozenset()) -> None:
+    def __init__(self, split: frozenset[str] = frozenset(), window: int = WINDOW) -> None:
         self._split = split
+        self._window = window
         self._text = b""
         self._at = 0
         self._is_over = False
@@ -214,14 +215,14 @@ class Scan:
         """A text that stands by itself. Its first and last piece hold the quotes."""
         start = 1
         while True:
-            yield from self._ensure(WINDOW)
-            window = self._text[self._at : self._at + WINDOW]
+            yield from self._ensure(self._window)
+            window = self._text[self._at : self._at + self._window]
             end = text_end(window, start)
             if end >= 0:
                 check(window[start:end], Place(inside="value"), Place(inside="value"))
                 self._keep(value, (Piece if start else Ending)(window[: end + 1]))
                 return
-            if self._is_over and len(self._text) - self._at <= WINDOW:
+            if self._is_over and len(self._text) - self._at <= self._window:
                 raise NotJson("it ends in a text")
             end = letters_end(window, start, len(window))
             check(window[start:end], Place(inside="value"), Place(inside="value"))
@@ -230,13 +231,13 @@ class Scan:
 
     def _container(self, value: Value) -> More:
         place = Place()
-        size = WINDOW
+        size = self._window
         while True:
             yield from self._ensure(size)
             window = self._text[self._at : self._at + size]
             found = cut(window, place, value.is_split)
             if found is None:
-                if size >= LONGEST_GAP:
+                if size >= LONGEST_GAP * self._window:
                     raise TooMuch("The body holds a number, or blanks, that are too long to be read.")
                 if self._is_over and len(self._text) - self._at <= size:
                     raise NotJson("it ends too soon")
@@ -249,7 +250,7 @@ class Scan:
                 return
             if self._is_over and self._at == len(self._text):
                 raise NotJson("it ends too soon")
-            place, size = found.place, WINDOW
+            place, size = found.place, self._window
 
     def _keep_part(self, value: Value, piece: bytes, place: Place, found: Cut) -> None:
         """A piece of a list or object. Of a list that is split brackets and commas between groups are left out."""

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 WINDOW: Final = 24 << 10  # bytes that are looked at at once: a millisecond for the worst of them
-LONGEST_GAP: Final = 4 * WINDOW  # without a comma, outside of texts: longer are only numbers and blanks
+LONGEST_GAP: Final = 4  # windows without a comma, outside of texts: longer are only numbers and blanks
 MAX_DEPTH: Final = 32
 
 Inside = Literal["", "key", "value"]

@@ -30,7 +30,7 @@ Steps = Generator[int, None, None]
 
 
 def read_large(operation: Operation, values: dict[str, Value]) -> Generator[int, None, Call]:
-    """The call in a body that was read in pieces, step by step; yields by how many bytes each step has changed what is held.
+    """The call in a body that was read in pieces, step by step; each yields by how much it has changed what is held.
 
     Raises InvalidRequest, as `read_call`.
     """
