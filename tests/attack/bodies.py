@@ -35,7 +35,7 @@ def _message(letters: bytes, size: int) -> bytes:
 
 
 def _keys(size: int) -> bytes:
-    return beside(b"1")[:-1] + b"".join(b',"k%d":1' % number for number in range(size // 11)) + b"}"
+    return beside(b"1")[:-1] + b"".join(b',"k%d":1' % number for number in range(size // 14)) + b"}"
 
 
 # By what it is: the path, the status that it must get, and the body of about so many bytes.

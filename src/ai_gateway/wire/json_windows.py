@@ -59,11 +59,7 @@ def cut(window: bytes, place: Place, by_item: bool) -> Cut | None:
     """The end of the value in this window, or the last place where it may be cut; `by_item`: rather between two items
     of the outermost list. None where there is neither. Raises TooDeep."""
     structure, ends_inside = _structure(window, place.inside)
-    steps = accumulate(array("b", structure.translate(_STEPS)), initial=_LEAST + len(place.opened))
-    try:
-        depths = bytes(steps)
-    except ValueError:  # far too deep, or far too many brackets closed
-        depths = bytes(min(255, max(0, depth)) for depth in _depths(structure, place))
+    depths = _depths(structure, _LEAST + len(place.opened))
     closed = depths.find(_LEAST, 1)
     if depths[: closed + 1 or None].translate(None, _SHALLOW):
         raise TooDeep
@@ -143,8 +139,17 @@ def _structure(window: bytes, inside: Inside) -> tuple[bytes, bool]:
     return b"".join(parts[::2]), len(parts) % 2 == 0
 
 
-def _depths(structure: bytes, place: Place) -> list[int]:
-    return list(accumulate(array("b", structure.translate(_STEPS)), initial=_LEAST + len(place.opened)))
+def _depths(structure: bytes, depth: int) -> bytes:
+    """How deep it is before each mark and behind the last, up to the end of the value."""
+    steps = accumulate(array("b", structure.translate(_STEPS)), initial=depth)
+    try:
+        return bytes(steps)
+    except ValueError:  # a body of brackets alone
+        found = list(accumulate(array("b", structure.translate(_STEPS)), initial=depth))
+        end = found.index(_LEAST, 1) + 1 if _LEAST in found[1:] else len(found)
+        if max(found[:end]) >= len(_SHALLOW):
+            raise TooDeep from None
+        return bytes(found[:end])
 
 
 def _opened(structure: bytes, depths: bytes, marks: int, place: Place) -> bytes:
