@@ -67,6 +67,8 @@ class Reading:
             raise refusal(error, self._beginning) from None
         finally:
             self.hold.give_way = None
+            if self._scan is not None:
+                self._scan.close()  # the values are its reader's, if there are any
             self._clock = self._scan = None
 
     async def _read_on(self, chunk: bytes, message: Message, receive: Receive, pace: Pace) -> bytes | dict[str, Value]:

@@ -152,7 +152,7 @@ class _Errands:
         self._entry = entry
         self._operation = call.operation
         self._request = Request("POST", PATHS[call.operation], call.upstream_pieces(entry.name, entry.max_tokens))
-        call.fields.clear()  # from here on the body lives in the request alone
+        call.let_go()  # from here on the body lives in the request alone
         self._room = room
         self._hold: Hold = room.hold
         self._is_retry = False  # a retry of the budget is held

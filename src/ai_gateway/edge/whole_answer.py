@@ -27,34 +27,38 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
     begun: list[bytes] = []
     size = 0
     scan: Scan | None = None
-    while data := await upstream.read():
-        size += len(data)
-        if size > room.most_bytes:
-            text = f"Ollama's answer is larger than {room.most_bytes} bytes (body.max_answer_bytes); ask for less."
-            error = UpstreamFailed(text, code="answer_too_large")
-            error.should_retry = False
-            raise error
-        room.hold.take(len(data))
-        begun.append(data)
-        if size > SMALL_BYTES:
-            scan = scan or Scan(SPLIT)
-            await _feed(scan, begun, room.turns)
-    if scan is None:
-        return read_answer(operation, begun[0] if len(begun) == 1 else b"".join(begun), shape)
     try:
+        while data := await upstream.read():
+            size += len(data)
+            if size > room.most_bytes:
+                raise _too_large(room.most_bytes)
+            room.hold.take(len(data))
+            begun.append(data)
+            if size > SMALL_BYTES:
+                scan = scan or Scan(SPLIT)
+                await _feed(scan, begun, room.turns)
+        if scan is None:
+            return read_answer(operation, begun[0] if len(begun) == 1 else b"".join(begun), shape)
         values = scan.end()
     except UNREADABLE:
         raise BadAnswer("no JSON object") from None
+    finally:
+        if scan is not None:
+            scan.close()
     return await room.turns.through(read_large_answer(operation, values, shape), room.hold.change)
+
+
+def _too_large(most_bytes: int) -> UpstreamFailed:
+    text = f"Ollama's answer is larger than {most_bytes} bytes (body.max_answer_bytes); ask for less."
+    error = UpstreamFailed(text, code="answer_too_large")
+    error.should_retry = False
+    return error
 
 
 async def _feed(scan: Scan, data: list[bytes], turns: Turns) -> None:
     """Reads what has come, and lets go of it."""
-    try:
-        while data:
-            piece = data.pop(0)
-            for at in range(0, len(piece), WINDOW):
-                async with turns:
-                    scan.feed(piece[at : at + WINDOW])
-    except UNREADABLE:
-        raise BadAnswer("no JSON object") from None
+    while data:
+        piece = data.pop(0)
+        for at in range(0, len(piece), WINDOW):
+            async with turns:
+                scan.feed(piece[at : at + WINDOW])

@@ -30,6 +30,10 @@ class Asides:
         self._mark: re.Pattern[bytes] = like._mark if like else re.compile(b'"%b(\\d+)w"|%b(\\d+)t' % (key, key))
         self._asides: list[Iterable[bytes]] = []
 
+    def clear(self) -> None:
+        """Lets go of all that was set aside."""
+        self._asides.clear()
+
     def whole(self, value: Iterable[bytes]) -> bytes:
         """A mark for a whole value: JSON text in which a text stands for it."""
         return b'"%bw"' % self._put(value)

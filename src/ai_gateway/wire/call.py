@@ -82,6 +82,12 @@ class Call(msgspec.Struct, frozen=True):
         text = self.upstream_body(ollama_name, max_tokens)
         return [text] if self.asides is None else list(self.asides.pieces(text))
 
+    def let_go(self) -> None:
+        """Forgets what was asked; what is known of the call stays."""
+        self.fields.clear()
+        if self.asides is not None:
+            self.asides.clear()
+
     def prompt(self) -> Iterator[bytes]:
         """JSON text of what the model is asked, piece by piece."""
         text = self._prompt()

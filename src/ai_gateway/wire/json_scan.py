@@ -127,6 +127,12 @@ class Scan:
         self._at = 0
         next(self._reading)
 
+    def close(self) -> None:
+        """Gives up an object that is not read to its end: else its pieces would stay until garbage is collected."""
+        self._reading.close()
+        self.values = {}
+        self._text = b""
+
     def end(self) -> dict[str, Value]:
         """All values, once the last byte was fed."""
         self._is_over = True
