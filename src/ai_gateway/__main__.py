@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from ai_gateway.cli import audit, check, drain, keys, serve, simulate
+from ai_gateway.cli.hangup import Hangup, has_terminal
+from ai_gateway.cli.terminal import speak_carefully
 from ai_gateway.version import __version__
 
 _EPILOG = """first steps:
@@ -14,7 +15,14 @@ _EPILOG = """first steps:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a sub-command; returns the exit status."""
+    """Runs a sub-command; returns the exit status. Without words those of the process are meant."""
+    hangup = Hangup(has_terminal())
+    if (sys.argv[1:] if words is None else words)[:1] == ["serve"]:
+        hangup.hear()  # before the rest is even imported: a wish that comes early must not end the gateway
+    from ai_gateway.cli import audit, check, drain, keys, serve, simulate
+
+    if words is None:
+        speak_carefully()
     parser = argparse.ArgumentParser(
         prog="ai-gateway",
         description="An OpenAI-style gateway in front of Ollama: one API, balanced, queued and streamed over a fleet.",
@@ -25,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (serve, check, keys, audit, drain, simulate):
         command.add_command(subparsers)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(words, argparse.Namespace(hangup=hangup))
     status: int = arguments.run(arguments)
     return status
 

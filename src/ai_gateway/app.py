@@ -3,24 +3,24 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from starlette.routing import Route, Router
 
-from ai_gateway.auth.guard import Guard
+from ai_gateway.auth.guard import Guard, Readied
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.current import Current, InForce, ready
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMap, Named
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
+from ai_gateway.config.beside import fade
 from ai_gateway.config.live import Live as LiveConfig
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
@@ -35,16 +35,18 @@ from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
+from ai_gateway.edge.counting import Counting
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.forward import Forward, Parts
-from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready
+from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready, Sign
+from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.limiting import Limiting
 from ai_gateway.edge.metrics import Metrics, Told, readings
 from ai_gateway.edge.opening import Opening
 from ai_gateway.edge.permissions import may_read_audit
 from ai_gateway.edge.recording import Reader, Recording
 from ai_gateway.edge.rescue import Rescue
-from ai_gateway.edge.routing import Direct, Methods, greet, unknown
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, greet, router
 from ai_gateway.edge.used_today import used_today
 from ai_gateway.edge.watch import Departures
 from ai_gateway.limits.limiter import Around, Limiter
@@ -65,8 +67,6 @@ if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
 
 FIRST_LOOK_SECONDS: Final = 5.0
-FIRST_CONFIG_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 0.01
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -81,6 +81,7 @@ class Options(msgspec.Struct, frozen=True):
     access: Access = Access()
     config_map: Named | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
+    required: frozenset[str] = frozenset()  # sections that the config must have
 
 
 class Gateway:
@@ -94,7 +95,8 @@ class Gateway:
         api_server = ApiServer(options.access)
         self._surroundings = Surroundings(options.environment, self._answers, api_server)
         self.current = Current(Config(), is_loaded=False)
-        self.live = LiveConfig(str(options.config_map or options.config_path), self._apply)
+        source = str(options.config_map or options.config_path)
+        self.live = LiveConfig(source, self._apply, self._ready, options.required)
         self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
         self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
         self.client = Client(loop)
@@ -103,7 +105,7 @@ class Gateway:
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
         self.limiter = Limiter(Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint))
-        self._limiting = Limiting(self.limiter)
+        self._limiting = Limiting(self.limiter, Counting(time.monotonic))
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
@@ -129,7 +131,7 @@ class Gateway:
         self.metrics = Metrics(self._told())
         self._is_running = False
         self.on_drain: Callable[[], None] | None = None  # what a pre-stop hook asks for; the command sets it
-        self.on_config: Callable[[Config], None] | None = None  # for what the command holds; it sets this, too
+        self.on_config: Callable[[Config], None] = lambda _: None  # for what the command holds; it sets this, too
         self.api = self._api(readers)
         self.admin = self._admin()
 
@@ -158,24 +160,21 @@ class Gateway:
         hot: dict[str, ASGIApp] = {
             path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
         }
-        routes = Router(
-            [
-                Route("/v1/models", Methods("/v1/models", listed, "GET", "HEAD")),
-                Route("/v1/models/{model:path}", Methods("/v1/models/{model}", shown, "GET", "HEAD")),
-                Route("/v1/audit/logs", Methods("/v1/audit/logs", logs, "GET", "HEAD")),
-                Route("/v1/health", Methods("/v1/health", Health(self._condition), "GET", "HEAD")),
-                Route("/", Methods("/", greet, "GET", "HEAD")),
-            ],
-            redirect_slashes=False,
-            default=unknown,
-        )
+        signs = dict.fromkeys(SIGNS, Sign(self._condition))
+        reading: dict[str, ASGIApp] = {"/v1/models": listed, "/v1/models/{model}": shown, "/v1/audit/logs": logs}
+        routes = router({**reading, "/v1/health": Health(self._condition), "/": greet, **signs})
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        inner = CrossOrigin(Authentication(Direct(hot, routes), self.guard), self.current)
-        app = Holding(Rescue(inner), self.auditing)
+        app = self._rescued(Authentication(Direct(hot, routes), self.guard))
         readers = (self._requests, self.auditing, *readers)
         if self._tracing is not None:
             readers = (self._tracing, *readers)
-        return Recording(app, readers, self._opening(marks, self._tracing))
+        recording = Recording(Holding(app, self.auditing), readers, self._opening(marks, self._tracing))
+        return Front(recording, Recording(self._rescued(router(signs)), (), self._opening(marks, None)))
+
+    def _rescued(self, app: ASGIApp) -> ASGIApp:
+        """Behind the checks of who may ask at all, a page or a name."""
+        inner = CrossOrigin(app, self.current)
+        return Rescue(HostCheck(inner, self.current, lambda: self.guard.authenticator is not None))
 
     def _told(self) -> list[Told]:
         """Everyone who measures something."""
@@ -184,17 +183,10 @@ class Gateway:
         return told if self._tracing is None else [*told, partial(span_readings, self._tracing)]
 
     def _admin(self) -> ASGIApp:
-        routes = Router(
-            [
-                Route("/livez", Methods("/livez", Live(), "GET", "HEAD")),
-                Route("/readyz", Methods("/readyz", Ready(self._condition), "GET", "HEAD")),
-                Route("/drain", Methods("/drain", Drain(self._begin_drain), "POST")),
-                Route("/metrics", Methods("/metrics", self.metrics, "GET", "HEAD")),
-            ],
-            redirect_slashes=False,
-            default=unknown,
-        )
-        return Recording(Rescue(routes), (), self._opening([], None))
+        reading: dict[str, ASGIApp] = {"/livez": Live(), "/readyz": Ready(self._condition), "/metrics": self.metrics}
+        routes = router(reading, {"/drain": Drain(self._begin_drain, self.current)})
+        # No method of `auth` is asked here: a name is looked at whatever callers of the API have to prove.
+        return Recording(Rescue(HostCheck(routes, self.current, lambda: False)), (), self._opening([], None))
 
     def _opening(self, marks: list[tuple[bytes, bytes]], tracing: Tracing | None) -> Opening:
         trusted: Callable[[], tuple[str, ...]] = lambda: self.current.now.config.trusted_proxies  # noqa: E731
@@ -203,18 +195,14 @@ class Gateway:
 
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:
-        """Reads the config and goes on to follow it. Returns with the first one, or when it is known to be missing, or
-        after a few seconds."""
-        if self.config_file is not None:
-            self.config_file.look()
+        """Reads the config and goes on to follow it. Returns with the first one, or when there is none for now."""
         following = self._config_map or self.config_file
         assert following is not None, "a config has a source"
+        if self._config_map is not None and self.config_file is not None:
+            await self.config_file.look()  # it stands in
         task = asyncio.create_task(following.follow())
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_CONFIG_SECONDS):
-                    while not self.live.is_settled:  # noqa: ASYNC110 - once, at the start
-                        await asyncio.sleep(LOOK_SECONDS)
+            await self.live.settled()
             yield
         finally:
             await _ended(task)
@@ -240,6 +228,11 @@ class Gateway:
             with self._lag.running(asyncio.get_running_loop()):
                 yield
 
+    def reread(self) -> None:
+        """Reads what is a file again, changed or not; the rest is followed anyway."""
+        if self.config_file is not None:
+            self.config_file.reread()
+
     def _begin_drain(self) -> None:
         if self.on_drain is not None:
             self.on_drain()
@@ -248,19 +241,24 @@ class Gateway:
         """The gateway begins to drain: it is not ready any more."""
         self.readiness.is_draining = True
 
-    def _apply(self, config: Config) -> None:
-        """Puts a checked config in force; called by the config file for each new one."""
-        before = self.current.now.config.discovery
-        if not self.current.now.is_loaded:
+    def _ready(self, config: Config) -> tuple[InForce, Readied | None]:
+        """What is made of a checked config, in a thread: it takes a while."""
+        return ready(config), self.guard.ready(config.auth)
+
+    def _apply(self, made: tuple[InForce, Readied | None]) -> Iterator[None]:
+        """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
+        new, readied = made
+        config, old, parts = new.config, self.current.now, self.current.now.parts()
+        yield from new.catalog.steps_to(self.fleet)
+        if not old.is_loaded:
             self.auditing.want(config.audit)
-        self.guard.apply(config.auth, config.callers)
-        self.current.swap(config)
-        if self.on_config is not None:
-            self.on_config(config)
-        self.current.now.catalog.apply_to(self.fleet)
-        self.limiter.configure(config.limits)
-        if self._is_running and config.discovery != before:
+        self.guard.apply(config.auth, config.callers, readied)
+        self.current.swap(new)
+        self.on_config(config)
+        self.limiter.configure(new.catalog.limits)
+        if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
+        fade(parts)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo
@@ -283,8 +281,7 @@ class Gateway:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""
         config, catalog = self.current.now.config, self.current.now.catalog
         if config.limits is not None or is_on(config.auth):
-            find = partial(catalog.find, fleet=self.fleet)
-            self.limiter.seed(await used_today(self.auditing, find, self.gateways))
+            self.limiter.seed(await used_today(self.auditing, catalog.identity, self.gateways))
 
     def _fetching(self, oidc: Oidc) -> "Fetch":
         from ai_gateway.upstream.fetching import Fetching

@@ -2,6 +2,7 @@
 
 GatewayError
 ├── InvalidRequest 400          the client must change the request
+│   ├── UnsupportedRoute        a whole API that is not served, such as /v1/responses
 │   ├── UnknownPath 404, WrongMethod 405, RequestTimeout 408, BodyTooLarge 413, UnsupportedMediaType 415
 │   ├── AuditOff 404, AuditClosed 403    there is no audit to read, or not for this caller
 │   └── ModelNotFound 404       the model is not in the config
@@ -83,6 +84,15 @@ class UnknownPath(InvalidRequest):
 
     status = 404
     code = "not_found"
+
+
+class UnsupportedRoute(InvalidRequest):
+    """A route that Ollama has and the gateway does not serve.
+
+    No 404: Claude Code, pydantic-ai and others read one as a model that does not exist.
+    """
+
+    code = "unsupported_route"
 
 
 class WrongMethod(InvalidRequest):
@@ -175,6 +185,7 @@ class BackendUnavailable(GatewayError):
     status = 503
     code = "backend_unavailable"
     retry_after: float | None = 1.0
+    is_garbled = False  # no Ollama sends what came, whatever it was asked: the endpoint is to blame
 
 
 class QueueFull(BackendUnavailable):

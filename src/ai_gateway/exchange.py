@@ -8,6 +8,7 @@ import msgspec
 
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import Call
+from ai_gateway.wire.prompt_size import PromptSize
 from ai_gateway.wire.trace_context import Parent, parent_header
 from ai_gateway.wire.usage import Usage
 
@@ -17,6 +18,8 @@ ON_LEFT: Final = "ai_gateway.on_left"
 WRITE_NOW: Final = "ai_gateway.write_now"
 # And a function that cuts the client's connection at once, whatever it has not read.
 CUT: Final = "ai_gateway.cut"
+# And whether the port listens on loopback alone, so that only this machine, or a browser on it, can have asked.
+ON_LOOPBACK: Final = "ai_gateway.on_loopback"
 
 Outcome = Literal[
     "ok", "denied", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"
@@ -172,6 +175,7 @@ class Exchange:
         "client_name",
         "closed_at",
         "content",
+        "context",
         "error_code",
         "error_type",
         "evidence",
@@ -180,6 +184,7 @@ class Exchange:
         "heads",
         "intent",
         "is_audited",
+        "is_counted",
         "leased_at",
         "method",
         "model",
@@ -188,6 +193,7 @@ class Exchange:
         "outcome",
         "parameters",
         "path",
+        "prompt",
         "prompt_hash",
         "queued_at",
         "reply_headers",
@@ -199,8 +205,11 @@ class Exchange:
         "started_ns",
         "status",
         "story",
+        "token_limit",
+        "tokens_counted",
         "trace",
         "usage",
+        "written",
     )
 
     def __init__(self, request_id: str, method: str, path: str, opened_at: float) -> None:
@@ -240,7 +249,13 @@ class Exchange:
         self.error_code: str | None = None
         self.story: str | None = None  # for operators: the cause in full, without prompts
         self.finish_reason: str | None = None
-        self.usage: Usage | None = None
+        self.prompt = PromptSize(0)
+        self.token_limit: int | None = None  # of the answer, as it is sent to Ollama
+        self.context: int | None = None  # of the model where it runs, if that is known
+        self.written: int | None = None  # tokens of the answer that the gateway saw; None: there was none
+        self.usage: Usage | None = None  # as Ollama counted; once `is_counted`, only what can be true
+        self.is_counted = False  # see edge/counting.py
+        self.tokens_counted: int | None = None  # in place of a missing usage; until `is_counted`, what is reserved
         self.reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries
         self.body_bytes = 0
         self.sent_bytes = 0

@@ -20,7 +20,7 @@ def listed(unit: bytes, size: int, key: bytes = b"messages") -> bytes:
     )
 
 
-def beside(value: bytes, key: bytes = b"metadata") -> bytes:
+def beside(value: bytes, key: bytes = b"x_unread") -> bytes:
     """A chat body with one more value."""
     return b'{"model":"llama3","messages":[{"role":"user","content":"Hi"}],"%b":%b}' % (key, value)
 

@@ -17,6 +17,7 @@ from ai_gateway.catalog.current import InForce
 from ai_gateway.config.types import Body, Config
 from ai_gateway.edge.asgi import HEADERS_KEY, Message
 from ai_gateway.edge.buffers import Buffers
+from ai_gateway.edge.counting import Counting
 from ai_gateway.edge.incoming import Incoming
 from ai_gateway.edge.limiting import Limiting
 from ai_gateway.errors import GatewayError
@@ -38,7 +39,7 @@ async def read(path: str, body: bytes) -> int:
     """Reads a body as the request path does; returns the status that it would get, 200 where it may go on."""
     operation: Operation = "embeddings" if "embeddings" in path else "chat"
     config = Config(body=Body())
-    limiting = Limiting(Limiter(Around(lambda: 0.0, lambda: 0.0)))
+    limiting = Limiting(Limiter(Around(lambda: 0.0, lambda: 0.0)), Counting(lambda: 0.0))
     incoming = Incoming(Buffers(), limiting, Exchange("r", "POST", path, 0.0), InForce(config, Catalog(config)))
     messages = _came(body)
 
@@ -162,7 +163,7 @@ async def test_who_has_no_right_at_all_is_refused_by_the_head(world: World, trie
 
 def head(size: int, headers: Mapping[str, str]) -> bytes:
     """The head of a chat call that announces so many bytes."""
-    lines = {"host": "a", "content-type": "application/json", "content-length": str(size), **headers}
+    lines = {"host": "localhost", "content-type": "application/json", "content-length": str(size), **headers}
     return (
         f"POST {CHAT_PATH} HTTP/1.1\r\n".encode()
         + "".join(f"{k}: {v}\r\n" for k, v in lines.items()).encode()

@@ -31,7 +31,7 @@ async def upload(command: Command, size: int, **headers: str) -> Line:
     line = await command.open()
     OPENED.append(line)
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    head = f"POST {CHAT_PATH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{lines}"
+    head = f"POST {CHAT_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{lines}"
     await line.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
     body = b'{"model":"llama3","messages":[{"role":"user","content":"' + b"x" * size
     for at in range(0, len(body), MIB):
@@ -95,10 +95,8 @@ async def test_concurrent_counts_from_the_head_on(world: World, tried: Tried) ->
         for _ in range(3):
             line = await command.open()
             OPENED.append(line)
-            head = (
-                f"POST {CHAT_PATH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nauthorization: Bearer {key}"
-            )
-            await line.write(f"{head}\r\ncontent-length: {15 * MIB}\r\n\r\n".encode())
+            head = f"POST {CHAT_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json"
+            await line.write(f"{head}\r\nauthorization: Bearer {key}\r\ncontent-length: {15 * MIB}\r\n\r\n".encode())
             reply = await line.reply()
             assert (reply.status, reply.error["code"]) == (429, "rate_limit_exceeded")
         first.vanish()
@@ -119,7 +117,7 @@ async def test_all_room_comes_back(world: World, tried: Tried) -> None:
         line = await served.open()
         OPENED.append(line)
         await line.write(
-            f"POST {CHAT_PATH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            f"POST {CHAT_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             f"content-length: {MIB}\r\n\r\n".encode()
             + b'{"model":"'
             + b"x" * (300_000 if number % 2 else 30)

@@ -11,7 +11,7 @@ from tests.audit.entries import KEY
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.settings import Settings
-from ai_gateway.audit.store import ChainForked, IntentsGone, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import ChainForked, IntentsGone, StoreLost, StoreUnavailable, StoreUnsure
 from ai_gateway.audit.writer import Writer
 
 NAME = "here/1"
@@ -24,6 +24,8 @@ class Scripted:
         self.batches: list[list[Entry]] = []
         self.checkpoints: list[Checkpoint] = []
         self.trouble: str | None = None
+        self.missing: str | None = None  # what it had; `open` and `look` say so
+        self.begun_anew = 0
         self.is_unsure = False  # it fails when it has taken a batch
         self.forked: ChainForked | None = None  # once
         self.gone: frozenset[str] = frozenset()
@@ -40,6 +42,17 @@ class Scripted:
     def open(self) -> None:
         """Fails while there is trouble."""
         self._try()
+        self.look()
+
+    def look(self) -> None:
+        """What it has is there, unless the test says otherwise."""
+        if self.missing is not None:
+            raise StoreLost(self.missing)
+
+    def begin_anew(self) -> None:
+        """It is not missed any more."""
+        self.missing = None
+        self.begun_anew += 1
 
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
         """Keeps a batch."""

@@ -11,7 +11,7 @@ from tests.audit.writing import NOON_NS, Chain, entry
 from ai_gateway.audit.chain import FIRST, link
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.json_lines import JsonLinesStore
-from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.store import StoreLost, StoreUnavailable
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -47,10 +47,64 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     chain.write(store, entry(), entry())
     path.rename(tmp_path / "old")
     chain.write(store, entry())
-    path.unlink()
+    path.rename(tmp_path / "older")
+    store.look()
+    (tmp_path / "older").unlink()  # as soon as it is compressed
     chain.write(store, entry(), entry(), entry())
     store.close()
     assert (len(lines(tmp_path / "old")), len(lines(path))) == (2, 3)
+
+
+def test_a_file_that_was_deleted_is_missed_at_a_look_and_with_the_next_entry(tmp_path: Path) -> None:
+    """Whoever promised no more than best effort begins a new one."""
+    path, chain = tmp_path / "audit.jsonl", Chain()
+    store = opened(path)
+    chain.write(store, entry())
+    path.unlink()
+    with pytest.raises(StoreLost, match="deleted"):
+        store.look()
+    with pytest.raises(StoreLost, match="deleted"):
+        chain.write(store, entry())
+    with pytest.raises(StoreLost, match="deleted"):
+        store.open()
+    store.begin_anew()
+    store.open()
+    chain.write(store, entry())
+    store.close()
+    assert len(lines(path)) == 1
+
+
+def test_a_file_that_was_cut_is_written_on_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As logrotate's copytruncate does; the copy has the rest of the chain."""
+    path, chain = tmp_path / "audit.jsonl", Chain()
+    store = opened(path)
+    chain.write(store, entry(), entry())
+    os.truncate(path, 0)
+    chain.write(store, entry())
+    store.close()
+    assert len(lines(path)) == 1
+    assert "was cut while it was used" in caplog.text
+
+
+def test_a_full_pipe_gets_no_half_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reader is slow, and the pipe is set not to wait: what was begun is ended before the next one."""
+    monkeypatch.setattr("ai_gateway.audit.json_lines.WAIT_SECONDS", 0.01)
+    path, chain = tmp_path / "pipe", Chain()
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    store = opened(path)
+    try:
+        with pytest.raises(StoreUnavailable, match="takes nothing more"):
+            chain.write(store, *[entry(actor="x" * 4000) for _ in range(50)])
+        read = os.read(reader, 1 << 20)
+        chain.write(store, entry(actor="later"))
+        read += os.read(reader, 1 << 20)
+    finally:
+        os.close(reader)
+        store.close()
+    assert json.loads(read.splitlines()[-1])["entry"]["actor"] == "later"
 
 
 def test_half_a_line_of_an_earlier_process_spoils_no_other(tmp_path: Path) -> None:

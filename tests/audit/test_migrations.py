@@ -8,6 +8,7 @@ import pytest
 from tests.audit.entries import KEY, archive, entry, mixed
 
 from ai_gateway.audit.chain import Link, verify
+from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_schema import STEPS, VERSION, Step, version_of
 from ai_gateway.audit.store import Query, StoreTooNew
@@ -49,13 +50,13 @@ def test_an_older_gateway_goes_on_writing_while_a_newer_one_migrates(tmp_path: P
     old = opened(path)
     old.write(entries[:10], hashes[:10])
     new = opened(path, NEWER)
-    assert version(path) == (2, 1)
+    assert version(path) == (len(NEWER), 1)
     old.write(entries[10:20], hashes[10:20])
     new.write([entry(1, writer="new/1")], [b"1"])
     old.close()
     old = opened(path)
     old.write(entries[20:], hashes[20:])
-    assert version(path) == (2, 1)
+    assert version(path) == (len(NEWER), 1)
     new.close()
     old.close()
     assert len(archive(path).page(Query(limit=100)).entries) == 41
@@ -78,7 +79,7 @@ def test_a_failed_migration_leaves_everything_as_it_was(tmp_path: Path) -> None:
     opened(path).close()
     with pytest.raises(Exception, match="nowhere"):
         opened(path, (*NEWER, Step(("INSERT INTO nowhere VALUES (1)",))))
-    assert version(path) == (1, 1)
+    assert version(path) == (len(STEPS), 1)
     opened(path, NEWER).close()
 
 
@@ -89,3 +90,27 @@ def test_an_older_gateway_does_not_call_newer_entries_edited(tmp_path: Path) -> 
     asked = archive(path)
     with pytest.raises(StoreTooNew):
         list(verify(asked.chain(), asked.checkpoints(), KEY))
+
+
+def test_an_audit_of_the_first_version_is_read_before_it_is_migrated_and_after(tmp_path: Path) -> None:
+    """It has no count of the gateway's own: nothing stands in its place, and the chain is whole."""
+    path = tmp_path / "audit.db"
+    old = opened(path, STEPS[:1])
+    hashes = Link(KEY).join([entry(1, model_asked="m", tokens_in=7)])
+    connection = sqlite3.connect(path)
+    names = [name for name in Entry.__struct_fields__ if name != "tokens_counted"]
+    places = ", ".join("?" * (len(names) + 1))
+    values = [getattr(entry(1, model_asked="m", tokens_in=7), name) for name in names]
+    connection.execute(f"INSERT INTO entries ({', '.join(names)}, hash) VALUES ({places})", (*values, hashes[0]))
+    connection.commit()
+    connection.close()
+    old.close()
+    for _ in range(2):
+        asked = archive(path)
+        assert not list(verify(asked.chain(), asked.checkpoints(), KEY))
+        assert [one.tokens_counted for one in asked.page(Query()).entries] == [None]
+        assert [used.tokens for used in asked.usage_of_day("2023-11-14")] == [7]
+        asked.close()
+        new = opened(path)
+        assert version(path) == (len(STEPS), 1)
+        new.close()

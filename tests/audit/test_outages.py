@@ -87,7 +87,7 @@ async def under_load(gateway: Gateway, act: Callable[[], Awaitable[None]]) -> No
 def ends(dsn: str) -> list[Entry]:
     """All that are listed, and proof that the chains are whole."""
     archive = PostgresqlArchive(lambda: dsn)
-    pairs = list(archive.chain())
+    pairs = [(one, digest) for one, digest in archive.chain() if isinstance(one, Entry)]
     faults = list(verify(pairs, archive.checkpoints(), KEY))
     archive.close()
     assert faults == []

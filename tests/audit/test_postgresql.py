@@ -192,8 +192,26 @@ def test_older_gateways_go_on_writing_behind_a_migration(database: PostgresqlWor
     assert [one.answer_content for one in found if one.writer == "newer/1"] == ["new"]
     for store in (older, newer):
         store.close()
-    database.execute("UPDATE audit_schema SET version = 1")  # as a verifier of that newer version sees it
+    database.execute(f"UPDATE audit_schema SET version = {len(STEPS)}")  # as a verifier of that newer version sees it
     assert is_whole(database.archive())
+
+
+def test_tables_of_the_first_version_are_read_before_they_are_migrated_and_after(database: PostgresqlWorld) -> None:
+    """They have no count of the gateway's own: nothing stands in its place, and the chain is whole."""
+    kept = tuple(column for column in columns if column[0] != "tokens_counted")
+    older = PostgresqlStore(lambda: database.dsn, lambda: NOON_NS, steps=STEPS[:1], wanted=kept)
+    older.open()
+    Chain().write(older, entry(model_asked="m", tokens_in=7))
+    older.close()
+    assert not database.execute("SELECT 1 FROM pg_attribute WHERE attname = 'tokens_counted'")
+    for _ in range(2):
+        assert is_whole(database.archive())
+        assert [one.tokens_counted for one in database.archive().page(Query()).entries] == [None]
+        assert [
+            one.tokens_counted for one in database.archive().page(Query(actor="anonymous", status=200)).entries
+        ] == [None]
+        assert [used.tokens for used in database.archive().usage_of_day("2024-10-04")] == [7]
+        database.gateway().close()
 
 
 def test_a_migration_waits_for_no_old_gateways_end_and_loses_nothing(database: PostgresqlWorld) -> None:
@@ -217,7 +235,7 @@ def test_a_migration_waits_for_no_old_gateways_end_and_loses_nothing(database: P
         is_over.set()
         writing.result(10)
     older.close()
-    database.execute("UPDATE audit_schema SET version = 1")
+    database.execute(f"UPDATE audit_schema SET version = {len(STEPS)}")
     assert len(list(database.archive().chain())) == chain.link.sequence > 0
     assert is_whole(database.archive())
 
@@ -226,10 +244,10 @@ def test_tables_that_are_too_new_are_said_to_be(database: PostgresqlWorld) -> No
     """To a gateway that starts and to one that is at work."""
     store, chain = database.gateway(), Chain()
     chain.write(store, entry())
-    newer = PostgresqlStore(lambda: database.dsn, lambda: NOON_NS, steps=(*STEPS, (2, ())))
+    newer = PostgresqlStore(lambda: database.dsn, lambda: NOON_NS, steps=(*STEPS, (len(STEPS) + 1, ())))
     newer.open()
     newer.close()
-    with pytest.raises(StoreTooNew, match="version 2"):
+    with pytest.raises(StoreTooNew, match=f"version {len(STEPS) + 1}"):
         chain.write(store, entry())
     with pytest.raises(StoreTooNew):
         database.gateway()

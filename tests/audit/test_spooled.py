@@ -1,5 +1,7 @@
 """A store that comes and goes, seen by whoever writes to it: nothing is lost, nothing waited for."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.spool import Spool, SpoolFull
 from ai_gateway.audit.spooled import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Spooled
-from ai_gateway.audit.store import StoreTooNew, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import StoreLost, StoreTooNew, StoreUnavailable, StoreUnsure
 
 
 class Fickle:
@@ -35,6 +37,12 @@ class Fickle:
 
     def open(self) -> None:
         self._answer()
+
+    def look(self) -> None:
+        self._answer()
+
+    def begin_anew(self) -> None:
+        self.fault = None
 
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
         self.write_spooled(entries, hashes)
@@ -236,17 +244,20 @@ def test_a_full_spool_says_so(world: World) -> None:
 
 
 def test_a_spool_that_cannot_be_read_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
-    """New entries go behind what waits in it, and signs of life harm nobody."""
+    """No entry counts as kept meanwhile, and signs of life harm nobody."""
     world.store.fault = AWAY
     world.write(3)
     (file,) = (tmp_path / "spool").glob("*.spool")
     file.rename(tmp_path / "elsewhere")
     world.store.fault = None
     world.now += LONGEST_PAUSE_SECONDS
-    world.write(2)
+    for ask in (world.write, world.spooled.look, world.spooled.open):
+        with pytest.raises(StoreLost, match="deleted or moved"):
+            ask()
     world.spooled.heartbeat("gateway/1")
     assert (world.store.kept, world.store.beats) == ([], [])
     (tmp_path / "elsewhere").rename(file)
+    world.spooled.open()
     world.write()
     assert world.store.kept == world.written
 
@@ -268,9 +279,33 @@ def test_what_the_store_may_have_keeps_its_place(world: World) -> None:
 def test_what_the_store_may_have_and_the_spool_cannot_take_may_still_be_there(world: World, tmp_path: Path) -> None:
     world.store.fault = StoreUnsure("no word")
     (tmp_path / "spool").rename(tmp_path / "elsewhere")
-    with pytest.raises(StoreUnsure, match="spool"):
+    with pytest.raises((StoreUnsure, StoreLost), match="spool"):
         world.write()
     (tmp_path / "elsewhere").rename(tmp_path / "spool")
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "cut", "replaced"])
+def test_a_spool_that_is_gone_is_missed_and_begun_anew(world: World, tmp_path: Path, how: str) -> None:
+    """What waits in it was counted as kept."""
+    world.store.fault = AWAY
+    world.write(3)
+    folder = tmp_path / "spool"
+    if how == "deleted":
+        shutil.rmtree(folder)
+    elif how == "cut":
+        os.truncate(next(folder.glob("*.spool")), 100)
+    else:
+        folder.rename(tmp_path / "elsewhere")
+        if how == "replaced":
+            shutil.copytree(tmp_path / "elsewhere", folder)
+    with pytest.raises(StoreLost, match="spool"):
+        world.spooled.look()
+    with pytest.raises(StoreLost, match="spool"):
+        world.spooled.open()
+    world.spooled.begin_anew()
+    world.spooled.open()
+    world.write(2)
+    world.spooled.look()
 
 
 def test_a_store_that_is_too_new_is_no_store_that_is_away(world: World) -> None:

@@ -13,6 +13,7 @@ from tests.flow.waiting import until
 
 from ai_gateway.audit import backlog
 from ai_gateway.audit.chain import Checkpoint, verify
+from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.store import ChainForked, StoreUnavailable
 
@@ -23,7 +24,7 @@ async def test_entries_are_numbered_without_a_gap_and_chained(tmp_path: Path) ->
         for number in range(1200):
             made.offer(entry(1, request_id=f"r{number}"))
     asked = archive(tmp_path / "audit.db")
-    chain = list(asked.chain())
+    chain = [(one, digest) for one, digest in asked.chain() if isinstance(one, Entry)]
     assert [one.sequence for one, _ in chain] == list(range(1, 1201))
     assert [one.request_id for one, _ in chain] == [f"r{number}" for number in range(1200)]
     assert {one.writer for one, _ in chain} == {NAME}

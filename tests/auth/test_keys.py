@@ -1,18 +1,27 @@
 """API keys: their file, and whose a key is."""
 
+import asyncio
+import os
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.waiting import until
 
 from ai_gateway.__main__ import main
+from ai_gateway.auth.guard import Guard
 from ai_gateway.auth.identity import Unavailable
 from ai_gateway.auth.keys import Keys, KeysFile
 from ai_gateway.auth.keys_file import Entry, KeysError, hash_of, new_key, read_entries, write_entries
+from ai_gateway.cluster.token_review import Answer
+from ai_gateway.config.access import Auth
 from ai_gateway.config.limiting import Limits
+from ai_gateway.config.steady import Steady
+from ai_gateway.config.units import FilePath
 
 NOW = 1_800_000_000.0
 
@@ -92,7 +101,10 @@ def test_no_key_and_an_empty_one_are_nobodys() -> None:
         ("keys: 2001-13-40", "not valid YAML"),
         ("keys: " + "1:00" * 100 + ".5", "not a file of keys"),
         ("keys: 1" + ":00" * 200 + ".5", "not valid YAML"),
-        ("", "missing required"),
+        ("", "is empty"),
+        ("# keys: []", "is empty"),
+        ("keys:", "Expected `array`"),
+        ("keys: []\n---\n", "not valid YAML"),
         ("keys: []\nkeys: []", "stands twice"),
         ('keys: [{id: aaaaaaaa, name: "\\ud800", hash: "x"}]', "not valid YAML"),
         ("a: &a [1]\nkeys: *a", "not valid YAML"),
@@ -123,25 +135,49 @@ def test_a_file_that_goes_or_breaks_keeps_the_keys_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, entry = KNOWN
-    path, keys = tmp_path / "keys.yaml", Keys(lambda: NOW)
-    file = KeysFile(path, keys)
+    path, keys, seconds = tmp_path / "keys.yaml", Keys(lambda: NOW), count()
+    file = KeysFile(path, keys, lambda: next(seconds))
     good = write_entries((entry,))
     path.write_text(good)
     file.take(file.read())
     assert keys.count == 1
-    for trouble in ("keys: [", None, "keys: ["):
+    for trouble in ("keys: [", None, "keys: [", "", good[:-30]):
         caplog.clear()
         path.unlink(missing_ok=True)
         if trouble is not None:
             path.write_text(trouble)
-        for _ in range(3):
+        for _ in range(5):
             file.take(file.read())
         assert keys.complaint
         assert keys.find(key.encode()) is not None
         assert len(caplog.records) == 1
     path.write_text(good)
-    file.take(file.read())
+    for _ in range(5):
+        file.take(file.read())
     assert not keys.complaint
+
+
+def test_a_key_is_not_revived_by_a_file_that_is_half_written(tmp_path: Path) -> None:
+    """Its entry without the last line, which revokes it, would be whole; formerly it worked until the writer went on.
+    A file that is exchanged and has no entry of it any more is in force with the next look."""
+    key, entry = _made(revoked=datetime.fromtimestamp(NOW - 1, UTC))
+    path, keys, now = tmp_path / "keys.yaml", Keys(lambda: NOW), [0.0]
+    file = KeysFile(path, keys, lambda: now[0])
+    whole = write_entries((KNOWN[1], entry))
+    path.write_text(whole)
+    file.take(file.read())
+    for at in range(1, len(whole)):
+        path.write_text(whole[:at])
+        now[0] += 0.5
+        file.take(file.read())
+        assert keys.find(key.encode()) is None
+        assert keys.find(KNOWN[0].encode()) is not None
+    new = tmp_path / "new"
+    new.write_text(write_entries((entry,)))
+    os.utime(new, ns=(1, 1))
+    new.replace(path)
+    file.take(file.read())
+    assert keys.find(KNOWN[0].encode()) is None
 
 
 async def test_until_a_file_was_read_nobody_is_told_that_their_key_is_bad() -> None:
@@ -167,11 +203,12 @@ def test_a_line_end_behind_a_field_is_not_overlooked(field: str) -> None:
 def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key, entry = KNOWN
     caplog.set_level("DEBUG")
-    path, keys = tmp_path / "keys.yaml", Keys(lambda: NOW)
-    file = KeysFile(path, keys)
+    path, keys, seconds = tmp_path / "keys.yaml", Keys(lambda: NOW), count()
+    file = KeysFile(path, keys, lambda: next(seconds))
     for content in (write_entries((entry,)), f"keys:\n- {entry.hash}: [", f"keys: [{{id: {key}}}]", f"{key}: {key}"):
         path.write_text(content)
-        file.take(file.read())
+        for _ in range(5):
+            file.take(file.read())
         keys.find(key.encode())
     assert key[:14] not in caplog.text
     assert key[14:] not in caplog.text
@@ -190,3 +227,29 @@ def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.Capture
     assert found is not None
     assert found.limits == entry.limits
     assert main(["keys", "create", "--name", "x", "--rpm", "0"]) == 1
+
+
+async def test_a_fault_in_following_the_file_is_told_once_and_passes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as no room for a thread; the next look is not missed, since a key may be revoked then."""
+    path = tmp_path / "keys.yaml"
+    path.write_text(write_entries((KNOWN[1],)))
+    monkeypatch.setattr(Steady, "pause_seconds", 0.001)
+    guard = Guard(lambda _token, _audience: Answer(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
+    guard.apply(Auth(methods=("keys",), keys_file=FilePath(path)), None)
+    looks = count()
+
+    def fails(_: Steady) -> None:
+        next(looks)
+        raise RuntimeError("can't start new thread")
+
+    following = asyncio.create_task(guard.follow())
+    with monkeypatch.context() as patched:
+        patched.setattr(Steady, "look", fails)
+        await until(lambda: next(looks) > 5)
+        assert "can't start new thread" in guard.standing()["complaints"]["keys"]
+    await until(lambda: not guard.standing()["complaints"])
+    assert caplog.text.count("can't start new thread") == 1
+    assert guard.standing()["keys"] == 1
+    following.cancel()

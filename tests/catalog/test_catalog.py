@@ -8,7 +8,7 @@ import pytest
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import Catalog
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.current import Current, ready
 from ai_gateway.config.loading import parse
 from ai_gateway.config.types import Config
 from ai_gateway.wire.address import Address
@@ -49,14 +49,28 @@ def test_a_model_without_a_name_of_its_own_has_its_id_for_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "model_id"),
+    [
+        ("Coder", "coder"), ("coder:13b", "coder"), ("CODE:13B", "coder"), ("library/c", "coder"),
+        ("llama3:latest", "llama3"), ("LLAMA3", "llama3"), ("registry.ollama.ai/library/llama3", "llama3"),
+    ],
+)  # fmt: skip
+def test_a_name_is_read_as_ollama_reads_it(asked: str, model_id: str) -> None:
+    """Ids and aliases, whatever the case, with their model's own tag."""
+    entry = Catalog(CODER).find(asked, EMPTY)
+    assert entry is not None
+    assert entry.id == model_id
+
+
+@pytest.mark.parametrize(
     "asked",
     [
-        "Coder", "coder ", "coder:latest", "coder:13b", "codellama", "codellama:13b", "", "co\u212aer", "c\u00f6der",
-        "../coder", "library/llama3", "http://evil/coder", "llama3:latest", "LLAMA3",
+        "coder ", "coder:latest", "codellama", "codellama:13b", "", "co\u212aer", "c\u00f6der", "../coder",
+        "http://evil/coder", "llama3:8b", "llama3:cloud", "evil/llama3", "library/library/llama3", "\uff43oder",
     ],
 )  # fmt: skip
 def test_nothing_else_is_found(asked: str) -> None:
-    """Ids are spelt exactly; Ollama's own names are not served by themselves."""
+    """Ollama's own names are not served by themselves."""
     assert Catalog(CODER).find(asked, fleet_with(local("codellama:13b"), local("llama3:latest"))) is None
 
 
@@ -87,8 +101,9 @@ def test_with_discovery_what_an_endpoint_holds_is_served_under_its_own_name() ->
     for asked, name in (("qwen3:8b", "qwen3:8b"), ("me/x", "me/x:latest"), ("me/x:latest", "me/x:latest")):
         entry = catalog.find(asked, fleet)
         assert entry is not None
-        assert (entry.id, entry.name) == (asked, name)
+        assert (entry.id, entry.name) == (name, name)
     assert [name for name, _ in catalog.entries(fleet)] == ["llama3", "me/x:latest", "qwen3:8b"]
+    assert [entry.id for entry in catalog.models(fleet)] == ["llama3", "me/x:latest", "qwen3:8b"]
 
 
 @pytest.mark.parametrize("asked", ["QWEN3:8b", "qwen3", "registry.ollama.ai/library/qwen3:8b", "qwen3:8b ", "other"])
@@ -136,6 +151,6 @@ def test_a_request_keeps_the_catalog_that_it_read() -> None:
     """A reload swaps one reference."""
     current = Current(CODER)
     before = current.now
-    current.swap(Config())
+    current.swap(ready(Config()))
     assert before.catalog.find("coder", EMPTY) is not None
     assert current.now.catalog.find("coder", EMPTY) is None

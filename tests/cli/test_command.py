@@ -115,6 +115,38 @@ def test_a_good_config_is_said_to_be_good(capsys: pytest.CaptureFixture[str], tm
     assert said(capsys, "check", str(config)) == (0, f"{config}: ok (llama3, coder)\n", "")
 
 
+def test_a_required_section_is_looked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Named once or several times, or by the environment's variable; a word for off is in the file, too."""
+    config = tmp_path / "config.yml"
+    config.write_text("models: {llama3: }\nlimits: none\n")
+    assert said(capsys, "check", str(config), "--require", "limits")[0] == 0
+    status, _, err = said(capsys, "check", str(config), "--require", "limits,auth", "--require", "tls")
+    assert (status, [line.split(": ")[1] for line in err.splitlines()]) == (1, ["auth", "tls"])
+    assert "to go without it write `auth: {methods: [none]}`" in err
+
+
+@pytest.mark.parametrize("command", [["check", "config.yml"], ["serve"]])
+def test_a_required_section_that_there_is_not_ends_it(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    status, _, err = said(capsys, *command, "--require", "auth,model")
+    assert status == 1
+    assert "'model' is none of auth, callers, limits, audit, tls" in err
+
+
+def test_a_folder_is_checked_by_its_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As `serve` reads a mounted ConfigMap."""
+    (tmp_path / "config.yml").write_text("models: {llama3: }")
+    assert said(capsys, "check", str(tmp_path))[0] == 0
+
+
+@pytest.mark.parametrize("words", [["check", "~/config.yml"], ["keys", "list", "--file", "~/keys.yaml"]])
+def test_a_tilde_in_a_flag_is_a_home(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    status, _, err = said(capsys, *words)
+    assert (status, str(tmp_path / words[-1].removeprefix("~/")) in err) == (1, True)
+
+
 def test_a_bad_config_gets_a_line_for_each_fault(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """File, path, what is wrong; status 1."""
     config = tmp_path / "config.yml"
@@ -185,7 +217,7 @@ def test_port_0_takes_a_free_port_and_prints_it(tmp_path: Path) -> None:
 
 def test_flags_come_from_the_environment_and_go_before_it(tmp_path: Path) -> None:
     """The flag wins over the variable, the variable over the config file, that over the default."""
-    (tmp_path / "other.yml").write_text("models: {other: }\nlisten: 203.0.113.1:1\nadmin: 203.0.113.1:1")
+    (tmp_path / "other.yml").write_text("models: {other: }\nlisten: 203.0.113.1:1\nadmin: 203.0.113.1:2")
     environment = {"AI_GATEWAY_CONFIG": "other.yml", "AI_GATEWAY_LISTEN": FREE, "AI_GATEWAY_ADMIN": "nonsense"}
     with running(["--admin", FREE], environment, tmp_path) as gateway:
         assert model_ids(gateway.api) == ["other"]
@@ -247,7 +279,8 @@ def test_a_bad_config_does_not_keep_the_gateway_from_starting(tmp_path: Path) ->
     (tmp_path / "config.yml").write_text("modles: {}")
     with running(["--listen", FREE, "--admin", FREE], {}, tmp_path) as gateway:
         assert any("modles: unknown key" in line for line in gateway.lines)
-        assert model_ids(gateway.api) == []
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            model_ids(gateway.api)
 
 
 def test_a_simulation_refuses_names_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,7 @@ def test_access_lines_are_turned_off_and_on_while_it_runs(running: Running) -> N
 
 def test_a_level_holds_from_the_very_change_on(running: Running) -> None:
     """The line that would tell of the reload is the first that it silences; a lower level brings it back."""
+    running.until(lambda: any(" is down" in line for line in running.messages()))
     before = running.messages()
     running.write(level="error")
     running.write(level="error", access=True)

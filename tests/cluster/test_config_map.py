@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.fake_api import FakeApi, reach, serving
+from tests.config.pem_files import write_ca
 from tests.flow.waiting import until
 
 from ai_gateway.cluster.config_map import ConfigMap, Named, parse_named
@@ -234,3 +235,14 @@ async def test_bytes_that_are_none_are_a_missing_key(api: FakeApi, tmp_path: Pat
     api.put("ai", "models", META | {"binaryData": {"config.yml": "###"}})
     async with following(api, tmp_path, Named("models")) as followed:
         assert "has no key 'config.yml', but config.yml" in await followed.complaint()
+
+
+async def test_content_is_checked_again_when_a_named_file_comes(api: FakeApi, tmp_path: Path) -> None:
+    """The object itself was not changed: no watch tells of it."""
+    ca = tmp_path / "ca.pem"
+    content = f"{GOOD}\nlimits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}"
+    api.put("ai", "models", META | {"data": {"config.yml": content}})
+    async with following(api, tmp_path, Named("models")) as followed:
+        assert await followed.complaint() == f"limits.redis.ca_file: there is no file {ca}"
+        write_ca(tmp_path)
+        await followed.models("a")

@@ -58,3 +58,22 @@ def test_what_it_cannot_mean_is_refused_with_its_path(text: str, path: str, word
     ((told, message),) = refused.value.complaints
     assert told == path
     assert words in message
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["app=ollama", "app==ollama", "app!=ollama", "app", "!app", "a.example/app=x,tier in (a, b),!old", "app=", "n>1",
+     "tier notin (a)", "app.kubernetes.io/name=ollama,app.kubernetes.io/instance=x", " app = x , b ", ""],
+)  # fmt: skip
+def test_a_selector_that_kubernetes_reads_is_taken(selector: str) -> None:
+    config = parse(f"discovery: {{kubernetes: {{label_selector: '{selector}'}}}}".encode())
+    assert config.discovery is not None
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["app in (a", "app in a", "=x", "app=a=b", "app=a b", "a/b/c=d", "app,,b", ",", "app=-x", "(a)", "app in (a),"],
+)
+def test_a_selector_that_it_does_not_read_is_refused(selector: str) -> None:
+    with pytest.raises(ConfigError, match="is no label selector"):
+        parse(f"discovery: {{kubernetes: {{label_selector: '{selector}'}}}}".encode())

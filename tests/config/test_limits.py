@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tests.config.pem_files import write_ca
 
 from ai_gateway.config.limiting import Limits, Redis
 from ai_gateway.config.loading import ConfigError, parse
+from ai_gateway.config.units import FilePath
 
 
 def complaints(content: str) -> list[tuple[str, str]]:
@@ -45,8 +47,8 @@ def test_limits_of_a_model_that_is_found_by_discovery_are_taken() -> None:
 
 
 def test_redis_with_everything(tmp_path: Path) -> None:
-    for name in ("password", "ca.pem"):
-        (tmp_path / name).write_text("x")
+    (tmp_path / "password").write_text("x")
+    write_ca(tmp_path)
     places = f"password_file: {tmp_path}/password, ca_file: {tmp_path}/ca.pem"
     limits = parse(
         f"limits: {{redis: {{url: 'rediss://h:6380/3', username: u, {places}, timeout: 20ms}}}}".encode()
@@ -54,7 +56,7 @@ def test_redis_with_everything(tmp_path: Path) -> None:
     assert limits is not None
     assert limits.redis is not None
     assert limits.redis == Redis(
-        "rediss://h:6380/3", "u", f"{tmp_path}/password", f"{tmp_path}/ca.pem", limits.redis.timeout
+        "rediss://h:6380/3", "u", FilePath(f"{tmp_path}/password"), FilePath(f"{tmp_path}/ca.pem"), limits.redis.timeout
     )
     assert limits.redis.timeout == 0.02
 

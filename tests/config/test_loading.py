@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.config.pem_files import write_ca
 
 from ai_gateway.config.loading import MAX_BYTES, ConfigError, load, parse
 from ai_gateway.config.types import Config, model_name, restart_required
@@ -71,6 +72,13 @@ def complaints(content: bytes) -> list[tuple[str, str]]:
         ("listen: nonsense", "listen", "is not HOST:PORT"),
         ("admin: '127.0.0.1:70000'", "admin", "is not HOST:PORT"),
         ("cors: {origins: ['https://x/']}", "cors.origins[0]", "no origin"),
+        ("cors: {origins: ['*', 'https://*.com']}", "cors.origins[1]", "of two labels or more"),
+        ("cors: {origins: ['https://a*.example.com']}", "cors.origins[0]", "may stand for a port"),
+        ("cors: {origins: ['https://*']}", "cors.origins[0]", "moz-extension://*"),
+        ("hosts: ['http://a']", "hosts[0]", "without scheme and port"),
+        ("hosts: [a, 'a:80']", "hosts[1]", "without scheme and port"),
+        ("hosts: ['*.com']", "hosts[0]", "of two labels or more"),
+        ("connections: {idle: 0}", "connections.idle", "no duration above 0"),
         ("models: {a: {ollama: m, slots: 2}, b: {ollama: m}}", "models.b.slots", "the same as of 'a'"),
         (
             "models: {a: {ollama: m}, b: {ollama: 'M:latest', max_waiting: 1}}",
@@ -101,7 +109,7 @@ def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, w
         (b"a: &x [1]\nb: *x", "aliases are not accepted"),
         (b"a: !!python/object/apply:os.system [ls]", "not valid YAML"),
         (b"a: 2026-13-01", "not valid YAML"),
-        (b"{" * 1000, "nested deeper than 16"),
+        (b"{" * 1000, "a key cannot be a list or a mapping"),
         (b"a: " + b"[" * 17 + b"]" * 17, "nested deeper than 16"),
         (b"{a: " * 5000 + b"}" * 5000, "nested deeper than 16"),
         (b"#" * (MAX_BYTES + 1), "larger than"),
@@ -126,9 +134,27 @@ def test_all_complaints_come_at_once() -> None:
     assert [path for path, _ in found] == ["modles", "models.a", "models.b.version", "queue"]
 
 
-def test_an_empty_file_is_a_valid_config() -> None:
-    """Everything has a default."""
-    assert parse(b"") == parse(b"# nothing\n") == parse(b"{}") == Config()
+EMPTY = [
+    b"",
+    b" \n\t",
+    b"# nothing\n",
+    b"null",
+    b"~",
+    b"---",
+    b"--- \n...\n",
+    b"{}",
+    b"{ }  # x",
+    b"\xef\xbb\xbf",
+    b"\n" * 99,
+]
+
+
+@pytest.mark.parametrize("content", EMPTY)
+def test_an_empty_file_is_no_config(content: bytes) -> None:
+    """It may be cut, or half written: formerly it turned off whatever was in force, authentication first."""
+    ((path, message),) = complaints(content)
+    assert path == ""
+    assert message.startswith(("is empty", "not valid YAML"))
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -190,8 +216,7 @@ def test_the_models_of_the_readme_are_read() -> None:
 
 def test_a_certificate_authority_may_stand_beside_a_url(tmp_path: Path) -> None:
     """Per upstream."""
-    ca = tmp_path / "ca.pem"
-    ca.touch()
+    ca = write_ca(tmp_path)
     config = parse(f"discovery: {{static: [http://a, {{url: https://b, ca_file: {ca}}}]}}".encode())
     assert config.discovery is not None
     assert config.discovery.static is not None
@@ -215,7 +240,7 @@ def test_a_file_that_cannot_be_read_is_a_complaint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "paths"),
     [
-        (b"", []),
+        (b"models: {}", []),
         (b"listen: ':1'", ["listen"]),
         (b"admin: ':1'\nlisten: ':2'", ["listen", "admin"]),
         (b"models: {a: }", []),

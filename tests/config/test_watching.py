@@ -1,14 +1,18 @@
 """config.yml is followed while the gateway runs: what is good is applied, what is bad is shown and never used."""
 
+import json
 import logging
 import os
+import socket
 from pathlib import Path
 
 import pytest
+from tests.config.pem_files import write_ca
 
 from ai_gateway.config.live import Live
+from ai_gateway.config.steady import Steady
 from ai_gateway.config.types import Config
-from ai_gateway.config.watching import ConfigFile
+from ai_gateway.config.watching import TROUBLE_SECONDS, ConfigFile
 
 
 class Watched:
@@ -20,10 +24,13 @@ class Watched:
         self.live = Live(str(path), self.applied.append)
         self.file = ConfigFile(path, self.live)
 
-    def write(self, text: str) -> None:
-        """New content, which is looked at."""
-        self.path.write_text(text)
-        self.file.look()
+    async def write(self, text: str) -> None:
+        """Exchanges the file, as a careful editor does, and looks at it."""
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        os.utime(new, ns=(1, 1))
+        new.replace(self.path)
+        await self.file.look()
 
     @property
     def models(self) -> list[str]:
@@ -40,93 +47,93 @@ def complaints(watched: Watched) -> list[str]:
     return [str(complaint) for complaint in watched.live.complaints]
 
 
-def test_a_good_file_is_applied(watched: Watched) -> None:
+async def test_a_good_file_is_applied(watched: Watched) -> None:
     """With a digest of its content and the time it was loaded."""
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     assert watched.models == ["a"]
     assert watched.applied == [watched.live.config]
     assert len(watched.live.digest or "") == 16
     assert watched.live.loaded_at is not None
 
 
-def test_a_change_is_applied_once(watched: Watched) -> None:
+async def test_a_change_is_applied_once(watched: Watched) -> None:
     """Looking again at the same file costs nothing and changes nothing."""
-    watched.write("models: {a: }")
-    watched.file.look()
-    watched.write("models: {b: }")
-    watched.file.look()
+    await watched.write("models: {a: }")
+    await watched.file.look()
+    await watched.write("models: {b: }")
+    await watched.file.look()
     assert [list(config.models) for config in watched.applied] == [["a"], ["b"]]
 
 
-def test_a_file_that_is_only_touched_is_not_applied_again(watched: Watched) -> None:
+async def test_a_file_that_is_only_touched_is_not_applied_again(watched: Watched) -> None:
     """Content is compared, not times."""
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     os.utime(watched.path, ns=(1, 1))
-    watched.file.look()
+    await watched.file.look()
     assert len(watched.applied) == 1
 
 
-def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """It is shown, and said in the log once, not with every look."""
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     for _ in range(3):
-        watched.write("models: {a: {x: 1}}")
+        await watched.write("models: {a: {x: 1}}")
     assert watched.models == ["a"]
     assert complaints(watched) == ["models.a: unknown key `x`"]
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == ["config refused, the last good one stays in force: models.a: unknown key `x`"]
 
 
-def test_bad_content_at_the_start_serves_nothing(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bad_content_at_the_start_serves_nothing(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """And says so."""
-    watched.write("models: [")
+    await watched.write("models: [")
     assert watched.live.config is None
     assert watched.applied == []
     assert "nothing is served until it is mended" in caplog.text
 
 
-def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watched) -> None:
+async def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watched) -> None:
     """Also if it is what was in force all the time."""
-    watched.write("models: {a: }")
-    watched.write("models: [")
+    await watched.write("models: {a: }")
+    await watched.write("models: [")
     assert complaints(watched)
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     assert complaints(watched) == []
     assert watched.models == ["a"]
 
 
-def test_a_deleted_file_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_deleted_file_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """It is said once."""
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     watched.path.unlink()
-    watched.file.look()
-    watched.file.look()
+    await watched.file.look()
+    await watched.file.look()
     assert watched.models == ["a"]
     assert len(complaints(watched)) == 1
     assert "cannot read" in complaints(watched)[0]
     assert caplog.text.count("cannot read") == 1
 
 
-def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watched) -> None:
+async def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watched) -> None:
     """Health must not tell for ever of a file that was away for a moment."""
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     watched.path.unlink()
-    watched.file.look()
-    watched.write("models: {a: }")
+    await watched.file.look()
+    await watched.write("models: {a: }")
     assert complaints(watched) == []
     assert watched.models == ["a"]
 
 
-def test_a_file_that_comes_later_is_found(watched: Watched) -> None:
+async def test_a_file_that_comes_later_is_found(watched: Watched) -> None:
     """A gateway may start before its config is there."""
-    watched.file.look()
+    await watched.file.look()
     assert watched.live.config is None
     assert complaints(watched)
-    watched.write("models: {a: }")
+    await watched.write("models: {a: }")
     assert watched.models == ["a"]
 
 
-def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
+async def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
     """The kubelet swaps the link `..data`; the file's own link and times never change."""
     for name, model in (("..1", "a"), ("..2", "b")):
         (tmp_path / name).mkdir()
@@ -136,26 +143,85 @@ def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "config.yml").symlink_to("..data/config.yml")
     watched = Watched(tmp_path / "config.yml")
-    watched.file.look()
+    await watched.file.look()
     assert watched.models == ["a"]
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    watched.file.look()
+    await watched.file.look()
     assert watched.models == ["b"]
 
 
-def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """Until it is changed back."""
-    watched.write("listen: ':1'")
+    await watched.write("listen: ':1'")
     assert watched.live.restart_required == []
-    watched.write("listen: ':2'\nmodels: {a: }")
+    await watched.write("listen: ':2'\nmodels: {a: }")
     assert watched.live.restart_required == ["listen"]
     assert watched.models == ["a"]
     assert "the change of listen takes effect with a restart" in caplog.text
-    watched.write("listen: ':1'")
+    await watched.write("listen: ':1'")
     assert watched.live.restart_required == []
+
+
+async def test_a_fault_of_the_gateway_itself_is_told_once_and_ends_nothing(
+    watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Formerly health said ok, and the log had a traceback twice a second."""
+    await watched.write("models: {a: }")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_dir", lambda _: 1 / 0)
+        for _ in range(3):
+            await watched.file.look()
+    assert complaints(watched) == ["cannot be read: ZeroDivisionError: division by zero"]
+    assert caplog.text.count("Traceback") == 1
+    await watched.file.look()
+    assert (complaints(watched), watched.models) == ([], ["a"])
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "file/config.yml", "a\0b", "\ud800", "loop", "fifo", "socket", "/dev/zero"]
+)
+async def test_a_path_that_leads_to_no_file_is_a_complaint(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told once, and looked at again."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path)
+        listening.bind("socket")
+    watched = Watched(tmp_path / name)
+    for _ in range(3):
+        await watched.file.look()
+    assert "cannot read" in complaints(watched)[0]
+    assert json.dumps(complaints(watched)).encode()
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+async def test_a_file_that_never_rests_is_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in force stays, and somebody should know why."""
+    await watched.write("models: {a: }")
+    monkeypatch.setattr(Steady, "restless_seconds", TROUBLE_SECONDS)
+    await watched.file.look()
+    assert "changes all the time" in str(watched.live.trouble)
+    monkeypatch.undo()
+    await watched.file.look()
+    assert watched.live.trouble is None
 
 
 @pytest.fixture(autouse=True)
 def _hears_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="ai_gateway")
+
+
+async def test_a_look_sees_that_a_named_file_has_come(watched: Watched, tmp_path: Path) -> None:
+    """The config itself was not touched: formerly nobody looked at it again."""
+    ca = tmp_path / "ca.pem"
+    await watched.write(f"limits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}")
+    for _ in range(2):
+        await watched.file.look()
+    assert complaints(watched) == [f"limits.redis.ca_file: there is no file {ca}"]
+    write_ca(tmp_path)
+    await watched.file.look()
+    assert (complaints(watched), len(watched.applied)) == ([], 1)

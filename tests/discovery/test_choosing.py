@@ -8,6 +8,7 @@ import pytest
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.config.types import Discovery, Dns, Kubernetes, StaticUpstream
+from ai_gateway.config.units import FilePath
 from ai_gateway.discovery.choosing import Surroundings, choose, finds_nothing
 from ai_gateway.discovery.local import LOCAL
 from ai_gateway.discovery.source import Source
@@ -89,7 +90,7 @@ async def test_without_all_that_an_ollama_on_this_machine_is_looked_for() -> Non
 
 async def test_upstreams_of_the_config_may_have_a_certificate_authority_each() -> None:
     """One listed twice is one endpoint."""
-    upstreams = ("http://a", StaticUpstream("https://b", "ca.pem"), "http://a:11434/")
+    upstreams = ("http://a", StaticUpstream("https://b", FilePath("ca.pem")), "http://a:11434/")
     source = choose(Discovery(static=upstreams), around())
     assert await first_list(source) == (Address("a"), Address("b", 443, "https", "", "ca.pem"))
 

@@ -1,21 +1,46 @@
-"""Writes the generated part of docs/observability.md anew: `python -m tests.docs.generate`."""
+"""Writes the generated parts of docs anew: `python -m tests.docs.generate`."""
 
 from pathlib import Path
 from typing import Final
 
 from ai_gateway.telemetry.reference import as_text
+from ai_gateway.wire.parameters import TABLE, Operation
 
-PAGE: Final = Path(__file__).parents[2] / "docs/observability.md"
+DOCS: Final = Path(__file__).parents[2] / "docs"
+PAGE: Final = DOCS / "observability.md"
+API_PAGE: Final = DOCS / "api-endpoints.md"
 BEGIN: Final = "<!-- metrics: made by `make generate` -->\n"
 END: Final = "<!-- end of metrics -->\n"
+BEGIN_PARAMETERS: Final = "<!-- parameters: made by `make generate` -->\n"
+END_PARAMETERS: Final = "<!-- end of parameters -->\n"
+
+_PLACES: Final[dict[tuple[Operation, ...], str]] = {
+    ("chat",): "chat",
+    ("completions",): "completions",
+    ("embeddings",): "embeddings",
+    ("chat", "completions"): "both",
+    ("chat", "completions", "embeddings"): "all",
+}
 
 
 def generated(page: str) -> str:
     """The page with the table of metrics as the program has it."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{as_text()}\n{END}{after}"
+    return _between(page, BEGIN, as_text(), END)
+
+
+def generated_api(page: str) -> str:
+    """The page with the table of parameters as the program has it."""
+    rows = [f"| `{row.name}` | {_PLACES[row.operations]} | {row.fate} | {row.what} |" for row in TABLE]
+    table = "\n".join(["| parameter | of | fate | what it may be, or what becomes of it |", "|---|---|---|---|", *rows])
+    return _between(page, BEGIN_PARAMETERS, table, END_PARAMETERS)
+
+
+def _between(page: str, begin: str, text: str, end: str) -> str:
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 if __name__ == "__main__":
     PAGE.write_text(generated(PAGE.read_text()))
+    API_PAGE.write_text(generated_api(API_PAGE.read_text()))

@@ -83,6 +83,7 @@ def test_the_defaults_of_the_page_are_a_config_that_changes_nothing() -> None:
         "body",
         "cors",
         "compatibility",
+        "connections",
         "drain",
         "log",
     }
@@ -104,7 +105,7 @@ def _names_a_file(line: str) -> bool:
 def test_a_config_that_a_page_shows_is_valid(block: Block, tmp_path: Path) -> None:
     shown = "\n".join(line for line in block.text.splitlines() if not _names_a_file(line))
     for name in ("dsn", "key"):
-        (tmp_path / name).write_text("mounted from a Secret")
+        (tmp_path / name).write_text("mounted from a Secret, 32 bytes or more")
     for folder in ("/etc/ai-gateway-audit", "/etc/ai-gateway-postgresql"):
         shown = shown.replace(folder, str(tmp_path))
     assert parse(shown.encode()) != Config()

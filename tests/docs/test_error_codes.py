@@ -15,8 +15,8 @@ PAGE = ROOT / "docs" / "api-endpoints.md"
 # Defaults of classes that are only ever raised with a finer code.
 NEVER_SENT = {"invalid_request", "backend_unavailable", "upstream_timeout"}
 # Functions whose last argument, or whose return value, is a code.
-CODE_LAST = {"_refuse"}
-CODE_RETURNED = {"_code"}
+CODE_LAST = {"_refuse", "refuse", "_row"}
+CODE_RETURNED: set[str] = set()
 
 
 def _listed() -> dict[str, str]:
@@ -37,7 +37,11 @@ def _codes(path: Path) -> Iterator[str]:
             case ast.Call(func=ast.Name(id=name), args=[_, _, ast.Constant(value=str(code))]) if name in CODE_LAST:
                 yield code
             case ast.FunctionDef(name=name, args=arguments) if name in CODE_LAST:
-                yield from (str(default.value) for default in arguments.defaults if isinstance(default, ast.Constant))
+                yield from (
+                    one.value
+                    for one in arguments.defaults
+                    if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                )
             case ast.FunctionDef(name=name) if name in CODE_RETURNED:
                 yield from _returned(node)
 

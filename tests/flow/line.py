@@ -84,7 +84,7 @@ class Line:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         """Sends one request; a body is JSON unless the headers say otherwise."""
-        lines = {"host": "gateway.test"}
+        lines = {"host": "localhost"}
         if body is not None:
             lines |= {"content-type": "application/json", "content-length": str(len(body))}
         lines |= headers or {}

@@ -38,9 +38,9 @@ def entries(world: World, kind: str = "end") -> list[Entry]:
     except StoreUnavailable:  # it is still being made
         return []
     try:
-        chain = list(archive.chain())
+        chain = [(entry, digest) for entry, digest in archive.chain() if isinstance(entry, Entry)]
         assert list(verify(chain, archive.checkpoints(), read_key(path_of(world).with_name("audit.db.key")))) == []
-        return [entry for entry, _ in chain if entry.kind == kind]
+        return [entry for entry, _ in chain if isinstance(entry, Entry) and entry.kind == kind]
     finally:
         archive.close()
 

@@ -149,15 +149,16 @@ async def test_bad_content_keeps_the_last_good_config(
         served.path.unlink()
     else:
         served.write(content)
-    served.look()
+    await served.refused()
     told_now = await told(served)
     assert told_now["last_reload"] == "refused"
     assert (words or "") in str(told_now["complaints"])
     assert (await served.get("/v1/health"))["gateway"] == "ok"
     assert (await served.chat(max_tokens=1)).status == 200
     assert served.gateway.current.now is before
+    assert served.gateway.config_file is not None
     for _ in range(3):
-        served.look()
+        await served.gateway.config_file.look()
     refusals = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(refusals) == len(told_now["complaints"])
     await served.reload(config(simulator.urls, models={"fresh": {"ollama": "llama3"}}))

@@ -43,7 +43,13 @@ async def one(served: Served, chance: random.Random) -> None:
     line = await Line.open(served.port)
     body = chat("x" * chance.choice((10, 3000)), stream=chance.random() < 0.6, max_tokens=chance.choice((1, 20)))
     if chance.random() < 0.1:
-        body = chance.choice((b"{", json.dumps({"model": "nope", "messages": [1]}).encode(), b"x" * (LIMIT_BYTES + 1)))
+        body = chance.choice(
+            (
+                b"{",
+                json.dumps({"model": "nope", "messages": [{"role": "user", "content": ""}]}).encode(),
+                b"x" * (LIMIT_BYTES + 1),
+            )
+        )
     try:
         await line.send("POST", CHAT, body)
         if chance.random() < 0.5:

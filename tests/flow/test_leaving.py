@@ -163,7 +163,7 @@ async def test_leaving_while_the_body_is_sent_is_recorded(world: World) -> None:
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)
     line = await served.open()
-    await line.write(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n".encode())
+    await line.write(f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode())
     await line.write(b"content-length: 1000\r\n\r\n{")
     line.leave()
     assert (await served.recorded()).outcome == "client_left"

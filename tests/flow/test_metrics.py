@@ -56,7 +56,7 @@ async def test_a_config_that_was_never_good_is_told(world: World) -> None:
     assert before["config_rejected_total"] == 1
     assert not any(name.startswith("config_info") for name in before)
     served.write("models: {}")
-    served.look()
+    await until(lambda: served.gateway.live.config is not None)
     after = await scraped(served)
     assert after["config_last_reload_successful"] == 1
     assert after["config_last_reload_success_timestamp_seconds"] > 1e9

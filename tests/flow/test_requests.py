@@ -59,13 +59,13 @@ async def test_the_developer_role_becomes_system(served: Served, simulator: Simu
 
 
 async def test_tool_choice_none_removes_the_tools(served: Served, simulator: Simulator) -> None:
-    """Ollama ignores the choice, so there must be nothing to choose; any other choice passes untouched."""
+    """Ollama ignores the choice, so there must be nothing to choose; `auto` is what it does anyway."""
     tools = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
     await served.chat(tools=tools, tool_choice="none", max_tokens=1)
     assert not {"tools", "tool_choice"} & set(sent(simulator))
     await served.chat(tools=tools, tool_choice="auto", max_tokens=1, model="llama3")
     assert sent(simulator)["tools"] == tools
-    assert sent(simulator)["tool_choice"] == "auto"
+    assert "tool_choice" not in sent(simulator)
 
 
 async def test_what_the_gateway_does_not_know_passes(served: Served, simulator: Simulator) -> None:
@@ -99,7 +99,7 @@ async def test_private_things_never_reach_ollama(served: Served, simulator: Simu
         "authorization": "Bearer sk-secret",
         "api-key": "sk-secret",
         "cookie": "session=secret",
-        "origin": "https://evil.example",
+        "origin": "http://localhost",
         "referer": "https://secret.example/",
         "x-forwarded-for": "10.9.9.9",
         "forwarded": "for=10.9.9.9",
@@ -227,8 +227,8 @@ async def test_embeddings_input_is_checked(served: Served, simulator: Simulator)
 async def test_a_body_in_small_pieces_is_read_whole(served: Served, simulator: Simulator) -> None:
     """Chunked and byte by byte, the call is the same."""
     line = await served.open()
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-    await line.write(head.encode())
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    await line.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
     for byte in chat("ä", max_tokens=1):
         await line.write(b"1\r\n%c\r\n" % byte)
     await line.write(b"0\r\nauthorization: Bearer trailer\r\n\r\n")

@@ -183,7 +183,7 @@ async def begun(served: Served, size: int, announced: int | None = None, **heade
     line = await served.open()
     length = "transfer-encoding: chunked" if announced is None else f"content-length: {announced}"
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{length}\r\n{lines}\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{length}\r\n{lines}\r\n"
     body = b'{"model":"llama3","messages":[{"role":"user","content":"' + b"x" * size
     await line.write(head.encode() + (b"%x\r\n%b\r\n" % (len(body), body) if announced is None else body))
     return line

@@ -114,10 +114,9 @@ class Served:
         new.write_text(text)
         new.replace(self.path)
 
-    def look(self) -> None:
-        """The gateway looks at its file now, and not only when it is time to."""
-        assert self.gateway.config_file is not None
-        self.gateway.config_file.look()
+    async def refused(self) -> None:
+        """Returns once the gateway complains of its config.yml."""
+        await until(lambda: self.gateway.live.complaints, "a complaint")
 
     async def reload(self, content: Mapping[str, Any]) -> None:
         """Changes config.yml and waits until it is in force."""
@@ -240,9 +239,14 @@ async def _serving(
         refused=lambda status, code, _: gateway.refused(status, code),
         departure=served.departure,
     )
-    chosen = ServerSettings(
-        "127.0.0.1:0", "127.0.0.1:0", **{"grace_seconds": 0.0, "limits": Limits(sweep_seconds=0.02), **settings}
-    )
+    usual: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "admin": "127.0.0.1:0",
+        "grace_seconds": 0.0,
+        "limits": Limits(sweep_seconds=0.02),
+        "idle_seconds": lambda: gateway.current.now.config.connections.idle,
+    }
+    chosen = ServerSettings(**{**usual, **settings})
     running = asyncio.create_task(_live(gateway, chosen, notices))
     await until(lambda: listening.is_set() or running.done(), "the gateway listens")
     try:

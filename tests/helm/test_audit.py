@@ -21,7 +21,7 @@ def _section(objects: list[Object]) -> Any:
 
 
 def test_without_secrets_the_gateway_decides() -> None:
-    assert _section(objects_of(("default",))) is None
+    assert _section(objects_of(("default",))) == {"mode": "best_effort"}
 
 
 @pytest.mark.parametrize("placement", ["deployment", "ollama-sidecar"])

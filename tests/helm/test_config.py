@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tests.config.pem_files import write_ca, write_pair
 from tests.helm.chart import ROOT
-from tests.helm.running import Object, kind, rendered
+from tests.helm.running import HELMS, Object, kind, rendered
 from tests.helm.worlds import WORLDS, World, objects_of
 
+from ai_gateway.config.live import Live
 from ai_gateway.config.loading import parse
 from ai_gateway.config.types import Config
 
@@ -31,15 +34,69 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
     if text is None:
         assert "existing-configmap" in world
     else:
-        for name in ("tls.crt", "tls.key", "password", "ca.crt", "dsn", "key"):
-            (tmp_path / name).write_text("mounted from a Secret")
+        for name in ("password", "dsn", "key"):
+            (tmp_path / name).write_text("mounted from a Secret, 32 bytes or more")
+        write_pair(tmp_path)
+        write_ca(tmp_path, "ca.crt")
         for place in ("tls", "redis", "audit", "postgresql"):
             text = text.replace(f"/etc/ai-gateway-{place}", str(tmp_path))
         assert parse(text.encode()).models
 
 
-def test_without_values_it_is_the_repositorys_own() -> None:
-    assert _text(objects_of(("default",))) == (ROOT / "config.yml").read_text()
+OFF = {
+    "auth": {"methods": ["none"]},
+    "callers": "all",
+    "limits": "none",
+    "audit": {"mode": "best_effort"},
+    "tls": "none",
+}
+
+
+def test_without_values_it_is_the_repositorys_own_and_says_what_is_off() -> None:
+    text, own = _text(objects_of(("default",))), (ROOT / "config.yml").read_text()
+    assert text is not None
+    assert text.startswith(own)
+    assert yaml.safe_load(text.removeprefix(own)) == OFF
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize(
+    ("values", "required"),
+    [
+        ({}, None),
+        ({"config": {"auth": {"methods": ["kubernetes"]}, "callers": []}}, "auth,callers"),
+        ({"config": {"limits": {"default": {"rpm": 6}}, "audit": {"mode": "strict"}}}, "limits,audit"),
+        ({"config": {"limits": {}, "audit": {}, "auth": {}, "callers": None}}, None),
+        ({"config": {"limits": None, "audit": None, "auth": None}}, None),
+        ({"tls": {"enabled": True, "existingSecret": "ours"}}, "tls"),
+        ({"config": {"content": "auth: {methods: [kubernetes]}\nlimits: none\n"}}, "auth"),
+        ({"config": {"existingConfigMap": "ours"}}, None),
+        ({"config": {"existingConfigMap": "ours", "require": ["auth", "limits"]}}, "auth,limits"),
+        ({"config": {"require": []}, "tls": {"enabled": True, "existingSecret": "ours"}}, None),
+    ],
+    ids=str,
+)
+def test_what_the_values_turn_on_must_be_in_the_file(helm: str, values: dict[str, Any], required: str | None) -> None:
+    """Also after an edit of the ConfigMap, with the next start of a pod."""
+    (deployment,) = kind(rendered(helm, values=values), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment.get("AI_GATEWAY_REQUIRE") == required
+
+
+@pytest.mark.parametrize("name", ["auth", "callers", "limits", "audit"])
+async def test_what_values_turn_off_is_written_in_words(name: str) -> None:
+    """Running gateways take the change."""
+    before = {"auth": {"methods": ["kubernetes"]}, "callers": [], "limits": {"default": {"rpm": 1}}}
+    on = {"config": {**before, "audit": {"mode": "strict"}}}
+    off = {"config": {**on["config"], name: {} if name != "callers" else "all"}}
+    if name == "auth":
+        off["config"]["callers"] = "all"
+    live = Live("the test", lambda config: None)
+    for values in (on, off):
+        text = _text(rendered("helm4", values=values))
+        assert text is not None
+        assert await live.offer(text.encode()) == []
 
 
 def test_models_in_the_values_take_the_place_of_those() -> None:

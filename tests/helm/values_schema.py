@@ -6,6 +6,8 @@ from typing import Any
 
 from tests.helm.chart import ROOT, defaults, documented_values
 
+from ai_gateway.config.sections import OFF
+
 Schema = dict[str, Any]
 
 FREE: Schema = {"type": "object"}  # what Kubernetes itself says the shape of
@@ -87,6 +89,7 @@ BY_PATH: dict[str, Schema] = {
     "config.existingConfigMap": NAME,
     "config.key": {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$", "maxLength": 240},
     "config.watch": one_of("api", "mount"),
+    "config.require": {"type": ["array", "null"], "items": one_of(*OFF), "uniqueItems": True},
     "discovery.mode": one_of("pods", "endpointslices", "dns", "static"),
     "discovery.namespaces": {"type": "array", "items": NAME, "uniqueItems": True},
     "discovery.port": PORT,

@@ -1,45 +1,86 @@
-"""Guesses at what a call will use come near what calls of its model use."""
+"""Guesses at what a call will use come near what calls of its model use, and no caller makes them absurd for others."""
 
 import pytest
 
-from ai_gateway.limits.estimates import MOST_PROMPT_TOKENS, Estimates
+from ai_gateway.limits.estimates import MOST_CALLERS, MOST_OUTPUT_TOKENS, MOST_PROMPT_TOKENS, Estimates
+from ai_gateway.wire.prompt_size import PromptSize
 from ai_gateway.wire.usage import Usage
+
+TEXT = PromptSize(1000)
+
+
+def taught(estimates: Estimates, caller: str, usage: Usage, times: int = 100, prompt: PromptSize = TEXT) -> Estimates:
+    for _ in range(times):
+        estimates.learn("llama3", caller, prompt, usage)
+    return estimates
 
 
 def test_the_limit_of_the_answer_is_what_may_come() -> None:
-    guess = Estimates().guess("llama3", 400, 50)
+    guess = Estimates().guess("llama3", "me", PromptSize(400), 50)
     assert (guess.prompt, guess.output, guess.tokens) == (101, 50, 151)
 
 
 def test_what_calls_really_use_is_learnt_per_model() -> None:
-    estimates = Estimates()
-    for _ in range(100):
-        estimates.learn("llama3", 1000, Usage(125, 40), stream_bytes=40 * 180)
-    guess = estimates.guess("llama3", 1000, None)
+    estimates = taught(Estimates(), "me", Usage(125, 40))
+    guess = estimates.guess("llama3", "me", TEXT, None)
     assert guess.prompt == pytest.approx(125, abs=2)
     assert guess.output == pytest.approx(40, abs=2)
-    assert estimates.passed("llama3", 1800) == 10
-    assert estimates.guess("coder", 1000, None) == Estimates().guess("coder", 1000, None)
+    assert estimates.guess("coder", "me", TEXT, None) == Estimates().guess("coder", "me", TEXT, None)
+
+
+@pytest.mark.parametrize("odd", [Usage(1_000_000, 1_000_000), Usage(1, 1)])
+def test_one_callers_odd_calls_are_its_own(odd: Usage) -> None:
+    """Long answers or images of one caller say nothing of what others will ask."""
+    estimates = taught(Estimates(), "odd", odd)
+    assert estimates.guess("llama3", "me", TEXT, None) == Estimates().guess("llama3", "me", TEXT, None)
+
+
+def test_what_is_usual_among_callers_is_a_new_ones_first_guess() -> None:
+    estimates = Estimates()
+    for caller in "abcde":
+        taught(estimates, caller, Usage(500, 40))
+    guess = estimates.guess("llama3", "new", TEXT, None)
+    assert guess.prompt == pytest.approx(500, abs=2)
+    assert guess.output == pytest.approx(40, abs=2)
+
+
+def test_even_many_callers_make_no_absurd_guess() -> None:
+    """Addresses cost little: bounds hold whatever they agree on."""
+    estimates = Estimates()
+    for number in range(MOST_CALLERS + 5):
+        taught(estimates, f"sybil-{number}", Usage(1_000_000, 1_000_000), times=20)
+    guess = estimates.guess("llama3", "me", TEXT, None)
+    assert guess.prompt <= TEXT.text_bytes + 1
+    assert guess.output <= MOST_OUTPUT_TOKENS + 1
+    for number in range(MOST_CALLERS + 5):
+        taught(estimates, f"sybil-{number}", Usage(1, 1), times=200)
+    assert estimates.guess("llama3", "me", TEXT, None).prompt >= 50
 
 
 def test_one_odd_call_changes_little() -> None:
-    estimates = Estimates()
-    estimates.learn("llama3", 1000, Usage(100_000, 0), None)
-    assert estimates.guess("llama3", 1000, 0).prompt < 20_000
-    estimates.learn("llama3", 0, Usage(-1, -1), 0)  # nonsense of an endpoint
-    assert estimates.guess("llama3", 100, None).tokens > 0
+    estimates = taught(Estimates(), "me", Usage(10_000, 0), times=1)
+    assert estimates.guess("llama3", "me", TEXT, 0).prompt < 2000
+    taught(estimates, "me", Usage(-1, -1), prompt=PromptSize(0))
+    assert estimates.guess("llama3", "me", PromptSize(100), None).tokens > 0
 
 
 def test_an_image_is_not_taken_for_a_million_tokens() -> None:
-    assert Estimates().guess("llava", 20 << 20, 1).prompt == MOST_PROMPT_TOKENS
+    assert Estimates().guess("llava", "me", PromptSize(20 << 20), 1).prompt == MOST_PROMPT_TOKENS
+    estimates = Estimates()
+    assert estimates.guess("llava", "me", PromptSize(100, 1, 1), 1).prompt == 1050
+    taught(estimates, "me", Usage(1500, 1), prompt=PromptSize(100, 1, 1))
+    assert estimates.guess("llama3", "me", TEXT, 1).prompt == 251
 
 
 def test_embeddings_write_nothing() -> None:
-    assert Estimates().guess("embed", 400, None, writes=False).output == 0
+    assert Estimates().guess("embed", "me", PromptSize(400), None, writes=False).output == 0
 
 
-def test_models_without_number_are_not_remembered() -> None:
+def test_models_and_callers_without_number_are_not_remembered() -> None:
     estimates = Estimates()
     for number in range(5000):
-        estimates.learn(f"m{number}", 100, Usage(1, 1), None)
-    assert estimates.guess("m0", 400, None) == Estimates().guess("m0", 400, None)
+        estimates.learn(f"m{number}", "me", PromptSize(100), Usage(1, 1))
+        estimates.learn("m", f"caller-{number}", PromptSize(100), Usage(1, 1))
+    assert estimates.guess("m0", "me", TEXT, None) == Estimates().guess("m0", "me", TEXT, None)
+    assert len(estimates._models) <= 1000
+    assert len(estimates._models["m"]) == MOST_CALLERS

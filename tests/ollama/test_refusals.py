@@ -70,8 +70,11 @@ async def test_an_image_that_would_have_to_be_fetched_is_refused(client: httpx.A
     assert "data:" in error_of(reply)["message"]
 
 
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages", "/api/tags", "/v1/audio/transcriptions"])
-async def test_ollamas_other_paths_are_not_served(client: httpx.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/responses", 400), ("/v1/messages", 400), ("/api/tags", 404), ("/v1/audio/transcriptions", 404)],
+)
+async def test_ollamas_other_paths_are_not_served(client: httpx.AsyncClient, path: str, status: int) -> None:
     reply = await client.post(path, json=ask("chat"))
-    assert reply.status_code == 404
+    assert reply.status_code == status
     assert "/v1/chat/completions" in error_of(reply)["message"]

@@ -168,6 +168,13 @@ CASES = [
         GATEWAY,
     ),
     Case(
+        "AIGatewayAuditGone",
+        {of("ai_gateway_audit_losses_total", instance="a"): "0x10 1x20"},
+        {of("ai_gateway_audit_losses_total", instance="a"): "1x30"},
+        14,
+        GATEWAY,
+    ),
+    Case(
         "AIGatewayAuditSpooling",
         {
             of("ai_gateway_audit_spool_bytes", instance="a"): "0 9x30",

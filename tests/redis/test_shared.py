@@ -12,7 +12,7 @@ from tests.redis.conftest import Open
 from tests.redis.server import Server, running
 
 from ai_gateway.config.limiting import Redis
-from ai_gateway.config.units import Seconds
+from ai_gateway.config.units import FilePath, Seconds
 from ai_gateway.limits.shared import Shared
 from ai_gateway.limits.terms import Term
 from ai_gateway.limits.verdict import Refusal
@@ -154,7 +154,8 @@ async def test_redis_behind_tls(tmp_path: Path) -> None:
     words = [word for name, file in files.items() for word in (f"--tls-{name}-file", str(tmp_path / file))]
     with running(tmp_path, "--tls-auth-clients", "no", *words, tls=True) as server:
         for name, trusts in (("ca.pem", True), ("stranger.pem", False)):
-            settings = Redis(f"rediss://127.0.0.1:{server.port}", ca_file=str(tmp_path / name), timeout=Seconds(5))
+            ca_file = FilePath(tmp_path / name)
+            settings = Redis(f"rediss://127.0.0.1:{server.port}", ca_file=ca_file, timeout=Seconds(5))
             shared = Shared(settings)
             shared.start()
             await until(lambda shared=shared: shared.complaint or not shared.is_away, "it is found or refused")  # type: ignore[misc]  # bound by its default

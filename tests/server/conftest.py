@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from ai_gateway.errors import GatewayError
 from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
 
 Message = MutableMapping[str, Any]
@@ -21,7 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 class StubApp:
     """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread.
 
-    `/later` reads when told to, `/early` answers before it reads, `/stream` ends when told to.
+    `/later` reads when told to, `/early` answers before it reads, `/stream` ends when told to, `/own` answers a
+    refusal of its body itself.
     """
 
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -30,6 +32,7 @@ class StubApp:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    refused: list[GatewayError] = field(default_factory=list)
     chunk: bytes = b"data: x\n\n"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -41,6 +44,9 @@ class StubApp:
         if scope["path"] == "/early":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"early", "more_body": True})
+        if scope["path"] == "/own":
+            await self._answer_own(receive, send)
+            return
         if scope["path"] == "/later":
             await self.answer.wait()
         body = b"" if scope["path"] == "/deaf" else await self._read(receive)
@@ -64,11 +70,23 @@ class StubApp:
 
     async def _read(self, receive: Receive) -> bytes | None:
         body: bytes = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message["body"]
-            if not message["more_body"]:
-                return body
+        try:
+            while (message := await receive())["type"] == "http.request":
+                body += message["body"]
+                if not message["more_body"]:
+                    return body
+        except GatewayError as error:
+            self.refused.append(error)
+            raise
         return None
+
+    async def _answer_own(self, receive: Receive, send: Send) -> None:
+        try:
+            await self._read(receive)
+        except GatewayError as error:
+            headers = [(b"content-length", b"9")]
+            await send({"type": "http.response.start", "status": error.error_status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"own words"})
 
     async def _is_answered(self, receive: Receive) -> bool:
         answering = asyncio.ensure_future(self.answer.wait())
@@ -184,6 +202,7 @@ def serving() -> Serving:
             shutdown_streams=shutdown_streams,
             refused=refused,
             certificate_refused=complain,
+            reread=lambda: world.events.append("read again"),
             departure=world.departure,
         )
         settings = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", **settings}

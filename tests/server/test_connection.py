@@ -122,9 +122,34 @@ async def test_a_broken_body_is_refused_unless_the_answer_has_begun(serving: Any
     async with serving() as world:
         answer = await world.talk(head, b"XX\r\n")
         error_of(answer)
-        await asyncio.wait_for(world.app.left.wait(), 1)
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert [error.error_status for error in world.app.refused] == [400]
     assert world.refusals == [(400, "malformed_request")]
+
+
+@pytest.mark.parametrize("bad", [b"XX\r\n", b"1\r\naX", b"0\r\nContent-Length: 1\r\n\r\n"])
+async def test_an_app_hears_of_a_broken_body_and_answers_it_itself(bad: bytes, serving: Any) -> None:
+    """Expect or not: it is asked for nothing more, and nobody but the app tells of it."""
+    head = b"POST /own HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving() as world:
+        sent = [(head + bad,), (head, bad), (head, b"1\r\na\r\n", bad)]
+        answers = [await world.talk(*pieces) for pieces in sent]
+    for answer in answers:
+        assert answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") <= 2
+        assert b"\r\nconnection: close\r\n" in answer
+        assert answer.endswith(b"own words")
+    assert not answers[0].startswith(b"HTTP/1.1 100 "), "who sends already waits for nothing"
+    assert world.refusals == []
+
+
+async def test_an_app_that_reads_nothing_answers_all_the_same(serving: Any) -> None:
+    head = b"POST /deaf HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving() as world:
+        answer = await world.talk(head + b"XX\r\n", b"more")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"POST /deaf 0")
+    assert world.refusals == []
 
 
 @pytest.mark.parametrize("path", ["/broken", "/splitting"])

@@ -166,7 +166,7 @@ async def start(address: str) -> tuple[asyncio.subprocess.Process, int]:
     return process, int(line.rpartition(":")[2])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_lets_a_stream_finish_and_the_status_is_0(number: int) -> None:
     process, port = await start("127.0.0.1:0")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.server import ListenError, split_address
-from ai_gateway.server.listen import listen, url_of
+from ai_gateway.server.listen import is_on_loopback, listen, url_of
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,17 @@ def test_listening_sockets_are_set_for_small_writes_and_quick_restarts() -> None
     with listening:
         assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_alone"), [("127.0.0.1:0", True), ("localhost:0", True), ("127.3.2.1:0", True), (":0", False)]
+)
+def test_a_socket_on_loopback_is_told_from_others(address: str, is_alone: bool) -> None:
+    sockets = listen(address)
+    found = [is_on_loopback(listening) for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    assert set(found) == {is_alone}
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")

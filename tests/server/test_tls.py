@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import ssl
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,20 @@ async def test_changed_files_are_taken_over_without_a_restart(
             while (await serial_and_answer(world.port, trusting(authority)))[0] == before:
                 pass
     assert world.complaints == []
+
+
+async def test_a_hangup_has_the_certificate_read_again_at_once(
+    serving: Any, files: CertificateFiles, authority: Any
+) -> None:
+    async with serving(tls=files, tls_poll_seconds=1000) as world:
+        before, _ = await serial_and_answer(world.port, trusting(authority))
+        write(authority.issue_cert("localhost"), files)
+        signal.raise_signal(signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while "read again" not in world.events:  # noqa: ASYNC110 - a signal's callback has no event
+                await asyncio.sleep(0.01)
+        assert (await serial_and_answer(world.port, trusting(authority)))[0] != before
+        assert not world.departure.asked.is_set()
 
 
 async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(

@@ -125,7 +125,13 @@ def test_what_cannot_be_read_is_left_out(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [7, None, {}, {"role": 7, "content": 7}, {"content": [7, None]}, {"tool_calls": [7]}]
+    "message",
+    [
+        {"role": "elf", "content": "x"},
+        {"role": "assistant", "content": None},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+        {"role": "tool", "content": "x", "tool_call_id": None},
+    ],
 )
 def test_odd_messages_are_no_fault(message: Any) -> None:
     assert asked(message, {"role": "user", "content": "hi"})[-1]["parts"] == [{"type": "text", "content": "hi"}]

@@ -14,7 +14,13 @@ from tests.flow.waiting import until
 from ai_gateway.config.types import Log
 from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Trace, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
-from ai_gateway.telemetry.logs import PAUSE_SECONDS, JsonLines, Sparing, Words, set_levels
+from ai_gateway.telemetry.logs import (
+    PAUSE_SECONDS,
+    JsonLines,
+    Sparing,
+    Words,
+    set_levels,
+)
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.usage import Usage
@@ -141,7 +147,9 @@ async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.Strin
     """A path, a model or a story may hold anything; endless ones are cut."""
     exchange = finished("/" + HOSTILE + "x" * 10_000)
     exchange.story = HOSTILE
-    exchange.call = read_call("chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [1]}).encode())
+    exchange.call = read_call(
+        "chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [{"role": "user", "content": ""}]}).encode()
+    )
     text = written(kind(), exchange)
     assert text.count("\n") == 1
     assert "\x1b" not in text
@@ -234,3 +242,20 @@ def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
     ]
     now[0] += PAUSE_SECONDS
     assert sparing.filter(away)
+
+
+@pytest.mark.parametrize("char", ["\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\u061c", "\ufeff", "\ud800", "\x1b"])
+async def test_nothing_in_a_line_acts_on_a_terminal(char: str) -> None:
+    """In the log and in access lines, as words and as JSON."""
+    exchange = finished(f"/v1/models/{char}")
+    exchange.story = exchange.client_name = char
+    texts = [written(kind(), exchange) for kind in (io.StringIO, Terminal)]
+    texts += [kind().format(record(f"it said {char}")) for kind in (JsonLines, Words)]
+    for text in texts:
+        assert text.rstrip("\n").isprintable()
+        assert text.encode()
+
+
+async def test_half_of_a_surrogate_pair_costs_no_line() -> None:
+    lines = written(io.StringIO(), finished("/\udc80"), finished("/other")).splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/\\udc80", "/other"]

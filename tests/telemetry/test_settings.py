@@ -2,7 +2,7 @@
 
 import pytest
 
-from ai_gateway.telemetry.settings import TelemetrySettings, read_settings
+from ai_gateway.telemetry.settings import TelemetrySettings, logs_protocol, read_settings
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
@@ -108,3 +108,94 @@ def test_patterns_of_headers_are_whole_names_in_any_case() -> None:
         False,
         False,
     ]
+
+
+GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "localhost:4318", "collector", "//collector:4318", "grpc://collector:4317", "unix:///run/otel.sock", "http://",
+        "http://:4318", "http://collector:99999", "http://collector:port", "http://collector:0", "http://[::1:4318",
+        "http://col lector:4318", "http://collector:4318\x00", "http://collector:4318\u202e", "htp://collector:4318",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_an_endpoint_that_nothing_can_be_sent_to_is_refused(name: str, endpoint: str) -> None:
+    """It would start, and every span would fail."""
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        read_settings({name: endpoint})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "more"),
+    [
+        ("http://collector:4318", {}),
+        ("HTTPS://Collector:4318/prefix?x=1", {}),
+        ("http://user:p%40ss@collector:4318/", {}),
+        ("http://[::1]:4318", {}),
+        ("localhost:4317", GRPC),
+        ("[::1]:4317", GRPC),
+        ("http://collector:4317", GRPC),
+        ("  http://collector:4318  ", {}),
+        ("localhost:4318", {"OTEL_SDK_DISABLED": "true"}),
+        ("localhost:4318", {"OTEL_TRACES_EXPORTER": "none"}),
+        ("localhost:4318", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/v1/traces"}),
+        ("localhost:4318", {"OTEL_TRACES_EXPORTER": "console"}),
+    ],
+)
+def test_an_endpoint_that_is_one_or_that_nobody_uses_is_taken(endpoint: str, more: dict[str, str]) -> None:
+    read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **more})
+
+
+@pytest.mark.parametrize("port", ["x", "99999"])
+def test_over_grpc_a_port_must_be_one_too(port: str) -> None:
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+        read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": f"localhost:{port}", **GRPC})
+
+
+def test_each_signals_own_endpoint_is_looked_at_where_it_is_used() -> None:
+    metrics = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "localhost:4318"}
+    read_settings(metrics)
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: it has no scheme; write http://local"):
+        read_settings({**metrics, "OTEL_METRICS_EXPORTER": "otlp"})
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"):
+        logs_protocol({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "localhost:4318"})
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+        logs_protocol({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"})
+
+
+def test_a_password_in_an_endpoint_is_not_told() -> None:
+    with pytest.raises(ValueError, match="no scheme") as caught:
+        read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "user:secret@collector:4318"})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/nowhere/key.pem"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
+        ("OTEL_LOGS_EXPORTER", "nonsense"),
+    ],
+)
+def test_what_the_exporter_would_stumble_over_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        read_settings({**ENDPOINT, name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "metrics"),
+    [("prometheus", ()), ("otlp,prometheus", ("otlp",)), ("PROMETHEUS , console", ("console",)), ("none", ())],
+)
+def test_prometheus_is_the_scrape_that_is_there_anyway(given: str, metrics: tuple[str, ...]) -> None:
+    assert read_settings({**ENDPOINT, "OTEL_METRICS_EXPORTER": given}).metrics == metrics
+
+
+@pytest.mark.parametrize("word", ["zipkin", "logging", "jaeger", "prometheus"])
+def test_a_word_that_means_something_elsewhere_is_refused_with_advice(word: str) -> None:
+    with pytest.raises(ValueError, match=r"OTEL_TRACES_EXPORTER: .* known are otlp, console, none \("):
+        read_settings({"OTEL_TRACES_EXPORTER": word})

@@ -94,7 +94,7 @@ async def test_a_client_that_leaves_ends_its_spans(world: World, traced: Traced,
 async def _reach(served: Served, phase: str) -> Line:
     if phase == "body":
         line = await served.open()
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n"
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n"
         await line.write(f"{head}expect: 100-continue\r\n\r\n".encode())
         assert (await line.head()).status == 100  # the body is waited for
         await line.write(b"{")

@@ -136,7 +136,7 @@ async def test_a_wait_that_was_for_nothing_is_told_with_its_length(world: World,
 
 async def test_a_body_of_another_type_is_refused_without_a_call(world: World, traced: Traced) -> None:
     served = await traced.gateway(world, [(await world.upstream(answer_well)).url])
-    assert (await served.ask("POST", CHAT, chat(), {"content-type": "text/plain"})).status == 415
+    assert (await served.ask("POST", CHAT, chat(), {"content-type": "text/html"})).status == 415
     (server,) = await traced.requests()
     assert (server.status, server.attributes["error.type"], server.children) == (0, "unsupported_media_type", [])
 

@@ -38,14 +38,27 @@ def events(text: bytes) -> list[Any]:
     return [event.decode() if event == b"[DONE]" else json.loads(event) for event in data]
 
 
+NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
+def with_openais_null(said: dict[str, Any]) -> None:
+    """Beside tool calls OpenAI has no empty text."""
+    if said.get("tool_calls") and said.get("content") == "":
+        said["content"] = None
+
+
 def as_the_client_should_see(text: bytes, shape: Shape) -> list[Any]:
-    """The recorded events with the gateway's id and model, and usage where it was asked for."""
+    """The recorded events with the gateway's id and model, OpenAI's nulls, and usage where it was asked for."""
     seen: list[Any] = []
     for event in events(text):
         if event != "[DONE]":
             if not shape.with_usage and event.pop("usage", None) is not None and not event["choices"]:
                 continue
             event.update(id=shape.id, model=shape.model)
+            if event["choices"] and event.get("usage") == NOTHING_USED:
+                event["usage"] = None
+            for choice in event["choices"]:
+                with_openais_null(choice.get("delta", {}))
             for choice in event["choices"] if shape.reasoning_content else ():
                 delta = choice.get("delta", {})
                 if "reasoning" in delta:

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.wire.recordings import OURS, WITH_REASONING, recorded
+from tests.wire.recordings import OURS, WITH_REASONING, recorded, with_openais_null
 
-from ai_gateway.wire.answer import BadAnswer, read_answer, read_error
+from ai_gateway.wire.answer import MAX_MESSAGE, BadAnswer, read_answer, read_error
 from ai_gateway.wire.call import Operation
-from ai_gateway.wire.usage import Usage
+from ai_gateway.wire.usage import NO_COUNT, Usage
 
 
 def chat(**fields: Any) -> bytes:
@@ -32,6 +32,8 @@ def test_an_answer_keeps_all_but_its_id_and_model(
     theirs = json.loads(recorded(name))
     answer = read_answer(operation, recorded(name), OURS)
     ours = {"model": OURS.model} if operation == "embeddings" else {"id": OURS.id, "model": OURS.model}
+    for choice in theirs.get("choices", ()):
+        with_openais_null(choice.get("message", {}))
     assert json.loads(answer.body) == {**theirs, **ours}
     assert list(json.loads(answer.body)) == list(theirs)
     assert answer.usage == usage
@@ -42,6 +44,19 @@ def test_unknown_fields_and_numbers_survive_as_they_were_written() -> None:
     """What a later Ollama adds reaches the client."""
     body = chat(usage=None)[:-1] + b', "new": {"a": 1.0, "b": 12345678901234567890123}}'
     assert b'{"a": 1.0, "b": 12345678901234567890123}' in read_answer("chat", body, OURS).body
+
+
+def test_an_empty_text_beside_tool_calls_is_null() -> None:
+    """As OpenAI has it; an empty text alone, and one that says something, stay."""
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    for said, expected in (
+        ({"content": "", "tool_calls": calls}, {"content": None, "tool_calls": calls}),
+        ({"content": "", "tool_calls": []}, {"content": "", "tool_calls": []}),
+        ({"content": ""}, {"content": ""}),
+        ({"content": "Hi", "tool_calls": calls}, {"content": "Hi", "tool_calls": calls}),
+    ):
+        body = chat(choices=[{"message": said, "finish_reason": "stop"}])
+        assert json.loads(read_answer("chat", body, OURS).body)["choices"][0]["message"] == expected
 
 
 def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
@@ -69,6 +84,47 @@ def test_what_is_no_whole_answer_is_found_out(operation: Operation, body: bytes)
         read_answer(operation, body, OURS)
 
 
+@pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
+@pytest.mark.parametrize("odd", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\x1b", b"\\ud83d", b"\\x41", b"\n"])
+def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: Operation, odd: bytes) -> None:
+    """It is passed on as it is, and the client's parser would fail on it."""
+    good = chat(data=[{"embedding": [0.1]}], new="ODD")
+    assert read_answer(operation, good, OURS).body
+    with pytest.raises(BadAnswer, match="no JSON object") as caught:
+        read_answer(operation, good.replace(b"ODD", odd), OURS)
+    assert caught.value.is_garbled
+
+
+def test_a_character_may_lie_anywhere_in_a_large_answer() -> None:
+    """A large one is looked through in pieces; half a character at its end is none."""
+    for shift in range(4):
+        text = "x" * (65_536 - 100 + shift) + "😀äé" * 40_000
+        assert (
+            text.encode()
+            in read_answer(
+                "chat", json.dumps({**json.loads(chat()), "new": text}, ensure_ascii=False).encode(), OURS
+            ).body
+        )
+    cut = chat(new="ODD").replace(b"ODD", b"x" * 70_000 + "😀".encode()[:3])
+    with pytest.raises(BadAnswer):
+        read_answer("chat", cut, OURS)
+
+
+def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
+    """Each key once; of two lists of choices not the one that says it is finished."""
+    body = chat()[:-1] + b', "choices": [{"message": {"content": ""}, "finish_reason": null}]}'
+    with pytest.raises(BadAnswer, match="finish_reason"):
+        read_answer("chat", body, OURS)
+    assert read_answer("chat", chat()[:-1] + b', "new": 1, "new": 2}', OURS).body.count(b'"new"') == 1
+
+
+def test_an_answer_that_was_cut_short_is_not_called_nonsense() -> None:
+    """That is Ollama's way of saying that a runner died."""
+    with pytest.raises(BadAnswer) as caught:
+        read_answer("chat", chat(choices=[]), OURS)
+    assert not caught.value.is_garbled
+
+
 @pytest.mark.parametrize("choice", [{}, {"finish_reason": None}, {"finish_reason": 7}])
 def test_an_answer_without_a_finish_reason_was_cut_short(choice: dict[str, Any]) -> None:
     """So Ollama shows a runner that ended, or its guard against loops."""
@@ -81,7 +137,7 @@ def test_an_answer_without_a_finish_reason_was_cut_short(choice: dict[str, Any])
 )
 def test_odd_usage_is_no_usage(usage: Any) -> None:
     """The answer itself is good."""
-    assert read_answer("chat", chat(usage=usage), OURS).usage is None
+    assert read_answer("chat", chat(usage=usage), OURS).usage in (None, NO_COUNT)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +160,8 @@ def test_odd_usage_is_no_usage(usage: Any) -> None:
 def test_the_message_of_an_error_is_read_in_both_shapes(body: bytes, message: str) -> None:
     """Ollama's native one and OpenAI's; from anything else there is none."""
     assert read_error(body) == message
+
+
+def test_a_message_is_as_long_as_a_person_reads() -> None:
+    """It becomes part of an answer, of the log and of a trace."""
+    assert read_error(json.dumps({"error": "x" * 50_000}).encode()) == "x" * MAX_MESSAGE + "…"

@@ -32,6 +32,22 @@ def test_a_valid_parent_is_read(header: bytes, is_sampled: bool) -> None:
     assert (parent.trace_id, parent.span_id, parent.is_sampled) == (TRACE, SPAN, is_sampled)
 
 
+@pytest.mark.parametrize("more", [b"", b"-", b"-\xc3\xa9\xff\x80", b"-" + b"x" * 30_000, b"-a\x01b"])
+def test_of_a_later_version_only_what_is_known_goes_on(more: bytes) -> None:
+    """As version 00, which the standard asks for: the endpoint gets no byte that nobody here understands."""
+    parent = read_parent([f"cc-{TRACE}-{SPAN}-0b".encode() + more], [])
+    assert parent is not None
+    assert parent.header == VALID
+    assert Trace(TRACE, SPAN, parent).lines("") == b"traceparent: " + VALID + b"\r\n"
+
+
+def test_the_callers_own_flags_of_this_version_go_on() -> None:
+    """Its random flag tells samplers behind us that they may trust the id."""
+    parent = read_parent([f"00-{TRACE}-{SPAN}-03".encode()], [])
+    assert parent is not None
+    assert parent.header == f"00-{TRACE}-{SPAN}-03".encode()
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -95,6 +111,7 @@ def test_baggage_passes_as_one_header_unless_it_is_too_long_or_odd() -> None:
     assert read_baggage([b"a=1", b" b=2;p "]) == b"a=1,b=2;p"
     assert read_baggage([b"a=" + b"x" * MAX_BAGGAGE_BYTES]) == b""
     assert read_baggage([b"a=\r\nx: y"]) == b""
+    assert read_baggage([b"a=\xc3\xa9"]) == b""
     assert read_baggage([]) == b""
     assert read_baggage([b"", b"a=1", b" "]) == b"a=1"
     assert read_baggage([b"", b""]) == b""
@@ -138,7 +155,8 @@ def test_whatever_comes_what_goes_on_is_valid(
     assert {name for name, _, _ in pairs} <= {b"traceparent", b"tracestate", b"baggage"}
     for name, _, value in pairs:
         assert value
-        assert VALUE.fullmatch(value) or (name == b"traceparent" and not own)
+        assert VALUE.fullmatch(value)
+        assert len(value) <= {b"traceparent": 55, b"tracestate": 512, b"baggage": MAX_BAGGAGE_BYTES}[name]
         if name == b"traceparent":
             again = read_parent([value], [])
             assert again is not None

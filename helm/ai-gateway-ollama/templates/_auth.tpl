@@ -2,18 +2,18 @@
 
 {{/* The section of config.yml; the file of keys is where the chart mounts it. */}}
 {{- define "gateway.auth" -}}
-{{- $auth := deepCopy .Values.config.auth -}}
+{{- $auth := merge (deepCopy (default (dict) .Values.config.auth)) (dict "methods" (list "none")) -}}
 {{- if and (has "keys" (default list $auth.methods)) (not $auth.keys_file) .Values.auth.keysSecret.name -}}
 {{- $_ := set $auth "keys_file" "/etc/ai-gateway-keys/keys.yaml" -}}
 {{- end -}}
-{{- with $auth }}{{ toYaml . }}{{ end }}
+{{- toYaml $auth }}
 {{- end }}
 
 {{/* The methods that the chart can see, as a JSON list: none where the ConfigMap is somebody else's. */}}
 {{- define "gateway.authMethods" -}}
 {{- $methods := list -}}
 {{- if not .Values.config.existingConfigMap -}}
-{{- $methods = dig "auth" "methods" list (include "gateway.chartConfig" . | fromYaml) -}}
+{{- $methods = dig "auth" "methods" list (include "gateway.parsedConfig" . | fromJson) -}}
 {{- end -}}
 {{- toJson $methods }}
 {{- end }}
@@ -26,7 +26,7 @@
 {{- define "gateway.issuerPorts" -}}
 {{- $ports := list -}}
 {{- if has "oidc" (include "gateway.authMethods" . | fromJsonArray) -}}
-{{- $oidc := dig "auth" "oidc" dict (include "gateway.chartConfig" . | fromYaml) -}}
+{{- $oidc := dig "auth" "oidc" dict (include "gateway.parsedConfig" . | fromJson) -}}
 {{- range $url := list $oidc.issuer (default $oidc.issuer $oidc.jwks_url) -}}
 {{- $host := (urlParse (toString $url)).host -}}
 {{- $ports = append $ports (ternary (regexFind "[0-9]+$" $host | int) 443 (regexMatch ":[0-9]+$" $host)) -}}

@@ -22,7 +22,7 @@
 {{- if and $values.tls.clientCAKey (not $values.tls.enabled) -}}
 {{- fail "tls.clientCAKey: needs tls.enabled" -}}
 {{- end -}}
-{{- if and (has "keys" (default list $values.config.auth.methods)) (not $values.config.auth.keys_file) (not $values.auth.keysSecret.name) -}}
+{{- if and (has "keys" (default list ($values.config.auth).methods)) (not ($values.config.auth).keys_file) (not $values.auth.keysSecret.name) -}}
 {{- fail "auth.keysSecret.name: method keys needs a Secret with the file that `ai-gateway keys` writes" -}}
 {{- end -}}
 {{- if and $values.tls.certManager.enabled (not $values.tls.certManager.issuerRef.name) -}}

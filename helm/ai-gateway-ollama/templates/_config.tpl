@@ -7,13 +7,15 @@
 {{/* Sections of config.yml beside the models that the values set. */}}
 {{- define "gateway.sections" -}}
 {{- $sections := dict -}}
-{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "compatibility" "log" "trusted_proxies" -}}
+{{- range $name := list "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "hosts" "connections" "compatibility" "log" "trusted_proxies" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $sections $name . }}{{ end -}}
 {{- end -}}
-{{- with include "gateway.auth" . | fromYaml }}{{ $_ := set $sections "auth" . }}{{ end -}}
-{{- if kindIs "slice" .Values.config.callers }}{{ $_ := set $sections "callers" .Values.config.callers }}{{ end -}}
-{{- with include "gateway.limits" . | fromYaml }}{{ $_ := set $sections "limits" . }}{{ end -}}
-{{- with include "gateway.auditConfig" . | fromYaml }}{{ $_ := set $sections "audit" . }}{{ end -}}
+{{- /* What is off is written, too: a reload that only leaves it out is refused where it was on before. */ -}}
+{{- $_ := set $sections "auth" (include "gateway.auth" . | fromYaml) -}}
+{{- $_ := set $sections "callers" (ternary .Values.config.callers "all" (kindIs "slice" .Values.config.callers)) -}}
+{{- $_ := set $sections "limits" (default "none" (include "gateway.limits" . | fromYaml)) -}}
+{{- $_ := set $sections "audit" (merge (include "gateway.auditConfig" . | fromYaml) (dict "mode" "best_effort")) -}}
+{{- $_ := set $sections "tls" "none" -}}
 {{- with include "gateway.discovery" . | fromYaml }}{{ $_ := set $sections "discovery" . }}{{ end -}}
 {{- if .Values.tls.enabled -}}
 {{- $tls := dict "certificate" "/etc/ai-gateway-tls/tls.crt" "key" "/etc/ai-gateway-tls/tls.key" -}}
@@ -42,9 +44,40 @@ models:
 {{- end }}
 {{- end }}
 
+{{/* What a config.yml means, as JSON: the words for off mean the same as no word at all. Call with its text. */}}
+{{- define "gateway.meaning" -}}
+{{- $config := . | fromYaml -}}
+{{- if eq (toJson $config.auth) "{\"methods\":[\"none\"]}" }}{{ $_ := unset $config "auth" }}{{ end -}}
+{{- if eq (toString $config.callers) "all" }}{{ $_ := unset $config "callers" }}{{ end -}}
+{{- if or (not $config.limits) (eq (toString $config.limits) "none") }}{{ $_ := unset $config "limits" }}{{ end -}}
+{{- if eq (toString $config.tls) "none" }}{{ $_ := unset $config "tls" }}{{ end -}}
+{{- if kindIs "map" $config.audit -}}
+{{- if eq (toString $config.audit.mode) "best_effort" }}{{ $_ := unset $config.audit "mode" }}{{ end -}}
+{{- if not $config.audit }}{{ $_ := unset $config "audit" }}{{ end -}}
+{{- end -}}
+{{- toJson $config }}
+{{- end }}
+
+{{/* config.yml as the values say it, read: as JSON, with nothing in place of what is off. */}}
+{{- define "gateway.parsedConfig" -}}
+{{- include "gateway.meaning" (include "gateway.chartConfig" .) }}
+{{- end }}
+
+{{/* Sections that the file must have, parted by commas: those that somebody named, else those that the values turn on. */}}
+{{- define "gateway.required" -}}
+{{- $names := list -}}
+{{- if kindIs "slice" .Values.config.require -}}
+{{- $names = .Values.config.require -}}
+{{- else if not .Values.config.existingConfigMap -}}
+{{- $config := include "gateway.parsedConfig" . | fromJson -}}
+{{- range list "auth" "callers" "limits" "audit" "tls" }}{{ if hasKey $config . }}{{ $names = append $names . }}{{ end }}{{ end -}}
+{{- end -}}
+{{- join "," $names }}
+{{- end }}
+
 {{/* A hash of what a config.yml means, whatever its comments and the order of its keys. Call with its text. */}}
 {{- define "gateway.configHash" -}}
-{{- . | fromYaml | toJson | sha256sum | trunc 16 }}
+{{- include "gateway.meaning" . | sha256sum | trunc 16 }}
 {{- end }}
 
 {{- define "gateway.hashAnnotation" -}}ai-gateway-ollama/values-hash{{- end }}

@@ -2,7 +2,8 @@
 
 {{/* The section `limits`, with the files that are mounted for Redis. */}}
 {{- define "gateway.limits" -}}
-{{- $limits := deepCopy .Values.config.limits -}}
+{{- $limits := dict -}}
+{{- if kindIs "map" .Values.config.limits }}{{ $limits = deepCopy .Values.config.limits }}{{ end -}}
 {{- $redis := .Values.limits.redis -}}
 {{- if and $limits.redis $redis.existingSecret -}}
 {{- $_ := set $limits.redis "password_file" (printf "/etc/ai-gateway-redis/%s" $redis.passwordKey) -}}
@@ -13,7 +14,7 @@
 
 {{/* Whether gateways count each other: for limits, and since with SQLite the audit of each knows only its own calls. */}}
 {{- define "gateway.countsGateways" -}}
-{{- $config := include "gateway.chartConfig" . | fromYaml -}}
+{{- $config := include "gateway.parsedConfig" . | fromJson -}}
 {{- $counts := or .Values.limits.countGateways $config.limits -}}
 {{- $many := or (gt (int .Values.replicaCount) 1) .Values.autoscaling.enabled .Values.keda.enabled -}}
 {{- if and $many (eq "sqlite" (dig "audit" "store" "sqlite" $config)) (include "gateway.discoversByApi" .) .Values.rbac.create }}{{ $counts = true }}{{ end -}}
@@ -33,7 +34,7 @@
 
 {{/* The port of Redis, empty where none is used. */}}
 {{- define "gateway.redisPort" -}}
-{{- with ((include "gateway.chartConfig" . | fromYaml).limits).redis -}}
+{{- with ((include "gateway.parsedConfig" . | fromJson).limits).redis -}}
 {{- $host := (urlParse .url).host -}}
 {{- ternary (regexFind "[0-9]+$" $host) "6379" (regexMatch ":[0-9]+$" $host) -}}
 {{- end -}}

@@ -4,7 +4,7 @@
 {{- define "gateway.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
 {{- if not $names -}}
-{{- range $id, $model := (include "gateway.chartConfig" . | fromYaml).models -}}
+{{- range $id, $model := (include "gateway.parsedConfig" . | fromJson).models -}}
 {{- $model = default (dict) $model -}}
 {{- $names = append $names (printf "%s:%v" (default $id $model.ollama) (default "latest" $model.version)) -}}
 {{- end -}}

@@ -49,6 +49,9 @@ Call with a list of lists. */}}
 {{- $named := printf "%s:%s" (include "gateway.configMapName" .) .Values.config.key -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_CONFIGMAP" "value" $named) -}}
 {{- end -}}
+{{- with include "gateway.required" . -}}
+{{- $env = append $env (dict "name" "AI_GATEWAY_REQUIRE" "value" .) -}}
+{{- end -}}
 {{- if include "gateway.isSidecar" . -}}
 {{- $uid := dict "fieldRef" (dict "apiVersion" "v1" "fieldPath" "metadata.uid") -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_POD_UID" "valueFrom" $uid) -}}

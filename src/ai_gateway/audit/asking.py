@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import Entry, EntryOutcome
 from ai_gateway.audit.store import MAX_LIMIT, Archive, Page, Position, Query
 
@@ -47,19 +48,21 @@ def page_of(archive: Archive, query: Query) -> Page:
     Raises StoreUnavailable.
     """
     entries: list[Entry] = []
+    damaged: list[Damaged] = []
     left, after = MOST_PAGE_BYTES, query.after
     while True:
         step = min(STEP, query.limit - len(entries))
         page = archive.page(msgspec.structs.replace(query, limit=step, after=after))
+        damaged += page.damaged
         for entry in page.entries:
             left -= _content_bytes(entry)
             if left < 0 and entries:
                 last = entries[-1]
-                return Page(entries, Position(last.at_ns, last.writer, last.sequence))
+                return Page(entries, Position(last.at_ns, last.writer, last.sequence), damaged)
             entries.append(entry)
         # A short step looked at as much as a page may, and says where to go on.
         if page.next is None or len(page.entries) < step or len(entries) == query.limit:
-            return Page(entries, page.next)
+            return Page(entries, page.next, damaged)
         after = page.next
 
 
@@ -71,7 +74,7 @@ def write_cursor(position: Position | None) -> str | None:
 
 
 def _content_bytes(entry: Entry) -> int:
-    return sum(len(text.encode()) for text in (entry.request_content, entry.answer_content) if text)
+    return sum(len(text.encode(errors="replace")) for text in (entry.request_content, entry.answer_content) if text)
 
 
 def _text(name: str, text: str) -> str:

@@ -7,25 +7,29 @@ another chain; the checkpoints in a second place show that, and that a tail was 
 """
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from ai_gateway.audit.damage import Damaged, complaint_of
 from ai_gateway.audit.entry import Entry
 
 FIRST: Final = bytes(32)  # what the first entry of a writer is chained to
 LOOK_AHEAD: Final = 1000  # entries among which one that was moved is looked for
 
-CheckpointKind = Literal["checkpoint", "removed"]
-Wrong = Literal["edited", "missing", "reordered", "inserted", "cut off", "forged"]
+CheckpointKind = Literal["checkpoint", "removed", "lost"]
+Wrong = Literal["edited", "missing", "reordered", "inserted", "cut off", "forged", "lost", "unended"]
+Row = tuple[Entry | Damaged, bytes]  # what a store holds, with its hash
 
 canonical: Final = msgspec.json.Encoder().encode
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """A writer's chain at one of its entries. `removed`: all up to it was removed, as `audit.keep` wants it.
+    """A writer's chain at one of its entries. `removed`: all up to it was removed, as `audit.keep` wants it. `lost`:
+    the gateway found that what was stored up to it was gone, and went on behind it.
 
     `hash` and `seal` are lower-case hex, so that a checkpoint is a line of JSON; the seal shows who made it.
     """
@@ -44,6 +48,7 @@ class Fault(NamedTuple):
     writer: str
     sequence: int
     what: Wrong
+    detail: str = ""
 
 
 class Link:
@@ -81,25 +86,65 @@ def checkpoint(key: bytes, kind: CheckpointKind, at: tuple[str, int, bytes], at_
     return msgspec.structs.replace(made, seal=_seal(key, made))
 
 
-def verify(entries: Iterable[tuple[Entry, bytes]], checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Fault]:
-    """The first bad entry of each writer that has one.
+def read_checkpoint(row: Sequence[Any]) -> Checkpoint:
+    """The checkpoint with these values, in the order of its fields; of what is none, one that nobody has sealed."""
+    try:
+        return msgspec.convert(dict(zip(Checkpoint.__struct_fields__, row, strict=True)), Checkpoint)
+    except (msgspec.ValidationError, UnicodeError):
+        writer, sequence = row[1], row[2]
+        told = writer if isinstance(writer, str) else ""
+        return Checkpoint("checkpoint", told, sequence if isinstance(sequence, int) else 0, "", 0, "")
+
+
+def is_sealed(key: bytes, told: Checkpoint) -> bool:
+    """Whether a checkpoint was made with this key, as it stands."""
+    try:
+        is_hash = len(bytes.fromhex(told.hash)) in (0, len(FIRST))
+        return is_hash and hmac.compare_digest(told.seal.encode(), _seal(key, told).encode())
+    except ValueError:  # not hexadecimal, or not even UTF-8
+        return False
+
+
+def is_linked(key: bytes, previous: bytes, entry: Entry, digest: bytes) -> bool:
+    """Whether an entry with this hash stands behind the one with that hash."""
+    return hmac.compare_digest(link(key, previous, entry), digest)
+
+
+class _Told:
+    """What the checkpoints say of one writer: hashes by sequence."""
+
+    def __init__(self) -> None:
+        self.begins: tuple[int, bytes] | None = None  # all up to it was removed
+        self.hashes: dict[int, bytes] = {}
+        self.lost: dict[int, tuple[bytes, int]] = {}  # with the moment in Unix nanoseconds
+
+    def add(self, told: Checkpoint) -> None:
+        """One more."""
+        digest = bytes.fromhex(told.hash)
+        if told.kind == "removed":
+            if self.begins is None or told.sequence > self.begins[0]:
+                self.begins = (told.sequence, digest)
+        elif told.kind == "lost":
+            self.lost[told.sequence] = (digest, told.at_ns)
+        else:
+            self.hashes[told.sequence] = digest
+
+
+def verify(entries: Iterable[Row], checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Fault]:
+    """The first bad entry of each writer that has one; what was lost, and known to be, is told beside it.
 
     Entries come with their hashes, ordered by writer and sequence; checkpoints in any order.
     """
-    known: dict[str, list[Checkpoint]] = {}
+    known: dict[str, _Told] = {}
     for told in checkpoints:
-        if not hmac.compare_digest(told.seal, _seal(key, told)):
-            yield Fault(told.writer, told.sequence, "forged")
+        if is_sealed(key, told):
+            known.setdefault(told.writer, _Told()).add(told)
         else:
-            known.setdefault(told.writer, []).append(told)
+            yield Fault(told.writer, told.sequence, "forged")
     for writer, chain in groupby(entries, key=lambda pair: pair[0].writer):
-        fault = _first_fault(writer, chain, known.pop(writer, []), key)
-        if fault is not None:
-            yield fault
+        yield from _faults(writer, chain, known.pop(writer, _Told()), key)
     for writer, told_of in known.items():
-        fault = _first_fault(writer, iter(()), told_of, key)
-        if fault is not None:
-            yield fault
+        yield from _faults(writer, iter(()), told_of, key)
 
 
 def _seal(key: bytes, told: Checkpoint) -> str:
@@ -107,33 +152,59 @@ def _seal(key: bytes, told: Checkpoint) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
-def _first_fault(
-    writer: str, chain: Iterator[tuple[Entry, bytes]], checkpoints: list[Checkpoint], key: bytes
-) -> Fault | None:
+def _faults(writer: str, chain: Iterator[Row], told: _Told, key: bytes) -> Iterator[Fault]:
     """Checkpoints within the chain must have its hashes; behind its end they say that it was longer."""
-    sequence, previous = 0, FIRST
-    removed = max(
-        (told for told in checkpoints if told.kind == "removed"), default=None, key=lambda told: told.sequence
-    )
-    if removed is not None:
-        sequence, previous = removed.sequence, bytes.fromhex(removed.hash)
-    told_hashes = {told.sequence: told.hash for told in checkpoints if told.sequence > sequence}
+    sequence, previous = told.begins or (0, FIRST)
+    if 0 in told.lost and told.begins is None:
+        yield _lost(writer, 0, told.lost[0][1], "another audit was there before this writer began, and was gone")
     for entry, stored in chain:
+        if isinstance(entry, Damaged):
+            yield Fault(writer, sequence + 1 if entry.sequence is None else entry.sequence, "edited", entry.complaint)
+            return
+        if entry.sequence > sequence + 1 and entry.sequence - 1 in told.lost:
+            digest, at_ns = told.lost[entry.sequence - 1]
+            yield _lost(
+                writer, sequence + 1, at_ns, f"the store was found without {sequence + 1} to {entry.sequence - 1}"
+            )
+            sequence, previous = entry.sequence - 1, digest
         if entry.sequence != sequence + 1:
-            return Fault(writer, sequence + 1, "missing" if entry.sequence > sequence + 1 else "inserted")
-        if not hmac.compare_digest(link(key, previous, entry), stored):
-            return Fault(writer, entry.sequence, _edited_or_moved(entry, chain, previous, key))
+            yield Fault(writer, sequence + 1, "missing" if entry.sequence > sequence + 1 else "inserted")
+            return
+        wrong = _wrong(entry, stored, previous, key)
+        if wrong is not None:
+            what = _edited_or_moved(entry, chain, previous, key) if not wrong else "edited"
+            yield Fault(writer, entry.sequence, what, wrong)
+            return
         sequence, previous = entry.sequence, stored
-        told_hash = told_hashes.pop(sequence, None)
-        if told_hash is not None and told_hash != stored.hex():
-            return Fault(writer, sequence, "edited")
-    return Fault(writer, sequence + 1, "cut off") if told_hashes else None
+        if told.hashes and told.hashes.get(sequence, stored) != stored:
+            yield Fault(writer, sequence, "edited")
+            return
+    if max(told.hashes, default=0) > sequence:
+        yield Fault(writer, sequence + 1, "cut off")
+    elif max(told.lost, default=0) > sequence:
+        lost = max(told.lost)
+        yield _lost(writer, sequence + 1, told.lost[lost][1], f"the store was found without {sequence + 1} to {lost}")
 
 
-def _edited_or_moved(entry: Entry, rest: Iterator[tuple[Entry, bytes]], previous: bytes, key: bytes) -> Wrong:
+def _lost(writer: str, sequence: int, at_ns: int, what: str) -> Fault:
+    moment = datetime.fromtimestamp(at_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
+    return Fault(writer, sequence, "lost", f"{what} at {moment}")
+
+
+def _wrong(entry: Entry, stored: bytes, previous: bytes, key: bytes) -> str | None:
+    """What is wrong with an entry, "" where its hash alone says so; None where nothing is."""
+    try:
+        return None if is_linked(key, previous, entry, stored) else ""
+    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError) as error:
+        return complaint_of(entry) or str(error)
+
+
+def _edited_or_moved(entry: Entry, rest: Iterator[Row], previous: bytes, key: bytes) -> Wrong:
     """Whether one of the entries that follow belongs here, as its hash says."""
     for _, (later, stored) in zip(range(LOOK_AHEAD), rest, strict=False):
+        if isinstance(later, Damaged):
+            continue
         here = msgspec.structs.replace(later, sequence=entry.sequence)
-        if hmac.compare_digest(link(key, previous, here), stored):
+        if _wrong(here, stored, previous, key) is None:
             return "reordered"
     return "edited"

@@ -64,6 +64,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     prompt_hash: str | None = None  # keyed
     request_content: str | None = None  # only where `audit.level` asks for it
     answer_content: str | None = None
+    # By the gateway, where Ollama told none that could be believed; of an intent what limits reserved.
+    tokens_counted: int | None = None
 
 
 def _columns() -> tuple[tuple[str, ColumnKind], ...]:

@@ -4,16 +4,17 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-LEAST_BYTES: Final = 32
+from ai_gateway.config.files import LEAST_KEY_BYTES, MOST_KEY_BYTES
+from ai_gateway.config.reading import read
 
 
 def read_key(path: Path) -> bytes:
     """The key in a file. Raises OSError, also for one that is too short."""
-    key = path.read_bytes().strip()
-    if len(key) < LEAST_BYTES:
-        raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_BYTES} or more")
+    path.stat()  # a file that is missing is FileNotFoundError: it can be made
+    key = read(path, MOST_KEY_BYTES).data.strip()
+    if len(key) < LEAST_KEY_BYTES:
+        raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_KEY_BYTES} or more")
     return key
 
 
@@ -25,7 +26,7 @@ def read_or_make_key(path: Path) -> bytes:
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(secrets.token_hex(LEAST_BYTES).encode() + b"\n")
+            file.write(secrets.token_hex(LEAST_KEY_BYTES).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):
@@ -33,3 +34,15 @@ def read_or_make_key(path: Path) -> bytes:
     finally:
         new.unlink(missing_ok=True)
     return read_key(path)
+
+
+def put_back(path: Path, key: bytes) -> None:
+    """Writes a key that was made here where it is missing. Raises OSError where another one is in its place."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(key + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    elif read_key(path) != key:
+        raise OSError(f"{path} holds another key than the one that entries are chained with")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.wire.printable import printable_json, utf8
 
 # What a spreadsheet takes for a formula at the start of a cell (OWASP, "CSV Injection"), full-width signs, too.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -18,14 +19,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 def as_value(entry: Entry) -> dict[str, Any]:
-    """All columns, and before them `time`: the end in RFC 3339, for people."""
-    return {"time": time_of(entry.at_ns), **msgspec.structs.asdict(entry)}
+    """All columns, and before them `time`: the end in RFC 3339, for people. What is not UTF-8 is shown as an escape."""
+    values = {"time": time_of(entry.at_ns), **msgspec.structs.asdict(entry)}
+    for name, value in values.items():
+        if type(value) is str and not value.isascii():
+            values[name] = utf8(value)
+    return values
 
 
 def as_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """A line of JSON for each."""
+    """A line of JSON for each, which nothing in it makes more than that to a terminal."""
     for entry in entries:
-        yield _encode(as_value(entry)) + b"\n"
+        yield printable_json(_encode(as_value(entry))) + b"\n"
 
 
 def as_csv(entries: Iterable[Entry]) -> Iterator[bytes]:

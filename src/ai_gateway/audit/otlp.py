@@ -30,6 +30,12 @@ class OtlpStore:
     def open(self) -> None:
         """Connections are made when something is sent."""
 
+    def look(self) -> None:
+        """What the collector has taken is the collector's."""
+
+    def begin_anew(self) -> None:
+        """Nothing is kept here."""
+
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
         """Taken by the collector on return."""
         for records in _messages(entries, hashes):

@@ -4,10 +4,11 @@ Whatever is written is written once: each writer's row in `audit_writers` says u
 is locked while the next ones are added. So a batch may be written again whose answer was lost.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,15 +17,27 @@ from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import to_row, to_text
-from ai_gateway.audit.postgresql_schema import DAY_NS, STEPS, Columns, Step, add_partition, check_writable, migrate
+from ai_gateway.audit.postgresql_schema import (
+    DAY_NS,
+    STEPS,
+    Columns,
+    Step,
+    add_partition,
+    check_writable,
+    migrate,
+    version_of,
+)
 from ai_gateway.audit.store import (
     REPLACED_SECONDS,
     SILENT_SECONDS,
     ChainForked,
     IntentsGone,
+    StoreLost,
     StoreUnavailable,
     open_intents,
 )
+
+log = logging.getLogger("ai_gateway.audit")
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -36,8 +49,11 @@ REMOVE_SECONDS: Final = 60.0
 _encode: Final = msgspec.json.Encoder().encode
 
 _END_OF_CHAIN: Final = (
-    "SELECT sequence, hash, (SELECT writable_from FROM audit_schema) FROM audit_writers WHERE writer = %s FOR UPDATE"
+    "SELECT sequence, hash, (SELECT writable_from FROM audit_schema), (SELECT hash FROM audit_entries newest "
+    "WHERE newest.writer = %s AND newest.sequence = %s AND newest.at_ns = %s) "
+    "FROM audit_writers WHERE writer = %s FOR UPDATE"
 )
+_REMOVED: Final = "SELECT FROM audit_checkpoints WHERE kind = 'removed' AND writer = %s AND sequence >= %s"
 _BORN: Final = "INSERT INTO audit_writers (writer) VALUES (%s) ON CONFLICT DO NOTHING"
 _SEEN: Final = (
     "INSERT INTO audit_writers (writer) VALUES (%(writer)s) ON CONFLICT (writer) DO UPDATE SET seen_at = now(), "
@@ -65,6 +81,14 @@ SELECT entry FROM audit_intents JOIN dead USING (writer) ORDER BY at_ns LIMIT %(
 """
 
 
+class Stored(NamedTuple):
+    """An entry of which the database has said that it is there."""
+
+    sequence: int
+    hash: bytes
+    at_ns: int
+
+
 class PostgresqlStore:
     """The database that `dsn` names; `clock` is Unix nanoseconds. The tables shall be as `steps` and `wanted` say."""
 
@@ -83,13 +107,24 @@ class PostgresqlStore:
         names = ", ".join(name for name, _ in wanted)
         self._copy = f"COPY audit_entries ({names}, hash, is_late) FROM STDIN"
         self._days: set[int] = set()  # that have a partition
+        self._stored: dict[str, Stored] = {}  # the newest entry of each writer that was written here
 
     def open(self) -> None:
         """Makes or migrates the tables, and the partitions of today and tomorrow."""
         with self._connection.transaction() as connection:
+            if self._stored and not version_of(connection)[0]:
+                raise StoreLost("the tables of the audit are gone from its database")
             migrate(connection, self._steps, self._wanted)
         today = self._clock() // DAY_NS
         self._add_partitions({today, today + 1})
+
+    def look(self) -> None:
+        """Each batch and each sign of life is one."""
+
+    def begin_anew(self) -> None:
+        """Takes the tables as they are, or makes them."""
+        self._stored.clear()
+        self._days.clear()
 
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
         """One transaction. What is there already is not written again."""
@@ -108,6 +143,8 @@ class PostgresqlStore:
     def heartbeat(self, writer: str) -> None:
         """At the database's own time. Also makes the next day's partition ahead of it."""
         with self._connection.transaction() as connection:
+            if writer in self._stored:
+                self._end_of_chain(connection, writer)
             connection.execute(_SEEN, {"writer": writer, "pause": PAUSE_SECONDS})
         self._add_partitions({self._clock() // DAY_NS + 1})
 
@@ -118,7 +155,7 @@ class PostgresqlStore:
             given = {"writer": writer, "pause": PAUSE_SECONDS, "most": MOST_LOST}
             silences = {"silent": SILENT_SECONDS, "replaced": REPLACED_SECONDS}
             rows = connection.execute(_LOST, {**given, **silences}).fetchall()
-        return open_intents(row[0] for row in rows)
+            return [intent for intent in open_intents(row[0] for row in rows) if _is_in_chain(connection, intent)]
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """Whole days; one gateway at a time does it."""
@@ -142,15 +179,19 @@ class PostgresqlStore:
         except StoreUnavailable:
             self._days.clear()  # a partition may have been removed meanwhile
             raise
+        for entry, digest in zip(entries, hashes, strict=True):
+            known = self._stored.get(entry.writer)
+            if known is None or known.sequence < entry.sequence:
+                self._stored[entry.writer] = Stored(entry.sequence, digest, entry.at_ns)
 
     def _not_there(
         self, connection: "Connection[Any]", writer: str, chain: list[tuple[Entry, bytes]]
     ) -> list[tuple[Entry, bytes]]:
         """The part of a writer's entries that is still to be written; its row is locked until the commit."""
-        row = connection.execute(_END_OF_CHAIN, (writer,)).fetchone()
+        row = self._end_of_chain(connection, writer)
         if row is None:
             connection.execute(_BORN, (writer,))
-            row = connection.execute(_END_OF_CHAIN, (writer,)).fetchone()
+            row = self._end_of_chain(connection, writer)
         assert row is not None
         sequence, last_hash, writable_from = row
         check_writable(writable_from, len(self._steps))
@@ -158,6 +199,18 @@ class PostgresqlStore:
         if there and not self._has(connection, *there[-1], end=(sequence, last_hash)):
             raise ChainForked(writer, sequence, last_hash)
         return [(entry, digest) for entry, digest in chain if entry.sequence > sequence]
+
+    def _end_of_chain(self, connection: "Connection[Any]", writer: str) -> tuple[int, bytes, int] | None:
+        """What the database says of a writer, and the least version that may write. Raises StoreLost where it does not
+        have what was written here."""
+        known = self._stored.get(writer)
+        place = (None, None, None) if known is None else (writer, known.sequence, known.at_ns)
+        row = connection.execute(_END_OF_CHAIN, (*place, writer)).fetchone()
+        if known is not None and (row is None or row[0] < known.sequence or row[3] != known.hash):
+            is_removed = connection.execute(_REMOVED, (writer, known.sequence)).fetchone() is not None
+            if not is_removed:
+                raise StoreLost("the database of the audit does not have what was stored in it")
+        return row and row[:3]
 
     def _has(self, connection: "Connection[Any]", entry: Entry, digest: bytes, end: tuple[int, bytes]) -> bool:
         """Whether it is this entry, and with its hash all before it, that the chain has here. What was removed was."""
@@ -207,3 +260,17 @@ class PostgresqlStore:
             with self._connection.transaction() as connection:
                 add_partition(connection, day)
             self._days.add(day)
+
+
+def _is_in_chain(connection: "Connection[Any]", intent: Entry) -> bool:
+    """Whether a gateway wrote it: an end that is written for it stands in a chain, for good."""
+    sql = (
+        "SELECT FROM audit_entries WHERE writer = %s AND sequence = %s AND at_ns = %s AND kind = 'intent' "
+        "AND intent = %s UNION ALL SELECT FROM audit_checkpoints WHERE writer = %s AND sequence >= %s "
+        "AND kind IN ('removed', 'lost')"
+    )
+    place = (intent.writer, intent.sequence)
+    is_there = connection.execute(sql, (*place, intent.at_ns, to_text(intent.intent or ""), *place)).fetchone()
+    if is_there is None:
+        log.error("an open intent of %s was put there by no gateway, and stays open; see `audit verify`", place[0])
+    return is_there is not None

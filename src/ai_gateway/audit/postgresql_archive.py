@@ -1,25 +1,43 @@
 """Entries in PostgreSQL: the reading side, on a connection of its own."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
+from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
+from ai_gateway.audit.postgresql_integrity import complaints
 from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
-from ai_gateway.audit.postgresql_schema import DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
-from ai_gateway.audit.store import DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.postgresql_schema import ADDED, DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
+from ai_gateway.audit.store import (
+    MOST_INTENTS,
+    MOST_TOKENS,
+    DayUsage,
+    OpenIntent,
+    Page,
+    Position,
+    Query,
+    StoreDamaged,
+    StoreTooNew,
+    open_intents,
+    reserved_by,
+)
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 AT_ONCE: Final = 1000  # rows of a whole chain
 
-_LISTED: Final = ", ".join(NAMES)
+_PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
 # Everything is read along its index, also where the planner knows nothing of a new day yet or would rather sort it.
 # Compiling such a query (jit) takes longer than most of them.
 _OFF: Final = ("enable_sort", "enable_incremental_sort", "enable_seqscan", "enable_bitmapscan", "jit")
 _WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
+_TOLD: Final = " + ".join(f"least(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -38,78 +56,118 @@ class PostgresqlArchive:
     """The database that `dsn` names, whose tables a store has made."""
 
     def __init__(self, dsn: Callable[[], str]) -> None:
-        self._connection = PostgresqlConnection(dsn)
+        self._connection = PostgresqlConnection(dsn, is_reading=True)
+        self._unchanging: Connection[tuple[Any, ...]] | None = None
 
     def open(self) -> None:
         """Looks whether there is an audit."""
         with self._connection.transaction() as connection:
             if not version_of(connection)[0]:
-                raise StoreUnavailable("the database holds no audit")
+                raise StoreDamaged("the database holds no audit")
 
     def page(self, query: Query) -> Page:
         """One walk along one index."""
         walked, rest = _plan(query)
         where, values = _where(query, walked)
         if not rest:
-            sql = f"SELECT {_LISTED} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
             with self._connection.transaction() as connection:
+                sql = f"SELECT {_listed(connection)} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
                 connection.execute(f"SELECT {_WALK}")
                 found = connection.execute(sql, (*values, query.limit)).fetchall()
-            entries = [from_row(row) for row in found]
-            return Page(entries, _position(entries[-1]) if len(entries) == query.limit else None)
+            return _page(found, _position(found[-1]) if len(found) == query.limit else None)
         return self._searched(query, where, values, rest)
 
     def _searched(self, query: Query, where: str, values: list[Any], rest: list[tuple[str, Any]]) -> Page:
         """A page out of the next entries along an index. Where it ends early, the next one goes on behind them."""
         others = " AND ".join(f"{column} = %s" for column, _ in rest)
-        sql = (
-            f"WITH walked AS (SELECT * FROM audit_entries WHERE {where} {_ORDER} LIMIT %s) "  # noqa: S608
-            f"SELECT {_LISTED} FROM walked WHERE {others} {_ORDER} LIMIT %s"
-        )
         last_one = f"SELECT at_ns, writer, sequence FROM audit_entries WHERE {where} {_ORDER} LIMIT 1 OFFSET %s"  # noqa: S608
         last = None
         with self._connection.transaction() as connection:
+            sql = (
+                f"WITH walked AS (SELECT * FROM audit_entries WHERE {where} {_ORDER} LIMIT %s) "  # noqa: S608
+                f"SELECT {_listed(connection)} FROM walked WHERE {others} {_ORDER} LIMIT %s"
+            )
             connection.execute(f"SELECT {_WALK}")
             given = [to_text(value) if isinstance(value, str) else value for _, value in rest]
             found = connection.execute(sql, (*values, MOST_LOOKED_AT, *given, query.limit)).fetchall()
             if len(found) < query.limit:
                 last = connection.execute(last_one, (*values, MOST_LOOKED_AT - 1)).fetchone()
-        entries = [from_row(row) for row in found]
-        if len(entries) == query.limit:
-            return Page(entries, _position(entries[-1]))
-        return Page(entries, Position(*last) if last else None)
+        if len(found) == query.limit:
+            return _page(found, _position(found[-1]))
+        return _page(found, Position(*last) if last else None)
+
+    def unplaced(self) -> int:
+        """The tables let none in."""
+        return 0
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the partition of that day."""
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
         sql = (
             "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0))::bigint "
-            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND model_asked IS NOT NULL "
-            "GROUP BY 1, 2, 3, 4, 5"
+            f"model_asked, sum(coalesce({{counted}}, {_TOLD}))::bigint "
+            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND started_ns >= %s "
+            "AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
         )
         with self._connection.transaction() as connection:
-            rows = connection.execute(sql, (since_ns, since_ns + DAY_NS)).fetchall()
-        return [_usage(row) for row in rows if row[-1]]
+            counted = _column("tokens_counted", version_of(connection)[0])
+            rows = connection.execute(sql.format(counted=counted), (since_ns, since_ns + DAY_NS, since_ns)).fetchall()
+            intents = connection.execute("SELECT entry FROM audit_intents LIMIT %s", (MOST_INTENTS,)).fetchall()
+        used = [_usage(row) for row in rows if row[-1]]
+        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
 
-    def chain(self) -> Iterator[tuple[Entry, bytes]]:
-        """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
-        sql = f"SELECT {_LISTED}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """One transaction."""
         with self._connection.transaction(None) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute("SELECT set_config('statement_timeout', '0', true)")
+            self._unchanging = connection
+            try:
+                yield
+            finally:
+                self._unchanging = None
+
+    @contextmanager
+    def _reading(self) -> "Iterator[Connection[tuple[Any, ...]]]":
+        if self._unchanging is not None:
+            yield self._unchanging
+            return
+        with self._connection.transaction(None) as connection:
+            connection.execute("SELECT set_config('statement_timeout', '0', true)")
+            yield connection
+
+    def _rows(self, name: str, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Some at a time."""
+        with self._reading() as connection, connection.cursor(name) as cursor:
+            cursor.itersize = AT_ONCE
+            cursor.execute(sql)
+            yield from cursor
+
+    def chain(self) -> Iterator[Row]:
+        """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
+        with self._reading() as connection:
             if version_of(connection)[0] > VERSION:
                 raise StoreTooNew("a newer gateway made the audit's tables; verify them with that version")
-            connection.execute(f"SELECT set_config('statement_timeout', '0', true), {_WALK}")
-            with connection.cursor("chain") as cursor:
-                cursor.itersize = AT_ONCE
-                cursor.execute(sql)
-                for row in cursor:
-                    yield from_row(row[:-1]), row[-1]
+            connection.execute(f"SELECT {_WALK}")
+            sql = f"SELECT {_listed(connection)}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
+            for row in self._rows("chain", sql):
+                yield from_row(row[:-1]), row[-1]
 
-    def checkpoints(self) -> Sequence[Checkpoint]:
+    def checkpoints(self) -> Iterator[Checkpoint]:
         """In no order."""
-        with self._connection.transaction() as connection:
-            rows = connection.execute(f"SELECT {_CHECKPOINT} FROM audit_checkpoints").fetchall()  # noqa: S608
-        return [Checkpoint(*row) for row in rows]
+        for row in self._rows("checkpoints", f"SELECT {_CHECKPOINT} FROM audit_checkpoints"):  # noqa: S608
+            yield read_checkpoint(row)
+
+    def open_intents(self) -> Iterator[OpenIntent]:
+        """In no order."""
+        for name, writer, content in self._rows("intents", "SELECT id, writer, entry FROM audit_intents"):
+            yield OpenIntent(from_text(str(name)), str(writer), str(content))
+
+    def complaints(self) -> Iterator[str]:
+        """Tables as they were made, and the chain's index with all rows."""
+        with self._reading() as connection:
+            yield from complaints(connection)
 
     def interrupt(self) -> None:
         """Asks the server to end the question; may take a second where it is away."""
@@ -120,8 +178,25 @@ class PostgresqlArchive:
         self._connection.close()
 
 
-def _position(entry: Entry) -> Position:
-    return Position(entry.at_ns, entry.writer, entry.sequence)
+def _page(found: Sequence[Sequence[Any]], then: Position | None) -> Page:
+    read = [from_row(row) for row in found]
+    entries = [one for one in read if not isinstance(one, Damaged)]
+    return Page(entries, then, [one for one in read if isinstance(one, Damaged)])
+
+
+def _position(row: Sequence[Any]) -> Position:
+    at_ns, writer, sequence = (row[place] for place in _PLACES)
+    return Position(at_ns, from_text(writer), sequence)
+
+
+def _listed(connection: "Connection[Any]") -> str:
+    version = version_of(connection)[0]
+    return ", ".join(_column(name, version) for name in NAMES)
+
+
+def _column(name: str, version: int) -> str:
+    """A column, or nothing in its place where no newer gateway has added it to the tables yet."""
+    return name if ADDED.get(name, 0) <= version else "NULL::bigint"
 
 
 def _plan(query: Query) -> tuple[dict[str, Any], list[tuple[str, Any]]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ai_gateway.audit.store import StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import StoreDamaged, StoreUnavailable, StoreUnsure
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -30,11 +30,19 @@ _SETTINGS: Final[dict[str, Any]] = {
 }
 
 
-class PostgresqlConnection:
-    """At most one open connection. `dsn` is asked for each new one: a password may have been changed."""
+# Of SQLSTATE: a table, column or type that is not there, or not what it was; a damaged page or index.
+_CHANGED: Final = ("42P01", "42703", "42704", "42804", "42809", "42846", "42883", "XX001", "XX002")
 
-    def __init__(self, dsn: Callable[[], str]) -> None:
+
+class PostgresqlConnection:
+    """At most one open connection. `dsn` is asked for each new one: a password may have been changed.
+
+    With `is_reading` tables and values that are not as they were made raise StoreDamaged.
+    """
+
+    def __init__(self, dsn: Callable[[], str], is_reading: bool = False) -> None:
         self._dsn = dsn
+        self._is_reading = is_reading
         self._connection: Connection[tuple[Any, ...]] | None = None
 
     @contextmanager
@@ -52,10 +60,14 @@ class PostgresqlConnection:
             with _cut_off_after(seconds, connection), connection.transaction():
                 yield connection
                 is_committing = True
-        except psycopg.DataError:  # not the database is at fault, but what was to be written
+        except psycopg.DataError as error:  # not the database is at fault, but what was to be written
+            if self._is_reading:
+                raise StoreDamaged(_told(error)) from error
             raise
         except psycopg.Error as error:
             self.close()
+            if self._is_reading and error.sqlstate is not None and error.sqlstate.startswith(_CHANGED):
+                raise StoreDamaged(_told(error)) from error
             kind = StoreUnsure if is_committing and isinstance(error, psycopg.OperationalError) else StoreUnavailable
             raise kind(_told(error)) from error
         except OSError as error:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ai_gateway.audit.damage import Damaged, convert
 from ai_gateway.audit.entry import ColumnKind, Entry, columns
 
 TYPES: Final[dict[ColumnKind, str]] = {"text": "text", "int": "bigint", "bool": "boolean"}
@@ -34,7 +35,7 @@ def to_row(entry: Entry) -> tuple[Any, ...]:
     return tuple([to_text(value) if type(value) is str else value for value in msgspec.structs.astuple(entry)])
 
 
-def from_row(row: Sequence[Any]) -> Entry:
-    """The entry of a row with the columns NAMES."""
+def from_row(row: Sequence[Any]) -> Entry | Damaged:
+    """The entry of a row with the columns NAMES, or what is wrong with it."""
     values = [from_text(value) if type(value) is str else value for value in row]
-    return msgspec.convert(dict(zip(NAMES, values, strict=True)), Entry)
+    return convert(dict(zip(NAMES, values, strict=True)))

@@ -15,7 +15,8 @@ from ai_gateway.audit.store import StoreTooNew
 if TYPE_CHECKING:
     from psycopg import Connection
 
-VERSION: Final = 1
+VERSION: Final = 2
+ADDED: Final = {"tokens_counted": 2}  # columns that came with a later version
 DAY_NS: Final = 86_400 * 10**9
 LOCK: Final = 0x61_75_64_69_74  # of everything that changes tables; any number that nobody else uses
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -79,7 +80,7 @@ def _first() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-STEPS: Final[tuple[Step, ...]] = ((1, _first()),)
+STEPS: Final[tuple[Step, ...]] = ((1, _first()), (1, ()))  # the second: entries have `tokens_counted`
 
 
 def migrate(connection: "Connection[Any]", steps: Sequence[Step] = STEPS, wanted: Columns = columns) -> None:

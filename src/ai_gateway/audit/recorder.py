@@ -73,6 +73,7 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> Entry:
         prompt_hash=exchange.prompt_hash,
         request_content=None if evidence is None else evidence.asked(),
         answer_content=None if evidence is None or kind == "intent" else evidence.answered(),
+        tokens_counted=exchange.tokens_counted,
     )
 
 

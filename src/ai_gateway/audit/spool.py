@@ -19,7 +19,7 @@ import msgspec
 
 from ai_gateway.audit.chain import canonical
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.store import StoreLost, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -69,14 +69,26 @@ class Spool:
         """What is still to be taken."""
         return sum(self._sizes.values()) - self._taken
 
+    def look(self) -> None:
+        """Whether what waits is there. Raises StoreLost."""
+        if self._lock is not None:
+            complaint = self._missing()
+            if complaint is not None:
+                raise StoreLost(complaint)
+
+    def begin_anew(self) -> None:
+        """Goes on with what is there."""
+        self.close()
+
     def open(self) -> None:
-        """Finds what an earlier process left. Raises StoreUnavailable."""
+        """Finds what an earlier process left. Raises StoreUnavailable, StoreLost as `look`."""
+        self.look()
         self.close()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            numbers = sorted(int(file.stem) for file in self._folder.glob("*.spool"))
+            numbers = sorted(int(file.stem) for file in self._folder.glob("*.spool") if file.stem.isdecimal())
             self._sizes = {number: self._path(number).stat().st_size for number in numbers}
         except BlockingIOError:
             self.close()
@@ -97,6 +109,7 @@ class Spool:
         except OSError as error:
             self._close_last()
             raise StoreUnavailable(f"the spool in {self._folder}: {error.strerror}") from error
+        self.look()
 
     def peek(self, most: int) -> Taken:
         """The next entries, of one segment; none where there are no more. `take` ends them. Raises StoreUnavailable."""
@@ -124,6 +137,25 @@ class Spool:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _missing(self) -> str | None:
+        """What became of the folder, its lock or a segment; None where all of it is there."""
+        assert self._lock is not None
+        lock = self._folder / "lock"
+        try:
+            there, held = os.stat(lock), os.fstat(self._lock)
+            if (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+                return f"the spool in {self._folder} was replaced while it was used"
+            for number, size in self._sizes.items():
+                if os.stat(self._path(number)).st_size < size:
+                    return f"the spool in {self._folder} was cut while it was used"
+            if self._last is not None and self._sizes and not os.fstat(self._last).st_nlink:
+                return f"a file of the spool in {self._folder} was replaced while it was used"
+        except (FileNotFoundError, NotADirectoryError):
+            return f"the spool in {self._folder}, or a file of it, was deleted or moved while it was used"
+        except OSError as error:
+            raise StoreUnavailable(f"the spool in {self._folder}: {error.strerror}") from error
+        return None
 
     def _content(self, number: int) -> bytes:
         """What is still to be taken of a segment."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
 from ai_gateway.audit.spool import Spool
-from ai_gateway.audit.store import Store, StoreTooNew, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import Store, StoreLost, StoreTooNew, StoreUnavailable, StoreUnsure
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -57,10 +57,21 @@ class Spooled:
         """Whether the store could not be reached when it was last asked."""
         return self._pause_seconds > 0
 
+    def look(self) -> None:
+        """The spool; the store looks itself whenever it is written to or told that this gateway lives."""
+        self._spool.look()
+
+    def begin_anew(self) -> None:
+        """Both; entries that wait in what is left of the spool go on waiting."""
+        self._spool.begin_anew()
+        self._store.begin_anew()
+        self._pause_seconds = 0.0
+
     def open(self) -> None:
-        """The spool at least; a store that is away is opened when it is back."""
+        """The spool at least; a store that is away is opened when it is back. Raises StoreLost as `look`."""
         if not self._spool.is_open:
             self._spool.open()
+        self._spool.look()
         self._is_open = False
         self._ask(self._reach, None)
 
@@ -71,6 +82,8 @@ class Spooled:
             try:
                 self._noticing(partial(self._store.write, entries, hashes))
                 return
+            except StoreLost:
+                raise
             except StoreUnavailable as error:
                 is_unsure = isinstance(error, StoreUnsure)
         # What the store may have must keep its place in the chain, so it is never refused.
@@ -164,7 +177,7 @@ class Spooled:
             return otherwise
         try:
             return ask()
-        except StoreTooNew:
+        except (StoreTooNew, StoreLost):
             raise
         except StoreUnavailable:
             return otherwise
@@ -173,6 +186,9 @@ class Spooled:
         """Asks the store, and remembers whether it was there."""
         try:
             told = ask()
+        except StoreLost:
+            self._is_open = False
+            raise
         except StoreUnavailable as error:
             self._begin_pause(error)
             raise
@@ -187,3 +203,4 @@ class Spooled:
         longer = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
         self._pause_seconds = longer or FIRST_PAUSE_SECONDS
         self._failed_at = self._clock()
+        self._is_open = False  # when it is back its tables may not be there any more

@@ -1,29 +1,43 @@
 """Entries in an SQLite file: the writing side. See https://www.sqlite.org/wal.html for what WAL can and cannot do."""
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.audit.chain import Checkpoint, checkpoint
+from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
 from ai_gateway.audit.sqlite_presence import Presence, Silence
-from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate
-from ai_gateway.audit.store import IntentsGone, StoreUnavailable, open_intents
+from ai_gateway.audit.sqlite_retention import Oldest, keep, remove_segment, size_of
+from ai_gateway.audit.sqlite_rows import as_text, is_text
+from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate, version_of
+from ai_gateway.audit.sqlite_watch import (
+    CHECKPOINT_BYTES,
+    Change,
+    SqliteWatch,
+    Stored,
+    has_all,
+    is_absent,
+    is_in_chain,
+    make,
+    not_there,
+    reader_of,
+    set_aside,
+)
+from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
 
-BUSY_SECONDS: Final = 1.0  # that another process may hold the lock; then the writer tries again
 MOST_LOST: Final = 500
+ASIDE_SECONDS: Final = 3600.0  # between two damaged files that are kept
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
 VACUUM_PAGES: Final = 2000
-TAIL_NS: Final = 3600 * 10**9  # entries of a live writer are behind a checkpoint within a minute
-# Fewer, larger checkpoints of the WAL write a page of an index once for many entries: a fifth of the cost.
-_SETTINGS: Final = ("wal_autocheckpoint = 4000", "cache_size = -8000", "journal_size_limit = 67108864")
+# The journal is folded into the database by `_look` alone, so that it knows each write to it that is not its own.
+_SETTINGS: Final = ("wal_autocheckpoint = 0", "cache_size = -8000", "journal_size_limit = 0")
 
 _NAMES: Final = ", ".join(name for name, _ in columns)
 _PLACES: Final = ", ".join("?" * (len(columns) + 1))
@@ -31,15 +45,6 @@ _INSERT: Final = f"INSERT INTO entries ({_NAMES}, hash) VALUES ({_PLACES})"  # n
 _encode: Final = msgspec.json.Encoder().encode
 
 log = logging.getLogger("ai_gateway.audit")
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Where SQLite's and the system's errors become ours."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreUnavailable(str(error)) from error
 
 
 class SqliteStore:
@@ -61,37 +66,84 @@ class SqliteStore:
         self._clock = clock
         self._steps: Sequence[tuple[str, ...]] = steps
         self._connection: sqlite3.Connection | None = None
-        self._presence = Presence(path.with_name(f"{path.name}.lock"))
+        self._lock = path.with_name(f"{path.name}.lock")
+        self._presence = Presence(self._lock)
         self._silence = Silence(monotonic)
+        self._watch = SqliteWatch(path)
+        self._oldest = Oldest()
+        self._stored: Stored | None = None
+        self._is_unsure = False  # the last batch may be there
+        self._is_damaged = False
+        self._monotonic = monotonic
+        self._next_aside = float("-inf")
+        self._is_accepted = False  # that an earlier database is gone
+        self._folded_bytes = 0  # of the journal, when it was last folded into the database
 
     def open(self) -> None:
-        """Makes the file, readable by its owner alone, and its tables."""
+        """Makes the file, readable by its owner alone, and its tables.
+
+        While what was stored is missing the old connection stays: a file that was deleted exists as long as it does.
+        """
+        with self._failures():
+            self._look_for_it()
+            self._disconnect()
+            make(self._path)
+            self._connect()
+            self._presence.enter()  # behind that: its file beside no database tells that one is gone
+            if self._stored is not None and not has_all(self._open(), self._stored):
+                raise StoreLost(f"{self._path} does not hold what was stored in it")
+            self._watch.hold()
+            self._folded_bytes = 0
+
+    def look(self) -> None:
+        """Looks at the files, and at what the database holds where somebody else has written to it."""
+        with self._failures():
+            self._presence.stay()
+            change = self._watch.look()
+            if change is Change.JOURNAL:
+                self._mend_journal()
+            elif change is Change.CONTENT:
+                self._look_closer()
+            grown = self._watch.journal_bytes - self._folded_bytes
+            if grown >= CHECKPOINT_BYTES:
+                self._open().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._watch.wrote()
+            if grown >= CHECKPOINT_BYTES or grown < 0:  # it begins anew when all of it is in the database
+                self._folded_bytes = self._watch.journal_bytes if grown > 0 else 0
+
+    def begin_anew(self) -> None:
+        """A file that is no database any more is kept beside the new one; one an hour, whatever a disk does."""
         self._disconnect()
-        with failures():
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._presence.enter()
-            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._connection = connection
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if self._is_synced else 'NORMAL'}")
-            for setting in _SETTINGS:
-                connection.execute(f"PRAGMA {setting}")
-            migrate(connection, self._steps)
+        self._presence.leave()
+        self._watch.forget()
+        self._stored, self._is_accepted = None, True
+        if self._is_damaged:
+            if self._monotonic() < self._next_aside:
+                raise StoreDamaged(f"{self._path} is damaged once more")
+            self._next_aside = self._monotonic() + ASIDE_SECONDS
+            with failures():
+                aside = set_aside(self._path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock() // 10**9)))
+            log.error("the audit database is damaged, and was moved to %s", aside)
+            self._is_damaged = False
 
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
-        """One transaction."""
-        rows = [(*msgspec.structs.astuple(entry), digest) for entry, digest in zip(entries, hashes, strict=True)]
+        """One transaction, and a look whether it has reached the file that is there."""
+        pairs = list(zip(entries, hashes, strict=True))
         with self._transaction() as connection:
             check_writable(connection, len(self._steps))
-            self._settle_intents(connection, entries)
-            connection.executemany(_INSERT, rows)
+            if self._is_unsure:
+                pairs = not_there(connection, pairs)
+            self._settle_intents(connection, [entry for entry, _ in pairs])
+            connection.executemany(_INSERT, [(*msgspec.structs.astuple(entry), digest) for entry, digest in pairs])
+        self._is_unsure = True
+        self.look()
+        self._is_unsure = False
+        self._stored = Stored(entries[-1].writer, entries[-1].sequence, hashes[-1])
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """One row."""
         with self._transaction() as connection:
-            _keep(connection, checkpoint)
+            keep(connection, checkpoint)
 
     def heartbeat(self, writer: str) -> None:
         """One row for each writer."""
@@ -106,35 +158,31 @@ class SqliteStore:
         )
         intents = "SELECT entry FROM intents WHERE writer = ? LIMIT ?"
         rows: list[tuple[Any]] = []
-        with failures():
+        with self._failures():
             connection = self._open()
-            found = connection.execute(signs, (writer,)).fetchall()
+            signed = connection.execute(signs, (writer,)).fetchall()
+            found = [(name, sign) for name, sign in signed if is_text(name) and isinstance(sign, int)]
             silent = self._silence.too_long(found)
             # Asked behind the look: whoever comes now has no intent in what was found.
             dead = [name for name, _ in found] if self._presence.is_alone() else sorted(silent)
             for name in dead:
                 rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
-        return open_intents(row[0] for row in rows)
+            return [intent for intent in open_intents(row[0] for row in rows) if is_in_chain(connection, intent)]
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """A few segments; the space goes back to the system bit by bit."""
         removed = 0
         for _ in range(SEGMENTS_AT_ONCE):
-            with failures():
-                segment = self._oldest(before_ns, self._size() > max_bytes)
+            with self._failures():
+                connection = self._open()
+                is_too_large = size_of(connection) > max_bytes
+                segment = self._oldest.find(connection, before_ns, is_too_large, key, self._clock())
             if segment is None:
                 break
             with self._transaction() as connection:
-                gone = connection.execute(
-                    "DELETE FROM entries WHERE writer = ? AND sequence <= ?", (segment[0], segment[1])
-                ).rowcount
-                connection.execute(
-                    "DELETE FROM checkpoints WHERE writer = ? AND sequence <= ?", (segment[0], segment[1])
-                )
-                _keep(connection, checkpoint(key, "removed", segment, self._clock()))
-            removed += gone
+                removed += remove_segment(connection, segment, key, self._clock())
         if removed:
-            with failures():
+            with self._failures():
                 # `execute` would take one step, which gives back one page.
                 self._open().executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         return removed
@@ -158,7 +206,7 @@ class SqliteStore:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._open()
-        with failures():
+        with self._failures():
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -186,51 +234,58 @@ class SqliteStore:
         if gone or again:
             raise IntentsGone(frozenset(gone), frozenset(again))
 
-    def _size(self) -> int:
-        connection = self._open()
-        pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+    def _look_for_it(self) -> None:
+        """Raises StoreLost where there should be a database and is none, or none with what was stored."""
+        if not self._watch.holds:
+            if not self._is_accepted and self._lock.exists() and is_absent(self._path):
+                raise StoreLost(f"{self._path} is gone: an audit was kept there, as {self._lock.name} beside it shows")
+            return
+        complaint = self._watch.missing()
+        if complaint is None:
+            return
+        if self._stored is None or is_absent(self._path) or not self._path.is_file():
+            raise StoreLost(complaint)
+        with closing(reader_of(self._path)) as reader:
+            if not version_of(reader)[0] or not has_all(reader, self._stored):
+                raise StoreLost(complaint)
 
-    def _oldest(self, before_ns: int, is_too_large: bool) -> tuple[str, int, bytes] | None:
-        """The end of the segment that goes next, or None: its writer, sequence and hash."""
-        now_ns = self._clock()
-        found = [
-            self._segment(now_ns if is_too_large else before_ns),
-            self._dead_tail(max(before_ns, now_ns - TAIL_NS) if is_too_large else before_ns),
-        ]
-        return min((one for one in found if one is not None), default=(0, None), key=lambda one: one[0])[1]
+    def _connect(self) -> None:
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        self._connection = connection
+        connection.text_factory = as_text
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._is_synced else 'NORMAL'}")
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+        migrate(connection, self._steps)
 
-    def _segment(self, before_ns: int) -> tuple[int, tuple[str, int, bytes]] | None:
-        """The one with the oldest checkpoint, and when that was made."""
-        sql = (
-            "SELECT at_ns, writer, sequence, hash FROM checkpoints WHERE kind = 'checkpoint' AND at_ns < ? "
-            "ORDER BY at_ns"
-        )
-        for at_ns, writer, sequence, digest in self._open().execute(sql, (before_ns,)):
-            try:
-                return at_ns, (writer, sequence, bytes.fromhex(digest))
-            except (ValueError, TypeError):
-                log.error("the audit's checkpoint of %s at %s was changed, and is left out", writer, sequence)
-        return None
+    def _mend_journal(self) -> None:
+        """The files beside the database are gone, and what they hold reaches nobody: but this connection has them."""
+        is_busy, pages, folded = self._open().execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        if is_busy or pages != folded:
+            raise StoreLost(f"the journal of {self._path} was deleted while it was used")
+        self._disconnect()
+        self._connect()
+        if self._stored is not None and not has_all(self._open(), self._stored):
+            raise StoreLost(f"the journal of {self._path} was deleted or replaced while it was used")
+        self._watch.hold()
+        self._folded_bytes = 0
+        log.warning("the journal of %s was deleted or replaced while it was used; nothing of it is lost", self._path)
 
-    def _dead_tail(self, before_ns: int) -> tuple[int, tuple[str, int, bytes]] | None:
-        """What a writer that was killed left behind its last checkpoint is a segment once all of it is old."""
-        first = "SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns LIMIT 1"
-        last = (
-            "SELECT at_ns, writer, sequence, hash, at_ns < ? FROM entries WHERE writer = ? "
-            "ORDER BY sequence DESC LIMIT 1"
-        )
-        oldest = self._open().execute(first, (before_ns,)).fetchone()
-        if not oldest:
-            return None
-        at_ns, writer, sequence, digest, is_old = self._open().execute(last, (before_ns, *oldest)).fetchone()
-        if not is_old:
-            return None
-        # Nothing stands behind it: a hash that was changed leads nowhere.
-        return at_ns, (writer, sequence, digest if isinstance(digest, bytes) else b"")
+    def _look_closer(self) -> None:
+        """Through a connection of its own: what this one remembers of the file says nothing about it now."""
+        with closing(reader_of(self._path)) as reader:
+            is_whole = version_of(reader)[0] > 0 and (self._stored is None or has_all(reader, self._stored))
+        if not is_whole:
+            raise StoreLost(f"{self._path} was written over while it was used")
+        self._watch.wrote()
 
-
-def _keep(connection: sqlite3.Connection, made: Checkpoint) -> None:
-    connection.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(made))
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            with failures():
+                yield
+        except StoreDamaged as error:
+            self._is_damaged = True
+            raise StoreDamaged(f"{self._path}: {error}") from error

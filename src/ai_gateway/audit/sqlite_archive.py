@@ -1,24 +1,45 @@
 """Entries in an SQLite file: the reading side, on a connection of its own that a writer never waits for."""
 
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry, columns
-from ai_gateway.audit.sqlite import BUSY_SECONDS, failures
-from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, INDEXES, VERSION, version_of
-from ai_gateway.audit.store import DayUsage, Page, Position, Query, StoreTooNew, StoreUnavailable
+from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
+from ai_gateway.audit.sqlite_failures import failures
+from ai_gateway.audit.sqlite_integrity import complaints
+from ai_gateway.audit.sqlite_rows import NAMES, Damaged, as_text, read_row
+from ai_gateway.audit.sqlite_schema import ADDED, COMMON, CONDITIONS, INDEXES, VERSION, version_of
+from ai_gateway.audit.sqlite_watch import Change, SqliteWatch, reader_of
+from ai_gateway.audit.store import (
+    MOST_INTENTS,
+    MOST_TOKENS,
+    DayUsage,
+    OpenIntent,
+    Page,
+    Position,
+    Query,
+    StoreDamaged,
+    StoreLost,
+    StoreTooNew,
+    StoreUnavailable,
+    open_intents,
+    reserved_by,
+)
 
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 
-_NAMES: Final = tuple(name for name, _ in columns)
-_LISTED: Final = ", ".join(f"e.{name}" for name in _NAMES)
-_BOOLS: Final = tuple(place for place, (_, kind) in enumerate(columns) if kind == "bool")
+MOST_VALUE_BYTES: Final = 64 << 20  # what a gateway writes is smaller, whatever `audit.max_content` says
+
+# What has no place in the order of time is in no list; `verify` and the command's export tell of it.
+_PLACED: Final = ("typeof(e.at_ns) = 'integer'", "typeof(e.writer) = 'text'", "typeof(e.sequence) = 'integer'")
+_PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
+_TOLD: Final = " + ".join(f"min(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
 _DAY_NS: Final = 86_400 * 10**9
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -33,18 +54,27 @@ class SqliteArchive:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._watch = SqliteWatch(path)
 
     def open(self) -> None:
         """A connection that cannot write."""
         self.close()
         with failures():
-            uri = f"{self._path.absolute().as_uri()}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-            connection.execute("PRAGMA query_only = 1")
-            if version_of(connection)[0] == 0:
+            found = self._path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise StoreDamaged(f"{self._path} is not a file")
+            if not found.st_size:
+                raise StoreDamaged(f"{self._path} is empty: it holds no audit")
+            connection = connect(self._path)
+            try:
+                if version_of(connection)[0] == 0:
+                    raise StoreDamaged(f"{self._path} holds no audit")
+            except BaseException:
                 connection.close()
-                raise StoreUnavailable(f"{self._path} holds no audit")
+                raise
             self._connection = connection
+            with suppress(OSError):  # a database that nobody writes to has no journal
+                self._watch.hold()
 
     def page(self, query: Query) -> Page:
         """One walk along one index."""
@@ -54,16 +84,18 @@ class SqliteArchive:
         inner = f"FROM entries e INDEXED BY {INDEXES[walked]} WHERE {where} {_ORDER}"
         kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
         sql = (
-            f"SELECT {_LISTED} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
+            f"SELECT {self._listed()} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
             f"WHERE true{kept} {_ORDER} LIMIT ?"
         )
         with failures():
-            found = self._open().execute(sql, (*values, look, *(value for _, value in rest), query.limit)).fetchall()
-            entries = [_entry(row) for row in found]
-            if len(entries) == query.limit:
-                return Page(entries, position(entries[-1]))
+            found = self._now().execute(sql, (*values, look, *(value for _, value in rest), query.limit)).fetchall()
+            read = [read_row(row) for row in found]
+            entries = [one for one in read if not isinstance(one, Damaged)]
+            damaged = [one for one in read if isinstance(one, Damaged)]
+            if len(found) == query.limit:
+                return Page(entries, _position([found[-1][place] for place in _PLACES]), damaged)
             if not rest:
-                return Page(entries, None)
+                return Page(entries, None, damaged)
             # Fewer than asked for: the walk goes on behind the last entry that was looked at, if there is one.
             last = (
                 self._open()
@@ -73,33 +105,73 @@ class SqliteArchive:
                 )
                 .fetchone()
             )
-        return Page(entries, Position(*last) if last else None)
+        return Page(entries, _position(last) if last else None, damaged)
+
+    def unplaced(self) -> int:
+        """A walk over all rows."""
+        sql = f"SELECT count(*) FROM entries e WHERE NOT ({' AND '.join(_PLACED)})"  # noqa: S608
+        with failures():
+            return int(self._now().execute(sql).fetchone()[0])
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the entries of that day."""
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
-        sql = (
-            "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "
-            "model_asked, sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) FROM entries "
-            "WHERE kind = 'end' AND at_ns >= ? AND at_ns < ? AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
-        )
         with failures():
-            rows = self._open().execute(sql, (since_ns, since_ns + _DAY_NS)).fetchall()
-        return [DayUsage(*row) for row in rows if row[-1]]
+            connection = self._now()
+            counted = _column("tokens_counted", version_of(connection)[0])
+            sql = (
+                "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
+                f"model_asked, sum(coalesce({counted}, {_TOLD})) FROM entries e WHERE "
+                "kind = 'end' AND at_ns >= ? AND at_ns < ? AND started_ns >= ? AND model_asked IS NOT NULL "
+                "GROUP BY 1, 2, 3, 4, 5"
+            )
+            with connection:
+                connection.execute("BEGIN")  # an intent is open or has its end, and never both
+                rows = connection.execute(sql, (since_ns, since_ns + _DAY_NS, since_ns)).fetchall()
+                intents = connection.execute("SELECT entry FROM intents LIMIT ?", (MOST_INTENTS,)).fetchall()
+        used = [one for row in rows if (one := _usage(row)) is not None and one.tokens]
+        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
 
-    def chain(self) -> Iterator[tuple[Entry, bytes]]:
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """One transaction."""
+        with failures():
+            connection = self._now()
+            connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+    def chain(self) -> Iterator[Row]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
         with failures():
             if version_of(self._open())[0] > VERSION:
                 raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
-            for row in self._open().execute(f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"):  # noqa: S608
-                yield _entry(row[:-1]), row[-1] if isinstance(row[-1], bytes) else b""
+            sql = f"SELECT {self._listed()}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
+            try:
+                for row in self._open().execute(sql):
+                    yield read_row(row[:-1]), row[-1] if isinstance(row[-1], bytes) else b""
+            except sqlite3.DataError as error:
+                raise StoreDamaged(f"a value is larger than any that a gateway writes ({error})") from error
 
-    def checkpoints(self) -> Sequence[Checkpoint]:
+    def checkpoints(self) -> Iterator[Checkpoint]:
         """In no order."""
         with failures():
-            rows = self._open().execute(f"SELECT {_CHECKPOINT} FROM checkpoints").fetchall()  # noqa: S608
-        return [Checkpoint(*row) for row in rows]
+            for row in self._open().execute(f"SELECT {_CHECKPOINT} FROM checkpoints"):  # noqa: S608
+                yield read_checkpoint(row)
+
+    def open_intents(self) -> Iterator[OpenIntent]:
+        """In no order."""
+        with failures():
+            for name, writer, content in self._open().execute("SELECT id, writer, entry FROM intents"):
+                yield OpenIntent(str(name), str(writer), content if isinstance(content, str | bytes) else b"")
+
+    def complaints(self) -> Iterator[str]:
+        """Tables and indexes as they were made, each index with all its rows, each page whole."""
+        with failures():
+            yield from complaints(self._open())
 
     def interrupt(self) -> None:
         """See sqlite3_interrupt: the question ends with an error."""
@@ -118,18 +190,49 @@ class SqliteArchive:
             raise StoreUnavailable("the audit database is not open")
         return self._connection
 
+    def _now(self) -> sqlite3.Connection:
+        """Opened anew where other files than those that were opened are there now."""
+        if self._watch.holds and self._connection is not None:
+            try:
+                is_stale = self._watch.look() is Change.JOURNAL
+            except StoreLost:
+                is_stale = True
+            if is_stale:
+                self.open()
+        return self._open()
 
-def position(entry: Entry) -> Position:
-    """Where an entry stands in the list."""
-    return Position(entry.at_ns, entry.writer, entry.sequence)
+    def _listed(self) -> str:
+        version = version_of(self._open())[0]
+        return ", ".join(_column(name, version) for name in NAMES)
 
 
-def _entry(row: Sequence[Any]) -> Entry:
-    """What stands there, whatever it is: somebody may have edited it, and verification must say so."""
-    values = list(row)
-    for place in _BOOLS:
-        values[place] = bool(values[place])
-    return Entry(**dict(zip(_NAMES, values, strict=True)))
+def _column(name: str, version: int) -> str:
+    """A column, or nothing in its place where no newer gateway has opened the file for writing yet."""
+    return f"e.{name}" if ADDED.get(name, 0) <= version else "NULL"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Cannot write; texts may be anything, and no value is larger than MOST_VALUE_BYTES."""
+    connection = reader_of(path)
+    connection.text_factory = as_text
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_VALUE_BYTES)
+    connection.execute("PRAGMA query_only = 1")
+    return connection
+
+
+def _position(row: Sequence[Any]) -> Position:
+    """Where a row stands in the list; its writer may be no text that a cursor can hold."""
+    at_ns, writer, sequence = row
+    return Position(at_ns, writer.encode(errors="ignore").decode(), sequence)
+
+
+def _usage(row: Sequence[Any]) -> DayUsage | None:
+    """None where somebody has changed what stands there."""
+    *texts, tokens = row
+    method, actor, address, tenant, model = texts
+    if not all(isinstance(text, str) for text in (method, actor, address, model)) or not isinstance(tokens, int):
+        return None
+    return DayUsage(method, actor, address, tenant if isinstance(tenant, str) else None, model, tokens)
 
 
 def _plan(query: Query) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
@@ -142,7 +245,7 @@ def _plan(query: Query) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
 
 
 def _where(query: Query, walked: tuple[str, ...]) -> tuple[str, list[Any]]:
-    parts: list[str] = ["e.kind = 'end'", CONDITIONS.get(walked, "true")]
+    parts: list[str] = ["e.kind = 'end'", CONDITIONS.get(walked, "true"), *_PLACED]
     values: list[Any] = []
     given = {column: getattr(query, name) for name, column in _FILTERS.items()}
     for column in walked:

@@ -4,6 +4,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,23 @@ class Presence:
         if self._file is None:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
+            self._file = file
+
+    def stay(self) -> None:
+        """Enters anew where somebody took the file away: whoever comes now would not know of this one."""
+        if self._file is None:
+            return
+        try:
+            there, held = os.stat(self._path), os.fstat(self._file)
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+            with suppress(OSError):  # with its folder, which the store misses, too
+                file = self._file
+                self._file = None
+                self.enter()
+                os.close(file)
+                return
             self._file = file
 
     def is_alone(self) -> bool:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
-from ai_gateway.audit.store import StoreTooNew
+from ai_gateway.audit.store import StoreDamaged, StoreTooNew
 
-VERSION: Final = 1
+VERSION: Final = 2
 _TYPES: Final[dict[ColumnKind, str]] = {"text": "TEXT", "int": "INTEGER", "bool": "INTEGER"}
+
+ADDED: Final = {"tokens_counted": 2}  # columns that came with a later version
 
 # The filters that have an index, each in the order of time; `actor` and `model` have one together. What is true of
 # nearly every entry has none: a walk along the time finds those soon enough, and each index costs 3 us per entry.
@@ -43,7 +45,7 @@ class Step(tuple[str, ...]):
 
 
 def _first() -> tuple[str, ...]:
-    listed = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns)
+    listed = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns if name not in ADDED)
     indexes = [
         f"CREATE INDEX {name} ON entries ({', '.join((*keys, 'at_ns'))}) "
         f"WHERE kind = 'end' AND {CONDITIONS.get(keys, 'true')}"
@@ -61,7 +63,8 @@ def _first() -> tuple[str, ...]:
     )
 
 
-STEPS: Final[tuple[tuple[str, ...], ...]] = (_first(),)
+# Version 2: what the gateway counted of a call itself.
+STEPS: Final[tuple[tuple[str, ...], ...]] = (_first(), ("ALTER TABLE entries ADD COLUMN tokens_counted INTEGER",))
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = STEPS) -> None:
@@ -100,5 +103,7 @@ def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
     """The version of the tables and the least one that may write; (0, 0) for an empty database."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone():
         return 0, 0
-    version, writable_from = connection.execute("SELECT version, writable_from FROM schema").fetchone()
-    return int(version), int(writable_from)
+    row = connection.execute("SELECT version, writable_from FROM schema").fetchone()
+    if row is None or any(type(value) is not int or value < 1 for value in row):
+        raise StoreDamaged("the table that tells the version of the audit database was changed")
+    return row[0], row[1]

@@ -6,18 +6,23 @@ that uses it, and may be called again after a failure.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import msgspec
 
-from ai_gateway.audit.chain import Checkpoint
+from ai_gateway.audit.chain import Checkpoint, Row
+from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import Entry
 
 log = logging.getLogger("ai_gateway.audit")
 
 MAX_LIMIT: Final = 1000
 USUAL_LIMIT: Final = 100
+MOST_INTENTS: Final = 5000  # open ones that are looked at for the usage of a day
 SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
+# No call takes more, in or out: what an entry of an older gateway may say, which believed what it was told.
+MOST_TOKENS: Final = 10_000_000
 REPLACED_SECONDS: Final = 30.0  # the same where its NAME has a younger BOOT: three signs of life that did not come
 
 _decode: Final = msgspec.json.Decoder(Entry).decode
@@ -33,6 +38,17 @@ class StoreTooNew(StoreUnavailable):
 
 class StoreUnsure(StoreUnavailable):
     """Word of a commit did not come: what was to be written may be there or not."""
+
+
+class StoreLost(StoreUnavailable):
+    """What was stored is not there any more; the message says what became of it.
+
+    `open` goes on to raise it until everything is back, or `begin_anew` was called.
+    """
+
+
+class StoreDamaged(StoreLost):
+    """What is there cannot be read: somebody or something has written over it."""
 
 
 class ChainForked(Exception):
@@ -83,7 +99,8 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class DayUsage(msgspec.Struct, frozen=True):
-    """Tokens, in and out together, that someone used of one model. Whoever has no name has an address."""
+    """Tokens, in and out together, that someone used of one model, as limits were charged with them: those that Ollama
+    counted, else those that the gateway did. Whoever has no name has an address."""
 
     auth_method: str
     actor: str
@@ -93,15 +110,35 @@ class DayUsage(msgspec.Struct, frozen=True):
     tokens: int
 
 
+class OpenIntent(msgspec.Struct, frozen=True):
+    """An intent as it stands among the open ones; `content` is its JSON."""
+
+    id: str
+    writer: str
+    content: str | bytes
+
+
+def reserved_by(intents: Iterable[Entry], since_ns: int) -> list[DayUsage]:
+    """What open intents hold of a day: of a gateway that was killed nobody will ever say more."""
+    found = []
+    for one in intents:
+        if one.tokens_counted and one.model_asked is not None and one.started_ns >= since_ns:
+            address = one.client_address if one.auth_method == "none" else ""
+            who = (one.auth_method, one.actor, address, one.tenant, one.model_asked)
+            found.append(DayUsage(*who, one.tokens_counted))
+    return found
+
+
 class Page(msgspec.Struct, frozen=True):
     """Ends, newest first: at_ns, then writer, then sequence, all descending.
 
     `next` is where to go on, None when there is no more. A page may hold fewer than its limit, or none, and still have
-    a `next`: only so many entries are looked at for each.
+    a `next`: only so many entries are looked at for each. `damaged` are rows among them that are no entries.
     """
 
     entries: Sequence[Entry]
     next: Position | None
+    damaged: Sequence[Damaged] = ()
 
 
 def open_intents(contents: Iterable[str | bytes]) -> list[Entry]:
@@ -122,13 +159,21 @@ class Store(Protocol):
     """The writing side. Every method raises StoreUnavailable where it cannot do what it says."""
 
     def open(self) -> None:
-        """Makes or migrates what is needed, forward only. Raises StoreTooNew for what a newer version made."""
+        """Makes or migrates what is needed, forward only. Raises StoreTooNew for what a newer version made, StoreLost
+        where an earlier audit should be there and is not."""
+
+    def look(self) -> None:
+        """Whether what was stored is still there; costs next to nothing. Raises StoreLost."""
+
+    def begin_anew(self) -> None:
+        """What was lost is lost: `open` takes what is there, or makes it."""
 
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
-        """Keeps entries with their hashes, all or none; durable on return.
+        """Keeps entries with their hashes, all or none; durable on return. What is there already is not written again.
 
         An `intent` is open from then on, until an `end` with its id is written. Raises IntentsGone, with nothing
-        written, where an end's intent is not open: somebody else closed it, or an end before it in the same batch.
+        written, where an end's intent is not open: somebody else closed it, or an end before it in the same batch;
+        StoreLost where they, or those before them, are not there on return.
         """
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -165,14 +210,26 @@ class Archive(Protocol):
     def page(self, query: Query) -> Page:
         """A page of ends."""
 
+    def unplaced(self) -> int:
+        """How many rows have no writer, number or time, and are in no page."""
+
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
-        """Tokens of a day (UTC, YYYY-MM-DD), each that used any once."""
+        """Tokens of calls that began and ended on a day (UTC, YYYY-MM-DD), and what those hold that have not ended."""
 
-    def chain(self) -> Iterator[tuple[Entry, bytes]]:
-        """All entries with their hashes, by writer and sequence."""
+    def unchanging(self) -> AbstractContextManager[None]:
+        """Within the block everything is read as it was at one moment."""
 
-    def checkpoints(self) -> Sequence[Checkpoint]:
+    def chain(self) -> Iterator[Row]:
+        """All entries with their hashes, by writer and sequence, and rows that are none."""
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
         """All checkpoints that the store knows."""
+
+    def open_intents(self) -> Iterator[OpenIntent]:
+        """All of them."""
+
+    def complaints(self) -> Iterator[str]:
+        """What is wrong with the store itself: a table or index that is not as it was made, or a page."""
 
     def interrupt(self) -> None:
         """Ends a question that is being answered; may be called from another thread."""

@@ -1,5 +1,6 @@
 """Which store a config means, and where it lies. A store's code is loaded where it is chosen."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.key import read_key, read_or_make_key
+from ai_gateway.audit.key import put_back, read_key, read_or_make_key
 from ai_gateway.audit.store import Archive, Store, StoreUnavailable
 from ai_gateway.config.auditing import Audit
+from ai_gateway.config.reading import read_text
 
 if TYPE_CHECKING:
     from ai_gateway.audit.otlp import LogRecord
+
+log = logging.getLogger("ai_gateway.audit")
 
 FOLDER: Final = "ai-gateway-ollama"
 _FILES: Final = {"sqlite": "audit.db", "jsonl": "audit.jsonl"}
@@ -46,6 +50,13 @@ class Nowhere:
     def open(self) -> None:
         """Raises StoreUnavailable, always."""
         raise StoreUnavailable(self._complaint)
+
+    def look(self) -> None:
+        """As `open`."""
+        raise StoreUnavailable(self._complaint)
+
+    def begin_anew(self) -> None:
+        """There is nothing to be lost."""
 
     def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
         """As `open`."""
@@ -118,7 +129,7 @@ def _postgresql(audit: Audit, environment: Environment) -> Sides:
         )
 
     def dsn() -> str:
-        return audit.dsn or Path(audit.dsn_file or "").read_text().strip()
+        return audit.dsn or read_text(Path(audit.dsn_file or ""))
 
     store = Spooled(PostgresqlStore(dsn, time.time_ns), Spool(folder, audit.spool_size), time.monotonic)
     return Sides(store, PostgresqlArchive(dsn), lambda: store.bytes_waiting)
@@ -168,3 +179,18 @@ def key_of(audit: Audit, environment: Environment) -> bytes:
     if path is None:
         raise OSError("there is no place for one; set audit.key_file")
     return read_key(path) if audit.key_file is not None else read_or_make_key(path)
+
+
+def restored(audit: Audit, environment: Environment) -> Callable[[bytes], None] | None:
+    """Puts the key back beside the store, if it was made there; what stands in the way is told to the log."""
+    path = None if audit.key_file is not None else key_path(audit, environment)
+    if path is None:
+        return None
+
+    def restore(key: bytes) -> None:
+        try:
+            put_back(path, key)
+        except OSError as error:
+            log.error("the key of the audit is not in its place, keep a copy of the old one: %s", error)
+
+    return restore

@@ -9,22 +9,32 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Final, Literal
 
-import msgspec
-
 from ai_gateway.audit.backlog import Backlog
-from ai_gateway.audit.chain import Link, checkpoint
+from ai_gateway.audit.chain import Link
+from ai_gateway.audit.duties import Duties
 from ai_gateway.audit.entry import Entry, lost_end
+from ai_gateway.audit.marks import Losses, Marks
+from ai_gateway.audit.numbering import numbered
 from ai_gateway.audit.settings import Settings
-from ai_gateway.audit.store import ChainForked, IntentsGone, Store, StoreTooNew, StoreUnavailable, StoreUnsure
+from ai_gateway.audit.store import (
+    ChainForked,
+    IntentsGone,
+    Store,
+    StoreDamaged,
+    StoreLost,
+    StoreTooNew,
+    StoreUnavailable,
+    StoreUnsure,
+)
 
 log = logging.getLogger("ai_gateway.audit")
 
 CHECKPOINT_ENTRIES: Final = 1000
 CHECKPOINT_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 0.5  # between two looks whether what was stored is there; each batch is followed by one
 SWEEP_SECONDS: Final = 20.0  # between two looks for what dead gateways left behind
 AGAIN_LEAVING_SECONDS: Final = 0.1
 RETENTION_SECONDS: Final = 3600.0
@@ -44,16 +54,19 @@ class Writer:
         self._backlog = Backlog(loop)
         self._link = Link(b"")
         self._unsure: list[Entry] = []  # the batch in its final form, where the store may have it
-        self._checkpointed = 0
+        self._marks = Marks(settings)
         self._is_leaving = False
         self._leave_by = float("inf")
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = False
-        self._duties: dict[Callable[[], None], float] = {}  # with the moment when each is due
+        self._was_open = False
+        self._astonishment = ""
+        self._duties = Duties()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
         self.fault: str | None = "the audit is not open yet"
         self.key: bytes | None = None  # the chain's, once it is read
+        self.losses = Losses()
         self.is_tried = threading.Event()  # the store was opened, or could not be
 
     def start(self) -> None:
@@ -89,8 +102,7 @@ class Writer:
 
     def lag_seconds(self) -> float:
         """How long the oldest of them has been waiting."""
-        oldest = self._backlog.oldest()
-        return 0.0 if oldest is None else max(0.0, (self._settings.clock() - oldest.at_ns) / 1e9)
+        return 0.0 if (one := self._backlog.oldest()) is None else max(0.0, (self._settings.clock() - one.at_ns) / 1e9)
 
     def stop(self, seconds: float) -> int:
         """Writes what is queued, within a time, and ends the thread. Blocks; returns how many entries are lost."""
@@ -113,10 +125,14 @@ class Writer:
                     if not self._is_open:
                         self._open()
                     self._turn()
+                except StoreLost as error:
+                    self._miss(error)
                 except StoreUnavailable as error:
                     self._rest(error)
                 except Exception as error:  # whatever it is, the next entries must not be lost for it
-                    log.exception("the audit failed in a way that nobody has thought of")
+                    if repr(error) != self._astonishment:  # and one story of each is enough
+                        self._astonishment = repr(error)
+                        log.exception("the audit failed in a way that nobody has thought of")
                     self._rest(StoreUnavailable(f"{type(error).__name__}; the log has the story"))
             if self.fault is None:
                 self._mark()
@@ -125,6 +141,21 @@ class Writer:
         finally:
             self._store.close()
             self.is_tried.set()
+
+    def _miss(self, error: StoreLost) -> None:
+        """What was stored is gone. Who promised more than best effort goes on when it is back, or with a new start."""
+        may_begin = self._settings.begins_anew or not (self._was_open or isinstance(error, StoreDamaged))
+        is_new = self.losses.note(error, self._link.sequence, may_begin)
+        if is_new and not may_begin and self.key is not None and self._link.sequence:
+            self._marks.elsewhere(self.key, self._link)
+        if not may_begin or (self.losses.has_gap and not isinstance(error, StoreDamaged)):
+            self._rest(error)
+            return
+        self.losses.has_gap, self._is_open = True, False
+        try:
+            self._store.begin_anew()
+        except StoreUnavailable as worse:
+            self._rest(worse)
 
     def _rest(self, error: StoreUnavailable) -> None:
         """After a failure: until it is time to try again, which is soon where the gateway leaves."""
@@ -143,47 +174,43 @@ class Writer:
             except OSError as error:
                 raise StoreUnavailable(f"the key of the audit: {error}") from error
             self._link = Link(self.key)
+        elif self._settings.restore_key is not None:
+            self._settings.restore_key(self.key)
         self._store.heartbeat(self._settings.writer)
-        self._is_open = True
-        now = time.monotonic()
-        self._duties = {
-            self._sweep: now,
-            self._beat: now + HEARTBEAT_SECONDS,
-            self._mark: now + CHECKPOINT_SECONDS,
-            self._retain: now + CHECKPOINT_SECONDS,
-        }
+        if self.losses.has_gap:
+            self._marks.gap(self._store, self.key, self._link)
+            self.losses.has_gap = False
+        self._is_open = self._was_open = True
+        after = {self._beat: HEARTBEAT_SECONDS, self._mark: CHECKPOINT_SECONDS, self._retain: CHECKPOINT_SECONDS}
+        self._duties.begin(time.monotonic(), {self._sweep: 0.0, self._look: LOOK_SECONDS, **after})
         if not self.queued:  # else it has recovered once these are written
             self._recover()
 
     def _turn(self) -> None:
         """Waits for entries or for what is due, and does it."""
         if not self.queued and not self._is_leaving:
-            self._backlog.wait(min(self._duties.values()) - time.monotonic())
+            self._backlog.wait(self._duties.next_at() - time.monotonic())
         if self.queued:
             self._backlog.gather(self._is_leaving)
             self._write()
-        for duty, due in tuple(self._duties.items()):
-            if time.monotonic() >= due:
-                duty()
+        self._duties.do(time.monotonic)
 
     def _write(self) -> None:
         """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
         # What the store may have is written again as it was: other entries must not get its numbers.
-        entries = self._unsure or self._numbered()
-        is_stored = self._is_stored(entries)
-        self._unsure = []
+        entries = self._unsure or numbered(self._backlog, self._link.sequence + 1, self._settings)
+        is_stored, self._unsure = self._is_stored(entries), []
         if not is_stored:
             return
         self.results["stored"] += len(entries)
         self._backlog.finish()
         self._recover()
-        if self._link.sequence - self._checkpointed >= CHECKPOINT_ENTRIES:
+        if self._link.sequence - self._marks.sequence >= CHECKPOINT_ENTRIES:
             self._mark()
 
     def _is_stored(self, entries: list[Entry]) -> bool:
         """Whether the store has them now; if not, the batch is changed such that it may. Raises StoreUnavailable."""
-        backlog, link = self._backlog, self._link
-        before = (link.sequence, link.last_hash)
+        backlog, link, before = self._backlog, self._link, (self._link.sequence, self._link.last_hash)
         try:
             self._store.write(entries, link.join(entries))
         except IntentsGone as gone:
@@ -195,7 +222,7 @@ class Writer:
             backlog.change()
         except StoreUnavailable as error:
             link.back_to(*before)
-            if isinstance(error, StoreUnsure):
+            if isinstance(error, StoreUnsure | StoreLost):
                 self._unsure = entries
                 backlog.keep()
             raise
@@ -206,21 +233,6 @@ class Writer:
             return True
         return False
 
-    def _numbered(self) -> list[Entry]:
-        """The entries of the batch in their final form."""
-        replace, writer, redact = msgspec.structs.replace, self._settings.writer, self._settings.redact
-        unwritten = self._backlog.unwritten
-        entries = []
-        for sequence, queued in enumerate(self._backlog.batch, self._link.sequence + 1):
-            entry = replace(queued.entry, writer=writer, sequence=sequence)
-            if redact is not None and (entry.request_content or entry.answer_content):
-                asked, answered = (text and redact(text) for text in (entry.request_content, entry.answer_content))
-                entry = replace(entry, request_content=asked, answer_content=answered)
-            if entry.kind == "end" and entry.intent in unwritten:
-                entry = replace(entry, intent=None)
-            entries.append(entry)
-        return entries
-
     def _isolate(self) -> None:
         if len(self._backlog.batch) > 1:
             self._backlog.split()
@@ -228,14 +240,14 @@ class Writer:
         self._backlog.finish()
         self.results["failed"] += 1
         error = sys.exception()
-        # Of what it says the first line alone: behind it a database may quote the entry, and so what was asked.
-        told = str(error).partition("\n")[0]
+        told = str(error).partition("\n")[0]  # behind it a database may quote the entry, and so what was asked
         log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
 
     def _recover(self) -> None:
         if self.fault is not None and self.is_tried.is_set():
             log.warning("the audit is written again")
         self.fault = None
+        self.losses.is_back()
         self.is_tried.set()
 
     def _fail(self, error: StoreUnavailable) -> None:
@@ -256,28 +268,22 @@ class Writer:
 
     def _mark(self) -> None:
         """A checkpoint, where there is anything new."""
-        self._duties[self._mark] = time.monotonic() + CHECKPOINT_SECONDS
-        settings, link = self._settings, self._link
-        if link.sequence == self._checkpointed or self.key is None:
-            return
-        at = (settings.writer, link.sequence, link.last_hash)
-        made = checkpoint(self.key, "checkpoint", at, settings.clock())
-        self._store.write_checkpoint(made)
-        self._checkpointed = link.sequence
-        if settings.sink is not None:
-            try:
-                settings.sink(made)
-            except Exception as error:  # a closed stream is a ValueError
-                log.error("a checkpoint of the audit could not be written to its second place: %s", error)
+        self._duties.again(self._mark, time.monotonic() + CHECKPOINT_SECONDS)
+        if self._link.sequence != self._marks.sequence and self.key is not None:
+            self._marks.checkpoint(self._store, self.key, self._link)
+
+    def _look(self) -> None:
+        self._duties.again(self._look, time.monotonic() + LOOK_SECONDS)
+        self._store.look()
 
     def _beat(self) -> None:
-        self._duties[self._beat] = time.monotonic() + HEARTBEAT_SECONDS
+        self._duties.again(self._beat, time.monotonic() + HEARTBEAT_SECONDS)
         if self._settings.beats:
             self._store.heartbeat(self._settings.writer)
 
     def _sweep(self) -> None:
-        """Closes the intents of gateways that are dead; the store sees to it that each is closed once."""
-        self._duties[self._sweep] = time.monotonic() + SWEEP_SECONDS
+        """Closes the intents of gateways that are dead, each once."""
+        self._duties.again(self._sweep, time.monotonic() + SWEEP_SECONDS)
         lost = self._store.lost_intents(self._settings.writer)
         if lost:
             log.warning("%d requests of gateways that are gone end as gateway_lost", len(lost))
@@ -289,7 +295,6 @@ class Writer:
     def _retain(self) -> None:
         settings = self._settings
         assert self.key is not None, "a store is open once the key is read"
-        before_ns = settings.clock() - int(settings.keep_seconds * 1e9)
-        removed = self._store.remove(before_ns, settings.max_bytes, self.key)
-        pause = RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS
-        self._duties[self._retain] = time.monotonic() + pause
+        old_ns = settings.clock() - int(settings.keep_seconds * 1e9)
+        removed = self._store.remove(old_ns, settings.max_bytes, self.key)
+        self._duties.again(self._retain, time.monotonic() + (RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS))

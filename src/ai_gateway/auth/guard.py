@@ -1,27 +1,40 @@
 """Who is let in at present: the methods and rules of the config in force, and the file of keys that is followed."""
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ai_gateway.auth.authenticator import Authenticator
 from ai_gateway.auth.identity import Method
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
+from ai_gateway.config.beside import beside
+from ai_gateway.config.complaint import fault_in_words
 
 if TYPE_CHECKING:  # a method's code is loaded when it is turned on
-    from ai_gateway.auth.keys import Keys, KeysFile
+    from ai_gateway.auth.keys import Kept, Keys, KeysFile
     from ai_gateway.auth.kubernetes import Ask
     from ai_gateway.auth.oidc import Fetch
 
 log = logging.getLogger("ai_gateway.auth")
 
-LOOK_SECONDS: Final = 1.0  # a revoked key must fail within 5 s; polling works with every kind of mount
+LOOK_SECONDS: Final = 0.5  # where there is no file of keys: whether there is one now
+
+
+class Readied(NamedTuple):
+    """A file of keys that was read beside the loop, for a config that is about to be in force."""
+
+    path: str
+    file: "KeysFile"
+    keys: "Keys"
+    found: "Kept | str | None"
 
 
 class Guard:
-    """Changed by `apply`, with each new config, and by `follow`, which reads the file of keys anew.
+    """Changed by `apply`, with each new config, and by `follow`, which reads the file of keys anew. What takes its
+    time when a config comes, `ready` does before, in a thread.
 
     `review` asks the API server about a token, `fetching` makes what gets an issuer's documents. Methods whose own
     settings stay as they were keep what they remember.
@@ -35,13 +48,27 @@ class Guard:
         self._made: dict[str, tuple[Any, Method]] = {}  # by name, with the settings that each was made of
         self._keys_file: KeysFile | None = None
         self._keys: Keys | None = None
+        self._readied: Readied | None = None
         self.authenticator: Authenticator | None = None  # None: everyone is let in
         self.headers: tuple[bytes, ...] = ()  # that may hold a credential beside `Authorization`
 
-    def apply(self, auth: Auth, rules: tuple[CallerRule, ...] | None) -> None:
+    def ready(self, auth: Auth) -> Readied | None:
+        """Reads a file of keys that is not followed yet, and imports what the methods need."""
+        if "oidc" in auth.methods:
+            importlib.import_module("ai_gateway.auth.oidc")
+            importlib.import_module("jwt")  # with cryptography it takes a while
+        if "kubernetes" in auth.methods:
+            importlib.import_module("ai_gateway.auth.kubernetes")
+        path = auth.keys_file
+        if "keys" not in auth.methods or path is None or (self._auth is not None and self._auth.keys_file == path):
+            return None
+        return _read_first(path)
+
+    def apply(self, auth: Auth, rules: tuple[CallerRule, ...] | None, readied: Readied | None = None) -> None:
         """Puts a config's methods and rules in force."""
         if (auth, rules) == (self._auth, self._rules):
             return
+        self._readied = readied
         before = self._made
         self._made = {name: self._method(name, auth) for name in auth.methods if name != "none"}
         for settings, method in before.values():
@@ -83,26 +110,27 @@ class Guard:
         return Issuer(oidc, self._fetching(oidc))
 
     def _follow_keys(self, path: str) -> "Keys":
-        from ai_gateway.auth.keys import Keys, KeysFile
-
-        self._keys = Keys()
-        self._keys_file = KeysFile(Path(path), self._keys)
-        self._keys_file.take(self._keys_file.read())  # at once, and not in a thread: the first requests must find them
-        return self._keys
+        readied, self._readied = self._readied, None
+        if readied is None or readied.path != path:
+            readied = _read_first(path)
+        self._keys, self._keys_file = readied.keys, readied.file
+        readied.file.take(readied.found)  # at once: the first requests must find them
+        return readied.keys
 
     async def follow(self) -> None:
         """Reads the file of keys anew, for ever."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
             file = self._keys_file
-            if file is None:
+            await asyncio.sleep(LOOK_SECONDS if file is None else file.pause_seconds)
+            if file is None or file is not self._keys_file:
                 continue
             try:
-                found = await asyncio.to_thread(file.read)
+                found = await beside(file.read, "keys")
                 if file is self._keys_file:
                     file.take(found)
-            except Exception:  # whatever it is, the next look must not be missed: a key may be revoked then
-                log.exception("the file of keys could not be followed")
+            except Exception as fault:  # whatever it is, the next look must not be missed: a key may be revoked then
+                file.take(fault_in_words(fault))
+                file.again()
 
     def close(self) -> None:
         """Ends what the methods have begun."""
@@ -120,3 +148,11 @@ class Guard:
             "keys": None if self._keys is None else self._keys.count,
             "complaints": {name: method.complaint for name, method in self.methods.items() if method.complaint},
         }
+
+
+def _read_first(path: str) -> Readied:
+    from ai_gateway.auth.keys import Keys, KeysFile
+
+    keys = Keys()
+    file = KeysFile(Path(path), keys)
+    return Readied(path, file, keys, file.read())

@@ -12,6 +12,8 @@ import msgspec
 
 from ai_gateway.auth.identity import Identity, Unavailable
 from ai_gateway.auth.keys_file import ID_LENGTH, MAX_BYTES, PREFIX, Entry, KeysError, read_entries
+from ai_gateway.config.reading import Unreadable, shown
+from ai_gateway.config.steady import Steady
 
 log = logging.getLogger("ai_gateway.auth")
 
@@ -26,6 +28,8 @@ class _Kept(msgspec.Struct, frozen=True):
     identity: Identity
 
 
+Kept = dict[bytes, _Kept]
+
 _NOBODY: Final = _Kept(_NO_HASH, 0.0, Identity("", "keys"))
 
 
@@ -37,7 +41,7 @@ class Keys:
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
-        self._kept: dict[bytes, _Kept] | None = None
+        self._kept: Kept | None = None
         self.complaint: str | None = "the file of keys was not read yet"
 
     @property
@@ -67,43 +71,66 @@ class Keys:
 
     def take(self, entries: tuple[Entry, ...]) -> None:
         """Puts these in force, in place of all others."""
-        self._kept = {entry.id.encode(): _kept(entry) for entry in entries}
+        self.put(kept(entries))
+
+    def put(self, found: Kept) -> None:
+        """The same, for what `kept` made of them."""
+        self._kept = found
         self.complaint = None
 
 
 class KeysFile:
     """A file of keys that is followed. `read` may be called in a thread: a mount may hang, and a long file takes a
-    while to understand; `take`, in the event loop, puts in force what was read."""
+    while to understand; `take`, in the event loop, puts in force what was read.
 
-    def __init__(self, path: Path, keys: Keys) -> None:
+    A file that is half written is waited for (see `steady`): its last key may lack the line that revokes it.
+    """
+
+    def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._keys = keys
+        self._file = Steady(path, MAX_BYTES, clock=clock)
         self._seen: bytes | None = None
 
-    def read(self) -> tuple[bytes | None, tuple[Entry, ...] | str | None]:
-        """The content, None if there is none; and its entries, what is wrong with it, or None for what was seen."""
-        try:
-            with self._path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            return None, f"cannot read {self._path}: {error.strerror}"
-        if content == self._seen:
-            return content, None
-        try:
-            return content, read_entries(content)
-        except KeysError as error:
-            return content, f"{self._path}: {error}"
+    @property
+    def pause_seconds(self) -> float:
+        """Until it should be read again."""
+        return self._file.pause_seconds
 
-    def take(self, found: tuple[bytes | None, tuple[Entry, ...] | str | None]) -> None:
-        """Puts entries in force; tells of trouble once."""
-        self._seen, news = found
-        if isinstance(news, str):
-            if news != self._keys.complaint:
-                log.error("keys: the last good ones stay in force: %s", news)
-            self._keys.complaint = news
-        elif news is not None:
-            self._keys.take(news)
-            log.info("%d keys are in force, from %s", len(news), self._path)
+    def read(self) -> Kept | str | None:
+        """Its keys, what is wrong with it, or None: there is nothing new, or nothing that is whole."""
+        try:
+            content = self._file.look()
+        except Unreadable as fault:
+            self._seen = None
+            return str(fault)
+        if content is None or content == self._seen:
+            return None
+        self._seen = content
+        try:
+            return kept(read_entries(content))
+        except KeysError as error:
+            return f"{shown(self._path)}: {error}"
+
+    def again(self) -> None:
+        """Has all of it read with the next look."""
+        self._seen = None
+        self._file.doubt()
+
+    def take(self, found: Kept | str | None) -> None:
+        """Puts keys in force; tells of trouble once."""
+        if isinstance(found, str):
+            if found != self._keys.complaint:
+                log.error("keys: the last good ones stay in force: %s", found)
+            self._keys.complaint = found
+        elif found is not None:
+            self._keys.put(found)
+            log.info("%d keys are in force, from %s", len(found), shown(self._path))
+
+
+def kept(entries: tuple[Entry, ...]) -> Kept:
+    """What is kept of the entries, by their ids."""
+    return {entry.id.encode(): _kept(entry) for entry in entries}
 
 
 def _kept(entry: Entry) -> _Kept:

@@ -71,11 +71,17 @@ def read_entries(content: bytes) -> tuple[Entry, ...]:
         raise KeysError(f"larger than {MAX_BYTES} bytes")
     try:
         raw = read_yaml(content)
-        found = msgspec.convert({} if raw is None else raw, _File)
+        if raw is None or raw == {}:
+            raise KeysError("is empty; a file without a key says so: `keys: []`")
+        found = msgspec.convert(raw, _File)
     except YamlFault:
         raise KeysError("not valid YAML, or a key of it stands twice") from None  # its own words would show a line
     except msgspec.ValidationError as error:
         raise KeysError(f"not a file of keys: {_in_short(str(error))}") from None
+    except KeysError:
+        raise
+    except Exception as fault:  # whatever it is, the last good keys stay; its words would show a line
+        raise KeysError(f"cannot be read: {type(fault).__name__}") from None
     seen: set[str] = set()
     for entry in found.keys:
         if entry.id in seen:
@@ -92,7 +98,8 @@ def _in_short(complaint: str) -> str:
     found = re.search(r" - at `(\$[\w.\[\]]*)`$", complaint)
     is_plain = complaint.startswith(("Expected", "Object missing required field"))
     words = complaint[: found.start() if found else None] if is_plain else "a field or value that is not known"
-    return f"{words} at {found[1]}" if found else words
+    hint = " (put it in quotes)" if words.startswith("Expected `str") and "got `null`" not in words else ""
+    return f"{words} at {found[1]}{hint}" if found else words
 
 
 def write_entries(entries: tuple[Entry, ...]) -> str:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -41,13 +41,21 @@ class Pod(msgspec.Struct, frozen=True):
     context_length: int | None = None
 
 
+class _Loaded(NamedTuple):
+    """The digests of loaded models, with the two lists that they were made of."""
+
+    held: dict[str, HeldModel] | None
+    resident: frozenset[str] | None
+    digests: frozenset[str]
+
+
 class Endpoint:
     """Changed by the fleet (polls, failures, leases), by no one else; single-threaded, always between awaits."""
 
     __slots__ = (
-        "_model_health", "_random", "address", "complaint", "health", "held", "in_flight", "is_draining",
-        "is_reachable", "last_resident", "missing", "pod", "resident", "seen_at", "total_attempts", "total_failures",
-        "total_in_flight", "total_loads", "total_unloads", "version",
+        "_loaded", "_model_health", "_random", "address", "complaint", "contexts", "health", "held", "in_flight",
+        "is_draining", "is_reachable", "last_resident", "look_complaints", "missing", "pod", "resident", "seen_at",
+        "total_attempts", "total_failures", "total_in_flight", "total_loads", "total_unloads", "version",
     )  # fmt: skip
 
     def __init__(self, address: Address, chance: random.Random) -> None:
@@ -56,9 +64,11 @@ class Endpoint:
         self._random = chance
         self.health = Health(chance)
         self._model_health: dict[str, Health] = {}
+        self._loaded: _Loaded | None = None
         self.held: dict[str, HeldModel] | None = None  # by canonical name; None: not known
         self.resident: frozenset[str] | None = None  # canonical names; None: not known
         self.last_resident: frozenset[str] | None = None  # what was loaded when that was last known
+        self.contexts: dict[str, int] = {}  # tokens, of models that are loaded, where it tells
         self.missing: set[str] = set()  # names that answered 404 since the models were listed last
         self.in_flight: dict[str, int] = {}
         self.total_in_flight = 0
@@ -70,6 +80,7 @@ class Endpoint:
         self.is_reachable: bool | None = None  # None: not looked yet
         self.version: str | None = None
         self.complaint: str | None = None
+        self.look_complaints: dict[str, str] = {}  # by path: why the last look there brought nothing, or not all
         self.seen_at: float | None = None
 
     def __repr__(self) -> str:
@@ -104,9 +115,16 @@ class Endpoint:
         if model in self.resident:
             return True
         mine = (self.held or {}).get(model)
-        return mine is not None and any(
-            other.digest == mine.digest for name, other in (self.held or {}).items() if name in self.resident
-        )
+        return mine is not None and mine.digest in self._loaded_digests()
+
+    def _loaded_digests(self) -> frozenset[str]:
+        """Of the models that are loaded; made once for each pair of lists, since metrics ask for every model."""
+        held, resident = self.held or {}, self.resident or frozenset()
+        loaded = self._loaded
+        if loaded is None or loaded.held is not self.held or loaded.resident is not self.resident:
+            digests = frozenset(held[name].digest for name in resident if name in held) - {""}
+            loaded = self._loaded = _Loaded(self.held, self.resident, digests)
+        return loaded.digests
 
     def model_health(self, model: str) -> Health:
         """The health of one model on this endpoint; 5xx answers count there and not against all of it."""
@@ -114,6 +132,17 @@ class Endpoint:
         if health is None:
             health = self._model_health[model] = Health(self._random)
         return health
+
+    def succeed(self, model: str) -> bool:
+        """A call for a model went well; True if the model was ejected here and is readmitted by it."""
+        health = self._model_health.get(model)
+        return health is not None and health.succeed()
+
+    def forget_models(self) -> None:
+        """Drops what is known of models that it does not hold any more: names that come and go must not add up."""
+        gone = [name for name in self._model_health if name not in (self.held or {}) and name not in self.in_flight]
+        for name in gone:
+            del self._model_health[name]
 
     def slots(self, general: int, own: int | None) -> int:
         """How many calls of a model may run here: what the pod's Ollama was told, never more than the model's `own`.

@@ -10,6 +10,8 @@ from ai_gateway.balancing.policy import Policy, WarmLeastInFlight
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.wire.address import Address
 
+POOL_SECONDS = 60.0  # that the pool of a model stays which nobody asks for and no endpoint holds
+
 
 class Fleet:
     """Endpoints by address. Changed by discovery (apply), by polls (saw_*) and by calls (the rest), never awaiting.
@@ -22,6 +24,7 @@ class Fleet:
         self._random = chance
         self._policy: Policy = WarmLeastInFlight(chance)
         self._pools: dict[str, Pool] = {}
+        self.named: frozenset[str] = frozenset()  # the models of the config, whose pools stay; the catalog tells them
         self.endpoints: dict[Address, Endpoint] = {}
         self.leaving: list[Endpoint] = []  # gone from discovery, with streams still on them
         self.listed = asyncio.Event()  # discovery has given its first list
@@ -69,6 +72,8 @@ class Fleet:
         for address, endpoint in self.endpoints.items():
             endpoint.pod = (pods or {}).get(address)
         self._readmit_surplus()
+        if gone:
+            self._forget_pools()
         self.dispatch()
         return new, gone
 
@@ -99,14 +104,39 @@ class Fleet:
         self._fail(endpoint)
         endpoint.is_reachable = False
         endpoint.resident = None
+        endpoint.look_complaints.clear()
         self.dispatch()
         return was_usable
 
+    def complained(self, endpoint: Endpoint, path: str, complaint: str | None) -> bool:
+        """A look at a path brought nothing, or not all, or (None) was good; True if that is news."""
+        before = endpoint.look_complaints.pop(path, None)
+        if complaint is not None:
+            endpoint.look_complaints[path] = complaint
+        return complaint != before
+
     def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
         """The endpoint listed the models on its disk."""
+        before = endpoint.held or {}
         endpoint.held = held
         endpoint.missing.clear()
+        if before.keys() - held.keys():
+            endpoint.forget_models()
+            self._forget_pools()
         self.dispatch()
+
+    def _forget_pools(self) -> None:
+        """Drops pools of models that are gone. One that was asked for of late may have a call on its way to it."""
+        latest = self._clock() - POOL_SECONDS
+        everywhere = (*self.endpoints.values(), *self.leaving)
+        gone = [
+            model
+            for model, pool in self._pools.items()
+            if not (model in self.named or pool.waiting or pool.used_at > latest)
+            and not any(model in endpoint.in_flight or model in (endpoint.held or ()) for endpoint in everywhere)
+        ]
+        for model in gone:
+            del self._pools[model]
 
     def saw_residents(self, endpoint: Endpoint, names: frozenset[str] | None) -> None:
         """The endpoint listed its loaded models; None: it did not answer, which says nothing.
@@ -144,7 +174,7 @@ class Fleet:
         """A call got its answer; True if that readmitted the model there."""
         if not endpoint.health.is_ejected:  # only a probe readmits a whole endpoint
             endpoint.health.succeed()
-        is_readmitted = endpoint.model_health(model).succeed()
+        is_readmitted = endpoint.succeed(model)
         if is_readmitted:
             self.dispatch()
         return is_readmitted

@@ -33,6 +33,7 @@ class Pool:
         self.slots = 1
         self.own_slots: int | None = None
         self.max_waiting = 0
+        self.used_at = clock()  # when it was set up or asked last
         self._endpoints = endpoints
         self._policy = policy
         self._clock = clock
@@ -54,6 +55,7 @@ class Pool:
         self.slots = slots
         self.own_slots = own_slots
         self.max_waiting = max_waiting
+        self.used_at = self._clock()
         return self
 
     def ask(self, avoid: frozenset[Endpoint] = frozenset()) -> Choice | None:
@@ -61,6 +63,7 @@ class Pool:
 
         Raises NoEndpoint, ModelMissing or QueueFull where waiting is useless.
         """
+        self.used_at = self._clock()
         # Calls sent again stand in front; where only those wait, they wait for other slots than this call may have.
         if avoid or not self._queue or self._queue[-1].avoid:
             choice = self._take(avoid)

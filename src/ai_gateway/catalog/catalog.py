@@ -1,16 +1,31 @@
 """The models that are served: each id and alias of config.yml, and where asked for every local model there is."""
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
+from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.config.beside import breathe
+from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.model_names import ModelNames, warnings
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
-from ai_gateway.wire.names import canonical, is_cloud
+from ai_gateway.wire.names import canonical, has_tag, is_cloud
+
+MOST_DISCOVERED: Final = 4096  # entries that are kept; beyond it all are made anew as they are asked for
+
+MODELS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
+MOST_LISTED: Final = 2000  # models that are found and not configured, in lists and metrics; each can be called
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One served model with all its settings resolved. `name` is sent to Ollama, `canonical` compares names."""
+    """One served model with all its settings resolved. `name` is sent to Ollama, `canonical` compares names.
+
+    `id` is what rights, limits and metrics know the model by, whatever it was asked as: the config's id, or the
+    canonical name of one that is discovered.
+    """
 
     id: str
     name: str
@@ -22,61 +37,132 @@ class Entry(msgspec.Struct, frozen=True):
     max_waiting: int
     timeouts: Timeouts
     aliases: tuple[str, ...] = ()
-    known_as: tuple[str, ...] = ()  # every id that clients may ask for it by
-    label: str = ""  # its one name in metrics: the config's id, or Ollama's name where the config has none
+    known_as: tuple[str, ...] = ()  # every name that it has, for patterns: ids, and Ollama's
+
+    @property
+    def label(self) -> str:
+        """Its one name in metrics."""
+        return self.id
 
 
 class Catalog:
-    """Built whole from one config, never changed; a new config gives a new catalog."""
+    """Built whole from one config, never changed but for the discovered entries that it keeps; a new config gives a
+    new catalog. `limits` are the config's, those of models by the ids of their models."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._names = ModelNames(config.models)
+        self._by_id = {entry.id: entry for entry in _entries(config)}
+        self._named = frozenset(entry.canonical for entry in self._by_id.values())  # whose pools stay
         self._entries: dict[str, Entry] = {}
-        self._named: set[str] = set()  # canonical names whose limits the config sets
-        for model_id, model in config.models.items():
-            entry = _entry(config, model_id, model)
-            self._named.add(entry.canonical)
-            self._entries.update((known_as, entry) for known_as in (model_id, *model.aliases))
+        for entry in self._by_id.values():
+            self._entries.update((known_as, entry) for known_as in (entry.id, *entry.aliases))
+        self._discovered: dict[str, Entry] = {}  # by canonical name
+        self.limits = self._limits()
+        self.warnings = tuple(warnings(self._names))
 
     def find(self, asked: str, fleet: Fleet) -> Entry | None:
-        """The model of an id or alias, spelt exactly; with `catalog.discover` also by Ollama's own name."""
+        """The model of an id or alias, see ModelNames; with `catalog.discover` also by Ollama's own name."""
         entry = self._entries.get(asked)
-        if entry is None and self._config.catalog.discover:
-            return self._discovered(asked, fleet)
-        return entry
+        return entry if entry is not None else self._read(asked, fleet)
+
+    def _read(self, asked: str, fleet: Fleet) -> Entry | None:
+        model_id = self._names.find(asked)
+        if model_id is None and self._config.catalog.discover:
+            model_id = self._names.find_by_ollama(asked)
+            if model_id is None:
+                return self._discover(asked, fleet)
+        return None if model_id is None else self._by_id[model_id]
 
     def entries(self, fleet: Fleet) -> Iterator[tuple[str, Entry]]:
         """Every id that is served, aliases too, with its model."""
         yield from self._entries.items()
-        if self._config.catalog.discover:
-            names = {held.name for endpoint in fleet.endpoints.values() for held in (endpoint.held or {}).values()}
-            for name in sorted(names - self._entries.keys()):
-                entry = self._discovered(name, fleet)
-                if entry is not None:
-                    yield name, entry
+        if not self._config.catalog.discover:
+            return
+        for asked in sorted(_most_held(fleet)):
+            entry = None if self._names.find(asked) else self._read(asked, fleet)
+            if entry is not None:
+                yield asked, entry
+
+    def models(self, fleet: Fleet) -> Iterator[Entry]:
+        """Every model once."""
+        seen = set()
+        for _, entry in self.entries(fleet):
+            if entry.id not in seen:
+                seen.add(entry.id)
+                yield entry
+
+    def parts(self) -> list[object]:
+        """All that it is made of, so that it can be let go of in pieces."""
+        return list(self._by_id.values())
+
+    def identity(self, asked: str) -> str | None:
+        """The id of the model that a name means, whether an endpoint holds it now or not."""
+        return self._names.identity(asked, self._config.catalog.discover)
+
+    def _limits(self) -> LimitsSection | None:
+        section = self._config.limits
+        if section is None:
+            return None
+        models = {self.identity(name) or name: limits for name, limits in section.models.items()}
+        return msgspec.structs.replace(section, models=models)
 
     def apply_to(self, fleet: Fleet) -> None:
         """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
-        for entry in dict.fromkeys(self._entries.values()):
-            fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
-        fleet.budget.share = self._config.balancing.retry_budget
-        fleet.dispatch()
+        for _ in self.steps_to(fleet):
+            pass
 
-    def _discovered(self, asked: str, fleet: Fleet) -> Entry | None:
+    def steps_to(self, fleet: Fleet) -> Iterator[None]:
+        """The same in steps, between which others may go on; one step at least."""
+        fleet.named = self._named
+        yield
+        for number, entry in enumerate(self._by_id.values(), 1):
+            pool = fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+            if pool.waiting:
+                pool.dispatch()
+            if number % MODELS_AT_ONCE == 0:
+                yield
+        fleet.budget.share = self._config.balancing.retry_budget
+
+    def _discover(self, asked: str, fleet: Fleet) -> Entry | None:
+        """By one spelling alone, with or without the tag `latest`: as the first endpoint that holds it lists it."""
         name = canonical(asked)
         if is_cloud(name):
             return None
         for endpoint in fleet.endpoints.values():
             held = (endpoint.held or {}).get(name)
             if held is not None and not held.is_remote and asked in (held.name, held.name.removesuffix(":latest")):
-                found = _entry(self._config, asked, Model(ollama=held.name), held.name)
-                if name not in self._named:
-                    fleet.pool(name).limit(found.slots, found.max_waiting, found.own_slots)
-                return found
+                return self._kept(name, held, fleet)
         return None
 
+    def _kept(self, name: str, held: HeldModel, fleet: Fleet) -> Entry:
+        entry = self._discovered.get(name)
+        if entry is None or entry.name != held.name:
+            if len(self._discovered) >= MOST_DISCOVERED:
+                self._discovered.clear()
+            entry = self._discovered[name] = _entry(self._config, name, Model(ollama=held.name))
+        # Each time: the pool of a model that no endpoint had for a while has been forgotten.
+        fleet.pool(name).limit(entry.slots, entry.max_waiting, entry.own_slots)
+        return entry
 
-def _entry(config: Config, model_id: str, model: Model, label: str | None = None) -> Entry:
+
+def _entries(config: Config) -> Iterator[Entry]:
+    """Those of the config; other threads may go on between some of them."""
+    for number, (model_id, model) in enumerate(config.models.items()):
+        if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
+            breathe()
+        yield _entry(config, model_id, model)
+
+
+def _most_held(fleet: Fleet) -> set[str]:
+    """Names of models on the fleet's disks; of too many those that most endpoints hold."""
+    names = Counter(held.name for endpoint in fleet.endpoints.values() for held in (endpoint.held or {}).values())
+    if len(names) <= MOST_LISTED:
+        return set(names)
+    return set(sorted(names, key=lambda name: (-names[name], name))[:MOST_LISTED])
+
+
+def _entry(config: Config, model_id: str, model: Model) -> Entry:
     name = model_name(model_id, model)
     own = {key: value for key, value in msgspec.structs.asdict(model.timeouts).items() if value is not None}
     return Entry(
@@ -88,8 +174,13 @@ def _entry(config: Config, model_id: str, model: Model, label: str | None = None
         slots=model.slots or config.balancing.slots,
         own_slots=model.slots,
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
-        timeouts=msgspec.structs.replace(config.timeouts, **own),
+        timeouts=msgspec.structs.replace(config.timeouts, **own) if own else config.timeouts,
         aliases=model.aliases,
-        known_as=(model_id, *model.aliases) if label is None else (label, label.removesuffix(":latest")),
-        label=label or model_id,
+        known_as=_known_as((model_id, *model.aliases), name),
     )
+
+
+def _known_as(ids: tuple[str, ...], name: str) -> tuple[str, ...]:
+    tag = name.rpartition(":")[2]
+    tagged = [f"{one}:{tag}" for one in ids if not has_tag(one)]
+    return tuple(dict.fromkeys((*ids, *tagged, name, name.removesuffix(":latest"))))

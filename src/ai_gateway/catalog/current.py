@@ -1,9 +1,12 @@
 """What is in force now: one config and the catalog made of it, swapped together by one assignment."""
 
+import logging
 from typing import NamedTuple
 
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Config
+
+log = logging.getLogger("ai_gateway.config")
 
 
 class InForce(NamedTuple):
@@ -13,6 +16,11 @@ class InForce(NamedTuple):
     catalog: Catalog
     is_loaded: bool = True
 
+    def parts(self) -> list[object]:
+        """All that it is made of, so that it can be let go of in pieces."""
+        models = self.config.models
+        return [*models, *models.values(), *self.catalog.parts()]
+
 
 class Current:
     """The reference that a reload swaps. A request reads `now` once and keeps what it got."""
@@ -20,6 +28,13 @@ class Current:
     def __init__(self, config: Config, is_loaded: bool = True) -> None:
         self.now = InForce(config, Catalog(config), is_loaded)
 
-    def swap(self, config: Config) -> None:
+    def swap(self, new: InForce) -> None:
         """Puts a new config in force; requests under way keep the old one."""
-        self.now = InForce(config, Catalog(config))
+        self.now = new
+        for warning in new.catalog.warnings:
+            log.warning("config: %s", warning)
+
+
+def ready(config: Config) -> InForce:
+    """A config with the catalog made of it, which takes a while: in a thread."""
+    return InForce(config, Catalog(config))

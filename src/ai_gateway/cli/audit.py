@@ -4,13 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ai_gateway.cli.paths import path_flag
+
 if TYPE_CHECKING:
-    from ai_gateway.audit.chain import Checkpoint, Fault
+    from ai_gateway.audit.chain import Checkpoint
+    from ai_gateway.audit.damage import Damaged
     from ai_gateway.audit.entry import Entry
     from ai_gateway.audit.store import Archive, Query
+    from ai_gateway.audit.verification import Report
     from ai_gateway.config.auditing import Audit
 
 _EPILOG = """examples:
@@ -19,14 +24,18 @@ _EPILOG = """examples:
   ai-gateway audit export --format csv --since 2026-01-31 --actor team-a > january.csv
 
 verify exits with 1 and a line for each writer whose chain is broken, at its first bad entry: edited, missing,
-reordered, inserted, cut off (the checkpoints know of entries that are not there), or forged (a checkpoint that was made
-without the key). 2: nothing could be checked. Whoever can remove entries can remove the store's own checkpoints: only
---checkpoints shows that a writer, or the end of its chain, went with them.
+reordered, inserted, cut off (the checkpoints know of entries that are not there), lost (the gateway itself found them
+gone), unended (an intent without an end that is not open), or forged (a checkpoint that was made without the key); and
+for what is wrong with the store itself. 2: nothing could be checked. Whoever can remove entries can remove the store's
+own checkpoints: only --checkpoints shows that a writer, or the end of its chain, went with them. export exits with 1
+where rows of the store are no entries; standard error names them.
 """
 _UNSEEN: Final = "; without --checkpoints FILE what was removed together with its checkpoints is not missed"
 _FAULT: Final = 1
 _TROUBLE: Final = 2
 _PAGE: Final = 1000
+_MOST_TOLD: Final = 20
+_MOST_LINE: Final = 1 << 16  # of a log; a checkpoint is far shorter
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -41,10 +50,12 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     checked = commands.add_parser("verify", help="check the hash chain of every writer")
     _add_place(checked)
-    checked.add_argument("--key-file", type=Path, metavar="FILE", help="the chain's key, where it is not in its place")
+    checked.add_argument(
+        "--key-file", type=path_flag, metavar="FILE", help="the chain's key, where it is not in its place"
+    )
     checked.add_argument(
         "--checkpoints",
-        type=Path,
+        type=path_flag,
         action="append",
         default=[],
         metavar="FILE",
@@ -63,99 +74,123 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG"),
+        type=path_flag,
+        default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
         help="the config whose `audit` says where the store is (default config.yml; without one, the usual place)",
     )
-    parser.add_argument("--store", type=Path, metavar="FILE", help="an SQLite store, whatever the config says")
+    parser.add_argument("--store", type=path_flag, metavar="FILE", help="an SQLite store, whatever the config says")
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """0 for a chain that is whole, 1 with a line for each writer where it is not, 2 where it could not be checked."""
-    from ai_gateway.audit.key import read_key
+    """0 for an audit that is whole, 1 with a line for each fault, 2 where it could not be checked."""
     from ai_gateway.audit.store import StoreUnavailable
-    from ai_gateway.audit.stores import key_path
+    from ai_gateway.wire.printable import printable
 
     try:
-        audit = _audit(arguments)
-        path = arguments.key_file or key_path(audit, os.environ)
-        if path is None:
-            raise StoreUnavailable("the key is not in a known place; name it with --key-file")
-        archive, key = _open(audit), read_key(path)
-        told = tuple(_checkpoints(arguments.checkpoints))
-        faults, story = _look(archive, told, key)
-        if faults:  # a gateway may have removed old entries between the two things that were read
-            again, story = _look(archive, told, key)
-            faults = [fault for fault in again if fault in faults]
+        report = _examined(_audit(arguments), arguments)
     except (StoreUnavailable, OSError, ValueError) as error:
         print(f"ai-gateway audit verify: {error}", file=sys.stderr)
         return _TROUBLE
-    archive.close()
-    for fault in faults:
-        print(f"{fault.writer} {fault.sequence}: {fault.what}")
-    if not faults:
-        print(story)
-    return _FAULT if faults else 0
+    for sentence in report.store:
+        print(printable(f"the store: {sentence}"))
+    for fault in report.faults:
+        detail = f" ({fault.detail})" if fault.detail else ""
+        print(printable(f"{fault.writer} {fault.sequence}: {fault.what}{detail}"))
+    if report.is_cut:
+        print(f"... and more: only the first {len(report.faults)} are told")
+    if report.is_good:
+        story = f"ok: {report.entries} entries of {report.writers} writers, {report.checkpoints} checkpoints"
+        print(story if arguments.checkpoints else story + _UNSEEN)
+    return 0 if report.is_good else _FAULT
 
 
-def _look(archive: "Archive", told: "tuple[Checkpoint, ...]", key: bytes) -> "tuple[list[Fault], str]":
-    """What is wrong, and what was looked at."""
-    from ai_gateway.audit.chain import verify
+def _examined(audit: "Audit", arguments: argparse.Namespace) -> "Report":
+    """Raises StoreUnavailable, and OSError for a file of checkpoints or the key."""
+    from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
+    from ai_gateway.audit.verification import Report, examine, without_store
 
-    known = [*archive.checkpoints(), *told]
-    count = _Count()
-    faults = list(verify(count.counted(archive.chain()), known, key))
-    story = f"ok: {count.entries} entries of {len(count.writers)} writers, {len(known)} checkpoints"
-    return faults, story if told else story + _UNSEEN
+    told = list(_checkpoints(arguments.checkpoints))
+    try:
+        archive = _open(audit)
+    except StoreUnavailable as error:
+        if told and (isinstance(error, StoreDamaged) or _is_missing(audit)):
+            return without_store(told, _key(audit, arguments), str(error))
+        if isinstance(error, StoreDamaged):
+            return Report(store=[str(error)])
+        raise
+    try:
+        return examine(archive, told, _key(audit, arguments))
+    finally:
+        archive.close()
+
+
+def _key(audit: "Audit", arguments: argparse.Namespace) -> bytes:
+    from ai_gateway.audit.key import read_key
+    from ai_gateway.audit.stores import key_path
+
+    path = arguments.key_file or key_path(audit, os.environ)
+    if path is None:
+        raise ValueError("the key is not in a known place; name it with --key-file")
+    return read_key(path)
+
+
+def _is_missing(audit: "Audit") -> bool:
+    from ai_gateway.audit.stores import path_of
+
+    path = path_of(audit, os.environ) if audit.store == "sqlite" else None
+    return path is not None and not path.exists()
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """0, or 2 with a line that says what stood in the way."""
+    """0, 1 where rows are no entries, or 2 with a line that says what stood in the way."""
     from ai_gateway.audit.asking import FILTERS, BadQuestion, read_query
     from ai_gateway.audit.listing import as_csv, as_lines
-    from ai_gateway.audit.store import StoreUnavailable
+    from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
 
     given = {name: value for name in FILTERS if (value := getattr(arguments, name)) is not None}
     try:
         archive = _open(_audit(arguments))
-        entries = _pages(archive, read_query({**given, "limit": str(_PAGE)}))
+        damaged: list[Damaged] = []
+        entries = _pages(archive, read_query({**given, "limit": str(_PAGE)}), damaged)
         for line in (as_csv if arguments.format == "csv" else as_lines)(entries):
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
+        is_whole = _told(damaged, archive.unplaced())
     except BrokenPipeError:
         sys.stdout = None  # whoever read had enough: nothing is flushed any more
         return 0
     except (StoreUnavailable, BadQuestion, OSError, ValueError) as error:
         print(f"ai-gateway audit export: {error}", file=sys.stderr)
-        return _TROUBLE
+        return _FAULT if isinstance(error, StoreDamaged) else _TROUBLE
     archive.close()
-    return 0
+    return 0 if is_whole else _FAULT
 
 
-class _Count:
-    """What was looked at. Changed by `counted`, as its entries are taken."""
+def _told(damaged: "list[Damaged]", unplaced: int) -> bool:
+    """Says which rows are not in the export; whether there are none."""
+    from ai_gateway.wire.printable import printable
 
-    def __init__(self) -> None:
-        self.entries = 0
-        self.writers: set[str] = set()
-
-    def counted(self, chain: Iterator[tuple["Entry", bytes]]) -> Iterator[tuple["Entry", bytes]]:
-        """The same entries."""
-        for entry, digest in chain:
-            self.entries += 1
-            self.writers.add(entry.writer)
-            yield entry, digest
+    for row in damaged[:_MOST_TOLD]:
+        where = f"{row.writer} {'?' if row.sequence is None else row.sequence}"
+        print(printable(f"ai-gateway audit export: left out: {where}: {row.complaint}"), file=sys.stderr)
+    if len(damaged) > _MOST_TOLD:
+        print(f"ai-gateway audit export: left out: {len(damaged) - _MOST_TOLD} more", file=sys.stderr)
+    if unplaced:
+        told = f"left out: {unplaced} rows without a writer, a number or a time; see `audit verify`"
+        print(f"ai-gateway audit export: {told}", file=sys.stderr)
+    return not damaged and not unplaced
 
 
 def _audit(arguments: argparse.Namespace) -> "Audit":
     """Where the store is. Raises ValueError for a config that is not valid."""
     from ai_gateway.config.auditing import Audit
     from ai_gateway.config.loading import ConfigError, load
+    from ai_gateway.config.units import FilePath
 
     path: Path = arguments.config or Path("config.yml")
     if arguments.store is not None:
-        return Audit(path=str(arguments.store))
+        return Audit(path=FilePath(arguments.store))
     if arguments.config is None and not path.exists():
         return Audit()
     try:
@@ -175,8 +210,8 @@ def _open(audit: "Audit") -> "Archive":
     return archive
 
 
-def _pages(archive: "Archive", query: "Query") -> Iterator["Entry"]:
-    """All entries of a query, page by page."""
+def _pages(archive: "Archive", query: "Query", damaged: "list[Damaged]") -> Iterator["Entry"]:
+    """All entries of a query, page by page; rows that are none are added to `damaged`."""
     import msgspec
 
     from ai_gateway.audit.asking import page_of
@@ -184,21 +219,27 @@ def _pages(archive: "Archive", query: "Query") -> Iterator["Entry"]:
     while True:
         page = page_of(archive, query)
         yield from page.entries
+        damaged += page.damaged
         if page.next is None:
             return
         query = msgspec.structs.replace(query, after=page.next)
 
 
 def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
-    """Those among the lines of these files; other lines are passed over."""
+    """Those among the lines of these files; other lines are passed over. A line that was cut off is said to be."""
     import msgspec
 
     from ai_gateway.audit.chain import Checkpoint
 
     for path in files:
-        with path.open("rb") as lines:
-            for line in lines:
-                if b'"audit_checkpoint":' in line:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(partial(file.readline, _MOST_LINE), b""), 1):
+                if b'"audit_checkpoint":' not in line:
+                    continue
+                try:
                     # A collector may have put something of its own before the line.
                     told: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
                     yield msgspec.convert(told["audit_checkpoint"], Checkpoint)
+                except (msgspec.MsgspecError, ValueError, LookupError, TypeError):
+                    what = "is no checkpoint that can be read, and is passed over"
+                    print(f"ai-gateway audit verify: line {number} of {path} {what}", file=sys.stderr)

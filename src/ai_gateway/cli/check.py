@@ -3,6 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ai_gateway.cli.paths import path_flag
+from ai_gateway.cli.requiring import add_require, required_by
+
+if TYPE_CHECKING:
+    from ai_gateway.config.types import Config
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -11,25 +18,44 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "check",
         help="check a config file, for example in CI",
         description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each fault with its path; exits with 1 if there is any.",
-        epilog="example:\n  ai-gateway check config.yml",
+        "Prints each fault with its path; exits with 1 if there is any. A warning is no fault but a likely mistake. "
+        "A folder is read as `serve` reads one: its config.yml.",
+        epilog="example:\n  ai-gateway check config.yml --require auth,limits",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=Path, metavar="config.yml")
+    parser.add_argument("config", type=path_flag, metavar="config.yml")
+    add_require(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line per fault."""
-    from ai_gateway.config.loading import ConfigError, load
+    from ai_gateway.config.loading import ConfigError
+    from ai_gateway.config.model_names import ModelNames, warnings
 
     path: Path = arguments.config
     try:
-        config = load(path)
+        config = _checked(path, arguments)
+    except ValueError as error:
+        print(f"ai-gateway check: {error}", file=sys.stderr)
+        return 1
     except ConfigError as error:
         for complaint in error.complaints:
             print(f"{path}: {complaint}", file=sys.stderr)
         return 1
+    for warning in warnings(ModelNames(config.models)):
+        print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")
     return 0
+
+
+def _checked(path: Path, arguments: argparse.Namespace) -> "Config":
+    from ai_gateway.config.loading import ConfigError, load_whole
+    from ai_gateway.config.protection import missing_sections
+
+    required = required_by(arguments)
+    content = load_whole(path)
+    if missing := list(missing_sections(required, content)):
+        raise ConfigError(missing)
+    return content.config

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ai_gateway.cli.paths import path_flag
+
 if TYPE_CHECKING:
     from ai_gateway.auth.keys_file import Entry
 
@@ -50,7 +52,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         ("check", "say whose key it is that standard input or $AI_GATEWAY_KEY holds", _check),
     ):
         action = actions.add_parser(name, help=meaning, description=meaning[0].upper() + meaning[1:] + ".")
-        action.add_argument("--file", type=Path, required=True, metavar="keys.yaml")
+        action.add_argument("--file", type=path_flag, required=True, metavar="keys.yaml")
         if name == "revoke":
             action.add_argument("id", metavar="ID", help="of the key, as `list` shows it")
         action.set_defaults(run=run, act=act)
@@ -59,7 +61,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = actions.add_parser("create", help="make a key", description="Makes a key; shows it once, and its entry.")
     parser.add_argument("--name", required=True, help="the caller's name, in rules, logs and metrics")
-    parser.add_argument("--file", type=Path, metavar="keys.yaml", help="add the entry there; made if missing")
+    parser.add_argument("--file", type=path_flag, metavar="keys.yaml", help="add the entry there; made if missing")
     parser.add_argument("--tenant", help="the tenant it belongs to")
     parser.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups that rules may name")
     parser.add_argument("--models", type=_words, metavar="A,B*", help="models it may use, as patterns (default: all)")
@@ -77,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return act(arguments)
     except OSError as error:
-        print(f"ai-gateway keys: {error.filename}: {error.strerror}", file=sys.stderr)
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"ai-gateway keys: {told}", file=sys.stderr)
     except (ValueError, ArithmeticError) as error:  # of dates that no calendar has, too
         print(f"ai-gateway keys: {error}", file=sys.stderr)
     return 1
@@ -88,7 +91,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _create(arguments: argparse.Namespace) -> int:
-    from ai_gateway.auth.keys_file import hash_of, new_key, read_entries, write_entries
+    from ai_gateway.auth.keys_file import hash_of, new_key, write_entries
 
     key, key_id = new_key()
     told = {
@@ -110,7 +113,7 @@ def _create(arguments: argparse.Namespace) -> int:
         print(write_entries((entry,)), end="")
         return 0
     with _alone(arguments.file):
-        entries = read_entries(arguments.file.read_bytes()) if arguments.file.exists() else ()
+        entries = _read(arguments.file) if arguments.file.exists() else ()
         _write(arguments.file, (*entries, entry))
     print(key)
     print(f"ai-gateway keys: {key_id} is in {arguments.file}; the key above is shown this once", file=sys.stderr)
@@ -140,10 +143,8 @@ def _now() -> datetime:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ai_gateway.auth.keys_file import read_entries
-
     rows = [("ID", "NAME", "STANDING", "EXPIRES", "TENANT", "ROLE", "MODELS")]
-    for entry in read_entries(arguments.file.read_bytes()):
+    for entry in _read(arguments.file):
         expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
         models = "all" if entry.models is None else ",".join(entry.models) or "none"
         rows.append((entry.id, entry.name, entry.standing(_now()), expires, entry.tenant or "-", entry.role, models))
@@ -156,10 +157,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _revoke(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from ai_gateway.auth.keys_file import read_entries
-
     with _alone(arguments.file):
-        entries = read_entries(arguments.file.read_bytes())
+        entries = _read(arguments.file)
         if arguments.id not in {entry.id for entry in entries}:
             raise ValueError(f"{arguments.file} has no key with the id {arguments.id[:8]}")
         ended = tuple(
@@ -173,11 +172,10 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from ai_gateway.auth.keys import Keys
-    from ai_gateway.auth.keys_file import read_entries
 
     given = os.environ.get("AI_GATEWAY_KEY", "") if sys.stdin.isatty() else sys.stdin.readline()
     key = (given.strip() or os.environ.get("AI_GATEWAY_KEY", "")).encode()
-    entries = read_entries(arguments.file.read_bytes())
+    entries = _read(arguments.file)
     keys = Keys()
     keys.take(entries)
     known = keys.find(key)
@@ -187,6 +185,13 @@ def _check(arguments: argparse.Namespace) -> int:
     ended = next((entry for entry in entries if entry.hash == _hash(key)), None)
     print("not in the file" if ended is None else f"{ended.id}: {ended.standing(_now())}", file=sys.stderr)
     return 1
+
+
+def _read(path: Path) -> "tuple[Entry, ...]":
+    from ai_gateway.auth.keys_file import MAX_BYTES, read_entries
+    from ai_gateway.config.reading import read
+
+    return read_entries(read(path, MAX_BYTES).data)
 
 
 def _hash(key: bytes) -> str:

@@ -1,20 +1,28 @@
 """`ai-gateway serve`: the gateway itself."""
 
 import argparse
+import asyncio
 import gc
 import os
 import sys
+import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ai_gateway.cli.paths import path_flag
+from ai_gateway.cli.requiring import add_require, required_by
+
 if TYPE_CHECKING:
     from ai_gateway.app import Gateway, Options
+    from ai_gateway.cli.hangup import Hangup
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
     from ai_gateway.server import Notices, ServerSettings
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.export import Exporting
+    from ai_gateway.telemetry.output import Outputs
     from ai_gateway.telemetry.settings import TelemetrySettings
 
 _EPILOG = """where Ollama endpoints come from, first match wins:
@@ -34,10 +42,11 @@ examples:
   curl http://127.0.0.1:8080/v1/models
 
 leaving: SIGTERM lets new requests in for the drain delay and running answers go on for the grace; SIGINT gives
-them 5 s; a second signal ends everything at once.
+them 5 s; a second signal ends everything at once. SIGHUP is as SIGTERM in a terminal; elsewhere files are read anew.
 
 Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
-AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come by flag alone.
+AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come
+by flag alone.
 AI_GATEWAY_SERVICE=[NAMESPACE/]NAME is the gateways' own Service: limits in memory are divided by those that are ready.
 AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
 A flag goes before the environment, that before the config file, that before the default.
@@ -48,6 +57,7 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9090"
 CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
 _STABILITY = "OTEL_SEMCONV_STABILITY_OPT_IN"
+LAST_LINES_SECONDS = 1.0  # for whoever reads the logs, at the end
 FLUSH_SECONDS = 5.0  # for spans that are still queued when the gateway leaves
 
 
@@ -76,8 +86,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
-        default=os.environ.get("AI_GATEWAY_CONFIG"),
+        type=path_flag,
+        default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
         help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
         f"while running (default {DEFAULT_CONFIG})",
@@ -89,6 +99,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
         "with --config stands in until it is read",
     )
+    add_require(parser)
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
@@ -127,13 +138,15 @@ def run(arguments: argparse.Namespace) -> int:
     from ai_gateway.server import run as run_loop
     from ai_gateway.telemetry.logs import set_up_logs
 
-    set_up_logs()
+    outputs = set_up_logs()
     try:
         options = _options(arguments)
-        run_loop(_serve(arguments, options, _tracing(options.telemetry)))
+        run_loop(_serve(arguments, options, _tracing(options.telemetry), outputs))
     except (ListenError, ValueError) as error:
         print(f"ai-gateway: {error}", file=sys.stderr)
         return 1
+    finally:
+        outputs.close(LAST_LINES_SECONDS)
     return 0
 
 
@@ -147,9 +160,14 @@ def _options(arguments: argparse.Namespace) -> "Options":
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
     named = parse_named(arguments.configmap) if arguments.configmap else None
-    path = arguments.config or (None if named else DEFAULT_CONFIG)
-    telemetry = read_settings(os.environ)
-    return Options(Path(path) if path else None, dict(os.environ), access=access, config_map=named, telemetry=telemetry)
+    return Options(
+        arguments.config or (None if named else Path(DEFAULT_CONFIG)),
+        dict(os.environ),
+        access=access,
+        config_map=named,
+        telemetry=read_settings(os.environ),
+        required=required_by(arguments),
+    )
 
 
 def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
@@ -165,26 +183,33 @@ def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
     return Exporting(settings, os.environ)
 
 
-async def _serve(arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None") -> None:
+async def _serve(
+    arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None", outputs: "Outputs"
+) -> None:
     from ai_gateway.app import Gateway
     from ai_gateway.cli.demo import with_demo
     from ai_gateway.server import serve
     from ai_gateway.telemetry.access_log import AccessLog
+    from ai_gateway.telemetry.descriptors import Descriptors
 
     async with AsyncExitStack() as stack:
         if arguments.demo:
             options = await with_demo(options, stack)
-        access_log = AccessLog()
+        outputs.retry_in(loop := asyncio.get_running_loop())
+        access_log = AccessLog(outputs.out)
         if tracing is not None:
             stack.callback(tracing.close, FLUSH_SECONDS)
         stack.callback(access_log.flush)  # comes first: a collector may be waited for until the gateway is killed
         gateway = Gateway(options, (access_log,), tracing)
+        gateway.auditing.say = outputs.out.write
+        gateway.metrics.add(outputs.readings, stack.enter_context(Descriptors(time.monotonic).running(loop)))
         gateway.on_config = lambda config: _set_logs(config, access_log)
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
-        notices = _notices(gateway)
+        settings = replace(settings, idle_seconds=lambda: gateway.current.now.config.connections.idle)
+        notices = _notices(gateway, arguments.hangup)
         drain = arguments.drain_delay and arguments.drain_grace
         given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
         gateway.live.bind(notices.departure.begin, frozenset(key for key, flag in given.items() if flag))
@@ -214,11 +239,8 @@ def _set_logs(config: "Config", access_log: "AccessLog") -> None:
 
 
 def _tune_collector() -> None:
-    """Spares the garbage collector what lives as long as the process, and most of its rounds.
-
-    Requests leave no cycles behind, so that reference counting frees them; at the default of 700 objects the
-    collector took 6 % of the time of a busy gateway.
-    """
+    """Spares the garbage collector what lives as long as the process, and most of its rounds: requests leave no cycles
+    behind, and at the default of 700 objects it took 6 % of the time of a busy gateway."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -264,7 +286,7 @@ def _longest_stall(config: "Config") -> float:
     return max(60.0, config.timeouts.client_stall, *stalls)
 
 
-def _notices(gateway: "Gateway") -> "Notices":
+def _notices(gateway: "Gateway", hangup: "Hangup") -> "Notices":
     import logging
 
     from ai_gateway.server import Notices
@@ -273,6 +295,11 @@ def _notices(gateway: "Gateway") -> "Notices":
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:
         log.info("listening on %s (admin %s)", " ".join(api), " ".join(admin))
+        hangup.follow(reread)
+
+    def reread() -> None:
+        log.info("SIGHUP: config and certificates are read again")
+        gateway.reread()
 
     def refused(status: int, code: str, peer: str) -> None:
         gateway.refused(status, code)
@@ -287,5 +314,6 @@ def _notices(gateway: "Gateway") -> "Notices":
         leaving=leaving,
         shutdown_streams=gateway.departures.end_all,
         refused=refused,
+        reread=reread if hangup.is_wish else None,
         certificate_refused=lambda complaint: log.error("certificate refused, the last one stays: %s", complaint),
     )

@@ -6,6 +6,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from ai_gateway.config.reading import read, read_text
+
+MOST_BYTES: Final = 1 << 20  # of a kubeconfig
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -33,7 +36,7 @@ class Access(msgspec.Struct, frozen=True):
         """The gateway's own namespace: the pod's, or the one of the kubeconfig's context. Reads a small file."""
         if self.is_in_cluster:
             try:
-                return (self.service_account / "namespace").read_text().strip() or "default"
+                return read_text(self.service_account / "namespace")
             except OSError:
                 return "default"
         return _namespace_of_context(self.kubeconfig_files, self.context)
@@ -60,7 +63,7 @@ def _namespace_of_context(files: list[Path], context: str | None) -> str:
 def _content(file: Path) -> dict[str, Any]:
     """A file that is missing or no YAML says nothing; the library that connects complains about it in full."""
     try:
-        content = yaml.safe_load(file.read_bytes())
-    except (OSError, yaml.YAMLError):
+        content = yaml.safe_load(read(file, MOST_BYTES).data)
+    except Exception:  # whatever it is
         return {}
     return content if isinstance(content, dict) else {}

@@ -7,6 +7,7 @@ stay unused (as much again): its configuration loader says where the server is a
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from kubernetes.client.api_client import ApiClient
 
 CONNECT_SECONDS: Final = 3.0
+# etcd keeps no object above 1.5 MiB by default, and of pods a page has 500, of some 10 KiB each.
+MAX_BYTES: Final = 64 << 20  # of a whole answer
+MAX_LINE_BYTES: Final = 4 << 20  # of one event
+SLOWEST: Final = 10.0  # times the patience with one silence: then an answer that drips is over
+
+_PIECE_BYTES: Final = 1 << 16
 
 _CONNECTION: Final = re.compile(r"^(\w+\(host=.*?\): |\(0\) Reason: )")
 
@@ -59,11 +66,17 @@ class Stream:
 
     def lines(self) -> Iterator[bytes]:
         """Each whole line, without its end. Raises Unreachable when the silence is too long or the line breaks."""
-        pending = b""
+        pending = bytearray()
         with _failures():
             for piece in self._response.stream(amt=None, decode_content=False):
-                *whole, pending = (pending + piece).split(b"\n")
-                yield from whole
+                first, *others = piece.split(b"\n")
+                pending += first
+                if len(pending) > MAX_LINE_BYTES:
+                    raise Unreachable(f"an event of more than {MAX_LINE_BYTES} bytes")
+                if others:
+                    yield bytes(pending)
+                    yield from others[:-1]
+                    pending = bytearray(others[-1])
 
     def stop(self) -> None:
         """Ends the reading at once, whoever does it."""
@@ -85,12 +98,12 @@ class ApiServer:
     def get(self, path: str, query: Mapping[str, str], read_seconds: float) -> bytes:
         """The body of a 200 answer. Raises Refused or Unreachable."""
         with self._answer("GET", path, query, None, read_seconds) as response:
-            return _whole(response)
+            return _whole(response, read_seconds)
 
     def send(self, method: str, path: str, body: Mapping[str, Any], read_seconds: float) -> bytes:
         """Sends an object, with PATCH as a merge patch; returns the body of the answer. Raises as `get`."""
         with self._answer(method, path, {}, dict(body), read_seconds) as response:
-            return _whole(response)
+            return _whole(response, read_seconds)
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str], silence_seconds: float) -> Iterator[Stream]:
@@ -134,10 +147,20 @@ class ApiServer:
             return self._client
 
 
-def _whole(response: Any) -> bytes:
+def _whole(response: Any, read_seconds: float) -> bytes:
+    """The body, as it came: compressed ones are not asked for."""
+    pieces, size = [], 0
+    ends_at = time.monotonic() + read_seconds * SLOWEST
+    read = getattr(response, "read1", response.read)  # what is there, where urllib3 can: the clock is looked at
     with _failures():
-        body: bytes = response.read()
-        return body
+        while piece := read(_PIECE_BYTES, decode_content=False):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BYTES:
+                raise Unreachable(f"an answer of more than {MAX_BYTES} bytes")
+            if time.monotonic() > ends_at:
+                raise Unreachable(f"an answer that was not over within {read_seconds * SLOWEST:g} s")
+    return b"".join(pieces)
 
 
 def _connect(access: Access) -> "ApiClient":

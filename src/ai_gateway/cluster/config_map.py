@@ -96,7 +96,7 @@ class ConfigMap:
                     sentence = f"ConfigMap {namespace}/{self._named.name} cannot be read: {mirror.complaint}"
                     self._live.lack(sentence, is_passing=True)
             while True:
-                self._look(mirror.values(), namespace)
+                await self._look(mirror.values(), namespace)
                 trouble = mirror.complaint  # no event tells of it: the copy stays as it is
                 self._live.trouble = trouble and f"edits are not seen now: {trouble}"
                 await bell.wait(TROUBLE_SECONDS)
@@ -104,13 +104,15 @@ class ConfigMap:
             mirror.stop()
             reporting.cancel()
 
-    def _look(self, values: list[_ConfigMap], namespace: str) -> None:
+    async def _look(self, values: list[_ConfigMap], namespace: str) -> None:
         try:
-            self._take(values, namespace)
-        except Exception:  # a fault of ours in one reload must not end all later ones
-            log.exception("config: the change could not be applied")
+            await self._take(values, namespace)
+            await self._live.look_again()
+        except Exception as fault:  # one of ours in one reload must not end all later ones
+            self._live.fail(fault)
+            self._last = None
 
-    def _take(self, values: list[_ConfigMap], namespace: str) -> None:
+    async def _take(self, values: list[_ConfigMap], namespace: str) -> None:
         if not values:
             self._last = None
             self._live.lack(f"there is no ConfigMap {self._named.name} in namespace {namespace}")
@@ -128,7 +130,7 @@ class ConfigMap:
             self._live.lack(f"ConfigMap {namespace}/{self._named.name} has no key {self._named.key!r}, but {keys}")
             self._report(found, digest_of(keys.encode()))
             return
-        if self._live.offer(content):
+        if await self._live.offer(content):
             self._report(found, digest_of(content))
 
     def _report(self, found: _ConfigMap, digest: str) -> None:

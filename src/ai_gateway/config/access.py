@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ai_gateway.config.limiting import Limits
-from ai_gateway.config.units import Seconds, Section, default
+from ai_gateway.config.units import FilePath, Seconds, Section, default
 from ai_gateway.exchange import AuthMethod
 
 Role = Literal["user", "admin"]
@@ -29,9 +29,11 @@ class Oidc(Section, frozen=True):
     jwks_url: Annotated[
         str | None, Meta(description="where its keys are, in place of the discovery document's word")
     ] = None
-    ca_file: Annotated[str | None, Meta(description="CA bundle in PEM for the issuer, in place of the system's")] = None
+    ca_file: Annotated[
+        FilePath | None, Meta(description="CA bundle in PEM for the issuer, in place of the system's")
+    ] = None
     token_file: Annotated[
-        str | None, Meta(description="token sent to the issuer, where it tells its keys only to whom it knows")
+        FilePath | None, Meta(description="token sent to the issuer, where it tells its keys only to whom it knows")
     ] = None
     refresh: Annotated[
         Seconds, Meta(description="between two looks at its keys; an unknown key is looked for at once")
@@ -43,10 +45,13 @@ class Auth(Section, frozen=True):
 
     methods: Annotated[
         tuple[AuthMethod, ...],
-        Meta(min_length=1, description="`none` lets everyone in, and stands alone"),
+        Meta(
+            min_length=1,
+            description="`none` lets everyone in, and stands alone. A section `auth` names its methods, always",
+        ),
     ] = ("none",)
     keys_file: Annotated[
-        str | None, Meta(description="file that `ai-gateway keys` writes; read again when it changes")
+        FilePath | None, Meta(description="file that `ai-gateway keys` writes; read again when it changes")
     ] = None
     audience: Annotated[
         str, Meta(min_length=1, description="that ServiceAccount tokens must be made for (method `kubernetes`)")
@@ -83,7 +88,7 @@ class CallerRule(Section, frozen=True):
         Annotated[str, Meta(min_length=1)] | None, Meta(description="tenant of the caller, in place of its token's")
     ] = None
     models: Annotated[
-        ModelPatterns | None, Meta(description="ids or aliases of models it may use, as patterns; not set: all")
+        ModelPatterns | None, Meta(description="models it may use, as patterns of any of their names; not set: all")
     ] = None
     routes: Annotated[
         tuple[Route, ...] | None, Meta(description="routes it may use; not set: all that its role may")

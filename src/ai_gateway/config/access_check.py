@@ -1,12 +1,11 @@
 """What the types of `auth` and `callers` alone cannot say."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
 from ai_gateway.config.complaint import Complaint
+from ai_gateway.wire.hosts import split_url
 
 if TYPE_CHECKING:
     from ai_gateway.config.types import Config
@@ -26,8 +25,6 @@ def _check_auth(auth: Auth) -> Iterator[Complaint]:
         yield Complaint("auth.methods", "`none` lets everyone in: beside it no other method is ever asked")
     if len(set(auth.methods)) < len(auth.methods):
         yield Complaint("auth.methods", "names a method twice")
-    if auth.keys_file is not None and "\0" in auth.keys_file:
-        yield Complaint("auth.keys_file", "is no path of a file")
     if ("keys" in auth.methods) != (auth.keys_file is not None):
         yield Complaint("auth.keys_file", "goes with method `keys`, which needs it")
     if ("oidc" in auth.methods) != (auth.oidc is not None):
@@ -41,20 +38,14 @@ def _check_oidc(oidc: Oidc) -> Iterator[Complaint]:
         url = getattr(oidc, key)
         if url is not None and not _is_url(url):
             yield Complaint(f"auth.oidc.{key}", f"{url!r} is no https URL (http is taken on loopback alone)")
-    for key in ("ca_file", "token_file"):
-        path = getattr(oidc, key)
-        if path is not None and not Path(path).is_file():
-            yield Complaint(f"auth.oidc.{key}", f"there is no file {path}")
 
 
 def _is_url(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
+        parts = split_url(url, ("https", "http"))
     except ValueError:
         return False
-    is_loopback = host in ("127.0.0.1", "::1", "localhost")
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback))
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _check_rule(rule: CallerRule, path: str, auth: Auth) -> Iterator[Complaint]:

@@ -1,18 +1,26 @@
 """The `audit` section of config.yml: what is kept of each request, where, and how surely. *restart*, all of it."""
 
 import re
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from ai_gateway.config.units import ByteCount, Seconds, Section, default
+from ai_gateway.config.pattern_cost import endless
+from ai_gateway.config.units import ByteCount, FilePath, Seconds, Section, default
 
 AuditMode = Literal["best_effort", "blocking", "strict"]
 AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
 AuditLevel = Literal["metadata", "request", "full"]
 
+DEEPER: Final = 50
+REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
+
+MOST_DSN_CHARACTERS: Final = 4096  # few enough for patterns
+# libpq's two forms of a DSN, and where either may have a password.
+_DSN: Final = re.compile(r"postgres(?:ql)?://[!-~]+$|\s*[a-z_]+\s*=")
+_PASSWORD: Final = re.compile(r"(?:^|[\s?&'])password\s*=|://[^/@]*:[^/@]*@")
 # Sinks that nobody can ask again which intents are open.
 _WITHOUT_INTENTS: Final = ("jsonl", "otlp")
 
@@ -35,16 +43,16 @@ class Audit(Section, frozen=True):
         AuditLevel, Meta(description="`request` also keeps what was asked, `full` the answer, too; both redacted")
     ] = "metadata"
     path: Annotated[
-        str | None,
+        FilePath | None,
         Meta(
             description="file of `sqlite` or `jsonl`, or `stdout` for `jsonl`; without it `audit.db` or `audit.jsonl` "
             "in `$XDG_STATE_HOME/ai-gateway-ollama`, or in `~/.local/state/ai-gateway-ollama`"
         ),
     ] = None
     dsn: Annotated[str | None, Meta(description="of `postgresql`, without the password")] = None
-    dsn_file: Annotated[str | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
+    dsn_file: Annotated[FilePath | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
     spool: Annotated[
-        str | None,
+        FilePath | None,
         Meta(
             description="folder of its own in which entries wait while `postgresql` is away; without it `audit-spool` "
             "in the state directory, as for `path`"
@@ -58,15 +66,15 @@ class Audit(Section, frozen=True):
         default(ByteCount(2 << 30))
     )
     key_file: Annotated[
-        str | None,
+        FilePath | None,
         Meta(description="key of the hash chain, 32 bytes or more; without it one is made beside the store"),
     ] = None
     checkpoints: Annotated[
-        str,
+        FilePath,
         Meta(
             description="second place of the chain's checkpoints: `stdout`, or a file; `none` keeps them in the store"
         ),
-    ] = "stdout"
+    ] = default(FilePath("stdout"))
     allow_unauthenticated_reads: Annotated[
         bool, Meta(description="let anyone read GET /v1/audit/logs while authentication is off")
     ] = False
@@ -89,16 +97,36 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
         yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
     if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
         yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+    if audit.dsn is not None and len(audit.dsn) > MOST_DSN_CHARACTERS:
+        yield "dsn", f"is longer than {MOST_DSN_CHARACTERS} characters"
+        return
+    if audit.dsn is not None and not _DSN.match(audit.dsn):
+        yield "dsn", "is neither a URL such as postgresql://user@host:5432/database nor such as `host=db dbname=audit`"
+    if audit.dsn is not None and _PASSWORD.search(audit.dsn):
+        yield "dsn", "holds a password: put the DSN into a file, and name that in `dsn_file`"
     if audit.store == "postgresql" and audit.key_file is None:
         yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
         yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
-    for name in ("dsn_file", "key_file"):
-        path = getattr(audit, name)
-        if path is not None and not Path(path).is_file():
-            yield name, f"there is no file {path}"
-    for index, pattern in enumerate(audit.redact):
+    yield from _redact_faults(audit.redact)
+
+
+def _redact_faults(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    began = time.thread_time()
+    for index, pattern in enumerate(patterns):
         try:
-            re.compile(pattern)
-        except re.error as error:
-            yield f"redact[{index}]", f"{pattern!r} is no regular expression: {error}"
+            text = endless(_deeper(DEEPER, pattern))
+            if text is not None:
+                why = "repeats in one another can be read in too many ways"
+                yield f"redact[{index}]", f"{pattern!r} takes time without bound, as on {text!r}: {why}"
+        except Exception as fault:  # beside re.error: too many groups in one another, numbers that are too large
+            why = str(fault) if isinstance(fault, re.error) else f"{type(fault).__name__}: {fault}"
+            yield f"redact[{index}]", f"{pattern!r} is no regular expression that can be used: {why}"
+        if time.thread_time() - began > REDACT_SECONDS:
+            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be checked"
+            return
+
+
+def _deeper(levels: int, pattern: str) -> "re.Pattern[str]":
+    """Compiled below so many calls: where the audit does it again there may be less room for groups in one another."""
+    return re.compile(pattern) if levels == 0 else _deeper(levels - 1, pattern)

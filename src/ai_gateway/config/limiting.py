@@ -1,17 +1,19 @@
 """The section `limits` of config.yml: how much callers, tenants and models may ask for, and where that is counted."""
 
+import re
 from collections.abc import Container, Iterator
-from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config.units import ModelId, PositiveInt, Seconds, Section, default
+from ai_gateway.config.units import FilePath, ModelId, PositiveInt, Seconds, Section, default
+from ai_gateway.wire.hosts import split_url
 
 LimitCount = Annotated[PositiveInt, Meta(le=10**12)]  # more is a slip, and arithmetic on floats stays exact below it
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+_DATABASE: Final = re.compile(r"/?|/[0-9]{1,6}")
 
 
 class Limits(Section, frozen=True):
@@ -28,11 +30,11 @@ class Redis(Section, frozen=True):
 
     url: Annotated[str, Meta(description="`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS; never with a password")]
     username: Annotated[str | None, Meta(description="of its ACL, where it has one")] = None
-    password_file: Annotated[str | None, Meta(description="file that holds the password; read with each connect")] = (
-        None
-    )
+    password_file: Annotated[
+        FilePath | None, Meta(description="file that holds the password; read with each connect")
+    ] = None
     ca_file: Annotated[
-        str | None, Meta(description="CA bundle in PEM that its certificate is checked against, not the system's")
+        FilePath | None, Meta(description="CA bundle in PEM that its certificate is checked against, not the system's")
     ] = None
     timeout: Annotated[
         Seconds, Meta(description="for its answer to one check; then the gateway's own counts decide")
@@ -52,9 +54,9 @@ class LimitsSection(Section, frozen=True):
     tenants: Annotated[dict[Name, Limits], Meta(description="of all callers of a tenant together")] = msgspec.field(
         default_factory=dict
     )
-    models: Annotated[dict[ModelId, Limits], Meta(description="of all calls of a model, by its id")] = msgspec.field(
-        default_factory=dict
-    )
+    models: Annotated[
+        dict[ModelId, Limits], Meta(description="of all calls of a model, by its id, whatever it is asked by")
+    ] = msgspec.field(default_factory=dict)
     redis: Annotated[Redis | None, Meta(description="without it each gateway counts its share in memory")] = None
 
 
@@ -72,20 +74,15 @@ def limits_complaints(
 
 
 def _redis_complaints(redis: Redis) -> Iterator[tuple[str, str]]:
-    try:
-        parts = urlsplit(redis.url)
-        is_place = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        yield "limits.redis.url", "is no URL such as redis://redis.ai:6379"
-        return
-    number = parts.path.removeprefix("/")
-    if not is_place or parts.query or parts.fragment or not (number == "" or number.isdecimal()):
-        yield "limits.redis.url", "is no URL such as redis://redis.ai:6379 or rediss://redis.ai:6379/0"
-    if parts.username or parts.password:
+    if "@" in redis.url:
         yield "limits.redis.url", "holds a name or password: use `username` and `password_file`"
+        return
+    try:
+        parts = split_url(redis.url, ("redis", "rediss"))
+    except ValueError as error:
+        yield "limits.redis.url", f"is no URL such as redis://redis.ai:6379: {error}"
+        return
+    if not _DATABASE.fullmatch(parts.path) or not redis.url.startswith(("redis://", "rediss://")):
+        yield "limits.redis.url", "is no URL such as redis://redis.ai:6379 or rediss://redis.ai:6379/0"
     if redis.ca_file and parts.scheme != "rediss":
         yield "limits.redis.ca_file", "goes with a rediss:// URL"
-    for key in ("password_file", "ca_file"):
-        file = getattr(redis, key)
-        if file and not Path(file).is_file():
-            yield f"limits.redis.{key}", f"there is no file {file}"

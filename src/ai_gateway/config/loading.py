@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterator
-from itertools import starmap
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -11,15 +11,26 @@ import msgspec
 
 from ai_gateway.config import auditing
 from ai_gateway.config.access_check import check_access
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.beside import breathe
+from ai_gateway.config.browser_check import check_browsers
+from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
+from ai_gateway.config.discovery_check import check_discovery
+from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
 from ai_gateway.config.limiting import limits_complaints
-from ai_gateway.config.types import Config, Discovery, Model, StaticUpstream, Tls, model_name
-from ai_gateway.config.units import ByteCount, ModelId, Pause, Seconds
+from ai_gateway.config.model_names import check_limited
+from ai_gateway.config.paths import expanded
+from ai_gateway.config.protection import Parsed
+from ai_gateway.config.reading import Unreadable, read, shown
+from ai_gateway.config.sections import settled
+from ai_gateway.config.types import Config, Model, model_name
+from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlFault, read_yaml
-from ai_gateway.wire.address import parse_url
+from ai_gateway.wire.hosts import split_listen, would_collide
 from ai_gateway.wire.names import canonical, is_model_name
 
+FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
+MODELS_AT_ONCE: Final = 50  # then other threads may go on
 MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -28,48 +39,80 @@ _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
-_LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):(\d{1,5})")
-_DNS_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.\-]*://[^/\s]+")
+# What YAML makes of `1.5`, `13`, `on` and `2024-01-01`.
+_TAKEN_FOR_OTHERS: Final = tuple(f"got `{kind}`" for kind in ("float", "int", "bool", "date", "datetime"))
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
 
 
 class ConfigError(Exception):
-    """The content is not a valid config; `complaints` says all that was found."""
+    """The content is not a valid config; `complaints` says all that was found.
 
-    def __init__(self, complaints: list[Complaint]) -> None:
-        super().__init__("; ".join(map(str, complaints)))
-        self.complaints = complaints
+    Where files that it names are at fault, `awaited` has all that it names: a change of one may mend it.
+    """
+
+    def __init__(self, complaints: list[Complaint], awaited: Awaited | None = None) -> None:
+        self.complaints = bounded(complaints)
+        self.awaited = awaited or Awaited()
+        super().__init__("; ".join(map(str, self.complaints)))
 
 
 def load(path: Path) -> Config:
-    """The config in a file. Raises ConfigError, also for a file that cannot be read."""
+    """The config in a file, or in the `config.yml` of a folder. Raises ConfigError, also for what cannot be read."""
+    return load_whole(path).config
+
+
+def load_whole(path: Path) -> Parsed:
+    """As `load`, with what was written in it."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError([Complaint("", f"cannot read {path}: {error.strerror}")]) from None
-    return parse(content)
+        content = read(path / FILE_NAME if path.is_dir() else path, MAX_BYTES).data
+    except Unreadable as fault:
+        raise ConfigError([Complaint("", str(fault))]) from None
+    except OSError as error:  # of the look whether it is a folder
+        raise ConfigError([Complaint("", f"cannot read {shown(path)}: {error.strerror}")]) from None
+    return parse_whole(content)
 
 
 def parse(content: bytes) -> Config:
-    """The config in the bytes of a YAML file. Raises ConfigError."""
-    raw = _yaml(content)
-    complaints: list[Complaint] = []
+    """The config in the bytes of a YAML file. Raises ConfigError, whatever is wrong with them."""
+    return parse_whole(content).config
+
+
+def parse_whole(content: bytes) -> Parsed:
+    """As `parse`, with what was written in it."""
+    try:
+        return _parse(content)
+    except ConfigError:
+        raise
+    except Exception as fault:  # whatever a check stumbles over is for whoever wrote the file
+        raise ConfigError([Complaint("", fault_in_words(fault))]) from fault
+
+
+def _parse(content: bytes) -> Parsed:
+    raw, written, complaints = settled(_yaml(content), Config)
+    refused = {complaint.path.partition(".")[0] for complaint in complaints}
     parts: dict[str, Any] = {}
     hints = get_type_hints(Config, include_extras=True)
     for key, value in raw.items():
+        if len(complaints) > MOST_COMPLAINTS:
+            break
+        if key in refused:
+            continue
         if key == "models" and isinstance(value, dict):
             parts["models"] = _models(value, complaints)
         elif key in hints:
             parts[key] = _convert(value, hints[key], key, complaints)
         else:
             complaints.append(Complaint(str(key), f"unknown key; known are {', '.join(hints)}"))
-    if not complaints:
-        config = Config(**parts)
-        complaints = list(_check(config))
     if complaints:
         raise ConfigError(complaints)
-    return config
+    config = Config(**parts)
+    files = tuple(named.file for named in named_files(config))
+    awaited = Awaited(files, signatures(files))  # before they are read, so that no change is missed
+    at_fault = file_complaints(config)
+    complaints = bounded(chain(_check(config), at_fault))
+    if complaints:
+        raise ConfigError(complaints, awaited if at_fault else None)
+    return Parsed(config, written)
 
 
 def _yaml(content: bytes) -> dict[Any, Any]:
@@ -79,8 +122,9 @@ def _yaml(content: bytes) -> dict[Any, Any]:
         raw = read_yaml(content)
     except YamlFault as fault:
         raise ConfigError([Complaint("", str(fault))]) from None
-    if raw is None:
-        return {}
+    if raw is None or raw == {}:
+        # It may have been cut, or be half written: nobody turns off everything by an empty file.
+        raise ConfigError([Complaint("", "is empty: a config has one key or more, such as `models`")])
     if not isinstance(raw, dict):
         raise ConfigError([Complaint("", "the top level must be a mapping of keys such as `models`")])
     return raw
@@ -88,7 +132,11 @@ def _yaml(content: bytes) -> dict[Any, Any]:
 
 def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Model]:
     models = {}
-    for model_id, entry in value.items():
+    for number, (model_id, entry) in enumerate(value.items()):
+        if number % MODELS_AT_ONCE == 0:
+            breathe()
+        if len(complaints) > MOST_COMPLAINTS:
+            break
         path = f"models.{model_id}"
         checked = _convert({model_id: entry if entry is not None else {}}, dict[ModelId, Model], path, complaints)
         if checked:
@@ -111,7 +159,7 @@ def _complaint(text: str, path: str) -> Complaint:
         text = text[: found.start()]
         tail = found[1].removeprefix("[...]") if path.startswith("models.") else found[1]
         path += tail
-    if "Expected `str" in text and ("got `float`" in text or "got `int`" in text):
+    if text.startswith("Expected `str") and text.endswith(_TAKEN_FOR_OTHERS):
         text += " (put it in quotes)"
     return Complaint(path, text.replace("Object contains unknown field", "unknown key"))
 
@@ -123,6 +171,8 @@ def _decode_unit(wanted: type, value: Any) -> Any:
         return pause(value)
     if wanted is ByteCount:
         return _byte_count(value)
+    if wanted is FilePath:
+        return _file_path(value)
     raise NotImplementedError(wanted)  # a type of the config without a reader would be a fault of ours
 
 
@@ -153,15 +203,23 @@ def _byte_count(value: Any) -> ByteCount:
     return ByteCount(int(found[1]) * _UNIT_BYTES[found[2]])
 
 
+def _file_path(value: Any) -> FilePath:
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        raise ValueError(f"Expected `str`, got `{kind}`")  # in the words of the other types
+    return FilePath(expanded(value))
+
+
 def _check(config: Config) -> Iterator[Complaint]:
     """What the types alone cannot say."""
     yield from _check_models(config.models)
     yield from _check_shared(config.models)
     yield from _check_listening(config)
-    yield from _check_discovery(config.discovery)
-    yield from _check_tls(config.tls)
+    yield from check_discovery(config.discovery)
+    yield from check_browsers(config)
     yield from check_access(config)
     yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
+    yield from check_limited(config)
     yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
     for index, network in enumerate(config.trusted_proxies):
         try:
@@ -202,40 +260,12 @@ def _check_shared(models: dict[str, Model]) -> Iterator[Complaint]:
 
 
 def _check_listening(config: Config) -> Iterator[Complaint]:
-    for key in ("listen", "admin"):
-        address = getattr(config, key)
-        found = _LISTEN.fullmatch(address) if address is not None else None
-        if address is not None and (found is None or int(found[1]) > 65535):
-            yield Complaint(key, f"{address!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
-    for index, origin in enumerate(config.cors.origins):
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            yield Complaint(f"cors.origins[{index}]", f"{origin!r} is no origin such as https://app.example")
-
-
-def _check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
-    named = [key for key in ("static", "dns", "kubernetes") if discovery and getattr(discovery, key) is not None]
-    if len(named) > 1:
-        yield Complaint("discovery", f"only one of {', '.join(named)} can be used")
-    kubernetes = discovery and discovery.kubernetes
-    if kubernetes:
-        if (kubernetes.mode == "endpointslices") != (kubernetes.service is not None):
-            yield Complaint("discovery.kubernetes.service", "goes with mode endpointslices, which needs it")
-        for index, namespace in enumerate(kubernetes.namespaces):
-            if not _DNS_LABEL.fullmatch(namespace):
-                yield Complaint(f"discovery.kubernetes.namespaces[{index}]", f"{namespace!r} is no namespace")
-    for index, upstream in enumerate((discovery and discovery.static) or ()):
-        path = f"discovery.static[{index}]"
-        entry = upstream if isinstance(upstream, StaticUpstream) else StaticUpstream(url=upstream)
+    named = {key: address for key in ("listen", "admin") if (address := getattr(config, key)) is not None}
+    for key, address in tuple(named.items()):
         try:
-            parse_url(entry.url)
+            split_listen(address)
         except ValueError as error:
-            yield Complaint(path, str(error))
-        if entry.ca_file and not Path(entry.ca_file).is_file():
-            yield Complaint(f"{path}.ca_file", f"there is no file {entry.ca_file}")
-
-
-def _check_tls(tls: Tls | None) -> Iterator[Complaint]:
-    if tls:
-        for key in ("certificate", "key", "client_ca"):
-            if getattr(tls, key) is not None and not Path(getattr(tls, key)).is_file():
-                yield Complaint(f"tls.{key}", f"there is no file {getattr(tls, key)}")
+            yield Complaint(key, str(error))
+            del named[key]
+    if len(named) == 2 and would_collide(named["listen"], named["admin"]):
+        yield Complaint("admin", f"{named['admin']!r} is also where `listen` is: take another port")

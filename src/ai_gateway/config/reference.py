@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, limiting, types
+from ai_gateway.config import access, limiting, serving, types
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
 
 _INTRODUCTION: Final = """\
 ---
@@ -43,6 +43,26 @@ discovery:
       ca_file: /etc/ssl/private-ca.pem
 ```
 
+## Names of models
+
+A client asks for a model by its id or an alias. Spelt exactly it is what the config says. Else the name is read as
+Ollama reads names, whatever the case and with or without `registry.ollama.ai/` and `library/`, and with the model's own
+`version` for a tag:
+
+| config | answers | does not |
+|---|---|---|
+| `llama3: {}` | `llama3`, `llama3:latest`, `LLAMA3`, `library/llama3` | `llama3:8b` |
+| `llama3: {version: 8b}` | `llama3`, `llama3:8b`, `Llama3:8B` | `llama3:latest` |
+| `coder: {ollama: codellama, version: 13b}` | `coder`, `coder:13b` | `codellama:13b`, unless `catalog.discover` |
+
+Whatever it is asked by, it is one model: limits, rights, `max_tokens`, slots, queue and name in metrics are those of
+the id. With `catalog.discover` Ollama's name of a model in `models` is that model, too; where two ids are the same
+model to Ollama, the first one. A model that is in no config is known by Ollama's name in lower case. Names of the cloud
+(`:cloud`, `-cloud`) are found by the config alone.
+
+Two ids that are equal but for case are both served, each by its exact name, and any other spelling finds the first:
+`check` and the log warn of them.
+
 ## Checked, then in force
 
 A file is taken whole or not at all. Unknown keys, doubled keys, wrong types and impossible values are refused, each
@@ -53,18 +73,43 @@ $ ai-gateway check config.yml
 config.yml: models.coder.version: Expected `str`, got `int` (put it in quotes)
 ```
 
+A section with nothing in it, where every line is commented out, counts as absent. `auth`, `callers` and `limits` are
+refused then: what protects is turned off in words alone (`auth: {methods: [none]}`, `callers: all`, `limits: none`),
+and never by leaving it out of a file that is reloaded ([Turning it off](security.md#turning-it-off)).
+
+A path may begin with `~` for a home, as in a shell. Files that it names must be there and of use, such as a CA bundle
+or a TLS key without a pass phrase; a config that is refused for one is checked again when that file comes or changes.
+
 An editor can do the same while you write: [config.schema.json](../config.schema.json) is a JSON Schema made from the
-same types. YAML aliases (`*name`) are refused, since a page of them can stand for gigabytes.
+same types. A file has 1 MiB, 200,000 keys and values, and 16 levels at most. YAML aliases (`*name`) and merge keys
+(`<<`) are refused, since a page of them can stand for gigabytes; so are tags (`!name`) but YAML's own for plain values.
+
+**An empty file is no config.** A file without a key is refused: no bytes, only spaces or comments, `null`, `{}`,
+`---`. It may have been cut, and everything in force would be off. `models: {}` is the shortest config that there is.
 
 ## Live changes
 
 The file is looked at twice a second, also when it is a symbolic link that is swapped, as a ConfigMap's is. New
-content that is valid takes effect at once; calls under way finish under the old one. Content that is not valid
-changes nothing: the log and `GET /v1/health` say what is wrong, and the last good config stays in force.
+content that is valid takes effect; calls under way finish under the old one. Content that is not valid changes
+nothing: the log and `GET /v1/health` say what is wrong, and the last good config stays in force.
+
+A file that is half written must not be taken for a whole one:
+
+| what happens to the file | it is taken |
+|---|---|
+| it is there when the gateway starts | at once |
+| another file (`mv`, most editors, `sed -i`) or another link (a ConfigMap) takes its place | within a second |
+| the ConfigMap is followed through the API (`--configmap`) | at once |
+| it is written in its place (`cp`, `>`, some editors), or comes after the start | when it has rested for a second |
+
+To be sure of the moment, write the new file beside the old one and `mv` it there. The same holds for the keys file: a
+key that is not in it any more is refused from then on. A file that never rests is told in `GET /v1/health`. What is no
+file, such as a FIFO or a device, is refused and never waited for.
 
 A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
 `restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
-The two files of `tls` are read again when they change, without a restart.
+The two files of `tls` are read again when they change, without a restart. `kill -HUP` has config and certificates read
+again at once, changed or not ([Leaving](kubernetes.md#leaving) tells of terminals).
 
 ## Units
 
@@ -92,8 +137,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "limits": limiting.LimitsSection,
     "limits.default": limiting.Limits,
     "limits.redis": limiting.Redis,
-    "cors": types.Cors,
-    "tls": types.Tls,
+    "cors": serving.Cors,
+    "connections": serving.Connections,
+    "tls": serving.Tls,
     "auth": access.Auth,
     "auth.oidc": access.Oidc,
     "callers[]": access.CallerRule,
@@ -116,6 +162,7 @@ _MEANINGS: Final = {
 }
 _WORDS: Final[dict[Any, str]] = {
     str: "text",
+    FilePath: "path",
     bool: "true or false",
     int: "whole number",
     float: "number",
@@ -230,7 +277,7 @@ def _in_units(value: Any) -> str:
         return next(f"{value // size}{unit}" for size, unit in sizes if not value % size)
     if isinstance(value, tuple):
         return "[]" if not value else msgspec.json.encode(value).decode()
-    return msgspec.json.encode(value).decode().strip('"')
+    return str(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 if __name__ == "__main__":

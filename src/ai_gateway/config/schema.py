@@ -1,14 +1,19 @@
 """The JSON Schema of config.yml, made from its types: `python -m ai_gateway.config.schema`."""
 
-from typing import Any
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
 from ai_gateway.config import types
+from ai_gateway.config.access import Auth
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.limiting import Redis
+from ai_gateway.config.sections import NEVER_EMPTY, WORDS, alternatives, is_container
+from ai_gateway.config.serving import Connections, Cors
 from ai_gateway.config.types import Config
-from ai_gateway.config.units import ByteCount, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
+
+_NULL: Final[dict[str, Any]] = {"type": "null"}
 
 
 def schema() -> dict[str, Any]:
@@ -16,9 +21,11 @@ def schema() -> dict[str, Any]:
     (top,), definitions = msgspec.json.schema_components(
         [Config], schema_hook=_unit_schema, ref_template="#/$defs/{name}"
     )
-    for section in (types.Timeouts, types.Polling, types.Body, types.Cors, types.Kubernetes, types.Drain, Audit):
+    for section in (types.Timeouts, types.Polling, types.Body, Cors, Connections, types.Kubernetes, types.Drain, Audit):
         _write_defaults(definitions[section.__name__], section())
     _write_defaults(definitions["Redis"], Redis(url=""))
+    _let_be_empty(Config, definitions)
+    _write_words(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "AI Gateway Ollama: config.yml",
@@ -33,12 +40,54 @@ def _write_defaults(definition: dict[str, Any], defaults: Section) -> None:
             definition["properties"][name]["default"] = int(value) if value == int(value) else float(value)
 
 
+def _let_be_empty(kind: type[Section], definitions: dict[str, Any]) -> None:
+    """A section or list whose every line is commented out counts as absent, where that is no danger."""
+    properties = definitions[kind.__name__]["properties"]
+    kept = {Config: NEVER_EMPTY, Auth: ("methods",)}.get(kind, ()) + tuple(definitions[kind.__name__]["required"])
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        for part in filter(is_container, alternatives(hint)):
+            if name not in kept:
+                properties[name] = _or(properties[name], _NULL)
+            for inner in (part, *get_args(part)):
+                for section in alternatives(inner):
+                    if isinstance(section, type) and issubclass(section, Section):
+                        _let_be_empty(section, definitions)
+
+
+def _write_words(definitions: dict[str, Any]) -> None:
+    """What stands for "off", in place of nothing at all."""
+    properties = definitions["Config"]["properties"]
+    for key in NEVER_EMPTY:
+        options = properties[key].get("anyOf")
+        if options is not None:
+            properties[key] = {**properties[key], "anyOf": [option for option in options if option != _NULL]}
+            properties[key].pop("default", None)
+    for key in set(WORDS) & set(properties):
+        properties[key] = _or(properties[key], {"const": WORDS[key]})
+    definitions["Auth"]["required"] = ["methods"]
+    definitions["Auth"]["properties"]["methods"].pop("default", None)
+    # Every line of it is commented out.
+    definitions["LimitsSection"]["not"] = {"minProperties": 1, "additionalProperties": _NULL}
+    models = properties["models"]
+    models["anyOf"][0]["additionalProperties"] = _or(models["anyOf"][0]["additionalProperties"], _NULL)
+
+
+def _or(known: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What is known, or something else; what describes both stays beside them."""
+    around: dict[str, Any] = {key: known[key] for key in ("description", "default") if key in known}
+    inner = {key: value for key, value in known.items() if key not in around}
+    options = inner.pop("anyOf", None) if set(inner) == {"anyOf"} else [inner]
+    return {**around, "anyOf": options if other in options else [*options, other]}
+
+
 def _unit_schema(kind: type) -> dict[str, Any]:
     text = {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}
     if kind is Seconds:
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]}
     if kind is Pause:
         return {"anyOf": [{"type": "number", "minimum": 0}, text]}
+    if kind is FilePath:
+        return {"type": "string", "minLength": 1}
     if kind is ByteCount:
         text = {"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB|KB|MB|GB)?$"}
         return {"anyOf": [{"type": "integer", "minimum": 1}, text]}

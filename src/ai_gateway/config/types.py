@@ -11,7 +11,8 @@ from msgspec import Meta
 from ai_gateway.config.access import Auth, CallerRule
 from ai_gateway.config.auditing import Audit
 from ai_gateway.config.limiting import LimitsSection
-from ai_gateway.config.units import ByteCount, ModelId, Pause, PositiveInt, Seconds, Section
+from ai_gateway.config.serving import Connections, Cors, Tls
+from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, PositiveInt, Seconds, Section
 from ai_gateway.config.units import default as _default
 
 Slots = Annotated[int, Meta(ge=1, le=4096)]
@@ -77,7 +78,10 @@ class Catalog(Section, frozen=True):
 
     discover: Annotated[
         bool,
-        Meta(description="serve every local model that an endpoint lists under its Ollama name, never a cloud name"),
+        Meta(
+            description="serve every local model that an endpoint lists under its Ollama name, never a cloud name; "
+            "that of a model in `models` is the same model"
+        ),
     ] = False
 
 
@@ -85,7 +89,7 @@ class StaticUpstream(Section, frozen=True):
     """An endpoint by its URL, with the CA that its certificate is checked against."""
 
     url: str
-    ca_file: str | None = None
+    ca_file: FilePath | None = None
 
 
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
@@ -198,24 +202,6 @@ class Body(Section, frozen=True):
     ] = _default(Seconds(300))
 
 
-class Cors(Section, frozen=True):
-    """Cross-origin calls from browsers; off while `origins` is empty."""
-
-    origins: Annotated[tuple[str, ...], Meta(description='such as https://app.example, or "*"')] = ()
-    max_age: Annotated[Seconds, Meta(description="a browser may remember a preflight")] = _default(Seconds(600))
-
-
-class Tls(Section, frozen=True):
-    """HTTPS on the API port; both files are read again when they change. *restart* to turn it on or off."""
-
-    certificate: str
-    key: str
-    client_ca: Annotated[
-        str | None,
-        Meta(description="CA bundle in PEM; clients must show a certificate of it, and speak TLS 1.3"),
-    ] = None
-
-
 class Compatibility(Section, frozen=True):
     """Options for clients with habits of their own."""
 
@@ -263,16 +249,29 @@ class Config(Section, frozen=True):
     queue: Queue = _default(Queue())
     polling: Polling = _default(Polling())
     body: Body = _default(Body())
-    limits: LimitsSection | None = None
+    limits: Annotated[
+        LimitsSection | None, Meta(description="how much may be asked for. `none`, `{}`, or not set: there is no limit")
+    ] = None
     cors: Cors = _default(Cors())
-    tls: Tls | None = None
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="further names that a gateway without authentication answers to when it listens on loopback, "
+            'such as `gateway.test` or `*.example.com`; "*" is every name'
+        ),
+    ] = ()
+    connections: Connections = _default(Connections())
+    tls: Annotated[Tls | None, Meta(description="HTTPS on the API port. `none`, or not set: plain HTTP. *restart*")] = (
+        None
+    )
     auth: Auth = _default(Auth())
     callers: Annotated[
         tuple[CallerRule, ...] | None,
-        Meta(description="who may do what; whoever none of them fits is refused. Not set: everyone known is let in"),
+        Meta(description="who may do what; whom none fits is refused. `all`, or not set: all known callers are let in"),
     ] = None
     trusted_proxies: Annotated[
-        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For is believed")
+        tuple[str, ...],
+        Meta(description="addresses or networks whose X-Forwarded-For is believed, with or without ports"),
     ] = ()
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())

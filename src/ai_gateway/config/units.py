@@ -18,6 +18,12 @@ class ByteCount(int):
     """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
 
 
+class FilePath(str):
+    """A file or folder; a `~` at its beginning is the home of a user, as in a shell."""
+
+    __slots__ = ()
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of config.yml: frozen, and no key in it goes unread."""
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 from ai_gateway.config.types import StaticUpstream
 from ai_gateway.discovery.source import Found, Source
-from ai_gateway.wire.address import Address, parse_url
+from ai_gateway.wire.address import Address, parse_endpoint
 
 
 class StaticSource(Source):
@@ -27,4 +27,4 @@ class StaticSource(Source):
 def static_source(upstreams: tuple[str | StaticUpstream, ...]) -> StaticSource:
     """The source for `discovery.static`, whose URLs were checked with the config."""
     entries = (entry if isinstance(entry, StaticUpstream) else StaticUpstream(entry) for entry in upstreams)
-    return StaticSource(tuple(dict.fromkeys(parse_url(entry.url, entry.ca_file) for entry in entries)))
+    return StaticSource(tuple(dict.fromkeys(parse_endpoint(entry.url, entry.ca_file) for entry in entries)))

@@ -19,12 +19,12 @@ from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, 
 from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
-from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
+from ai_gateway.upstream.faults import BrokenFault, ConnectFault, GarbledFault, ResetFault
 from ai_gateway.wire.answer import Answer, BadAnswer
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.stream import EventStream, Shape
 
-MAX_ERROR_BYTES: Final = 1 << 20
+MAX_ERROR_BYTES: Final = 64 << 10  # Ollama's own are one sentence
 TRAILER_SECONDS: Final = 1.0
 
 _DONE: Final = b"[DONE]"
@@ -55,6 +55,7 @@ async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | A
     address = choice.endpoint.address
     exchange = errand.exchange
     tried = _begin(exchange, choice)
+    exchange.context = choice.endpoint.contexts.get(errand.entry.canonical)
     errand.request.extra = exchange.trace.lines(tried.span_id)
     if errand.events is not None:
         errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"
@@ -103,7 +104,7 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
         except BrokenFault:
             body = b""
         errand.exchange.story = f"Ollama answered {answer.head.status}"
-        return judge(answer.head.status, body, errand.entry.id)
+        return judge(answer.head.status, body, errand.entry.id, errand.operation)
     errand.release_body()
     if errand.events is not None:
         await _relay(errand, errand.events, answer)
@@ -114,8 +115,10 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
         for content in filter(None, (errand.exchange.content, errand.exchange.evidence)):
             content.answer(whole.short())
         return whole
-    except (BrokenFault, BadAnswer) as fault:
-        raise _broken(errand.exchange, str(fault)) from None
+    except BadAnswer as bad:
+        raise _broken(errand.exchange, str(bad), bad.is_garbled) from None
+    except BrokenFault as fault:
+        raise _broken(errand.exchange, str(fault), isinstance(fault, GarbledFault)) from None
 
 
 async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) -> None:
@@ -126,9 +129,9 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
     for content in filter(None, (exchange.content, exchange.evidence)):
         feed = content.overhear(feed)
     if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
-        raise _broken(exchange, "the answer to a stream is no event stream")
+        raise _broken(exchange, "the answer to a stream is no event stream", is_garbled=True)
     timeouts = errand.entry.timeouts
-    errand.watch.expect(_silence(errand.entry, reply, answer), min(timeouts.idle, timeouts.client_stall))
+    errand.watch.expect(_silence(errand.entry, reply, errand.watch.now), min(timeouts.idle, timeouts.client_stall))
     try:
         while data := await answer.read():
             events = feed(data)
@@ -145,11 +148,13 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
     except BrokenFault as fault:
         if not stream.is_done:  # behind [DONE] nothing is missing
             stream.broken = stream.broken or str(fault)
+            stream.is_garbled = stream.is_garbled or isinstance(fault, GarbledFault)
     finally:
-        exchange.usage = stream.usage
+        exchange.usage, exchange.written = stream.usage, stream.written
         exchange.finish_reason = stream.finish_reason
     if not stream.is_complete:
-        raise _broken(exchange, stream.broken or "the stream ended without a finish_reason and [DONE]")
+        story = stream.broken or "the stream ended without a finish_reason and [DONE]"
+        raise _broken(exchange, story, stream.is_garbled)
 
 
 async def _read_trailer(answer: UpstreamExchange) -> None:
@@ -181,15 +186,18 @@ def _shortcut(feeding: tuple[EventStream, Feed], reply: EventReply, answer: Upst
     return pass_on
 
 
-def _silence(entry: Entry, reply: EventReply, answer: UpstreamExchange) -> Callable[[], Deadline]:
-    """Who must move next, and until when: the client that is being written to, or else the endpoint."""
+def _silence(entry: Entry, reply: EventReply, begun_at: float) -> Callable[[], Deadline]:
+    """Who must move next, and until when: the client that is being written to, or else the endpoint.
+
+    Only whole events count: comments, or a byte now and then, would hold a slot for hours.
+    """
     timeouts = entry.timeouts
 
     def deadline() -> Deadline:
         if reply.is_sending:
             return reply.sent_at + timeouts.client_stall, ClientStalled
-        return max(answer.received_at, reply.sent_at) + timeouts.idle, lambda: UpstreamTimeout(
-            f"Ollama sent nothing for {timeouts.idle:g} s (timeouts.idle).", code="idle_timeout"
+        return max(begun_at, reply.sent_at) + timeouts.idle, lambda: UpstreamTimeout(
+            f"Ollama sent no event for {timeouts.idle:g} s (timeouts.idle).", code="idle_timeout"
         )
 
     return deadline
@@ -202,6 +210,8 @@ def _no_first_byte(entry: Entry) -> Callable[[], GatewayError]:
     )
 
 
-def _broken(exchange: Exchange, story: str) -> UpstreamFailed:
+def _broken(exchange: Exchange, story: str, is_garbled: bool = False) -> UpstreamFailed:
     exchange.story = story
-    return UpstreamFailed("Ollama broke off before the answer was finished.", code="upstream_disconnected")
+    error = UpstreamFailed("Ollama broke off before the answer was finished.", code="upstream_disconnected")
+    error.is_garbled = is_garbled
+    return error

@@ -14,6 +14,7 @@ from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, repl
 from ai_gateway.edge.auditing import Auditing
 from ai_gateway.errors import AuditClosed, AuditOff, AuditUnavailable, InvalidRequest
 from ai_gateway.exchange import Caller
+from ai_gateway.wire.printable import printable_json
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -44,12 +45,14 @@ class AuditLogs:
         exchange.story = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
         try:
-            body, cursor = await self._auditing.ask(lambda archive: self._answer(archive, query, kind))
+            body, cursor, damaged = await self._auditing.ask(lambda archive: self._answer(archive, query, kind))
         except StoreUnavailable as error:
             exchange.story = str(error)
             raise AuditUnavailable("The audit cannot be read now; try again later.") from None
         headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", str(len(body)).encode())]
         headers += [(b"cache-control", b"no-store"), *self._told(kind, cursor)]
+        if damaged and kind != JSON:
+            headers.append((b"x-audit-damaged", str(damaged).encode()))
         await reply(exchange, send, 200, headers, b"" if scope["method"] == "HEAD" else body)
 
     def _told(self, kind: str, cursor: str | None) -> list[tuple[bytes, bytes]]:
@@ -65,19 +68,22 @@ class AuditLogs:
             return {}
         return {"complete": False, "writer": self._auditing.name}
 
-    def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None]:
-        """In the reader's thread: a page, in the form that is wanted, and the cursor behind it."""
+    def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None, int]:
+        """In the reader's thread: a page, in the form that is wanted, the cursor behind it, and how many rows in it
+        are no entries: somebody has changed them, and they are left out."""
         from ai_gateway.audit.asking import page_of, write_cursor
         from ai_gateway.audit.listing import as_csv, as_lines, as_value
 
         page = page_of(archive, query)
         cursor = write_cursor(page.next)
         if kind == NDJSON:
-            return b"".join(as_lines(page.entries)), cursor
+            return b"".join(as_lines(page.entries)), cursor, len(page.damaged)
         if kind == CSV:
-            return b"".join(as_csv(page.entries)), cursor
-        data = [as_value(entry) for entry in page.entries]
-        return _encode({"data": data, "next_cursor": cursor, **self._part()}), cursor
+            return b"".join(as_csv(page.entries)), cursor, len(page.damaged)
+        told: dict[str, Any] = {"data": [as_value(entry) for entry in page.entries], "next_cursor": cursor}
+        if page.damaged:
+            told["damaged"] = [msgspec.structs.asdict(row) for row in page.damaged]
+        return printable_json(_encode({**told, **self._part()})), cursor, len(page.damaged)
 
 
 def _query(scope: Scope) -> Query:

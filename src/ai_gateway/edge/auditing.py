@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import json
 import logging
 import secrets
 import socket
@@ -11,16 +10,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
-
-from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.recorder import record
+from ai_gateway.audit.second_place import second_place
 from ai_gateway.audit.settings import Redact, Settings
 from ai_gateway.audit.store import Archive, StoreUnavailable
-from ai_gateway.audit.stores import Collector, key_of, sides
+from ai_gateway.audit.stores import Collector, key_of, restored, sides
 from ai_gateway.audit.writer import Writer
 from ai_gateway.config.auditing import Audit
 from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
@@ -60,6 +56,7 @@ class Auditing:
         self._most_kept = 0  # bytes of a prompt or answer
         self._is_begun = False
         self._is_too_lax = False
+        self.say: Callable[[bytes], None] = _say  # a line to standard output; the command has a better way
 
     @property
     def is_on(self) -> bool:
@@ -80,8 +77,10 @@ class Auditing:
             keep_seconds=audit.keep,
             max_bytes=audit.max_size,
             redact=self._redact(audit),
-            sink=_sink(audit.checkpoints),
+            sink=second_place(audit.checkpoints, self.say),
             beats=audit.mode == "strict" or audit.store == "postgresql",
+            begins_anew=audit.mode == "best_effort",
+            restore_key=restored(audit, self._environment),
         )
         self._writer = Writer(store, settings, asyncio.get_running_loop())
         self.holds = audit.mode != "best_effort"
@@ -212,6 +211,7 @@ class Auditing:
             "writer": self.name or None,
             "queued": 0 if writer is None else writer.queued,
             "complaint": None if writer is None else writer.fault,
+            "loss": None if writer is None else writer.losses.last,
         }
 
     def fault(self) -> str | None:
@@ -230,6 +230,7 @@ class Auditing:
         yield Reading(names.AUDIT_QUEUED, writer.queued)
         yield Reading(names.AUDIT_LAG, writer.lag_seconds())
         yield Reading(names.AUDIT_FAILING, writer.fault is not None)
+        yield Reading(names.AUDIT_LOSSES, writer.losses.count)
         if self._bytes_waiting is not None:
             yield Reading(names.AUDIT_SPOOL, self._bytes_waiting())
 
@@ -277,21 +278,6 @@ def _collector(environment: Mapping[str, str]) -> Collector:
     return Collector(export, export.close)
 
 
-def _sink(place: str) -> Callable[[Checkpoint], None] | None:
-    """Where checkpoints go beside the store."""
-    if place == "none":
-        return None
-
-    def write(made: Checkpoint) -> None:
-        from ai_gateway.audit.listing import time_of
-
-        told = {"time": time_of(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
-        line = json.dumps(told) + "\n"
-        if place == "stdout":
-            sys.stdout.write(line)
-            sys.stdout.flush()
-        else:
-            with Path(place).open("a", encoding="utf-8") as file:
-                file.write(line)
-
-    return write
+def _say(line: bytes) -> None:
+    sys.stdout.write(line.decode())
+    sys.stdout.flush()

@@ -7,8 +7,9 @@ from ai_gateway.config.types import Body
 from ai_gateway.edge.asgi import Message, Receive, Scope, header
 from ai_gateway.edge.body_pace import Pace
 from ai_gateway.edge.buffers import SMALL_BYTES, Buffers, Hold, others_first
+from ai_gateway.edge.media_type import check_media_type
 from ai_gateway.edge.watch import ClientLeft
-from ai_gateway.errors import BodyTooLarge, GatewayError, RequestTimeout, UnsupportedMediaType
+from ai_gateway.errors import BodyTooLarge, GatewayError, RequestTimeout
 from ai_gateway.exchange import Caller
 from ai_gateway.limits.terms import address_scope, caller_scope, site_of
 from ai_gateway.wire.json_guard import SMALL_BYTES as WHOLE_BYTES
@@ -16,8 +17,8 @@ from ai_gateway.wire.json_guard import is_small, refusal
 from ai_gateway.wire.json_scan import UNREADABLE, Scan, Value
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT
+from ai_gateway.wire.prompt_size import Measuring
 
-_JSON: Final = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 _BEGINNING: Final = 64  # bytes of a body that tell what it is instead of JSON
 
 
@@ -37,10 +38,11 @@ class Reading:
         self._given_up: GatewayError | None = None
         self._scan: Scan | None = None
         self._beginning = b""
+        self.measuring = Measuring()  # of a body that is read in windows
 
     def check(self, scope: Scope) -> None:
         """Looks at what the head says. Raises UnsupportedMediaType or BodyTooLarge."""
-        _check_media_type(header(scope, b"content-type"))
+        check_media_type(scope)
         announced = header(scope, b"content-length")
         if announced is not None and int(announced) > self._most:
             raise _too_large(self._most)
@@ -98,11 +100,13 @@ class Reading:
     async def _feed(self, data: bytes | bytearray) -> None:
         """Reads what has come, a window a turn: so nobody waits behind a body for longer than one takes."""
         if self._scan is None:
-            self._scan = Scan(SPLIT)
+            self._scan = Scan(SPLIT, mends=True)
             self._beginning = bytes(data[:_BEGINNING])
         for at in range(0, len(data), WINDOW):
             async with self._turns:
-                self._scan.feed(bytes(data[at : at + WINDOW]))
+                window = bytes(data[at : at + WINDOW])
+                self.measuring.feed(window)
+                self._scan.feed(window)
 
     def _taken(self, message: Message) -> bytes:
         if message["type"] == "http.disconnect":
@@ -122,12 +126,3 @@ class Reading:
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
-
-
-def _check_media_type(value: bytes | None) -> None:
-    if value in _JSON:
-        return
-    media_type, _, parameters = (value or b"").lower().partition(b";")
-    charset = parameters.strip().removeprefix(b"charset=").strip(b'" ')
-    if media_type.strip() != b"application/json" or charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
-        raise UnsupportedMediaType("Send the body as JSON in UTF-8 with Content-Type: application/json.")

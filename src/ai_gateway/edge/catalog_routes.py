@@ -7,7 +7,7 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import Entry
 from ai_gateway.catalog.current import Current
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
-from ai_gateway.edge.permissions import deny, may_use, sees_endpoints
+from ai_gateway.edge.permissions import deny, may_use, refuse_unloaded, sees_endpoints
 from ai_gateway.upstream.details import ModelDetails
 
 ModelState = Literal["ready", "loading", "missing", "unavailable"]
@@ -22,6 +22,7 @@ class ListModels:
         self._started_at = started_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refuse_unloaded(self._current.now)
         entries = self._current.now.catalog.entries(self._fleet)
         caller = exchange_of(scope).caller
         data = [
@@ -44,6 +45,8 @@ class ShowModel:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = exchange_of(scope).asked_model = scope["path_params"]["model"]
         entry = self._current.now.catalog.find(asked, self._fleet)
+        if entry is None:
+            refuse_unloaded(self._current.now)
         if entry is None or not may_use(exchange_of(scope).caller, entry):
             raise deny(asked, entry)
         exchange_of(scope).model = entry.name

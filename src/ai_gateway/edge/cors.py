@@ -1,17 +1,20 @@
-"""Cross-origin calls: preflights are answered here, and answers to allowed origins say so. Rules by Starlette."""
+"""Requests of web pages: preflights are answered here, answers to allowed origins say so, and others change nothing.
+
+Sources: the fetch standard's CORS protocol, and of private networks its draft, under both names that it has had.
+"""
 
 from functools import lru_cache
 from typing import Final
 
-from starlette.datastructures import Headers as RequestHeaders
-from starlette.middleware.cors import CORSMiddleware
-
 from ai_gateway.catalog.current import Current
-from ai_gateway.config.types import Cors
+from ai_gateway.config.serving import Cors
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, header, reply
 from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.origin import Origins, is_same_host
+from ai_gateway.wire.replies import Headers
 
-_METHODS: Final = ("GET", "POST", "OPTIONS")
+_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
+_HARMLESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _EXPOSED: Final = (
     *(
         "x-request-id",
@@ -22,56 +25,90 @@ _EXPOSED: Final = (
         "x-next-cursor",
         "x-audit-complete",
         "x-audit-writer",
+        "x-ai-gateway-ignored",
+        "x-ai-gateway-demo",
         "ratelimit",
         "ratelimit-policy",
     ),
     *(f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
 )
+_NETWORKS: Final = (b"private-network", b"local-network")
 
 
 class CrossOrigin:
-    """Stands before the routes. Off while the config names no origins."""
+    """Stands before the routes. What carries no `Origin` is no page's and goes straight through."""
 
     def __init__(self, app: ASGIApp, current: Current) -> None:
         self._app = app
         self._current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        settings = self._current.now.config.cors
-        if not settings.origins or header(scope, b"origin") is None:
-            await self._app(scope, receive, send)
-            return
-        rules = _rules(settings, self._app)
-        exchange = exchange_of(scope)
-        headers = RequestHeaders(scope=scope)
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            answer = rules.preflight_response(headers)
-            if answer.status_code != 200:
-                raise InvalidRequest("This origin, method or header is not allowed by `cors`.", code="cors_refused")
-            kept = [(name, value) for name, value in answer.raw_headers if name != b"content-type"]
-            await reply(exchange, send, 200, kept, b"OK" if scope["method"] != "HEAD" else b"")
-            return
-        exchange.reply_headers += _simple_headers(rules, headers["origin"])
+        given = header(scope, b"origin")
+        if given is not None:
+            settings = self._current.now.config.cors
+            origins = allowed_origins(settings.origins)
+            is_preflight = scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
+            if settings.origins and is_preflight:
+                await _answer_preflight(scope, send, settings, given)
+                return
+            if scope["method"] not in _HARMLESS:
+                _check_origin(scope, origins, given.decode("latin-1"))
+            if settings.origins:
+                exchange_of(scope).reply_headers += _told(origins, given)
         await self._app(scope, receive, send)
 
 
 @lru_cache(maxsize=2)
-def _rules(settings: Cors, app: ASGIApp) -> CORSMiddleware:
+def allowed_origins(texts: tuple[str, ...]) -> Origins:
+    """`cors.origins` of a config that was checked."""
+    return Origins(texts)
+
+
+def _check_origin(scope: Scope, origins: Origins, origin: str) -> None:
+    """A page may only do something here if it is one of ours, or the config lets it: not every type needs a preflight,
+    and what a foreign page sends has its effect, even though it cannot read the answer."""
+    if origins.allows(origin):
+        return
+    host = header(scope, b"host")
+    if host is not None and is_same_host(origin, host.decode("latin-1"), scope.get("scheme") == "https"):
+        return
+    message = f"Pages of the origin {origin[:200]!r} may not call this gateway. To let them, name it in `cors.origins`."
+    raise InvalidRequest(message, code="origin_refused", status=403)
+
+
+async def _answer_preflight(scope: Scope, send: Send, settings: Cors, given: bytes) -> None:
+    origins = allowed_origins(settings.origins)
+    wanted = header(scope, b"access-control-request-method")
+    if not origins.allows(given.decode("latin-1")) or wanted not in _METHODS.split(b", "):
+        raise InvalidRequest("This origin or method is not allowed by `cors`.", code="cors_refused")
+    told = _told(origins, given)
+    told += [
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-max-age", str(int(settings.max_age)).encode()),
+    ]
     # Any header may be asked for: OpenAI's clients send a dozen of their own, and none of them means anything here.
-    return CORSMiddleware(
-        app,
-        allow_origins=settings.origins,
-        allow_methods=_METHODS,
-        allow_headers=("*",),
-        expose_headers=_EXPOSED,
-        max_age=int(settings.max_age),
-    )
+    asked = header(scope, b"access-control-request-headers")
+    if asked:
+        told.append((b"access-control-allow-headers", asked))
+    # From the internet into a network that it cannot reach itself: only for an origin that somebody has thought of.
+    if origins.names(given.decode("latin-1")):
+        for network in _NETWORKS:
+            if header(scope, b"access-control-request-" + network) == b"true":
+                told.append((b"access-control-allow-" + network, b"true"))
+    body = b"OK"
+    await reply(exchange_of(scope), send, 200, [*told, (b"content-length", str(len(body)).encode())], body)
 
 
-def _simple_headers(rules: CORSMiddleware, origin: str) -> list[tuple[bytes, bytes]]:
-    if not rules.is_allowed_origin(origin):
-        return []
-    named = dict(rules.simple_headers)
-    named.setdefault("Access-Control-Allow-Origin", origin)
-    named.setdefault("Vary", "Origin")
-    return [(name.lower().encode(), value.encode()) for name, value in named.items()]
+def _told(origins: Origins, given: bytes) -> Headers:
+    """What an answer says of the origin that asked."""
+    if origins.is_open:
+        allowed, varies = b"*", []
+    else:
+        allowed, varies = given, [(b"vary", b"Origin")]
+        if not origins.names(given.decode("latin-1")):
+            return varies
+    return [
+        (b"access-control-allow-origin", allowed),
+        (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
+        *varies,
+    ]

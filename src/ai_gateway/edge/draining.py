@@ -1,23 +1,49 @@
 """POST /drain on the admin port: a pre-stop hook in the gateway's own container lets it begin to leave."""
 
+import ipaddress
 from collections.abc import Callable
+from typing import Final
 
-from ai_gateway.edge.asgi import Receive, Scope, Send, header, reply_json
-from ai_gateway.edge.client_address import is_loopback
+from ai_gateway.catalog.current import Current
+from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
+from ai_gateway.edge.hosts import check_host
 from ai_gateway.errors import InvalidRequest
+
+# Not all of 127.0.0.0/8: a service mesh hands on what comes from outside from 127.0.0.6.
+_PEERS: Final = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+# What browsers say of a page, and proxies of whom they ask for. No hook sends any of it.
+_TELLTALES: Final = (
+    b"origin", b"sec-fetch-", b"forwarded", b"x-forwarded-", b"x-real-ip", b"via", b"x-envoy-", b"l5d-",
+)  # fmt: skip
 
 
 class Drain:
     """Answers at once; the gateway goes on to serve what runs.
 
-    Only this machine may ask, and no page in its browser: those say their origin.
+    Only this machine may ask, and neither a page in its browser nor somebody behind a proxy on it.
     """
 
-    def __init__(self, begin: Callable[[], None]) -> None:
+    def __init__(self, begin: Callable[[], None], current: Current) -> None:
         self._begin = begin
+        self._current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_loopback(scope) or header(scope, b"origin") is not None:
-            raise InvalidRequest("The drain can be asked for only from loopback.", code="not_allowed", status=403)
+        if not _is_from_here(scope):
+            raise InvalidRequest(
+                "The drain can be asked for from 127.0.0.1 and ::1 alone, by no page and through no proxy.",
+                code="not_allowed",
+                status=403,
+            )
+        check_host(scope, self._current)
         self._begin()
         await reply_json(scope, send, {"draining": True})
+
+
+def _is_from_here(scope: Scope) -> bool:
+    try:
+        peer = ipaddress.ip_address(scope["client"][0] if scope.get("client") else "")
+    except ValueError:
+        return False
+    if (getattr(peer, "ipv4_mapped", None) or peer) not in _PEERS:
+        return False
+    return not any(name.startswith(_TELLTALES) for name, _ in scope["headers"])

@@ -20,11 +20,7 @@ def fleet_readings(condition: Condition) -> Iterator[Reading]:
     fleet, now = condition.fleet, condition.clock()
     yield Reading(names.RETRY_BUDGET, fleet.budget.left)
     yield Reading(names.RETRIES_IN_FLIGHT, fleet.budget.retries)
-    entries = [
-        entry
-        for known_as, entry in condition.current.now.catalog.entries(fleet)
-        if known_as == entry.id  # an alias is no model of its own
-    ]
+    entries = list(condition.current.now.catalog.models(fleet))
     for entry in entries:
         yield from _of_model(entry, fleet, now)
     yield from _by_state(fleet)

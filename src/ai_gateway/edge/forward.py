@@ -76,6 +76,8 @@ class Forward:
             await incoming.ask(scope, self._parts.fleet)
             call = await incoming.read(self._operation, receive)
             exchange.called_at = monotonic()
+            if call.ignored:
+                exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
             await incoming.in_turns(call, self._parts.audit.listen(call, exchange))
@@ -83,7 +85,7 @@ class Forward:
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if limiting.concerns(exchange.caller):
                 incoming.is_counted_anew()
-                admitted = await limiting.admit(exchange, call, entry, total[0] - self._parts.departures.loop.time())
+                admitted = await limiting.admit(exchange, entry, total[0] - self._parts.departures.loop.time())
             room = AnswerRoom(incoming.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
             errand = _Errands(self._parts, exchange, call, entry, room)
             shape = Shape(
@@ -98,8 +100,7 @@ class Forward:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
             incoming.close()
-            if admitted is not None:
-                limiting.settle(admitted, exchange)
+            limiting.settle(admitted, exchange)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""
@@ -113,6 +114,8 @@ class Forward:
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
         exchange.model, exchange.model_label = entry.name, entry.label
+        if call.operation != "embeddings":
+            exchange.token_limit = call.token_limit() or entry.max_tokens
         return entry
 
 
@@ -165,7 +168,8 @@ class _Errands:
         async with watch:
             answer = await self._run(self._errand(shape, watch, None))
         assert answer is not None
-        self._exchange.usage = answer.usage
+        self._exchange.usage, self._exchange.written = answer.usage, answer.written
+        self._parts.limiting.count(self._exchange)
         self._exchange.finish_reason = answer.finish_reason
         await reply_whole(self._exchange, send, answer)
 
@@ -176,12 +180,14 @@ class _Errands:
         try:
             async with watch:
                 await self._run(self._errand(shape, watch, events))
+            self._parts.limiting.count(self._exchange)
             await events.end()
         except GatewayError as error:
             if not events.is_started:
                 raise
             note(self._exchange, error)
             self._exchange.status = error.error_status
+            self._parts.limiting.count(self._exchange)
             await events.fail(error)
         except ClientStalled:
             events.cut()
@@ -242,6 +248,10 @@ class _Errands:
                 endpoint = choice.endpoint
                 try:
                     result = await attempt(self._parts.client, errand, choice)
+                except BackendUnavailable as error:
+                    if error.is_garbled:
+                        self._count(endpoint, Setback(error, "endpoint", exchange.story or ""))
+                    raise
                 finally:
                     if endpoint.is_draining:  # discovery's list closed its idle connections before this one
                         self._parts.client.forget(endpoint.address)

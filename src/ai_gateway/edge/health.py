@@ -1,4 +1,4 @@
-"""GET /v1/health for people and dashboards; /livez and /readyz for the platform's probes."""
+"""GET /v1/health for people and dashboards, /health for tools; /livez and /readyz for the platform's probes."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -88,6 +88,17 @@ class Health:
         }
 
 
+class Sign:
+    """/health and /healthz on the API's port: the status of /v1/health and one word, for tools that look there."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_well = self._condition.fault() is None
+        await reply_json(scope, send, {"status": "ok" if is_well else "unavailable"}, 200 if is_well else 503)
+
+
 def _limits(limiter: Limiter) -> dict[str, Any]:
     return {
         "counted_in": "redis" if limiter.is_shared else "memory",
@@ -129,7 +140,7 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
         "pod": None if pod is None else f"{pod.namespace}/{pod.name}",
         "node": None if pod is None else pod.node,
         "state": endpoint.state,
-        "complaint": endpoint.complaint,
+        "complaint": "; ".join(filter(None, (endpoint.complaint, *endpoint.look_complaints.values()))) or None,
         "version": endpoint.version,
         "models": None if endpoint.held is None else sorted(model.name for model in endpoint.held.values()),
         "loaded": None if endpoint.resident is None else sorted(endpoint.resident),
@@ -143,13 +154,12 @@ def _models(condition: Condition) -> dict[str, Any]:
     fleet = condition.fleet
     waiting = {pool.model: pool.waiting for pool in fleet.pools()}
     return {
-        known_as: {
+        entry.id: {
             "state": model_state(fleet, entry),
             "in_flight": sum(endpoint.in_flight.get(entry.canonical, 0) for endpoint in fleet.endpoints.values()),
             "waiting": waiting.get(entry.canonical, 0),
         }
-        for known_as, entry in condition.current.now.catalog.entries(fleet)
-        if known_as == entry.id
+        for entry in condition.current.now.catalog.models(fleet)
     }
 
 

@@ -9,12 +9,13 @@ from ai_gateway.edge.asgi import Receive, Scope
 from ai_gateway.edge.body import Reading
 from ai_gateway.edge.buffers import Buffers, Hold
 from ai_gateway.edge.limiting import Limiting
-from ai_gateway.edge.permissions import may_use, no_model
+from ai_gateway.edge.permissions import may_use, no_model, refuse_unloaded
 from ai_gateway.errors import BackendUnavailable
 from ai_gateway.exchange import Exchange
 from ai_gateway.limits.verdict import Grant
 from ai_gateway.wire.call import Call, Operation, read_call
 from ai_gateway.wire.large import read_large
+from ai_gateway.wire.prompt_size import measure
 
 # A large body counts as a call under way from its head on. Where several gateways count together, and this one dies,
 # its caller is free again after so long.
@@ -40,8 +41,7 @@ class Incoming:
     async def ask(self, scope: Scope, fleet: Fleet) -> None:
         """All that can be asked before the body: so nobody has one read who gets nothing for it."""
         self._reading.check(scope)
-        if not self._in_force.is_loaded:
-            raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
+        refuse_unloaded(self._in_force)
         caller = self._exchange.caller
         if caller.models and not any(may_use(caller, entry) for _, entry in self._in_force.catalog.entries(fleet)):
             raise no_model()
@@ -53,9 +53,12 @@ class Incoming:
         try:
             body = await self._reading.read(receive)
             if isinstance(body, bytes):
-                return read_call(operation, body)
+                call = read_call(operation, body)
+                self._exchange.prompt = measure(operation, body)
+                return call
             steps = read_large(operation, body)
             del body  # its pieces are let go of one by one
+            self._exchange.prompt = self._reading.measuring.size(operation)
             return await self._turns.through(steps, self.hold.change)
         except BackendUnavailable:  # no room: that is not the caller's doing
             self.is_counted_anew()

@@ -7,9 +7,10 @@ from typing import Final, NoReturn
 import msgspec
 
 from ai_gateway.catalog.catalog import Entry
+from ai_gateway.edge.counting import Counting
 from ai_gateway.errors import RateLimited
 from ai_gateway.exchange import Caller, Exchange
-from ai_gateway.limits.estimates import Estimates, Guess
+from ai_gateway.limits.estimates import Guess
 from ai_gateway.limits.headers import lefts, limit_headers
 from ai_gateway.limits.limiter import Ask, Limiter
 from ai_gateway.limits.rates import WORDS
@@ -18,19 +19,15 @@ from ai_gateway.telemetry import names
 from ai_gateway.telemetry.reading import Reading
 from ai_gateway.telemetry.request_metrics import caller_label
 from ai_gateway.telemetry.series import counters
-from ai_gateway.wire.call import Call
-from ai_gateway.wire.usage import Usage
 
 # A budget that is used up is there again too late for a client's own retries.
 LONGEST_RETRY_SECONDS: Final = 3600.0
-MOST_TOKENS: Final = 10_000_000  # of one call, in or out
 MOST_CALLERS: Final = 1000  # in metrics
 
 
 class Admitted(msgspec.Struct, frozen=True):
     """A call that was admitted: what it holds, if any limit holds for it, and what it was thought to use."""
 
-    model: str
     guess: Guess
     grant: Grant | None
 
@@ -38,9 +35,9 @@ class Admitted(msgspec.Struct, frozen=True):
 class Limiting:
     """Between the request path and the limiter. Changed by calls; `readings` tells what came of them."""
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: Limiter, counting: Counting) -> None:
         self._limiter = limiter
-        self._estimates = Estimates()
+        self._counting = counting
         self._refusals = counters()
         self._last: dict[str, Counts] = {}  # by caller label
 
@@ -61,21 +58,20 @@ class Limiting:
             self._refuse(exchange, verdict, 0)
         return verdict
 
-    async def admit(self, exchange: Exchange, call: Call, entry: Entry, longest_seconds: float) -> Admitted:
+    async def admit(self, exchange: Exchange, entry: Entry, longest_seconds: float) -> Admitted:
         """Charges the call to its limits. Raises RateLimited, with the headers of the answer on the exchange."""
-        token_limit = call.token_limit() or entry.max_tokens
-        writes = call.operation != "embeddings"
-        guess = self._estimates.guess(entry.label, exchange.body_bytes, token_limit, writes=writes)
+        guess = self._counting.guess(exchange)
         verdict = await self._limiter.admit(Ask(exchange.caller, entry.id, guess.tokens, longest_seconds))
         if verdict is None:
-            return Admitted(entry.label, guess, None)
+            return Admitted(guess, None)
         exchange.reply_headers += limit_headers(verdict.counts)
         label = caller_label(exchange.caller)
         if label in self._last or len(self._last) < MOST_CALLERS:
             self._last[label] = verdict.counts
         if isinstance(verdict, Refusal):
             self._refuse(exchange, verdict, guess.tokens)
-        return Admitted(entry.label, guess, verdict)
+        exchange.tokens_counted = guess.tokens
+        return Admitted(guess, verdict)
 
     def _refuse(self, exchange: Exchange, refusal: Refusal, tokens: int) -> NoReturn:
         label = caller_label(exchange.caller)
@@ -83,23 +79,21 @@ class Limiting:
         exchange.story = f"refused by {refusal.kind} of {refusal.term.scope}, {tokens} tokens asked"
         raise _error(refusal)
 
-    def settle(self, admitted: Admitted, exchange: Exchange) -> None:
+    def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
+        """No more of the answer will come: what it took is known from here on, for whoever records it."""
+        self._counting.close(exchange, None if admitted is None else admitted.guess)
+
+    def settle(self, admitted: Admitted | None, exchange: Exchange) -> None:
         """The call is over, however it ended."""
         try:
-            self._learn(admitted, exchange)
+            self.count(exchange, admitted)
         finally:
-            if admitted.grant is not None:
-                admitted.grant.settle(self._used(admitted, exchange))
-
-    def _learn(self, admitted: Admitted, exchange: Exchange) -> None:
-        usage = exchange.usage
-        if usage is not None:
-            is_stream = exchange.call is not None and exchange.call.stream
-            stream_bytes = exchange.sent_bytes if is_stream else None
-            self._estimates.learn(admitted.model, exchange.body_bytes, usage, stream_bytes)
+            if admitted is not None and admitted.grant is not None:
+                admitted.grant.settle(_used(exchange))
 
     def readings(self) -> Iterator[Reading]:
-        """What limits refused, and what the callers that called last have left."""
+        """What was not believed, what limits refused, and what the callers that called last have left."""
+        yield from self._counting.readings()
         if not self._limiter.is_on and not self._last:
             return
         yield Reading(names.LIMIT_FALLBACKS, self._limiter.fallbacks)
@@ -109,25 +103,11 @@ class Limiting:
             left = lefts(counts, self._limiter.moment() if counts.are_live else counts.moment)
             yield from (Reading(names.LIMIT_REMAINING, one.remaining, (label, kind)) for kind, one in left.items())
 
-    def _used(self, admitted: Admitted, exchange: Exchange) -> int:
-        """Tokens that the call used: as Ollama counted them, else as far as can be told from outside.
 
-        Of a stream that was cut, those that were passed on; whoever leaves a whole answer behind has had all of it
-        computed, as far as anyone knows. What an endpoint failed costs nothing.
-        """
-        if exchange.usage is not None:
-            return _count(exchange.usage)
-        is_stream = exchange.call is not None and exchange.call.stream
-        if is_stream and exchange.sent_bytes:
-            return admitted.guess.prompt + self._estimates.passed(admitted.model, exchange.sent_bytes)
-        if not exchange.attempts or exchange.attempts[-1].fault is not None:
-            return 0
-        return admitted.guess.prompt if is_stream else admitted.guess.tokens
-
-
-def _count(usage: Usage) -> int:
-    """What is no count, or more than any model can count, is Ollama's mistake and must lock nobody out."""
-    return min(MOST_TOKENS, max(0, usage.input_tokens)) + min(MOST_TOKENS, max(0, usage.output_tokens))
+def _used(exchange: Exchange) -> int:
+    """Tokens that the call used: as Ollama counted them, else as the gateway did."""
+    usage = exchange.usage
+    return (exchange.tokens_counted or 0) if usage is None else usage.input_tokens + usage.output_tokens
 
 
 def _error(refusal: Refusal) -> RateLimited:

@@ -19,7 +19,7 @@ class Metrics:
     """Asks everyone who measures, and writes what they say. Prometheus' plain text unless OpenMetrics is asked for."""
 
     def __init__(self, told: Sequence[Told]) -> None:
-        self._told = told
+        self._told = tuple(told)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = _wants_open(header(scope, b"accept") or b"")
@@ -30,6 +30,10 @@ class Metrics:
         headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
         body = b"" if scope["method"] == "HEAD" else content
         await reply(exchange_of(scope), send, 200, headers, body)
+
+    def add(self, *told: Told) -> None:
+        """Others who measure something, too."""
+        self._told = (*self._told, *told)
 
     def read(self) -> list[Reading]:
         """All numbers of one moment: nothing changes while they are taken."""

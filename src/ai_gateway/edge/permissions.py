@@ -4,8 +4,8 @@ from typing import Final
 
 from ai_gateway.auth.patterns import permits
 from ai_gateway.catalog.catalog import Entry
-from ai_gateway.catalog.current import Current
-from ai_gateway.errors import ModelDenied, ModelNotFound, NotAllowed
+from ai_gateway.catalog.current import Current, InForce
+from ai_gateway.errors import BackendUnavailable, ModelDenied, ModelNotFound, NotAllowed
 from ai_gateway.exchange import Caller
 from ai_gateway.wire.call import PATHS
 
@@ -38,6 +38,12 @@ def sees_endpoints(caller: Caller) -> bool:
 def may_read_audit(current: Current, caller: Caller) -> bool:
     """Admins may; where nobody has to prove who they are, everyone if the config says so in as many words."""
     return caller.is_admin or (caller.method == "none" and current.now.config.audit.allow_unauthenticated_reads)
+
+
+def refuse_unloaded(in_force: InForce) -> None:
+    """Raises BackendUnavailable while no valid config came: then nobody can say what is served, and to whom."""
+    if not in_force.is_loaded:
+        raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
 
 
 def deny(asked: str, entry: Entry | None) -> ModelNotFound:

@@ -1,8 +1,14 @@
 """Which app answers a path: the hot ones directly, wrong methods and unknown paths in the error shape, and `/`."""
 
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.routing import Route, Router
+
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
 from ai_gateway.edge.permissions import check_route
-from ai_gateway.errors import UnknownPath, WrongMethod
+from ai_gateway.errors import UnknownPath, UnsupportedRoute, WrongMethod
 
 GREETING = (
     b"AI Gateway Ollama. The API is under /v1 (OpenAI style): chat/completions, completions, embeddings, models, "
@@ -13,6 +19,15 @@ SERVED = (
     "served here are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models, "
     "/v1/models/{model}, /v1/health, /v1/audit/logs"
 )
+
+UNSUPPORTED = {
+    "/v1/responses": "OpenAI's Responses API is not served here: set your client to the Chat Completions API",
+    "/v1/messages": "Anthropic's Messages API is not served here: use a client of OpenAI's Chat Completions API",
+}
+
+
+SIGNS: Final = ("/health", "/healthz")
+_MANY_SLASHES: Final = re.compile("//|./$")
 
 
 class Methods:
@@ -51,6 +66,33 @@ class Direct:
         await app(scope, receive, send)
 
 
+def router(reading: Mapping[str, ASGIApp], writing: Mapping[str, ASGIApp] | None = None) -> Router:
+    """Apps by their paths, those that are asked by GET and HEAD and those by POST."""
+    routes = [Route(_pattern(path), Methods(path, app, "GET", "HEAD")) for path, app in reading.items()]
+    routes += [Route(_pattern(path), Methods(path, app, "POST")) for path, app in (writing or {}).items()]
+    return Router(routes, redirect_slashes=False, default=unknown)
+
+
+def _pattern(path: str) -> str:
+    return path.replace("}", ":path}")  # ids have slashes in them
+
+
+class Front:
+    """The outermost of the API: who only looks whether a server is there is answered apart.
+
+    `signs` takes GET, HEAD and preflights of `/health` and `/healthz`. It records nothing, as the probes of the admin
+    port: tools that ask every second would fill the log and the audit.
+    """
+
+    def __init__(self, app: ASGIApp, signs: ASGIApp) -> None:
+        self._app = app
+        self._signs = signs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_sign = scope["path"] in SIGNS and scope["method"] in ("GET", "HEAD", "OPTIONS")
+        await (self._signs if is_sign else self._app)(scope, receive, send)
+
+
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:
     """GET /: says what this is."""
     body = b"" if scope["method"] == "HEAD" else GREETING
@@ -61,4 +103,10 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     """Every other path."""
-    raise UnknownPath(f"Nothing is served at {scope['path'][:200]}; {SERVED}.")
+    path = scope["path"]
+    for route, sentence in UNSUPPORTED.items():
+        if path == route or path.startswith(f"{route}/"):
+            raise UnsupportedRoute(f"{sentence}; {SERVED}.")
+    # One path is one place: a proxy in front may have rules for the one and not for the other.
+    slashes = " Write it without doubled slashes, and without one at its end." if _MANY_SLASHES.search(path) else ""
+    raise UnknownPath(f"Nothing is served at {path[:200]}; {SERVED}.{slashes}")

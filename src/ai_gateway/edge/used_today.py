@@ -9,25 +9,24 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ai_gateway.audit.store import DayUsage, StoreUnavailable
-from ai_gateway.catalog.catalog import Entry
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.edge.auditing import Auditing
 from ai_gateway.limits.terms import address_scope, caller_scope, model_scope, site_of, tenant_scope
 
 log = logging.getLogger("ai_gateway.limits")
 
-Find = Callable[[str], Entry | None]
+Identity = Callable[[str], str | None]
 
 PATIENCE_SECONDS: Final = 5.0  # a day with millions of entries must not hold up the start
 COUNT_SECONDS: Final = 3.0  # until it is known how many gateways there are
 LOOK_SECONDS: Final = 0.05
 
 
-async def used_today(auditing: Auditing, find: Find, gateways: Gateways) -> Mapping[str, int]:
+async def used_today(auditing: Auditing, identity: Identity, gateways: Gateways) -> Mapping[str, int]:
     """By scope (see `terms`), this gateway's share of what the audit knows: with a store of its own all of it.
 
-    To be asked before the first call, or its tokens count twice. `find` gives the model that is meant by what
-    clients ask. Nothing where the audit cannot be asked, or not in time.
+    To be asked before the first call, or its tokens count twice. `identity` gives the id of the model that is meant by
+    what clients ask. Nothing where the audit cannot be asked, or not in time.
     """
     if not auditing.can_be_asked:
         return {}
@@ -39,7 +38,7 @@ async def used_today(auditing: Auditing, find: Find, gateways: Gateways) -> Mapp
         log.warning("day budgets begin anew: the audit does not tell what was used today: %s", error or "too slow")
         return {}
     share = 1 if auditing.audit.store == "sqlite" else await _counted(gateways)
-    return {scope: tokens // share for scope, tokens in by_scope(found, find).items()}
+    return {scope: tokens // share for scope, tokens in by_scope(found, identity).items()}
 
 
 async def _counted(gateways: Gateways) -> int:
@@ -50,7 +49,7 @@ async def _counted(gateways: Gateways) -> int:
     return gateways.ready()
 
 
-def by_scope(found: Iterable[DayUsage], find: Find) -> Mapping[str, int]:
+def by_scope(found: Iterable[DayUsage], identity: Identity) -> Mapping[str, int]:
     """What each scope used: the caller, its tenant, and the model."""
     used: Counter[str] = Counter()
     for one in found:
@@ -59,7 +58,7 @@ def by_scope(found: Iterable[DayUsage], find: Find) -> Mapping[str, int]:
         used[caller] += one.tokens
         if one.tenant is not None:
             used[tenant_scope(one.tenant)] += one.tokens
-        model = find(one.model_asked)
+        model = identity(one.model_asked)
         if model is not None:
-            used[model_scope(model.id)] += one.tokens
+            used[model_scope(model)] += one.tokens
     return used

@@ -3,17 +3,16 @@
 The table is the API's: docs/api-endpoints.md, "What becomes of Ollama's errors".
 """
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from ai_gateway.errors import BackendUnavailable, GatewayError, InvalidRequest, ModelMissing, UpstreamFailed
 from ai_gateway.wire.answer import read_error
+from ai_gateway.wire.call import Operation
+from ai_gateway.wire.refusals import hidden_refusal, refusal
 
 Blame = Literal["endpoint", "model", "missing", "nobody"]
-
-_CONTEXT: Final = ("exceed_context_size", "context length", "exceeds the available context size")
-_LACKS: Final = ("does not support", "support embeddings")
 
 
 class Setback(msgspec.Struct, frozen=True):
@@ -30,7 +29,7 @@ class Setback(msgspec.Struct, frozen=True):
     may_repeat_here: bool = False  # a kept connection broke: the endpoint may never have seen the call
 
 
-def judge(status: int, body: bytes, model: str) -> Setback:
+def judge(status: int, body: bytes, model: str, operation: Operation) -> Setback:
     """The setback in an answer other than 200. Raises InvalidRequest or UpstreamFailed where no other can help."""
     message = read_error(body)
     story = f"status {status}: {message[:500]}"
@@ -40,17 +39,11 @@ def judge(status: int, body: bytes, model: str) -> Setback:
         busy = BackendUnavailable("Ollama is busy; try again in a moment.", code="upstream_busy")
         return Setback(busy, "nobody", story)
     if status == 501:
-        raise InvalidRequest(message or "The model cannot do this.", code="model_lacks_capability")
+        raise InvalidRequest(message or "The model cannot do this.", code="model_lacks_capability", param="model")
     if status >= 500:
+        if (refused := hidden_refusal(message, operation)) is not None:
+            raise refused
         return Setback(UpstreamFailed("Ollama failed to answer this request."), "model", story)
     if status in (401, 403) or status < 400:
         raise UpstreamFailed(f"Ollama answered the gateway itself with {status}.", code="upstream_refused")
-    raise InvalidRequest(message or "Ollama refused the request.", code=_code(message), status=status)
-
-
-def _code(message: str) -> str:
-    if any(words in message for words in _CONTEXT):
-        return "context_length_exceeded"
-    if any(words in message for words in _LACKS):
-        return "model_lacks_capability"
-    return "upstream_rejected"
+    raise refusal(status, message, operation)

@@ -1,19 +1,29 @@
-"""How many tokens a call may take, guessed before it runs from what earlier calls of its model took."""
+"""How many tokens a call may take, guessed before it runs from what earlier calls of its model took.
+
+Each caller is known by its own calls. Whoever has made none yet is guessed by the median of the others, within bounds:
+so nobody's traffic, however odd, makes the guesses for others absurd.
+"""
 
 from collections import OrderedDict
+from statistics import median_low
 from typing import Final
 
 import msgspec
 
+from ai_gateway.wire.prompt_size import TOKENS_PER_MEDIUM, PromptSize
 from ai_gateway.wire.usage import Usage
 
 FIRST_TOKENS_PER_BYTE: Final = 0.25  # of a request body: four letters a token
 FIRST_OUTPUT_TOKENS: Final = 256.0
-FIRST_BYTES_PER_TOKEN: Final = 200.0  # of a stream: each token comes in an event of its own
-# A body may hold an image of megabytes, which is a few hundred tokens: no call is thought to be longer than this.
-MOST_PROMPT_TOKENS: Final = 32_768
+# What others' calls may make of a guess: no text has more tokens than bytes, and few answers are longer.
+LEAST_TOKENS_PER_BYTE: Final = 0.05
+MOST_TOKENS_PER_BYTE: Final = 1.0
+LEAST_OUTPUT_TOKENS: Final = 16.0
+MOST_OUTPUT_TOKENS: Final = 4096.0
+MOST_PROMPT_TOKENS: Final = 32_768  # no call is thought to be longer than this, whatever its caller's others were
 WEIGHT: Final = 0.1  # of the newest call in the moving averages
 MOST_MODELS: Final = 1000
+MOST_CALLERS: Final = 32  # of one model; those that called last
 
 
 class Guess(msgspec.Struct, frozen=True):
@@ -28,49 +38,61 @@ class Guess(msgspec.Struct, frozen=True):
         return self.prompt + self.output
 
 
-class _Habit:
+class Habit(msgspec.Struct):
     """What calls of a model took, as moving averages (EWMA)."""
 
-    __slots__ = ("bytes_per_token", "output_tokens", "tokens_per_byte")
-
-    def __init__(self) -> None:
-        self.tokens_per_byte = FIRST_TOKENS_PER_BYTE
-        self.output_tokens = FIRST_OUTPUT_TOKENS
-        self.bytes_per_token = FIRST_BYTES_PER_TOKEN
+    tokens_per_byte: float = FIRST_TOKENS_PER_BYTE
+    output_tokens: float = FIRST_OUTPUT_TOKENS
 
 
 class Estimates:
-    """By model. Changed by `learn`."""
+    """By model and caller. Changed by `learn`."""
 
     def __init__(self) -> None:
-        self._habits: OrderedDict[str, _Habit] = OrderedDict()
+        self._models: OrderedDict[str, OrderedDict[str, Habit]] = OrderedDict()
 
-    def guess(self, model: str, body_bytes: int, token_limit: int | None, *, writes: bool = True) -> Guess:
-        """For a body of so many bytes. `token_limit` is the answer's; a call that `writes` none has no output."""
-        habit = self._habit(model)
-        prompt = min(int(body_bytes * habit.tokens_per_byte) + 1, MOST_PROMPT_TOKENS)
+    def guess(
+        self, model: str, caller: str, prompt: PromptSize, token_limit: int | None, *, writes: bool = True
+    ) -> Guess:
+        """For a call of this size. `token_limit` is the answer's; a call that `writes` none has no output."""
+        habit = self._habit(model, caller)
+        read = int(prompt.text_bytes * habit.tokens_per_byte) + TOKENS_PER_MEDIUM * prompt.media + 1
+        read = min(read, MOST_PROMPT_TOKENS)
         if not writes:
-            return Guess(prompt, 0)
-        return Guess(prompt, int(habit.output_tokens) + 1 if token_limit is None else token_limit)
+            return Guess(read, 0)
+        written = min(int(habit.output_tokens) + 1, MOST_PROMPT_TOKENS)
+        return Guess(read, written if token_limit is None else token_limit)
 
-    def learn(self, model: str, body_bytes: int, usage: Usage, stream_bytes: int | None) -> None:
-        """What a call took; `stream_bytes` went to the client, None where the answer was no whole stream."""
-        habit = self._habit(model)
-        if usage.input_tokens > 0 and body_bytes:
-            habit.tokens_per_byte += WEIGHT * (usage.input_tokens / body_bytes - habit.tokens_per_byte)
+    def learn(self, model: str, caller: str, prompt: PromptSize, usage: Usage) -> None:
+        """What a call took. Images teach nothing of text."""
+        known = self._models.get(model)
+        if known is None:
+            if len(self._models) >= MOST_MODELS:
+                self._models.popitem(last=False)
+            known = self._models[model] = OrderedDict()
+        habit = known.get(caller)
+        if habit is None:
+            habit = self._first(known)
+            if len(known) >= MOST_CALLERS:
+                known.popitem(last=False)
+            known[caller] = habit
+        known.move_to_end(caller)
+        if usage.input_tokens > 0 and prompt.is_plain and prompt.text_bytes:
+            habit.tokens_per_byte += WEIGHT * (usage.input_tokens / prompt.text_bytes - habit.tokens_per_byte)
         if usage.output_tokens > 0:
             habit.output_tokens += WEIGHT * (usage.output_tokens - habit.output_tokens)
-            if stream_bytes:
-                habit.bytes_per_token += WEIGHT * (stream_bytes / usage.output_tokens - habit.bytes_per_token)
 
-    def passed(self, model: str, stream_bytes: int) -> int:
-        """How many tokens a stream had brought, of which so many bytes went to the client before it was cut."""
-        return round(stream_bytes / self._habit(model).bytes_per_token)
+    def _habit(self, model: str, caller: str) -> Habit:
+        known = self._models.get(model)
+        return Habit() if known is None else known.get(caller) or self._first(known)
 
-    def _habit(self, model: str) -> _Habit:
-        habit = self._habits.get(model)
-        if habit is None:
-            if len(self._habits) >= MOST_MODELS:
-                self._habits.popitem(last=False)
-            habit = self._habits[model] = _Habit()
-        return habit
+    def _first(self, known: OrderedDict[str, Habit]) -> Habit:
+        """Of a caller that is not known: what is usual among the others. One or two are outvoted by what is
+        usual at first."""
+        habits = [*known.values(), Habit(), Habit()]
+        per_byte = median_low([habit.tokens_per_byte for habit in habits])
+        output = median_low([habit.output_tokens for habit in habits])
+        return Habit(
+            min(max(per_byte, LEAST_TOKENS_PER_BYTE), MOST_TOKENS_PER_BYTE),
+            min(max(output, LEAST_OUTPUT_TOKENS), MOST_OUTPUT_TOKENS),
+        )

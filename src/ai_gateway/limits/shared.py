@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ai_gateway.config.limiting import Redis
+from ai_gateway.config.reading import read_text
 from ai_gateway.limits.account import Account, Moment, shortage
 from ai_gateway.limits.rates import DAY_SECONDS, MINUTE_SECONDS
 from ai_gateway.limits.scripts import ADMIT, SETTLE
@@ -230,7 +231,7 @@ class Shared:
         from redis.asyncio import Redis as Client
 
         settings = self.settings
-        password = Path(settings.password_file).read_text().strip() if settings.password_file else None
+        password = read_text(Path(settings.password_file)) if settings.password_file else None
         options: dict[str, Any] = {"ssl_ca_certs": settings.ca_file} if settings.ca_file else {}
         pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
             settings.url,

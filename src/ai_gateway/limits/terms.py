@@ -28,28 +28,37 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class Book:
-    """The limits of one config, for so many gateways. Never changed but for what it remembers."""
+    """The limits of one config, for so many gateways. Never changed but for what it remembers: a term is worked out
+    when it is first asked for, since a config may have thousands."""
 
     def __init__(self, section: LimitsSection, gateways: int) -> None:
         self.gateways = gateways
         default = section.default and _allowance(section.default)
         self._default = rates(default, gateways) if default and limits_anything(default) else None
-        self._tenants = _terms("tenant", section.tenants, gateways)
-        self._models = _terms("model", section.models, gateways)
+        self._section = section
+        self._terms: dict[str, Term | None] = {}  # of tenants and models, by scope
         self._own: dict[Allowance, Rates] = {}
         self._sites: dict[str, str] = {}
 
     def terms(self, caller: Caller, model: str | None) -> list[Term]:
         """All that hold for a call of this model, known by its id; None: of whatever model."""
-        found = []
+        found: list[Term | None] = []
         own = self._default if caller.allowance is None else self._rates(caller.allowance)
         if own is not None:
             found.append(Term("caller", *self._known_as(caller), own))
-        if caller.tenant is not None and caller.tenant in self._tenants:
-            found.append(self._tenants[caller.tenant])
-        if model is not None and model in self._models:
-            found.append(self._models[model])
-        return found
+        if caller.tenant is not None and caller.tenant in self._section.tenants:
+            found.append(self._term("tenant", caller.tenant, self._section.tenants[caller.tenant]))
+        if model is not None and model in self._section.models:
+            found.append(self._term("model", model, self._section.models[model]))
+        return [term for term in found if term is not None]
+
+    def _term(self, holder: Literal["tenant", "model"], name: str, limits: Limits) -> Term | None:
+        scope = _SCOPES[holder](name)
+        if scope not in self._terms:
+            allowance = _allowance(limits)
+            is_one = limits_anything(allowance)
+            self._terms[scope] = Term(holder, name, scope, rates(allowance, self.gateways)) if is_one else None
+        return self._terms[scope]
 
     def _rates(self, allowance: Allowance) -> Rates | None:
         found = self._own.get(allowance)
@@ -109,15 +118,6 @@ def model_scope(model: str) -> str:
 
 
 _SCOPES: Final = {"tenant": tenant_scope, "model": model_scope}
-
-
-def _terms(holder: Literal["tenant", "model"], limits: dict[str, Limits], gateways: int) -> dict[str, Term]:
-    allowances = {name: _allowance(one) for name, one in limits.items()}
-    return {
-        name: Term(holder, name, _SCOPES[holder](name), rates(allowance, gateways))
-        for name, allowance in allowances.items()
-        if limits_anything(allowance)
-    }
 
 
 def _allowance(limits: Limits) -> Allowance:

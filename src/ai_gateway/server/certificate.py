@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ai_gateway.config.beside import beside
+from ai_gateway.config.pem import PemError, load_authorities, load_chain, read_pem
 from ai_gateway.server.listen import ListenError
 
 
@@ -39,7 +41,7 @@ class Certificate:
             self.context = self._newest = _context(files)
             self._stamp = _stamp(files)
             self._digest = _digest(files)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, PemError) as error:
             raise ListenError(f"cannot use {_named(files)}: {error}") from error
         self.context.sni_callback = self._go_on
 
@@ -57,7 +59,7 @@ class Certificate:
             if digest != self._digest:
                 self._newest = _context(self._files)
             self._stamp, self._digest = stamp, digest
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, PemError) as error:
             complaint = f"{_named(self._files)} were not taken over, the last good ones stay: {error}"
             is_new = complaint != self._complaint
             self._complaint = complaint
@@ -66,10 +68,10 @@ class Certificate:
         return None
 
     async def watch(self, complain: Callable[[str], None], poll_seconds: float) -> None:
-        """Reload for ever."""
+        """Reload for ever. Files are read in a thread, one look at a time."""
         while True:
             await asyncio.sleep(poll_seconds)
-            complaint = self.reload()
+            complaint = await beside(self.reload, "certificate")  # the files may be long, or on a mount that hangs
             if complaint is not None:
                 complain(complaint)
 
@@ -78,13 +80,13 @@ def _context(files: CertificateFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(files.certificate, files.key)
+    load_chain(context, files.certificate, files.key)
     if files.client_ca is not None:
         # In TLS 1.2 a certificate goes over the line in plain, and its tickets would outlive a CA that is taken away.
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.num_tickets = 0
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(files.client_ca)
+        load_authorities(context, files.client_ca)
     return context
 
 
@@ -101,4 +103,4 @@ def _stamp(files: CertificateFiles) -> tuple[int, ...]:
 
 
 def _digest(files: CertificateFiles) -> bytes:
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files.paths)).digest()
+    return hashlib.sha256(b"\0".join(map(read_pem, files.paths))).digest()

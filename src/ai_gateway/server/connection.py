@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.errors import GatewayError, RequestTimeout
-from ai_gateway.exchange import CUT, ON_LEFT, WRITE_NOW
+from ai_gateway.exchange import CUT, ON_LEFT, ON_LOOPBACK, WRITE_NOW
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.server.pace import BodyPace, WritePace
 from ai_gateway.wire import framing
@@ -28,11 +28,16 @@ Refused = Callable[[int, str, str], None]
 
 
 class PortState(ServerState):
-    """What the connections of one port share. `is_leaving` says that every answer is a connection's last."""
+    """What the connections of one port share. `is_leaving` says that every answer is a connection's last.
 
-    def __init__(self, limits: Limits, refused: Refused) -> None:
+    `idle_seconds` is asked after each answer, since a config may change it; otherwise the limits have it.
+    """
+
+    def __init__(self, limits: Limits, refused: Refused, idle_seconds: Callable[[], float] | None = None) -> None:
         super().__init__()
         self.limits = limits
+        self.idle_seconds = idle_seconds or (lambda: limits.idle_seconds)
+        self.is_on_loopback = False  # only this machine can connect; the port knows
         self.refused = refused
         self.is_leaving = False
         self.connections: set[Connection] = set()  # type: ignore[assignment]  # only ours are ever added
@@ -67,11 +72,17 @@ class Connection(HttpToolsProtocol):
         self._held = bytearray()  # sent ahead of its turn
         self._deadline = math.inf  # the loop's time; of a head or of idling
         self._is_body_due = False  # a request has begun and its body has not ended
+        self._is_quiet = True  # nothing is on its way that will not be read
         self._body_bytes = 0  # of that body, as they came
         self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
         self._write_pace = WritePace(self._limits)
         # Of the connection, not of the cycle: a request that refers to itself would wait for the garbage collector.
-        self._extensions = {ON_LEFT: self._tell_when_left, WRITE_NOW: self._write_now, CUT: self._cut}
+        self._extensions = {
+            ON_LEFT: self._tell_when_left,
+            WRITE_NOW: self._write_now,
+            CUT: self._cut,
+            ON_LOOPBACK: server_state.is_on_loopback,
+        }
 
     @abstractmethod
     def _read_head(self, data: bytes) -> bytes:
@@ -124,9 +135,11 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer with an error if no answer has begun, and end the connection."""
-        host, port = self.client or ("", 0)
-        self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
         cycle = self.cycle
+        if self._is_body_due and not cycle.is_begun and not cycle.disconnected:
+            self._refuse_body(error)
+            return
+        self._tell_refused(error)
         is_begun = cycle is not None and not cycle.response_complete and cycle.is_begun
         self._tell_gone()
         self._head.clear()
@@ -136,6 +149,18 @@ class Connection(HttpToolsProtocol):
             self.transport.write(refusal_bytes(error))
         self.flow.resume_reading()
         self._close(is_quiet=False)
+
+    def _refuse_body(self, error: GatewayError) -> None:
+        """The app has this request already: it hears of the error when it reads on, and answers and records it."""
+        self._is_body_due = False
+        self._is_quiet = False
+        self._phase = self._drop
+        self.cycle.refuse(error, self._tell_refused)
+
+    def _tell_refused(self, error: GatewayError) -> None:
+        """Whoever follows the server hears of a refusal that is in no record of the app's."""
+        host, port = self.client or ("", 0)
+        self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
 
     def _tell_gone(self) -> None:
         cycle = self.cycle
@@ -158,6 +183,11 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _discard(self, data: bytes) -> bytes:
+        """The last phase of a connection that was answered."""
+        return b""
+
+    def _drop(self, data: bytes) -> bytes:
+        """The same while the answer is still to come."""
         return b""
 
     # Time and leaving

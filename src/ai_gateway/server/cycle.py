@@ -5,19 +5,30 @@ connection is closed through the protocol, which lets a client that is still sen
 """
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from ai_gateway.errors import InternalError
+from ai_gateway.errors import GatewayError, InternalError
 from ai_gateway.wire.replies import error_reply
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIReceiveEvent,
+        ASGISendEvent,
+        HTTPResponseBodyEvent,
+        HTTPResponseStartEvent,
+    )
 
 # Statuses that never have a body (RFC 9110 15.3.5, 15.4.5).
 _BODILESS = (204, 304)
+
+
+def _ignore() -> None:
+    """Stands for the connection, which a request that is over must not hold."""
 
 
 class Signal:
@@ -61,6 +72,46 @@ class Cycle(RequestResponseCycle):
     on_left: Callable[[], None] | None = None
     is_silent = False
     left_bytes: int | None = None
+    refusal: GatewayError | None = None  # of a body that turned out to be no good
+    _tell_refused: Callable[[GatewayError], None] | None = None
+
+    async def run_asgi(self, app: "ASGI3Application") -> None:
+        """Runs the app. A refusal of the body that it has no answer for is answered here."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            if error is not self.refusal:
+                self.logger.error("Exception in ASGI application\n", exc_info=error)
+            elif self._tell_refused is not None:
+                self._tell_refused(self.refusal)
+            await self._end_without_answer()
+        else:
+            if not self.response_complete and not self.disconnected:
+                self.logger.error("ASGI callable returned without completing response.")
+                await self._end_without_answer()
+        finally:
+            self.on_response = _ignore
+
+    async def _end_without_answer(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
+
+    async def receive(self) -> "ASGIReceiveEvent":
+        """ASGI's receive. Raises the refusal of a body that cannot be read on: the app answers it as its own errors."""
+        if self.refusal is None:
+            message = await super().receive()
+            if self.refusal is None:
+                return message
+        raise self.refusal
+
+    def refuse(self, error: GatewayError, tell: Callable[[GatewayError], None]) -> None:
+        """The body cannot be read on, and no more of it is asked for. `tell` is called if the app has no answer."""
+        self.refusal = error
+        self._tell_refused = tell
+        self.waiting_for_100_continue = False
+        self.message_event.set()
 
     async def send(self, message: "ASGISendEvent") -> None:
         """ASGI's send: waits while the client does not read, drops everything once it has left."""
@@ -167,14 +218,17 @@ class Cycle(RequestResponseCycle):
         """The client has left."""
         if not self.disconnected:
             self.disconnected = True
+            self.waiting_for_100_continue = False
             self.message_event.set()
             told, self.on_left = self.on_left, None
             if told is not None:
                 told()
 
     async def send_500_response(self) -> None:
-        """What uvicorn calls when the app failed before it began to answer."""
-        status, headers, body = error_reply(InternalError("The gateway failed to answer; its log says why."))
+        """When the app failed, or had no words for a refusal, before it began to answer."""
+        error = self.refusal or InternalError("The gateway failed to answer; its log says why.")
+        status, headers, body = error_reply(error)
+        headers.append((b"x-request-id", uuid.uuid4().hex.encode()))
         self.keep_alive = False
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})

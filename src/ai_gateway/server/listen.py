@@ -4,9 +4,12 @@
 """
 
 import errno
+import ipaddress
 import os
 import socket
 from contextlib import suppress
+
+from ai_gateway.wire.hosts import split_listen
 
 BACKLOG = 2048
 """Connections that may wait for us to accept them (the kernel's somaxconn may be lower)."""
@@ -21,14 +24,10 @@ class ListenError(Exception):
 
 def split_address(address: str) -> tuple[str, int]:
     """Host (empty: all addresses) and port of `HOST:PORT`."""
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ListenError(f"{address!r}: put an IPv6 address in brackets, as in [::1]:8080")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ListenError(f"{address!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
-    return host, int(port)
+    try:
+        return split_listen(address)
+    except ValueError as error:
+        raise ListenError(str(error)) from None
 
 
 def listen(address: str) -> list[socket.socket]:
@@ -92,6 +91,12 @@ def _listen_on(family: socket.AddressFamily, name: str, port: int) -> socket.soc
         listening.close()
         raise
     return listening
+
+
+def is_on_loopback(listening: socket.socket) -> bool:
+    """Whether only this machine can connect to a listening socket."""
+    address = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def url_of(listening: socket.socket, scheme: str) -> str:

@@ -10,7 +10,7 @@ from uvicorn.config import Config
 
 from ai_gateway.server.certificate import Certificate
 from ai_gateway.server.connection import PortState
-from ai_gateway.server.listen import BACKLOG, url_of
+from ai_gateway.server.listen import BACKLOG, is_on_loopback, url_of
 from ai_gateway.server.strict import StrictProtocol
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Port:
         self._sockets = sockets
         self._certificate = certificate
         self._state = state
+        self._state.is_on_loopback = all(map(is_on_loopback, sockets))
         self._config = strict_config(app)
         self._servers: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None

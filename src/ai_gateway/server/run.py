@@ -36,6 +36,7 @@ class ServerSettings:
     drain_seconds: float = 0.0
     grace_seconds: float = 30.0
     limits: Limits = field(default_factory=Limits)
+    idle_seconds: Callable[[], float] | None = None  # in place of the limits'; may change while it runs
 
 
 class Departure:
@@ -75,6 +76,7 @@ class Notices:
     `on_listening(api_urls, admin_urls)` once everything is accepted; `leaving()` when the server is asked to leave;
     `shutdown_streams()` when the patience with running requests is over; `refused(status, code, peer)` for each
     request refused before the app saw it; `certificate_refused(complaint)` when changed TLS files are of no use.
+    `reread()` on SIGHUP, beside the certificate; without it SIGHUP asks for the departure, as SIGTERM.
     """
 
     on_listening: Callable[[tuple[str, ...], tuple[str, ...]], None] = _ignore
@@ -82,6 +84,7 @@ class Notices:
     shutdown_streams: Callable[[], None] = _ignore
     refused: Callable[[int, str, str], None] = _ignore
     certificate_refused: Callable[[str], None] = _ignore
+    reread: Callable[[], None] | None = None
     departure: Departure = field(default_factory=Departure)
 
 
@@ -97,7 +100,7 @@ async def serve(
     certificate = Certificate(settings.tls) if settings.tls is not None else None
     api_port, admin_port = _bind(app, admin, settings, notices, certificate)
     try:
-        with _signals(notices.departure):
+        with _signals(notices, certificate):
             async with around or nullcontext():
                 await api_port.open()
                 await admin_port.open()
@@ -122,8 +125,8 @@ def _bind(
         for listening in api_sockets:
             listening.close()
         raise
-    api_state = PortState(settings.limits, notices.refused)
-    admin_state = PortState(settings.limits, notices.refused)
+    api_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
+    admin_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
     return Port(app, api_sockets, certificate, api_state), Port(admin, admin_sockets, None, admin_state)
 
 
@@ -177,19 +180,35 @@ async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], secon
 
 
 @contextmanager
-def _signals(departure: Departure) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for the departure; only the main thread can hear them."""
+def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for the departure, SIGHUP to read again; only the main thread can hear them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
+    departure = notices.departure
+    before = signal.getsignal(signal.SIGHUP)
     loop.add_signal_handler(signal.SIGTERM, departure.ask)
     loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
+    if notices.reread is None:
+        loop.add_signal_handler(signal.SIGHUP, departure.begin)  # shells and kernel both send one
+    else:
+        loop.add_signal_handler(signal.SIGHUP, _read_again, notices, certificate)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, before)  # whoever heard a wish before hears it again; the end is not cut short
+
+
+def _read_again(notices: Notices, certificate: Certificate | None) -> None:
+    complaint = certificate.reload() if certificate is not None else None
+    if complaint is not None:
+        notices.certificate_refused(complaint)
+    if notices.reread is not None:
+        notices.reread()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -40,7 +40,6 @@ class StrictProtocol(Connection):
         self._body_left = 0  # bytes, where the length is known
         self._chunks: framing.ChunkedBody | None = None  # where it is not
         self._is_parsed = False  # httptools has seen the end of the request
-        self._is_quiet = True  # nothing is on its way that will not be read
 
     # Phases
 
@@ -172,6 +171,7 @@ class StrictProtocol(Connection):
 
     def _take_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
+        self.cycle.waiting_for_100_continue = False  # who sends already does not wait (RFC 9110 10.1.1)
         self.parser.feed_data(data)
 
     def _end_body(self) -> None:
@@ -227,7 +227,7 @@ class StrictProtocol(Connection):
             self._close(is_quiet=self._is_quiet and not self._is_body_due)
             return
         self._phase = self._read_head
-        self._deadline = self.loop.time() + self._limits.idle_seconds
+        self._deadline = self.loop.time() + self.server_state.idle_seconds()
         if self._held:
             held = bytes(self._held)
             self._held.clear()

@@ -1,13 +1,15 @@
 """One line per request after its end: JSON on a pipe or file, words on a terminal. No prompts, no keys."""
 
 import asyncio
-import sys
+import io
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 import msgspec
 
 from ai_gateway.exchange import Exchange
+from ai_gateway.telemetry.output import STANDARD_OUTPUT, Lines, Output, TextLines
+from ai_gateway.wire.printable import printable_json, utf8
 
 _encode = msgspec.json.Encoder().encode
 
@@ -49,20 +51,21 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     total_ms: float | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    tokens_counted: int | None = None
     finish_reason: str | None = None
     bytes_in: int = 0
     bytes_out: int = 0
 
 
 class AccessLog:
-    """Writes finished exchanges to a text stream, standard output by default.
+    """Writes finished exchanges to standard output, or to another place for lines.
 
     Lines of some milliseconds go out in one write, which costs more than a line. With `is_on` False nothing is noted.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
-        self._is_terminal = self._out.isatty()
+    def __init__(self, out: Lines | TextIO | None = None) -> None:
+        given = Output(STANDARD_OUTPUT, "standard output") if out is None else out
+        self._out: Lines = TextLines(given) if isinstance(given, io.TextIOBase) else cast("Lines", given)
         self._lines: list[bytes] = []
         self.is_on = True
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,21 +75,27 @@ class AccessLog:
         if not self.is_on:
             return
         line = describe(exchange)
-        self._lines.append(_words(line) if self._is_terminal else _encode(line))
+        try:
+            written = _words(line) if self._out.is_terminal else printable_json(_encode(line))
+        except UnicodeEncodeError:  # half of a surrogate pair
+            line = _in_utf8(line)
+            written = _words(line) if self._out.is_terminal else printable_json(_encode(line))
+        self._lines.append(written)
         if len(self._lines) == 1:
             self._loop = self._loop or asyncio.get_running_loop()
             self._loop.call_later(GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Writes what is noted; a reader of the log that is gone must not end the gateway."""
-        if not self._lines:
-            return
-        lines, self._lines = self._lines, []
-        try:
-            self._out.write(b"\n".join([*lines, b""]).decode())
-            self._out.flush()
-        except OSError:
-            return
+        """Writes what is noted."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._out.write(b"\n".join([*lines, b""]))
+
+
+def _in_utf8(line: Line) -> Line:
+    fields = msgspec.structs.asdict(line)
+    texts = {name: utf8(value) for name, value in fields.items() if isinstance(value, str)}
+    return msgspec.structs.replace(line, **texts, faults=[utf8(fault) for fault in line.faults])
 
 
 def describe(exchange: Exchange) -> Line:
@@ -113,6 +122,7 @@ def describe(exchange: Exchange) -> Line:
         queue_ms=_between(exchange.queued_at, exchange.leased_at),
         first_byte_ms=_between(exchange.leased_at, exchange.first_byte_at),
         total_ms=_between(exchange.opened_at, exchange.closed_at),
+        tokens_counted=exchange.tokens_counted,
         finish_reason=exchange.finish_reason,
         bytes_in=exchange.body_bytes,
         bytes_out=exchange.sent_bytes,
@@ -141,4 +151,4 @@ def _words(line: Line) -> bytes:
     fields = msgspec.to_builtins(line)
     first = [_encode(fields.pop(key, "-")).strip(b'"') for key in ("status", "method", "path")]
     rest = [key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in _NOT_FOR_PEOPLE]
-    return b" ".join(first) + b"  " + b" ".join(rest)
+    return printable_json(b" ".join(first) + b"  " + b" ".join(rest))

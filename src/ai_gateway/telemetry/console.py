@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, Sp
 from opentelemetry.trace import StatusCode
 
 from ai_gateway.telemetry import names
+from ai_gateway.wire.printable import printable
 
 WIDTH: Final = 32  # characters of the longest bar
 _SHOWN: Final = ("aigw.", "gen_ai.usage.", names.STATUS, names.ERROR_TYPE, names.SERVER_ADDRESS)
@@ -76,4 +77,4 @@ def _walk(
 
 def _printable(value: object) -> str:
     text = f"{value:.6f}".rstrip("0") if isinstance(value, float) else str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return printable(text)

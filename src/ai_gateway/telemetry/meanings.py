@@ -130,6 +130,10 @@ _GATEWAY: Final[dict[str, Metric]] = {
     names.BUILD: _gauge("The version that runs.", "version"),
     names.LOOP_LAG: _seconds("How late the event loop ran what was due, four times a second."),
     names.TASKS: _gauge("Tasks of the event loop.", unit="{task}"),
+    names.LOG_LINES_DROPPED: _counter(
+        "Lines of the access log or the gateway's own log that nobody took in time.", "stream", unit="{line}"
+    ),
+    names.DESCRIPTORS_OUT: _gauge("Whether no file descriptor is left: new connections are closed unheard."),
     names.SPANS: _counter("Spans by what became of them; only where spans are exported.", "result", unit="{span}"),
     names.AUTH_FAILING: _gauge("Whether a method that tells who callers are does not work now.", "method"),
     names.CONFIG_GOOD: _gauge("Whether the newest content of the config is in force."),
@@ -166,6 +170,11 @@ _LIMITS: Final[dict[str, Metric]] = {
     names.LIMIT_GATEWAYS: _gauge(
         "By how many gateways limits are divided here; 1 where counts are shared.", unit="{gateway}"
     ),
+    names.DISBELIEVED: _counter(
+        "Answers whose `usage` cannot be true, or holds no counts: what the gateway counted itself stands for it.",
+        *("model", "upstream"),
+        unit="{request}",
+    ),
 }
 
 _AUDIT: Final[dict[str, Metric]] = {
@@ -177,6 +186,7 @@ _AUDIT: Final[dict[str, Metric]] = {
     names.AUDIT_QUEUED: _gauge("Entries that are not durable yet.", unit="{entry}"),
     names.AUDIT_LAG: _gauge("How long the oldest of them has been waiting.", unit="s"),
     names.AUDIT_FAILING: _gauge("Whether the audit cannot be written now."),
+    names.AUDIT_LOSSES: _counter("Times that what the audit had stored was found to be gone."),
     names.AUDIT_SPOOL: _gauge("Size of the entries that wait on disk while PostgreSQL is away.", unit="By"),
 }
 # Prometheus' standard names, measured by its client library, on Linux alone.

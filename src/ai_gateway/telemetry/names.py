@@ -134,6 +134,8 @@ ENDPOINT_POLL_AGE: Final = "ai_gateway_endpoint_poll_age_seconds"
 LOOP_LAG: Final = "ai_gateway_loop_lag_seconds"
 TASKS: Final = "ai_gateway_tasks"
 SPANS: Final = "ai_gateway_spans_total"  # result: exported, failed, dropped
+LOG_LINES_DROPPED: Final = "ai_gateway_log_lines_dropped_total"  # stream: standard output, standard error
+DESCRIPTORS_OUT: Final = "ai_gateway_descriptors_exhausted"
 BUILD: Final = "ai_gateway_build_info"  # version
 # -- who is let in
 AUTH_FAILING: Final = "ai_gateway_auth_failing"  # method
@@ -155,12 +157,14 @@ LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
 LIMIT_REMAINING: Final = "ai_gateway_limit_remaining"  # caller, limit
 LIMIT_FALLBACKS: Final = "ai_gateway_limit_fallbacks_total"
 LIMIT_GATEWAYS: Final = "ai_gateway_limit_gateways"
+DISBELIEVED: Final = "ai_gateway_usage_disbelieved_total"  # model, upstream
 
 # -- the audit
 AUDIT_ENTRIES: Final = "ai_gateway_audit_entries_total"  # result: stored, dropped, failed
 AUDIT_QUEUED: Final = "ai_gateway_audit_queued"
 AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
 AUDIT_FAILING: Final = "ai_gateway_audit_failing"
+AUDIT_LOSSES: Final = "ai_gateway_audit_losses_total"
 AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
 
 # -- names that later parts fill: loads, residency, rollouts

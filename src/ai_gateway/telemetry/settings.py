@@ -4,13 +4,24 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 sampler and limits are read by the SDK itself; here stand those that decide whether and what.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 EXPORTERS: Final = ("otlp", "console", "none")
+# Of the specification, and of others that people carry over: the word, and what to do instead.
+_ELSEWHERE: Final = {
+    "logging": "say console",
+    "stdout": "say console",
+    "prometheus": "it is a word for metrics",
+    "zipkin": "send to a collector with otlp, which speaks it",
+    "jaeger": "send to a collector with otlp; Jaeger takes it, too",
+}
+COMPRESSIONS: Final = ("none", "gzip", "deflate")
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 PROPAGATORS: Final = ("tracecontext", "baggage", "none")
 SAMPLERS: Final = (
@@ -54,7 +65,13 @@ def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
     propagators = _words(given, "OTEL_PROPAGATORS", "tracecontext,baggage", PROPAGATORS)
     has_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT" in given or "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in given
     traces = _words(given, "OTEL_TRACES_EXPORTER", "otlp" if has_endpoint else "none", EXPORTERS)
-    metrics = _words(given, "OTEL_METRICS_EXPORTER", "none", EXPORTERS)
+    # `prometheus` is the scrape, which is there anyway, on the gateway's own address.
+    metrics = _words(given, "OTEL_METRICS_EXPORTER", "none", (*EXPORTERS, "prometheus"))
+    metrics = tuple(word for word in metrics if word != "prometheus")
+    _words(given, "OTEL_LOGS_EXPORTER", "none", EXPORTERS)  # logs go to standard error; `audit.store` sends entries
+    is_on = {"TRACES": "otlp" in traces, "METRICS": "otlp" in metrics}
+    for signal in () if is_disabled else (signal for signal, is_sent in is_on.items() if is_sent):
+        check_endpoint(given, signal)
     return TelemetrySettings(
         traces=() if is_disabled else traces,
         metrics=() if is_disabled else metrics,
@@ -71,14 +88,71 @@ def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
 
 def logs_protocol(environment: Mapping[str, str]) -> str:
     """How the audit's entries go to a collector. Raises ValueError as `read_settings`."""
-    return _protocol({name: text.strip() for name, text in environment.items() if text.strip()}, "LOGS")
+    given = {name: text.strip() for name, text in environment.items() if text.strip()}
+    check_endpoint(given, "LOGS")
+    return _protocol(given, "LOGS")
+
+
+def check_endpoint(given: Mapping[str, str], signal: str) -> None:
+    """Whether the SDK could send a signal's data where the variables say: it would start, and fail with each batch.
+
+    Raises ValueError. https://opentelemetry.io/docs/specs/otel/protocol/exporter/: over HTTP an endpoint is a URL with
+    a scheme; over gRPC HOST:PORT will do.
+    """
+    is_grpc = _protocol(given, signal) == "grpc"
+    name = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
+    name = name if name in given else "OTEL_EXPORTER_OTLP_ENDPOINT"
+    if name in given:
+        complaint = _endpoint_complaint(given[name], is_grpc)
+        if complaint is not None:
+            raise ValueError(f"{name}: {complaint}")
+    for what in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"):
+        for name in (f"OTEL_EXPORTER_OTLP_{signal}_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
+            if name in given and not os.access(given[name], os.R_OK):
+                raise ValueError(f"{name}: there is no file {given[name]} that can be read")
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"):
+        if name in given and not _is_positive(given[name]):
+            raise ValueError(f"{name}: {given[name]!r} is no number")
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"):
+        _word(given, name, "none", COMPRESSIONS)
+
+
+def _endpoint_complaint(text: str, is_grpc: bool) -> str | None:
+    """Why nothing could be sent there; None where it could. It is not shown: a URL may hold a password."""
+    if any(not char.isprintable() or char.isspace() for char in text):
+        return "there is a blank, or a character that cannot be seen, in it"
+    has_scheme = "://" in text
+    if not has_scheme and not is_grpc:
+        return (
+            f"it has no scheme; write http://{text.rpartition('@')[2]}, or https://, if the collector has a certificate"
+        )
+    try:
+        parts = urlsplit(text if has_scheme else f"http://{text}")
+        port = parts.port
+    except ValueError as error:
+        return f"it is no URL: {error}"
+    if parts.scheme not in ("http", "https"):
+        return f"{parts.scheme}:// is no scheme of OTLP; there are http:// and https://"
+    if not parts.hostname:
+        return "it names no host"
+    if port == 0:
+        return "0 is no port"
+    return None
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
 
 
 def _words(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> tuple[str, ...]:
     words = tuple(word.strip().lower() for word in given.get(name, usual).split(",") if word.strip())
     for word in words:
         if word not in known:
-            raise ValueError(f"{name}: {word!r} is not known here; known are {', '.join(known)}")
+            instead = f" ({_ELSEWHERE[word]})" if word in _ELSEWHERE else ""
+            raise ValueError(f"{name}: {word!r} is not known here; known are {', '.join(known)}{instead}")
     return () if "none" in words else tuple(dict.fromkeys(words))
 
 

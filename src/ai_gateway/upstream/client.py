@@ -4,18 +4,28 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 """
 
 import asyncio
-import os
+import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ai_gateway.config.beside import beside
+from ai_gateway.config.pem import client_context
+from ai_gateway.config.reading import stamp_of
 from ai_gateway.upstream.connection import Connection, Head, Tap
-from ai_gateway.upstream.faults import BrokenFault, ConnectFault
+from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
 from ai_gateway.wire.address import Address
+
+log = logging.getLogger("ai_gateway.upstream")
 
 MAX_IDLE_PER_ENDPOINT: Final = 64
 MAX_IDLE_SECONDS: Final = 60.0
+DISTRUST_SECONDS: Final = 60.0  # that an endpoint which spoke unasked gets a connection for each exchange
+
+_PLAIN: Final = (b"", b"identity")
 
 
 class Request:
@@ -44,7 +54,8 @@ class Client:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
-        self._tls: dict[tuple[str | None, int], ssl.SSLContext] = {}  # by CA file and when it was written
+        self._distrusted: dict[Address, float] = {}  # until when none of its connections is used again
+        self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with when it was written
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
         """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
@@ -52,14 +63,14 @@ class Client:
 
     async def connect(self, address: Address, seconds: float) -> Connection:
         """A new connection. Raises ConnectFault."""
-        make: Callable[[], Connection] = lambda: Connection(self._loop)  # noqa: E731 - create_connection wants one
+        make = partial(Connection, self._loop, partial(self._distrust, address.origin))
         try:
-            context = self._tls_for(address) if address.scheme == "https" else None
             async with asyncio.timeout(seconds):
+                context = await self._tls_for(address) if address.scheme == "https" else None
                 _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
             raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded, no CA in the file
             number = error.errno if isinstance(error, OSError) else None
             raise ConnectFault(f"cannot connect to {address.authority}: {error}", number) from None
         return connection
@@ -74,19 +85,26 @@ class Client:
         return True
 
     def take_idle(self, address: Address) -> Connection | None:
-        """The connection used last, unless it was closed or idle for too long meanwhile."""
+        """The connection used last, unless it was closed, idle for too long, or spoken on by the endpoint meanwhile."""
         idle = self._idle.get(address.origin)
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
             connection = idle.pop()
             if connection.is_open and connection.idle_since >= oldest:
-                return connection
+                heard = connection.peek()
+                if heard == "nothing":
+                    return connection
+                if heard == "words":
+                    self._distrust(address.origin)
             connection.close()
         return None
 
     def give(self, address: Address, connection: Connection) -> None:
         """Takes a connection back when its exchange is over, whatever state it is in."""
         if not connection.finish():
+            return
+        if self._distrusted and self._is_distrusted(address.origin):
+            connection.close()
             return
         idle = self._idle.setdefault(address.origin, [])
         if len(idle) < MAX_IDLE_PER_ENDPOINT:
@@ -99,27 +117,48 @@ class Client:
         for connection in self._idle.pop(address.origin, ()):
             connection.close()
 
+    def _distrust(self, origin: Address) -> None:
+        """An endpoint said more than it was asked. The next time it may be a moment after the look at a connection."""
+        if not self._is_distrusted(origin):
+            log.warning("%s answers more than it is asked: for now each of its connections is used once", origin)
+        self._distrusted[origin] = self._loop.time() + DISTRUST_SECONDS
+        self.forget(origin)
+
+    def _is_distrusted(self, origin: Address) -> bool:
+        until = self._distrusted.get(origin)
+        if until is not None and until <= self._loop.time():
+            del self._distrusted[origin]
+            until = None
+        return until is not None
+
     def close(self) -> None:
         """Closes every idle connection."""
         for address in list(self._idle):
             self.forget(address)
 
-    def _tls_for(self, address: Address) -> ssl.SSLContext:
-        """The context for a CA file as it is now: one that is rotated is read again."""
-        version = os.stat(address.ca_file).st_mtime_ns if address.ca_file else 0
-        key = address.ca_file, version
-        context = self._tls.get(key)
-        if context is None:
-            self._tls = {known: kept for known, kept in self._tls.items() if known[0] != address.ca_file}
-            context = self._tls[key] = ssl.create_default_context(cafile=address.ca_file)
-        return context
+    async def _tls_for(self, address: Address) -> ssl.SSLContext:
+        """The context for a CA file as it is now: one that is rotated is read again, in a thread.
+
+        Raises OSError or ValueError.
+        """
+        last = self._tls.get(address.ca_file)
+        try:
+            version = stamp_of(Path(address.ca_file)).written_ns if address.ca_file else 0
+            if last is None or last[0] != version:
+                last = version, await beside(partial(client_context, address.ca_file), "certificates")
+                self._tls[address.ca_file] = last
+        except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
+            if last is None:
+                raise
+        return last[1]
 
 
 class UpstreamExchange:
     """One request and its answer. Leaving the block gives the connection back, or drops it if the answer is not over.
 
-    Entering raises ConnectFault, or ResetFault where the connection ends before a head came; `was_reused` then
-    says whether that was a kept connection, which the endpoint may have closed before it saw the request.
+    Entering raises ConnectFault, or ResetFault where the connection ends before a head came, or what came is of no
+    use; `was_reused` then says whether that was a kept connection, which the endpoint may have closed before it saw
+    the request.
     """
 
     __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_request", "head", "was_reused")
@@ -143,6 +182,9 @@ class UpstreamExchange:
         try:
             connection.send(self._request.head(self._address), self._request.body)
             self.head = await connection.head()
+            coding = self.head.get(b"content-encoding")
+            if coding not in _PLAIN:  # small on the line, and whatever it likes in memory
+                raise ResetFault(f"the answer is compressed ({coding[:40]!r}), which the request does not allow")
         except BaseException:
             connection.close()
             raise

@@ -1,19 +1,27 @@
 """One HTTP/1.1 connection to an endpoint: callbacks from the loop on one side, one reader on the other."""
 
 import asyncio
+import select
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import httptools
 
-from ai_gateway.upstream.faults import BrokenFault, ResetFault, UpstreamFault
+from ai_gateway.upstream.faults import BrokenFault, GarbledFault, ResetFault, UpstreamFault
 
 Headers = list[tuple[bytes, bytes]]
 Tap = Callable[[bytes], bool]
+Heard = Literal["nothing", "words", "an end"]
 
 # Above the first, reading stops until the reader has taken what waits; a slow client holds no more than this.
 HIGH_WATER: Final = 64 * 1024
 MAX_HEADERS: Final = 200
+# Bytes without one of the body among them: heads, interim answers, chunk sizes, trailers. Ollama's head has 200.
+MAX_DRY_BYTES: Final = 32 * 1024
+
+_READABLE: Final = select.POLLIN | select.POLLRDHUP
+# What some servers say before they close a connection that was idle; it is for nobody.
+_IDLE_TOO_LONG: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
 
 
 class Head:
@@ -38,16 +46,21 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_chunks",
+        "_dry_bytes",
         "_head",
         "_headers",
+        "_is_bodiless",
+        "_is_early",
         "_is_over",
         "_is_paused",
         "_keeps_alive",
         "_loop",
         "_lost",
         "_parser",
+        "_poll",
         "_tap",
         "_transport",
+        "_unasked",
         "_waiter",
         "_waiting_bytes",
         "idle_since",
@@ -55,13 +68,19 @@ class Connection(asyncio.Protocol):
         "received_at",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, unasked: Callable[[], None]) -> None:
+        """`unasked` is called when the endpoint says what no request asked for."""
         self._loop = loop
+        self._unasked = unasked
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: list[bytes] = []
         self._waiting_bytes = 0
+        self._dry_bytes = 0
         self._is_paused = False
+        self._is_bodiless = False  # the request was a HEAD
+        self._is_early = False  # the answer began before all of the request was written
+        self._poll: select.poll | None = None
         self._head: Head | None = None
         self._headers: Headers = []
         self._is_over = False
@@ -80,12 +99,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received_at = self._loop.time()
         if not self.is_busy:
+            if not data.startswith(_IDLE_TOO_LONG):
+                self._unasked()
             self._fail(BrokenFault("the endpoint spoke unasked"))
             return
         try:
-            self._parser.feed_data(data)
+            self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(BrokenFault(f"no HTTP answer: {error}"))
+            self._fail(GarbledFault(f"no HTTP answer: {error}"))
+            return
+        except UpstreamFault as fault:
+            self._fail(fault)
             return
         if self._tap is not None and self._passes_by(self._tap):
             return
@@ -93,6 +117,17 @@ class Connection(asyncio.Protocol):
             self._is_paused = True
             self._transport.pause_reading()
         self._wake()
+
+    def _parse(self, data: bytes) -> None:
+        """What one reading brings is parsed in pieces, so that the bound holds within it, too."""
+        if len(data) <= MAX_DRY_BYTES:
+            self._dry_bytes += len(data)
+            self._parser.feed_data(data)
+            if self._dry_bytes > MAX_DRY_BYTES:
+                raise GarbledFault(f"{MAX_DRY_BYTES} bytes of head, chunk sizes or trailers without a byte of body")
+            return
+        for start in range(0, len(data), MAX_DRY_BYTES):
+            self._parse(data[start : start + MAX_DRY_BYTES])
 
     def eof_received(self) -> bool:
         self._end(None)
@@ -105,6 +140,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._is_over:
+            self._unasked()
             raise ValueError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -116,9 +152,12 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status >= 200:  # an interim answer is not the answer
             self._head = Head(status, self._headers)
+            self._is_early = self._transport.get_write_buffer_size() > 0
+            self._is_over = self._is_bodiless
         self._headers = []
 
     def on_body(self, data: bytes) -> None:
+        self._dry_bytes = 0
         self._chunks.append(data)
         self._waiting_bytes += len(data)
 
@@ -132,6 +171,7 @@ class Connection(asyncio.Protocol):
     def send(self, request: bytes, body: Sequence[bytes]) -> None:
         """Writes a request whose head is `request`. Raises ResetFault if the connection is gone."""
         self.is_busy = True
+        self._is_bodiless = request.startswith(b"HEAD ")
         if self._lost is not None:
             raise ResetFault(str(self._lost))
         if len(body) == 1 and len(body[0]) < HIGH_WATER:
@@ -189,15 +229,34 @@ class Connection(asyncio.Protocol):
         """Whether the other side has not ended it."""
         return self._lost is None
 
+    def peek(self) -> Heard:
+        """What waits in the kernel that the loop has not read yet: words that came before a request answer none.
+
+        One system call. Below TLS nobody can tell words from the protocol's own.
+        """
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), _READABLE)
+        found = self._poll.poll(0)
+        if not found:
+            return "nothing"
+        is_plain = self._transport.get_extra_info("ssl_object") is None
+        return "words" if is_plain and found[0][1] == select.POLLIN else "an end"
+
     def finish(self) -> bool:
-        """Ends the exchange; True if the connection may carry another one, else it is closed."""
+        """Ends the exchange; True if the connection may carry another one, else it is closed.
+
+        An endpoint that answered before it had all of the request may take the rest of it for another one.
+        """
         reusable = self._is_over and self._lost is None and not self._chunks and self._keeps_alive
-        if not reusable:
+        if not reusable or self._is_early or self._transport.get_write_buffer_size():
             self.close()
             return False
         self._head = None
         self._tap = None
+        self._dry_bytes = 0
         self._is_over = False
+        self._keeps_alive = False
         self.is_busy = False
         self.idle_since = self._loop.time()
         return True

@@ -26,3 +26,7 @@ class ResetFault(UpstreamFault):
 
 class BrokenFault(UpstreamFault):
     """The connection ended inside the body, or what came is no HTTP."""
+
+
+class GarbledFault(BrokenFault):
+    """What came is no HTTP, or has bytes without end where there are few."""

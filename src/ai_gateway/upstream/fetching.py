@@ -1,6 +1,7 @@
 """Small documents from outside the fleet, such as an issuer's keys: https, a bounded size, no redirects, no cookies."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from ai_gateway.auth.oidc import FetchFailure
+from ai_gateway.config.beside import beside
+from ai_gateway.config.reading import read_text
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import parse_url
@@ -37,7 +40,7 @@ class Fetching:
         headers = {"accept": ACCEPT}
         try:
             if self._token_file is not None and urlsplit(url)[:2] == self._known:
-                token = (await asyncio.to_thread(Path(self._token_file).read_text)).strip()
+                token = await beside(partial(read_text, Path(self._token_file)))
                 if not token.isprintable():
                     raise FetchFailure(f"{self._token_file} holds no token")
                 headers["authorization"] = f"Bearer {token}"
@@ -56,9 +59,9 @@ class Fetching:
 
 
 async def _bounded(answer: httpx.Response, url: str) -> bytes:
-    body = b""
+    body = bytearray()
     async for piece in answer.aiter_raw():
         body += piece
         if len(body) > MAX_BYTES:
             raise FetchFailure(f"{url} is larger than {MAX_BYTES} bytes")
-    return body
+    return bytes(body)

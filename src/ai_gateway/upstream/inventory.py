@@ -1,58 +1,173 @@
-"""Reads what Ollama's state endpoints say: /api/tags, /api/ps and /api/show (api/types.go in ollama/ollama)."""
+"""Reads what Ollama's state endpoints say: /api/version, /api/tags and /api/ps (api/types.go in ollama/ollama).
 
+Whatever an endpoint says, reading it costs little: its bytes are counted before they come here, the lists are counted
+before objects are made of them, and of each entry only what is known is read, text no longer than it can be.
+"""
+
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from ai_gateway.balancing.endpoint import HeldModel
-from ai_gateway.wire.names import canonical
+from ai_gateway.wire.names import canonical, is_model_name
 
 # What msgspec raises for content that is no JSON.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+MOST_MODELS: Final = 2000  # of one endpoint
+MAX_NAME: Final = 512  # characters; Ollama's longest host, namespace, model and tag are 593, and nobody's
+MAX_FACT: Final = 128  # characters of a digest, a family, a version
 
-def read_models(content: Any) -> dict[str, HeldModel] | None:
-    """/api/tags as models by canonical name; None for what is not Ollama's answer."""
-    listed = content.get("models") if isinstance(content, dict) else None
-    if not isinstance(listed, list):
-        return None
+_MOST_COMMAS: Final = 40 * MOST_MODELS  # an entry of Ollama's has 15 to 25
+
+
+class BadAnswer(Exception):
+    """What an endpoint says of itself cannot be used; the text says why."""
+
+
+class _Version(msgspec.Struct):
+    version: msgspec.Raw = msgspec.Raw()
+
+
+class _List(msgspec.Struct):
+    models: list[msgspec.Raw]
+
+
+class _Entry(msgspec.Struct):
+    name: msgspec.Raw = msgspec.Raw()
+    digest: msgspec.Raw = msgspec.Raw()
+    size: msgspec.Raw = msgspec.Raw()
+    modified_at: msgspec.Raw = msgspec.Raw()
+    details: msgspec.Raw = msgspec.Raw()
+    remote_host: msgspec.Raw = msgspec.Raw()
+    remote_model: msgspec.Raw = msgspec.Raw()
+    context_length: msgspec.Raw = msgspec.Raw()
+
+
+class _Details(msgspec.Struct):
+    family: msgspec.Raw = msgspec.Raw()
+    parameter_size: msgspec.Raw = msgspec.Raw()
+    quantization_level: msgspec.Raw = msgspec.Raw()
+
+
+_read_version = msgspec.json.Decoder(_Version).decode
+_read_list = msgspec.json.Decoder(_List).decode
+_read_entry = msgspec.json.Decoder(_Entry).decode
+_read_details = msgspec.json.Decoder(_Details).decode
+_read_text = msgspec.json.Decoder(str).decode
+_read_number = msgspec.json.Decoder(int).decode
+
+
+def read_version(body: bytes) -> str | None:
+    """The version in an answer to /api/version; None for what is no text of a sane length. Raises BadAnswer."""
+    try:
+        version = _read_version(readable(body)).version
+    except UNREADABLE:
+        version = msgspec.Raw()
+    if not bytes(version):
+        raise BadAnswer("/api/version is not Ollama's")
+    return text_of(version) or None
+
+
+def read_list(body: bytes) -> list[msgspec.Raw]:
+    """The entries of /api/tags or /api/ps, unread. Raises BadAnswer."""
+    if body.count(b",") > _MOST_COMMAS:
+        raise BadAnswer(f"lists more than {MOST_MODELS} models")
+    try:
+        entries = _read_list(readable(body)).models
+    except UNREADABLE:
+        raise BadAnswer("is not Ollama's list") from None
+    if len(entries) > MOST_MODELS:
+        raise BadAnswer(f"lists more than {MOST_MODELS} models")
+    return entries
+
+
+def readable(body: bytes) -> bytes:
+    """The body, if all of it is UTF-8: what is skipped as JSON is not looked at. Raises UnicodeDecodeError."""
+    if not body.isascii():
+        body.decode()
+    return body
+
+
+def read_models(entries: Iterable[msgspec.Raw]) -> dict[str, HeldModel]:
+    """Entries of /api/tags as models by canonical name, without those that are no models."""
     held = {}
-    for entry in listed:
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-            held[canonical(entry["name"])] = _held_model(entry)
+    for raw in entries:
+        entry, name = _named(raw)
+        if name is not None:
+            held[canonical(name)] = _held_model(entry, name)
     return held
 
 
-def _held_model(entry: dict[str, Any]) -> HeldModel:
-    details = entry.get("details")
-    details = details if isinstance(details, dict) else {}
-    size = entry.get("size")
+def read_residents(entries: Iterable[msgspec.Raw]) -> frozenset[str]:
+    """Entries of /api/ps as canonical names of loaded models, without those that are no models."""
+    return frozenset(canonical(name) for _, name in map(_named, entries) if name is not None)
+
+
+def read_contexts(entries: Iterable[msgspec.Raw]) -> dict[str, int]:
+    """Entries of /api/ps as the context of each loaded model, by canonical name; of some it is not told."""
+    named = ((number_of(entry.context_length), name) for entry, name in map(_named, entries))
+    return {canonical(name): context for context, name in named if name is not None and context}
+
+
+def text_of(raw: msgspec.Raw, longest: int = MAX_FACT) -> str:
+    """A text of characters that can be shown; "" for anything else, and for what is longer."""
+    if not 0 < len(bytes(raw)) <= 6 * longest + 2:  # an escape has six bytes
+        return ""
+    try:
+        text = _read_text(raw)
+    except UNREADABLE:
+        return ""
+    return text if len(text) <= longest and text.isprintable() else ""
+
+
+def _named(raw: msgspec.Raw) -> tuple[_Entry, str | None]:
+    """An entry and its name; None where it is not one that Ollama could have given."""
+    try:
+        entry = _read_entry(raw)
+    except UNREADABLE:
+        return _Entry(), None
+    name = text_of(entry.name, MAX_NAME)
+    return entry, name if is_model_name(name) else None
+
+
+def _held_model(entry: _Entry, name: str) -> HeldModel:
+    try:
+        details = _read_details(entry.details)
+    except UNREADABLE:
+        details = _Details()
     return HeldModel(
-        name=entry["name"],
-        digest=str(entry.get("digest", "")),
-        size=size if isinstance(size, int) else 0,
-        modified=_unix_seconds(entry.get("modified_at")),
-        family=str(details.get("family", "")),
-        parameter_size=str(details.get("parameter_size", "")),
-        quantization=str(details.get("quantization_level", "")),
-        is_remote=bool(entry.get("remote_host") or entry.get("remote_model")),
+        name=name,
+        digest=text_of(entry.digest),
+        size=number_of(entry.size) or 0,
+        modified=_unix_seconds(text_of(entry.modified_at)),
+        family=text_of(details.family),
+        parameter_size=text_of(details.parameter_size),
+        quantization=text_of(details.quantization_level),
+        is_remote=_is_said(entry.remote_host) or _is_said(entry.remote_model),
     )
 
 
-def _unix_seconds(text: Any) -> int:
+def number_of(raw: msgspec.Raw) -> int | None:
+    """A whole number from 0 to 2**63; None for anything else."""
+    if not 0 < len(bytes(raw)) <= 20:
+        return None
+    try:
+        number = _read_number(raw)
+    except UNREADABLE:
+        return None
+    return number if 0 <= number < 1 << 63 else None
+
+
+def _is_said(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in (b"", b'""', b"null", b"false", b"0")
+
+
+def _unix_seconds(text: str) -> int:
     """An RFC 3339 time; Go writes up to 9 digits of a second, Python reads 6."""
     try:
-        return int(datetime.fromisoformat(str(text)[:19] + "+00:00").timestamp())
+        return int(datetime.fromisoformat(text[:19] + "+00:00").timestamp())
     except ValueError:
         return 0
-
-
-def read_residents(content: Any) -> frozenset[str] | None:
-    """/api/ps as canonical names of loaded models; None for what is not Ollama's answer."""
-    listed = content.get("models") if isinstance(content, dict) else None
-    if not isinstance(listed, list):
-        return None
-    return frozenset(
-        canonical(entry["name"]) for entry in listed if isinstance(entry, dict) and isinstance(entry.get("name"), str)
-    )

@@ -3,18 +3,18 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import httpx
 import msgspec
 
-from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.endpoint import Endpoint, HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import UNREADABLE, read_models, read_residents
+from ai_gateway.upstream.inventory import BadAnswer, read_contexts, read_list, read_models, read_residents, read_version
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address
 
@@ -28,6 +28,10 @@ STRIKES: Final = 2  # probes without an answer in time until an endpoint counts 
 # A large fleet is looked at less often: polls must not take the loop from the calls.
 MOST_PER_SECOND: Final = 100.0
 AT_ONCE: Final = 20  # new endpoints whose first look does not wait
+SLICE: Final = 200  # entries of a list that are read without letting others have the loop
+
+TAGS: Final = "/api/tags"
+RESIDENTS: Final = "/api/ps"
 
 
 class Poller:
@@ -102,6 +106,15 @@ class _Watch:
     async def run(self, client: Client, delay_seconds: float) -> None:
         """Probes, and while the endpoint is up lists its models on disk and in memory, each at its own pace."""
         await asyncio.sleep(delay_seconds)
+        while True:
+            try:
+                await self._look_on(client)
+            except Exception:  # a fault of ours in one look must not end all later ones
+                log.exception("looking at endpoint %s failed; it begins anew", self._endpoint.address)
+                self.first_look.set()
+                await self._pause(self._settings().interval, asyncio.Event())
+
+    async def _look_on(self, client: Client) -> None:
         async with httpx_client(client, self._endpoint.address) as http, asyncio.TaskGroup() as loops:
             loops.create_task(self._probe_often(http))
             loops.create_task(self._while_up("residents", lambda: self._look_at_residents(http), asyncio.Event()))
@@ -132,16 +145,16 @@ class _Watch:
         try:
             async with asyncio.timeout(self._settings().timeout):
                 answer = await http.get("/api/version")
-            version = msgspec.json.decode(answer.content)["version"] if answer.status_code == 200 else None
+            version = read_version(answer.content) if answer.status_code == 200 else None
         except TimeoutError:
             self._strikes += 1
             complaint = f"/api/version did not answer within {self._settings().timeout:g} s"
             return self._down(complaint) if self._strikes >= STRIKES else complaint
         except httpx.HTTPError as error:
             return self._down(str(error))
-        except (*UNREADABLE, KeyError, TypeError):
-            return self._down("/api/version is not Ollama's")
-        if not isinstance(version, str):
+        except BadAnswer as bad:
+            return self._down(str(bad))
+        if version is None:
             return self._down(f"/api/version answered {answer.status_code}; is this an Ollama?")
         self._strikes = 0
         if self._fleet.saw_up(self._endpoint, version):
@@ -164,24 +177,59 @@ class _Watch:
 
     async def _look_at_residents(self, http: httpx.AsyncClient) -> float:
         settings = self._settings()
-        content = await _get(http, "/api/ps", settings.residents_timeout)
-        self._fleet.saw_residents(self._endpoint, None if content is None else read_residents(content))
+        entries = await self._entries(http, RESIDENTS, settings.residents_timeout)
+        if entries is None:
+            self._endpoint.contexts = {}
+            self._fleet.saw_residents(self._endpoint, None)
+            return settings.interval
+        names: set[str] = set()
+        contexts: dict[str, int] = {}
+        for part in _slices(entries):
+            names |= read_residents(part)
+            contexts |= read_contexts(part)
+            await asyncio.sleep(0)
+        self._endpoint.contexts = contexts
+        self._fleet.saw_residents(self._endpoint, frozenset(names))
+        self._complain(RESIDENTS, _left_out(RESIDENTS, len(names) < len(entries)))
         return settings.interval
 
     async def _look_at_models(self, http: httpx.AsyncClient) -> float:
         settings = self._settings()
-        content = await _get(http, "/api/tags", settings.timeout)
-        held = None if content is None else read_models(content)
-        if held is not None:
-            self._fleet.saw_models(self._endpoint, held)
-        return settings.models_interval if held is not None else settings.interval
+        entries = await self._entries(http, TAGS, settings.timeout)
+        if entries is None:
+            return settings.interval
+        held: dict[str, HeldModel] = {}
+        for part in _slices(entries):
+            held |= read_models(part)
+            await asyncio.sleep(0)
+        self._fleet.saw_models(self._endpoint, held)
+        self._complain(TAGS, _left_out(TAGS, len(held) < len(entries)))
+        return settings.models_interval
 
-
-async def _get(http: httpx.AsyncClient, path: str, seconds: float) -> Any:
-    """The JSON at a path, or None where there is none in time: that means unknown, not down."""
-    try:
-        async with asyncio.timeout(seconds):
-            answer = await http.get(path)
-        return msgspec.json.decode(answer.content) if answer.status_code == 200 else None
-    except (httpx.HTTPError, TimeoutError, *UNREADABLE):
+    async def _entries(self, http: httpx.AsyncClient, path: str, seconds: float) -> list[msgspec.Raw] | None:
+        """The list at a path, or None where there is none in time: that means unknown, not down."""
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await http.get(path)
+            if answer.status_code == 200:
+                return read_list(answer.content)
+            self._complain(path, f"{path} answered {answer.status_code}")
+        except TimeoutError:  # no news for the log: Ollama holds /api/ps back while it unloads a model
+            self._fleet.complained(self._endpoint, path, f"{path} did not answer within {seconds:g} s")
+        except httpx.HTTPError as error:
+            self._complain(path, f"{path}: {error}")
+        except BadAnswer as bad:
+            self._complain(path, f"{path} {bad}")
         return None
+
+    def _complain(self, path: str, complaint: str | None) -> None:
+        if self._fleet.complained(self._endpoint, path, complaint) and complaint is not None:
+            log.warning("endpoint %s: %s", self._endpoint.address, complaint)
+
+
+def _slices(entries: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
+    return (entries[start : start + SLICE] for start in range(0, len(entries), SLICE))
+
+
+def _left_out(path: str, is_any: bool) -> str | None:
+    return f"{path} lists what is no model's name, or one twice; that is left out" if is_any else None

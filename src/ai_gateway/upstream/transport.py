@@ -1,13 +1,19 @@
-"""The client's face as an httpx transport: polls, pulls and other control calls go through httpx by it."""
+"""The client's face as an httpx transport: polls and other control calls go through httpx by it.
+
+No answer is larger than MAX_BYTES, whoever asks for it; the time is the caller's to bound.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from http.cookiejar import DefaultCookiePolicy
+from typing import Final
 
 import httpx
 
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.faults import ConnectFault, UpstreamFault
 from ai_gateway.wire.address import Address
+
+MAX_BYTES: Final = 2 << 20  # of one answer; /api/tags has some 500 for each model
 
 _OWN_HEADERS = frozenset(
     {b"host", b"content-length", b"content-type", b"accept-encoding", b"user-agent", b"connection"}
@@ -52,8 +58,12 @@ class _Body(httpx.AsyncByteStream):
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
         try:
             while data := await self._exchange.read():
+                size += len(data)
+                if size > MAX_BYTES:
+                    raise httpx.ReadError(f"the answer is larger than {MAX_BYTES} bytes")
                 yield data
         except UpstreamFault as fault:
             raise httpx.ReadError(str(fault)) from None

@@ -1,11 +1,21 @@
 """Where an Ollama listens: URLs and `OLLAMA_HOST`, read into a frozen Address."""
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
+from typing import Final
 
 import msgspec
 
+from ai_gateway.wire.hosts import split_url
+
 OLLAMA_PORT = 11434
+
+_PATH: Final = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+)*")
+# What people copy from their clients. In front of it a path may be that of a proxy, such as the API server's.
+_OWN_ROUTE: Final = re.compile(
+    r"/(?:v1(?:/(?:chat/completions|chat|completions|embeddings|models))?|api(?:/(?:chat|generate|embed|embeddings|tags|ps"
+    r"|show|version))?)$"
+)
 
 
 class Address(msgspec.Struct, frozen=True, cache_hash=True):
@@ -44,22 +54,20 @@ class Address(msgspec.Struct, frozen=True, cache_hash=True):
 
 def parse_url(url: str, ca_file: str | None = None) -> Address:
     """An http or https URL as an Address. Raises ValueError with a sentence that says what is wrong."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError(f"{url!r} is no http:// or https:// URL")
-    if not parts.hostname:
-        raise ValueError(f"{url!r} names no host")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(f"{url!r} may have only scheme, host, port and path")
-    try:
-        port = parts.port
-    except ValueError:
-        raise ValueError(f"{url!r} has no valid port") from None
-    if port is None:
-        port = 443 if parts.scheme == "https" else OLLAMA_PORT
-    if port == 0:
-        raise ValueError(f"{url!r} has no valid port")
-    return Address(parts.hostname, port, parts.scheme, parts.path.rstrip("/"), ca_file)
+    parts = split_url(url, ("http", "https"))
+    port = parts.port or (443 if parts.scheme == "https" else OLLAMA_PORT)
+    return Address(parts.hostname or "", port, parts.scheme, parts.path.rstrip("/"), ca_file)
+
+
+def parse_endpoint(url: str, ca_file: str | None = None) -> Address:
+    """The URL of an Ollama, to which `/v1` and `/api` are added. Raises ValueError as `parse_url` does."""
+    address = parse_url(url, ca_file)
+    if not _PATH.fullmatch(address.prefix) or any(part in (".", "..") for part in address.prefix.split("/")):
+        raise ValueError(f"{url!r} has a path that not every server reads alike")
+    route = _OWN_ROUTE.search(address.prefix)
+    if route is not None:
+        raise ValueError(f"{url!r}: leave out {route[0]!r}, the gateway adds the paths of Ollama itself")
+    return address
 
 
 def parse_ollama_host(value: str) -> Address:

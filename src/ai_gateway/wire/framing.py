@@ -35,7 +35,7 @@ class Limits:
     body_silence_seconds: float = 30.0  # without a single byte of the body
     body_rate: float = 1024.0  # bytes per second, averaged over the body
     body_grace_seconds: float = 30.0  # before the rate is looked at
-    idle_seconds: float = 75.0  # between requests; more than the 60 s of common load balancers
+    idle_seconds: float = 75.0  # between requests, where no config says how long
     write_silence_seconds: float = 60.0  # a client that does not read what we write
     linger_seconds: float = 5.0  # reading on after a refusal, so that a reset does not destroy it (RFC 9112 9.6)
     sweep_seconds: float = 0.5  # how often deadlines are looked at: their precision
@@ -142,10 +142,10 @@ def check_fields(line: RequestLine, fields: Fields, limits: Limits) -> tuple[int
     if len(found) != len(fields):
         _check_doubles(fields)
     _check_host(line, found.get(b"host"))
-    expectation = found.get(b"expect")
-    if expectation is not None and expectation.lower() != b"100-continue":
+    expectation = found.get(b"expect", b"").lower()
+    if expectation not in (b"", b"100-continue"):
         raise InvalidRequest("Only 'Expect: 100-continue' is met.", code="expectation_failed", status=417)
-    return _body_length(line, found), expectation is not None and line.minor == b"1"
+    return _body_length(line, found), bool(expectation) and line.minor == b"1"
 
 
 def _check_doubles(fields: Fields) -> None:
@@ -177,7 +177,7 @@ def _body_length(line: RequestLine, found: dict[bytes, bytes]) -> int:
         return int(length)
     if length is not None:
         raise malformed("The request has both Content-Length and Transfer-Encoding.")
-    if line.minor == b"0" or coding != b"chunked":
+    if line.minor == b"0" or coding.lower() != b"chunked":  # coding names have no case (RFC 9112 7)
         raise malformed("The only transfer coding is 'chunked', and only in HTTP/1.1.")
     return CHUNKED
 

@@ -13,14 +13,15 @@ from typing import Final
 import msgspec
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.json_scan import MAX_KEYS, Doubled, Scan, TooMuch, Value
+from ai_gateway.wire import surrogates
+from ai_gateway.wire.json_scan import MAX_KEYS, Doubled, Scan, TooMuch
 from ai_gateway.wire.json_windows import MAX_DEPTH, NotJson, TooDeep
 
 __all__ = ["MAX_DEPTH", "Fields", "check_spelling", "read_object", "refusal"]
 
 # A body that is larger is read while it comes, in pieces, and so is one with more lists, objects and keys in it.
 SMALL_BYTES: Final = 128 << 10
-SMALL_MARKS: Final = 16 << 10
+SMALL_MARKS: Final = 6 << 10
 
 Fields = dict[str, msgspec.Raw]
 
@@ -44,7 +45,7 @@ def read_object(body: bytes, known: dict[str, str]) -> Fields:
     """
     try:
         _check_text(body)
-        fields = _decode_fields(body)
+        body, fields = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(_why_not_json(body, error), code="invalid_json") from None
     except RecursionError:
@@ -76,9 +77,15 @@ def refusal(error: Exception, beginning: bytes) -> InvalidRequest:
     return InvalidRequest(re.sub(r" \(byte \d+\)", "", why), code="invalid_json")
 
 
-def whole_fields(values: dict[str, Value]) -> Fields:
-    """Values that were read in pieces and are small, as those of a body that was read at once."""
-    return {key: msgspec.Raw(value.text()) for key, value in values.items()}
+def _read(body: bytes) -> tuple[bytes, Fields]:
+    """The fields and the body they were read from: its own text, or one without halves of surrogate pairs."""
+    try:
+        return body, _decode_fields(body)
+    except msgspec.DecodeError:
+        mended = surrogates.mended(body)
+        if mended is None:
+            raise
+        return mended, _decode_fields(mended)
 
 
 def _check_text(body: bytes) -> None:
@@ -114,7 +121,7 @@ def _why_not_json(body: bytes, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"The body is not valid UTF-8 (byte {error.start})."
     if "escape" in str(error) or (b"\\u" in body and "truncated" in str(error)):
-        return "The body is not valid JSON: an escape in it is broken, or half of a surrogate pair."
+        return "The body is not valid JSON: an escape in it is broken."
     if isinstance(error, msgspec.ValidationError) and not body.lstrip().startswith(b"{"):
         return "The body must be a JSON object."
     return f"The body is not valid JSON: {error}."

@@ -17,6 +17,7 @@ from ai_gateway.wire.json_windows import (
     check,
     cut,
     letters_end,
+    mended,
     text_end,
 )
 
@@ -108,8 +109,9 @@ class Value:
 class Scan:
     """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of UNREADABLE."""
 
-    def __init__(self, split: frozenset[str] = frozenset(), window: int = WINDOW) -> None:
+    def __init__(self, split: frozenset[str] = frozenset(), window: int = WINDOW, *, mends: bool = False) -> None:
         self._split = split
+        self._judge = mended if mends else check  # halves of surrogate pairs
         self._window = window
         self._text = b""
         self._at = 0
@@ -214,25 +216,26 @@ class Scan:
             assert found is not None, "it may be empty"
             if len(found[0]) > MAX_NUMBER_BYTES:
                 raise TooMuch(f"A number in the body is longer than {MAX_NUMBER_BYTES} bytes, or is none.")
-            check(found[0], Place(), None)
+            self._judge(found[0], Place(), None)
             self._keep(value, Piece(found[0]))
 
     def _long_text(self, value: Value) -> More:
         """A text that stands by itself. Its first and last piece hold the quotes."""
         start = 1
+        place = Place(inside="value")
         while True:
             yield from self._ensure(self._window)
             window = self._text[self._at : self._at + self._window]
             end = text_end(window, start)
             if end >= 0:
-                check(window[start:end], Place(inside="value"), Place(inside="value"))
-                self._keep(value, (Piece if start else Ending)(window[: end + 1]))
+                letters = self._judge(window[start:end], place, place)
+                self._keep(value, (Piece if start else Ending)(window[:start] + letters + b'"'))
                 return
             if self._is_over and len(self._text) - self._at <= self._window:
                 raise NotJson("it ends in a text")
             end = letters_end(window, start, len(window))
-            check(window[start:end], Place(inside="value"), Place(inside="value"))
-            self._keep(value, (Piece if start else Inner)(window[:end]))
+            letters = self._judge(window[start:end], place, place)
+            self._keep(value, (Piece if start else Inner)(window[:start] + letters))
             start = 0
 
     def _container(self, value: Value) -> More:
@@ -249,8 +252,7 @@ class Scan:
                     raise NotJson("it ends too soon")
                 size *= 2
                 continue
-            piece = window[: found.end]
-            check(piece, place, found.place)
+            piece = self._judge(window[: found.end], place, found.place)
             self._keep_part(value, piece, place, found)
             if found.place is None:
                 return

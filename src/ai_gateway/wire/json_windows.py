@@ -11,6 +11,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from ai_gateway.wire import surrogates
+
 WINDOW: Final = 24 << 10  # bytes that are looked at at once: a millisecond for the worst of them
 LONGEST_GAP: Final = 4  # windows without a comma, outside of texts: longer are only numbers and blanks
 MAX_DEPTH: Final = 32
@@ -79,11 +81,24 @@ def cut(window: bytes, place: Place, by_item: bool) -> Cut | None:
     return Cut(end, Place(opened, inside)) if end > 0 else None
 
 
-def check(piece: bytes, before: Place, behind: Place | None) -> None:
-    """Raises msgspec.DecodeError or UnicodeDecodeError where a piece is not what may stand between two places."""
+def check(piece: bytes, before: Place, behind: Place | None) -> bytes:
+    """The piece. Raises msgspec.DecodeError or UnicodeDecodeError where it is not what may stand between two places."""
     if not piece.isascii():
         piece.decode()
     _check(_opening(before) + piece + (b"" if behind is None else _closing(behind)))
+    return piece
+
+
+def mended(piece: bytes, before: Place, behind: Place | None) -> bytes:
+    """The same, with U+FFFD for each lone half of a surrogate pair. Raises InvalidRequest for one in a key, too."""
+    try:
+        return check(piece, before, behind)
+    except msgspec.DecodeError:
+        opening, closing = _opening(before), b"" if behind is None else _closing(behind)
+        text = surrogates.mended(opening + piece + closing)
+        if text is None:
+            raise
+        return check(text[len(opening) : len(text) - len(closing)], before, behind)
 
 
 def text_end(text: bytes, at: int) -> int:

@@ -83,7 +83,7 @@ class _Items:
                 _refuse_at(error, self.value.groups[:number])
             yield 0 if mended is None else self._exchange(number, bytes(mended))
 
-    def _mended(self, text: bytes) -> bytes | None:
+    def _mended(self, text: bytes) -> bytes | bytearray | None:
         if self.key == "messages":
             return messages.mend(text)
         check_inputs(text)

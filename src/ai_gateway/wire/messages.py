@@ -1,52 +1,128 @@
-"""The messages of a chat: what Ollama would drop or must not fetch is mended or refused; all else stays as it is."""
+"""The messages of a chat: what has one meaning is mended, what Ollama would refuse or misread is refused by its place.
 
-from typing import Any
+Rules come from ollama/ollama openai/openai.go (FromChatRequest); tests/ollama holds them against a real one.
+"""
+
+from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.content import EMPTY, Content, mended_content
+from ai_gateway.wire.fields import NULL, refuse, refuse_shape
+from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.runs import Run, runs
+from ai_gateway.wire.tool_calls import from_function_call, mended_calls
 
-_decode = msgspec.json.Decoder().decode
+Changes = dict[str, msgspec.Raw | None]  # by key; None takes the key away
+
+_QUOTE: Final = ord('"')
+_PLAIN_ROLES: Final = frozenset(("system", "user", "assistant", "tool"))
+_MAY_BE_EMPTY: Final = frozenset(("assistant", "tool", "function"))
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """What the gateway reads of a message; Ollama's Go types are as strict. Other keys pass unread."""
+
+    role: str
+    content: msgspec.Raw = NULL
+    tool_calls: msgspec.Raw = NULL
+    function_call: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
+    name: str | None = None
+    tool_call_id: str | None = None
+    reasoning: str | None = None
+
+
+_messages: Final = msgspec.json.Decoder(list[Message])
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_fields = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 
 
-# Ollama lowers the case of roles; an escape may hide either word.
-_MARKS = (b"eveloper", b"EVELOPER", b"image_url", b"\\u")
-
-
-def mend(text: bytes) -> bytes | None:
-    """New JSON text for a list of messages, or None where nothing has to change.
-
-    Role `developer` becomes `system` (Ollama does not know it). An image by http(s) URL is refused: Ollama
-    fetches none, and fetching for a client would reach into the cluster. Raises InvalidRequest.
-    """
-    # A list that names neither, also not by an escape, is most of the traffic and is left unread.
-    if not any(mark in text for mark in _MARKS):
-        return None
+def mend(text: bytes) -> bytearray | None:
+    """New JSON text for a list of messages, or None where nothing has to change. Raises InvalidRequest."""
+    mended: bytearray | None = None
+    first = 0
     try:
-        messages: Any = _decode(text)
-    except msgspec.DecodeError as error:  # a number beyond what a float holds
-        raise InvalidRequest(f"`messages` cannot be read: {error}.", code="invalid_value", param="messages") from None
-    changed = False
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
+        for run in runs(text, _messages):
+            changes = _changes_of(run, first)
+            first += len(run.items)
+            if changes and mended is None:
+                mended = bytearray(memoryview(text)[: run.at])
+            elif mended is not None:
+                mended += b","
+            if mended is not None:
+                mended += _changed(run.text, changes) if changes else memoryview(run.text)[1:-1]
+    except msgspec.ValidationError as error:
+        refuse_shape(error, "messages", first)
+    if mended is not None:
+        mended += b"]"
+    return mended
+
+
+def _changes_of(run: Run[Message], first: int) -> dict[int, Changes]:
+    found = {}
+    for index, message in enumerate(run.items):
+        # Most messages are this: nothing in them can be wrong.
+        if (
+            message.role in _PLAIN_ROLES
+            and memoryview(message.content)[0] == _QUOTE
+            and message.tool_calls is NULL
+            and message.function_call is NULL
+        ):
             continue
-        if isinstance(message.get("role"), str) and message["role"].lower() == "developer":
-            message["role"] = "system"
-            changed = True
-        _refuse_remote_images(message.get("content"), f"messages[{index}].content")
-    return _encode(messages) if changed else None
+        if changes := _changes(message, f"messages[{first + index}]"):
+            found[index] = changes
+    return found
 
 
-def _refuse_remote_images(content: Any, path: str) -> None:
-    if not isinstance(content, list):
-        return
-    for index, part in enumerate(content):
-        image = part.get("image_url") if isinstance(part, dict) else None
-        url = image.get("url") if isinstance(image, dict) else image
-        if isinstance(url, str) and not url.startswith("data:"):
-            raise InvalidRequest(
-                "Images are taken as data: URLs only; download the image and send it as base64.",
-                code="image_url_unsupported",
-                param=f"{path}[{index}].image_url",
-            )
+def _changed(text: bytes, changes: dict[int, Changes]) -> bytes:
+    """The items of a run, without its brackets, some of them changed."""
+    items = _decode_items(text)
+    for index, changed in changes.items():
+        fields: dict[str, Any] = _decode_fields(items[index])
+        for key, value in changed.items():
+            if value is None:
+                fields.pop(key, None)
+            else:
+                fields[key] = value
+        items[index] = msgspec.Raw(_encode(fields))
+    return _encode(items)[1:-1]
+
+
+def _changes(message: Message, path: str) -> Changes:
+    role = message.role.lower()  # as Ollama does
+    changes = _role(message, role, path)
+    calls = mended_calls(message.tool_calls, f"{path}.tool_calls")
+    if calls.changed:
+        changes["tool_calls"] = calls.text
+    if message.function_call != NULL and role == "assistant" and not calls.count:
+        calls = from_function_call(message.function_call, f"{path}.function_call")
+        changes |= {"tool_calls": calls.text, "function_call": None}
+    content = mended_content(Content(message.content, role, bool(calls.count)), f"{path}.content")
+    if content is None and memoryview(message.content)[0] == ord("n") and not calls.count:
+        content = _nothing_said(message, role, path)
+    if content is not None:
+        changes["content"] = content
+    return changes
+
+
+def _role(message: Message, role: str, path: str) -> Changes:
+    if role == "developer":  # Ollama does not know it: its templates would drop the message in silence
+        return {"role": msgspec.Raw(b'"system"')}
+    if role == "function":  # what `tool` was called first; Ollama looks for the name as well as for an id
+        if not message.name:
+            refuse(f"{path}.name", f"`{path}.name` is missing: it says which function answered.", "missing_value")
+        return {"role": msgspec.Raw(b'"tool"')}
+    if not role:
+        refuse(f"{path}.role", f"`{path}.role` must not be empty.")
+    return {}
+
+
+def _nothing_said(message: Message, role: str, path: str) -> msgspec.Raw:
+    """The content of a message that has none."""
+    if memoryview(message.refusal)[0] == _QUOTE and role == "assistant":
+        return message.refusal
+    if role not in _MAY_BE_EMPTY:
+        refuse(f"{path}.content", f"`{path}.content` is missing or null: write the text of the message there.")
+    return EMPTY

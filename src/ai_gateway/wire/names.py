@@ -17,13 +17,28 @@ def is_model_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def plain(name: str) -> str:
+    """A name in lower case without the default host and namespace; a tag stays, and none is added.
+
+    Letters beyond ASCII stay as they are: some of them would become others in lower case (the Kelvin sign a `k`).
+    """
+    if not name.isascii():
+        return name
+    return name.lower().removeprefix(DEFAULT_HOST).removeprefix(DEFAULT_NAMESPACE)
+
+
+def has_tag(name: str) -> bool:
+    """Whether a name says which version it means."""
+    return ":" in name.rpartition("/")[2]
+
+
 def canonical(name: str) -> str:
     """The form by which names are compared: lower case, with a tag, without the default host and namespace.
 
     Ollama finds existing names whatever their case.
     """
-    name = name.lower().removeprefix(DEFAULT_HOST).removeprefix(DEFAULT_NAMESPACE)
-    return name if ":" in name.rpartition("/")[2] else f"{name}:{DEFAULT_TAG}"
+    name = plain(name)
+    return name if has_tag(name) else f"{name}:{DEFAULT_TAG}"
 
 
 def is_cloud(name: str) -> bool:

@@ -1,28 +1,66 @@
 """Server-sent events from Ollama, rewritten for the client: pure, fed with bytes as they come.
 
 Every event gets the gateway's id and the model that was asked. The head of Ollama's events has a fixed shape,
-so it is exchanged by position: an event that begins with the head learnt last, and says `"finish_reason":null`,
-is passed on without being parsed. JSON escapes quotes inside strings, so neither can be faked by content.
+so it is exchanged by position: of an event that begins with the head learnt last, up to its choices, nothing is made
+objects of but each choice's `finish_reason`. The choices must be one JSON value and the end of the event, so nothing
+can stand beside them unseen: no second `choices`, no `error`. Whatever is no JSON in UTF-8 breaks the stream.
 """
 
 from typing import Any, Final
 
 import msgspec
 
+from ai_gateway.wire.choices import (
+    LONG_EVENT_BYTES,
+    TOOL_CALLS,
+    add_reasoning_content,
+    is_finish_reason,
+    take_empty_content,
+    tokens_of,
+)
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.usage import Usage, read_usage
 
-MAX_EVENT_BYTES: Final = 16 << 20
+MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; what other clients of Ollama read of a line
+MAX_STORY: Final = 500  # characters that are told of an error
+MOST_EVENTS: Final = 4096  # that one reading may bring: twice what fits of the shortest ones that Ollama writes
 
-_UNFINISHED: Final = b'"finish_reason":null'
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # `:` begins a comment
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_HEAD_KEYS: Final = ["id", "object", "created", "model"]
 _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
+_NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
+_END: Final = b"}\n\n"
 _NEVER: Final = b"\0"
+# Where the last two signs of a delta stand: `x"` behind a text, `""` behind an empty one, `]` behind tool calls.
+_LAST: Final = -len(b'"},"finish_reason":null}]}\n\n')
+_BEFORE: Final = _LAST - 1
+_QUOTE: Final = ord('"')
+_T: Final = ord("t")  # of `"role":"assistant"`
+_ROLE_ALONE: Final = b'"delta":{"role":"assistant"},"finish_reason":null}]}\n\n'
+
+_NOTHING_USED: Final = Usage(0, 0)
+_NULL: Final = msgspec.Raw(b"null")
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    tool_calls: Any = None
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    finish_reason: str | None = None
+    delta: _Delta = _Delta()
+
+
+# The rest of a choice is checked and skipped: it is JSON, but its strings may be no UTF-8.
+_decode_choices = msgspec.json.Decoder(list[_Choice]).decode
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -38,12 +76,13 @@ class EventStream:
     """One stream on its way through. Changed by `feed` alone.
 
     After the end `is_complete` says whether Ollama finished honestly: a finish_reason and `[DONE]` were seen.
-    `broken` holds what went wrong instead, in words for the log; nothing is passed on from there.
+    `broken` holds what went wrong instead, in words for the log; nothing is passed on from there. It `is_garbled` where
+    what came is no stream of events.
     """
 
     __slots__ = (
-        "_id", "_is_after_cr", "_model", "_ours", "_rest", "_rest_bytes", "_shape", "_theirs",
-        "broken", "finish_reason", "is_done", "usage",
+        "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_shape", "_theirs",
+        "broken", "finish_reason", "is_done", "is_garbled", "usage", "written",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
@@ -52,13 +91,15 @@ class EventStream:
         self._model = msgspec.Raw(_encode(shape.model))
         self._theirs = _NEVER
         self._ours = b""
-        self._rest: list[bytes] = []  # of an event whose end has not come yet
-        self._rest_bytes = 0
+        self._rest = bytearray()  # of an event whose end has not come yet
         self._is_after_cr = False
+        self._is_first = True
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.written = 0  # tokens that came so far, see tokens_of
         self.is_done = False
         self.broken: str | None = None
+        self.is_garbled = False
 
     @property
     def is_complete(self) -> bool:
@@ -72,25 +113,26 @@ class EventStream:
         if self._rest:
             if not self._ends_event(data):
                 return b""
-            data = b"".join([*self._rest, data])
+            data = bytes(self._rest) + data
             self._rest.clear()
         if data.endswith(b"\n\n") and data.find(b"\n\n", 0, -2) < 0:
             return self._event(data)
         *events, rest = data.split(b"\n\n")
-        if rest:
-            self._rest.append(rest)
-            self._rest_bytes = len(rest)
+        self._rest += rest
+        if len(events) > MOST_EVENTS:
+            return self._garble(f"more than {MOST_EVENTS} events at once")
         return b"".join([self._event(event + b"\n\n") for event in events])
 
     def _ends_event(self, data: bytes) -> bool:
-        """Whether these bytes end the event that is held; else they are held too, and nothing is joined yet."""
-        if b"\n\n" in data or (self._rest[-1].endswith(b"\n") and data.startswith(b"\n")):
+        """Whether these bytes end the event that is held; else they are held too."""
+        rest = self._rest
+        if b"\n\n" in data or (rest[-1] == 0x0A and data.startswith(b"\n")):
             return True
-        if data:
-            self._rest.append(data)
-            self._rest_bytes += len(data)
-            if self._rest_bytes > MAX_EVENT_BYTES:
-                self.broken = "an event without an end"
+        if len(rest) + len(data) > MAX_EVENT_BYTES:
+            rest.clear()
+            self._garble(f"an event of more than {MAX_EVENT_BYTES} bytes")
+        elif self.broken is None:
+            rest += data
         return False
 
     def _plain_line_ends(self, data: bytes) -> bytes:
@@ -103,30 +145,69 @@ class EventStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, event: bytes) -> bytes:
-        if event.startswith(self._theirs) and _UNFINISHED in event and self.broken is None and not self.is_done:
-            if not self._shape.with_usage and event.endswith(_ZERO_USAGE):
-                event = event[: -len(_ZERO_USAGE)] + b"}\n\n"
-            if not (self._shape.reasoning_content and _REASONING in event):
-                return self._ours + event[len(self._theirs) :]
+        if event.startswith(self._theirs) and self.broken is None and not self.is_done:
+            has_zero_usage = event.endswith(_ZERO_USAGE)
+            common = event[: -len(_ZERO_USAGE)] + _END if has_zero_usage else event
+            if self._is_common(common) and not (self._shape.reasoning_content and _REASONING in common):
+                before = common[_BEFORE]
+                is_plain = before != _QUOTE and common[_LAST] == _QUOTE and len(common) <= LONG_EVENT_BYTES
+                if is_plain and not (before == _T and common.endswith(_ROLE_ALONE)):
+                    self.written += 1
+                elif TOOL_CALLS in common:  # its empty content is to become null
+                    return self._parse(event)
+                else:
+                    self.written += tokens_of(common)
+                if has_zero_usage and self._shape.with_usage:
+                    common = common[: -len(_END)] + _NO_USAGE
+                return self._ours + common[len(self._theirs) :]
         return self._parse(event)
+
+    def _is_common(self, event: bytes) -> bool:
+        """Whether behind the known head stand sound choices without an end or tool calls, and nothing else."""
+        choices = event[len(self._theirs) : -3]
+        if b"\n" in choices or not event.endswith(_END):
+            return False
+        try:
+            if not choices.isascii():
+                choices.decode()
+            for choice in _decode_choices(choices):
+                if choice.finish_reason is not None or choice.delta.tool_calls is not None:
+                    return False
+        except UNREADABLE:
+            return False
+        return True
 
     def _parse(self, event: bytes) -> bytes:
         """Any event that is not the common one: the first, the last ones, a new head, an error, nonsense."""
         if self.broken is not None or self.is_done:
             return b""
-        lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-        if not lines:
-            return b""  # a comment or a field that OpenAI's stream does not have
-        payload = b"\n".join(lines)
-        if payload.startswith(b"[DONE]"):
+        payload = self._payload(event)
+        if not payload:
+            return b""
+        if payload.strip() == b"[DONE]":
             return self._done()
         try:
             fields = _decode_fields(payload)
             content = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self.broken = "an event that is no JSON object"
-            return b""
+        except UNREADABLE:
+            return self._garble("an event that is no JSON object")
         return self._chunk(event, fields, content)
+
+    def _payload(self, event: bytes) -> bytes:
+        """The event's data; empty where it is a comment, or has only fields that OpenAI's stream does not have."""
+        if self._is_first:
+            self._is_first = False
+            event = event.removeprefix(_BYTE_ORDER_MARK)
+        lines = list(filter(None, event.split(b"\n")))
+        if not all(line.startswith(_FIELDS) for line in lines):
+            # The standard would pass over it; but what is not known here may be a part of the answer.
+            return self._garble("a line that is no field of an event")
+        return b"\n".join([line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")])
+
+    def _garble(self, story: str) -> bytes:
+        if self.broken is None and not self.is_done:
+            self.broken, self.is_garbled = story, True
+        return b""
 
     def _done(self) -> bytes:
         if self.finish_reason is None:
@@ -137,15 +218,19 @@ class EventStream:
 
     def _chunk(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
         if content.get("error"):
-            self.broken = f"an error event: {content['error']}"
+            self.broken = f"an error event: {content['error']}"[:MAX_STORY]
             return b""
         if not content.get("model"):  # how Ollama shows a runner that died (middleware/openai.go)
             self.broken = "a chunk with an empty model: the runner failed"
             return b""
         choices = content.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
-                self.finish_reason = choice["finish_reason"]
+            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+            if reason is not None and not is_finish_reason(reason):
+                return self._garble("a finish_reason that is no word")
+            self.finish_reason = reason or self.finish_reason
+        if choices:
+            self.written += tokens_of(event)
         usage = read_usage(content.get("usage"))
         if usage is not None and not choices:
             self.usage = usage
@@ -153,33 +238,34 @@ class EventStream:
                 return b""
         if not self._shape.with_usage:
             fields.pop("usage", None)
+        elif choices and usage == _NOTHING_USED:
+            fields["usage"] = _NULL
         return self._rewrite(event, fields, content)
 
     def _rewrite(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
         self._learn_head(event, fields)
         fields["id"] = self._id
         fields["model"] = self._model
+        choices = content.get("choices")
+        is_changed = take_empty_content(choices, "delta")
         if self._shape.reasoning_content:
-            add_reasoning_content(content, "delta")
-            fields["choices"] = msgspec.Raw(_encode(content.get("choices")))
+            add_reasoning_content(choices, "delta")
+            is_changed = True
+        if is_changed:
+            fields["choices"] = msgspec.Raw(_encode(choices))
         return b"data: " + _encode(fields) + b"\n\n"
 
     def _learn_head(self, event: bytes, fields: Fields) -> None:
-        first = [b'"%b":%b' % (key.encode(), bytes(fields[key])) for key in list(fields)[:4]]
-        if list(fields)[:4] != ["id", "object", "created", "model"]:
+        keys = list(fields)
+        if keys[:4] != _HEAD_KEYS or "choices" not in keys:
             return
-        theirs = b"data: {" + b",".join(first) + b","
+        first = [(key, bytes(fields[key])) for key in keys[: keys.index("choices")]]
+        theirs = _head(first)
         if event.startswith(theirs):
             self._theirs = theirs
-            first[0] = b'"id":' + bytes(self._id)
-            first[3] = b'"model":' + bytes(self._model)
-            self._ours = b"data: {" + b",".join(first) + b","
+            self._ours = _head([("id", bytes(self._id)), *first[1:3], ("model", bytes(self._model)), *first[4:]])
 
 
-def add_reasoning_content(content: dict[str, Any], part: str) -> None:
-    """Ollama's `reasoning` again as `reasoning_content`, in each choice's `message` or `delta`."""
-    choices = content.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        text = choice.get(part) if isinstance(choice, dict) else None
-        if isinstance(text, dict) and "reasoning" in text:
-            text["reasoning_content"] = text["reasoning"]
+def _head(fields: list[tuple[str, bytes]]) -> bytes:
+    """An event up to its choices."""
+    return b"data: {" + b"".join([b"%b:%b," % (_encode(key), value) for key, value in fields]) + b'"choices":'

@@ -21,7 +21,11 @@ _MEMBER: Final = re.compile(
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """Where a caller's trace stands: ids in lower-case hex, `state` and `header` as they came."""
+    """Where a caller's trace stands: ids in lower-case hex, `state` as it came.
+
+    `header` is a `traceparent` of version 00. It is the caller's own, unless that is of a later version: what such a
+    one has behind the flags nobody here knows, and none of it is passed on.
+    """
 
     trace_id: str
     span_id: str
@@ -41,8 +45,10 @@ def read_parent(parents: Iterable[bytes], states: Iterable[bytes]) -> Parent | N
     version, trace_id, span_id, flags, rest = match.groups()
     if version == b"ff" or (version == b"00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
         return None
+    trace, span = trace_id.decode(), span_id.decode()
     is_sampled = bool(int(flags, 16) & SAMPLED)
-    return Parent(trace_id.decode(), span_id.decode(), is_sampled, match[0], _read_state(states))
+    header = match[0] if version == b"00" else parent_header(trace, span, is_sampled)
+    return Parent(trace, span, is_sampled, header, _read_state(states))
 
 
 def _read_state(states: Iterable[bytes]) -> bytes:

@@ -1,24 +1,64 @@
-"""Token counts, as Ollama reports them at the end of an answer."""
+"""Token counts as Ollama reports them at the end of an answer, and how many there can have been at most."""
 
 from typing import Any, Final
 
 import msgspec
 
-MOST: Final = 1 << 53  # beyond it no number of JSON is exact
+from ai_gateway.wire.prompt_size import PromptSize
+
+# Ollama itself stops an answer without `max_tokens` at ten times its context (boundedNumPredict in llama_server.go).
+CONTEXTS: Final = 10
+MOST_TOKENS: Final = 1 << 20  # of a prompt, or of an answer, where the context is not known
+TOKENS_PER_SECOND: Final = 2000  # more than any model writes
+FEW_TOKENS: Final = 256  # are believed however fast they came: an answer may be computed before its head is sent
+BYTES_PER_TOKEN: Final = 4  # of text, where nothing else tells
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer."""
+    """Tokens of one answer. A negative number is no count: Ollama said something else there."""
 
     input_tokens: int
     output_tokens: int
 
 
+NO_COUNT: Final = Usage(-1, -1)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the gateway itself saw of a call: enough to tell what its usage cannot be.
+
+    `written`: tokens that it counted. `token_limit`: `max_tokens` as it was sent; None: it was not.
+    """
+
+    prompt: PromptSize
+    written: int
+    seconds: float
+    token_limit: int | None = None
+    context: int | None = None
+    is_embedding: bool = False
+
+    def allows(self, usage: Usage) -> bool:
+        """Whether a model can have read and written so many tokens."""
+        most = MOST_TOKENS if self.context is None else CONTEXTS * self.context
+        most_written = min(
+            most if self.token_limit is None else self.token_limit,
+            int(self.seconds * TOKENS_PER_SECOND) + self.written + FEW_TOKENS,
+        )
+        # A list of texts is read text by text: its sum is bounded by its own size alone.
+        most_read = self.prompt.most_tokens if self.is_embedding else min(most, self.prompt.most_tokens)
+        return 0 <= usage.input_tokens <= most_read and 0 <= usage.output_tokens <= most_written
+
+
 def read_usage(value: Any) -> Usage | None:
-    """OpenAI's `usage` object, or None for anything else."""
+    """OpenAI's `usage` object; None where there is none, and NO_COUNT for one with anything but counts in it."""
     if not isinstance(value, dict):
         return None
     read, written = value.get("prompt_tokens"), value.get("completion_tokens", 0)
-    if not isinstance(read, int) or not isinstance(written, int) or max(abs(read), abs(written)) > MOST:
-        return None
+    if type(read) is not int or type(written) is not int or read < 0 or written < 0:
+        return NO_COUNT
     return Usage(read, written)
+
+
+def tokens_of_text(text_bytes: int) -> int:
+    """How many tokens a text has, roughly."""
+    return -(-text_bytes // BYTES_PER_TOKEN)

@@ -1,0 +1,27 @@
+"""The door where errors of SQLite and of the system become ours."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
+
+BUSY_SECONDS: Final = 1.0  # that another process may hold the lock; then it is tried again
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Raises StoreDamaged for a file that is no database or a broken one, StoreUnavailable for everything else."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
+        raise failure(error) from error
+
+
+def failure(error: Exception) -> StoreUnavailable:
+    """The error that stands for this one."""
+    code = getattr(error, "sqlite_errorcode", None)
+    is_damaged = isinstance(code, int) and code & 0xFF in _DAMAGED
+    return (StoreDamaged if is_damaged else StoreUnavailable)(str(error))

@@ -1,0 +1,159 @@
+"""Everything that can be found wrong with an audit, in one walk over it and with little memory."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from ai_gateway.audit.chain import Checkpoint, Fault, Row, is_sealed, verify
+from ai_gateway.audit.damage import Damaged
+from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.store import Archive, StoreDamaged, open_intents
+
+MOST_FAULTS: Final = 1000
+MOST_OPEN: Final = 100_000  # intents without an end at one time; gateways refuse calls long before
+# Retention takes ends, and intents with them, by runs of about a minute: near its edge an end may be gone alone.
+EDGE_NS: Final = 120 * 10**9
+
+
+class Report(msgspec.Struct):
+    """What was found, and what was looked at. `store` are sentences about the store itself."""
+
+    store: list[str] = []
+    faults: list[Fault] = []
+    is_cut: bool = False  # there are more faults than these
+    entries: int = 0
+    writers: int = 0
+    checkpoints: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.store and not self.faults
+
+
+def examine(archive: Archive, told: Iterable[Checkpoint], key: bytes) -> Report:
+    """Looks at all of a store, with the checkpoints of a second place. Raises StoreUnavailable."""
+    report = Report()
+    intents = _Intents()
+    try:
+        with archive.unchanging():
+            report.store += archive.complaints()
+            known = intents.listened(_counted(report, (*_sealed_first(archive.checkpoints(), key, report), *told)), key)
+            for fault in verify(intents.watched(_walked(report, archive)), known, key):
+                if not _note(report, fault):
+                    break
+            for fault in intents.faults(archive):
+                if not _note(report, fault):
+                    break
+    except StoreDamaged as error:
+        report.store.append(str(error))
+    return report
+
+
+def without_store(told: Iterable[Checkpoint], key: bytes, complaint: str) -> Report:
+    """Where nothing is left but the second place: what was checkpointed there is cut off."""
+    report = Report(store=[complaint])
+    for fault in verify((), _counted(report, told), key):
+        if not _note(report, fault):
+            break
+    return report
+
+
+def _note(report: Report, fault: Fault) -> bool:
+    """Whether there is room for more."""
+    report.is_cut = len(report.faults) >= MOST_FAULTS
+    if not report.is_cut:
+        report.faults.append(fault)
+    return not report.is_cut
+
+
+def _sealed_first(checkpoints: Iterator[Checkpoint], key: bytes, report: Report) -> Iterator[Checkpoint]:
+    """Those that nobody sealed are faults, and whoever can write to a store can put in any number of them."""
+    for made in checkpoints:
+        if is_sealed(key, made):
+            yield made
+        elif not _note(report, Fault(made.writer, made.sequence, "forged")):
+            return
+
+
+def _counted(report: Report, checkpoints: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
+    for made in checkpoints:
+        report.checkpoints += 1
+        yield made
+
+
+def _walked(report: Report, archive: Archive) -> Iterator[Row]:
+    last = None
+    for row in archive.chain():
+        report.entries += 1
+        if row[0].writer != last:
+            last = row[0].writer
+            report.writers += 1
+        yield row
+
+
+class _Intents:
+    """Every intent of the chain has an end, or is open still: whoever takes an open one away keeps its end from being
+    written. Changed as checkpoints and entries pass by."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str, int, int]] = {}  # writer, sequence and moment by id
+        self._closed_early: set[str] = set()  # by another writer, whose entries came first
+        self._first_end_ns: int | None = None  # of what retention has left
+        self._removed: dict[str, int] = {}
+        self._is_full = False
+
+    def listened(self, checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Checkpoint]:
+        """The same checkpoints."""
+        for made in checkpoints:
+            if made.kind != "checkpoint" and is_sealed(key, made):
+                self._removed[made.writer] = max(made.sequence, self._removed.get(made.writer, 0))
+            yield made
+
+    def watched(self, chain: Iterable[Row]) -> Iterator[Row]:
+        """The same entries."""
+        for row in chain:
+            if not isinstance(row[0], Damaged) and not self._is_full:
+                self._pass(row[0])
+            yield row
+
+    def _pass(self, entry: Entry) -> None:
+        if entry.kind == "end" and (self._first_end_ns is None or entry.at_ns < self._first_end_ns):
+            self._first_end_ns = entry.at_ns
+        if entry.intent is None:
+            return
+        if entry.kind == "intent":
+            if entry.intent in self._closed_early:
+                self._closed_early.discard(entry.intent)
+            else:
+                self._open[entry.intent] = (entry.writer, entry.sequence, entry.at_ns)
+        elif self._open.pop(entry.intent, None) is None and entry.outcome == "gateway_lost":
+            self._closed_early.add(entry.intent)
+        self._is_full = len(self._open) + len(self._closed_early) > MOST_OPEN
+
+    def faults(self, archive: Archive) -> Iterator[Fault]:
+        """Behind the walk: what the table of open intents lacks, and what it has too much."""
+        if self._is_full:
+            yield Fault("*", 0, "unended", f"more than {MOST_OPEN} intents have no end; they were not looked at")
+            return
+        for row in archive.open_intents():
+            entry = next(iter(open_intents([row.content])), None)
+            place = self._open.pop(row.id, None)
+            if place is not None:
+                if entry is None or (entry.writer, entry.sequence, row.writer) != (*place[:2], place[0]):
+                    yield Fault(*place[:2], "unended", "its open intent was changed")
+            elif entry is None:
+                yield Fault(row.writer, 0, "inserted", "an open intent that cannot be read")
+            elif entry.sequence > self._removed.get(entry.writer, 0):
+                yield Fault(entry.writer, entry.sequence, "inserted", "an open intent that no chain has")
+        for writer, sequence, at_ns in self._open.values():
+            if not self._may_be_removed(at_ns):
+                detail = "its intent has no end and is not open: it was taken away, or its end was"
+                yield Fault(writer, sequence, "unended", detail)
+
+    def _may_be_removed(self, at_ns: int) -> bool:
+        """Whether its end may have gone as configured."""
+        if not self._removed:
+            return False
+        return self._first_end_ns is None or at_ns < self._first_end_ns + EDGE_NS

@@ -1,0 +1,14 @@
+"""Paths behind flags."""
+
+import argparse
+from pathlib import Path
+
+from ai_gateway.config.paths import expanded
+
+
+def path_flag(text: str) -> Path:
+    """A flag's path, with `~` as a shell has it: none reads it in `--file=~/x`, or in the environment of a service."""
+    try:
+        return Path(expanded(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

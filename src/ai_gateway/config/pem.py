@@ -1,0 +1,76 @@
+"""Certificates and keys in PEM, read without waiting: for no pipe, and for nobody who could tell a pass phrase."""
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+from ai_gateway.config.reading import Unreadable, missing, read, shown
+
+MAX_BYTES: Final = 4 << 20  # a bundle of all public CAs has a quarter of a megabyte
+
+
+class PemError(ValueError):
+    """A certificate, key or CA bundle that cannot be used; the text is one sentence for a person."""
+
+
+def read_pem(path: str | Path) -> bytes:
+    """The content of a file, not yet understood. Raises PemError."""
+    fault = missing(str(path))
+    if fault is not None:
+        raise PemError(fault)
+    try:
+        content = read(Path(path), MAX_BYTES).data
+    except Unreadable as error:
+        raise PemError(str(error)) from None
+    if len(content) > MAX_BYTES:
+        raise PemError(f"{shown(path)} is larger than {MAX_BYTES} bytes")
+    return content
+
+
+def load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Gives a context a certificate with its chain and key. Raises PemError."""
+    for path in (certificate, key):
+        read_pem(path)
+    try:
+        context.load_cert_chain(certificate, key, password=_no_pass_phrase)
+    except _PassPhraseAskedError:
+        raise PemError(
+            f"{key} is encrypted, and there is nobody to ask for its pass phrase: write it without one, "
+            "as `openssl pkey -in KEY -out NEW` does"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise PemError(f"{certificate} with {key} cannot be used: {_told(error)}") from None
+
+
+def load_authorities(context: ssl.SSLContext, path: str | Path) -> None:
+    """Lets a context trust the CAs of a bundle. Raises PemError."""
+    read_pem(path)
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        raise PemError(f"{path} holds no CA certificate in PEM: {_told(error)}") from None
+
+
+def client_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """A context that checks servers against a CA bundle, or the system's. Takes a while; raises PemError."""
+    if ca_file is None:
+        return ssl.create_default_context()
+    read_pem(ca_file)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        raise PemError(f"{ca_file} holds no CA certificate in PEM: {_told(error)}") from None
+
+
+class _PassPhraseAskedError(Exception):
+    """OpenSSL wants a pass phrase."""
+
+
+def _no_pass_phrase() -> str:
+    raise _PassPhraseAskedError
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).lower().replace("_", " ")
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,104 @@
+"""Which names a gateway on loopback answers to, so that a page whose name was pointed at this machine gets nothing.
+
+Such a page (DNS rebinding) has the gateway's own origin in the browser's eyes; only the name in `Host` tells it apart.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from ai_gateway.catalog.current import Current
+from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, header
+from ai_gateway.edge.cors import allowed_origins
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.exchange import ON_LOOPBACK
+from ai_gateway.wire.origin import ANY, Origins, covers, read_authority, read_host_pattern
+
+_MOST_REMEMBERED: Final = 64
+
+
+class HostCheck:
+    """Stands before everything else of its port. Nothing is asked of a port that others than this machine reach.
+
+    `is_closed` says whether callers prove who they are: then a foreign page has nothing to prove it with.
+    """
+
+    def __init__(self, app: ASGIApp, current: Current, is_closed: Callable[[], bool]) -> None:
+        self._app = app
+        self._current = current
+        self._is_closed = is_closed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("extensions", {}).get(ON_LOOPBACK) and not self._is_closed():
+            check_host(scope, self._current)
+        await self._app(scope, receive, send)
+
+
+def check_host(scope: Scope, current: Current) -> None:
+    """Raises InvalidRequest for a Host that is not this machine's, nor named by the config."""
+    given = header(scope, b"host")
+    config = current.now.config
+    if given is None or _own_names(config.hosts, config.cors.origins).include(given):
+        return
+    message = (
+        f"The Host {given[:200].decode('latin-1')!r} is not a name of this machine, and without authentication the "
+        "gateway answers to no other. Call it as localhost, or add the name to `hosts` in its config."
+    )
+    raise InvalidRequest(message, code="host_refused", status=403)
+
+
+class _Names:
+    """What a Host may be. Remembers some that were good, since almost every request says the same one."""
+
+    def __init__(self, hosts: tuple[str, ...], origins: Origins) -> None:
+        machine = os.uname().nodename.lower().rstrip(".")
+        self._is_open = ANY in hosts
+        self._own = {"localhost", machine, machine.partition(".")[0]}
+        self._patterns = [read_host_pattern(text) for text in hosts if text != ANY]
+        self._origins = origins
+        self._good: set[bytes] = set()
+
+    def include(self, given: bytes) -> bool:
+        """Whether a Host header is one of them."""
+        if given in self._good:
+            return True
+        is_good = self._is_open or self._is_known(given.decode("latin-1"))
+        if is_good and len(self._good) < _MOST_REMEMBERED:
+            self._good.add(given)
+        return is_good
+
+    def _is_known(self, authority: str) -> bool:
+        named = read_authority(authority)
+        if named is None:
+            return False
+        host, _ = named
+        if host in self._own or host.endswith(".localhost") or self._origins.has_host(host):
+            return True
+        return any(covers(pattern, is_wide, host) for pattern, is_wide in self._patterns) or _is_own_address(host)
+
+
+@lru_cache(maxsize=2)
+def _own_names(hosts: tuple[str, ...], origins: tuple[str, ...]) -> _Names:
+    return _Names(hosts, allowed_origins(origins))
+
+
+def _is_own_address(host: str) -> bool:
+    """Whether it is an IP address that this machine has: one can listen there."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    if address.is_loopback or address.is_unspecified:
+        return True
+    if address.is_multicast:
+        return False
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True

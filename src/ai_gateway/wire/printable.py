@@ -1,0 +1,47 @@
+"""Text that people read in a terminal or a log: what would move the cursor, turn the direction of writing, or hide, is
+shown as an escape. So are halves of surrogate pairs, which no encoding takes.
+
+Python's `str.isprintable` draws the line: control characters (C0, DEL, C1), format characters (bidirectional marks,
+zero-width ones), line and paragraph separators, and characters that Unicode does not know yet are on the other side.
+"""
+
+from typing import Final
+
+_DELETE: Final = b"\x7f"
+
+
+def printable(text: str) -> str:
+    """The text with `\\x1b`, `\\u202e` or `\\U000e0001` for each character that is not to be printed."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def printable_lines(text: str) -> str:
+    """The same, but for line ends and tabs: a text of several lines of our own, such as a traceback."""
+    return "".join(char if char in "\n\t" else _shown(char) for char in text)
+
+
+def printable_json(encoded: bytes) -> bytes:
+    """A line of compact JSON with JSON's own escapes for them: to whoever reads it as JSON it says the same."""
+    if encoded.isascii() and _DELETE not in encoded:
+        return encoded
+    text = encoded.decode()
+    return encoded if text.isprintable() else "".join(map(_escaped, text)).encode()
+
+
+def utf8(text: str) -> str:
+    """A text that UTF-8 can hold."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable():
+        return char
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2))

@@ -1,0 +1,125 @@
+"""What Ollama's refusals mean: the code, the field at fault, and a sentence that a client of OpenAI's understands.
+
+Ollama says all of it in one message, without `param`; that of a longer prompt is llama-server's own JSON, as text.
+The sentences are those of ollama/ollama 0.24 (openai/openai.go, server/routes.go, llm/server.go, runner/) and of
+llama.cpp's server. What none of these rows knows is passed on as it came.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.parameters import Operation
+
+MAX_MESSAGE: Final = 2000  # characters of Ollama's that a client gets
+
+# The field that holds the text of a call.
+TEXT_FIELD: Final[dict[Operation, str]] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
+
+_OVERFLOWS: Final = re.compile(
+    r"exceed_context_size|(?:exceeds|longer than) (?:the |its )?(?:available |maximum |model's )?context|"
+    r"maximum context (?:length|size)|prompt is too long|is too large to process",
+    re.IGNORECASE,
+)
+# How Ollama, llama-server and others word how many tokens there may be, and how many there are.
+_MOST: Final = re.compile(
+    r'"n_ctx"\s*:\s*(\d+)|(?:maximum |available )?context (?:length|size)(?: of| is)?[ (:=]+(\d+)', re.IGNORECASE
+)
+_ASKED: Final = re.compile(r'"n_prompt_tokens"\s*:\s*(\d+)|(?:request|prompt|input)[^.]{0,20}?\((\d+) tokens\)', re.I)
+
+# Go's decoder: a value of another type than the field has. Its first word is the struct, "" for an inner one.
+_GO_TYPE: Final = re.compile(r"json: cannot unmarshal (\S+)(?: \S+)? into Go struct field \w*\.([\w.$]+) of type (\S+)")
+_GO_WORDS: Final = (
+    ("[]", "a list"), ("string", "a string"), ("bool", "true or false"), ("int", "a whole number"),
+    ("float", "a number"),
+)  # fmt: skip
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A sentence of Ollama's: what is in it, and which field it is about (None: the field of the text).
+
+    `sentence` goes to the client in its place, where Ollama's own says too little.
+    """
+
+    words: re.Pattern[str]
+    param: str | None
+    code: str
+    sentence: str | None
+
+
+def _row(words: str, param: str | None, code: str = "upstream_rejected", sentence: str | None = None) -> Row:
+    return Row(re.compile(words), param, code, sentence)
+
+
+_ROWS: Final = (
+    _row("does not support tools", "tools", "model_lacks_capability"),
+    _row("does not support thinking", "reasoning_effort", "model_lacks_capability"),
+    _row("does not support insert", "suffix", "model_lacks_capability"),
+    _row("does not support|support embeddings|missing data required for image", "model", "model_lacks_capability"),
+    _row("invalid reasoning value|invalid think value", "reasoning_effort"),
+    _row("top_logprobs must be", "top_logprobs"),
+    _row("for 'stop' field|option \"stop\"", "stop"),
+    _row("'encoding_format'", "encoding_format"),
+    _row("invalid (?:JSON schema in )?format|(?:parse|compile) grammar", "response_format"),
+    _row("invalid model name|model is required|remote model", "model"),
+    _row("invalid image", None, "invalid_value", "`messages` hold an image that is not valid base64."),
+    _row("invalid input_audio", None, "invalid_value", "`messages` hold a sound that is not valid base64."),
+    _row("invalid tool call arguments|invalid message|image URLs|one image", None),
+    _row("can't find closing '.' symbol", "tools"),
+    _row("invalid input", None),
+)  # fmt: skip
+# A request's fault that Ollama answers with 500.
+_SCHEMA: Final = re.compile(r'invalid JSON schema in format|expected "json" or a valid JSON Schema')
+
+
+def refusal(status: int, message: str, operation: Operation) -> InvalidRequest:
+    """The error that a client gets for a 4xx of Ollama's."""
+    text = message.strip()[:MAX_MESSAGE] or "Ollama refused the request."
+    if _OVERFLOWS.search(message) is not None:
+        return overflow(message, operation)
+    if (wrong := _GO_TYPE.search(message)) is not None:
+        path = wrong[2]
+        wanted = next((words for start, words in _GO_WORDS if wrong[3].startswith(start)), "an object")
+        sentence = f"`{path}` must be {wanted}: Ollama cannot read {wrong[1]} there."
+        return InvalidRequest(sentence, code="invalid_value", param=path, status=status)
+    for row in _ROWS:
+        if row.words.search(message) is not None:
+            text = row.sentence or text
+            return InvalidRequest(text, code=row.code, param=row.param or TEXT_FIELD[operation], status=status)
+    return InvalidRequest(text, code="upstream_rejected", status=status)
+
+
+def hidden_refusal(message: str, operation: Operation) -> InvalidRequest | None:
+    """The error for a 500 that is the request's fault: no other endpoint would answer it."""
+    if _OVERFLOWS.search(message) is not None:
+        return overflow(message, operation)
+    if _SCHEMA.search(message) is None:
+        return None
+    return InvalidRequest(
+        "`response_format.json_schema.schema` is not a JSON Schema that Ollama can turn into a grammar.",
+        code="invalid_value",
+        param="response_format.json_schema.schema",
+    )
+
+
+def overflow(message: str, operation: Operation) -> InvalidRequest:
+    """A text longer than the context, in OpenAI's own words, for which LiteLLM and pydantic-ai look.
+
+    LangChain looks for the code in the text of OpenAI's exception, which since 3.x is the message alone.
+    """
+    param = TEXT_FIELD[operation]
+    most, asked = (_first(pattern.search(message)) for pattern in (_MOST, _ASKED))
+    if most is None:
+        asked = f", which resulted in {asked} tokens" if asked else ""
+        sentence = f"This model's maximum context length is exceeded by your {param}{asked}."
+    else:
+        asked = f"resulted in {asked} tokens" if asked else "are longer"
+        sentence = f"This model's maximum context length is {most} tokens. However, your {param} {asked}."
+    sentence += f" Please reduce the length of the {param} (context_length_exceeded)."
+    return InvalidRequest(sentence, code="context_length_exceeded", param=param)
+
+
+def _first(found: re.Match[str] | None) -> str | None:
+    return None if found is None else next((group for group in found.groups() if group), None)

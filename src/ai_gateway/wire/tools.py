@@ -1,0 +1,133 @@
+"""The tools of a chat, and the choice among them: which are sent can be kept, that the model must call one cannot."""
+
+from typing import Final
+
+import msgspec
+
+from ai_gateway.wire.fields import MAX_SHORT_BYTES, AnyObject, check_numbers, given, refuse, refuse_shape
+from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.runs import runs
+
+
+class _Parameters(msgspec.Struct, frozen=True, gc=False):
+    type: str | None = None
+    properties: AnyObject | None = None
+
+
+class _Function(msgspec.Struct, frozen=True, gc=False):
+    name: str
+    description: str | None = None
+    parameters: _Parameters | None = None
+
+
+class _Tool(msgspec.Struct, frozen=True, gc=False):
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    name: str | None = None
+
+
+class _OneTool(msgspec.Struct, frozen=True, gc=False):
+    """`{"type": "function", "function": {"name": ...}}`; the Responses API writes the name beside the type."""
+
+    type: str | None = None
+    function: _Named | None = None
+    name: str | None = None
+
+    @property
+    def function_name(self) -> str | None:
+        return self.name if self.function is None else self.function.name
+
+
+class _Allowed(msgspec.Struct, frozen=True, gc=False):
+    mode: str
+    tools: list[_OneTool]
+
+
+class _Choice(_OneTool, frozen=True, gc=False):
+    allowed_tools: _Allowed | None = None
+
+
+_tools: Final = msgspec.json.Decoder(list[_Tool])
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_choice = msgspec.json.Decoder(_Choice | str).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def check_tools(fields: Fields, key: str) -> bool:
+    """Raises InvalidRequest for tools that Ollama cannot call, or cannot read; nothing of them is lost."""
+    _names(bytes(fields[key]), key)
+    return False
+
+
+def choose_tools(fields: Fields, key: str) -> bool:
+    """Keeps of `tool_choice` what can be kept, by which tools are sent. Returns whether something is lost.
+
+    Raises InvalidRequest for a choice of tools that `tools` does not have, and for one that means nothing.
+    """
+    text = given(fields, key)
+    if text is None:
+        return False
+    del fields[key]
+    if len(text) > MAX_SHORT_BYTES:
+        refuse(key, f"`{key}` is longer than {MAX_SHORT_BYTES} bytes.")
+    try:
+        choice = _decode_choice(text)
+    except msgspec.ValidationError as error:
+        refuse_shape(error, key)
+    if isinstance(choice, str):
+        if choice not in ("auto", "none", "required"):
+            refuse(key, f"`{key}` must be none, auto, required, or an object that names a function.")
+        if choice == "none":
+            fields.pop("tools", None)
+        return bool(choice == "required")
+    if choice.type == "allowed_tools" and choice.allowed_tools is not None:
+        _keep(fields, key, {tool.function_name for tool in choice.allowed_tools.tools})
+        return bool(choice.allowed_tools.mode == "required")
+    if choice.type != "function":
+        refuse(f"{key}.type", f"`{key}.type` must be function or allowed_tools.")
+    _keep(fields, key, {choice.function_name})
+    return True
+
+
+def _keep(fields: Fields, key: str, wanted: set[str | None]) -> None:
+    """Leaves only the tools of these names."""
+    text = given(fields, "tools") or b"[]"
+    named = _names(text, "tools")
+    for name in wanted:
+        if name not in named:
+            refuse(key, f"`{key}` names {(name or '')[:64]!r}, which is not one of `tools`.")
+    kept: list[msgspec.Raw] = []
+    for run in runs(text, _tools):
+        items = _decode_items(run.text)
+        kept += [
+            item
+            for item, tool in zip(items, run.items, strict=True)
+            if tool.function is not None and tool.function.name in wanted
+        ]
+    fields["tools"] = msgspec.Raw(_encode(kept))
+
+
+def _names(text: bytes, key: str) -> set[str]:
+    names: set[str] = set()
+    count = 0
+    try:
+        for run in runs(text, _tools):
+            check_numbers(run.text, key)
+            for tool in run.items:
+                names.add(_name(tool, f"{key}[{count}]"))
+                count += 1
+    except msgspec.ValidationError as error:
+        refuse_shape(error, key, count)
+    return names
+
+
+def _name(tool: _Tool, path: str) -> str:
+    if tool.type not in (None, "", "function"):
+        refuse(f"{path}.type", f"`{path}.type` is {tool.type[:64]!r}: Ollama calls tools of type function only.")
+    if tool.function is None or not tool.function.name:
+        missing = f"{path}.function" if tool.function is None else f"{path}.function.name"
+        refuse(missing, f"`{missing}` is missing.", "missing_value")
+    return tool.function.name

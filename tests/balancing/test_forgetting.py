@@ -1,0 +1,101 @@
+"""Names that endpoints tell come and go: what is gone leaves nothing behind."""
+
+from tests.balancing.worlds import MODEL, World, held
+
+from ai_gateway.balancing.fleet import POOL_SECONDS
+from ai_gateway.balancing.pool import Pool
+
+
+def name(number: int) -> str:
+    return f"model-{number}:latest"
+
+
+def turn_over(world: World, rounds: int, seconds: float) -> None:
+    """Each list has another model, which is asked for once and fails."""
+    (endpoint,) = world.endpoints
+    for number in range(rounds):
+        world.fleet.saw_models(endpoint, held(MODEL, name(number)))
+        pool = world.fleet.pool(name(number)).limit(1, 1)
+        assert pool.ask() is not None
+        pool.give_back(endpoint)
+        world.fleet.failed_model(endpoint, name(number))
+        world.fleet.succeeded(endpoint, MODEL)
+        world.clock.now += seconds
+
+
+def test_names_that_change_with_every_look_do_not_add_up() -> None:
+    """Pools go when nobody has asked for them for a minute, and what is known of a model's health at once."""
+    world = World(count=1)
+    turn_over(world, 1000, seconds=10.0)
+    assert len(list(world.fleet.pools())) <= POOL_SECONDS / 10 + 2
+    (endpoint,) = world.endpoints
+    assert len(endpoint._model_health) == 1
+
+
+def test_the_pool_of_a_model_in_the_config_stays() -> None:
+    """With its limits, though no endpoint holds it for a while."""
+    world = World(count=1)
+    world.fleet.named = frozenset([MODEL])
+    pool = world.fleet.pool(MODEL)
+    world.fleet.saw_models(world.endpoints[0], held("other:latest"))
+    world.clock.now += 10 * POOL_SECONDS
+    world.fleet.saw_models(world.endpoints[0], held())
+    assert world.fleet.pool(MODEL) is pool
+
+
+def pool_after_its_model_went(world: World) -> Pool:
+    """The pool by its name, long after the endpoint's list was without it."""
+    world.clock.now += 10 * POOL_SECONDS
+    world.fleet.saw_models(world.endpoints[0], held("other:latest"))
+    return world.fleet.pool(MODEL)
+
+
+def test_the_pool_of_a_call_that_runs_stays() -> None:
+    """Its slot is given back where it was taken."""
+    world = World(count=1)
+    endpoint = world.take()
+    assert pool_after_its_model_went(world) is world.pool
+    world.pool.give_back(endpoint)
+    world.clock.now += 10 * POOL_SECONDS
+    world.fleet.saw_models(endpoint, held())
+    assert list(world.fleet.pools()) == []
+
+
+def test_those_who_wait_for_a_model_that_goes_are_refused_and_not_forgotten() -> None:
+    """Nobody waits in a pool that the fleet does not know."""
+    world = World(count=1)
+    world.take()
+    waiting = world.queue()
+    assert pool_after_its_model_went(world) is world.pool
+    assert waiting.settled == 1
+
+
+def test_pools_go_with_the_last_endpoint_that_held_their_model() -> None:
+    """It left the list of discovery."""
+    world = World(count=1)
+    world.clock.now += 10 * POOL_SECONDS
+    world.fleet.apply([])
+    assert list(world.fleet.pools()) == []
+
+
+def test_the_complaint_about_a_look_is_news_once() -> None:
+    """A log that is written with every poll tells nothing; a probe that fails says more."""
+    world = World(count=1)
+    (endpoint,) = world.endpoints
+    said = [world.fleet.complained(endpoint, "/api/tags", words) for words in ("a", "a", "b", None, None)]
+    assert said == [True, False, True, True, False]
+    world.fleet.complained(endpoint, "/api/ps", "x")
+    world.fleet.saw_down(endpoint, "gone")
+    assert endpoint.look_complaints == {}
+
+
+def test_models_without_a_digest_are_not_the_same_model() -> None:
+    """Nothing tells that one of them is loaded where the other is."""
+    world = World(count=1)
+    (endpoint,) = world.endpoints
+    models = held("a:latest", "b:latest")
+    blank = {key: type(model)(model.name, "", 1, 0) for key, model in models.items()}
+    world.fleet.saw_models(endpoint, blank)
+    world.fleet.saw_residents(endpoint, frozenset(["a:latest"]))
+    assert endpoint.is_resident("a:latest")
+    assert not endpoint.is_resident("b:latest")

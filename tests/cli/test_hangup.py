@@ -1,0 +1,37 @@
+"""What SIGHUP means to the process, and that none is lost while it starts."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from ai_gateway.cli.hangup import Hangup
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_wish_that_comes_early_is_fulfilled_once() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does: a terminal is of no account
+    heard = Hangup(has_terminal=True)
+    assert heard.is_wish
+    read: list[str] = []
+    heard.hear()
+    heard.follow(lambda: read.append("none came"))
+    signal.raise_signal(signal.SIGHUP)
+    heard.follow(lambda: read.append("early"))
+    heard.follow(lambda: read.append("again"))
+    assert read == ["early"]
+
+
+@pytest.mark.parametrize("has_terminal", [True, False])
+def test_with_a_terminal_it_is_no_wish(has_terminal: bool) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    heard = Hangup(has_terminal)
+    heard.hear()
+    assert heard.is_wish is not has_terminal
+    assert (signal.getsignal(signal.SIGHUP) is signal.SIG_DFL) is has_terminal

@@ -1,0 +1,139 @@
+"""What protects is never turned off by absence: a reload must say it in words, and `--require` asks for them."""
+
+from pathlib import Path
+
+import pytest
+
+from ai_gateway.config.live import Live
+from ai_gateway.config.protection import REQUIRABLE, names_in
+from ai_gateway.config.sections import OFF
+
+AUTH = "auth: {methods: [kubernetes]}"
+CALLERS = "callers: [{match: {group: a}}]"
+LIMITS = "limits: {default: {rpm: 60}}"
+# What is in force, what comes next, and the path of the complaint; None where it is an edit and taken.
+RELOADS = [
+    (AUTH, "models: {a: }", "auth"),
+    (AUTH, "auth: {methods: [none]}", None),
+    (AUTH, "auth: {methods: [kubernetes], audience: other}", None),
+    (AUTH, "auth: {audience: x}", "auth.methods"),
+    (AUTH, "auth: {}", "auth.methods"),
+    (AUTH, "auth:", "auth"),
+    (f"{AUTH}\n{CALLERS}", AUTH, "callers"),
+    (f"{AUTH}\n{CALLERS}", f"{AUTH}\ncallers:", "callers"),
+    (f"{AUTH}\n{CALLERS}", f"{AUTH}\ncallers: all", None),
+    (f"{AUTH}\n{CALLERS}", f"{AUTH}\ncallers: []", None),
+    (f"{AUTH}\n{CALLERS}", f"{AUTH}\ncallers: [{{match: {{group: b}}}}]", None),
+    (f"{AUTH}\ncallers: []", AUTH, "callers"),
+    (LIMITS, "models: {a: }", "limits"),
+    (LIMITS, "limits:", "limits"),
+    (LIMITS, "limits: {}", None),
+    (LIMITS, "limits: {default: }", "limits"),
+    (LIMITS, "limits: {default: , tenants: }", "limits"),
+    (LIMITS, "limits: {default: , tenants: {a: {rpm: 1}}}", None),
+    (LIMITS, "limits: none", None),
+    (LIMITS, "limits: {default: {rpm: 6000}}", None),
+    (LIMITS, "limits: {tenants: {a: {rpm: 1}}}", None),
+    ("limits: {models: {a: {rpm: 1}}}\nmodels: {a: }", "models: {a: }", "limits"),
+    ("audit: {mode: strict}", "models: {a: }", "audit"),
+    ("audit: {mode: strict}", "audit:", "audit"),
+    ("audit: {mode: strict}", "audit: {level: full}", "audit.mode"),
+    ("audit: {mode: strict}", "audit: {mode: blocking}", None),
+    ("audit: {mode: blocking}", "audit: {mode: best_effort}", None),
+    ("audit: {mode: blocking}", "audit: {store: none}", None),
+    ("audit: {store: none}", "models: {a: }", None),
+    ("audit: {redact: [secret]}", "models: {a: }", "audit"),
+    ("audit: {keep: 365d}", "models: {a: }", "audit"),
+    ("audit: {keep: 1d}", "models: {a: }", None),
+    ("audit: {path: x}", "models: {a: }", None),
+    ("models: {a: }", AUTH, None),
+    ("auth: {methods: [none]}\nlimits: none", "models: {a: }", None),
+    ("cors: {origins: ['*']}\ntrusted_proxies: [10.0.0.1]\nbody: {max_bytes: 1MiB}", "models: {a: }", None),
+]
+
+
+async def reloaded(*contents: str) -> Live:
+    """A live config to which these were offered, in order."""
+    live = Live("the test", lambda config: None)
+    for content in contents:
+        await live.offer(content.encode())
+    return live
+
+
+@pytest.mark.parametrize(("before", "after", "path"), RELOADS, ids=lambda value: str(value).replace("\n", "; "))
+async def test_a_reload_turns_off_what_protects_in_words_alone(before: str, after: str, path: str | None) -> None:
+    """An edit within a section is an edit, and is taken."""
+    live = await reloaded(before)
+    assert live.complaints == []
+    in_force = live.config
+    await live.offer(after.encode())
+    assert [complaint.path for complaint in live.complaints] == ([] if path is None else [path])
+    assert (live.config is in_force) == (path is not None)
+
+
+@pytest.mark.parametrize("section", ["auth", "callers", "limits", "audit"])
+async def test_the_sentence_names_a_line_that_is_taken(section: str) -> None:
+    """As it stands there."""
+    before = {"auth": AUTH, "callers": f"{AUTH}\n{CALLERS}", "limits": LIMITS, "audit": "audit: {mode: strict}"}
+    around = f"{AUTH}\n" if section == "callers" else ""
+    live = await reloaded(before[section], f"{around}models: {{a: }}")
+    ((path, message),) = live.complaints
+    line = message.partition("write `")[2].partition("`")[0]
+    assert (path, line) == (section, OFF[section])
+    assert await live.offer(f"{around}{line}".encode()) == []
+
+
+async def test_after_the_word_the_section_may_go() -> None:
+    """Nothing is in force any more that it could turn off."""
+    live = await reloaded(LIMITS, "limits: none", "models: {a: }")
+    assert live.complaints == []
+
+
+async def test_what_was_refused_is_taken_where_it_turns_off_nothing() -> None:
+    """The same content: what is in force decides."""
+    open_to_all = "models: {a: }"
+    live = await reloaded(LIMITS, open_to_all)
+    assert live.complaints
+    await live.offer(b"limits: none")
+    assert await live.offer(open_to_all.encode()) == []
+
+
+async def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path) -> None:
+    """It is how clients prove who they are."""
+    files = f"certificate: {pair[0]}, key: {pair[1]}"
+    live = await reloaded(f"tls: {{{files}, client_ca: {ca}}}", f"tls: {{{files}}}")
+    assert [complaint.path for complaint in live.complaints] == ["tls.client_ca"]
+    assert await live.offer(f"tls: {{{files}, client_ca: none}}".encode()) == []
+    assert live.config is not None
+    assert live.config.tls is not None
+    assert live.config.tls.client_ca is None
+
+
+async def test_https_goes_in_words_alone(pair: tuple[Path, Path]) -> None:
+    live = await reloaded(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}", "models: {a: }")
+    assert [complaint.path for complaint in live.complaints] == ["tls"]
+    assert await live.offer(b"tls: none") == []
+
+
+@pytest.mark.parametrize("content", ["models: {a: }", "limits: {default: {rpm: 1}}", "auth:", "auth: {}"])
+async def test_without_a_required_section_no_content_is_taken(content: str) -> None:
+    """Not even the first one."""
+    live = Live("the test", lambda config: None, required=names_in("auth,limits"))
+    assert await live.offer(content.encode())
+    assert live.config is None
+
+
+@pytest.mark.parametrize("name", REQUIRABLE)
+async def test_the_word_is_in_the_file_too(name: str) -> None:
+    """Whoever wrote it meant it."""
+    live = Live("the test", lambda config: None, required=names_in(name))
+    assert [complaint.path for complaint in await live.offer(b"models: {a: }")] == [name]
+    assert await live.offer(OFF[name].encode()) == []
+
+
+def test_names_of_required_sections_are_parted_by_commas() -> None:
+    """An empty list asks for nothing; a name that there is not is a mistake."""
+    assert names_in(" auth, limits,,audit ") == {"auth", "limits", "audit"}
+    assert names_in("") == frozenset()
+    with pytest.raises(ValueError, match="'model' is none of auth, callers, limits, audit, tls"):
+        names_in("auth,model")

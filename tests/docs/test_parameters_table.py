@@ -1,0 +1,7 @@
+"""The table of parameters in docs/api-endpoints.md is the program's."""
+
+from tests.docs.generate import API_PAGE, generated_api
+
+
+def test_the_table_of_parameters_is_the_programs() -> None:
+    assert API_PAGE.read_text() == generated_api(API_PAGE.read_text()), "run: make generate"

@@ -1,0 +1,31 @@
+"""Want of file descriptors is told once, and when it is over."""
+
+import logging
+import resource
+
+import pytest
+
+from ai_gateway.telemetry.descriptors import CALM_SECONDS, Descriptors, has_one
+
+
+def test_it_is_told_once_and_that_it_is_over_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Not with each look: for as long as it lasts, and a while longer."""
+    caplog.set_level(logging.WARNING)
+    now, there = [0.0], [True]
+    looking = Descriptors(lambda: now[0], lambda: there[0])
+    for has, seconds in ((True, 1), (False, 1), (False, 1), (True, 1), (False, 1), (True, 1), (True, CALM_SECONDS)):
+        there[0] = has
+        now[0] += seconds
+        looking.look()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert [reading.value for reading in looking.readings()] == [False]
+
+
+def test_the_limit_of_the_process_is_noticed() -> None:
+    assert has_one()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        assert not has_one()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -1,0 +1,141 @@
+"""Whatever an endpoint says of itself, the looking goes on, costs little, and says what is wrong."""
+
+import asyncio
+import gzip
+import json
+import logging
+import random
+
+import pytest
+from tests.upstream.scripted import Line, a_client, answer, serving, until
+from tests.upstream.test_polling import FAST, TAGS, VERSION, Ollama, looking_at
+
+from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.upstream.inventory import MOST_MODELS
+from ai_gateway.upstream.polling import Poller
+from ai_gateway.upstream.transport import MAX_BYTES
+
+BLANKS = gzip.compress(b" " * (16 << 20))
+MANY = json.dumps({"models": [{"name": f"m{number}"} for number in range(MOST_MODELS + 1)]}).encode()
+
+
+def complaints(endpoint: Endpoint) -> str:
+    return "; ".join([endpoint.complaint or "", *endpoint.look_complaints.values()])
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (answer(MANY), f"/api/tags lists more than {MOST_MODELS} models"),
+        (answer(TAGS + b" " * MAX_BYTES), "larger than"),
+        (answer(BLANKS, extra=b"content-encoding: gzip\r\n"), "compressed"),
+        (answer(b"<html>"), "is not Ollama's list"),
+        (answer(TAGS.replace(b"7", b"NaN")), "is not Ollama's list"),
+        (answer(TAGS.replace(b"tiny", b"ti\xffny")), "is not Ollama's list"),
+        (answer(b"", b"204 No Content"), "answered 204"),
+        (answer(b"", b"302 Found", b"location: /x\r\n"), "answered 302"),
+        (answer(TAGS, b"500 No"), "answered 500"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "no HTTP answer"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/tags", "/api/ps"])
+async def test_a_list_that_is_refused_is_complained_of_until_a_good_one_comes(
+    said: bytes, words: str, path: str
+) -> None:
+    """The endpoint is up all the same, with the models that it listed last; what is loaded there is not known."""
+    ollama = Ollama()
+    async with looking_at(ollama) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.held and endpoint.resident)
+        good, ollama.answers[path.encode()] = ollama.answers[path.encode()], said
+        await looked.until(lambda endpoint: words.replace("/api/tags", path) in complaints(endpoint))
+        assert looked.endpoint.state == "up"
+        assert looked.endpoint.holds("tiny:latest")
+        assert path == "/api/tags" or looked.endpoint.resident is None
+        ollama.answers[path.encode()] = good
+        await looked.until(lambda endpoint: not complaints(endpoint) and endpoint.resident)
+
+
+async def test_the_log_has_each_complaint_once(caplog: pytest.LogCaptureFixture) -> None:
+    """However often it is found."""
+    caplog.set_level(logging.WARNING, "ai_gateway.polling")
+    ollama = Ollama()
+    ollama.answers[b"/api/tags"] = answer(MANY)
+    async with looking_at(ollama) as (looked, server):
+        await until(lambda: server.paths().count("/api/tags") > 5)
+    said = [record.getMessage() for record in caplog.records if "/api/tags" in record.getMessage()]
+    assert said == [f"endpoint {looked.endpoint.address}: /api/tags lists more than {MOST_MODELS} models"]
+
+
+async def test_names_that_are_none_are_left_out_and_said() -> None:
+    """The others count."""
+    ollama = Ollama()
+    ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"a b"},{"name":"good"},7]}')
+    async with looking_at(ollama) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.holds("good:latest"))
+        await looked.until(lambda endpoint: "no model's name" in complaints(endpoint))
+        assert list(looked.endpoint.held or ()) == ["good:latest"]
+
+
+@pytest.mark.parametrize("path", [b"/api/version", b"/api/tags", b"/api/ps"])
+async def test_an_answer_that_drips_is_over_in_its_time(path: bytes) -> None:
+    """A byte now and then is no answer."""
+    ollama = Ollama()
+    gone = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        while request := await line.request():
+            if request.split(b" ")[1] != path:
+                await line.say(ollama.answers[request.split(b" ")[1]] or b"")
+                continue
+            await line.say(b"HTTP/1.1 200 OK\r\n\r\n")
+            try:
+                while True:
+                    await line.say(b" ")
+                    await asyncio.sleep(0.005)
+            finally:
+                gone.set()
+
+    async with looking_at(script) as (looked, _):
+        await looked.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in complaints(endpoint))
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "-1", "1e999", "1" + "0" * 400, '"' + "9" * 5000 + '"'])
+async def test_no_number_ends_the_looking(size: str) -> None:
+    """Python refuses to read or write one of thousands of digits, with an error of another kind."""
+    ollama = Ollama()
+    entry = f'{{"name":"x","size":{size},"digest":{size},"modified_at":{size},"details":{{"family":{size}}}}}'
+    ollama.answers[b"/api/tags"] = answer(f'{{"models":[{entry}]}}'.encode())
+    ollama.answers[b"/api/ps"] = answer(f'{{"models":[{entry}]}}'.encode())
+    async with looking_at(ollama) as (looked, _):
+        await looked.until(lambda endpoint: endpoint.holds("x:latest") and endpoint.is_resident("x:latest"))
+        ollama.answers[b"/api/tags"] = answer(TAGS)
+        await looked.until(lambda endpoint: endpoint.holds("tiny:latest"))
+        ollama.answers[b"/api/version"] = answer(f'{{"version":{size}}}'.encode())
+        await looked.until(lambda endpoint: endpoint.state == "down")
+        ollama.answers[b"/api/version"] = answer(VERSION)
+        await looked.until(lambda endpoint: endpoint.state == "up")
+
+
+async def test_a_fault_of_the_gateways_own_does_not_end_the_looking(caplog: pytest.LogCaptureFixture) -> None:
+    """It is in the log, and the next look is a new one."""
+
+    class Faulty(Fleet):
+        is_faulty = True
+
+        def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
+            if self.is_faulty:
+                self.is_faulty = False
+                raise ZeroDivisionError
+            super().saw_models(endpoint, held)
+
+    fleet = Faulty(asyncio.get_running_loop().time, random.Random(1))
+    async with serving(Ollama()) as server, a_client() as client:
+        poller = Poller(fleet, client, lambda: FAST, random.Random(1))
+        new, gone = fleet.apply([server.address])
+        poller.follow(new, gone)
+        await until(lambda: new[0].holds("tiny:latest"))
+        await poller.stop()
+    assert "begins anew" in caplog.text

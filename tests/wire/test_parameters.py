@@ -1,0 +1,214 @@
+"""The table of parameters: each of OpenAI's has a fate, and what the table says is what becomes of it."""
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+from openai.resources.chat.completions import Completions as Chat
+from openai.resources.completions import Completions
+from openai.resources.embeddings import Embeddings
+
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.call import Call, read_call
+from ai_gateway.wire.parameters import TABLE, Fate, Operation, Parameter
+
+TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g", "h")]
+MINIMAL: dict[Operation, dict[str, Any]] = {
+    "chat": {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": TOOLS},
+    "completions": {"model": "m", "prompt": "x"},
+    "embeddings": {"model": "m", "input": "x"},
+}
+# A value that asks for something, where the table's fate shows; and some that ask for nothing.
+VALUES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "temperature": (0.5, ()), "top_p": (1, ()), "frequency_penalty": (-2.0, ()), "presence_penalty": (2, ()),
+    "seed": (-7, ()), "response_format": ({"type": "json_object"}, ()), "tools": (TOOLS, ()),
+    "top_logprobs": (3, ()), "suffix": ("x", ()), "encoding_format": ("base64", ()), "dimensions": (3, ()),
+    "input": (["x"], ()), "stream": (False, ()),
+    "tool_choice": ("required", ("auto",)), "parallel_tool_calls": (False, (True,)), "verbosity": ("low", ("medium",)),
+    "logit_bias": ({"1": 2}, ({},)), "audio": ({"voice": "x"}, ()), "moderation": ({}, ()), "store": (True, (False,)),
+    "service_tier": ("flex", ("auto", "default")), "options": ({"num_ctx": 1}, ({},)), "keep_alive": (-1, ()),
+    "format": ("json", ("",)), "think": (False, ()), "top_k": (40, ()), "min_p": (0.1, ()), "repeat_penalty": (1, ()),
+    "n": (2, (1, 1.0)), "best_of": (2, (1, 0)), "echo": (True, (False,)), "functions": ([{"name": "f"}], ([],)),
+    "function_call": ({"name": "f"}, ("none", "auto")), "modalities": (["text", "audio"], (["text"],)),
+    "web_search_options": ({}, ()), "user": ("u", ()), "metadata": ({"a": "b"}, ()), "safety_identifier": ("s", ()),
+    "prompt_cache_key": ("k", ()), "prompt_cache_retention": ("24h", ()), "prompt_cache_options": ({}, ()),
+    "prediction": ({"type": "content", "content": "x"}, ()),
+}  # fmt: skip
+BY_OPERATION: dict[tuple[str, str], tuple[Any, tuple[Any, ...]]] = {
+    ("chat", "logprobs"): (True, (False,)),
+    ("completions", "logprobs"): (5, (0, False)),
+}
+PLAIN = [
+    pytest.param(row, operation, id=f"{row.name}-{operation}")
+    for row in TABLE
+    for operation in row.operations
+    if row.fate != "mended" and row.name != "model"
+]
+
+
+def call(operation: Operation, **more: Any) -> Call:
+    return read_call(operation, json.dumps({**MINIMAL[operation], **more}).encode())
+
+
+def sent(asked: Call) -> Any:
+    """The body that goes upstream."""
+    return json.loads(asked.upstream_body("m", None))
+
+
+def fault(operation: Operation, **more: Any) -> str | None:
+    """The param of the refusal."""
+    with pytest.raises(InvalidRequest) as caught:
+        call(operation, **more)
+    assert caught.value.error_status == 400
+    return caught.value.param
+
+
+def values(row: Parameter, operation: str) -> tuple[Any, tuple[Any, ...]]:
+    return BY_OPERATION.get((operation, row.name)) or VALUES[row.name]
+
+
+@pytest.mark.parametrize(
+    ("operation", "method"), [("chat", Chat), ("completions", Completions), ("embeddings", Embeddings)]
+)
+def test_every_parameter_of_openais_client_has_a_fate(operation: Operation, method: Any) -> None:
+    """A new one of theirs is a new row here, and no silence."""
+    parameters = set(inspect.signature(method.create).parameters)
+    ours = {row.name for row in TABLE if operation in row.operations}
+    assert parameters - {"self", "extra_headers", "extra_query", "extra_body", "timeout"} - ours == set()
+
+
+@pytest.mark.parametrize(("row", "operation"), PLAIN)
+def test_a_parameter_has_the_fate_that_the_table_says(row: Parameter, operation: Operation) -> None:
+    """Passed, ignored with its name in the header, silent, or refused by its name."""
+    value, _ = values(row, operation)
+    if row.fate == "refused":
+        assert fault(operation, **{row.name: value}) == row.name
+        return
+    asked = call(operation, **{row.name: value})
+    assert asked.ignored == ((row.name,) if row.fate == "ignored" else ())
+    kept: dict[Fate, bool] = {"passed": True, "silent": True, "ignored": False}
+    assert (row.name in sent(asked)) is kept[row.fate]
+    if kept[row.fate]:
+        assert sent(asked)[row.name] == value
+
+
+@pytest.mark.parametrize(("row", "operation"), PLAIN)
+def test_a_value_that_asks_for_nothing_is_silent(row: Parameter, operation: Operation) -> None:
+    """What OpenAI assumes anyway, and null."""
+    _, nothing = values(row, operation)
+    for value in (*nothing, *([None] if row.name not in ("model", "input") else [])):
+        assert call(operation, **{row.name: value}).ignored == ()
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
+SCHEMAS: list[Any] = [{}, "x", {"schema": []}, {"schema": "x"}]
+BAD_PARAMETERS: list[Any] = [[], {"type": ["object"]}, {"properties": []}]
+WRONG: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(
+        ("temperature", "top_p", "frequency_penalty", "presence_penalty"), ("1", True, [], {}, 1e39, 10**400)
+    ),
+    "seed": (1.5, "1", True, 2**63, -(2**63) - 1, 1e19, 10**60),
+    "stop": (1, True, {}, [1], ["a", None], [["a"]], "x" * 100_000),
+    "response_format": (
+        *("json", [], {}, {"type": 1}, {"type": "xml"}, {"type": ""}, {"type": "json_schema"}),
+        *({"type": "json_schema", "json_schema": schema} for schema in SCHEMAS),
+    ),
+    "tools": (
+        *({}, "x", [1], [None], [{}], [{"type": "function"}], [{"type": "custom"}], [{"type": "web_search"}]),
+        *([{"function": function}] for function in ({}, {"name": ""}, {"name": 1}, {"name": "f", "description": 1})),
+        *([{"function": {"name": "f", "parameters": bad}}] for bad in BAD_PARAMETERS),
+    ),
+    "tool_choice": (
+        *("x", "any", 1, [], {}, {"type": "x"}, {"type": "function"}, {"type": "function", "function": {}}),
+        *({"type": "function", "function": {"name": "z"}}, {"type": "custom", "custom": {"name": "f"}}),
+        *({"type": "allowed_tools"}, allowed("auto", "z"), allowed("required", "f", "z"), "x" * 100_000),
+    ),
+    "reasoning_effort": ("elf", 1, {}, True),
+    "reasoning": ("low", [], {"effort": 1}, {"effort": "elf"}),
+    "logprobs": (1, "true", 0),
+    "top_logprobs": (21, -1, "1", True, 1.5),
+    "logit_bias": ([], "x", 1),
+    "n": (0, 2, "1", True, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_value_that_cannot_be_meant_is_refused_by_its_name(name: str) -> None:
+    """400 with `param`, where Ollama would answer in Go's words, guess, or take no notice."""
+    for value in WRONG[name]:
+        assert (fault("chat", **{name: value}) or "").startswith(name), str(value)[:99]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("logprobs", True), ("logprobs", 21), ("suffix", 1), ("echo", "yes"), ("best_of", "2"), ("stop", [1])],
+)
+def test_text_completions_refuse_as_well(name: str, value: Any) -> None:
+    """What chat does not have."""
+    assert (fault("completions", **{name: value}) or "").startswith(name)
+
+
+def test_numbers_that_say_one_thing_are_written_as_ollama_reads_them() -> None:
+    """Go reads no `1.0` into an int."""
+    body = sent(call("chat", seed=42.0, top_logprobs=2.0))
+    assert (json.dumps(body["seed"]), json.dumps(body["top_logprobs"])) == ("42", "2")
+    assert json.dumps(sent(call("embeddings", dimensions=3.0))["dimensions"]) == "3"
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"),
+    [("", None), ([], None), ([""], None), (["", "a"], ["a"]), ("a", "a"), (list("abcdef"), list("abcdef"))],
+)
+def test_an_empty_stop_is_none(stop: Any, expected: Any) -> None:
+    """Ollama would find it at once and answer nothing."""
+    assert sent(call("chat", stop=stop)).get("stop") == expected
+    assert sent(call("completions", stop=stop)).get("stop") == expected
+
+
+@pytest.mark.parametrize(
+    ("effort", "expected"), [("minimal", "low"), ("xhigh", "max"), ("high", "high"), ("none", "none")]
+)
+def test_an_effort_is_said_in_words_that_every_ollama_knows(effort: str, expected: str) -> None:
+    """Those before 0.32.11 refuse the others."""
+    assert sent(call("chat", reasoning_effort=effort))["reasoning_effort"] == expected
+    assert sent(call("chat", reasoning={"effort": effort, "summary": "auto"}))["reasoning"] == {"effort": expected}
+    assert sent(call("chat", reasoning={"summary": "auto"}))["reasoning"] == {"summary": "auto"}
+
+
+NAMED = {"type": "function", "function": {"name": "g"}}
+FLAT = {"type": "function", "name": "g"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "is_lost"),
+    [
+        (None, "fgh", False), ("auto", "fgh", False), ("none", "", False), ("required", "fgh", True),
+        (NAMED, "g", True), (FLAT, "g", True),
+        (allowed("auto", "h", "f"), "fh", False), (allowed("required", "g"), "g", True),
+    ],
+)  # fmt: skip
+def test_of_a_choice_of_tools_all_is_kept_that_can_be(choice: Any, names: str, is_lost: bool) -> None:
+    """Only those tools are sent; that the model must call one is said to be lost."""
+    asked = call("chat", tool_choice=choice)
+    body = sent(asked)
+    assert "".join(tool["function"]["name"] for tool in body.get("tools", [])) == names
+    assert "tool_choice" not in body
+    assert asked.ignored == (("tool_choice",) if is_lost else ())
+
+
+@pytest.mark.parametrize("tools", [[], None])
+def test_a_choice_without_tools_names_none(tools: Any) -> None:
+    """`required` of none is no fault; a name is."""
+    assert call("chat", tools=tools, tool_choice="required").ignored == ("tool_choice",)
+    assert fault("chat", tools=tools, tool_choice=NAMED) == "tool_choice"
+
+
+def test_all_that_is_lost_is_named() -> None:
+    """In the order of the table."""
+    more = {"logit_bias": {"1": 1}, "tool_choice": "required", "parallel_tool_calls": False, "store": True}
+    assert call("chat", **more).ignored == ("tool_choice", "parallel_tool_calls", "logit_bias", "store")
