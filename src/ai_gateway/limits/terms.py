@@ -40,15 +40,15 @@ class Book:
         self._own: dict[Allowance, Rates] = {}
         self._sites: dict[str, str] = {}
 
-    def terms(self, caller: Caller, model: str) -> list[Term]:
-        """All that hold for a call of this model, known by its id."""
+    def terms(self, caller: Caller, model: str | None) -> list[Term]:
+        """All that hold for a call of this model, known by its id; None: of whatever model."""
         found: list[Term | None] = []
         own = self._default if caller.allowance is None else self._rates(caller.allowance)
         if own is not None:
             found.append(Term("caller", *self._known_as(caller), own))
         if caller.tenant is not None and caller.tenant in self._section.tenants:
             found.append(self._term("tenant", caller.tenant, self._section.tenants[caller.tenant]))
-        if model in self._section.models:
+        if model is not None and model in self._section.models:
             found.append(self._term("model", model, self._section.models[model]))
         return [term for term in found if term is not None]
 
