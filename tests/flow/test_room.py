@@ -292,7 +292,12 @@ async def test_a_large_answer_is_whole(world: World) -> None:
 
     served = await world.gateway([(await world.upstream(act)).url], compatibility={"reasoning_content": True})
     line = await served.begin(chat())
-    counting = asyncio.create_task(until(lambda: seen.append(held(served)) or max(seen) > 100_000))
+
+    def is_counted() -> bool:
+        seen.append(held(served))
+        return max(seen) > 100_000
+
+    counting = asyncio.create_task(until(is_counted))
     reply = await line.reply()
     await counting
     assert reply.json["choices"][0]["message"]["content"] == text
