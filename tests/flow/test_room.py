@@ -153,8 +153,7 @@ class Room(RuleBasedStateMachine):
         assert buffers.held_bytes == sum(hold.held_bytes for hold in self.holds) <= ROOM
         assert buffers.large_bytes == sum(hold.held_bytes for hold in self.holds if hold.is_large)
         assert buffers.large_bytes <= ROOM - ROOM // SMALL_PART
-        for counts, name in ((buffers.by_caller, "caller"), (buffers.by_address, "address")):
-            assert all(counts.values())
+        for counts, name in zip(buffers.shares(), ("caller", "address"), strict=True):
             assert counts == {
                 one: sum(hold.held_bytes for hold in self.holds if getattr(hold, name) == one)
                 for one in {getattr(hold, name) for hold in self.holds}
