@@ -1,6 +1,7 @@
 """Which limits hold for a call: its caller's own or the default ones, its tenant's, and its model's."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -84,6 +85,7 @@ class Book:
         return found
 
 
+@lru_cache(maxsize=MOST_KEPT)
 def site_of(address: str) -> str:
     """An IPv4 address as it is, of IPv6 the /64; what is no address stays what it is."""
     try:
