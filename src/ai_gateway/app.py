@@ -241,14 +241,14 @@ class Gateway:
         """The gateway begins to drain: it is not ready any more."""
         self.readiness.is_draining = True
 
-    def _ready(self, config: Config) -> tuple[InForce, Readied | None]:
-        """What is made of a checked config, in a thread: it takes a while."""
-        return ready(config), self.guard.ready(config.auth)
+    def _ready(self, config: Config) -> tuple[InForce, Readied | None, list[object]]:
+        """What is made of a checked config, and what the old one is made of; in a thread: it takes a while."""
+        return ready(config), self.guard.ready(config.auth), self.current.now.parts()
 
-    def _apply(self, made: tuple[InForce, Readied | None]) -> Iterator[None]:
+    def _apply(self, made: tuple[InForce, Readied | None, list[object]]) -> Iterator[None]:
         """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
-        new, readied = made
-        config, old, parts = new.config, self.current.now, self.current.now.parts()
+        new, readied, parts = made
+        config, old = new.config, self.current.now
         yield from new.catalog.steps_to(self.fleet)
         if not old.is_loaded:
             self.auditing.want(config.audit)

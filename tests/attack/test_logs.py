@@ -131,7 +131,11 @@ async def test_floods_are_told_some_times_and_counted(tmp_path: Path, tried: Tri
         written = len(command.log) - before
         tried.figure(f"{written} bytes of log, {len(command.lines)} of access lines")
         assert written < 10_000
+        assert len(command.lines) < 10_000
         assert command.log.count("refused before it was a request") <= 20
+        assert await command.end() == 0
+        (told,) = [line for line in map(json.loads, command.lines.splitlines()) if "held_back" in line]
+        assert told["held_back"] == 980
 
 
 @pytest.mark.parametrize(

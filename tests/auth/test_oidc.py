@@ -89,7 +89,7 @@ NOW = int(time.time())
         pytest.param(_confused(), id="the public key as a secret"),
         pytest.param(token(KEY, exp=NOW - 60), id="over"),
         pytest.param(token(KEY, exp=None), id="without an end"),
-        pytest.param(token(KEY, nbf=NOW + 120), id="not yet"),
+        pytest.param(token(KEY, nbf=NOW + 86_400), id="not yet"),
         pytest.param(token(KEY, aud="other"), id="another audience"),
         pytest.param(token(KEY, aud=None), id="no audience"),
         pytest.param(token(KEY, iss="https://other.example"), id="another issuer"),
@@ -150,7 +150,7 @@ async def test_an_issuer_that_is_away_keeps_its_keys_and_one_never_seen_is_no_re
 
 
 async def test_a_remembered_token_is_over_when_its_time_is() -> None:
-    world, shown = _World(), token(KEY, exp=NOW + 20)
+    world, shown = _World(), token(KEY, exp=int(time.time()) + 20)
     assert await world.issuer.identify(shown) is not None
     world.wall += 60
     assert await world.issuer.identify(shown) is None

@@ -153,8 +153,7 @@ class Room(RuleBasedStateMachine):
         assert buffers.held_bytes == sum(hold.held_bytes for hold in self.holds) <= ROOM
         assert buffers.large_bytes == sum(hold.held_bytes for hold in self.holds if hold.is_large)
         assert buffers.large_bytes <= ROOM - ROOM // SMALL_PART
-        for counts, name in ((buffers.by_caller, "caller"), (buffers.by_address, "address")):
-            assert all(counts.values())
+        for counts, name in zip(buffers.shares(), ("caller", "address"), strict=True):
             assert counts == {
                 one: sum(hold.held_bytes for hold in self.holds if getattr(hold, name) == one)
                 for one in {getattr(hold, name) for hold in self.holds}
@@ -285,13 +284,19 @@ async def test_an_answer_that_is_too_large_is_502(world: World) -> None:
 async def test_a_large_answer_is_whole(world: World) -> None:
     """With the gateway's id and the asked model, in one piece for the client; it counts as long as it is held."""
     text = "x\n" * 400_000
+    seen: list[int] = []
 
     async def act(visit: Visit) -> None:
         await visit.say(whole(answer(text)))
 
     served = await world.gateway([(await world.upstream(act)).url], compatibility={"reasoning_content": True})
     line = await served.begin(chat())
-    counting = asyncio.create_task(until(lambda: held(served) > 100_000))
+
+    def is_counted() -> bool:
+        seen.append(held(served))
+        return max(seen) > 100_000
+
+    counting = asyncio.create_task(until(is_counted))
     reply = await line.reply()
     await counting
     assert reply.json["choices"][0]["message"]["content"] == text

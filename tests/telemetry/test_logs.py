@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 import pytest
 from tests.flow.waiting import until
+from tests.telemetry.calls import refused, served
 
 from ai_gateway.config.types import Log
 from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Trace, Upstream
@@ -58,6 +59,19 @@ def written(out: io.StringIO, *exchanges: Exchange) -> str:
         log(exchange)
     log.flush()
     return out.getvalue()
+
+
+async def test_of_those_who_prove_nothing_some_have_a_line_and_the_rest_are_counted() -> None:
+    out = io.StringIO()
+    strangers = [refused("unauthorized", 401, opened_at=10.0 + number / 100) for number in range(100)]
+    written_lines = [json.loads(line) for line in written(out, *strangers, served()).splitlines()]
+    assert [line.get("status") for line in written_lines] == [401] * 20 + [200, None]
+    assert written_lines[-1]["held_back"] == 80
+
+
+async def test_a_minute_later_they_have_lines_again() -> None:
+    strangers = [refused("unauthorized", 401, opened_at=at) for at in [10.0] * 21 + [70.0]]
+    assert written(io.StringIO(), *strangers).count('"status":401') == 21
 
 
 class Terminal(io.StringIO):

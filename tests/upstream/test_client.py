@@ -29,7 +29,7 @@ async def body_of(client: Client, address: Address, request: Request = GET) -> b
 async def idle_connection(client: Client, address: Address) -> Connection:
     """A connection that carried one exchange and waits for another."""
     connection = await client.connect(address, 2.0)
-    connection.send(GET.head(address), (b"",))
+    connection.send(GET.head(address), ())
     while await connection.head() and await connection.read():
         pass
     client.give(address, connection)

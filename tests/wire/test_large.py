@@ -87,8 +87,8 @@ def test_a_refusal_names_the_same_place() -> None:
         in_pieces, at_once = refusals("chat", messages=messages)
         assert in_pieces == at_once
         assert in_pieces[0] == "image_url_unsupported"
-    wrong: list[list[Any]] = [[1] * 90_000, ["a"] * 90_000 + [None], [["a"]] * 90_000, [{}] * 90_000]
-    for inputs in wrong:
+    hostile: list[list[Any]] = [[1] * 90_000, ["a"] * 90_000 + [None], [["a"]] * 90_000, [{}] * 90_000]
+    for inputs in hostile:
         in_pieces, at_once = refusals("embeddings", input=inputs)
         assert in_pieces == at_once
 

@@ -94,7 +94,7 @@ class Catalog:
 
     def parts(self) -> list[object]:
         """All that it is made of, so that it can be let go of in pieces."""
-        return list(self._by_id.values())
+        return [*self._by_id.values(), *self._names.parts()]
 
     def identity(self, asked: str) -> str | None:
         """The id of the model that a name means, whether an endpoint holds it now or not."""

@@ -5,6 +5,7 @@ are short. One content after the other, in the order in which they were offered.
 """
 
 import asyncio
+import gc
 import hashlib
 import logging
 import time
@@ -146,7 +147,9 @@ class Live:
         digest = digest_of(content)
         try:
             config = self._checked(content)
-            return _Understood(digest, config, self._prepare(config), [])
+            made = self._prepare(config)
+            gc.collect(0)  # thousands of new objects: else the collector looks at them in the midst of the loop's steps
+            return _Understood(digest, config, made, [])
         except ConfigError as error:
             return _Understood(digest, None, None, error.complaints, error.awaited)
         except Exception as fault:  # what is made of a config must not end the gateway, nor go unseen

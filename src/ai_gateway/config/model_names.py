@@ -35,6 +35,10 @@ class ModelNames:
             if other is not None:
                 self._read.setdefault(other, model_id)
 
+    def parts(self) -> list[object]:
+        """Every name that was made for it, so that it can be let go of in pieces."""
+        return [*self._read, *self._ollama]
+
     def find(self, asked: str) -> str | None:
         """The id of the model that an id or alias means."""
         return self._exact.get(asked) or self._read.get(plain(asked))

@@ -22,8 +22,6 @@ class Buffers:
     def __init__(self) -> None:
         self.held_bytes = 0
         self.large_bytes = 0  # of them, in holds that are not small
-        self.by_caller: Counter[str] = Counter()
-        self.by_address: Counter[str] = Counter()
         self.turns = Turns()
         self.holds: dict[Hold, None] = {}  # the oldest first
 
@@ -32,10 +30,15 @@ class Buffers:
         self.held_bytes += size
         if hold.is_large:
             self.large_bytes += size
-        for counts, name in ((self.by_caller, hold.caller), (self.by_address, hold.address)):
-            counts[name] += size
-            if not counts[name]:
-                del counts[name]
+
+    def shares(self) -> "tuple[Counter[str], Counter[str]]":
+        """What each caller holds, and each address. Added up when room is short, so that ordinary calls pay nothing."""
+        callers: Counter[str] = Counter()
+        addresses: Counter[str] = Counter()
+        for hold in self.holds:
+            callers[hold.caller] += hold.held_bytes
+            addresses[hold.address] += hold.held_bytes
+        return callers, addresses
 
 
 class Hold:
@@ -104,7 +107,7 @@ class Hold:
         """Whose bodies go so that this one fits; none goes in vain."""
         given = large_given = 0
         found: list[Hold] = []
-        callers, addresses = Counter(self._buffers.by_caller), Counter(self._buffers.by_address)
+        callers, addresses = self._buffers.shares()
         own_caller, own_address = callers[self.caller] + size, addresses[self.address] + size
         for hold in self._younger_first():
             is_hog = hold.caller != self.caller and callers[hold.caller] > own_caller

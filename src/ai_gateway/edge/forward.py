@@ -119,6 +119,10 @@ class Forward:
         return entry
 
 
+def _end_for_others(watch: Watch) -> None:
+    watch.end(others_first())
+
+
 def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float) -> Deadline:
     """When all of it must be over. The client's patience goes for whole answers; a stream shows signs of life."""
     seconds: float = entry.timeouts.stream
@@ -241,7 +245,7 @@ class _Errands:
         exchange.queued_at = exchange.queued_at or monotonic()
         while True:
             errand.watch.relax()
-            self._hold.give_way = partial(errand.watch.end, others_first())
+            self._hold.give_way = partial(_end_for_others, errand.watch)
             async with Lease(self._pool, self._entry.timeouts.queue, self._avoid) as choice:
                 self._hold.give_way = None  # from here on an endpoint works for it
                 exchange.leased_at = exchange.leased_at or monotonic()

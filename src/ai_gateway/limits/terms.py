@@ -39,7 +39,6 @@ class Book:
         self._section = section
         self._terms: dict[str, Term | None] = {}  # of tenants and models, by scope
         self._own: dict[Allowance, Rates] = {}
-        self._sites: dict[str, str] = {}
 
     def terms(self, caller: Caller, model: str | None) -> list[Term]:
         """All that hold for a call of this model, known by its id; None: of whatever model."""
@@ -73,16 +72,8 @@ class Book:
         """Its name, and its scope. Whoever has no name is told apart by address."""
         if caller.method != "none":
             return caller.name, caller_scope(caller.method, caller.name)
-        site = caller.address if ":" not in caller.address else self._site(caller.address)
+        site = site_of(caller.address)
         return f"at {site}", address_scope(site)
-
-    def _site(self, address: str) -> str:
-        found = self._sites.get(address)
-        if found is None:
-            if len(self._sites) >= MOST_KEPT:
-                self._sites.clear()
-            found = self._sites[address] = site_of(address)
-        return found
 
 
 @lru_cache(maxsize=MOST_KEPT)

@@ -9,6 +9,7 @@ import msgspec
 
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Lines, Output, TextLines
+from ai_gateway.telemetry.strangers import PAUSE_SECONDS, Strangers
 from ai_gateway.wire.printable import printable_json, utf8
 
 _encode = msgspec.json.Encoder().encode
@@ -61,18 +62,24 @@ class AccessLog:
     """Writes finished exchanges to standard output, or to another place for lines.
 
     Lines of some milliseconds go out in one write, which costs more than a line. With `is_on` False nothing is noted.
+    Of requests whose callers proved nothing only some have a line, see `strangers`.
     """
 
     def __init__(self, out: Lines | TextIO | None = None) -> None:
         given = Output(STANDARD_OUTPUT, "standard output") if out is None else out
         self._out: Lines = TextLines(given) if isinstance(given, io.TextIOBase) else cast("Lines", given)
         self._lines: list[bytes] = []
+        self._strangers = Strangers()
         self.is_on = True
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, exchange: Exchange) -> None:
         """Notes one line, to be written within GATHER_SECONDS."""
         if not self.is_on:
+            return
+        if self._strangers.holds_back(exchange):
+            if self._strangers.held == 1:
+                self._soon().call_later(PAUSE_SECONDS, self.flush)
             return
         line = describe(exchange)
         try:
@@ -82,11 +89,20 @@ class AccessLog:
             written = _words(line) if self._out.is_terminal else printable_json(_encode(line))
         self._lines.append(written)
         if len(self._lines) == 1:
-            self._loop = self._loop or asyncio.get_running_loop()
-            self._loop.call_later(GATHER_SECONDS, self.flush)
+            self._soon().call_later(GATHER_SECONDS, self._write)
 
     def flush(self) -> None:
-        """Writes what is noted."""
+        """Writes what is noted, and how many lines were held back."""
+        if self._strangers.held:
+            told = self._strangers.told()
+            self._lines.append(told.story.encode() if self._out.is_terminal else _encode(told))
+        self._write()
+
+    def _soon(self) -> asyncio.AbstractEventLoop:
+        self._loop = self._loop or asyncio.get_running_loop()
+        return self._loop
+
+    def _write(self) -> None:
         if self._lines:
             lines, self._lines = self._lines, []
             self._out.write(b"\n".join([*lines, b""]))

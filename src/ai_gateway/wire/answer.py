@@ -17,6 +17,7 @@ from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's
 
+_TEXTS: Final = ("content", "text", "reasoning")
 _SLICE_BYTES: Final = 1 << 16
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
@@ -154,15 +155,12 @@ def _written(choices: Any) -> int:
     for choice in choices:
         message = choice.get("message", choice) if isinstance(choice, dict) else None
         if isinstance(message, dict):
-            texts = [message.get(key) for key in ("content", "text", "reasoning")]
-            said += sum(_bytes_of(text) for text in texts if isinstance(text, str))
+            for key in _TEXTS:
+                text = message.get(key)
+                if text and isinstance(text, str):
+                    said += len(text) if text.isascii() else 3 * len(text)  # about as in UTF-8, without a copy
             said += len(_encode(message["tool_calls"])) if message.get("tool_calls") else 0
     return tokens_of_text(said)
-
-
-def _bytes_of(text: str) -> int:
-    """About as many as it has in UTF-8, without a copy of it."""
-    return len(text) if text.isascii() else 3 * len(text)
 
 
 def _finish_reason(choices: Any) -> str:

@@ -1,0 +1,53 @@
+"""Access lines of requests whose caller proved nothing: some of each minute, and a line that counts the rest.
+
+Whoever knows no key can send such requests as fast as the network allows. Each has its entry in the audit and is
+counted by the metrics; a line each would let anybody fill the log.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from ai_gateway.exchange import Exchange
+
+MOST_LINES: Final = 20
+PAUSE_SECONDS: Final = 60.0
+_REFUSED_PAGES: Final = frozenset(("origin_refused", "host_refused"))
+
+
+class HeldBack(msgspec.Struct):
+    """The line that stands for those that were not written."""
+
+    time: datetime
+    log: str
+    held_back: int
+    story: str
+
+
+class Strangers:
+    """How many such lines have come within PAUSE_SECONDS. Changed by `holds_back` and `told`."""
+
+    def __init__(self) -> None:
+        self._since = float("-inf")
+        self._count = 0
+        self.held = 0  # not written and not told of yet
+
+    def holds_back(self, exchange: Exchange) -> bool:
+        """Whether the line of a finished exchange is one too many."""
+        if exchange.status != 401 and exchange.error_code not in _REFUSED_PAGES:
+            return False
+        now = exchange.opened_at
+        if now - self._since >= PAUSE_SECONDS:
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count <= MOST_LINES:
+            return False
+        self.held += 1
+        return True
+
+    def told(self) -> HeldBack:
+        """The line for those that were held back until now."""
+        held, self.held = self.held, 0
+        story = f"{held} more requests were refused whose callers proved nothing; the audit has an entry of each"
+        return HeldBack(datetime.now(UTC), "access", held, story)
