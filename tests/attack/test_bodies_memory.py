@@ -26,7 +26,8 @@ DEAREST: Final = (
 
 async def at_once(command: Command, path: str, bodies: list[bytes]) -> list[int]:
     """The statuses of calls that are made together; a gateway that was killed answers nothing."""
-    replies = await asyncio.gather(*(command.ask("POST", path, body) for body in bodies), return_exceptions=True)
+    asked = (command.ask("POST", path, body, patience_seconds=240) for body in bodies)
+    replies = await asyncio.gather(*asked, return_exceptions=True)
     assert command.is_alive, f"killed; {replies}"
     return [reply.status for reply in replies if not isinstance(reply, BaseException)]
 
