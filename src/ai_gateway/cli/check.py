@@ -30,6 +30,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line per fault."""
+    from ai_gateway.config import auditing
     from ai_gateway.config.loading import ConfigError
     from ai_gateway.config.model_names import ModelNames, warnings
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         for complaint in error.complaints:
             print(f"{path}: {complaint}", file=sys.stderr)
         return 1
-    for warning in warnings(ModelNames(config.models)):
+    for warning in (*warnings(ModelNames(config.models)), *auditing.warnings(config.audit)):
         print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")

@@ -1,6 +1,6 @@
 """Keeps up with a source: takes each list as it comes, and another source when the config names one.
 
-A list that changes much is taken in steps, between which calls go on: first what is new, then what is gone.
+A list that changes much is taken in steps, between which calls go on.
 """
 
 import asyncio
@@ -111,9 +111,10 @@ def _steps(before: Found, found: Found) -> Iterator[Found]:
     new = [address for address in found.addresses if address not in kept]
     gone = list(kept.keys() - set(found.addresses))
     pods = {**before.pods, **found.pods}
+    most = max(len(kept), len(found.addresses))  # at once: each step looks at all of them
     while len(new) + len(gone) > AT_ONCE:
         kept.update(dict.fromkeys(new[:AT_ONCE]))
-        if not new:
+        if not new or len(kept) > most:
             for address in gone[:AT_ONCE]:
                 del kept[address]
             del gone[:AT_ONCE]
