@@ -33,11 +33,13 @@ def slow(pattern: "re.Pattern[str]", length: int) -> float | None:
     """The seconds of CPU that it may take for a text of this length, where they grow with its square, as those of
     `\\w+\\d` do; None for a pattern that is quick on all that was tried."""
     for unit in _units(_letters(pattern)):
+        before = 0.0
         for tried in LONGER:
             text = (unit * tried)[:tried] + "\0"
             spent = _seconds(pattern, text)
-            if spent > SLOW_SECONDS and (spent := min(spent, _seconds(pattern, text))) > SLOW_SECONDS:
+            if spent > SLOW_SECONDS and (spent := min(spent, _seconds(pattern, text))) > max(SLOW_SECONDS, 3 * before):
                 return spent * (length / tried) ** 2
+            before = spent
     return None
 
 
