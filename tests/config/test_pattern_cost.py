@@ -60,5 +60,7 @@ def test_check_names_it_with_the_time(
     path = tmp_path / "config.yml"
     path.write_text(f"audit: {{level: {level}, redact: ['EMP-\\d+', '\\w+\\d']}}")
     assert main(["check", str(path)]) == 0
-    found = re.findall(r"warning: audit\.redact\[1\]: .* may take [\d.]+ s of CPU for 65536 characters", capsys.readouterr().err)
+    found = re.findall(
+        r"warning: audit\.redact\[1\]: .* may take [\d.]+ s of CPU for 65536 characters", capsys.readouterr().err
+    )
     assert len(found) == warned

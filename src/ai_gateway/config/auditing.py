@@ -120,8 +120,8 @@ def warnings(audit: Audit) -> Iterator[str]:
         if seconds is not None:
             yield (
                 f"audit.redact[{index}]: {pattern!r} may take {seconds:.1f} s of CPU for {audit.max_content} characters; "
-                "text that it cannot be done with in 1 s is not kept. Begin it with something fixed, or bound its "
-                "repeats, as in `\\w{1,64}`"
+                "what is not looked at within 1 s is not kept. Bound its repeats, as in `\\w{1,64}`, or begin it with "
+                "something fixed"
             )
 
 
