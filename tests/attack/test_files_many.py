@@ -27,8 +27,8 @@ def _static(net: int, count: int) -> bytes:
 
 async def _lists(fleet: Fleet, net: int, count: int) -> None:
     async with asyncio.timeout(30):
-        while len(fleet.endpoints) != count or any(f"//127.{net}." not in one.url for one in fleet.endpoints):
-            await asyncio.sleep(0.2)  # noqa: ASYNC110 - the fleet tells nobody
+        while len(fleet.endpoints) != count or any(f"//127.{net}." not in one.url for one in fleet.endpoints):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
 
 
 @pytest.mark.attack("files", f"{MANY:,} endpoints in `discovery.static`, all exchanged for others, then three left")
@@ -71,6 +71,6 @@ async def test_a_slow_pattern_stops_nobody(world: World, tried: Tried) -> None:
         assert await command.end() == 0
     kept = (world.folder / "audit.jsonl").read_text()
     assert "[too slow to redact]" in kept
-    assert kept.count('"kind":"end"') == tried.times + 1
+    assert kept.count('"kind":"end"') == tried.times
     tried.figure(f"slowest other call {slowest * 1000:.0f} ms")
     assert slowest < 1

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.server import ListenError, split_address
-from ai_gateway.server.listen import refuse_collision
-from ai_gateway.server.listen import is_on_loopback, listen, url_of
+from ai_gateway.server.listen import is_on_loopback, listen, refuse_collision, url_of
 
 
 @pytest.mark.parametrize(

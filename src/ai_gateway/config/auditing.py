@@ -118,8 +118,9 @@ def warnings(audit: Audit) -> Iterator[str]:
     for index, pattern in enumerate(audit.redact):
         seconds = slow(re.compile(pattern), audit.max_content)
         if seconds is not None:
+            cost = f"may take {seconds:.1f} s of CPU for {audit.max_content} characters"
             yield (
-                f"audit.redact[{index}]: {pattern!r} may take {seconds:.1f} s of CPU for {audit.max_content} characters; "
+                f"audit.redact[{index}]: {pattern!r} {cost}; "
                 "what is not looked at within 1 s is not kept. Bound its repeats, as in `\\w{1,64}`, or begin it with "
                 "something fixed"
             )
