@@ -8,6 +8,7 @@ import pytest
 
 from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.config.types import StaticUpstream
+from ai_gateway.config.units import FilePath
 from ai_gateway.discovery.following import AT_ONCE, Following
 from ai_gateway.discovery.local import LOCAL, LocalSource
 from ai_gateway.discovery.source import Found, Source, Standing
@@ -190,7 +191,7 @@ async def test_another_source_amid_the_steps_begins_where_they_were() -> None:
 
 
 async def test_urls_of_a_config_are_read_once_each() -> None:
-    source = UrlSource(("http://a", "http://a:11434/", StaticUpstream("https://b", "/ca.pem")))
+    source = UrlSource(("http://a", "http://a:11434/", StaticUpstream("https://b", FilePath("/ca.pem"))))
     assert [found.addresses async for found in source.lists()] == [
         (Address("a"), Address("b", 443, "https", ca_file="/ca.pem"))
     ]
