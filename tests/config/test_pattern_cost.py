@@ -3,11 +3,13 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
+from ai_gateway.__main__ import main
 from ai_gateway.config.loading import ConfigError, parse
-from ai_gateway.config.pattern_cost import endless
+from ai_gateway.config.pattern_cost import endless, slow
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,27 @@ def test_a_pattern_without_bound_is_refused(pattern: str) -> None:
 )  # fmt: skip
 def test_ordinary_patterns_are_none_of_them(pattern: str) -> None:
     assert endless(re.compile(pattern)) is None
+
+
+@pytest.mark.parametrize("pattern", [r"\w+\d", r"\S+@\S+", r".*secret", r"[a-z ]+!"])
+def test_a_pattern_that_is_slow_on_long_texts_is_known(pattern: str) -> None:
+    assert (slow(re.compile(pattern), 65536) or 0) > 0.5
+
+
+@pytest.mark.parametrize("pattern", [r"EMP-\d+", r"\b\d{3}-\d{2}-\d{4}\b", r"(?i)password\s*[:=]\s*\S+", r"\w{1,64}\d"])
+def test_others_are_not(pattern: str) -> None:
+    assert slow(re.compile(pattern), 65536) is None
+
+
+@pytest.mark.parametrize(("level", "warned"), [("metadata", 0), ("request", 1)])
+def test_check_names_it_with_the_time(
+    level: str, warned: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where content is kept at all; it is no fault."""
+    path = tmp_path / "config.yml"
+    path.write_text(f"audit: {{level: {level}, redact: ['EMP-\\d+', '\\w+\\d']}}")
+    assert main(["check", str(path)]) == 0
+    found = re.findall(
+        r"warning: audit\.redact\[1\]: .* may take [\d.]+ s of CPU for 65536 characters", capsys.readouterr().err
+    )
+    assert len(found) == warned

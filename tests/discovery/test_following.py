@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from ai_gateway.balancing.endpoint import Pod
-from ai_gateway.discovery.following import Following
+from ai_gateway.config.types import StaticUpstream
+from ai_gateway.config.units import FilePath
+from ai_gateway.discovery.following import AT_ONCE, Following
 from ai_gateway.discovery.local import LOCAL, LocalSource
 from ai_gateway.discovery.source import Found, Source, Standing
-from ai_gateway.discovery.static import StaticSource
+from ai_gateway.discovery.static import StaticSource, UrlSource
 from ai_gateway.wire.address import Address
 
 A, B, NONE = Found((Address("a"),)), Found((Address("b"),)), Found()
@@ -152,3 +154,45 @@ async def test_a_local_ollama_is_listed_from_the_moment_it_answers() -> None:
     lists = [found.addresses async for found in LocalSource(answers, look_seconds=0).lists()]
     assert lists == [(), (LOCAL,)]
     assert asked == 4
+
+
+@pytest.mark.parametrize("kept", [0, 40, 300])
+async def test_a_large_change_is_taken_in_steps(kept: int) -> None:
+    """Each is a whole list, none much larger than the larger of both; the last is the source's own."""
+    applied, source = Applied(), Scripted()
+    applied.following.follow(source)
+    first = Found(tuple(Address(f"a{number}") for number in range(300)))
+    second = Found((*first.addresses[:kept], *(Address(f"b{number}") for number in range(120))))
+    before: set[Address] = set()
+    for found in (first, second, NONE):
+        source.script.put_nowait(found)
+        while (step := await applied.next()) != found:
+            now = set(step.addresses)
+            assert 0 < len(now ^ before) <= 2 * AT_ONCE
+            assert now <= before | set(found.addresses)
+            assert now >= before & set(found.addresses)
+            before = now
+        assert len(before ^ set(found.addresses)) <= AT_ONCE
+        before = set(found.addresses)
+    await applied.following.stop()
+
+
+async def test_another_source_amid_the_steps_begins_where_they_were() -> None:
+    applied = Applied()
+    many = tuple(Address(f"a{number}") for number in range(10 * AT_ONCE))
+    applied.following.follow(StaticSource(many))
+    await applied.next()
+    applied.following.follow(StaticSource(A.addresses))
+    sizes = []
+    while (step := await applied.next()) != A:
+        sizes.append(len(step.addresses))
+    assert max(sizes, default=0) < len(many)
+    await applied.following.stop()
+
+
+async def test_urls_of_a_config_are_read_once_each() -> None:
+    source = UrlSource(("http://a", "http://a:11434/", StaticUpstream("https://b", FilePath("/ca.pem"))))
+    assert [found.addresses async for found in source.lists()] == [
+        (Address("a"), Address("b", 443, "https", ca_file="/ca.pem"))
+    ]
+    assert source.name == "static"

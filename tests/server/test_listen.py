@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.server import ListenError, split_address
-from ai_gateway.server.listen import is_on_loopback, listen, url_of
+from ai_gateway.server.listen import is_on_loopback, listen, refuse_collision, url_of
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,15 @@ async def test_ipv4_clients_keep_their_address_when_all_are_listened_on(serving:
     async with serving(listen=":0") as world:
         await world.talk(b"GET / HTTP/1.1\r\n\r\n")
     assert world.peers[0].startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("admin", [":8080", "localhost:8080", "[::]:8080", "bogus"])
+def test_two_addresses_that_cannot_be_had_together_are_named(admin: str) -> None:
+    """In words that say what to change; an address that is none is the same complaint as ever."""
+    with pytest.raises(ListenError, match=r"bogus|take another port for one of them"):
+        refuse_collision("127.0.0.1:8080", admin)
+
+
+@pytest.mark.parametrize("admin", [":9090", "127.0.0.2:8080", ":0"])
+def test_others_are_fine(admin: str) -> None:
+    refuse_collision("127.0.0.1:8080", admin)

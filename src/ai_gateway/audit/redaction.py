@@ -2,19 +2,32 @@
 
 Texts are redacted as their writers meant them: what is encoded as JSON is decoded first, JSON within its texts too. Of
 a text that is cut, OVERLAP more is looked at than is kept, so that what the cut would halve is found whole.
+
+Patterns of a config may take time in the square of a text, as `\\w+\\d` does on a long word, and Python's `re` lets
+nobody else run meanwhile. So a long text is tried place by place, with a rest between, and within a bound; what is not
+looked through then is not kept.
 """
 
 import base64
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ai_gateway.config.beside import breathe
+
 CUT: Final = "…"
 OVERLAP: Final = 1024  # characters past the size: more than the usual patterns need to know what they see
 MOST_DEEP: Final = 100  # lists and objects in one another; what is deeper is left out
 MOST_OF_KEY: Final = 64  # characters of an object's key
+MOST_SECONDS: Final = 1.0  # of CPU for the config's patterns on one content
+SHORT: Final = 512  # characters that are looked at in one go: a millisecond, where time grows with their square
+REACH: Final = 16384  # characters that one match may have
+PLACES: Final = 16  # that are tried between two looks at the time
+REST_SECONDS: Final = 0.0005  # of work, then others may go on
+TOO_SLOW: Final = "[too slow to redact]"
 
 # Where a word begins. In JSON within a text that was cut, and cannot be decoded, an escape may stand before it.
 _START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
@@ -62,17 +75,57 @@ def redaction(patterns: Sequence[str], max_bytes: int) -> Redact:
     own = tuple(re.compile(pattern) for pattern in patterns)
 
     def redact(content: str) -> str:
-        keeping = _Keeping(own, max_bytes)
+        keeping = _Keeping(_Own(own), max_bytes)
         value = _container(content)
         return keeping.text(content) if value is None else _encode(keeping.value(value)).decode()
 
     return redact
 
 
+class _Own:
+    """The patterns of the config, and the CPU that they have left for one content."""
+
+    def __init__(self, patterns: Patterns) -> None:
+        self._patterns = patterns
+        self._left = MOST_SECONDS
+
+    def look(self, text: str) -> Iterator[_Found]:
+        """What they match in a text; its rest where they take too long."""
+        for pattern in self._patterns:
+            if self._left <= 0:
+                yield _Found(0, len(text), TOO_SLOW)
+                return
+            began = time.thread_time()
+            if len(text) <= SHORT:
+                yield from (_Found(*match.span(), "[redacted]") for match in pattern.finditer(text) if match[0])
+                self._left -= time.thread_time() - began
+            else:
+                yield from self._by_places(pattern, text, began)
+
+    def _by_places(self, pattern: re.Pattern[str], text: str, rested: float) -> Iterator[_Found]:
+        place, tried, match_at = 0, 0, pattern.match
+        while place < len(text):
+            match = match_at(text, place, place + REACH)
+            if match is None or not match[0]:
+                place += 1
+            else:
+                yield _Found(*match.span(), "[redacted]")
+                place = match.end()
+            tried += 1
+            if tried % PLACES == 0 and (spent := time.thread_time() - rested) > REST_SECONDS:
+                self._left -= spent
+                if self._left <= 0:
+                    yield _Found(place, len(text), TOO_SLOW)
+                    return
+                breathe()
+                rested = time.thread_time()
+        self._left -= time.thread_time() - rested
+
+
 class _Keeping:
     """One content on its way through redaction. `left`, of its size, shrinks with each text."""
 
-    def __init__(self, own: Patterns, left: int) -> None:
+    def __init__(self, own: "_Own", left: int) -> None:
         self._own = own
         self.left = left
 
@@ -137,9 +190,8 @@ def _container(text: str) -> Any:
         return None
 
 
-def _look(text: str, own: Patterns) -> Iterator[_Found]:
-    for expression in own:
-        yield from (_Found(*match.span(), "[redacted]") for match in expression.finditer(text) if match[0])
+def _look(text: str, own: _Own) -> Iterator[_Found]:
+    yield from own.look(text)
     for expression in _CARDS:
         yield from (_Found(*match.span(1), "[card]") for match in expression.finditer(text) if _is_card(match[1]))
     yield from (_Found(*match.span(), "[key]") for match in _BASIC.finditer(text) if _is_basic(match[1]))

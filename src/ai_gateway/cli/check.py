@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line per fault."""
+    from ai_gateway.config import auditing
     from ai_gateway.config.loading import ConfigError
     from ai_gateway.config.model_names import ModelNames, warnings
 
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         for complaint in error.complaints:
             print(f"{path}: {complaint}", file=sys.stderr)
         return 1
-    for warning in warnings(ModelNames(config.models)):
+    for warning in (*warnings(ModelNames(config.models)), *auditing.warnings(config.audit), *_collision(config)):
         print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")
@@ -59,3 +61,13 @@ def _checked(path: Path, arguments: argparse.Namespace) -> "Config":
     if missing := list(missing_sections(required, content)):
         raise ConfigError(missing)
     return content.config
+
+
+def _collision(config: "Config") -> Iterator[str]:
+    """An address that only flags can keep apart from the other one's default; if the config has both, it is a fault."""
+    from ai_gateway.cli.serve import DEFAULT_ADMIN, DEFAULT_LISTEN
+    from ai_gateway.wire.hosts import would_collide
+
+    api, admin = config.listen or DEFAULT_LISTEN, config.admin or DEFAULT_ADMIN
+    if would_collide(api, admin):
+        yield f"the API on {api} and the admin port on {admin} cannot be had together: set both `listen` and `admin`"

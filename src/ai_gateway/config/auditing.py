@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from ai_gateway.config.pattern_cost import endless
+from ai_gateway.config.pattern_cost import endless, slow
 from ai_gateway.config.units import ByteCount, FilePath, Seconds, Section, default
 
 AuditMode = Literal["best_effort", "blocking", "strict"]
@@ -109,6 +109,21 @@ def faults(audit: Audit) -> Iterator[tuple[str, str]]:
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
         yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
     yield from _redact_faults(audit.redact)
+
+
+def warnings(audit: Audit) -> Iterator[str]:
+    """Likely mistakes, which are no faults."""
+    if audit.level == "metadata":
+        return
+    for index, pattern in enumerate(audit.redact):
+        seconds = slow(re.compile(pattern), audit.max_content)
+        if seconds is not None:
+            cost = f"may take {seconds:.1f} s of CPU for {audit.max_content} characters"
+            yield (
+                f"audit.redact[{index}]: {pattern!r} {cost}; "
+                "what is not looked at within 1 s is not kept. Bound its repeats, as in `\\w{1,64}`, or begin it with "
+                "something fixed"
+            )
 
 
 def _redact_faults(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -13,20 +13,39 @@ USUAL: Final = "a0 A-._@/,"
 MOST_LETTERS: Final = 24  # of the expression itself; the first ones are tried in pairs, too
 MOST_PAIRED: Final = 5
 LENGTHS: Final = range(8, 61, 2)  # in small steps: where the time doubles with each character, none takes long
+LONGER: Final = (128, 256, 512, 1024, 2048)  # of texts on which a pattern may be slow, none of them for long
+SLOW_SECONDS: Final = 0.002  # of CPU on one of those; what is well made takes a fiftieth of it
 MOST_SECONDS: Final = 0.005  # of CPU for 60 characters; what is well made takes some microseconds
 
 
 def endless(pattern: "re.Pattern[str]") -> str | None:
     """A text of 60 characters or fewer on which it takes more than MOST_SECONDS; None if none was found."""
-    letters = dict.fromkeys(letter for letter in pattern.pattern if letter.isalnum() or letter in USUAL)
-    own = list(letters)[:MOST_LETTERS]
-    for unit in _units(own):
+    for unit in _units(_letters(pattern)):
         for length in LENGTHS:
             text = (unit * length)[:length] + "\0"
             # Twice: the first time something else, such as the garbage collector, may have had its turn.
             if _seconds(pattern, text) > MOST_SECONDS and _seconds(pattern, text) > MOST_SECONDS:
                 return text[:-1]
     return None
+
+
+def slow(pattern: "re.Pattern[str]", length: int) -> float | None:
+    """The seconds of CPU that it may take for a text of this length, where they grow with its square, as those of
+    `\\w+\\d` do; None for a pattern that is quick on all that was tried."""
+    for unit in _units(_letters(pattern)):
+        before = 0.0
+        for tried in LONGER:
+            text = (unit * tried)[:tried] + "\0"
+            spent = _seconds(pattern, text)
+            if spent > SLOW_SECONDS and (spent := min(spent, _seconds(pattern, text))) > max(SLOW_SECONDS, 3 * before):
+                return spent * (length / tried) ** 2
+            before = spent
+    return None
+
+
+def _letters(pattern: "re.Pattern[str]") -> list[str]:
+    letters = dict.fromkeys(letter for letter in pattern.pattern if letter.isalnum() or letter in USUAL)
+    return list(letters)[:MOST_LETTERS]
 
 
 def _seconds(pattern: "re.Pattern[str]", text: str) -> float:

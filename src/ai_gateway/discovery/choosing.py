@@ -8,7 +8,7 @@ from ai_gateway.discovery.dns import DnsSource
 from ai_gateway.discovery.kubernetes import kubernetes_source
 from ai_gateway.discovery.local import LOCAL, LocalSource
 from ai_gateway.discovery.source import Source
-from ai_gateway.discovery.static import StaticSource, static_source
+from ai_gateway.discovery.static import StaticSource, UrlSource
 from ai_gateway.wire.address import Address, parse_ollama_host
 
 
@@ -37,7 +37,7 @@ def choose(discovery: Discovery | None, surroundings: Surroundings) -> Source:
     """The source for a config, in the order that docs/configuration.md gives."""
     discovery = discovery or Discovery()
     if discovery.static is not None:
-        return static_source(discovery.static)
+        return UrlSource(discovery.static)
     if discovery.dns is not None:
         return DnsSource(discovery.dns)
     if discovery.kubernetes is not None or surroundings.has_cluster:

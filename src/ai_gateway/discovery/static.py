@@ -1,10 +1,15 @@
 """A fixed list, from the config or from OLLAMA_HOST."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Final
 
+from ai_gateway.config.beside import beside, breathe
 from ai_gateway.config.types import StaticUpstream
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.wire.address import Address, parse_endpoint
+
+URLS_AT_ONCE: Final = 50  # then other threads may go on
 
 
 class StaticSource(Source):
@@ -24,7 +29,25 @@ class StaticSource(Source):
         yield Found(self._addresses)
 
 
-def static_source(upstreams: tuple[str | StaticUpstream, ...]) -> StaticSource:
-    """The source for `discovery.static`, whose URLs were checked with the config."""
-    entries = (entry if isinstance(entry, StaticUpstream) else StaticUpstream(entry) for entry in upstreams)
-    return StaticSource(tuple(dict.fromkeys(parse_endpoint(entry.url, entry.ca_file) for entry in entries)))
+class UrlSource(Source):
+    """The source for `discovery.static`, whose URLs were checked with the config. A thread reads them: there may be
+    thousands."""
+
+    name = "static"
+
+    def __init__(self, upstreams: tuple[str | StaticUpstream, ...]) -> None:
+        self._upstreams = upstreams
+
+    async def lists(self) -> AsyncGenerator[Found]:
+        """See Source."""
+        yield Found(await beside(partial(_read, self._upstreams), "discovery"))
+
+
+def _read(upstreams: tuple[str | StaticUpstream, ...]) -> tuple[Address, ...]:
+    addresses: dict[Address, None] = {}
+    for number, entry in enumerate(upstreams):
+        if number % URLS_AT_ONCE == 0:
+            breathe()
+        upstream = entry if isinstance(entry, StaticUpstream) else StaticUpstream(entry)
+        addresses[parse_endpoint(upstream.url, upstream.ca_file)] = None
+    return tuple(addresses)

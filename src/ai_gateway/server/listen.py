@@ -9,7 +9,7 @@ import os
 import socket
 from contextlib import suppress
 
-from ai_gateway.wire.hosts import split_listen
+from ai_gateway.wire.hosts import split_listen, would_collide
 
 BACKLOG = 2048
 """Connections that may wait for us to accept them (the kernel's somaxconn may be lower)."""
@@ -28,6 +28,16 @@ def split_address(address: str) -> tuple[str, int]:
         return split_listen(address)
     except ValueError as error:
         raise ListenError(str(error)) from None
+
+
+def refuse_collision(api: str, admin: str) -> None:
+    """Raises ListenError where both ports cannot be had together: the system would only say that one is in use."""
+    split_address(api), split_address(admin)
+    if would_collide(api, admin):
+        raise ListenError(
+            f"cannot listen on {api} for the API and on {admin} for the admin port: "
+            "take another port for one of them (--listen, --admin, or `listen` and `admin` in the config)"
+        )
 
 
 def listen(address: str) -> list[socket.socket]:

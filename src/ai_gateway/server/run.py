@@ -12,7 +12,7 @@ import uvloop
 
 from ai_gateway.server.certificate import Certificate, CertificateFiles
 from ai_gateway.server.connection import PortState
-from ai_gateway.server.listen import ListenError, listen
+from ai_gateway.server.listen import ListenError, listen, refuse_collision
 from ai_gateway.server.port import Port
 from ai_gateway.wire.framing import Limits
 
@@ -118,6 +118,7 @@ def _bind(
     notices: Notices,
     certificate: Certificate | None,
 ) -> tuple[Port, Port]:
+    refuse_collision(settings.listen, settings.admin)
     api_sockets = listen(settings.listen)
     try:
         admin_sockets = listen(settings.admin)
