@@ -48,7 +48,9 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(fault), request=request) from None
         except UpstreamFault as fault:
             raise httpx.ReadError(str(fault), request=request) from None
-        return httpx.Response(exchange.head.status, headers=exchange.head.headers, stream=_Body(exchange))
+        # Without the coding, which is none by now: httpx would decode by it.
+        headers = [(name, value) for name, value in exchange.head.headers if name != b"content-encoding"]
+        return httpx.Response(exchange.head.status, headers=headers, stream=_Body(exchange))
 
 
 class _Body(httpx.AsyncByteStream):
