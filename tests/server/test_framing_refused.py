@@ -118,6 +118,12 @@ ACCEPTED = {
     "chunks": (POST + b"Transfer-Encoding: chunked\r\n", b"1;x=y\r\nh\r\n1\r\ni\r\n0\r\n\r\n", "POST", "/a"),
     "trailer": (POST + b"Transfer-Encoding: chunked\r\n", b"2\r\nhi\r\n0\r\nX: y\r\n\r\n", "POST", "/a"),
     "no length": (POST, b"", "POST", "/a"),
+    "blanks behind values": (
+        b"POST /a HTTP/1.1\r\nHost: a \t\r\nExpect: 100-Continue \r\nTransfer-Encoding: chunked \r\n",
+        b"2\r\nhi\r\n0\r\n\r\n",
+        "POST",
+        "/a",
+    ),
 }
 
 

@@ -72,7 +72,11 @@ def _check_origin(scope: Scope, origins: Origins, origin: str) -> None:
     host = header(scope, b"host")
     if host is not None and is_same_host(origin, host.decode("latin-1"), scope.get("scheme") == "https"):
         return
-    message = f"Pages of the origin {origin[:200]!r} may not call this gateway. To let them, name it in `cors.origins`."
+    asked = (host or b"")[:200].decode("latin-1")
+    message = (
+        f"Pages of the origin {origin[:200]!r} may not call this gateway, which was asked as {asked!r}. To let them, name "
+        "the origin in `cors.origins`. If the page is this host's own, have the proxy in front leave the Host as it is."
+    )
     raise InvalidRequest(message, code="origin_refused", status=403)
 
 

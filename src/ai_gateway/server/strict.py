@@ -195,7 +195,7 @@ class StrictProtocol(Connection):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or a trailer."""
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.rstrip(b" \t")))  # blanks around a value are not of it (RFC 9110 5.5)
 
     def on_headers_complete(self) -> None:
         """The request is started when httptools returns; only now does it know the Connection field's wish."""
