@@ -179,9 +179,13 @@ async def test_a_compressed_answer_is_refused_by_its_head(coding: bytes) -> None
 
 @pytest.mark.parametrize("coding", [b"identity", b"Identity", b"", b"\r\ncontent-encoding: identity"])
 async def test_an_answer_that_is_said_to_be_plain_is_read(coding: bytes) -> None:
-    async with serving(answers_with(answer(b"{}", extra=b"content-encoding: " + coding + b"\r\n"))) as server:
-        async with a_client() as client, httpx_client(client, server.address) as http:
-            assert (await http.get("/api/tags")).content == b"{}"
+    raw = answer(b"{}", extra=b"content-encoding: " + coding + b"\r\n")
+    async with (
+        serving(answers_with(raw)) as server,
+        a_client() as client,
+        httpx_client(client, server.address) as http,
+    ):
+        assert (await http.get("/api/tags")).content == b"{}"
 
 
 async def test_an_answer_to_a_control_call_is_bounded() -> None:

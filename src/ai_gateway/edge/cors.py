@@ -81,8 +81,8 @@ def _refusal(origin: str, host: bytes) -> str:
     if read_origin(origin) is None:  # such as `null`, which stands for files and sandboxes of any page
         return f'{told}. Nobody can name this origin: only `cors.origins: ["*"]` lets it, with every other one.'
     return (
-        f"{told}, which was asked as {host[:200].decode('latin-1')!r}. To let them, name the origin in `cors.origins`. If "
-        "the page is this host's own, have the proxy in front leave the Host as it is."
+        f"{told}, which was asked as {host[:200].decode('latin-1')!r}. To let them, name the origin in `cors.origins`. "
+        "If the page is this host's own, have the proxy in front leave the Host as it is."
     )
 
 
