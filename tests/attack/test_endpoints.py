@@ -126,11 +126,12 @@ async def test_names_that_come_and_go_are_forgotten(tmp_path: Path, tried: Tried
 
 
 @pytest.mark.attack("endpoints", "/api/show with 600 MiB of blanks, plain and in gzip, and details without end")
-@pytest.mark.parametrize("what", ["gzip", "plain", "capabilities", "facts"])
+@pytest.mark.parametrize("what", ["gzip", "plain", "a redirect to nowhere", "capabilities", "facts"])
 async def test_details_take_no_memory(tmp_path: Path, tried: Tried, what: str) -> None:
     saying: dict[str, Callable[[], Act]] = {
         "gzip": lambda: says(gzip_answer(squeezed_blanks(600))),
         "plain": lambda: floods(OK + b"\r\n", BLOCK, 600),
+        "a redirect to nowhere": lambda: says(whole(b"", "302 Found", ["location: mailto:a"])),
         "capabilities": lambda: says(whole(json.dumps({"capabilities": ["x" * 60] * 30_000}).encode())),
         "facts": lambda: says(
             whole(json.dumps({"model_info": {f"k{number}": number for number in range(100_000)}}).encode())
