@@ -32,7 +32,7 @@ from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.auditing import Auditing, Holding
 from ai_gateway.edge.authentication import Authentication
-from ai_gateway.edge.body import Buffers
+from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.counting import Counting
@@ -104,12 +104,12 @@ class Gateway:
         self.fleet = Fleet(time.monotonic, chance)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, chance)
         self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
-        around = Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint)
-        self.limiter = Limiter(around)
+        self.limiter = Limiter(Around(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.complaint))
         self._limiting = Limiting(self.limiter, Counting(time.monotonic))
         self.discovery = Following(self._take)
         self._reaching = Reaching(self.fleet.endpoints.values, self.discovery, options.access, loop.call_later)
         self.readiness = Readiness()
+        self.buffers = Buffers()
         self.departures = Departures(loop)
         self.auditing = Auditing(time.monotonic, options.environment)
         self._condition = Condition(
@@ -141,7 +141,7 @@ class Gateway:
             self.current,
             self.fleet,
             self.client,
-            Buffers(),
+            self.buffers,
             self.departures,
             self.poller.doubt,
             self._limiting,

@@ -51,13 +51,18 @@ class Command:
         return await Line.open(self.port)
 
     async def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience_seconds: float = 60,
     ) -> Reply:
         """A whole answer, on a connection of its own."""
         line = await self.open()
         try:
             await line.send(method, path, body, headers)
-            return await soon(line.reply(), 60)
+            return await soon(line.reply(), patience_seconds)
         finally:
             line.leave()
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.flow.waiting import soon
+from tests.flow.waiting import PATIENCE_SECONDS, soon
 
+SLOWEST_BYTES_PER_SECOND = 200_000  # of a large body, on a busy machine
 LINGER_NOT = struct.pack("ii", 1, 0)
 
 
@@ -94,7 +95,7 @@ class Line:
     async def write(self, data: bytes) -> None:
         """Sends bytes as they are."""
         self._writer.write(data)
-        await soon(self._writer.drain())
+        await soon(self._writer.drain(), max(PATIENCE_SECONDS, len(data) / SLOWEST_BYTES_PER_SECOND))
 
     async def head(self) -> Reply:
         """Status and headers, as a reply without a body yet."""

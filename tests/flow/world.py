@@ -145,8 +145,8 @@ class Served:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held by any call."""
-        budget = self.gateway.fleet.budget
-        return not (self.in_flight or self.waiting or budget.active or budget.retries)
+        budget, buffers = self.gateway.fleet.budget, self.gateway.buffers
+        return not (self.in_flight or self.waiting or budget.active or budget.retries or buffers.held_bytes)
 
     @property
     def last(self) -> Exchange:

@@ -135,7 +135,7 @@ def test_control_calls_have_the_stable_names_whatever_else_is_opted_for(
     ("variable", "word"),
     [
         ("OTEL_TRACES_EXPORTER", "zipkin"),
-        ("OTEL_METRICS_EXPORTER", "prometheus"),
+        ("OTEL_METRICS_EXPORTER", "statsd"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp"),
         ("OTEL_PROPAGATORS", "b3"),

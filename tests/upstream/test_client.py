@@ -29,7 +29,7 @@ async def body_of(client: Client, address: Address, request: Request = GET) -> b
 async def idle_connection(client: Client, address: Address) -> Connection:
     """A connection that carried one exchange and waits for another."""
     connection = await client.connect(address, 2.0)
-    connection.send(GET.head(address), b"")
+    connection.send(GET.head(address), ())
     while await connection.head() and await connection.read():
         pass
     client.give(address, connection)
@@ -395,7 +395,7 @@ async def test_a_large_request_is_sent_whole() -> None:
     async with serving(answers(b"ok")) as server, a_client() as client:
         large = Request("POST", "/v1/embeddings", b"y" * (3 << 20))
         assert await body_of(client, server.address, large) == b"ok"
-        assert server.seen[0].endswith(b"\r\n\r\n" + large.body)
+        assert server.seen[0].endswith(b"\r\n\r\n" + b"".join(large.body))
 
 
 async def test_an_endpoint_with_its_own_certificate_authority_is_believed_by_that_alone(tmp_path: Path) -> None:

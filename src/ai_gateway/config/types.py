@@ -186,12 +186,20 @@ class Polling(Section, frozen=True):
 
 
 class Body(Section, frozen=True):
-    """Limits on request bodies."""
+    """Limits on request bodies, and on whole answers."""
 
     max_bytes: Annotated[ByteCount, Meta(description="one body; larger ones get 413")] = _default(ByteCount(20 << 20))
+    max_answer_bytes: Annotated[
+        ByteCount, Meta(description="one whole answer, a stream's apart; instead of a larger one 502 answer_too_large")
+    ] = _default(ByteCount(32 << 20))
     buffered_bytes: Annotated[
-        ByteCount, Meta(description="all bodies held at one time; above it calls get 503 buffers_full")
+        ByteCount,
+        Meta(description="all bodies and whole answers held at one time; above it calls get 503 buffers_full"),
     ] = _default(ByteCount(64 << 20))
+    timeout: Annotated[
+        Seconds,
+        Meta(description="for all of a body to come; 256 KiB of it, or its rest, must come every 30 s. Else 408"),
+    ] = _default(Seconds(300))
 
 
 class Compatibility(Section, frozen=True):

@@ -14,16 +14,16 @@ from ai_gateway.catalog.catalog import Entry
 from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.verdict import Blame, Setback, judge
 from ai_gateway.edge.watch import ClientStalled, Deadline, Watch
+from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.faults import BrokenFault, ConnectFault, GarbledFault, ResetFault
-from ai_gateway.wire.answer import Answer, BadAnswer, read_answer
+from ai_gateway.wire.answer import Answer, BadAnswer
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.stream import EventStream, Shape
 
-MAX_ANSWER_BYTES: Final = 256 << 20
 MAX_ERROR_BYTES: Final = 64 << 10  # Ollama's own are one sentence
 TRAILER_SECONDS: Final = 1.0
 
@@ -43,6 +43,7 @@ class Errand(msgspec.Struct, frozen=True):
     watch: Watch
     events: EventReply | None
     release_body: Callable[[], None]  # once an answer has begun, nobody sends the body again
+    room: AnswerRoom
 
 
 async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | Answer | None:
@@ -110,9 +111,9 @@ async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | 
         return None
     errand.exchange.first_byte_at = monotonic()
     try:
-        whole = read_answer(errand.operation, await answer.read_all(MAX_ANSWER_BYTES), errand.shape)
+        whole = await read_whole(errand.operation, answer, errand.shape, errand.room)
         for content in filter(None, (errand.exchange.content, errand.exchange.evidence)):
-            content.answer(whole.body)
+            content.answer(whole.short())
         return whole
     except BadAnswer as bad:
         raise _broken(errand.exchange, str(bad), bad.is_garbled) from None

@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -34,8 +34,6 @@ INTENT_SECONDS: Final = 5.0
 OPEN_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.002
 FLUSH_SECONDS: Final = 5.0
-_PROMPTS: Final = ("messages", "prompt", "input")
-
 
 T = TypeVar("T")
 
@@ -152,14 +150,17 @@ class Auditing:
             exchange.is_audited = True
             self._writer.offer(record(exchange, "end", exchange.closed_at or self._clock()))
 
-    def listen(self, call: Call, exchange: Exchange) -> None:
-        """Keeps what the level asks for of a call, before its fields go."""
+    def listen(self, call: Call, exchange: Exchange) -> Generator[int, None, None]:
+        """Keeps what the level asks for of a call, before its fields go; step by step, since a call may be large."""
         if self.audit.level != "metadata":
             content = KeptContent if self.audit.level == "full" else _Asked
             exchange.evidence = content(call, self._most_kept)
         if self.audit.hash_prompts and self._writer is not None and self._writer.key is not None:
-            prompt = next((call.fields[name] for name in _PROMPTS if name in call.fields), b"")
-            exchange.prompt_hash = hmac.digest(self._writer.key, b"prompt" + bytes(prompt), "sha256").hex()
+            digest = hmac.new(self._writer.key, b"prompt", "sha256")
+            for piece in call.prompt():
+                digest.update(piece)
+                yield 0
+            exchange.prompt_hash = digest.hexdigest()
 
     async def intend(self, exchange: Exchange) -> None:
         """Before a call is sent: in strict mode an intent, durable; in blocking mode an audit that can be written.

@@ -1,59 +1,127 @@
-"""Reads a request body once, within its limits."""
+"""Reads a request body once, within its limits of size and time: small ones whole, larger ones while they come."""
 
-from ai_gateway.edge.asgi import Receive, Scope, header
+import asyncio
+from typing import Final
+
+from ai_gateway.config.types import Body
+from ai_gateway.edge.asgi import Message, Receive, Scope, header
+from ai_gateway.edge.body_pace import Pace
+from ai_gateway.edge.buffers import SMALL_BYTES, Buffers, Hold, others_first
 from ai_gateway.edge.media_type import check_media_type
 from ai_gateway.edge.watch import ClientLeft
-from ai_gateway.errors import BodyTooLarge, BuffersFull
+from ai_gateway.errors import BodyTooLarge, GatewayError, RequestTimeout
+from ai_gateway.exchange import Caller
+from ai_gateway.limits.terms import address_scope, caller_scope, site_of
+from ai_gateway.wire.json_guard import SMALL_BYTES as WHOLE_BYTES
+from ai_gateway.wire.json_guard import is_small, refusal
+from ai_gateway.wire.json_scan import UNREADABLE, Scan, Value
+from ai_gateway.wire.json_windows import WINDOW
+from ai_gateway.wire.large import SPLIT
+from ai_gateway.wire.prompt_size import Measuring
 
-
-class Buffers:
-    """How many bytes of request bodies the gateway holds. Changed by each reading request, which gives back."""
-
-    def __init__(self) -> None:
-        self.held_bytes = 0
+_BEGINNING: Final = 64  # bytes of a body that tell what it is instead of JSON
 
 
 class Reading:
-    """One body, counted in `buffers` while it is held: `release` when nobody can need it again."""
+    """One body on its way in. What is held of it is counted in `hold`, which outlives the reading."""
 
-    __slots__ = ("_buffers", "_held", "_limit")
+    def __init__(self, buffers: Buffers, body: Body, caller: Caller) -> None:
+        self._turns = buffers.turns
+        self._most = body.max_bytes
+        self._total_seconds = body.timeout
+        site = address_scope(site_of(caller.address))
+        name = site if caller.method == "none" else caller_scope(caller.method, caller.name)
+        self.hold = Hold(buffers, (body.buffered_bytes, body.max_bytes), name, site)
+        self.body_bytes = 0  # that have come
+        self.is_large = False  # it says so, or does not say how large it is
+        self._clock: asyncio.Timeout | None = None
+        self._given_up: GatewayError | None = None
+        self._scan: Scan | None = None
+        self._beginning = b""
+        self.measuring = Measuring()  # of a body that is read in windows
 
-    def __init__(self, buffers: Buffers, limit: int) -> None:
-        self._buffers = buffers
-        self._limit = limit
-        self._held = 0
-
-    async def read(self, scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-        """The whole body. Raises UnsupportedMediaType, BodyTooLarge, BuffersFull or ClientLeft."""
+    def check(self, scope: Scope) -> None:
+        """Looks at what the head says. Raises UnsupportedMediaType or BodyTooLarge."""
         check_media_type(scope)
         announced = header(scope, b"content-length")
-        if announced is not None and int(announced) > max_bytes:
-            raise _too_large(max_bytes)
-        chunks: list[bytes] = []
-        size = 0
+        if announced is not None and int(announced) > self._most:
+            raise _too_large(self._most)
+        self.is_large = announced is None or int(announced) > SMALL_BYTES
+
+    async def read(self, receive: Receive) -> bytes | dict[str, Value]:
+        """The whole body, or the keys and values of one that is large.
+
+        Raises InvalidRequest, BodyTooLarge, BuffersFull, RequestTimeout or ClientLeft.
+        """
+        message = await receive()
+        chunk = self._taken(message)
+        if not message.get("more_body", False) and is_small(chunk):
+            return chunk
+        loop = asyncio.get_running_loop()
+        pace = Pace(loop.time(), self._total_seconds)
+        self.hold.give_way = self._give_way
+        try:
+            async with asyncio.timeout_at(pace.due) as self._clock:
+                return await self._read_on(chunk, message, receive, pace)
+        except TimeoutError:
+            raise self._given_up or RequestTimeout("The request's body came too slowly.") from None
+        except UNREADABLE as error:
+            raise refusal(error, self._beginning) from None
+        finally:
+            self.hold.give_way = None
+            if self._scan is not None:
+                self._scan.close()  # the values are its reader's, if there are any
+            self._clock = self._scan = None
+
+    async def _read_on(self, chunk: bytes, message: Message, receive: Receive, pace: Pace) -> bytes | dict[str, Value]:
+        begun = bytearray()  # of a body that may turn out small
+        loop = asyncio.get_running_loop()
         while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > max_bytes:
-                raise _too_large(max_bytes)
-            self._hold(len(chunk))
-            chunks.append(chunk)
+            if self._scan is None and len(begun) + len(chunk) <= WHOLE_BYTES:
+                begun += chunk
+            else:
+                await self._feed(begun)
+                await self._feed(chunk)
+                begun.clear()
             if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                break
+            message = await receive()
+            chunk = self._taken(message)
+            if pace.came(len(chunk), loop.time()) and self._clock is not None and self._given_up is None:
+                self._clock.reschedule(pace.due)
+        if self._scan is None:
+            body = bytes(begun)
+            if is_small(body):
+                return body
+            await self._feed(body)
+        assert self._scan is not None, "it was fed"
+        return self._scan.end()
 
-    def _hold(self, size: int) -> None:
-        if self._buffers.held_bytes + size > self._limit:
-            raise BuffersFull("The gateway holds as many request bytes as it may; try again in a moment.")
-        self._held += size
-        self._buffers.held_bytes += size
+    async def _feed(self, data: bytes | bytearray) -> None:
+        """Reads what has come, a window a turn: so nobody waits behind a body for longer than one takes."""
+        if self._scan is None:
+            self._scan = Scan(SPLIT, mends=True)
+            self._beginning = bytes(data[:_BEGINNING])
+        for at in range(0, len(data), WINDOW):
+            async with self._turns:
+                window = bytes(data[at : at + WINDOW])
+                self.measuring.feed(window)
+                self._scan.feed(window)
 
-    def release(self) -> None:
-        """Gives back what is held; may be called again."""
-        self._buffers.held_bytes -= self._held
-        self._held = 0
+    def _taken(self, message: Message) -> bytes:
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk: bytes = message.get("body", b"")
+        self.body_bytes += len(chunk)
+        if self.body_bytes > self._most:
+            raise _too_large(self._most)
+        self.hold.take(len(chunk))
+        return chunk
+
+    def _give_way(self) -> None:
+        self._given_up = others_first()
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(0.0)
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

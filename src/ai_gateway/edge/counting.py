@@ -97,7 +97,7 @@ def known_as(caller: Caller) -> str:
     """Whose habits a call shows: those of its name, or of its address."""
     if caller.method != "none":
         return caller_scope(caller.method, caller.name)
-    return address_scope(site_of(caller.address) if ":" in caller.address else caller.address)
+    return address_scope(site_of(caller.address))
 
 
 def _own_count(exchange: Exchange, guess: Guess) -> int:

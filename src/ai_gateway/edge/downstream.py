@@ -7,7 +7,8 @@ from typing import Final
 from ai_gateway.edge.asgi import Scope, Send, reply, start
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import CUT, WRITE_NOW, Exchange
-from ai_gateway.wire.replies import Headers, error_event, json_headers
+from ai_gateway.wire.answer import Answer
+from ai_gateway.wire.replies import Headers, error_event, json_headers, json_headers_for
 
 # Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 SSE_HEADERS: Final[Headers] = [
@@ -127,6 +128,14 @@ class EventReply:
             self._beating = None
 
 
-async def reply_whole(exchange: Exchange, send: Send, body: bytes) -> None:
-    """Sends a finished JSON answer."""
-    await reply(exchange, send, 200, json_headers(body), body)
+async def reply_whole(exchange: Exchange, send: Send, answer: Answer) -> None:
+    """Sends a finished JSON answer, a large one piece by piece, as the client reads."""
+    if not answer.pieces:
+        await reply(exchange, send, 200, json_headers(answer.body), answer.body)
+        return
+    size = sum(map(len, answer.pieces))
+    await start(exchange, send, 200, json_headers_for(size))
+    for piece in answer.pieces:
+        exchange.sent_bytes += len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

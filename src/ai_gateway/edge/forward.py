@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -16,19 +17,20 @@ from ai_gateway.catalog.current import Current, InForce
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Errand, attempt
 from ai_gateway.edge.auditing import Auditing
-from ai_gateway.edge.body import Buffers, Reading
+from ai_gateway.edge.buffers import Buffers, Hold, others_first
 from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.incoming import Incoming
 from ai_gateway.edge.limiting import Admitted, Limiting
-from ai_gateway.edge.permissions import deny, may_use, refuse_unloaded
+from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.edge.rescue import note
 from ai_gateway.edge.verdict import Setback
 from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
+from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint, UpstreamTimeout
 from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
-from ai_gateway.wire.call import PATHS, Call, Operation, read_call
-from ai_gateway.wire.prompt_size import measure
+from ai_gateway.wire.call import PATHS, Call, Operation
 from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
@@ -67,26 +69,25 @@ class Forward:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         in_force = self._parts.current.now
-        reading = Reading(self._parts.buffers, in_force.config.body.buffered_bytes)
         limiting = self._parts.limiting
+        incoming = Incoming(self._parts.buffers, limiting, exchange, in_force)
         admitted: Admitted | None = None
         try:
-            body = await reading.read(scope, receive, in_force.config.body.max_bytes)
-            exchange.body_bytes = len(body)
-            call = read_call(self._operation, body)
-            exchange.prompt = measure(self._operation, body)
+            await incoming.ask(scope, self._parts.fleet)
+            call = await incoming.read(self._operation, receive)
             exchange.called_at = monotonic()
             if call.ignored:
                 exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
-            self._parts.audit.listen(call, exchange)
+            await incoming.in_turns(call, self._parts.audit.listen(call, exchange))
             entry = self._find(call, in_force, exchange)
-            del body
             total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
             if limiting.concerns(exchange.caller):
+                incoming.is_counted_anew()
                 admitted = await limiting.admit(exchange, entry, total[0] - self._parts.departures.loop.time())
-            errand = _Errands(self._parts, exchange, call, entry, reading.release)
+            room = AnswerRoom(incoming.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
+            errand = _Errands(self._parts, exchange, call, entry, room)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
                 call.model,
@@ -98,7 +99,7 @@ class Forward:
             else:
                 await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
         finally:
-            reading.release()
+            incoming.close()
             limiting.settle(admitted, exchange)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
@@ -110,14 +111,16 @@ class Forward:
     def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
-        if entry is None:
-            refuse_unloaded(in_force)
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
         exchange.model, exchange.model_label = entry.name, entry.label
         if call.operation != "embeddings":
             exchange.token_limit = call.token_limit() or entry.max_tokens
         return entry
+
+
+def _end_for_others(watch: Watch) -> None:
+    watch.end(others_first())
 
 
 def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float) -> Deadline:
@@ -140,25 +143,25 @@ class _Errands:
         "_avoid",
         "_entry",
         "_exchange",
-        "_give_back",
+        "_hold",
         "_is_retry",
         "_operation",
         "_parts",
         "_pool",
         "_refusals_left",
         "_request",
+        "_room",
     )
 
-    def __init__(
-        self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, release_body: Callable[[], None]
-    ) -> None:
+    def __init__(self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, room: AnswerRoom) -> None:
         self._parts = parts
         self._exchange = exchange
         self._entry = entry
         self._operation = call.operation
-        self._request = Request("POST", PATHS[call.operation], call.upstream_body(entry.name, entry.max_tokens))
-        call.fields.clear()  # from here on the body lives in the request alone
-        self._give_back = release_body
+        self._request = Request("POST", PATHS[call.operation], call.upstream_pieces(entry.name, entry.max_tokens))
+        call.let_go()  # from here on the body lives in the request alone
+        self._room = room
+        self._hold: Hold = room.hold
         self._is_retry = False  # a retry of the budget is held
         self._pool: Pool = parts.fleet.pool(entry.canonical)
         self._avoid: frozenset[Endpoint] = frozenset()  # those that were asked
@@ -172,7 +175,7 @@ class _Errands:
         self._exchange.usage, self._exchange.written = answer.usage, answer.written
         self._parts.limiting.count(self._exchange)
         self._exchange.finish_reason = answer.finish_reason
-        await reply_whole(self._exchange, send, answer.body)
+        await reply_whole(self._exchange, send, answer)
 
     async def stream(self, shape: Shape, watch: Watch, scope: Scope, send: Send) -> None:
         """An answer event by event. Once its 200 is out, refusals are events too."""
@@ -198,8 +201,8 @@ class _Errands:
 
     def _release_body(self) -> None:
         """The answer has begun: nobody will send the body again, and a retry is over, however long the answer."""
-        self._request.body = b""
-        self._give_back()
+        self._request.body = ()
+        self._hold.release()
         self._end_retry()
 
     def _end_retry(self) -> None:
@@ -209,7 +212,15 @@ class _Errands:
 
     def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
         return Errand(
-            self._exchange, self._entry, self._operation, self._request, shape, watch, events, self._release_body
+            self._exchange,
+            self._entry,
+            self._operation,
+            self._request,
+            shape,
+            watch,
+            events,
+            self._release_body,
+            self._room,
         )
 
     async def _run(self, errand: Errand) -> Answer | None:
@@ -234,7 +245,9 @@ class _Errands:
         exchange.queued_at = exchange.queued_at or monotonic()
         while True:
             errand.watch.relax()
+            self._hold.give_way = partial(_end_for_others, errand.watch)
             async with Lease(self._pool, self._entry.timeouts.queue, self._avoid) as choice:
+                self._hold.give_way = None  # from here on an endpoint works for it
                 exchange.leased_at = exchange.leased_at or monotonic()
                 endpoint = choice.endpoint
                 try:

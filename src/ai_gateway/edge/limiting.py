@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -45,6 +45,19 @@ class Limiting:
         """Whether a limit may hold for a call of this caller; else nobody need ask."""
         return self._limiter.is_on or caller.allowance is not None
 
+    async def begin(self, exchange: Exchange, longest_seconds: float, *, is_large: bool) -> Grant | None:
+        """Asks the limits of the caller and its tenant before the body has come. Raises RateLimited.
+
+        What a large body costs is charged for at once, as one request: its caller gets no second one by asking for what
+        does not exist. Of a small one it is only looked whether it would be refused.
+        """
+        ask = Ask(exchange.caller, None, 1, longest_seconds)
+        verdict = await self._limiter.admit(ask) if is_large else self._limiter.look(ask)
+        if isinstance(verdict, Refusal):
+            exchange.reply_headers += limit_headers(verdict.counts)
+            self._refuse(exchange, verdict, 0)
+        return verdict
+
     async def admit(self, exchange: Exchange, entry: Entry, longest_seconds: float) -> Admitted:
         """Charges the call to its limits. Raises RateLimited, with the headers of the answer on the exchange."""
         guess = self._counting.guess(exchange)
@@ -56,11 +69,15 @@ class Limiting:
         if label in self._last or len(self._last) < MOST_CALLERS:
             self._last[label] = verdict.counts
         if isinstance(verdict, Refusal):
-            self._refusals.at(label, f"{verdict.term.holder}_{verdict.kind}").value += 1
-            exchange.story = f"refused by {verdict.kind} of {verdict.term.scope}, {guess.tokens} tokens asked"
-            raise _error(verdict)
+            self._refuse(exchange, verdict, guess.tokens)
         exchange.tokens_counted = guess.tokens
         return Admitted(guess, verdict)
+
+    def _refuse(self, exchange: Exchange, refusal: Refusal, tokens: int) -> NoReturn:
+        label = caller_label(exchange.caller)
+        self._refusals.at(label, f"{refusal.term.holder}_{refusal.kind}").value += 1
+        exchange.story = f"refused by {refusal.kind} of {refusal.term.scope}, {tokens} tokens asked"
+        raise _error(refusal)
 
     def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
         """No more of the answer will come: what it took is known from here on, for whoever records it."""

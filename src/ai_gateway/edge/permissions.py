@@ -50,3 +50,8 @@ def deny(asked: str, entry: Entry | None) -> ModelNotFound:
     """The refusal of a model that is not served (`entry` is None), or not to this caller: the client cannot tell."""
     kind = ModelNotFound if entry is None else ModelDenied
     return kind(f"Model {asked!r} is not served here; GET /v1/models lists those that are.", param="model")
+
+
+def no_model() -> ModelNotFound:
+    """The refusal of whoever may use none of the models that are served, whichever they would ask for."""
+    return ModelDenied("No model that you may use is served here; GET /v1/models lists those that are.", param="model")

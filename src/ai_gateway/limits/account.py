@@ -26,7 +26,7 @@ class Moment(NamedTuple):
 
 
 class Account:
-    """The counts of one scope. Changed by `charge` and `settle` alone."""
+    """The counts of one scope. Changed by `charge`, `settle` and `take_back` alone."""
 
     __slots__ = ("day", "day_tokens", "requests_until", "running", "tokens_until")
 
@@ -61,6 +61,7 @@ class Hold(msgspec.Struct, frozen=True):
     reserved_seconds: float
     day: int
     day_tokens: int
+    request_seconds: float = 0.0
 
 
 def shortage(rates: Rates, account: Account, tokens: int, moment: Moment) -> tuple[Kind, float] | None:
@@ -107,7 +108,7 @@ def charge(rates: Rates, account: Account, tokens: int, moment: Moment) -> Hold:
         day, day_tokens = moment.today, min(tokens, rates.day_tokens)
         account.day_tokens = account.used(day) + day_tokens
         account.day = day
-    return Hold(account, rates.token_seconds, reserved_seconds, day, day_tokens)
+    return Hold(account, rates.token_seconds, reserved_seconds, day, day_tokens, rates.request_seconds)
 
 
 def settle(hold: Hold, tokens: int, now: float) -> None:
@@ -122,3 +123,9 @@ def settle(hold: Hold, tokens: int, now: float) -> None:
         account.tokens_until = (max(account.tokens_until, now) if more > 0 else account.tokens_until) + more
     if hold.day and account.day == hold.day:
         account.day_tokens += tokens - hold.day_tokens
+
+
+def take_back(hold: Hold, now: float) -> None:
+    """Gives back all that a call took, that it was a request as well."""
+    settle(hold, 0, now)
+    hold.account.requests_until -= hold.request_seconds

@@ -10,7 +10,7 @@ from ai_gateway.exchange import Caller
 from ai_gateway.limits.account import Moment
 from ai_gateway.limits.days import Days
 from ai_gateway.limits.memory import Memory
-from ai_gateway.limits.terms import Book
+from ai_gateway.limits.terms import Book, Term
 from ai_gateway.limits.verdict import Grant, Refusal
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a call asks of its limits. It is over after `longest_seconds`, whatever happens."""
+    """What a call asks of its limits. It is over after `longest_seconds`, whatever happens. `model` is None as long as
+    its body has not come: then only its caller's and tenant's limits are asked."""
 
     caller: Caller
-    model: str
+    model: str | None
     tokens: int
     longest_seconds: float
 
@@ -96,11 +97,21 @@ class Limiter:
             if verdict is not None:
                 return verdict
             self.fallbacks += 1
+        terms = self._terms(ask)
+        return self._memory.admit(terms, ask.tokens) if terms else None
+
+    def look(self, ask: Ask) -> Refusal | None:
+        """The refusal that a call would meet now, as far as this gateway knows without asking; nothing is charged."""
+        if self.is_shared:
+            return None
+        terms = self._terms(ask)
+        return self._memory.look(terms, ask.tokens) if terms else None
+
+    def _terms(self, ask: Ask) -> list[Term]:
         gateways = self._around.gateways()
         if gateways != self._alone.gateways:
             self._alone = Book(self._section, gateways)
-        terms = self._alone.terms(ask.caller, ask.model)
-        return self._memory.admit(terms, ask.tokens) if terms else None
+        return self._alone.terms(ask.caller, ask.model)
 
     async def close(self) -> None:
         """Settles what can be settled soon, and leaves Redis."""

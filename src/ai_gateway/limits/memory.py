@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from ai_gateway.limits.account import Account, Hold, Moment, charge, settle, shortage
+from ai_gateway.limits.account import Account, Hold, Moment, charge, settle, shortage, take_back
 from ai_gateway.limits.days import Days
 from ai_gateway.limits.rates import Kind
 from ai_gateway.limits.terms import Term
@@ -35,6 +35,12 @@ class Held:
             for hold in holds:
                 settle(hold, tokens, now)
 
+    def take_back(self) -> None:
+        """See Grant."""
+        holds, self._holds = self._holds, []
+        for hold in holds:
+            take_back(hold, self._now())
+
 
 class Memory:
     """The accounts of all scopes, those used last at the end. Changed by calls.
@@ -58,6 +64,18 @@ class Memory:
         moment = self._clock()
         if moment.now >= self._sweep_at:
             self._sweep(moment)
+        refusal, counts = self._look(terms, tokens, moment)
+        if refusal is not None:
+            return refusal
+        pairs = zip(terms, counts.accounts, strict=True)
+        holds = [charge(term.rates, account, tokens, moment) for term, account in pairs]
+        return Held(holds, counts, self._now)
+
+    def look(self, terms: Sequence[Term], tokens: int) -> Refusal | None:
+        """The refusal that such a call would meet now; it is not charged."""
+        return self._look(terms, tokens, self._clock())[0]
+
+    def _look(self, terms: Sequence[Term], tokens: int, moment: Moment) -> tuple[Refusal | None, Counts]:
         found: tuple[Kind, float] | None = None
         refusing = None
         accounts = []
@@ -69,10 +87,8 @@ class Memory:
                 found, refusing = short, term
         counts = Counts(terms, accounts, moment, are_live=True)
         if found is not None and refusing is not None:
-            return Refusal(found[0], refusing, found[1], counts)
-        pairs = zip(terms, accounts, strict=True)
-        holds = [charge(term.rates, account, tokens, moment) for term, account in pairs]
-        return Held(holds, counts, self._now)
+            return Refusal(found[0], refusing, found[1], counts), counts
+        return None, counts
 
     def seed(self, used: Mapping[str, int]) -> None:
         """What was used today before this gateway started, by scope (see `terms`): of its own share."""

@@ -79,18 +79,21 @@ return told
 """
 )
 
-# ARGV: tokens, lease; then of each term: seconds of a token, seconds reserved, day, its tokens that were taken.
+# ARGV: tokens, lease; then of each term: seconds of a token, seconds reserved, day, its tokens that were taken, and
+# the seconds of a request where it was none.
 SETTLE: Final = (
     _READ
     + """
 local tokens, lease = tonumber(ARGV[1]), ARGV[2]
 for i = 1, #KEYS / 2 do
-  local at = 4 * i - 1
+  local at = 5 * i - 2
   local token_seconds, reserved = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local day, taken = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local request_seconds = tonumber(ARGV[at + 4])
   redis.call('ZREM', KEYS[2 * i], lease)
-  if token_seconds > 0 or taken > 0 then
+  if token_seconds > 0 or taken > 0 or request_seconds > 0 then
     local account = read(KEYS[2 * i - 1])
+    account.r = account.r - request_seconds
     local more = tokens * token_seconds - reserved
     if token_seconds > 0 then
       if more > 0 then account.t = math.max(account.t, now) end

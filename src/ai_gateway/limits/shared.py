@@ -64,6 +64,12 @@ class Held:
         if asked is not None:
             self._shared.settle(asked, tokens, self.counts.moment.today)
 
+    def take_back(self) -> None:
+        """See Grant."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._shared.settle(asked, 0, self.counts.moment.today, was_made=False)
+
 
 class Shared:
     """One Redis. Changed by calls and by its own tasks.
@@ -111,10 +117,10 @@ class Shared:
             return None
         return self._verdict(asked, asking.result())
 
-    def settle(self, asked: Asked, tokens: int, day: int) -> None:
-        """Sends what a call used; nobody waits for it."""
+    def settle(self, asked: Asked, tokens: int, day: int, *, was_made: bool = True) -> None:
+        """Sends what a call used, or that it was not made; nobody waits for it."""
         if not self._is_closed:
-            self._begin(self._send_settlement(asked, tokens, day))
+            self._begin(self._send_settlement(asked, tokens, day, was_made))
 
     async def close(self) -> None:
         """Ends what is under way soon, and the connections."""
@@ -145,12 +151,12 @@ class Shared:
         answer: list[Any] = await self._admit(self._keys(asked), arguments)
         return answer
 
-    async def _send_settlement(self, asked: Asked, tokens: int, day: int) -> None:
+    async def _send_settlement(self, asked: Asked, tokens: int, day: int, was_made: bool) -> None:
         arguments: list[Any] = [tokens, asked.lease]
         for term in asked.terms:
             seconds, limit = term.rates.token_seconds, term.rates.day_tokens
             arguments += (repr(seconds), repr(min(asked.tokens * seconds, MINUTE_SECONDS)), day)
-            arguments.append(min(asked.tokens, limit))
+            arguments += (min(asked.tokens, limit), repr(0.0 if was_made else term.rates.request_seconds))
         try:
             await self._settle(self._keys(asked), arguments)
         except Exception as failure:  # whatever it is: the lease ends and minutes drain without it
@@ -163,7 +169,7 @@ class Shared:
     def _take_back(self, asked: Asked) -> "Callable[[asyncio.Task[Any]], None]":
         def take_back(asking: "asyncio.Task[Any]") -> None:
             if not asking.cancelled() and asking.exception() is None and int(asking.result()[0]):
-                self.settle(asked, 0, int(asking.result()[2]))
+                self.settle(asked, 0, int(asking.result()[2]), was_made=False)
 
         return take_back
 

@@ -1,6 +1,7 @@
 """Which limits hold for a call: its caller's own or the default ones, its tenant's, and its model's."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -38,17 +39,16 @@ class Book:
         self._section = section
         self._terms: dict[str, Term | None] = {}  # of tenants and models, by scope
         self._own: dict[Allowance, Rates] = {}
-        self._sites: dict[str, str] = {}
 
-    def terms(self, caller: Caller, model: str) -> list[Term]:
-        """All that hold for a call of this model, known by its id."""
+    def terms(self, caller: Caller, model: str | None) -> list[Term]:
+        """All that hold for a call of this model, known by its id; None: of whatever model."""
         found: list[Term | None] = []
         own = self._default if caller.allowance is None else self._rates(caller.allowance)
         if own is not None:
             found.append(Term("caller", *self._known_as(caller), own))
         if caller.tenant is not None and caller.tenant in self._section.tenants:
             found.append(self._term("tenant", caller.tenant, self._section.tenants[caller.tenant]))
-        if model in self._section.models:
+        if model is not None and model in self._section.models:
             found.append(self._term("model", model, self._section.models[model]))
         return [term for term in found if term is not None]
 
@@ -72,18 +72,11 @@ class Book:
         """Its name, and its scope. Whoever has no name is told apart by address."""
         if caller.method != "none":
             return caller.name, caller_scope(caller.method, caller.name)
-        site = caller.address if ":" not in caller.address else self._site(caller.address)
+        site = site_of(caller.address)
         return f"at {site}", address_scope(site)
 
-    def _site(self, address: str) -> str:
-        found = self._sites.get(address)
-        if found is None:
-            if len(self._sites) >= MOST_KEPT:
-                self._sites.clear()
-            found = self._sites[address] = site_of(address)
-        return found
 
-
+@lru_cache(maxsize=MOST_KEPT)
 def site_of(address: str) -> str:
     """An IPv4 address as it is, of IPv6 the /64; what is no address stays what it is."""
     try:

@@ -32,6 +32,9 @@ class Grant(Protocol):
     def settle(self, tokens: int) -> None:
         """The call is over and used so many tokens; counts once. Never waits."""
 
+    def take_back(self) -> None:
+        """The call was not made, or is admitted anew: it counts as no request. Never waits."""
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """Why a call is not admitted: the limit with the longest wait. Nothing was charged."""

@@ -13,6 +13,7 @@ from ai_gateway.wire.call import Call
 
 MAX_TEXT: Final = 16 << 10  # characters of each direction
 MAX_READ_BYTES: Final = 1 << 20  # of what a client asks; longer prompts are not read a second time
+MOST_AGAIN: Final = 128 << 10  # likewise of the items of a long list, behind the first ones
 _CUT: Final = "…"
 
 _decode = msgspec.json.Decoder().decode
@@ -90,23 +91,26 @@ class KeptContent:
 
 
 def _asked(call: Call, most: int) -> str | None:
-    raw = bytes(call.fields.get("messages") or call.fields.get("prompt") or b"")
-    if call.operation == "embeddings" or not raw or len(raw) > MAX_READ_BYTES:
+    if call.operation == "embeddings":
         return None
-    try:
-        content = _decode(raw)
-    except _UNREADABLE:
-        return None
-    listed = content if isinstance(content, list) else [{"role": "user", "content": content}]
-    messages, left = [], most
-    for message in listed:
-        if isinstance(message, dict):
-            parts = list(_parts(message, left))
-            left -= sum(map(_size, parts))
-            messages.append({"role": str(message.get("role", ""))[:64], "parts": parts})
+    messages: list[Part] = []
+    left, read = most, 0
+    for raw in call.prompts(4 * most):
+        if not raw or read + len(raw) > MAX_READ_BYTES or (read > MOST_AGAIN + 2 * most):
+            break
+        read += len(raw)
+        try:
+            content = _decode(raw)
+        except _UNREADABLE:
+            return None
+        for message in content if isinstance(content, list) else [{"role": "user", "content": content}]:
+            if isinstance(message, dict) and left > 0:
+                parts = list(_parts(message, left))
+                left -= sum(map(_size, parts))
+                messages.append({"role": str(message.get("role", ""))[:64], "parts": parts})
         if left <= 0:
             break
-    return _encode(messages).decode()
+    return _encode(messages).decode() if read else None
 
 
 def _parts(message: dict[str, Any], left: int) -> Iterator[Part]:

@@ -6,6 +6,7 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 import asyncio
 import logging
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -28,21 +29,22 @@ _PLAIN: Final = (b"", b"identity")
 
 
 class Request:
-    """A request to one endpoint. The body may be let go of once an answer has begun."""
+    """A request to one endpoint. The body, in pieces, may be let go of once an answer has begun."""
 
     __slots__ = ("body", "extra", "method", "path")
 
-    def __init__(self, method: str, path: str, body: bytes = b"", extra: bytes = b"") -> None:
+    def __init__(self, method: str, path: str, body: bytes | Sequence[bytes] = b"", extra: bytes = b"") -> None:
         self.method = method
         self.path = path
-        self.body = body
+        self.body: Sequence[bytes] = (body,) if isinstance(body, bytes) else body
         self.extra = extra  # header lines, each with its CRLF
 
     def head(self, address: Address) -> bytes:
         """The request's head. Never compressed answers: what is relayed must be readable."""
         lines = f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\nhost: {address.authority}\r\n"
-        if self.body or self.method in ("POST", "PUT"):
-            lines += f"content-type: application/json\r\ncontent-length: {len(self.body)}\r\n"
+        size = sum(map(len, self.body))
+        if size or self.method in ("POST", "PUT"):
+            lines += f"content-type: application/json\r\ncontent-length: {size}\r\n"
         return lines.encode() + b"accept-encoding: identity\r\nuser-agent: ai-gateway-ollama\r\n" + self.extra + b"\r\n"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, cast
 
 import httptools
@@ -168,16 +168,16 @@ class Connection(asyncio.Protocol):
 
     # -- the exchange's side
 
-    def send(self, request: bytes, body: bytes) -> None:
+    def send(self, request: bytes, body: Sequence[bytes]) -> None:
         """Writes a request whose head is `request`. Raises ResetFault if the connection is gone."""
         self.is_busy = True
         self._is_bodiless = request.startswith(b"HEAD ")
         if self._lost is not None:
             raise ResetFault(str(self._lost))
-        if len(body) < HIGH_WATER:
-            self._transport.write(request + body)
+        if len(body) == 1 and len(body[0]) < HIGH_WATER:
+            self._transport.write(request + body[0])
         else:
-            self._transport.writelines((request, body))
+            self._transport.writelines((request, *body))
 
     async def head(self) -> Head:
         """The head of the answer. Raises ResetFault where the connection ends before it."""

@@ -1,22 +1,33 @@
 """A whole answer of Ollama's: read, found honest, and given the gateway's id and the model that was asked."""
 
 from codecs import getincrementaldecoder
+from collections.abc import Generator
 from typing import Any, Final
 
 import msgspec
 
+from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.choices import add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.json_scan import UNREADABLE as NO_OBJECT
+from ai_gateway.wire.json_scan import Scan, Value
 from ai_gateway.wire.stream import UNREADABLE, Shape
 from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's
 
+_TEXTS: Final = ("content", "text", "reasoning")
 _SLICE_BYTES: Final = 1 << 16
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+SPLIT: Final = frozenset(("choices",))  # see Scan
+SMALL_VALUE: Final = 16 << 10  # bytes of a value that are taken as they are
+MOST_OF_MESSAGE: Final = 1 << 20  # its long texts apart: of a message with thousands of tool calls
+
+MOST_KEPT: Final = 1 << 20  # of a text
 
 
 class BadAnswer(Exception):
@@ -28,12 +39,20 @@ class BadAnswer(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A body for the client, with what the gateway notes of it."""
+    """A body for the client, with what the gateway notes of it. Where it is in `pieces`, `body` has marks in it."""
 
     body: bytes
     usage: Usage | None
     finish_reason: str | None
     written: int  # tokens of its text, as far as its bytes tell
+    pieces: tuple[bytes, ...] = ()
+    asides: Asides | None = None
+
+    def short(self) -> bytes:
+        """The body, or as much of a large one as anybody keeps."""
+        if self.asides is None:
+            return self.body
+        return self.asides.short(self.body, MOST_KEPT)
 
 
 def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
@@ -43,6 +62,55 @@ def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
         fields = _decode_fields(body)
     except UNREADABLE:
         raise BadAnswer("no JSON object" if body else "an empty body", is_garbled=True) from None
+    return _honest(operation, fields, shape)
+
+
+def read_large_answer(operation: Operation, values: dict[str, Value], shape: Shape) -> Generator[int, None, Answer]:
+    """The same for an answer that was read in pieces, step by step; `choices` were split."""
+    asides = Asides()
+    fields: Fields = {}
+    said = 0
+    for key, value in values.items():
+        if value.size <= SMALL_VALUE:
+            fields[key] = msgspec.Raw(value.text())
+        elif key == "choices":
+            fields[key], said = yield from _large_choice(value, asides)
+        else:
+            fields[key] = msgspec.Raw(asides.whole(value))
+    answer = _honest(operation, fields, shape)
+    written = max(answer.written, tokens_of_text(said))
+    pieces = tuple(asides.pieces(answer.body))
+    return msgspec.structs.replace(answer, written=written, pieces=pieces, asides=asides)
+
+
+def _large_choice(value: Value, asides: Asides) -> Generator[int, None, tuple[msgspec.Raw, int]]:
+    """The one choice there is, in which long texts are short, and log probabilities, which may be megabytes, aside; and
+    how many bytes are said in it."""
+    scan = Scan()
+    pieces = value.groups[0][::-1]
+    value.groups.clear()
+    fields: Fields = {}
+    said = 0
+    try:
+        while pieces:
+            scan.feed(pieces.pop())
+            yield 0
+        for key, part in scan.end().items():
+            said += part.size if key in ("message", "text") else 0
+            if part.size <= SMALL_VALUE:
+                fields[key] = msgspec.Raw(part.text())
+            elif key in ("message", "text"):
+                fields[key] = msgspec.Raw((yield from asides.light_value(part, MOST_OF_MESSAGE)))
+            else:
+                fields[key] = msgspec.Raw(asides.whole(part))
+    except NO_OBJECT:
+        raise BadAnswer("`choices` cannot be read") from None
+    finally:
+        scan.close()
+    return msgspec.Raw(b"[%b]" % _encode(fields)), said
+
+
+def _honest(operation: Operation, fields: Fields, shape: Shape) -> Answer:
     usage = read_usage(_value(fields, "usage"))
     if operation == "embeddings":
         if bytes(fields.get("data", b""))[:2] in (b"", b"[]", b"nu"):
@@ -87,15 +155,12 @@ def _written(choices: Any) -> int:
     for choice in choices:
         message = choice.get("message", choice) if isinstance(choice, dict) else None
         if isinstance(message, dict):
-            texts = [message.get(key) for key in ("content", "text", "reasoning")]
-            said += sum(_bytes_of(text) for text in texts if isinstance(text, str))
+            for key in _TEXTS:
+                text = message.get(key)
+                if text and isinstance(text, str):
+                    said += len(text) if text.isascii() else 3 * len(text)  # about as in UTF-8, without a copy
             said += len(_encode(message["tool_calls"])) if message.get("tool_calls") else 0
     return tokens_of_text(said)
-
-
-def _bytes_of(text: str) -> int:
-    """About as many as it has in UTF-8, without a copy of it."""
-    return len(text) if text.isascii() else 3 * len(text)
 
 
 def _finish_reason(choices: Any) -> str:

@@ -3,14 +3,16 @@
 Rules come from ollama/ollama openai/openai.go: what Ollama ignores or would misread is mended or refused here.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from ai_gateway.wire import messages
+from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.fields import flag, given, read_value, refuse
-from ai_gateway.wire.json_guard import Fields, read_object
+from ai_gateway.wire.json_guard import Fields, check_spelling, read_object
 from ai_gateway.wire.parameters import TABLE, Operation, read_parameters
 
 __all__ = ["MAX_MODEL_LENGTH", "PATHS", "Call", "Operation", "read_call"]
@@ -21,6 +23,8 @@ PATHS: Final[dict[Operation, str]] = {
     "embeddings": "/v1/embeddings",
 }
 
+# The list that a call is about, which may be long.
+LISTS: Final[dict[Operation, str]] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 MAX_MODEL_LENGTH: Final = 512
 # What whoever records may want to know of a call, beside its model.
 PARAMETERS: Final = frozenset(
@@ -46,7 +50,8 @@ _decode_only = msgspec.json.Decoder(tuple[str]).decode
 class Call(msgspec.Struct, frozen=True):
     """What a client asks. `model` is the id as the client wrote it; `fields` are still unread JSON values.
 
-    `ignored` names the parameters that ask for what Ollama cannot do, and are not sent.
+    `ignored` names the parameters that ask for what Ollama cannot do, and are not sent. `asides` is what of a large
+    body is not in `fields`.
     """
 
     operation: Operation
@@ -55,6 +60,7 @@ class Call(msgspec.Struct, frozen=True):
     wants_usage: bool  # the client asked for the usage chunk of its stream
     fields: Fields
     ignored: tuple[str, ...] = ()
+    asides: Asides | None = None
 
     def upstream_body(self, ollama_name: str, max_tokens: int | None) -> bytes:
         """The body to send: Ollama's name for the model, and `max_tokens` where the client set no limit."""
@@ -63,6 +69,30 @@ class Call(msgspec.Struct, frozen=True):
         if max_tokens is not None and self.operation != "embeddings" and "max_tokens" not in fields:
             fields["max_tokens"] = msgspec.Raw(str(max_tokens).encode())
         return _encode(fields)
+
+    def upstream_pieces(self, ollama_name: str, max_tokens: int | None) -> list[bytes]:
+        """The same in pieces, of a large body those that came."""
+        text = self.upstream_body(ollama_name, max_tokens)
+        return [text] if self.asides is None else list(self.asides.pieces(text))
+
+    def let_go(self) -> None:
+        """Forgets what was asked; what is known of the call stays."""
+        self.fields.clear()
+        if self.asides is not None:
+            self.asides.clear()
+
+    def prompt(self) -> Iterator[bytes]:
+        """JSON text of what the model is asked, piece by piece."""
+        text = self._prompt()
+        return iter((text,)) if self.asides is None else self.asides.pieces(text)
+
+    def prompts(self, most: int) -> Iterator[bytes]:
+        """The same as JSON texts of their own, a few items of a long list in each. See Asides.short."""
+        text = self._prompt()
+        return iter((text,)) if self.asides is None else self.asides.beginnings(text, most)
+
+    def _prompt(self) -> bytes:
+        return next((bytes(self.fields[key]) for key in LISTS.values() if key in self.fields), b"")
 
     def token_limit(self) -> int | None:
         """How many tokens the client lets the answer have, if it says; only before the fields go."""
@@ -82,7 +112,17 @@ class Call(msgspec.Struct, frozen=True):
 
 def read_call(operation: Operation, body: bytes) -> Call:
     """The call in a request body. Raises InvalidRequest, with `param` where one field is at fault."""
-    fields = read_object(body, _KNOWN)
+    return call_of(operation, read_object(body, _KNOWN))
+
+
+def is_known(key: str) -> bool:
+    """Whether Ollama or the gateway reads a key of this name. Raises InvalidRequest where it is one but for case."""
+    check_spelling((key,), _KNOWN)
+    return key in _KNOWN
+
+
+def call_of(operation: Operation, fields: Fields, asides: Asides | None = None) -> Call:
+    """The call that these fields ask for. Raises InvalidRequest, with `param` where one field is at fault."""
     model, stream, wants_usage = _model(fields), flag(fields, "stream"), _wants_usage(fields)
     _CHECKS[operation](fields)
     ignored = read_parameters(operation, fields)
@@ -93,7 +133,7 @@ def read_call(operation: Operation, body: bytes) -> Call:
         fields["stream_options"] = _WITH_USAGE
     for key in _NEVER_UPSTREAM:
         fields.pop(key, None)
-    return Call(operation, model, stream, wants_usage, fields, ignored)
+    return Call(operation, model, stream, wants_usage, fields, ignored, asides)
 
 
 def _model(fields: Fields) -> str:
@@ -155,13 +195,14 @@ def _check_embeddings(fields: Fields) -> None:
     if text is None:
         refuse("input", "`input` is required.", "missing_value")
     if not text.startswith(b'"'):
-        _check_inputs(text)
+        check_inputs(text)
     encoding = given(fields, "encoding_format")
     if encoding is not None and encoding not in (b'"float"', b'"base64"'):
         refuse("encoding_format", '`encoding_format` must be "float" or "base64".')
 
 
-def _check_inputs(text: bytes) -> None:
+def check_inputs(text: bytes) -> None:
+    """Raises InvalidRequest for a list of anything but texts."""
     inputs = read_value(text, "input")
     if not isinstance(inputs, list) or not inputs:
         refuse("input", "`input` must be a string or a list of strings that is not empty.")

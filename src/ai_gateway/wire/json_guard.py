@@ -5,14 +5,23 @@ is parsed here, judged here, and only what was parsed here is written upstream; 
 """
 
 import re
+from array import array
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire import surrogates
+from ai_gateway.wire.json_scan import MAX_KEYS, Doubled, Scan, TooMuch
+from ai_gateway.wire.json_windows import MAX_DEPTH, NotJson, TooDeep
 
-MAX_DEPTH: Final = 32
+__all__ = ["MAX_DEPTH", "Fields", "check_spelling", "read_object", "refusal"]
+
+# A body that is larger is read while it comes, in pieces, and so is one with more lists, objects and keys in it.
+SMALL_BYTES: Final = 128 << 10
+SMALL_MARKS: Final = 6 << 10
 
 Fields = dict[str, msgspec.Raw]
 
@@ -20,10 +29,11 @@ _decode_fields = msgspec.json.Decoder(Fields).decode
 
 _KEY = re.compile(rb'[ \t\n\r]*"[^"\\]*"[ \t\n\r]*:[ \t\n\r]*')
 _AFTER_VALUE = re.compile(rb"[ \t\n\r]*[,}]")
-_BRACKETS = bytes.maketrans(b"{[]}", b"(())")
 _NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
-_STRING = re.compile(rb'"[^"]*"')
-_TOO_MANY_OPEN = b"(" * (MAX_DEPTH + 1)
+_STEPS = bytes({91: 1, 123: 1, 93: 255, 125: 255}.get(byte, 0) for byte in range(256))
+COUNTED_BYTES: Final = 4 << 10  # in bodies up to here each key may be counted: a walk from key to key costs more
+COUNTED_KEYS: Final = 16
+STEPS_AT_ONCE: Final = 8 << 10
 
 
 def read_object(body: bytes, known: dict[str, str]) -> Fields:
@@ -42,6 +52,29 @@ def read_object(body: bytes, known: dict[str, str]) -> Fields:
         raise _too_deep() from None
     _check_keys(body, fields, known)
     return fields
+
+
+def is_small(body: bytes) -> bool:
+    """Whether a body costs too little to be read in pieces."""
+    if len(body) <= SMALL_MARKS:
+        return True
+    return len(body) <= SMALL_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") <= SMALL_MARKS
+
+
+def refusal(error: Exception, beginning: bytes) -> InvalidRequest:
+    """Why a body that was read in pieces is refused."""
+    if isinstance(error, TooDeep | RecursionError):
+        return _too_deep()
+    if isinstance(error, Doubled):
+        return _doubled(error.key)
+    if isinstance(error, TooMuch):
+        return InvalidRequest(str(error), code="invalid_json")
+    why = _why_not_json(beginning, error)
+    if isinstance(error, NotJson) and not beginning.lstrip().startswith(b"{"):
+        why = "The body must be a JSON object."
+    elif isinstance(error, UnicodeDecodeError):
+        why = "The body is not valid UTF-8."
+    return InvalidRequest(re.sub(r" \(byte \d+\)", "", why), code="invalid_json")
 
 
 def _read(body: bytes) -> tuple[bytes, Fields]:
@@ -63,17 +96,17 @@ def _check_text(body: bytes) -> None:
 
 
 def _is_deep(body: bytes) -> bool:
-    """Whether brackets outside strings nest deeper than MAX_DEPTH; each pass takes the innermost pairs away."""
+    """Whether brackets outside strings nest deeper than MAX_DEPTH."""
     skeleton = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKETS)
     # Two quotes side by side leave all else inside or outside strings as it is, and most strings are that by now.
-    brackets = _STRING.sub(b"", skeleton.replace(b'""', b"")).translate(_BRACKETS, b'"')
-    for _ in range(MAX_DEPTH):
-        if _TOO_MANY_OPEN in brackets:  # a body of brackets alone must not cost the passes
+    brackets = b"".join(skeleton.replace(b'""', b"").split(b'"')[::2])
+    depth = 0
+    for at in range(0, len(brackets), STEPS_AT_ONCE):
+        depths = list(accumulate(array("b", brackets[at : at + STEPS_AT_ONCE].translate(_STEPS)), initial=depth))
+        if max(depths) > MAX_DEPTH:
             return True
-        brackets = brackets.replace(b"()", b"")
-        if not brackets:
-            return False
-    return True
+        depth = depths[-1]
+    return False
 
 
 def _too_deep() -> InvalidRequest:
@@ -94,23 +127,34 @@ def _why_not_json(body: bytes, error: Exception) -> str:
     return f"The body is not valid JSON: {error}."
 
 
-def _check_keys(body: bytes, fields: Fields, known: dict[str, str]) -> None:
+def check_spelling(fields: Iterable[str], known: dict[str, str]) -> None:
+    """Raises InvalidRequest for a key that differs by case alone from one that means something."""
     for key in fields:
         right = known.get(key) or known.get(key.casefold())
         if right is not None and right != key:
             message = f"Key {key!r} is not spelt exactly as {right!r}; Ollama would read it as that one."
             raise InvalidRequest(message, code="ambiguous_key", param=key)
+
+
+def _check_keys(body: bytes, fields: Fields, known: dict[str, str]) -> None:
+    check_spelling(fields, known)
+    if len(fields) > MAX_KEYS:
+        raise InvalidRequest(f"The body has more than {MAX_KEYS} keys.", code="invalid_json")
     if len({key.casefold() for key in fields}) == len(fields) and _stand_once(body, fields):
         return
     doubled = _doubled_key(body)
     if doubled is not None:
-        message = f"Key {doubled!r} stands more than once (letter case does not tell keys apart)."
-        raise InvalidRequest(message, code="duplicate_key", param=doubled)
+        raise _doubled(doubled)
+
+
+def _doubled(key: str) -> InvalidRequest:
+    message = f"Key {key!r} stands more than once (letter case does not tell keys apart)."
+    return InvalidRequest(message, code="duplicate_key", param=key)
 
 
 def _stand_once(body: bytes, fields: Fields) -> bool:
     """Whether each key surely stands once. Without `\\u` a plain key has one spelling, so counting it decides."""
-    if b"\\u" in body:
+    if len(body) > COUNTED_BYTES or len(fields) > COUNTED_KEYS or b"\\u" in body:
         return _walk(body, fields)
     for key in fields:
         if not (key.isascii() and key.isidentifier()) or body.count(b'"%b"' % key.encode()) != 1:
@@ -139,17 +183,10 @@ def _walk(body: bytes, fields: Fields) -> bool:
 
 def _doubled_key(body: bytes) -> str | None:
     """The first key that stands twice, if any does; slow, and right for every spelling."""
-    seen: set[str] = set()
-    for key in _keys(body):
-        if key.casefold() in seen:
-            return key
-        seen.add(key.casefold())
+    scan = Scan()
+    try:
+        scan.feed(body)
+        scan.end()
+    except Doubled as error:
+        return error.key
     return None
-
-
-def _keys(body: bytes) -> list[str]:
-    import json  # only here: the one decoder that shows a pair twice
-
-    pairs: list[list[tuple[str, object]]] = []
-    json.loads(body, object_pairs_hook=pairs.append, parse_int=str, parse_float=str)
-    return [key for key, _ in pairs[-1]]

@@ -21,7 +21,12 @@ def error_body(status: int, code: str, message: str, param: str | None = None) -
 
 def json_headers(body: bytes) -> Headers:
     """The headers that describe a JSON body."""
-    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    return json_headers_for(len(body))
+
+
+def json_headers_for(size: int) -> Headers:
+    """The same for one of so many bytes."""
+    return [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
 
 
 def error_reply(error: GatewayError) -> tuple[int, Headers, bytes]:

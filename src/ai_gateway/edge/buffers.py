@@ -1,0 +1,143 @@
+"""Room for bodies and answers: what the gateway holds of them, and who holds it. Plain arithmetic; nobody waits here.
+
+Bodies of a few kilobytes have a part of the room for themselves. Of the rest a caller may have all while it is alone.
+When somebody else needs room, whoever holds more gives way: a caller, or an address, gives back the newest bodies that
+no endpoint works for yet, until the other has found room or would hold as much itself.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ai_gateway.edge.turns import Turns
+from ai_gateway.errors import BuffersFull
+
+SMALL_BYTES: Final = 64 << 10  # a body up to here is small, whatever length it announces
+SMALL_PART: Final = 8  # of the room is for small bodies alone
+
+
+class Buffers:
+    """All room of one gateway, in bytes. Changed by its holds."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+        self.large_bytes = 0  # of them, in holds that are not small
+        self.turns = Turns()
+        self.holds: dict[Hold, None] = {}  # the oldest first
+
+    def count(self, hold: "Hold", size: int) -> None:
+        """Takes note of bytes that a hold has more, or less."""
+        self.held_bytes += size
+        if hold.is_large:
+            self.large_bytes += size
+
+    def shares(self) -> "tuple[Counter[str], Counter[str]]":
+        """What each caller holds, and each address. Added up when room is short, so that ordinary calls pay nothing."""
+        callers: Counter[str] = Counter()
+        addresses: Counter[str] = Counter()
+        for hold in self.holds:
+            callers[hold.caller] += hold.held_bytes
+            addresses[hold.address] += hold.held_bytes
+        return callers, addresses
+
+
+class Hold:
+    """What one request holds: `take` before anything is kept, `release` when nobody can need it again.
+
+    `give_way`, where it is set, ends the request because others need its room. `limits` are the bytes of all room, and
+    of one body, which must find room even where little more is.
+    """
+
+    __slots__ = ("_buffers", "_limits", "address", "caller", "give_way", "held_bytes", "is_large")
+
+    def __init__(self, buffers: Buffers, limits: tuple[int, int], caller: str, address: str) -> None:
+        self._buffers = buffers
+        self._limits = limits
+        self.caller = caller
+        self.address = address
+        self.held_bytes = 0
+        self.is_large = False
+        self.give_way: Callable[[], None] | None = None
+
+    def take(self, size: int) -> None:
+        """Holds more. Raises BuffersFull where there is no room, nor anyone who has to give way."""
+        buffers = self._buffers
+        if not self.held_bytes:
+            buffers.holds[self] = None
+        if not self.is_large and self.held_bytes + size > SMALL_BYTES:
+            self.is_large = True
+            buffers.large_bytes += self.held_bytes
+        if not self._fits(size):
+            for hold in self._givers(size):
+                hold._yield_room()
+        self.held_bytes += size
+        buffers.count(self, size)
+
+    def change(self, size: int) -> None:
+        """Holds more, or less where that is below 0."""
+        if size > 0:
+            self.take(size)
+        elif size:
+            self.held_bytes += size
+            self._buffers.count(self, size)
+
+    def release(self) -> None:
+        """Gives back what is held; may be called again."""
+        held, self.held_bytes = self.held_bytes, 0
+        if held:
+            self._buffers.count(self, -held)
+        self._buffers.holds.pop(self, None)
+        self.is_large = False
+        self.give_way = None
+
+    def _yield_room(self) -> None:
+        give_way = self.give_way
+        self.release()
+        if give_way is not None:
+            give_way()
+
+    def _fits(self, size: int, given: int = 0, large_given: int = 0) -> bool:
+        room, body = self._limits
+        if self._buffers.held_bytes - given + size > room:
+            return False
+        large = max(room - room // SMALL_PART, body)
+        return not self.is_large or self._buffers.large_bytes - large_given + size <= large
+
+    def _givers(self, size: int) -> "list[Hold]":
+        """Whose bodies go so that this one fits; none goes in vain."""
+        given = large_given = 0
+        found: list[Hold] = []
+        callers, addresses = self._buffers.shares()
+        own_caller, own_address = callers[self.caller] + size, addresses[self.address] + size
+        for hold in self._younger_first():
+            is_hog = hold.caller != self.caller and callers[hold.caller] > own_caller
+            is_hog = is_hog or (hold.address != self.address and addresses[hold.address] > own_address)
+            if not is_hog:
+                continue
+            found.append(hold)
+            given += hold.held_bytes
+            large_given += hold.held_bytes if hold.is_large else 0
+            callers[hold.caller] -= hold.held_bytes
+            addresses[hold.address] -= hold.held_bytes
+            if self._fits(size, given, large_given):
+                break
+        if not self._fits(size, given, large_given):
+            raise full()
+        return found
+
+    def _younger_first(self) -> "Iterator[Hold]":
+        for hold in reversed(self._buffers.holds):
+            if hold is not self and hold.give_way is not None and hold.held_bytes:
+                yield hold
+
+
+def full() -> BuffersFull:
+    """There is no room."""
+    return BuffersFull("The gateway holds as many bytes of requests and answers as it may; try again in a moment.")
+
+
+def others_first() -> BuffersFull:
+    """There was room, and others need it more."""
+    return BuffersFull(
+        "Others need room for their requests, and you hold more than a share of it; try again in a moment."
+    )

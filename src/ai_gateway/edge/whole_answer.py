@@ -1,0 +1,64 @@
+"""Reads a whole answer within its bounds: small ones at once, larger ones while they come, in turns with all else."""
+
+import msgspec
+
+from ai_gateway.edge.buffers import Hold
+from ai_gateway.edge.turns import Turns
+from ai_gateway.errors import UpstreamFailed
+from ai_gateway.upstream.client import UpstreamExchange
+from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
+from ai_gateway.wire.call import Operation
+from ai_gateway.wire.json_guard import SMALL_BYTES
+from ai_gateway.wire.json_scan import UNREADABLE, Scan
+from ai_gateway.wire.json_windows import WINDOW
+from ai_gateway.wire.stream import Shape
+
+
+class AnswerRoom(msgspec.Struct, frozen=True):
+    """Where a whole answer is held, and how large it may be."""
+
+    hold: Hold
+    turns: Turns
+    most_bytes: int
+
+
+async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Shape, room: AnswerRoom) -> Answer:
+    """The answer. Raises BadAnswer, BrokenFault, BuffersFull, or UpstreamFailed for one that is too large."""
+    begun: list[bytes] = []
+    size = 0
+    scan: Scan | None = None
+    try:
+        while data := await upstream.read():
+            size += len(data)
+            if size > room.most_bytes:
+                raise _too_large(room.most_bytes)
+            room.hold.take(len(data))
+            begun.append(data)
+            if size > SMALL_BYTES:
+                scan = scan or Scan(SPLIT)
+                await _feed(scan, begun, room.turns)
+        if scan is None:
+            return read_answer(operation, begun[0] if len(begun) == 1 else b"".join(begun), shape)
+        values = scan.end()
+    except UNREADABLE:
+        raise BadAnswer("no JSON object") from None
+    finally:
+        if scan is not None:
+            scan.close()
+    return await room.turns.through(read_large_answer(operation, values, shape), room.hold.change)
+
+
+def _too_large(most_bytes: int) -> UpstreamFailed:
+    text = f"Ollama's answer is larger than {most_bytes} bytes (body.max_answer_bytes); ask for less."
+    error = UpstreamFailed(text, code="answer_too_large")
+    error.should_retry = False
+    return error
+
+
+async def _feed(scan: Scan, data: list[bytes], turns: Turns) -> None:
+    """Reads what has come, and lets go of it."""
+    while data:
+        piece = data.pop(0)
+        for at in range(0, len(piece), WINDOW):
+            async with turns:
+                scan.feed(piece[at : at + WINDOW])

@@ -1,0 +1,136 @@
+"""A large call is read by the rules of a small one, and sent in the pieces that came."""
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.asides import finished
+from ai_gateway.wire.call import Call, Operation, read_call
+from ai_gateway.wire.json_scan import Scan
+from ai_gateway.wire.json_windows import WINDOW
+from ai_gateway.wire.large import SPLIT, read_large
+
+
+def scan(body: bytes) -> Scan:
+    """All of a body, read."""
+    scan = Scan(SPLIT)
+    for at in range(0, len(body), WINDOW):
+        scan.feed(body[at : at + WINDOW])
+    return scan
+
+
+def large(operation: Operation, body: bytes) -> Call:
+    """The call in a body, as a large one is read."""
+    return finished(read_large(operation, scan(body).end()))
+
+
+def sent(operation: Operation, **fields: Any) -> Any:
+    """What goes upstream of a large body; it is what would go of a small one."""
+    body = json.dumps({"model": "m", **fields}).encode()
+    pieces = large(operation, body).upstream_pieces("llama3:latest", 7)
+    content = json.loads(b"".join(pieces))
+    assert content == json.loads(read_call(operation, body).upstream_body("llama3:latest", 7))
+    return content
+
+
+def refusals(operation: Operation, **fields: Any) -> list[tuple[str, str | None, str]]:
+    """The refusal of a large body, and of the same as a small one."""
+    body = json.dumps({"model": "m", **fields}).encode()
+    found = []
+    for read in (large, read_call):
+        with pytest.raises(InvalidRequest) as caught:
+            read(operation, body)
+        found.append((caught.value.error_code, caught.value.param, caught.value.message))
+    return found
+
+
+LONG = 'words, "quotes" and \\ é🏔\n' * 20_000
+USER = {"role": "user", "content": "Hi"}
+DEVELOPER = {"role": "developer", "content": "Be brief."}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBO" * 100_000}}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        pytest.param([{"role": "user", "content": LONG}], id="a long text"),
+        pytest.param([{"role": "developer", "content": LONG}, USER], id="a long text in a message that is mended"),
+        pytest.param([DEVELOPER, USER] * 20_000, id="many messages"),
+        pytest.param([USER, {"role": "user", "content": [IMAGE, {"type": "text", "text": LONG}]}, USER], id="an image"),
+        pytest.param([{"role": "developer", "content": [IMAGE, IMAGE]}] * 3, id="images in messages that are mended"),
+        pytest.param([{"role": "user", "content": [{"type": "text", "text": LONG[:9000]}] * 60}], id="many long parts"),
+        pytest.param([{"role": "user", "content": LONG[:500]}] * 3000, id="texts of hundreds of bytes"),
+    ],
+)
+def test_messages_are_mended_and_kept_as_in_a_small_body(messages: list[Any]) -> None:
+    """Roles are mended, and not a letter of all else changes."""
+    content = sent("chat", messages=messages, stream=True, temperature=0.5, unknown=["x" * 30_000])
+    assert "developer" not in {message["role"] for message in content["messages"]}
+
+
+def test_prompts_inputs_and_unknown_keys_are_kept() -> None:
+    """Each of them may be the large part."""
+    assert sent("completions", prompt=LONG)["prompt"] == LONG
+    assert sent("embeddings", input=LONG)["input"] == LONG
+    assert sent("embeddings", input=["a", LONG, "b"] + ["c"] * 50_000)["input"][1] == LONG
+    assert sent("chat", messages=[USER], metadata=[[{}]] * 50_000)["metadata"][0] == [{}]
+    assert sent("chat", messages=[USER], tools=[{"type": "function", "function": {"name": "f", "description": LONG}}])
+
+
+def test_a_refusal_names_the_same_place() -> None:
+    """Also of a message far down a long list, behind others that were mended."""
+    bad = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}
+    for messages in ([DEVELOPER] * 9000 + [bad], [USER, {"role": "user", "content": [IMAGE, *bad["content"]]}]):
+        in_pieces, at_once = refusals("chat", messages=messages)
+        assert in_pieces == at_once
+        assert in_pieces[0] == "image_url_unsupported"
+    hostile: list[list[Any]] = [[1] * 90_000, ["a"] * 90_000 + [None], [["a"]] * 90_000, [{}] * 90_000]
+    for inputs in hostile:
+        in_pieces, at_once = refusals("embeddings", input=inputs)
+        assert in_pieces == at_once
+
+
+def test_what_is_too_much_to_be_judged_is_refused_by_name() -> None:
+    """One message of ten thousand parts, and tools that are megabytes without their texts."""
+    parts = [{"type": "text", "text": "a"}] * 30_000
+    with pytest.raises(InvalidRequest) as caught:
+        large("chat", json.dumps({"model": "m", "messages": [USER, {"role": "user", "content": parts}]}).encode())
+    assert caught.value.param == "messages[1]"
+    with pytest.raises(InvalidRequest) as caught:
+        large("chat", json.dumps({"model": "m", "messages": [USER], "tools": [{}] * 700_000}).encode())
+    assert caught.value.param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("operation", "key", "item"),
+    [
+        ("embeddings", "input", b'"a"'),
+        ("embeddings", "input", b"[]"),
+        ("chat", "messages", b'{"role":"developer","content":"x"}'),
+        ("chat", "messages", b'{"role":"user","content":"\\u0041"}'),
+    ],
+)
+def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: Operation, key: str, item: bytes) -> None:
+    """What is read, judged and mended together takes less than twice its bytes, where objects would take ten times."""
+    size = 2 << 20
+    body = b'{"model":"m","%b":[%b]}' % (key.encode(), b",".join([item] * (size // (len(item) + 1))))
+    tracemalloc.start()
+    try:
+        values = scan(body).end()
+        try:
+            call = finished(read_large(operation, values))
+            assert sum(map(len, call.upstream_pieces("m:latest", None))) > size * 0.8
+        except InvalidRequest:
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 2 * size
+    finally:
+        tracemalloc.stop()
+
+
+def test_nobody_can_write_a_mark() -> None:
+    """What looks like one is text: marks begin with a secret of their own body."""
+    text = "0123456789abcdef01234567" + "0t" + "x" * 40_000
+    assert sent("chat", messages=[{"role": "developer", "content": text}, DEVELOPER])["messages"][0]["content"] == text
