@@ -52,6 +52,9 @@ CLIENTS = {
     "loud letters": f"HOST: LOCALHOST:8080\r\nCONTENT-TYPE: APPLICATION/JSON\r\n{LENGTH.upper()}",
     "a type of JSON's family": f"{HOST}Content-Type: application/vnd.api+json; ext=x\r\n{LENGTH}",
     "an identity": f"{HOST}Content-Encoding: identity\r\n{JSON}{LENGTH}",
+    "a charset for a coding": f"{HOST}Content-Encoding: UTF-8\r\n{JSON}{LENGTH}",
+    "blanks behind values": "Host: localhost:8080 \r\nContent-Type: application/json\t \r\n"
+    f"Origin: http://localhost:8080 \r\nExpect: 100-continue \r\n{LENGTH}",
     "a host with a dot at its end": f"Host: localhost.:8080\r\n{JSON}{LENGTH}",
 }
 

@@ -50,6 +50,9 @@ async def test_nonsense_in_a_poll_is_said_and_passed_over(tmp_path: Path, tried:
 
 ODD_PROBES: dict[str, tuple[bytes, str]] = {
     "a redirect": (whole(b"", "302 Found", ["location: http://169.254.169.254/"]), "answered 302"),
+    "a redirect to nowhere": (whole(b"", "302 Found", ["location: javascript:1"]), "answered 302"),
+    "a redirect to a bad name": (whole(b"", "302 Found", ["location: http://xn--/"]), "answered 302"),
+    "cookies": (whole(b"", "500 No", ["set-cookie: a=b; expires=Thu, 99-Xyz-99999 99:99:99 GMT"]), "answered 500"),
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204"),
     "HTTP/0.9": (b'{"version":"0.24.0"}', "no HTTP answer"),
     "TLS": (b"\x15\x03\x01\x00\x02\x02\x0a" * 3, "no HTTP answer"),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,28 @@ async def test_what_is_no_answer_is_an_error_for_the_caller(world: World, what: 
     assert reply.status == 502
     assert reply.error["type"] == "backend_unavailable"
     assert (await served.recorded()).outcome == "upstream_broke"
+
+
+@pytest.mark.attack("endpoints", "a stream that goes on without end behind its [DONE]")
+async def test_behind_the_last_event_little_is_read(world: World, tried: Tried) -> None:
+    said: list[int] = []
+
+    async def act(visit: Visit) -> None:
+        await visit.say(SSE_HEAD, framed(FIRST), framed(LAST), framed(DONE))
+        said.append(0)
+        with suppress(ConnectionError):
+            while said[-1] < 1000 and not visit.writer.is_closing():
+                await visit.say(framed(b": " + b"x" * 100_000))
+                said[-1] += 1
+
+    served = await world.gateway([(await world.upstream(act)).url])
+    for _ in range(3):
+        reply = await served.chat(stream=True)
+        assert reply.events[-1] == "data: [DONE]"
+    await until(lambda: served.is_idle)
+    tried.times = len(said)
+    tried.figure(f"{max(said) * 100} KB at most, most of it in the sockets")
+    assert max(said) < 200
 
 
 @pytest.mark.attack("endpoints", "more behind an answer than its length says")

@@ -31,8 +31,10 @@ LOOKS = ("/api/version", "/api/tags", "/api/ps")
 
 @pytest.mark.attack("endpoints", "polls answered with 600 MiB of blanks in gzip")
 @pytest.mark.parametrize("path", LOOKS)
-async def test_a_compressed_answer_takes_no_memory(tmp_path: Path, tried: Tried, path: str) -> None:
-    bomb = gzip_answer(squeezed_blanks(600))
+@pytest.mark.parametrize("before", [b"", b"content-encoding: identity\r\n", b"content-encoding:\r\n"])
+async def test_a_compressed_answer_takes_no_memory(tmp_path: Path, tried: Tried, path: str, before: bytes) -> None:
+    """Also where the line that says so is the second of its name."""
+    bomb = gzip_answer(squeezed_blanks(600)).replace(b"content-encoding", before + b"content-encoding", 1)
     acts: dict[str, Act] = {path: lambda visit: visit.say(bomb)}
     async with attacked(tmp_path, acts) as (command, odd):
         await until(lambda: asked(odd, path) >= POLLS)
@@ -124,11 +126,12 @@ async def test_names_that_come_and_go_are_forgotten(tmp_path: Path, tried: Tried
 
 
 @pytest.mark.attack("endpoints", "/api/show with 600 MiB of blanks, plain and in gzip, and details without end")
-@pytest.mark.parametrize("what", ["gzip", "plain", "capabilities", "facts"])
+@pytest.mark.parametrize("what", ["gzip", "plain", "a redirect to nowhere", "capabilities", "facts"])
 async def test_details_take_no_memory(tmp_path: Path, tried: Tried, what: str) -> None:
     saying: dict[str, Callable[[], Act]] = {
         "gzip": lambda: says(gzip_answer(squeezed_blanks(600))),
         "plain": lambda: floods(OK + b"\r\n", BLOCK, 600),
+        "a redirect to nowhere": lambda: says(whole(b"", "302 Found", ["location: mailto:a"])),
         "capabilities": lambda: says(whole(json.dumps({"capabilities": ["x" * 60] * 30_000}).encode())),
         "facts": lambda: says(
             whole(json.dumps({"model_info": {f"k{number}": number for number in range(100_000)}}).encode())

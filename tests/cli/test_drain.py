@@ -206,6 +206,15 @@ async def test_a_drain_takes_an_address_as_serve_does(tmp_path: Path) -> None:
         assert await gateway.ended() == []
 
 
+async def test_a_drain_asks_by_a_name_that_every_gateway_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the machine calls the address: another name than its own is refused."""
+    async with program(tmp_path) as gateway:
+        here = socket.getaddrinfo("127.0.0.1", gateway.admin_port, type=socket.SOCK_STREAM)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: here)
+        assert await asyncio.to_thread(drained, f"alias.example:{gateway.admin_port}") == 0
+        assert await gateway.ended() == []
+
+
 async def test_a_first_config_that_comes_late_and_asks_for_other_times_ends_the_process(tmp_path: Path) -> None:
     """With status 0, so that it is started anew, now with these times."""
     api = KubernetesApi()

@@ -73,6 +73,7 @@ def complaints(content: bytes) -> list[tuple[str, str]]:
         ("admin: '127.0.0.1:70000'", "admin", "is not HOST:PORT"),
         ("cors: {origins: ['https://x/']}", "cors.origins[0]", "no origin"),
         ("cors: {origins: ['*', 'https://*.com']}", "cors.origins[1]", "of two labels or more"),
+        ("cors: {origins: ['https://*.co.uk']}", "cors.origins[0]", "not a registry's"),
         ("cors: {origins: ['https://a*.example.com']}", "cors.origins[0]", "may stand for a port"),
         ("cors: {origins: ['https://*']}", "cors.origins[0]", "moz-extension://*"),
         ("hosts: ['http://a']", "hosts[0]", "without scheme and port"),

@@ -50,6 +50,21 @@ async def test_a_coded_body_is_refused(served: Served) -> None:
     reply = await served.ask("POST", CHAT, chat(), {"content-encoding": "gzip"})
     assert reply.status == 415
     assert "Content-Encoding 'gzip'" in reply.error["message"]
+    assert await status(served, {"content-encoding": "UTF-8"}) == 200  # meant as a charset, and compresses nothing
+
+
+async def test_nobody_is_told_to_name_what_has_no_name(served: Served) -> None:
+    reply = await served.ask("POST", CHAT, chat(), {"origin": "null"})
+    assert '`cors.origins: ["*"]`' in reply.error["message"]
+
+
+async def test_a_page_behind_a_proxy_that_rewrites_the_host_is_told_what_to_do(served: Served) -> None:
+    """As nginx does unless it is told otherwise."""
+    headers = {"origin": "https://chat.example", "host": "127.0.0.1:8080"}
+    reply = await served.ask("POST", CHAT, chat(), headers)
+    assert reply.status == 403
+    assert "asked as '127.0.0.1:8080'" in reply.error["message"]
+    assert "leave the Host as it is" in reply.error["message"]
 
 
 async def test_a_private_network_is_granted_to_named_origins(world: World) -> None:

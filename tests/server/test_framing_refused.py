@@ -19,6 +19,8 @@ REFUSED = {
     "chunked, identity": (400, POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
     "two codings": (400, POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "coding with a tab": (400, POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    "a blank behind a coding": (400, POST + b"Transfer-Encoding: chunked \r\n\r\n0\r\n\r\n"),
+    "a blank behind a length": (400, POST + b"Content-Length: 1 \r\n\r\na"),
     "coding in 1.0": (400, b"POST /a HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "equal lengths": (400, POST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na"),
     "length list": (400, POST + b"Content-Length: 1, 1\r\n\r\na"),
@@ -118,6 +120,12 @@ ACCEPTED = {
     "chunks": (POST + b"Transfer-Encoding: chunked\r\n", b"1;x=y\r\nh\r\n1\r\ni\r\n0\r\n\r\n", "POST", "/a"),
     "trailer": (POST + b"Transfer-Encoding: chunked\r\n", b"2\r\nhi\r\n0\r\nX: y\r\n\r\n", "POST", "/a"),
     "no length": (POST, b"", "POST", "/a"),
+    "blanks behind values": (
+        b"POST /a HTTP/1.1\r\nHost: a \t\r\nExpect: 100-Continue \r\nTransfer-Encoding: chunked\r\n",
+        b"2\r\nhi\r\n0\r\n\r\n",
+        "POST",
+        "/a",
+    ),
 }
 
 

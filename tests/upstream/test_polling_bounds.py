@@ -35,6 +35,7 @@ def complaints(endpoint: Endpoint) -> str:
         (answer(TAGS.replace(b"tiny", b"ti\xffny")), "is not Ollama's list"),
         (answer(b"", b"204 No Content"), "answered 204"),
         (answer(b"", b"302 Found", b"location: /x\r\n"), "answered 302"),
+        (answer(b"", b"302 Found", b"location: mailto:a\r\n"), "answered 302"),
         (answer(TAGS, b"500 No"), "answered 500"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", "no HTTP answer"),

@@ -56,6 +56,18 @@ async def test_a_redirect_is_not_followed_and_no_cookie_is_kept() -> None:
         assert b"cookie" not in server.seen[1].lower()
 
 
+@pytest.mark.parametrize("place", [b"javascript:1", b"mailto:a", b"http://xn--/", b"http://[::1", b"//" + b"a" * 300])
+async def test_a_bad_place_to_go_is_no_fault(place: bytes) -> None:
+    """httpx would make the request that a redirect asks for, and raise what nobody who polls expects."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.say(answer(b"", b"302 Found", b"location: " + place + b"\r\n"))
+
+    async with serving(script) as server, a_client() as client, httpx_client(client, server.address) as http:
+        assert (await http.get("/api/version")).status_code == 302
+
+
 async def test_faults_have_httpxs_names() -> None:
     """Whoever polls catches httpx.HTTPError alone."""
 

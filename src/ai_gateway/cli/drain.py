@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     connection = HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
     try:
-        connection.request("POST", "/drain", headers={"Content-Length": "0"})
+        # By this name, since the gateway need not know the one by which it is told to listen.
+        connection.request("POST", "/drain", headers={"Host": "localhost", "Content-Length": "0"})
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
         print(f"ai-gateway drain: no gateway answers at {host}:{port}: {error}", file=sys.stderr)

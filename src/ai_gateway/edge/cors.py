@@ -10,7 +10,7 @@ from ai_gateway.catalog.current import Current
 from ai_gateway.config.serving import Cors
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, header, reply
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.origin import Origins, is_same_host
+from ai_gateway.wire.origin import Origins, is_same_host, read_origin
 from ai_gateway.wire.replies import Headers
 
 _METHODS: Final = b"GET, HEAD, POST, OPTIONS"
@@ -72,8 +72,18 @@ def _check_origin(scope: Scope, origins: Origins, origin: str) -> None:
     host = header(scope, b"host")
     if host is not None and is_same_host(origin, host.decode("latin-1"), scope.get("scheme") == "https"):
         return
-    message = f"Pages of the origin {origin[:200]!r} may not call this gateway. To let them, name it in `cors.origins`."
-    raise InvalidRequest(message, code="origin_refused", status=403)
+    raise InvalidRequest(_refusal(origin, host or b""), code="origin_refused", status=403)
+
+
+def _refusal(origin: str, host: bytes) -> str:
+    """What happened, and what whoever runs the gateway may do."""
+    told = f"Pages of the origin {origin[:200]!r} may not call this gateway"
+    if read_origin(origin) is None:  # such as `null`, which stands for files and sandboxes of any page
+        return f'{told}. Nobody can name this origin: only `cors.origins: ["*"]` lets it, with every other one.'
+    return (
+        f"{told}, which was asked as {host[:200].decode('latin-1')!r}. To let them, name the origin in `cors.origins`. "
+        "If the page is this host's own, have the proxy in front leave the Host as it is."
+    )
 
 
 async def _answer_preflight(scope: Scope, send: Send, settings: Cors, given: bytes) -> None:

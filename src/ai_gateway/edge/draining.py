@@ -13,7 +13,8 @@ from ai_gateway.errors import InvalidRequest
 _PEERS: Final = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 # What browsers say of a page, and proxies of whom they ask for. No hook sends any of it.
 _TELLTALES: Final = (
-    b"origin", b"sec-fetch-", b"forwarded", b"x-forwarded-", b"x-real-ip", b"via", b"x-envoy-", b"l5d-",
+    b"origin", b"referer", b"sec-fetch-", b"forwarded", b"x-forwarded", b"x-real-ip", b"x-original-", b"via",
+    b"x-envoy-", b"l5d-", b"cf-", b"cdn-loop", b"client-ip", b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip",
 )  # fmt: skip
 
 

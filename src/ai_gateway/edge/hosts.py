@@ -99,6 +99,7 @@ def _is_own_address(host: str) -> bool:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))
+            probe.connect((str(address), 9))  # sends nothing; refused for a broadcast address, which can be bound
     except OSError:
         return False
     return True

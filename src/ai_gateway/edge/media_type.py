@@ -8,6 +8,7 @@ from ai_gateway.wire.media_type import kind_of
 
 # Headers that a browser always sends with a page's request, and that no page can leave out.
 _OF_PAGES: Final = (b"origin", b"sec-fetch-site")
+_PLAIN: Final = (b"", b"identity", b"utf-8", b"utf8")  # the last two by mistake for a charset; they compress nothing
 
 
 def check_media_type(scope: Scope) -> None:
@@ -29,6 +30,6 @@ def check_media_type(scope: Scope) -> None:
 
 def _check_codings(values: list[bytes]) -> None:
     for coding in b",".join(values).split(b","):
-        if coding.strip().lower() not in (b"", b"identity"):
+        if coding.strip().lower() not in _PLAIN:
             named = coding.strip()[:40].decode("latin-1")
             raise UnsupportedMediaType(f"Send the body as it is: its Content-Encoding {named!r} is not read here.")

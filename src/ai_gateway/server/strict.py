@@ -12,7 +12,7 @@ held, up to a bound.
 
 import asyncio
 import math
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -23,6 +23,10 @@ from ai_gateway.server.connection import Connection, PortState
 from ai_gateway.server.cycle import Cycle, Signal
 from ai_gateway.wire import framing
 from ai_gateway.wire.framing import RequestLine
+
+_BLANKS: Final = (b" ", b"\t")
+# These say where a request ends. Of two readings one is a smuggled request, so that blanks are left to be refused.
+_FRAMING: Final = (b"transfer-encoding", b"content-length")
 
 
 class StrictProtocol(Connection):
@@ -194,8 +198,11 @@ class StrictProtocol(Connection):
         """The request line has been read already."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head, or a trailer."""
-        self.headers.append((name.lower(), value))
+        """A field of the head, or a trailer. Blanks behind a value are not of it (RFC 9110 5.5)."""
+        name = name.lower()
+        if value[-1:] in _BLANKS and name not in _FRAMING:
+            value = value.rstrip(b" \t")
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The request is started when httptools returns; only now does it know the Connection field's wish."""

@@ -182,8 +182,9 @@ class UpstreamExchange:
         try:
             connection.send(self._request.head(self._address), self._request.body)
             self.head = await connection.head()
-            coding = self.head.get(b"content-encoding")
-            if coding not in _PLAIN:  # small on the line, and whatever it likes in memory
+            # Several lines are one list, and what stands in the last one counts as much.
+            coding = b", ".join(value for name, value in self.head.headers if name == b"content-encoding" and value)
+            if coding.lower() not in _PLAIN:  # small on the line, and whatever it likes in memory
                 raise ResetFault(f"the answer is compressed ({coding[:40]!r}), which the request does not allow")
         except BaseException:
             connection.close()

@@ -48,7 +48,9 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(fault), request=request) from None
         except UpstreamFault as fault:
             raise httpx.ReadError(str(fault), request=request) from None
-        return httpx.Response(exchange.head.status, headers=exchange.head.headers, stream=_Body(exchange))
+        # Nobody reads the headers, and httpx would do things by them: decode, parse cookies, make the request that a
+        # redirect asks for, and fail over a bad Location with what is no httpx.HTTPError.
+        return httpx.Response(exchange.head.status, stream=_Body(exchange))
 
 
 class _Body(httpx.AsyncByteStream):

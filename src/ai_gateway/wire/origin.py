@@ -13,6 +13,8 @@ ANY: Final = "*"
 # Their hosts are made by the browser, for each extension or installation: nobody can name them beforehand.
 EXTENSION_SCHEMES: Final = ("chrome-extension", "moz-extension", "safari-web-extension", "safari-extension")
 
+# Below a country's two letters these are a registry's, as in co.uk, and what is below them is everybody's.
+_OF_REGISTRIES: Final = ("ac", "co", "com", "edu", "gov", "mil", "net", "org")
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _ANY_PORT: Final = -1
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://(\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\s]+)(?::(\d{1,5}|\*))?")
@@ -143,9 +145,16 @@ def _host_pattern(host: str, text: str) -> tuple[str, bool]:
         raise ValueError(f'{text!r}: "*" may stand for a port, or for the labels before a host, as in *.example.com')
     if name is None:
         raise ValueError(f"{text!r} has no host name or IP address")
-    if is_wide and ("." not in name or name.rpartition(".")[2].isdigit()):
-        raise ValueError(f'{text!r}: behind "*." must stand a host of one owner, of two labels or more')
+    if is_wide and not _has_one_owner(name):
+        owner = "a host of one owner, of two labels or more, and not a registry's such as co.uk"
+        raise ValueError(f'{text!r}: behind "*." must stand {owner}')
     return name, is_wide
+
+
+def _has_one_owner(name: str) -> bool:
+    """Whether the names below it may be one owner's, as far as can be told without the list of public suffixes."""
+    before, _, last = name.rpartition(".")
+    return bool(before) and not last.isdigit() and not (len(last) == 2 and before in _OF_REGISTRIES)
 
 
 class Origins:
