@@ -21,6 +21,7 @@ from ai_gateway.audit.store import (
     Query,
     StoreDamaged,
     StoreTooNew,
+    StoreUnavailable,
     open_intents,
     reserved_by,
 )
@@ -64,7 +65,11 @@ class PostgresqlArchive:
     def open(self) -> None:
         """Looks whether there is an audit."""
         with self._connection.transaction() as connection:
-            if not version_of(connection)[0]:
+            try:
+                version, _ = version_of(connection)
+            except StoreUnavailable as error:
+                raise StoreDamaged(str(error)) from error
+            if not version:
                 raise StoreDamaged("the database holds no audit")
 
     def page(self, query: Query) -> Page:
