@@ -8,7 +8,7 @@ from tests.audit.entries import archive, fill, mixed
 from tests.audit.stores import SqliteWorld, World
 from tests.audit.test_day_usage import CALL, used
 from tests.audit.test_verification import report, written
-from tests.audit.writing import KEY, Chain, entry, intent
+from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, entry, intent
 
 from ai_gateway.audit.asking import page_of, read_query, write_cursor
 from ai_gateway.audit.sqlite import SqliteStore
@@ -131,3 +131,17 @@ def test_a_newer_database_is_not_called_a_changed_one(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreTooNew):
         examine(archive(path), [], KEY)
+
+
+@pytest.mark.parametrize("writer", ["NULL", "x'00ff'", "cast(x'ff80' AS TEXT)"])
+@pytest.mark.parametrize("max_bytes", [1, 1 << 40])
+def test_a_row_of_no_writer_does_not_end_retention(tmp_path: Path, writer: str, max_bytes: int) -> None:
+    """The gateway would fail at it again and again, and one of `strict` would refuse every call."""
+    world = SqliteWorld(tmp_path)
+    store = world.gateway()
+    Chain().write(store, *(entry(at_ns=NOON_NS - DAY_NS + number) for number in range(10)))
+    Chain("odd/1").write(store, entry(at_ns=5))
+    assert world.execute(f"UPDATE entries SET writer = {writer} WHERE writer = 'odd/1'") == 1
+    assert store.remove(NOON_NS, max_bytes, KEY) == 10
+    assert store.remove(NOON_NS, max_bytes, KEY) == 0
+    world.close()

@@ -41,6 +41,7 @@ _WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
 # Of a number that somebody has changed no more is believed than of any other.
 _BELIEVED: Final = f"greatest(0, least(coalesce({{}}, 0), {MOST_TOKENS}))"
 _TOLD: Final = " + ".join(_BELIEVED.format(name) for name in ("tokens_in", "tokens_out"))
+_COUNTED: Final = _BELIEVED.format("{counted}")
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -112,7 +113,7 @@ class PostgresqlArchive:
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
         sql = (
             "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-            f"model_asked, sum(CASE WHEN {{counted}} IS NULL THEN {_TOLD} ELSE {_BELIEVED.format('{counted}')} END)::bigint "
+            f"model_asked, sum(CASE WHEN {{counted}} IS NULL THEN {_TOLD} ELSE {_COUNTED} END)::bigint "
             f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND started_ns >= %s "
             "AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
         )
