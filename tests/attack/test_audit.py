@@ -168,6 +168,11 @@ CHANGES = {
     "text that is not UTF-8": "UPDATE entries SET actor = cast(x'ff' AS TEXT) WHERE sequence = 5",
     "a huge number": "UPDATE entries SET bytes_in = 1e300 WHERE sequence = 5",
     "an index without a row": "DROP INDEX ends_actor",
+    "a number below 0": "UPDATE entries SET sequence = -5 WHERE sequence = 5",
+    "sums that are too large": "UPDATE entries SET tokens_counted = 4611686018427387904",
+    "an intent nested without end": "INSERT INTO intents VALUES ('x', 'w', printf('%.*c', 100000, '['))",
+    "a table that is gone": "DROP TABLE checkpoints",
+    "writers that are not UTF-8": "UPDATE entries SET writer = cast(x'6180c3a9' AS TEXT), at_ns = 5",
     "a trigger": "CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END",
 }
 

@@ -12,7 +12,7 @@ from ai_gateway.audit.chain import checkpoint
 from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.spool import Spool
 from ai_gateway.audit.spooled import Spooled
-from ai_gateway.audit.store import StoreLost
+from ai_gateway.audit.store import StoreDamaged, StoreLost, StoreUnavailable
 from ai_gateway.audit.verification import examine
 
 pytestmark = pytest.mark.services
@@ -111,3 +111,16 @@ def test_tables_that_are_not_as_they_were_made_are_found(database: PostgresqlWor
     found = examine(database.archive(), [], KEY)
     assert not found.is_good
     assert any(told in sentence for sentence in [*found.store, *(fault.detail for fault in found.faults)])
+
+
+def test_a_version_that_was_taken_away_is_told_and_nothing_is_written(database: PostgresqlWorld) -> None:
+    """By reader and writer, at the start and later: never a traceback, nor an entry that is left out."""
+    store, chain = database.gateway(), Chain()
+    chain.write(store, entry())
+    database.execute("DELETE FROM audit_schema")
+    with pytest.raises(StoreUnavailable, match="audit_schema"):
+        chain.write(store, entry())
+    with pytest.raises(StoreUnavailable, match="audit_schema"):
+        database.gateway()
+    with pytest.raises(StoreDamaged, match="audit_schema"):
+        database.archive()

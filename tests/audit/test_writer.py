@@ -206,6 +206,20 @@ async def test_one_entry_that_cannot_be_written_stands_in_nobodys_way() -> None:
     assert made.results == {"stored": 3, "failed": 1}
 
 
+async def test_who_waits_for_an_entry_that_cannot_be_written_is_told_so() -> None:
+    """In strict mode nothing is sent for an intent that is nowhere; its end comes all the same, and closes nothing."""
+    kept = Scripted()
+    kept.poison = "bad"
+    async with writing(kept) as made:
+        with pytest.raises(StoreUnavailable):
+            await made.durable(entry(request_id="bad", kind="intent", intent="here/1#1"))
+        await made.durable(entry(request_id="end", intent="here/1#1"))
+        with pytest.raises(StoreUnavailable):
+            await made.durable(entry(request_id="bad"))
+    assert [(one.request_id, one.intent) for one in kept.entries] == [("end", None)]
+    assert made.results == {"stored": 1, "failed": 2}
+
+
 async def test_the_log_does_not_quote_an_entry_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
     kept = Scripted()
     kept.poison = "bad"

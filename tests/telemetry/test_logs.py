@@ -69,6 +69,18 @@ async def test_of_those_who_prove_nothing_some_have_a_line_and_the_rest_are_coun
     assert written_lines[-1]["held_back"] == 80
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("origin_refused", 403), ("host_refused", 403), ("cors_refused", 400), ("auth_unavailable", 503)],
+)
+async def test_so_it_is_for_each_refusal_that_anybody_can_have(code: str, status: int) -> None:
+    """Whoever proved who they are has a line for each request, however it ended."""
+    strangers = [refused(code, status, opened_at=10.0) for _ in range(30)]
+    assert written(io.StringIO(), *strangers).count(f'"error":"{code}"') == 20
+    known = [refused("model_not_allowed", 403, opened_at=10.0) for _ in range(30)]
+    assert written(io.StringIO(), *known).count('"status":403') == 30
+
+
 async def test_a_minute_later_they_have_lines_again() -> None:
     strangers = [refused("unauthorized", 401, opened_at=at) for at in [10.0] * 21 + [70.0]]
     assert written(io.StringIO(), *strangers).count('"status":401') == 21

@@ -115,6 +115,13 @@ class Backlog:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
         self._tell([queued.told for queued in done if queued.told is not None], None)
 
+    def leave_out(self, error: StoreUnavailable) -> None:
+        """The batch will never be written: whoever waits for it is told so."""
+        gone, self.batch, self._is_kept = self.batch, [], False
+        self._leave(gone)
+        self.unwritten |= {one.entry.intent for one in gone if one.entry.kind == "intent" and one.entry.intent}
+        self._tell([queued.told for queued in gone if queued.told is not None], error)
+
     def settle(self, gone: IntentsGone) -> None:
         """Ends whose intents are closed already add nothing; they leave the batch."""
         settled: list[Queued] = []

@@ -200,7 +200,7 @@ class PostgresqlStore:
             raise ChainForked(writer, sequence, last_hash)
         return [(entry, digest) for entry, digest in chain if entry.sequence > sequence]
 
-    def _end_of_chain(self, connection: "Connection[Any]", writer: str) -> tuple[int, bytes, int] | None:
+    def _end_of_chain(self, connection: "Connection[Any]", writer: str) -> tuple[int, bytes, int | None] | None:
         """What the database says of a writer, and the least version that may write. Raises StoreLost where it does not
         have what was written here."""
         known = self._stored.get(writer)

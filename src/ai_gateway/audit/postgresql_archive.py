@@ -21,6 +21,7 @@ from ai_gateway.audit.store import (
     Query,
     StoreDamaged,
     StoreTooNew,
+    StoreUnavailable,
     open_intents,
     reserved_by,
 )
@@ -37,7 +38,10 @@ _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
 # Compiling such a query (jit) takes longer than most of them.
 _OFF: Final = ("enable_sort", "enable_incremental_sort", "enable_seqscan", "enable_bitmapscan", "jit")
 _WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
-_TOLD: Final = " + ".join(f"least(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
+# Of a number that somebody has changed no more is believed than of any other.
+_BELIEVED: Final = f"greatest(0, least(coalesce({{}}, 0), {MOST_TOKENS}))"
+_TOLD: Final = " + ".join(_BELIEVED.format(name) for name in ("tokens_in", "tokens_out"))
+_COUNTED: Final = _BELIEVED.format("{counted}")
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -62,7 +66,11 @@ class PostgresqlArchive:
     def open(self) -> None:
         """Looks whether there is an audit."""
         with self._connection.transaction() as connection:
-            if not version_of(connection)[0]:
+            try:
+                version, _ = version_of(connection)
+            except StoreUnavailable as error:
+                raise StoreDamaged(str(error)) from error
+            if not version:
                 raise StoreDamaged("the database holds no audit")
 
     def page(self, query: Query) -> Page:
@@ -94,7 +102,7 @@ class PostgresqlArchive:
                 last = connection.execute(last_one, (*values, MOST_LOOKED_AT - 1)).fetchone()
         if len(found) == query.limit:
             return _page(found, _position(found[-1]))
-        return _page(found, Position(*last) if last else None)
+        return _page(found, Position(last[0], from_text(last[1]), last[2]) if last else None)
 
     def unplaced(self) -> int:
         """The tables let none in."""
@@ -105,7 +113,7 @@ class PostgresqlArchive:
         since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
         sql = (
             "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-            f"model_asked, sum(coalesce({{counted}}, {_TOLD}))::bigint "
+            f"model_asked, sum(CASE WHEN {{counted}} IS NULL THEN {_TOLD} ELSE {_COUNTED} END)::bigint "
             f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND started_ns >= %s "
             "AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
         )
@@ -224,7 +232,7 @@ def _where(query: Query, walked: dict[str, Any]) -> tuple[str, list[Any]]:
             values.append(bound)
     if query.after is not None:
         parts.append("at_ns <= %s AND (at_ns, writer, sequence) < (%s, %s, %s)")
-        values += [query.after.at_ns, query.after.at_ns, query.after.writer, query.after.sequence]
+        values += [query.after.at_ns, query.after.at_ns, to_text(query.after.writer), query.after.sequence]
     return " AND ".join(parts), values
 
 

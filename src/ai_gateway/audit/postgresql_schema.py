@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
 from ai_gateway.audit.postgresql_rows import TYPES
-from ai_gateway.audit.store import StoreTooNew
+from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -35,6 +35,7 @@ INDEXES: Final[dict[tuple[str, ...], str]] = {
     ("outcome",): "audit_ends_outcome",
     ("request_id",): "audit_ends_request",
 }
+_CHANGED: Final = "the table audit_schema, which tells the version of the audit's tables, was changed"
 Columns = Sequence[tuple[str, ColumnKind]]
 Step = tuple[int, tuple[str, ...]]  # the least version that may write after it, and its statements
 
@@ -105,8 +106,10 @@ def migrate(connection: "Connection[Any]", steps: Sequence[Step] = STEPS, wanted
     connection.execute("UPDATE audit_schema SET version = %s, writable_from = %s", (version, writable_from))
 
 
-def check_writable(writable_from: int, version: int) -> None:
+def check_writable(writable_from: int | None, version: int) -> None:
     """Raises StoreTooNew where gateways of this version must not write any more."""
+    if writable_from is None:
+        raise StoreUnavailable(_CHANGED)
     if writable_from > version:
         raise StoreTooNew(
             f"a newer gateway made the audit's tables: those that write must know version {writable_from}, and this "
@@ -119,7 +122,8 @@ def version_of(connection: "Connection[Any]") -> tuple[int, int]:
     if not _is_there(connection, "audit_schema"):
         return 0, 0
     row = connection.execute("SELECT version, writable_from FROM audit_schema").fetchone()
-    assert row is not None
+    if row is None:
+        raise StoreUnavailable(_CHANGED)
     return int(row[0]), int(row[1])
 
 

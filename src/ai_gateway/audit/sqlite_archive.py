@@ -39,7 +39,9 @@ _PLACED: Final = ("typeof(e.at_ns) = 'integer'", "typeof(e.writer) = 'text'", "t
 _PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
 _CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
-_TOLD: Final = " + ".join(f"min(coalesce({name}, 0), {MOST_TOKENS})" for name in ("tokens_in", "tokens_out"))
+# Of a number that somebody has changed no more is believed than of any other.
+_BELIEVED: Final = "CASE typeof({0}) WHEN 'integer' THEN max(0, min({0}, {1})) ELSE {2} END"
+_TOLD: Final = " + ".join(_BELIEVED.format(name, MOST_TOKENS, 0) for name in ("tokens_in", "tokens_out"))
 _DAY_NS: Final = 86_400 * 10**9
 # The filters by the column that they look at, the most selective first: the first one chooses the index.
 _FILTERS: Final = {
@@ -93,7 +95,7 @@ class SqliteArchive:
             entries = [one for one in read if not isinstance(one, Damaged)]
             damaged = [one for one in read if isinstance(one, Damaged)]
             if len(found) == query.limit:
-                return Page(entries, _position([found[-1][place] for place in _PLACES]), damaged)
+                return Page(entries, Position(*(found[-1][place] for place in _PLACES)), damaged)
             if not rest:
                 return Page(entries, None, damaged)
             # Fewer than asked for: the walk goes on behind the last entry that was looked at, if there is one.
@@ -105,7 +107,7 @@ class SqliteArchive:
                 )
                 .fetchone()
             )
-        return Page(entries, _position(last) if last else None, damaged)
+        return Page(entries, Position(*last) if last else None, damaged)
 
     def unplaced(self) -> int:
         """A walk over all rows."""
@@ -121,7 +123,7 @@ class SqliteArchive:
             counted = _column("tokens_counted", version_of(connection)[0])
             sql = (
                 "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-                f"model_asked, sum(coalesce({counted}, {_TOLD})) FROM entries e WHERE "
+                f"model_asked, sum({_BELIEVED.format(counted, MOST_TOKENS, _TOLD)}) FROM entries e WHERE "
                 "kind = 'end' AND at_ns >= ? AND at_ns < ? AND started_ns >= ? AND model_asked IS NOT NULL "
                 "GROUP BY 1, 2, 3, 4, 5"
             )
@@ -220,12 +222,6 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _position(row: Sequence[Any]) -> Position:
-    """Where a row stands in the list; its writer may be no text that a cursor can hold."""
-    at_ns, writer, sequence = row
-    return Position(at_ns, writer.encode(errors="ignore").decode(), sequence)
-
-
 def _usage(row: Sequence[Any]) -> DayUsage | None:
     """None where somebody has changed what stands there."""
     *texts, tokens = row
@@ -259,6 +255,7 @@ def _where(query: Query, walked: tuple[str, ...]) -> tuple[str, list[Any]]:
         values.append(query.until_ns)
     if query.after is not None:
         after = query.after
-        parts.append("e.at_ns <= ? AND (e.at_ns < ? OR (e.writer, e.sequence) < (?, ?))")
-        values += [after.at_ns, after.at_ns, after.writer, after.sequence]
+        # A writer that somebody has changed may be no UTF-8.
+        parts.append("e.at_ns <= ? AND (e.at_ns < ? OR (e.writer, e.sequence) < (CAST(? AS TEXT), ?))")
+        values += [after.at_ns, after.at_ns, after.writer.encode(errors="surrogateescape"), after.sequence]
     return " AND ".join(parts), values

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Final
 
-from ai_gateway.audit.sqlite_schema import STEPS, migrate
+from ai_gateway.audit.sqlite_schema import STEPS, migrate, version_of
 
 MOST_TOLD: Final = 20
 _MADE: Final = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
@@ -16,7 +16,7 @@ _FOREIGN: Final = ("trigger", "view")
 
 def complaints(connection: sqlite3.Connection) -> Iterator[str]:
     """A sentence for each thing that is not as it was made; what SQLite finds itself comes last."""
-    wanted = _wanted()
+    wanted = _wanted(version_of(connection)[0])
     for kind, name, sql in connection.execute(_MADE):
         made = wanted.pop((kind, name), None)
         if made is None and (kind in _FOREIGN or name in _OWN):
@@ -30,7 +30,8 @@ def complaints(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"SQLite finds: {told}"
 
 
-def _wanted() -> dict[tuple[str, str], str]:
+def _wanted(version: int) -> dict[tuple[str, str], str]:
+    """What a gateway of that version leaves: no newer one may have opened the file for writing yet."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        migrate(fresh, STEPS)
+        migrate(fresh, STEPS[:version])
         return {(kind, name): sql for kind, name, sql in fresh.execute(_MADE)}

@@ -8,7 +8,7 @@ import msgspec
 
 from ai_gateway.audit.chain import FIRST, Checkpoint, CheckpointKind, checkpoint, is_linked, is_sealed, read_checkpoint
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.sqlite_rows import NAMES, Damaged, read_row
+from ai_gateway.audit.sqlite_rows import NAMES, Damaged, is_text, read_row
 
 TAIL_NS: Final = 3600 * 10**9  # entries of a live writer are behind a checkpoint within a minute
 MOST_TOLD: Final = 100
@@ -79,10 +79,11 @@ class Oldest:
 
     def _dead_tail(self, connection: sqlite3.Connection, before_ns: int, key: bytes) -> tuple[int, Segment] | None:
         """What a writer that was killed left behind its last checkpoint is a segment once all of it is old."""
-        first = "SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns LIMIT 1"
+        first = "SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns"
         last = f"SELECT {_LISTED}, hash FROM entries WHERE writer = ? ORDER BY sequence DESC LIMIT 1"  # noqa: S608
-        oldest = connection.execute(first, (before_ns,)).fetchone()
-        if not oldest:
+        # What has no name of a writer belongs to no chain; it stays, and `verify` tells of it.
+        oldest = next((row for row in connection.execute(first, (before_ns,)) if is_text(row[0])), None)
+        if oldest is None:
             return None
         row = connection.execute(last, oldest).fetchone()
         entry, digest = read_row(row[:-1]), row[-1]

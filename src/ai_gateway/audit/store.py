@@ -122,10 +122,12 @@ def reserved_by(intents: Iterable[Entry], since_ns: int) -> list[DayUsage]:
     """What open intents hold of a day: of a gateway that was killed nobody will ever say more."""
     found = []
     for one in intents:
-        if one.tokens_counted and one.model_asked is not None and one.started_ns >= since_ns:
+        # An open intent may have been changed: no call holds more than MOST_TOKENS, nor less than nothing.
+        tokens = max(0, min(one.tokens_counted or 0, MOST_TOKENS))
+        if tokens and one.model_asked is not None and one.started_ns >= since_ns:
             address = one.client_address if one.auth_method == "none" else ""
             who = (one.auth_method, one.actor, address, one.tenant, one.model_asked)
-            found.append(DayUsage(*who, one.tokens_counted))
+            found.append(DayUsage(*who, tokens))
     return found
 
 
@@ -147,7 +149,7 @@ def open_intents(contents: Iterable[str | bytes]) -> list[Entry]:
     for content in contents:
         try:
             entry = _decode(content)
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             log.error("an open intent of the audit cannot be read, and stays open: %s", error)
             continue
         if entry.kind == "intent" and entry.intent is not None:

@@ -8,7 +8,7 @@ import msgspec
 from ai_gateway.audit.chain import Checkpoint, Fault, Row, is_sealed, verify
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.store import Archive, StoreDamaged, open_intents
+from ai_gateway.audit.store import Archive, StoreDamaged, StoreTooNew, StoreUnavailable, open_intents
 
 MOST_FAULTS: Final = 1000
 MOST_OPEN: Final = 100_000  # intents without an end at one time; gateways refuse calls long before
@@ -46,7 +46,10 @@ def examine(archive: Archive, told: Iterable[Checkpoint], key: bytes) -> Report:
             for fault in intents.faults(archive):
                 if not _note(report, fault):
                     break
-    except StoreDamaged as error:
+    except StoreUnavailable as error:
+        # Without a table that is gone nothing goes on; that it is gone was told.
+        if isinstance(error, StoreTooNew) or not (report.store or isinstance(error, StoreDamaged)):
+            raise
         report.store.append(str(error))
     return report
 

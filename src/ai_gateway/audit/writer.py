@@ -237,9 +237,9 @@ class Writer:
         if len(self._backlog.batch) > 1:
             self._backlog.split()
             return
-        self._backlog.finish()
-        self.results["failed"] += 1
         error = sys.exception()
+        self._backlog.leave_out(StoreUnavailable(f"{type(error).__name__}: the entry cannot be written"))
+        self.results["failed"] += 1
         told = str(error).partition("\n")[0]  # behind it a database may quote the entry, and so what was asked
         log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
 

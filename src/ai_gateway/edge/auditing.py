@@ -198,7 +198,7 @@ class Auditing:
         try:
             async with asyncio.timeout(HOLD_SECONDS):
                 await writer.durable(entry)
-        except TimeoutError:
+        except (StoreUnavailable, TimeoutError):
             return not exchange.attempts
         return True
 

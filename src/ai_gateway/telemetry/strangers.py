@@ -1,7 +1,7 @@
 """Access lines of requests whose caller proved nothing: some of each minute, and a line that counts the rest.
 
-Whoever knows no key can send such requests as fast as the network allows. Each has its entry in the audit and is
-counted by the metrics; a line each would let anybody fill the log.
+Whoever knows no key can send such requests as fast as the network allows. Each is counted by the metrics and has its
+entry in the audit, where that is on; a line each would let anybody fill the log.
 """
 
 from datetime import UTC, datetime
@@ -13,7 +13,8 @@ from ai_gateway.exchange import Exchange
 
 MOST_LINES: Final = 20
 PAUSE_SECONDS: Final = 60.0
-_REFUSED_PAGES: Final = frozenset(("origin_refused", "host_refused"))
+# Beside 401: pages of other sites, preflights too, and tokens of which nobody can say now whose they are.
+_UNPROVEN: Final = frozenset(("origin_refused", "host_refused", "cors_refused", "auth_unavailable"))
 
 
 class HeldBack(msgspec.Struct):
@@ -35,7 +36,7 @@ class Strangers:
 
     def holds_back(self, exchange: Exchange) -> bool:
         """Whether the line of a finished exchange is one too many."""
-        if exchange.status != 401 and exchange.error_code not in _REFUSED_PAGES:
+        if exchange.status != 401 and exchange.error_code not in _UNPROVEN:
             return False
         now = exchange.opened_at
         if now - self._since >= PAUSE_SECONDS:
@@ -49,5 +50,5 @@ class Strangers:
     def told(self) -> HeldBack:
         """The line for those that were held back until now."""
         held, self.held = self.held, 0
-        story = f"{held} more requests were refused whose callers proved nothing; the audit has an entry of each"
+        story = f"{held} more requests were refused whose callers proved nothing; the metrics have counted each"
         return HeldBack(datetime.now(UTC), "access", held, story)
