@@ -18,7 +18,7 @@ async def asked(command: Command, *lines: str) -> int:
     told = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines)
     line = await command.open()
     told += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\n{told}\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n{told}\r\n"
     await line.write(head.encode() + body)
     status = (await soon(line.reply())).status
     line.leave()
