@@ -17,7 +17,6 @@ from ai_gateway.wire.choices import (
     take_empty_content,
     tokens_of,
 )
-from ai_gateway.wire.fields import AnyObject
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.usage import Usage, read_usage
 
@@ -46,7 +45,6 @@ _encode = msgspec.json.Encoder().encode
 class _Delta(msgspec.Struct, frozen=True, gc=False):
     content: str | None = None
     reasoning: str | None = None
-    reasoning_content: str | None = None
     tool_calls: None = None
 
 
@@ -57,7 +55,6 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     delta: _Delta = _Delta()
     text: str | None = None
     finish_reason: None = None
-    logprobs: AnyObject | None = None
 
 
 _decode_choices = msgspec.json.Decoder(tuple[_Choice]).decode  # Ollama writes one
@@ -168,10 +165,11 @@ class EventStream:
                 return self._parse(event)
             if self._adds_reasoning and _REASONING in choices:
                 return self._parse(event)
-            if len(event) > LONG_EVENT_BYTES:  # many tokens at once, or one with its log probabilities
-                self.written += tokens_of(event)
-            elif (delta := choice.delta).content or choice.text or delta.reasoning or _says_else(choice):
+            delta = choice.delta
+            if len(event) <= LONG_EVENT_BYTES and (delta.content or choice.text or delta.reasoning):
                 self.written += 1
+            else:
+                self.written += tokens_of(event)
             return self._ours + choices + tail
         return self._parse(event)
 
@@ -262,11 +260,6 @@ class EventStream:
         if event.startswith(theirs):
             self._theirs = theirs
             self._ours = _head([("id", bytes(self._id)), *first[1:3], ("model", bytes(self._model)), *first[4:]])
-
-
-def _says_else(choice: _Choice) -> bool:
-    """Whether there is a token in it though Ollama wrote no text of it (yet), or other servers did."""
-    return bool(choice.delta.reasoning_content) or choice.logprobs is not None
 
 
 def _head(fields: list[tuple[str, bytes]]) -> bytes:
