@@ -176,13 +176,15 @@ async def test_a_prompt_may_be_a_list_of_one(world: World, tried: Tried) -> None
         assert word in reply.error["message"]
 
 
-@pytest.mark.attack("clients", "tool_choice: required, a named function, allowed_tools, whole and as a stream")
+@pytest.mark.attack("clients", "tool_choice: in the words of OpenAI, Anthropic and Mistral, whole and as a stream")
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_choice_of_tools_is_kept_as_far_as_it_goes(world: World, tried: Tried, stream: bool) -> None:
     served, upstream = await recorded(world)
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
     choices: list[tuple[Any, str, str | None]] = [
-        ("required", "fg", "tool_choice"), (NAMED, "g", "tool_choice"), (allowed, "g", None),
+        ("required", "fg", "tool_choice"), ("any", "fg", "tool_choice"), ({"type": "any"}, "fg", "tool_choice"),
+        ({"type": "tool", "name": "g"}, "g", "tool_choice"), ("g", "g", "tool_choice"), ({"type": "auto"}, "fg", None),
+        ({"type": "none"}, "", None), ("", "fg", None), (NAMED, "g", "tool_choice"), (allowed, "g", None),
         ("auto", "fg", None), ("none", "", None), (None, "fg", None),
     ]  # fmt: skip
     tried.times = len(choices)

@@ -18,6 +18,7 @@ NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 OVERFLOWS = [
     "the input length exceeds the context length",
     "the prompt is longer than the context length currently available",
+    "prompt too long; exceeded max context length by 20 tokens",
     "request (6001 tokens) exceeds the available context size (512 tokens), try increasing it",
     '{"error":{"message":"x","type":"exceed_context_size_error","n_prompt_tokens":6001,"n_ctx":512}}',
 ]

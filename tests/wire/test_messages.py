@@ -162,7 +162,22 @@ def test_what_has_no_meaning_is_refused_by_its_place(message: Any, place: str) -
 
 @pytest.mark.parametrize(
     "arguments",
-    ["{a", "[]", '"x"', "1", '{"a":1}x', '{"a":NaN}', '{"a":1e999}', "{" * 40_000, '{"\\ud83d":1}', 7, [], True],
+    [
+        "{a",
+        "[]",
+        '"x"',
+        "1",
+        '{"a":1}x',
+        '{"a":NaN}',
+        '{"a":1e999}',
+        "{" * 40_000,
+        "\u00a0{}",
+        "{}\x1f",
+        '{"\\ud83d":1}',
+        7,
+        [],
+        True,
+    ],
 )
 def test_arguments_that_are_no_object_are_refused(arguments: Any) -> None:
     """Ollama's own words for all of them are `invalid tool call arguments`."""

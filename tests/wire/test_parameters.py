@@ -26,10 +26,11 @@ VALUES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "top_logprobs": (3, ()), "suffix": ("x", ()), "encoding_format": ("base64", ()), "dimensions": (3, ()),
     "input": (["x"], ()), "stream": (False, ()),
     "tool_choice": ("required", ("auto",)), "parallel_tool_calls": (False, (True,)), "verbosity": ("low", ("medium",)),
-    "logit_bias": ({"1": 2}, ({},)), "audio": ({"voice": "x"}, ()), "moderation": ({}, ()), "store": (True, (False,)),
+    "logit_bias": ({"1": 2}, ({}, [])), "audio": ({"voice": "x"}, ()), "moderation": ({}, ()),
+    "store": (True, (False,)),
     "service_tier": ("flex", ("auto", "default")), "options": ({"num_ctx": 1}, ({},)), "keep_alive": (-1, ()),
     "format": ("json", ("",)), "think": (False, ()), "top_k": (40, ()), "min_p": (0.1, ()), "repeat_penalty": (1, ()),
-    "n": (2, (1, 1.0)), "best_of": (2, (1, 0)), "echo": (True, (False,)), "functions": ([{"name": "f"}], ([],)),
+    "n": (2, (1, 1.0)), "best_of": (2, (1, 1.0, 0)), "echo": (True, (False,)), "functions": ([{"name": "f"}], ([],)),
     "function_call": ({"name": "f"}, ("none", "auto")), "modalities": (["text", "audio"], (["text"],)),
     "web_search_options": ({}, ()), "user": ("u", ()), "metadata": ({"a": "b"}, ()), "safety_identifier": ("s", ()),
     "prompt_cache_key": ("k", ()), "prompt_cache_retention": ("24h", ()), "prompt_cache_options": ({}, ()),
@@ -113,7 +114,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
         ("temperature", "top_p", "frequency_penalty", "presence_penalty"), ("1", True, [], {}, 1e39, 10**400)
     ),
     "seed": (1.5, "1", True, 2**63, -(2**63) - 1, 1e19, 10**60),
-    "stop": (1, True, {}, [1], ["a", None], [["a"]], "x" * 100_000),
+    "stop": (1, True, {}, [1], [["a"]], "x" * 100_000),
     "response_format": (
         *("json", [], {}, {"type": 1}, {"type": "xml"}, {"type": ""}, {"type": "json_schema"}),
         *({"type": "json_schema", "json_schema": schema} for schema in SCHEMAS),
@@ -124,7 +125,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
         *([{"function": {"name": "f", "parameters": bad}}] for bad in BAD_PARAMETERS),
     ),
     "tool_choice": (
-        *("x", "any", 1, [], {}, {"type": "x"}, {"type": "function"}, {"type": "function", "function": {}}),
+        *("x", 1, True, [], {"type": "x"}, {"type": "function"}, {"type": "function", "function": {}}),
         *({"type": "function", "function": {"name": "z"}}, {"type": "custom", "custom": {"name": "f"}}),
         *({"type": "allowed_tools"}, allowed("auto", "z"), allowed("required", "f", "z"), "x" * 100_000),
     ),
@@ -132,7 +133,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "reasoning": ("low", [], {"effort": 1}, {"effort": "elf"}),
     "logprobs": (1, "true", 0),
     "top_logprobs": (21, -1, "1", True, 1.5),
-    "logit_bias": ([], "x", 1),
+    "logit_bias": ([1], "x", 1),
     "n": (0, 2, "1", True, 1.5),
 }
 
@@ -162,7 +163,10 @@ def test_numbers_that_say_one_thing_are_written_as_ollama_reads_them() -> None:
 
 @pytest.mark.parametrize(
     ("stop", "expected"),
-    [("", None), ([], None), ([""], None), (["", "a"], ["a"]), ("a", "a"), (list("abcdef"), list("abcdef"))],
+    [
+        *(("", None), ([], None), ([""], None), ([None], None), (["", "a"], ["a"]), (["a", None], ["a"])),
+        *(("a", "a"), (list("abcdef"), list("abcdef"))),
+    ],
 )
 def test_an_empty_stop_is_none(stop: Any, expected: Any) -> None:
     """Ollama would find it at once and answer nothing."""
@@ -188,7 +192,9 @@ FLAT = {"type": "function", "name": "g"}
     ("choice", "names", "is_lost"),
     [
         (None, "fgh", False), ("auto", "fgh", False), ("none", "", False), ("required", "fgh", True),
-        (NAMED, "g", True), (FLAT, "g", True),
+        (NAMED, "g", True), (FLAT, "g", True), ({"type": "tool", "name": "g"}, "g", True), ("g", "g", True),
+        ("any", "fgh", True), ({"type": "any"}, "fgh", True), ({"type": "required"}, "fgh", True), ("ANY", "fgh", True),
+        ({"type": "auto"}, "fgh", False), ({"type": "none"}, "", False), ("", "fgh", False), ({}, "fgh", False),
         (allowed("auto", "h", "f"), "fh", False), (allowed("required", "g"), "g", True),
     ],
 )  # fmt: skip

@@ -14,6 +14,9 @@ OVERFLOWS = [
     ("input (812 tokens) is too large to process. increase the physical batch size", None, 812),
     ("request (6001 tokens) exceeds the available context size (512 tokens), try increasing it", 512, 6001),
     ("the request exceeds the available context size. try increasing the context size", None, None),
+    ("prompt too long; exceeded max context length by 20 tokens", None, None),
+    ("context length exceeded", None, None),
+    ("the prompt exceeds the model's maximum context window of 4096 tokens", 4096, None),
     (
         '{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it",'
         '"type":"exceed_context_size_error","n_prompt_tokens":6001,"n_ctx":512}}',

@@ -26,7 +26,7 @@ def check_route(caller: Caller, route: str) -> None:
 
 
 def may_use(caller: Caller, entry: Entry) -> bool:
-    """Whether a model is for a caller, by its id or one of its aliases."""
+    """Whether a model is for a caller: a rule may mean it by any of its names."""
     return not caller.models or permits(caller.models, entry.known_as)
 
 

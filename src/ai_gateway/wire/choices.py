@@ -8,7 +8,7 @@ from ai_gateway.wire.usage import tokens_of_text
 MAX_REASON: Final = 64  # characters of a finish_reason
 LONG_EVENT_BYTES: Final = 384  # those of Ollama's that hold one token have some 220
 _LOGPROBS: Final = b'"logprobs":{'
-TOOL_CALLS: Final = b'"tool_calls":[{'
+_TOOL_CALLS: Final = b'"tool_calls":[{'
 _SAID: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":\s*"(?!")')
 
 
@@ -25,7 +25,7 @@ def tokens_of(event: bytes) -> int:
     """
     if _LOGPROBS in event:
         return 1
-    at = event.find(TOOL_CALLS)
+    at = event.find(_TOOL_CALLS)
     if at >= 0:
         return tokens_of_text(len(event) - at)
     if _SAID.search(event) is None:

@@ -53,11 +53,12 @@ _USAGE: Final = '`{"include_usage": true}` for a stream, else nothing; the clien
 _LIMIT: Final = (
     "0, -1 and -2 mean no limit, and `100.0` is 100; without a limit, `max_tokens` of the model in the config"
 )
-_STOP: Final = "a string or a list of strings, also more than four; empty ones are left out"
+_STOP: Final = "a string or a list of strings, also more than four; empty ones and null are left out"
 _FORMAT: Final = "type `text`, `json_object` or `json_schema`; of the last, Ollama reads `schema` alone"
 _CHOICE: Final = (
-    "`auto` is what Ollama does, `none` takes the tools away. For a named function or `allowed_tools` only those "
-    "tools are sent; one that is not in `tools` is refused. That the model *must* call cannot be kept"
+    "`auto` is what Ollama does, `none` takes the tools away, `any` is `required`. For a named function or "
+    "`allowed_tools` only those tools are sent; one that is not in `tools` is refused. That the model *must* call "
+    "cannot be kept"
 )
 _HINT: Final = "means something to OpenAI's own service alone"
 _NATIVE: Final = "an option of Ollama's own API, which its `/v1` does not read"

@@ -45,7 +45,7 @@ class _Reasoning(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_format = msgspec.json.Decoder(_Format).decode
-_decode_stop = msgspec.json.Decoder(list[str] | str).decode
+_decode_stop = msgspec.json.Decoder(list[str | None] | str).decode
 _decode_reasoning = msgspec.json.Decoder(_Reasoning).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _check_object = msgspec.json.Decoder(AnyObject).decode
@@ -106,7 +106,7 @@ def one(fields: Fields, name: str) -> bool:
 
 
 def stop(fields: Fields, name: str) -> bool:
-    """Ollama drops what is no string; an empty one would end the answer before it begins."""
+    """Ollama drops a null; an empty string would end the answer before it begins."""
     text = bytes(fields[name])
     if len(text) > MAX_SHORT_BYTES:
         refuse(name, f"`{name}` is longer than {MAX_SHORT_BYTES} bytes.")
@@ -207,13 +207,20 @@ def _is_one_of(fields: Fields, name: str, defaults: tuple[object, ...]) -> bool:
         value = _decode(text)
     except msgspec.DecodeError:  # a number beyond what a float holds
         return False
-    return any(value == default and type(value) is type(default) for default in defaults)
+    return any(value == default and _kind(value) is _kind(default) for default in defaults)
+
+
+def _kind(value: object) -> type:
+    """1 and 1.0 are one number; true is none."""
+    return int if type(value) is float else type(value)
 
 
 def logit_bias(fields: Fields, name: str) -> bool:
-    """An object, of which Ollama reads nothing."""
-    try:
-        _check_object(fields[name])
-    except msgspec.ValidationError as error:
-        refuse_shape(error, name)
-    return lost_unless({})(fields, name)
+    """An object, of which Ollama reads nothing; PHP writes an empty one as a list."""
+    lost = lost_unless({}, [])(fields, name)
+    if lost:
+        try:
+            _check_object(fields[name])
+        except msgspec.ValidationError as error:
+            refuse_shape(error, name)
+    return lost

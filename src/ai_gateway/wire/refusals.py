@@ -19,13 +19,14 @@ MAX_MESSAGE: Final = 2000  # characters of Ollama's that a client gets
 TEXT_FIELD: Final[dict[Operation, str]] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 
 _OVERFLOWS: Final = re.compile(
-    r"exceed_context_size|(?:exceeds|longer than) (?:the |its )?(?:available |maximum |model's )?context|"
-    r"maximum context (?:length|size)|prompt is too long|is too large to process",
+    r"exceed_context_size|(?:exceed(?:s|ed)?|longer than) (?:(?:the|its|model's|available|maximum|max) )*context|"
+    r"maximum context (?:length|size|window)|context (?:length|size|window) (?:is |was )?exceeded|"
+    r"prompt (?:is )?too long|is too large to process",
     re.IGNORECASE,
 )
 # How Ollama, llama-server and others word how many tokens there may be, and how many there are.
 _MOST: Final = re.compile(
-    r'"n_ctx"\s*:\s*(\d+)|(?:maximum |available )?context (?:length|size)(?: of| is)?[ (:=]+(\d+)', re.IGNORECASE
+    r'"n_ctx"\s*:\s*(\d+)|(?:maximum |available )?context (?:length|size|window)(?: of| is)?[ (:=]+(\d+)', re.IGNORECASE
 )
 _ASKED: Final = re.compile(r'"n_prompt_tokens"\s*:\s*(\d+)|(?:request|prompt|input)[^.]{0,20}?\((\d+) tokens\)', re.I)
 

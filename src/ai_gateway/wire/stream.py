@@ -1,9 +1,9 @@
 """Server-sent events from Ollama, rewritten for the client: pure, fed with bytes as they come.
 
 Every event gets the gateway's id and the model that was asked. The head of Ollama's events has a fixed shape,
-so it is exchanged by position: of an event that begins with the head learnt last, up to its choices, nothing is made
-objects of but each choice's `finish_reason`. The choices must be one JSON value and the end of the event, so nothing
-can stand beside them unseen: no second `choices`, no `error`. Whatever is no JSON in UTF-8 breaks the stream.
+so it is exchanged by position: of an event that begins with the head learnt last, up to its choices, only the texts
+in its choice are made objects of. The choices must be one JSON value and the end of the event, so nothing can stand
+beside them unseen: no second `choices`, no `error`. Whatever is no JSON in UTF-8 breaks the stream.
 """
 
 from typing import Any, Final
@@ -12,7 +12,6 @@ import msgspec
 
 from ai_gateway.wire.choices import (
     LONG_EVENT_BYTES,
-    TOOL_CALLS,
     add_reasoning_content,
     is_finish_reason,
     take_empty_content,
@@ -33,14 +32,8 @@ _REASONING: Final = b'"reasoning":'
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
 _NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
 _END: Final = b"}\n\n"
+_END_OF_CHOICES: Final = b"]" + _END
 _NEVER: Final = b"\0"
-# Where the last two signs of a delta stand: `x"` behind a text, `""` behind an empty one, `]` behind tool calls.
-_LAST: Final = -len(b'"},"finish_reason":null}]}\n\n')
-_BEFORE: Final = _LAST - 1
-_QUOTE: Final = ord('"')
-_T: Final = ord("t")  # of `"role":"assistant"`
-_ROLE_ALONE: Final = b'"delta":{"role":"assistant"},"finish_reason":null}]}\n\n'
-
 _NOTHING_USED: Final = Usage(0, 0)
 _NULL: Final = msgspec.Raw(b"null")
 
@@ -50,16 +43,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Delta(msgspec.Struct, frozen=True, gc=False):
-    tool_calls: Any = None
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: None = None
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
-    finish_reason: str | None = None
+    """One that neither ends nor calls tools. The rest of it is checked and skipped: it is JSON, but its strings may be
+    no UTF-8."""
+
     delta: _Delta = _Delta()
+    text: str | None = None
+    finish_reason: None = None
 
 
-# The rest of a choice is checked and skipped: it is JSON, but its strings may be no UTF-8.
-_decode_choices = msgspec.json.Decoder(list[_Choice]).decode
+_decode_choices = msgspec.json.Decoder(tuple[_Choice]).decode  # Ollama writes one
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -81,12 +79,13 @@ class EventStream:
     """
 
     __slots__ = (
-        "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_shape", "_theirs",
+        "_adds_reasoning", "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_theirs", "_with_usage",
         "broken", "finish_reason", "is_done", "is_garbled", "usage", "written",
     )  # fmt: skip
 
     def __init__(self, shape: Shape) -> None:
-        self._shape = shape
+        self._with_usage = shape.with_usage
+        self._adds_reasoning = shape.reasoning_content
         self._id = msgspec.Raw(_encode(shape.id))
         self._model = msgspec.Raw(_encode(shape.model))
         self._theirs = _NEVER
@@ -115,13 +114,14 @@ class EventStream:
                 return b""
             data = bytes(self._rest) + data
             self._rest.clear()
-        if data.endswith(b"\n\n") and data.find(b"\n\n", 0, -2) < 0:
+        if data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n"):  # a search for one byte is the faster one
             return self._event(data)
         *events, rest = data.split(b"\n\n")
         self._rest += rest
         if len(events) > MOST_EVENTS:
             return self._garble(f"more than {MOST_EVENTS} events at once")
-        return b"".join([self._event(event + b"\n\n") for event in events])
+        read = self._event if data.count(b"\n") == 2 * len(events) else self._parse
+        return b"".join([read(event + b"\n\n") for event in events])
 
     def _ends_event(self, data: bytes) -> bool:
         """Whether these bytes end the event that is held; else they are held too."""
@@ -145,37 +145,33 @@ class EventStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, event: bytes) -> bytes:
-        if event.startswith(self._theirs) and self.broken is None and not self.is_done:
-            has_zero_usage = event.endswith(_ZERO_USAGE)
-            common = event[: -len(_ZERO_USAGE)] + _END if has_zero_usage else event
-            if self._is_common(common) and not (self._shape.reasoning_content and _REASONING in common):
-                before = common[_BEFORE]
-                is_plain = before != _QUOTE and common[_LAST] == _QUOTE and len(common) <= LONG_EVENT_BYTES
-                if is_plain and not (before == _T and common.endswith(_ROLE_ALONE)):
-                    self.written += 1
-                elif TOOL_CALLS in common:  # its empty content is to become null
-                    return self._parse(event)
-                else:
-                    self.written += tokens_of(common)
-                if has_zero_usage and self._shape.with_usage:
-                    common = common[: -len(_END)] + _NO_USAGE
-                return self._ours + common[len(self._theirs) :]
+        """An event of one line; the common ones are not made objects of."""
+        theirs = self._theirs
+        if event.startswith(theirs) and self.broken is None and not self.is_done:
+            tail = _END
+            if event.endswith(_END_OF_CHOICES):
+                choices = event[len(theirs) : -len(_END)]
+            elif event.endswith(_ZERO_USAGE):
+                choices = event[len(theirs) : -len(_ZERO_USAGE)]
+                if self._with_usage:
+                    tail = _NO_USAGE
+            else:
+                return self._parse(event)
+            try:
+                if not choices.isascii():
+                    choices.decode()
+                (choice,) = _decode_choices(choices)
+            except UNREADABLE:
+                return self._parse(event)
+            if self._adds_reasoning and _REASONING in choices:
+                return self._parse(event)
+            delta = choice.delta
+            if len(event) <= LONG_EVENT_BYTES and (delta.content or choice.text or delta.reasoning):
+                self.written += 1
+            else:
+                self.written += tokens_of(event)
+            return self._ours + choices + tail
         return self._parse(event)
-
-    def _is_common(self, event: bytes) -> bool:
-        """Whether behind the known head stand sound choices without an end or tool calls, and nothing else."""
-        choices = event[len(self._theirs) : -3]
-        if b"\n" in choices or not event.endswith(_END):
-            return False
-        try:
-            if not choices.isascii():
-                choices.decode()
-            for choice in _decode_choices(choices):
-                if choice.finish_reason is not None or choice.delta.tool_calls is not None:
-                    return False
-        except UNREADABLE:
-            return False
-        return True
 
     def _parse(self, event: bytes) -> bytes:
         """Any event that is not the common one: the first, the last ones, a new head, an error, nonsense."""
@@ -234,9 +230,9 @@ class EventStream:
         usage = read_usage(content.get("usage"))
         if usage is not None and not choices:
             self.usage = usage
-            if not self._shape.with_usage:
+            if not self._with_usage:
                 return b""
-        if not self._shape.with_usage:
+        if not self._with_usage:
             fields.pop("usage", None)
         elif choices and usage == _NOTHING_USED:
             fields["usage"] = _NULL
@@ -248,7 +244,7 @@ class EventStream:
         fields["model"] = self._model
         choices = content.get("choices")
         is_changed = take_empty_content(choices, "delta")
-        if self._shape.reasoning_content:
+        if self._adds_reasoning:
             add_reasoning_content(choices, "delta")
             is_changed = True
         if is_changed:

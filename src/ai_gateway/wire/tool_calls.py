@@ -11,6 +11,7 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.runs import Run, runs
 
 _QUOTE: Final = ord('"')
+_BLANKS: Final = " \t\r\n"  # JSON knows no others
 _NO_ARGUMENTS: Final = msgspec.Raw(b'"{}"')
 
 
@@ -105,8 +106,8 @@ def _mended_arguments(raw: msgspec.Raw, path: str) -> msgspec.Raw | None:
         return msgspec.Raw(_encode(bytes(raw).decode()))
     if first != _QUOTE:
         refuse(path, f"`{path}` must be a string that holds a JSON object.")
-    text = _decode_text(raw).strip()
-    if not text:
+    text = _decode_text(raw).strip(_BLANKS)
+    if not text.strip():
         return _NO_ARGUMENTS
     if not _is_object(text.encode()):
         refuse(path, f"`{path}` must be a string that holds a JSON object; it is not valid JSON, or another value.")

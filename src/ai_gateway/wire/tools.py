@@ -30,7 +30,8 @@ class _Named(msgspec.Struct, frozen=True, gc=False):
 
 
 class _OneTool(msgspec.Struct, frozen=True, gc=False):
-    """`{"type": "function", "function": {"name": ...}}`; the Responses API writes the name beside the type."""
+    """`{"type": "function", "function": {"name": ...}}`; the Responses API, and Anthropic's with the type `tool`, write
+    the name beside the type."""
 
     type: str | None = None
     function: _Named | None = None
@@ -49,6 +50,9 @@ class _Allowed(msgspec.Struct, frozen=True, gc=False):
 class _Choice(_OneTool, frozen=True, gc=False):
     allowed_tools: _Allowed | None = None
 
+
+# Whether the model must call a tool; `any` is how Anthropic and Mistral call it.
+_MODES: Final = {"": False, "auto": False, "none": False, "required": True, "any": True}
 
 _tools: Final = msgspec.json.Decoder(list[_Tool])
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -78,15 +82,20 @@ def choose_tools(fields: Fields, key: str) -> bool:
     except msgspec.ValidationError as error:
         refuse_shape(error, key)
     if isinstance(choice, str):
-        if choice not in ("auto", "none", "required"):
-            refuse(key, f"`{key}` must be none, auto, required, or an object that names a function.")
-        if choice == "none":
+        choice = _Choice(choice) if choice.lower() in _MODES else _Choice("function", name=choice)
+    return _choose(fields, key, choice)
+
+
+def _choose(fields: Fields, key: str, choice: _Choice) -> bool:
+    kind = (choice.type or "").lower()
+    if kind in _MODES and choice.function_name is None:
+        if kind == "none":
             fields.pop("tools", None)
-        return bool(choice == "required")
-    if choice.type == "allowed_tools" and choice.allowed_tools is not None:
+        return _MODES[kind]
+    if kind == "allowed_tools" and choice.allowed_tools is not None:
         _keep(fields, key, {tool.function_name for tool in choice.allowed_tools.tools})
         return bool(choice.allowed_tools.mode == "required")
-    if choice.type != "function":
+    if kind not in ("", "function", "tool"):
         refuse(f"{key}.type", f"`{key}.type` must be function or allowed_tools.")
     _keep(fields, key, {choice.function_name})
     return True
@@ -98,7 +107,7 @@ def _keep(fields: Fields, key: str, wanted: set[str | None]) -> None:
     named = _names(text, "tools")
     for name in wanted:
         if name not in named:
-            refuse(key, f"`{key}` names {(name or '')[:64]!r}, which is not one of `tools`.")
+            refuse(key, f"`{key}` names {(name or '')[:64]!r}; it must be auto, none, required or one of `tools`.")
     kept: list[msgspec.Raw] = []
     for run in runs(text, _tools):
         items = _decode_items(run.text)
