@@ -52,12 +52,12 @@ class Counting:
         exchange.is_counted, exchange.tokens_counted = True, None
         if not exchange.attempts:
             return
-        usage = exchange.usage
-        if usage is not None and not self._seen(exchange).allows(usage):
+        usage, seen = exchange.usage, self._seen(exchange)
+        if usage is not None and not seen.allows(usage):
             self._disbelieve(exchange, usage)
             usage = exchange.usage = None
         if usage is None:
-            exchange.tokens_counted = _own_count(exchange, guess or self.guess(exchange)) or None
+            exchange.tokens_counted = _own_count(exchange, seen, guess or self.guess(exchange)) or None
         else:
             self._estimates.learn(exchange.model_label, known_as(exchange.caller), exchange.prompt, usage)
 
@@ -100,11 +100,12 @@ def known_as(caller: Caller) -> str:
     return address_scope(site_of(caller.address))
 
 
-def _own_count(exchange: Exchange, guess: Guess) -> int:
+def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
     """Tokens as far as they can be told from outside.
 
     Of a stream that was cut, those that were passed on; whoever leaves a whole answer behind has had all of it
-    computed, as far as anyone knows. What an endpoint failed costs nothing.
+    computed, as far as anyone knows, but for what no model writes in that time: `max_tokens` is the caller's own word,
+    and limits that it shares with others would be used up by it. What an endpoint failed costs nothing.
     """
     if exchange.written:
         limit = exchange.token_limit
@@ -112,7 +113,9 @@ def _own_count(exchange: Exchange, guess: Guess) -> int:
     if exchange.attempts[-1].fault is not None:
         return 0
     is_stream = exchange.call is not None and exchange.call.stream
-    return guess.prompt if is_stream or exchange.written is not None else guess.tokens
+    if is_stream or exchange.written is not None:
+        return guess.prompt
+    return guess.prompt + min(guess.output, seen.most_written)
 
 
 def _in_words(usage: Usage) -> str:

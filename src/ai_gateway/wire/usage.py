@@ -37,16 +37,23 @@ class Seen(msgspec.Struct, frozen=True):
     context: int | None = None
     is_embedding: bool = False
 
-    def allows(self, usage: Usage) -> bool:
-        """Whether a model can have read and written so many tokens."""
-        most = MOST_TOKENS if self.context is None else CONTEXTS * self.context
-        most_written = min(
-            most if self.token_limit is None else self.token_limit,
+    @property
+    def most_written(self) -> int:
+        """How many tokens a model can have written by now."""
+        return min(
+            self._most if self.token_limit is None else self.token_limit,
             int(self.seconds * TOKENS_PER_SECOND) + self.written + FEW_TOKENS,
         )
+
+    @property
+    def _most(self) -> int:
+        return MOST_TOKENS if self.context is None else CONTEXTS * self.context
+
+    def allows(self, usage: Usage) -> bool:
+        """Whether a model can have read and written so many tokens."""
         # A list of texts is read text by text: its sum is bounded by its own size alone.
-        most_read = self.prompt.most_tokens if self.is_embedding else min(most, self.prompt.most_tokens)
-        return 0 <= usage.input_tokens <= most_read and 0 <= usage.output_tokens <= most_written
+        most_read = self.prompt.most_tokens if self.is_embedding else min(self._most, self.prompt.most_tokens)
+        return 0 <= usage.input_tokens <= most_read and 0 <= usage.output_tokens <= self.most_written
 
 
 def read_usage(value: Any) -> Usage | None:
