@@ -37,7 +37,8 @@ from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.counting import Counting
 from ai_gateway.edge.draining import Drain
-from ai_gateway.edge.forward import Forward, Parts
+from ai_gateway.edge.errands import Parts
+from ai_gateway.edge.forward import Forward
 from ai_gateway.edge.health import Condition, Health, Live, Readiness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.limiting import Limiting

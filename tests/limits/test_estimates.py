@@ -84,3 +84,8 @@ def test_models_and_callers_without_number_are_not_remembered() -> None:
     assert estimates.guess("m0", "me", TEXT, None) == Estimates().guess("m0", "me", TEXT, None)
     assert len(estimates._models) <= 1000
     assert len(estimates._models["m"]) == MOST_CALLERS
+
+
+def test_an_absurd_limit_reserves_no_more_than_a_model_can_write() -> None:
+    """`max_tokens` is the caller's own word; others may share the limit that it is taken from."""
+    assert Estimates().guess("m", "a", PromptSize(100), 2**31 - 1).output == 1 << 20

@@ -65,7 +65,7 @@ def _checked(path: Path, arguments: argparse.Namespace) -> "Config":
 
 def _collision(config: "Config") -> Iterator[str]:
     """An address that only flags can keep apart from the other one's default; if the config has both, it is a fault."""
-    from ai_gateway.cli.serve import DEFAULT_ADMIN, DEFAULT_LISTEN
+    from ai_gateway.cli.serve_flags import DEFAULT_ADMIN, DEFAULT_LISTEN
     from ai_gateway.wire.hosts import would_collide
 
     api, admin = config.listen or DEFAULT_LISTEN, config.admin or DEFAULT_ADMIN

@@ -5,7 +5,7 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-from ai_gateway.cli.serve import DEFAULT_ADMIN
+from ai_gateway.cli.serve_flags import DEFAULT_ADMIN
 
 ANSWER_SECONDS = 5.0
 

@@ -1,62 +1,27 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
-import logging
-from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Final
 
-import msgspec
-
-from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.lease import Lease
-from ai_gateway.balancing.pool import Pool
 from ai_gateway.catalog.catalog import Entry
-from ai_gateway.catalog.current import Current, InForce
+from ai_gateway.catalog.current import InForce
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
-from ai_gateway.edge.attempt import Errand, attempt
-from ai_gateway.edge.auditing import Auditing
-from ai_gateway.edge.buffers import Buffers, Hold, others_first
-from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.errands import Errands, Parts
 from ai_gateway.edge.incoming import Incoming
-from ai_gateway.edge.limiting import Admitted, Limiting
+from ai_gateway.edge.limiting import Admitted
 from ai_gateway.edge.permissions import deny, may_use
-from ai_gateway.edge.rescue import note
-from ai_gateway.edge.verdict import Setback
-from ai_gateway.edge.watch import ClientStalled, Deadline, Departures, Watch
+from ai_gateway.edge.watch import Deadline, Watch
 from ai_gateway.edge.whole_answer import AnswerRoom
-from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint, UpstreamTimeout
-from ai_gateway.exchange import Content, Exchange
-from ai_gateway.upstream.client import Client, Request
-from ai_gateway.wire.answer import Answer
-from ai_gateway.wire.call import PATHS, Call, Operation
+from ai_gateway.errors import UpstreamTimeout
+from ai_gateway.exchange import Exchange
+from ai_gateway.wire.call import Call, Operation
 from ai_gateway.wire.stream import Shape
-
-log = logging.getLogger("ai_gateway.balancing")
 
 # An answer a little before the client's patience ends tells more than the client's own timeout.
 MARGIN_SECONDS: Final = 1.0
 MARGIN_SHARE: Final = 0.05
 
-# A fleet that shrinks: so many endpoints may refuse a call's connection, and others are asked.
-MOST_REFUSALS: Final = 3
-
 _ID_PREFIX: Final[dict[Operation, str]] = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
-
-
-class Parts(msgspec.Struct, frozen=True):
-    """What the request path works with; `doubt` asks for a probe of an endpoint that failed a call."""
-
-    current: Current
-    fleet: Fleet
-    client: Client
-    buffers: Buffers
-    departures: Departures
-    doubt: Callable[[Endpoint], None]
-    limiting: Limiting
-    audit: Auditing
-    content: Callable[[Call], Content] | None = None  # keeps prompts and answers, where spans shall carry them
 
 
 class Forward:
@@ -87,7 +52,7 @@ class Forward:
                 incoming.is_counted_anew()
                 admitted = await limiting.admit(exchange, entry, total[0] - self._parts.departures.loop.time())
             room = AnswerRoom(incoming.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
-            errand = _Errands(self._parts, exchange, call, entry, room)
+            errand = Errands(self._parts, exchange, call, entry, room)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
                 call.model,
@@ -119,10 +84,6 @@ class Forward:
         return entry
 
 
-def _end_for_others(watch: Watch) -> None:
-    watch.end(others_first())
-
-
 def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float) -> Deadline:
     """When all of it must be over. The client's patience goes for whole answers; a stream shows signs of life."""
     seconds: float = entry.timeouts.stream
@@ -134,185 +95,3 @@ def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float)
     return now + seconds, lambda: UpstreamTimeout(
         f"The answer was not finished within {seconds:g} s.", code="total_timeout"
     )
-
-
-class _Errands:
-    """One call on its way through the fleet: at most two endpoints get it; who refuses the connection got nothing."""
-
-    __slots__ = (
-        "_avoid",
-        "_entry",
-        "_exchange",
-        "_hold",
-        "_is_retry",
-        "_operation",
-        "_parts",
-        "_pool",
-        "_refusals_left",
-        "_request",
-        "_room",
-    )
-
-    def __init__(self, parts: Parts, exchange: Exchange, call: Call, entry: Entry, room: AnswerRoom) -> None:
-        self._parts = parts
-        self._exchange = exchange
-        self._entry = entry
-        self._operation = call.operation
-        self._request = Request("POST", PATHS[call.operation], call.upstream_pieces(entry.name, entry.max_tokens))
-        call.let_go()  # from here on the body lives in the request alone
-        self._room = room
-        self._hold: Hold = room.hold
-        self._is_retry = False  # a retry of the budget is held
-        self._pool: Pool = parts.fleet.pool(entry.canonical)
-        self._avoid: frozenset[Endpoint] = frozenset()  # those that were asked
-        self._refusals_left = MOST_REFUSALS
-
-    async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
-        """An answer in one piece."""
-        async with watch:
-            answer = await self._run(self._errand(shape, watch, None))
-        assert answer is not None
-        self._exchange.usage, self._exchange.written = answer.usage, answer.written
-        self._parts.limiting.count(self._exchange)
-        self._exchange.finish_reason = answer.finish_reason
-        await reply_whole(self._exchange, send, answer)
-
-    async def stream(self, shape: Shape, watch: Watch, scope: Scope, send: Send) -> None:
-        """An answer event by event. Once its 200 is out, refusals are events too."""
-        events = EventReply(self._exchange, scope, send, self._entry.timeouts.heartbeat, self._parts.departures.loop)
-        events.begin()
-        try:
-            async with watch:
-                await self._run(self._errand(shape, watch, events))
-            self._parts.limiting.count(self._exchange)
-            await events.end()
-        except GatewayError as error:
-            if not events.is_started:
-                raise
-            note(self._exchange, error)
-            self._exchange.status = error.error_status
-            self._parts.limiting.count(self._exchange)
-            await events.fail(error)
-        except ClientStalled:
-            events.cut()
-            raise
-        finally:
-            events.stop()
-
-    def _release_body(self) -> None:
-        """The answer has begun: nobody will send the body again, and a retry is over, however long the answer."""
-        self._request.body = ()
-        self._hold.release()
-        self._end_retry()
-
-    def _end_retry(self) -> None:
-        if self._is_retry:
-            self._is_retry = False
-            self._parts.fleet.budget.retries -= 1
-
-    def _errand(self, shape: Shape, watch: Watch, events: EventReply | None) -> Errand:
-        return Errand(
-            self._exchange,
-            self._entry,
-            self._operation,
-            self._request,
-            shape,
-            watch,
-            events,
-            self._release_body,
-            self._room,
-        )
-
-    async def _run(self, errand: Errand) -> Answer | None:
-        if self._parts.audit.holds:
-            await self._parts.audit.intend(self._exchange)
-        budget = self._parts.fleet.budget
-        budget.active += 1
-        try:
-            endpoint, result = await self._attempt(errand)
-            if not isinstance(result, Setback):
-                self._parts.fleet.succeeded(endpoint, self._entry.canonical)
-                return result
-            if result.is_refused:
-                raise self._error(result)
-            return await self._again(errand, endpoint, result)
-        finally:
-            budget.active -= 1
-
-    async def _attempt(self, errand: Errand) -> tuple[Endpoint, Setback | Answer | None]:
-        """Sends the call to an endpoint. Who refuses the connection got nothing, so another one is asked."""
-        exchange = self._exchange
-        exchange.queued_at = exchange.queued_at or monotonic()
-        while True:
-            errand.watch.relax()
-            self._hold.give_way = partial(_end_for_others, errand.watch)
-            async with Lease(self._pool, self._entry.timeouts.queue, self._avoid) as choice:
-                self._hold.give_way = None  # from here on an endpoint works for it
-                exchange.leased_at = exchange.leased_at or monotonic()
-                endpoint = choice.endpoint
-                try:
-                    result = await attempt(self._parts.client, errand, choice)
-                except BackendUnavailable as error:
-                    if error.is_garbled:
-                        self._count(endpoint, Setback(error, "endpoint", exchange.story or ""))
-                    raise
-                finally:
-                    if endpoint.is_draining:  # discovery's list closed its idle connections before this one
-                        self._parts.client.forget(endpoint.address)
-            if not isinstance(result, Setback):
-                return endpoint, result
-            self._count(endpoint, result)
-            self._avoid |= {endpoint}
-            if not result.is_refused or not self._refusals_left:
-                return endpoint, result
-            self._refusals_left -= 1
-
-    def _count(self, endpoint: Endpoint, setback: Setback) -> None:
-        """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
-        if setback.blame == "endpoint":
-            if self._parts.fleet.failed(endpoint):
-                log.warning("endpoint %s is ejected after failures in a row: %s", endpoint.address, setback.story)
-            self._parts.doubt(endpoint)
-        elif setback.blame == "missing":
-            self._parts.fleet.lacks(endpoint, self._entry.canonical)
-            self._parts.doubt(endpoint)
-
-    async def _again(self, errand: Errand, first: Endpoint, setback: Setback) -> Answer | None:
-        """The second attempt, if there is where and the budget has one; else the first one's error."""
-        fleet = self._parts.fleet
-        if setback.may_repeat_here and not self._pool.endpoints_with(self._avoid):
-            self._avoid -= {first}
-        if not await self._is_gone(first, setback):
-            if not fleet.budget.take():
-                raise self._error(setback)
-            self._is_retry = True
-        try:
-            second, result = await self._attempt(errand)
-        except (NoEndpoint, ModelMissing):
-            raise self._error(setback) from None
-        finally:
-            self._end_retry()
-        if isinstance(result, Setback):
-            if setback.blame == result.blame == "model":  # two endpoints fail on it: the call is at fault
-                result.error.should_retry = False
-            raise self._error(result)
-        fleet.succeeded(second, self._entry.canonical)
-        if setback.blame == "model" and fleet.failed_model(first, self._entry.canonical):
-            log.warning("model %s is ejected on %s: %s", self._entry.canonical, first.address, setback.story)
-        return result
-
-    async def _is_gone(self, endpoint: Endpoint, setback: Setback) -> bool:
-        """Whether an endpoint that cut a call is leaving or refuses connections: then it is no retry storm."""
-        if setback.blame != "endpoint":
-            return False
-        if endpoint.is_draining or endpoint.is_reachable is False:
-            return True
-        was_cut = setback.error.error_code == "upstream_disconnected"
-        return was_cut and not await self._parts.client.accepts(endpoint.address, self._entry.timeouts.connect)
-
-    def _error(self, setback: Setback) -> GatewayError:
-        self._exchange.story = setback.story
-        if isinstance(setback.error, ModelMissing) and self._pool.endpoints_with():
-            # Another endpoint does hold it: what failed was this attempt, not the model's presence.
-            return BackendUnavailable(setback.error.message, code="model_missing")
-        return setback.error

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.wire.prompt_size import TOKENS_PER_MEDIUM, PromptSize
-from ai_gateway.wire.usage import Usage
+from ai_gateway.wire.usage import MOST_TOKENS, Usage
 
 FIRST_TOKENS_PER_BYTE: Final = 0.25  # of a request body: four letters a token
 FIRST_OUTPUT_TOKENS: Final = 256.0
@@ -61,7 +61,8 @@ class Estimates:
         if not writes:
             return Guess(read, 0)
         written = min(int(habit.output_tokens) + 1, MOST_PROMPT_TOKENS)
-        return Guess(read, written if token_limit is None else token_limit)
+        # A limit may be any number: more than a model can write is not taken from those who share a limit with it.
+        return Guess(read, written if token_limit is None else min(token_limit, MOST_TOKENS))
 
     def learn(self, model: str, caller: str, prompt: PromptSize, usage: Usage) -> None:
         """What a call took. Images teach nothing of text."""
