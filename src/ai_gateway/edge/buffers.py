@@ -100,8 +100,9 @@ class Hold:
         room, body = self._limits
         if self._buffers.held_bytes - given + size > room:
             return False
-        large = max(room - room // SMALL_PART, body)
-        return not self.is_large or self._buffers.large_bytes - large_given + size <= large
+        if not self.is_large:
+            return True
+        return self._buffers.large_bytes - large_given + size <= max(room - room // SMALL_PART, body)
 
     def _givers(self, size: int) -> "list[Hold]":
         """Whose bodies go so that this one fits; none goes in vain."""
