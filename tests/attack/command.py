@@ -2,11 +2,13 @@
 from the kernel."""
 
 import asyncio
+import errno
 import json
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -123,7 +125,20 @@ def memory_limit(bytes_: int) -> Iterator[Path]:
             (folder / name).write_text(str(size))
         yield folder / "cgroup.procs"
     finally:
-        folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """The kernel lets go of a process a moment after its parent has heard of its end."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            folder.rmdir()
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 @asynccontextmanager
