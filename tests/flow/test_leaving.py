@@ -123,6 +123,7 @@ async def test_leaving_while_connecting_frees_the_slot(world: World) -> None:
             timeouts={"connect": "60s"},
             polling={"interval": "60s", "timeout": "60s"},
         )
+        await soon(served.gateway.fleet.listed.wait())
         line = await served.begin(STREAM)
         await until(lambda: served.in_flight == 1)
         line.leave()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.flow.line import error_in
 from tests.flow.upstream import DONE, END, SSE_HEAD, Visit, answer, event, framed, whole
-from tests.flow.waiting import until
+from tests.flow.waiting import soon, until
 from tests.flow.world import CHAT, Served, World, chat
 
 from ai_gateway.simulator.faults import Fault
@@ -212,6 +212,7 @@ async def test_an_endpoint_that_takes_no_connection_in_time_is_passed_over(world
         simulator = await world.simulator()
         urls = [f"http://127.0.0.1:{listener.getsockname()[1]}", *simulator.urls]
         served = await world.gateway(urls, is_ready=False, timeouts={"connect": "100ms"}, polling={"interval": "30s"})
+        await soon(served.gateway.fleet.listed.wait())
         await until(lambda: served.endpoint(simulator.addresses[0]).holds("llama3:latest"))
         for _ in range(3):
             assert (await served.chat(max_tokens=1)).status == 200
