@@ -20,7 +20,7 @@ from ai_gateway.config.reading import Stamp, Unreadable, read, stamp_of
 
 LOOK_SECONDS: Final = 0.5  # works on every file system, and over a mount whose notices do not all arrive
 CLOSE_LOOK_SECONDS: Final = 0.25  # while something is about to be taken
-SETTLE_SECONDS: Final = 0.25
+SETTLE_SECONDS: Final = 0.2  # shorter than between two close looks, so that the second one is enough
 REST_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 5.0  # with a file that is exchanged again and again
 TRIES: Final = 5  # of the first look, at a file that changes under it
