@@ -3,12 +3,11 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.entry import Entry, columns, time_of
 from ai_gateway.wire.printable import printable_json, utf8
 
 # What a spreadsheet takes for a formula at the start of a cell (OWASP, "CSV Injection"), full-width signs, too.
@@ -38,13 +37,6 @@ def as_csv(entries: Iterable[Entry]) -> Iterator[bytes]:
     yield _row(_NAMES)
     for entry in entries:
         yield _row(tuple(_cell(value) for value in as_value(entry).values()))
-
-
-def time_of(at_ns: int) -> str:
-    """Unix nanoseconds as RFC 3339 in UTC, to the microsecond."""
-    seconds, rest = divmod(at_ns, 10**9)
-    whole = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-    return whole.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _row(cells: tuple[str, ...]) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.listing import time_of
+from ai_gateway.audit.entry import time_of
 from ai_gateway.wire.printable import printable_json
 
 log = logging.getLogger("ai_gateway.audit")

@@ -105,7 +105,10 @@ class Limiter:
         if self.is_shared:
             return None
         terms = self._terms(ask)
-        return self._memory.look(terms, ask.tokens) if terms else None
+        refusal = self._memory.look(terms, ask.tokens) if terms else None
+        if refusal is not None and self._shared is not None:
+            self.fallbacks += 1
+        return refusal
 
     def _terms(self, ask: Ask) -> list[Term]:
         gateways = self._around.gateways()
