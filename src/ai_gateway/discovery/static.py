@@ -30,8 +30,10 @@ class StaticSource(Source):
 
 
 class UrlSource(Source):
-    """The source for `discovery.static`, whose URLs were checked with the config. A thread reads them: there may be
-    thousands."""
+    """The source for `discovery.static`, whose URLs were checked with the config.
+
+    A thread reads many of them. A few are known at once, so that a gateway that listens has its endpoints.
+    """
 
     name = "static"
 
@@ -40,13 +42,14 @@ class UrlSource(Source):
 
     async def lists(self) -> AsyncGenerator[Found]:
         """See Source."""
-        yield Found(await beside(partial(_read, self._upstreams), "discovery"))
+        read = partial(_read, self._upstreams)
+        yield Found(read() if len(self._upstreams) < URLS_AT_ONCE else await beside(read, "discovery"))
 
 
 def _read(upstreams: tuple[str | StaticUpstream, ...]) -> tuple[Address, ...]:
     addresses: dict[Address, None] = {}
     for number, entry in enumerate(upstreams):
-        if number % URLS_AT_ONCE == 0:
+        if number % URLS_AT_ONCE == URLS_AT_ONCE - 1:
             breathe()
         upstream = entry if isinstance(entry, StaticUpstream) else StaticUpstream(entry)
         addresses[parse_endpoint(upstream.url, upstream.ca_file)] = None
