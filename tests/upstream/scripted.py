@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from ai_gateway.upstream.client import Client
+from ai_gateway.upstream.connection import Connection
 from ai_gateway.wire.address import Address
 
 Script = Callable[["Line"], Awaitable[None]]
@@ -93,10 +94,20 @@ async def serving(script: Script) -> AsyncIterator[Server]:
         await asyncio.gather(*server.tasks, return_exceptions=True)
 
 
+class Keeping(Client):
+    """Every address that it connects to is an endpoint's."""
+
+    async def connect(self, address: Address, seconds: float) -> Connection:
+        """See Client."""
+        if address.origin not in self._kept:
+            self.keep(address)
+        return await super().connect(address, seconds)
+
+
 @asynccontextmanager
-async def a_client() -> AsyncIterator[Client]:
+async def a_client(kind: type[Client] = Keeping) -> AsyncIterator[Client]:
     """A client whose connections are closed in the end."""
-    client = Client(asyncio.get_running_loop())
+    client = kind(asyncio.get_running_loop())
     try:
         yield client
     finally:

@@ -322,6 +322,25 @@ async def test_connections_to_an_endpoint_that_is_gone_are_closed() -> None:
         assert client.take_idle(other.address) is not None
 
 
+async def test_a_connection_in_use_while_its_endpoint_goes_is_closed_when_it_is_given_back() -> None:
+    """A poll or a call that was on its way leaves nothing open; nor does a request to what is no endpoint."""
+    async with serving(answers(b"a")) as server, a_client(Client) as client:
+        client.keep(server.address)
+        client.keep(server.address)  # two endpoints behind one origin
+        async with client.exchange(server.address, Request("GET", "/"), 1) as answer:
+            await answer.read_all(9)
+            client.forget(server.address)
+        kept = client.take_idle(server.address)
+        assert kept is not None
+        kept.close()
+        async with client.exchange(server.address, Request("GET", "/"), 1) as answer:
+            await answer.read_all(9)
+            client.forget(server.address)
+        assert client.take_idle(server.address) is None
+        await body_of(client, server.address)
+        assert client.take_idle(server.address) is None
+
+
 async def test_a_refused_connection_is_a_connect_fault() -> None:
     """Nothing was sent: another endpoint can have the call."""
     address = await free_address()

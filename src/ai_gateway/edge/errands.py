@@ -175,9 +175,6 @@ class Errands:
                     if error.is_garbled:
                         self._count(endpoint, Setback(error, "endpoint", exchange.story or ""))
                     raise
-                finally:
-                    if endpoint.is_draining:  # discovery's list closed its idle connections before this one
-                        self._parts.client.forget(endpoint.address)
             if not isinstance(result, Setback):
                 return endpoint, result
             self._count(endpoint, result)

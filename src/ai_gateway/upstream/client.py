@@ -6,6 +6,7 @@ How many calls an endpoint gets at a time is decided by the leases; a connection
 import asyncio
 import logging
 import ssl
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -49,11 +50,12 @@ class Request:
 
 
 class Client:
-    """Connections to every endpoint, the idle ones kept per address. Changed by exchanges that take and give."""
+    """Connections to every endpoint. Changed by exchanges that take and give; idle ones are kept to those in `keep`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
+        self._kept: Counter[Address] = Counter()  # how many endpoints an origin has
         self._distrusted: dict[Address, float] = {}  # until when none of its connections is used again
         self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with when it was written
 
@@ -103,18 +105,30 @@ class Client:
         """Takes a connection back when its exchange is over, whatever state it is in."""
         if not connection.finish():
             return
-        if self._distrusted and self._is_distrusted(address.origin):
+        origin = address.origin
+        if origin not in self._kept or (self._distrusted and self._is_distrusted(origin)):
             connection.close()
             return
-        idle = self._idle.setdefault(address.origin, [])
+        idle = self._idle.setdefault(origin, [])
         if len(idle) < MAX_IDLE_PER_ENDPOINT:
             idle.append(connection)
         else:
             connection.close()
 
+    def keep(self, address: Address) -> None:
+        """An endpoint is there: connections to it are kept between exchanges, until `forget` was called as often."""
+        self._kept[address.origin] += 1
+
     def forget(self, address: Address) -> None:
-        """Closes the idle connections to an endpoint that is gone."""
-        for connection in self._idle.pop(address.origin, ()):
+        """An endpoint is gone: its idle connections are closed, and those in use once their exchange is over."""
+        origin = address.origin
+        self._kept[origin] -= 1
+        if self._kept[origin] <= 0:
+            del self._kept[origin]
+            self._close_idle(origin)
+
+    def _close_idle(self, origin: Address) -> None:
+        for connection in self._idle.pop(origin, ()):
             connection.close()
 
     def _distrust(self, origin: Address) -> None:
@@ -122,7 +136,7 @@ class Client:
         if not self._is_distrusted(origin):
             log.warning("%s answers more than it is asked: for now each of its connections is used once", origin)
         self._distrusted[origin] = self._loop.time() + DISTRUST_SECONDS
-        self.forget(origin)
+        self._close_idle(origin)
 
     def _is_distrusted(self, origin: Address) -> bool:
         until = self._distrusted.get(origin)
@@ -133,8 +147,8 @@ class Client:
 
     def close(self) -> None:
         """Closes every idle connection."""
-        for address in list(self._idle):
-            self.forget(address)
+        for origin in list(self._idle):
+            self._close_idle(origin)
 
     async def _tls_for(self, address: Address) -> ssl.SSLContext:
         """The context for a CA file as it is now: one that is rotated is read again, in a thread.

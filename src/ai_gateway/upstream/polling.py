@@ -55,6 +55,7 @@ class Poller:
             self._client.forget(endpoint.address)
         late_seconds = len(new) / MOST_PER_SECOND if len(new) > AT_ONCE else 0.0
         for endpoint in new:
+            self._client.keep(endpoint.address)
             watch = _Watch(self._fleet, endpoint, self._settings_now, self._random)
             self._watches[endpoint.address] = watch
             delay_seconds = self._random.uniform(0, late_seconds)
