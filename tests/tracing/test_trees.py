@@ -1,5 +1,6 @@
 """One request, one trace: the tree of each kind of call, down to the attempt, as a collector gets it."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from tests.flow.world import CHAT, World, chat
 from tests.tracing.receiver import CLIENT, ERROR, SERVER, Span
 from tests.tracing.traced import Traced
 
+from ai_gateway.telemetry.spans import LEAST_WAIT_SECONDS
 from ai_gateway.version import __version__
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
@@ -153,6 +155,7 @@ async def test_a_wait_for_a_slot_is_an_event_and_a_phase(world: World, traced: T
     await first.head()
     second = await served.begin(chat())
     await until(lambda: served.waiting == 1)
+    await asyncio.sleep(2 * LEAST_WAIT_SECONDS)  # no event tells of a shorter wait
     gate.opened.set()
     await second.reply()
     _, server = await traced.requests(2)
