@@ -131,7 +131,7 @@ async def test_500_pods_that_come_as_events_cost_the_loop_no_more(
             await asyncio.to_thread(add_pods, api, seconds)
             await all_followed(gateway)
         took = time.monotonic() - began_at
-    steps = 500 / AT_ONCE  # a list that brings many is put in force in steps, between which calls go on
+    steps = PODS / AT_ONCE  # a list that brings many is put in force in steps, between which calls go on
     assert 1 <= len(changes) <= took / SETTLE_SECONDS + 1 + steps
     assert loop.used < MOST_SECONDS
     assert loop.longest < MOST_SECONDS / 2

@@ -339,6 +339,11 @@ async def test_a_connection_in_use_while_its_endpoint_goes_is_closed_when_it_is_
         assert client.take_idle(server.address) is None
         await body_of(client, server.address)
         assert client.take_idle(server.address) is None
+        client.keep(server.address)
+        async with client.exchange(server.address, Request("GET", "/"), 1) as answer:
+            await answer.read_all(9)
+            client.close()
+        assert client.take_idle(server.address) is None
 
 
 async def test_a_refused_connection_is_a_connect_fault() -> None:

@@ -9,7 +9,7 @@ from ai_gateway.config.types import StaticUpstream
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.wire.address import Address, parse_endpoint
 
-URLS_AT_ONCE: Final = 50  # then other threads may go on
+URLS_AT_ONCE: Final = 50  # read without a pause for others
 
 
 class StaticSource(Source):

@@ -5,6 +5,7 @@ so nobody's traffic, however odd, makes the guesses for others absurd.
 """
 
 from collections import OrderedDict
+from statistics import median_low
 from typing import Final
 
 import msgspec
@@ -90,14 +91,9 @@ class Estimates:
         """Of a caller that is not known: what is usual among the others. One or two are outvoted by what is
         usual at first."""
         habits = [*known.values(), Habit(), Habit()]
-        per_byte = _lower_median([habit.tokens_per_byte for habit in habits])
-        output = _lower_median([habit.output_tokens for habit in habits])
+        per_byte = median_low([habit.tokens_per_byte for habit in habits])
+        output = median_low([habit.output_tokens for habit in habits])
         return Habit(
             min(max(per_byte, LEAST_TOKENS_PER_BYTE), MOST_TOKENS_PER_BYTE),
             min(max(output, LEAST_OUTPUT_TOKENS), MOST_OUTPUT_TOKENS),
         )
-
-
-def _lower_median(values: list[float]) -> float:
-    """As `statistics.median_low`, whose module takes up a megabyte."""
-    return sorted(values)[(len(values) - 1) // 2]

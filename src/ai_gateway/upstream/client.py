@@ -50,7 +50,10 @@ class Request:
 
 
 class Client:
-    """Connections to every endpoint. Changed by exchanges that take and give; idle ones are kept to those in `keep`."""
+    """Connections to every endpoint, changed by exchanges that take and give.
+
+    Idle ones are kept per origin, and only where `keep` says that an endpoint is there.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -146,7 +149,8 @@ class Client:
         return until is not None
 
     def close(self) -> None:
-        """Closes every idle connection."""
+        """Closes every idle connection, and each one in use once its exchange is over."""
+        self._kept.clear()
         for origin in list(self._idle):
             self._close_idle(origin)
 
