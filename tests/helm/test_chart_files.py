@@ -120,5 +120,12 @@ def _cells(place: dict[str, int]) -> list[tuple[int, int]]:
     return [(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])]
 
 
+def test_every_template_has_the_charts_own_prefix() -> None:
+    """Under one parent all charts share the names of templates, and the last one of a name wins."""
+    names = [name for file in TEMPLATES for name in re.findall(r'define "([^"]+)"', file.read_text())]
+    assert names
+    assert [name for name in names if not name.startswith(f"{metadata()['name']}.")] == []
+
+
 def test_no_file_of_the_chart_asks_for_an_image_called_latest() -> None:
     assert not [file for file in FILES if re.search(r"image:.*:latest", file.read_text())]

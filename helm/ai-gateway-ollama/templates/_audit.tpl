@@ -1,13 +1,13 @@
 {{/* The audit: its section of config.yml, and the files that the chart puts into the pod for it. */}}
 
-{{- define "gateway.hasPostgresql" -}}
+{{- define "ai-gateway-ollama.hasPostgresql" -}}
 {{- if .Values.audit.postgresql.existingSecret }}true{{ end -}}
 {{- end }}
 
 {{/* As YAML: what the values say, and before that where the chart's files are. */}}
-{{- define "gateway.auditConfig" -}}
+{{- define "ai-gateway-ollama.auditConfig" -}}
 {{- $section := deepCopy (default (dict) .Values.config.audit) -}}
-{{- if include "gateway.hasPostgresql" . -}}
+{{- if include "ai-gateway-ollama.hasPostgresql" . -}}
 {{- $section = merge (dict "store" "postgresql" "dsn_file" "/etc/ai-gateway-postgresql/dsn") $section -}}
 {{- end -}}
 {{- if .Values.audit.key.existingSecret -}}
@@ -17,7 +17,7 @@
 {{- end }}
 
 {{/* A Secret that is mounted as a whole follows its changes: a new password is read with the next connection. */}}
-{{- define "gateway.postgresqlVolume" -}}
+{{- define "ai-gateway-ollama.postgresqlVolume" -}}
 - name: audit-postgresql
   secret:
     secretName: {{ .Values.audit.postgresql.existingSecret }}

@@ -1,13 +1,13 @@
 {{/* Combinations of values that cannot work. What is wrong with one value alone, values.schema.json says. */}}
-{{- define "gateway.checks" -}}
+{{- define "ai-gateway-ollama.checks" -}}
 {{- $values := .Values -}}
 {{- if and $values.autoscaling.enabled $values.keda.enabled -}}
 {{- fail "autoscaling.enabled and keda.enabled: only one of them can scale the gateway" -}}
 {{- end -}}
-{{- if and (include "gateway.isSidecar" .) (ne $values.discovery.mode "pods") -}}
+{{- if and (include "ai-gateway-ollama.isSidecar" .) (ne $values.discovery.mode "pods") -}}
 {{- fail (printf "discovery.mode: %q, but placement ollama-sidecar needs pods" $values.discovery.mode) -}}
 {{- end -}}
-{{- if and (include "gateway.hasOllama" .) $values.discovery.namespaces -}}
+{{- if and (include "ai-gateway-ollama.hasOllama" .) $values.discovery.namespaces -}}
 {{- fail "discovery.namespaces: the chart's own Ollama runs in the gateway's namespace; leave it empty" -}}
 {{- end -}}
 {{- if and (eq $values.discovery.mode "static") (not $values.discovery.static) -}}
@@ -37,24 +37,24 @@
 {{- if and $values.tracing.enabled (not $values.tracing.endpoint) -}}
 {{- fail "tracing.endpoint: say where spans go, such as http://otel-collector.monitoring:4318" -}}
 {{- end -}}
-{{- if and $values.metrics.otlp.enabled (not (include "gateway.metricsEndpoint" .)) -}}
+{{- if and $values.metrics.otlp.enabled (not (include "ai-gateway-ollama.metricsEndpoint" .)) -}}
 {{- fail "metrics.otlp.endpoint: say where metrics go, such as http://otel-collector.monitoring:4318" -}}
 {{- end -}}
 {{- if and $values.limits.redis.caKey (not $values.limits.redis.existingSecret) -}}
 {{- fail "limits.redis.existingSecret: name the Secret that holds limits.redis.caKey" -}}
 {{- end -}}
-{{- if and (include "gateway.hasPostgresql" .) (not $values.audit.key.existingSecret) -}}
+{{- if and (include "ai-gateway-ollama.hasPostgresql" .) (not $values.audit.key.existingSecret) -}}
 {{- fail "audit.key.existingSecret: gateways that share PostgreSQL need the same key of the hash chain" -}}
 {{- end -}}
 {{- if $values.audit.persistence.enabled -}}
 {{- if gt (int $values.replicaCount) 1 -}}
 {{- fail "audit.persistence.enabled: an SQLite file is for one gateway; set replicaCount to 1, or use PostgreSQL" -}}
 {{- end -}}
-{{- if or $values.autoscaling.enabled $values.keda.enabled (include "gateway.isSidecar" .) -}}
+{{- if or $values.autoscaling.enabled $values.keda.enabled (include "ai-gateway-ollama.isSidecar" .) -}}
 {{- fail "audit.persistence.enabled: an SQLite file is for one gateway; without autoscaling, keda and sidecars" -}}
 {{- end -}}
 {{- end -}}
-{{- with (include "gateway.chartConfig" . | fromYaml).Error -}}
+{{- with (include "ai-gateway-ollama.chartConfig" . | fromYaml).Error -}}
 {{- fail (printf "config.content: %s" .) -}}
 {{- end -}}
 {{- end }}

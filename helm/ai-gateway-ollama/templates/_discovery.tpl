@@ -1,18 +1,18 @@
 {{/* Where Ollama is looked for, and what that needs. */}}
 
 {{/* Whether the API server is asked at all: only then a token is mounted. */}}
-{{- define "gateway.asksApi" -}}
-{{- if or (include "gateway.discoversByApi" .) (eq .Values.config.watch "api") (include "gateway.reviewsTokens" .) (include "gateway.countsGateways" .) }}true{{ end }}
+{{- define "ai-gateway-ollama.asksApi" -}}
+{{- if or (include "ai-gateway-ollama.discoversByApi" .) (eq .Values.config.watch "api") (include "ai-gateway-ollama.reviewsTokens" .) (include "ai-gateway-ollama.countsGateways" .) }}true{{ end }}
 {{- end }}
 
-{{- define "gateway.discoversByApi" -}}
+{{- define "ai-gateway-ollama.discoversByApi" -}}
 {{- if has .Values.discovery.mode (list "pods" "endpointslices") }}true{{ end }}
 {{- end }}
 
-{{- define "gateway.labelSelector" -}}
+{{- define "ai-gateway-ollama.labelSelector" -}}
 {{- if .Values.discovery.labelSelector -}}
 {{- .Values.discovery.labelSelector }}
-{{- else if include "gateway.hasOllama" . -}}
+{{- else if include "ai-gateway-ollama.hasOllama" . -}}
 app.kubernetes.io/name=ollama,app.kubernetes.io/instance={{ .Release.Name }}
 {{- else -}}
 app.kubernetes.io/name=ollama
@@ -20,8 +20,8 @@ app.kubernetes.io/name=ollama
 {{- end }}
 
 {{/* The label selector as matchLabels. Services and NetworkPolicies know nothing else. */}}
-{{- define "gateway.ollamaLabels" -}}
-{{- range $term := splitList "," (include "gateway.labelSelector" .) }}
+{{- define "ai-gateway-ollama.ollamaLabels" -}}
+{{- range $term := splitList "," (include "ai-gateway-ollama.labelSelector" .) }}
 {{- $pair := splitList "=" ($term | replace "==" "=" | trim) }}
 {{- if or (ne (len $pair) 2) (hasSuffix "!" (first $pair)) (contains " " $term) }}
 {{- fail (printf "discovery.labelSelector: %q is no label=value, which headlessService and networkPolicy need" $term) }}
@@ -31,32 +31,32 @@ app.kubernetes.io/name=ollama
 {{- end }}
 
 {{/* Namespaces with Ollama pods, as a JSON list. */}}
-{{- define "gateway.ollamaNamespaces" -}}
-{{- toJson (default (list (include "gateway.namespace" .)) .Values.discovery.namespaces) }}
+{{- define "ai-gateway-ollama.ollamaNamespaces" -}}
+{{- toJson (default (list (include "ai-gateway-ollama.namespace" .)) .Values.discovery.namespaces) }}
 {{- end }}
 
-{{- define "gateway.ollamaService" -}}
+{{- define "ai-gateway-ollama.ollamaService" -}}
 {{- if .Values.discovery.serviceName -}}
 {{- .Values.discovery.serviceName }}
-{{- else if include "gateway.hasHeadless" . -}}
-{{- include "gateway.headlessName" . }}
+{{- else if include "ai-gateway-ollama.hasHeadless" . -}}
+{{- include "ai-gateway-ollama.headlessName" . }}
 {{- else -}}
 ollama
 {{- end }}
 {{- end }}
 
-{{- define "gateway.hasHeadless" -}}
-{{- if or .Values.headlessService.enabled (include "gateway.hasOllama" .) }}true{{ end }}
+{{- define "ai-gateway-ollama.hasHeadless" -}}
+{{- if or .Values.headlessService.enabled (include "ai-gateway-ollama.hasOllama" .) }}true{{ end }}
 {{- end }}
 
 {{/* The section `discovery` of config.yml; empty where the gateway's own defaults say the same. */}}
-{{- define "gateway.discovery" -}}
+{{- define "ai-gateway-ollama.discovery" -}}
 {{- $discovery := .Values.discovery -}}
 {{- if eq $discovery.mode "static" -}}
 {{- toYaml (dict "static" $discovery.static) }}
 {{- else if eq $discovery.mode "dns" -}}
-{{- $name := include "gateway.ollamaService" . -}}
-{{- if not (contains "." $name) }}{{ $name = printf "%s.%s.svc" $name (first (include "gateway.ollamaNamespaces" . | fromJsonArray)) }}{{ end -}}
+{{- $name := include "ai-gateway-ollama.ollamaService" . -}}
+{{- if not (contains "." $name) }}{{ $name = printf "%s.%s.svc" $name (first (include "ai-gateway-ollama.ollamaNamespaces" . | fromJsonArray)) }}{{ end -}}
 {{- toYaml (dict "dns" (dict "name" $name "port" $discovery.port)) }}
 {{- else -}}
 {{- $found := dict -}}
@@ -64,9 +64,9 @@ ollama
 {{- if ne $discovery.portName "http" }}{{ $_ := set $found "port_name" $discovery.portName }}{{ end -}}
 {{- if ne (int $discovery.port) 11434 }}{{ $_ := set $found "port" $discovery.port }}{{ end -}}
 {{- if eq $discovery.mode "endpointslices" -}}
-{{- $found = merge (dict "mode" "endpointslices" "service" (include "gateway.ollamaService" .)) $found -}}
-{{- else if ne (include "gateway.labelSelector" .) "app.kubernetes.io/name=ollama" -}}
-{{- $_ := set $found "label_selector" (include "gateway.labelSelector" .) -}}
+{{- $found = merge (dict "mode" "endpointslices" "service" (include "ai-gateway-ollama.ollamaService" .)) $found -}}
+{{- else if ne (include "ai-gateway-ollama.labelSelector" .) "app.kubernetes.io/name=ollama" -}}
+{{- $_ := set $found "label_selector" (include "ai-gateway-ollama.labelSelector" .) -}}
 {{- end -}}
 {{- if $found }}{{ toYaml (dict "kubernetes" $found) }}{{ end -}}
 {{- end -}}

@@ -1,10 +1,10 @@
 {{/* Ollama of the chart's own. */}}
 
 {{/* Ollama's names of the models to pull, as a JSON list. */}}
-{{- define "gateway.ollamaModels" -}}
+{{- define "ai-gateway-ollama.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
 {{- if not $names -}}
-{{- range $id, $model := (include "gateway.parsedConfig" . | fromJson).models -}}
+{{- range $id, $model := (include "ai-gateway-ollama.parsedConfig" . | fromJson).models -}}
 {{- $model = default (dict) $model -}}
 {{- $names = append $names (printf "%s:%v" (default $id $model.ollama) (default "latest" $model.version)) -}}
 {{- end -}}
@@ -13,7 +13,7 @@
 {{- end }}
 
 {{/* One server per container, so that models are there before anybody asks for them. */}}
-{{- define "gateway.pullScript" -}}
+{{- define "ai-gateway-ollama.pullScript" -}}
 ollama serve & server=$!
 trap 'kill $server; wait $server' EXIT
 until ollama list >/dev/null 2>&1; do
@@ -29,7 +29,7 @@ done
 Until no connection to Ollama's port is open, and at most as long as a drain. The gateway in the pod leaves meanwhile,
 by a hook of its own; the others close what they do not use as soon as the pod is being deleted.
 */}}
-{{- define "gateway.ollamaWaitScript" -}}
+{{- define "ai-gateway-ollama.ollamaWaitScript" -}}
 sleep 2
 seconds={{ add .Values.drain.delaySeconds .Values.drain.graceSeconds }}
 while [ $seconds -gt 0 ] && grep -qsE '^ *[0-9]+: [0-9A-F]+:{{ printf "%04X" (int .Values.discovery.port) }} [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6; do
@@ -39,7 +39,7 @@ done
 {{- end }}
 
 {{/* The chart's own environment of Ollama, as a JSON list. No host: every address of both families. */}}
-{{- define "gateway.ollamaEnv" -}}
+{{- define "ai-gateway-ollama.ollamaEnv" -}}
 {{- list
   (dict "name" "OLLAMA_HOST" "value" (printf ":%v" (int .Values.discovery.port)))
   (dict "name" "OLLAMA_MODELS" "value" "/models")
@@ -47,12 +47,12 @@ done
   (dict "name" "HOME" "value" "/tmp") | toJson }}
 {{- end }}
 
-{{- define "gateway.ollamaContainer" -}}
+{{- define "ai-gateway-ollama.ollamaContainer" -}}
 {{- $ollama := .Values.ollama -}}
-image: {{ include "gateway.image" (dict "root" . "image" $ollama.image "tag" $ollama.image.tag) | quote }}
+image: {{ include "ai-gateway-ollama.image" (dict "root" . "image" $ollama.image "tag" $ollama.image.tag) | quote }}
 imagePullPolicy: {{ $ollama.image.pullPolicy }}
 env:
-  {{- include "gateway.env" (list (include "gateway.ollamaEnv" . | fromJsonArray) $ollama.extraEnv) | nindent 2 }}
+  {{- include "ai-gateway-ollama.env" (list (include "ai-gateway-ollama.ollamaEnv" . | fromJsonArray) $ollama.extraEnv) | nindent 2 }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:

@@ -1,7 +1,7 @@
 {{/* The gateway's container and what a pod around it needs. */}}
 
 {{/* An image. Call with (dict "root" $ "image" VALUES "tag" DEFAULT). */}}
-{{- define "gateway.image" -}}
+{{- define "ai-gateway-ollama.image" -}}
 {{- $registry := default .image.registry .root.Values.global.imageRegistry -}}
 {{- $name := ternary (printf "%s/%s" $registry .image.repository) .image.repository (not (empty $registry)) -}}
 {{- if .image.digest -}}
@@ -11,11 +11,11 @@
 {{- end }}
 {{- end }}
 
-{{- define "gateway.ownImage" -}}
-{{- include "gateway.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
+{{- define "ai-gateway-ollama.ownImage" -}}
+{{- include "ai-gateway-ollama.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
 {{- end }}
 
-{{- define "gateway.imagePullSecrets" -}}
+{{- define "ai-gateway-ollama.imagePullSecrets" -}}
 {{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -24,7 +24,7 @@ imagePullSecrets:
 
 {{/* Environment without doubled names, which server-side apply refuses: the later list goes before the earlier.
 Call with a list of lists. */}}
-{{- define "gateway.env" -}}
+{{- define "ai-gateway-ollama.env" -}}
 {{- $entries := list -}}
 {{- range $one := . }}
 {{- range $entry := $one }}
@@ -37,7 +37,7 @@ Call with a list of lists. */}}
 {{- end }}
 
 {{/* The chart's own environment of the gateway, as a JSON list. The pre-stop hook reads AI_GATEWAY_ADMIN, too. */}}
-{{- define "gateway.ownEnv" -}}
+{{- define "ai-gateway-ollama.ownEnv" -}}
 {{- $env := list
   (dict "name" "AI_GATEWAY_LISTEN" "value" (printf ":%v" (int .Values.ports.api)))
   (dict "name" "AI_GATEWAY_ADMIN" "value" (printf ":%v" (int .Values.ports.admin)))
@@ -46,13 +46,13 @@ Call with a list of lists. */}}
   (dict "name" "AI_GATEWAY_DRAIN_DELAY" "value" (printf "%vs" (int .Values.drain.delaySeconds)))
   (dict "name" "AI_GATEWAY_DRAIN_GRACE" "value" (printf "%vs" (int .Values.drain.graceSeconds))) -}}
 {{- if eq .Values.config.watch "api" -}}
-{{- $named := printf "%s:%s" (include "gateway.configMapName" .) .Values.config.key -}}
+{{- $named := printf "%s:%s" (include "ai-gateway-ollama.configMapName" .) .Values.config.key -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_CONFIGMAP" "value" $named) -}}
 {{- end -}}
-{{- with include "gateway.required" . -}}
+{{- with include "ai-gateway-ollama.required" . -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_REQUIRE" "value" .) -}}
 {{- end -}}
-{{- if include "gateway.isSidecar" . -}}
+{{- if include "ai-gateway-ollama.isSidecar" . -}}
 {{- $uid := dict "fieldRef" (dict "apiVersion" "v1" "fieldPath" "metadata.uid") -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_POD_UID" "valueFrom" $uid) -}}
 {{- end -}}
@@ -60,9 +60,9 @@ Call with a list of lists. */}}
 {{- end }}
 
 {{/* Everything of the gateway's container that is the same in both placements. */}}
-{{- define "gateway.container" -}}
+{{- define "ai-gateway-ollama.container" -}}
 name: gateway
-image: {{ include "gateway.ownImage" . | quote }}
+image: {{ include "ai-gateway-ollama.ownImage" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   - serve
@@ -70,13 +70,13 @@ args:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- include "gateway.env" (list (include "gateway.ownEnv" . | fromJsonArray) (include "gateway.limitsEnv" . | fromJsonArray) (include "gateway.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
+  {{- include "ai-gateway-ollama.env" (list (include "ai-gateway-ollama.ownEnv" . | fromJsonArray) (include "ai-gateway-ollama.limitsEnv" . | fromJsonArray) (include "ai-gateway-ollama.telemetryEnv" . | fromJsonArray) .Values.extraEnv) | nindent 2 }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 ports:
-  - {name: {{ include "gateway.apiPortName" . }}, containerPort: {{ .Values.ports.api }}, protocol: TCP}
+  - {name: {{ include "ai-gateway-ollama.apiPortName" . }}, containerPort: {{ .Values.ports.api }}, protocol: TCP}
   - {name: admin, containerPort: {{ .Values.ports.admin }}, protocol: TCP}
 {{- with .Values.startupProbe }}
 startupProbe:
@@ -102,7 +102,7 @@ volumeMounts:
   - {name: config, mountPath: /etc/ai-gateway, readOnly: true}
   - {name: tmp, mountPath: /tmp}
   - {name: audit, mountPath: /var/lib/ai-gateway}
-  {{- if include "gateway.hasPostgresql" . }}
+  {{- if include "ai-gateway-ollama.hasPostgresql" . }}
   - {name: audit-postgresql, mountPath: /etc/ai-gateway-postgresql, readOnly: true}
   {{- end }}
   {{- if .Values.audit.key.existingSecret }}
@@ -123,15 +123,15 @@ volumeMounts:
 {{- end }}
 
 {{/* In Ollama's pods the name `http` is Ollama's. */}}
-{{- define "gateway.apiPortName" -}}
-{{- if include "gateway.isSidecar" . }}api{{ else }}{{ ternary "https" "http" .Values.tls.enabled }}{{ end }}
+{{- define "ai-gateway-ollama.apiPortName" -}}
+{{- if include "ai-gateway-ollama.isSidecar" . }}api{{ else }}{{ ternary "https" "http" .Values.tls.enabled }}{{ end }}
 {{- end }}
 
 {{/* The whole ConfigMap is mounted, no subPath: it stands in until the API server answers, and follows edits. */}}
-{{- define "gateway.volumes" -}}
+{{- define "ai-gateway-ollama.volumes" -}}
 - name: config
   configMap:
-    name: {{ include "gateway.configMapName" . }}
+    name: {{ include "ai-gateway-ollama.configMapName" . }}
     optional: true
     items:
       - {key: {{ .Values.config.key | quote }}, path: config.yml}
@@ -140,12 +140,12 @@ volumeMounts:
 - name: audit
 {{- if .Values.audit.persistence.enabled }}
   persistentVolumeClaim:
-    claimName: {{ include "gateway.auditClaim" . }}
+    claimName: {{ include "ai-gateway-ollama.auditClaim" . }}
 {{- else }}
   emptyDir: {}
 {{- end }}
-{{- if include "gateway.hasPostgresql" . }}
-{{ include "gateway.postgresqlVolume" . }}
+{{- if include "ai-gateway-ollama.hasPostgresql" . }}
+{{ include "ai-gateway-ollama.postgresqlVolume" . }}
 {{- end }}
 {{- if .Values.audit.key.existingSecret }}
 - name: audit-key
@@ -157,7 +157,7 @@ volumeMounts:
 {{- if .Values.tls.enabled }}
 - name: tls
   secret:
-    secretName: {{ include "gateway.tlsSecret" . }}
+    secretName: {{ include "ai-gateway-ollama.tlsSecret" . }}
 {{- end }}
 {{- with .Values.auth.keysSecret }}
 {{- if .name }}
@@ -178,22 +178,22 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{- define "gateway.tlsSecret" -}}
-{{- default (printf "%s-tls" (include "gateway.fullname" .)) .Values.tls.existingSecret }}
+{{- define "ai-gateway-ollama.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "ai-gateway-ollama.fullname" .)) .Values.tls.existingSecret }}
 {{- end }}
 
-{{- define "gateway.auditClaim" -}}
-{{- default (printf "%s-audit" (include "gateway.fullname" .)) .Values.audit.persistence.existingClaim }}
+{{- define "ai-gateway-ollama.auditClaim" -}}
+{{- default (printf "%s-audit" (include "ai-gateway-ollama.fullname" .)) .Values.audit.persistence.existingClaim }}
 {{- end }}
 
-{{- define "gateway.gracePeriod" -}}
+{{- define "ai-gateway-ollama.gracePeriod" -}}
 {{- $sum := add .Values.drain.delaySeconds .Values.drain.graceSeconds 20 | int -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}{{ $sum }}{{ else }}{{ int .Values.terminationGracePeriodSeconds }}{{ end }}
 {{- end }}
 
 {{/* Constraints that name no pods of their own are about the gateway's. */}}
-{{- define "gateway.topologySpread" -}}
-{{- $selector := dict "matchLabels" (include "gateway.selectorLabels" . | fromYaml) -}}
+{{- define "ai-gateway-ollama.topologySpread" -}}
+{{- $selector := dict "matchLabels" (include "ai-gateway-ollama.selectorLabels" . | fromYaml) -}}
 {{- range .Values.topologySpreadConstraints }}
 - {{ toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 2 | trim }}
 {{- end }}

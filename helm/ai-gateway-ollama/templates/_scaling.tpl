@@ -1,11 +1,11 @@
 {{/* The workload that is scaled: the Deployment, or with the sidecar placement Ollama's StatefulSet. */}}
-{{- define "gateway.scaleTarget" -}}
+{{- define "ai-gateway-ollama.scaleTarget" -}}
 apiVersion: apps/v1
-{{- if include "gateway.isSidecar" . }}
+{{- if include "ai-gateway-ollama.isSidecar" . }}
 kind: StatefulSet
-name: {{ include "gateway.ollamaName" . }}
+name: {{ include "ai-gateway-ollama.ollamaName" . }}
 {{- else }}
 kind: Deployment
-name: {{ include "gateway.fullname" . }}
+name: {{ include "ai-gateway-ollama.fullname" . }}
 {{- end }}
 {{- end }}
