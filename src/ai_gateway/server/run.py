@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,17 +95,16 @@ async def serve(
     notices: Notices | None = None,
     around: AbstractAsyncContextManager[object] | None = None,
 ) -> None:
-    """Serve both apps until asked to leave; see the package's docstring."""
+    """Serve both apps until asked to leave; see the package's docstring. Asked before that, it ends without serving."""
     notices = notices or Notices()
     certificate = Certificate(settings.tls) if settings.tls is not None else None
     api_port, admin_port = _bind(app, admin, settings, notices, certificate)
     try:
         with _signals(notices, certificate):
-            async with around or nullcontext():
-                await api_port.open()
-                await admin_port.open()
-                notices.on_listening(api_port.urls, admin_port.urls)
-                await _until_left(api_port, settings, notices, certificate)
+            async with AsyncExitStack() as stack:
+                if await _is_begun(_begin(stack, around, (api_port, admin_port)), notices.departure):
+                    notices.on_listening(api_port.urls, admin_port.urls)
+                    await _until_left(api_port, settings, notices, certificate)
     finally:
         await api_port.close()
         await admin_port.close()
@@ -129,6 +128,35 @@ def _bind(
     api_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
     admin_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
     return Port(app, api_sockets, certificate, api_state), Port(admin, admin_sockets, None, admin_state)
+
+
+async def _begin(
+    stack: AsyncExitStack, around: AbstractAsyncContextManager[object] | None, ports: tuple[Port, Port]
+) -> None:
+    if around is not None:
+        await stack.enter_async_context(around)
+    for port in ports:
+        await port.open()
+
+
+async def _is_begun(beginning: Coroutine[Any, Any, None], departure: Departure) -> bool:
+    """Whether it got to its end before the departure was asked for. It is cut off then: nobody was served yet."""
+    try:
+        async with asyncio.timeout(None) as patience:
+            asking = asyncio.create_task(_end_when_asked(patience, departure))
+            try:
+                await beginning
+            finally:
+                asking.cancel()
+    except TimeoutError:
+        if not patience.expired():
+            raise
+    return not departure.asked.is_set()
+
+
+async def _end_when_asked(patience: asyncio.Timeout, departure: Departure) -> None:
+    await departure.asked.wait()
+    patience.reschedule(asyncio.get_running_loop().time())
 
 
 async def _until_left(port: Port, settings: ServerSettings, notices: Notices, certificate: Certificate | None) -> None:
@@ -188,7 +216,8 @@ def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None
         return
     loop = asyncio.get_running_loop()
     departure = notices.departure
-    before = signal.getsignal(signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     loop.add_signal_handler(signal.SIGTERM, departure.ask)
     loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
     if notices.reread is None:
@@ -198,10 +227,9 @@ def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, before)  # whoever heard a wish before hears it again; the end is not cut short
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)  # whoever heard it before hears it again, until the process has ended
 
 
 def _read_again(notices: Notices, certificate: Certificate | None) -> None:
