@@ -67,14 +67,17 @@ class Port:
             connection.sweep(now)
 
     def leave(self) -> None:
-        """Still accept, but let every answer be its connection's last."""
+        """Still accept, but let every answer that begins be its connection's last."""
+        if self._state.is_leaving:
+            return
         self._state.is_leaving = True
         for connection in list(self._state.connections):
             connection.leave()
 
     def stop_accepting(self) -> None:
-        """Close the listeners and the idle connections; running requests go on."""
+        """Close the listeners and the idle connections that had their moment; running requests go on."""
         self.leave()
+        self._state.is_shut = True
         for server in self._servers:
             server.close()
         for listening in self._sockets[len(self._servers) :]:
