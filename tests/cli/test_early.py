@@ -40,7 +40,7 @@ OTHERS = {  # what a pod or a job may run as well
     "audit": (("import", "ai_gateway.audit.store"), ("audit", "verify")),
     "drain": (("socket.connect", "127.0.0.1"), ("drain",)),
 }
-FIRST = ("unshare", "--pid", "--fork")  # process 1 of a namespace of its own
+FIRST = ("unshare", "--pid", "--fork", "--kill-child")  # process 1 of a namespace of its own
 ENDS_BY_SECONDS = 60.0  # a busy machine; a signal that is lost ends nothing at all
 
 
@@ -125,7 +125,7 @@ def test_no_moment_of_the_first_second_loses_the_signal(folder: Path) -> None:
 @contextmanager
 def _started(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """A gateway as the first process of a namespace, once it hears signals; and the number that this machine gives it."""
-    command = [*FIRST, "--kill-child", sys.executable, "-m", "ai_gateway", *SERVE]
+    command = [*FIRST, sys.executable, "-m", "ai_gateway", *SERVE]
     environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
