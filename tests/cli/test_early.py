@@ -124,7 +124,7 @@ def test_no_moment_of_the_first_second_loses_the_signal(folder: Path) -> None:
 
 @contextmanager
 def _started(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """A gateway as the first process of a namespace, once it hears signals; and the number that this machine gives it."""
+    """A gateway as the first process of a namespace, once it hears signals; and its number on this machine."""
     command = [*FIRST, sys.executable, "-m", "ai_gateway", *SERVE]
     environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
     with subprocess.Popen(

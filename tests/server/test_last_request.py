@@ -142,9 +142,12 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
     """When its moment is over, and the loop has not looked at the connection since the request came."""
     async with serving(Limits(sweep_seconds=0.02, underway_seconds=0.2)) as world:
         loop = asyncio.get_running_loop()
-        with socket.create_connection(("127.0.0.1", world.port)) as line, socket.create_connection(
-            ("127.0.0.1", world.port)
-        ), (pair := socket.socketpair())[0], pair[1]:
+        with (
+            socket.create_connection(("127.0.0.1", world.port)) as line,
+            socket.create_connection(("127.0.0.1", world.port)),
+            (pair := socket.socketpair())[0],
+            pair[1],
+        ):
             busy = asyncio.Event()
 
             def be_busy() -> None:
