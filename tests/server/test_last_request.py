@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.server.conftest import StubApp
 from tests.server.test_leaving import GET, until_refused
 
 from ai_gateway.server import CertificateFiles, Limits
+from ai_gateway.server.connection import PortState
+from ai_gateway.server.listen import listen
+from ai_gateway.server.port import Port
 
 LONG_SECONDS = 60.0  # longer than any test waits
 PATIENT = Limits(sweep_seconds=0.02, underway_seconds=LONG_SECONDS, last_call_seconds=LONG_SECONDS)
@@ -164,3 +168,18 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
             line.setblocking(False)
             answer = await asyncio.wait_for(loop.sock_recv(line, 4096), 5)
         assert answer.endswith(b"GET /a 0")
+
+
+async def test_who_has_connected_is_served_though_nobody_has_taken_the_connection_yet() -> None:
+    """With the listener the kernel would reset it, and the request that came with it."""
+    port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
+    await port.open()
+    address = ("127.0.0.1", int(port.urls[0].rpartition(":")[2]))
+    with socket.create_connection(address) as line:
+        line.sendall(GET)
+        port.stop_accepting()  # the loop has had no turn since
+        line.setblocking(False)
+        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)
+        assert b"\r\nconnection: close\r\n" in answer
+        await asyncio.wait_for(port.empty(), 5)
+    await port.close()
