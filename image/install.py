@@ -46,6 +46,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 import jwt.algorithms
 assert jwt.algorithms.has_crypto
 """
+# Python needs some milliseconds before the command's first line hears a signal, and until then the kernel drops it: the
+# process is a container's first. GNU's env, where the base has it, holds these back meanwhile.
+ENV = Path("/usr/bin/env")
+HELD_BACK = "--block-signal=TERM,INT"
+COMMAND = """#!{interpreter}
+import sys
+from ai_gateway.__main__ import main
+sys.exit(main())
+"""
 COMPILED = re.compile(r"^# code object from '?(/.+\.py)'?$", re.MULTILINE)  # what `python -v` says of such a module
 
 
@@ -73,7 +82,15 @@ def _install(wheels: Path) -> Path:
         if script.name != "ai-gateway" and not script.name.startswith("python"):
             script.unlink()
     shutil.rmtree(HOME / "include", ignore_errors=True)
+    write_command(HOME / "bin" / "ai-gateway", python)
     return python
+
+
+def write_command(command: Path, python: Path) -> None:
+    """In place of pip's, which imports more than it needs before it calls the gateway's first line."""
+    held_back = f"{ENV} -S {HELD_BACK} {python}"
+    works = ENV.exists() and subprocess.run([ENV, "-S", f"{HELD_BACK} true"], capture_output=True, check=False)  # noqa: S603 - the words are ours
+    command.write_text(COMMAND.format(interpreter=held_back if works and not works.returncode else python))
 
 
 def prune(packages: Path) -> None:

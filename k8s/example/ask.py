@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from urllib.request import Request, urlopen
@@ -19,6 +20,7 @@ def ask(question: str) -> str:
         return json.load(reply)["choices"][0]["message"]["content"]
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the first process of a container has no handler of its own
 seconds = float(sys.argv[1]) if len(sys.argv) > 1 else None  # between two questions; none: only one
 while True:
     print(ask("Say something short."), flush=True)

@@ -137,6 +137,22 @@ async def test_what_runs_is_finished_and_written_in_the_log(tmp_path: Path) -> N
         assert [line["outcome"] for line in await gateway.ended()] == ["ok"] * 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_clients_that_keep_their_connections_lose_no_call(tmp_path: Path, number: signal.Signals) -> None:
+    """Each calls again as soon as its stream ends: it is answered, and told that this was the last."""
+    async with program(tmp_path) as gateway:
+        lines = [await gateway.stream() for _ in range(9)]
+        gateway.process.send_signal(number)
+        await until(lambda: is_closed(gateway.port))
+        gateway.endpoint.opened.set()
+        for line in lines:
+            assert (await line.rest()).endswith(DONE)
+            await line.send("POST", CHAT, chat())
+        replies = [await line.reply() for line in lines]
+        assert [(reply.status, reply.header("connection")) for reply in replies] == [(200, "close")] * 9
+        assert [line["outcome"] for line in await gateway.ended()] == ["ok"] * 18
+
+
 async def test_a_second_sigterm_is_immediate_and_the_log_is_whole(tmp_path: Path) -> None:
     """Whatever the times; each call that was cut has its line."""
     async with program(tmp_path, "--drain-delay", "60s", "--drain-grace", "60s") as gateway:

@@ -95,6 +95,17 @@ async def test_a_late_stream_says_that_the_server_leaves(world: World) -> None:
     assert (record.outcome, record.error_code) == ("shutdown", "server_shutdown")
 
 
+async def test_after_a_late_stream_its_client_is_told_to_go_elsewhere(world: World) -> None:
+    """On the connection that it keeps: there is no time for an answer, but for a word, instead of a reset."""
+    served = await gateway(world, Gate(), grace_seconds=0.05)
+    line = await streaming(served)
+    served.departure.ask()
+    await line.rest()
+    await line.send("POST", CHAT, chat())
+    reply = await line.reply()
+    assert (reply.status, reply.error["code"], reply.header("connection")) == (503, "server_shutdown", "close")
+
+
 async def test_a_call_that_waits_when_the_signal_comes_is_served(world: World) -> None:
     """The queue is part of what runs."""
     gate = Gate()

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ echo "$@" >> "$CALLS"
 case "$1" in
   serve) trap 'exit 0' TERM; while :; do sleep 0.1; done ;;
   show) [ "$2" = here:latest ] ;;
-  pull) [ "$2" != broken:latest ] ;;
+  pull) [ "$2" != endless:latest ] || sleep 1000; [ "$2" != broken:latest ] ;;
 esac
 """
 
@@ -91,6 +92,26 @@ def test_models_that_are_not_there_are_pulled(tmp_path: Path, models: list[str],
         os.killpg(ended.pid, signal.SIGKILL)  # the end of a container, which takes the server along
     pulled = [line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("pull")]
     assert pulled == [f"pull {model}" for model in models if model != "here:latest"]
+
+
+def test_a_pull_ends_when_its_pod_is_deleted(tmp_path: Path) -> None:
+    """The script is the container's first process, for which the kernel drops a signal that it has no trap for."""
+    program = tmp_path / "ollama"
+    program.write_text(FAKE_OLLAMA)
+    program.chmod(0o755)
+    pull = _ollama_pod(pull={"models": ["endless:latest"]}).container("pull")
+    calls = tmp_path / "calls"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls)}
+    command = ["unshare", "--pid", "--fork", "--kill-child", *pull["command"], *pull["args"]]
+    with subprocess.Popen(command, env=environment) as ended:
+        try:
+            while ended.poll() is None and not (calls.exists() and "pull endless" in calls.read_text()):
+                time.sleep(0.01)
+            (first,) = Path(f"/proc/{ended.pid}/task/{ended.pid}/children").read_text().split()
+            os.kill(int(first), signal.SIGTERM)
+            assert ended.wait(timeout=20) == 128 + signal.SIGTERM
+        finally:
+            ended.kill()
 
 
 def test_helm_test_passes_at_a_gateway_with_a_config_and_fails_at_none(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,31 @@ def test_it_is_ready_soon_after_its_start(image: Built) -> None:
         began = int(Path(f"/proc/{container.pid()}/stat").read_text().rpartition(")")[2].split()[19])
         taken = time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK")
     assert taken <= MOST_SECONDS_TO_READY
+
+
+def test_a_container_that_is_told_to_end_as_it_starts_ends(image: Built) -> None:
+    """The kernel drops what a first process has no handler for, and Python needs a while to the command's first line:
+    what comes in it waits for that line."""
+    with started(image.root, image.config(), ["serve"]) as container:
+        pid = _first_process(container)
+        os.kill(pid, signal.SIGTERM)
+        assert container.process.wait(timeout=30) == 0
+
+
+def _first_process(container: Container) -> int:
+    """Its number on this machine, once it is Python, which from then on hears SIGTERM or holds it back."""
+    while container.process.poll() is None:
+        with suppress(subprocess.CalledProcessError, OSError):  # it is being made
+            pid = container.pid()
+            while (fields := _status(pid))["Name"] != "python3":
+                pass
+            assert any(int(fields[name], 16) >> (signal.SIGTERM - 1) & 1 for name in ("SigBlk", "SigCgt"))
+            return pid
+    raise AssertionError("it ended before it was Python")
+
+
+def _status(pid: int) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
 
 
 def test_nothing_is_compiled_at_its_start(image: Built) -> None:

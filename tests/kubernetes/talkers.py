@@ -57,12 +57,21 @@ class Talkers:
         """Callers that ask for short answers in one piece, again and again until `close`."""
         self._calling += [asyncio.create_task(self._call_on(pause_seconds)) for _ in range(callers)]
 
+    def begin_stream_after_stream(self, callers: int, tokens: int) -> None:
+        """Callers that ask for one stream after the other, on the connections that they keep, until `close`."""
+        self._calling += [asyncio.create_task(self._stream_on(tokens)) for _ in range(callers)]
+
     async def close(self) -> None:
         """Long streams run to their ends, and beside them the short calls, which end then."""
         await asyncio.gather(*self._streaming)
         self._leaving.set()
         await asyncio.gather(*self._calling)
         await self._client.close()
+
+    async def _stream_on(self, tokens: int) -> None:
+        while not self._leaving.is_set():
+            self.streams.append(Stream())
+            await self._stream(self.streams[-1], tokens)
 
     async def _stream(self, stream: Stream, tokens: int) -> None:
         began = time.monotonic()

@@ -22,8 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 class StubApp:
     """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread.
 
-    `/later` reads when told to, `/early` answers before it reads, `/stream` ends when told to, `/own` answers a
-    refusal of its body itself.
+    `/later` reads when told to, `/early` answers before it reads, `/stream` and `/half` (of an answer with a length)
+    end when told to, `/own` answers a refusal of its body itself.
     """
 
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -62,6 +62,12 @@ class StubApp:
             return
         if scope["path"] == "/stream":
             await self._stream(receive, send)
+            return
+        if scope["path"] == "/half":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8")]})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            await self.answer.wait()
+            await send({"type": "http.response.body", "body": b"half"})
             return
         text = f"{scope['method']} {scope['path']} {len(body)}".encode()
         headers = [(b"content-length", str(len(text)).encode())]

@@ -14,6 +14,7 @@
 
 {{/* One server per container, so that models are there before anybody asks for them. */}}
 {{- define "ai-gateway-ollama.pullScript" -}}
+trap 'exit 143' TERM INT
 ollama serve & server=$!
 trap 'kill $server; wait $server' EXIT
 until ollama list >/dev/null 2>&1; do
@@ -21,7 +22,8 @@ until ollama list >/dev/null 2>&1; do
   sleep 1
 done
 for model in "$@"; do
-  ollama show "$model" >/dev/null 2>&1 || ollama pull "$model" || exit 1
+  ollama show "$model" >/dev/null 2>&1 && continue
+  ollama pull "$model" & wait $! || exit 1
 done
 {{- end }}
 

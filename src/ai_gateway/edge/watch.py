@@ -24,11 +24,17 @@ class Departures:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.watches: set[Watch] = set()
+        self.is_over = False
 
     def end_all(self) -> None:
-        """Ends every running request with ServerShutdown."""
+        """Ends every running request with ServerShutdown, and each that still comes."""
+        self.is_over = True
         for watch in list(self.watches):
-            watch.end(ServerShutdown("The gateway was shut down before the answer was finished; send it again."))
+            watch.end(_shutdown())
+
+
+def _shutdown() -> ServerShutdown:
+    return ServerShutdown("The gateway was shut down before the answer was finished; send it again.")
 
 
 Deadline = tuple[float, Callable[[], Exception]]
@@ -65,6 +71,8 @@ class Watch:
         assert tell_when_left is not None, "the server must be the gateway's own"
         tell_when_left(self._left)
         self._arm(self._total[0])
+        if self._departures.is_over:
+            self.end(_shutdown())
         return self
 
     async def __aexit__(

@@ -10,8 +10,9 @@ tasks live there. Raises `ListenError` (one line for a person) if an address or 
 Leaving, on SIGTERM or `notices.departure.ask()`: `leaving()` is called; for `drain_seconds` everything is still
 accepted, with `connection: close` on answers; then the API listener and idle connections close and running requests
 have `grace_seconds`; then `shutdown_streams()` is called and they have one second more; then connections are cut.
-The admin port stays open until `around` has been left. SIGINT does the same in 5 seconds at most; a second signal
-cuts at once.
+A connection that could not be told so takes one more request, within a moment (see Limits). The admin port stays open
+until `around` has been left. SIGINT does the same in 5 seconds at most; a second signal cuts at once. Asked before it
+listens, the server ends without serving anybody.
 """
 
 from ai_gateway.server.certificate import CertificateFiles

@@ -4,10 +4,14 @@ Deadlines cost a request nothing but a number: one sweep per port looks at all c
 """
 
 import asyncio
+import fcntl
 import math
+import sys
+import termios
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -23,12 +27,15 @@ from ai_gateway.wire import framing
 from ai_gateway.wire.framing import Limits
 from ai_gateway.wire.replies import error_reply
 
+_TICK_SECONDS = 0.002  # the loop's timers may come so much early
+
 Refused = Callable[[int, str, str], None]
 """Told of each refusal: status, code, and the peer as `host:port`."""
 
 
 class PortState(ServerState):
-    """What the connections of one port share. `is_leaving` says that every answer is a connection's last.
+    """What the connections of one port share. `is_leaving` says that every answer that begins is a connection's last,
+    `is_shut` that nobody can connect any more.
 
     `idle_seconds` is asked after each answer, since a config may change it; otherwise the limits have it.
     """
@@ -40,6 +47,7 @@ class PortState(ServerState):
         self.is_on_loopback = False  # only this machine can connect; the port knows
         self.refused = refused
         self.is_leaving = False
+        self.is_shut = False
         self.connections: set[Connection] = set()  # type: ignore[assignment]  # only ours are ever added
 
 
@@ -71,6 +79,7 @@ class Connection(HttpToolsProtocol):
         self._head = bytearray()  # of a request, until it is whole
         self._held = bytearray()  # sent ahead of its turn
         self._deadline = math.inf  # the loop's time; of a head or of idling
+        self._stays_until = math.inf  # the same, while the gateway leaves: until then it may not know
         self._is_body_due = False  # a request has begun and its body has not ended
         self._is_quiet = True  # nothing is on its way that will not be read
         self._body_bytes = 0  # of that body, as they came
@@ -93,7 +102,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client has connected; it must speak soon."""
         super().connection_made(transport)
-        self._deadline = self.loop.time() + self._limits.first_byte_seconds
+        self._wait_for_request(self._limits.first_byte_seconds, self._limits.underway_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Each phase takes what it wants until nothing is left."""
@@ -208,24 +217,51 @@ class Connection(HttpToolsProtocol):
         elif now >= self._deadline:
             self._expire()
 
+    def _wait_for_request(self, seconds: float, last_seconds: float) -> None:
+        """It may be quiet for so long; where the port is closed, for the second number, which is for a last request."""
+        now = self.loop.time()
+        self._deadline = now + seconds
+        if self.server_state.is_leaving:
+            self._stays_until = now + last_seconds
+            if self.server_state.is_shut:
+                self._end_soon()
+
+    def _end_soon(self) -> None:
+        """Without waiting for a sweep: the process waits for this connection."""
+        self._deadline = min(self._deadline, self._stays_until)
+        self.loop.call_at(self._deadline + _TICK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self.sweep(self.loop.time())
+
     def _expire(self) -> None:
-        self._deadline = math.inf
         if self._head:
+            self._deadline = math.inf
             self._refuse(RequestTimeout("The request's head came too slowly."))
-        else:
+        elif self._phase != self._read_head or not _unread_bytes(self.transport):
+            self._deadline = math.inf
             self.transport.close()
 
     def leave(self) -> None:
-        """The answer that is running, or else the next one, is this connection's last."""
-        if self.cycle is not None:
+        """The answer that begins next is this connection's last, and says so. One whose head is out did not: after it
+        comes one more request, or a moment in which none comes."""
+        self._stays_until = self.loop.time() + self._limits.underway_seconds
+        if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Close now if nothing is under way, else after the running answer."""
-        self.leave()
+        """The port is closed: where nothing is under way, and nothing comes for a moment, this is the end."""
         if not self._head and self._phase == self._read_head:
-            self.transport.close()
+            self._end_soon()
 
 
 def _ignore(data: bytes) -> bytes:
     return b""
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What has come and the loop has not seen yet: a close would answer it with a reset."""
+    unread = bytearray(4)
+    with suppress(OSError):
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, unread)
+    return int.from_bytes(unread, sys.byteorder)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -38,22 +39,25 @@ class Port:
         self._state.is_on_loopback = all(map(is_on_loopback, sockets))
         self._config = strict_config(app)
         self._servers: list[asyncio.Server] = []
+        self._arriving: set[asyncio.Future[Any]] = set()
         self._ticking: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Begin to accept; from here on deadlines hold."""
         self._tick()
-        tls: dict[str, Any] = {}
-        if self._certificate is not None:
-            tls = {
-                "ssl": self._certificate.context,
-                "ssl_handshake_timeout": _HANDSHAKE_SECONDS,
-                "ssl_shutdown_timeout": _TLS_CLOSE_SECONDS,
-            }
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
-            server = await loop.create_server(self._connection, sock=listening, backlog=BACKLOG, **tls)
+            server = await loop.create_server(self._connection, sock=listening, backlog=BACKLOG, **self._tls())
             self._servers.append(server)
+
+    def _tls(self) -> dict[str, Any]:
+        if self._certificate is None:
+            return {}
+        return {
+            "ssl": self._certificate.context,
+            "ssl_handshake_timeout": _HANDSHAKE_SECONDS,
+            "ssl_shutdown_timeout": _TLS_CLOSE_SECONDS,
+        }
 
     def _connection(self) -> StrictProtocol:
         return StrictProtocol(self._config, self._state, {})
@@ -67,30 +71,58 @@ class Port:
             connection.sweep(now)
 
     def leave(self) -> None:
-        """Still accept, but let every answer be its connection's last."""
+        """Still accept, but let every answer that begins be its connection's last."""
+        if self._state.is_leaving:
+            return
         self._state.is_leaving = True
         for connection in list(self._state.connections):
             connection.leave()
 
     def stop_accepting(self) -> None:
-        """Close the listeners and the idle connections; running requests go on."""
+        """Close the listeners and the idle connections that had their moment; running requests go on."""
         self.leave()
+        self._state.is_shut = True
+        self._take_waiting()
+        self._close_listeners()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    def _take_waiting(self) -> None:
+        """Whose clients have connected, and may have sent a request: the listener's end would be a reset to them."""
+        loop = asyncio.get_running_loop()
+        for listening in self._sockets[: len(self._servers)]:
+            with suppress(OSError):  # nobody waits there any more
+                while True:
+                    accepted, _ = listening.accept()
+                    accepted.setblocking(False)
+                    taking = loop.connect_accepted_socket(self._connection, accepted, **self._tls())
+                    task = asyncio.ensure_future(taking)
+                    self._arriving.add(task)
+                    task.add_done_callback(self._arrived)
+
+    def _arrived(self, task: "asyncio.Future[Any]") -> None:
+        self._arriving.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a handshake that failed; nobody else asks
+
+    def _close_listeners(self) -> None:
         for server in self._servers:
             server.close()
         for listening in self._sockets[len(self._servers) :]:
             listening.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
 
     async def empty(self) -> None:
         """Wait until no connection is open and no request runs."""
         # Only while leaving; an event would cost every request its upkeep.
-        while self._state.connections or self._state.tasks:  # noqa: ASYNC110
+        while self._arriving or self._state.connections or self._state.tasks:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
     async def close(self) -> None:
         """Cut every connection; running requests have a moment to clean up after their clients' leaving."""
-        self.stop_accepting()
+        self.leave()
+        self._close_listeners()
+        for task in list(self._arriving):
+            task.cancel()
         for connection in list(self._state.connections):
             connection.transport.abort()
         if self._state.tasks:

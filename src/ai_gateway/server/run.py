@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -95,17 +96,17 @@ async def serve(
     notices: Notices | None = None,
     around: AbstractAsyncContextManager[object] | None = None,
 ) -> None:
-    """Serve both apps until asked to leave; see the package's docstring."""
+    """Serve both apps until asked to leave; see the package's docstring. Asked before that, it ends without serving."""
     notices = notices or Notices()
     certificate = Certificate(settings.tls) if settings.tls is not None else None
     api_port, admin_port = _bind(app, admin, settings, notices, certificate)
     try:
-        with _signals(notices, certificate):
-            async with around or nullcontext():
-                await api_port.open()
-                await admin_port.open()
-                notices.on_listening(api_port.urls, admin_port.urls)
-                await _until_left(api_port, settings, notices, certificate)
+        with _signals(notices, certificate) as hearing:
+            async with AsyncExitStack() as stack:
+                beginning = _begin(stack, around, (api_port, admin_port))
+                if await _is_begun(beginning, notices.departure, hearing.close):
+                    notices.on_listening(api_port.urls, admin_port.urls)
+                    await _until_left(api_port, settings, notices, certificate)
     finally:
         await api_port.close()
         await admin_port.close()
@@ -129,6 +130,36 @@ def _bind(
     api_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
     admin_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
     return Port(app, api_sockets, certificate, api_state), Port(admin, admin_sockets, None, admin_state)
+
+
+async def _begin(
+    stack: AsyncExitStack, around: AbstractAsyncContextManager[object] | None, ports: tuple[Port, Port]
+) -> None:
+    if around is not None:
+        await stack.enter_async_context(around)
+    for port in ports:
+        await port.open()
+
+
+async def _is_begun(beginning: Coroutine[Any, Any, None], departure: Departure, when_asked: Callable[[], None]) -> bool:
+    """Whether it got to its end before the departure was asked for. It is cut off then: nobody was served yet."""
+    try:
+        async with asyncio.timeout(None) as patience:
+            asking = asyncio.create_task(_end_when_asked(patience, departure, when_asked))
+            try:
+                await beginning
+            finally:
+                asking.cancel()
+    except TimeoutError:
+        if not patience.expired():
+            raise
+    return not departure.asked.is_set()
+
+
+async def _end_when_asked(patience: asyncio.Timeout, departure: Departure, when_asked: Callable[[], None]) -> None:
+    await departure.asked.wait()
+    when_asked()
+    patience.reschedule(asyncio.get_running_loop().time())
 
 
 async def _until_left(port: Port, settings: ServerSettings, notices: Notices, certificate: Certificate | None) -> None:
@@ -180,28 +211,28 @@ async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], secon
         waiting.cancel()
 
 
-@contextmanager
-def _signals(notices: Notices, certificate: Certificate | None) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for the departure, SIGHUP to read again; only the main thread can hear them."""
+def _signals(notices: Notices, certificate: Certificate | None) -> ExitStack:
+    """SIGTERM and SIGINT ask for the departure, SIGHUP to read again; only the main thread can hear them.
+
+    At its end, and already when the departure is asked for before anything is served, whoever heard them before hears
+    them again, until the process has ended.
+    """
+    hearing = ExitStack()
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
+        return hearing
     departure = notices.departure
-    before = signal.getsignal(signal.SIGHUP)
-    loop.add_signal_handler(signal.SIGTERM, departure.ask)
-    loop.add_signal_handler(signal.SIGINT, departure.ask, _INTERRUPT_GRACE_SECONDS)
-    if notices.reread is None:
-        loop.add_signal_handler(signal.SIGHUP, departure.begin)  # shells and kernel both send one
-    else:
-        loop.add_signal_handler(signal.SIGHUP, _read_again, notices, certificate)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, before)  # whoever heard a wish before hears it again; the end is not cut short
+    reread = partial(_read_again, notices, certificate)
+    heard: dict[signal.Signals, Callable[[], None]] = {
+        signal.SIGTERM: departure.ask,
+        signal.SIGINT: partial(departure.ask, _INTERRUPT_GRACE_SECONDS),
+        signal.SIGHUP: departure.begin if notices.reread is None else reread,  # shells and kernel both send one
+    }
+    loop = asyncio.get_running_loop()
+    for number, answer in heard.items():
+        hearing.callback(signal.signal, number, signal.getsignal(number))
+        loop.add_signal_handler(number, answer)
+        hearing.callback(loop.remove_signal_handler, number)
+    return hearing
 
 
 def _read_again(notices: Notices, certificate: Certificate | None) -> None:

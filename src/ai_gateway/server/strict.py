@@ -234,7 +234,7 @@ class StrictProtocol(Connection):
             self._close(is_quiet=self._is_quiet and not self._is_body_due)
             return
         self._phase = self._read_head
-        self._deadline = self.loop.time() + self.server_state.idle_seconds()
+        self._wait_for_request(self.server_state.idle_seconds(), self._limits.last_call_seconds)
         if self._held:
             held = bytes(self._held)
             self._held.clear()

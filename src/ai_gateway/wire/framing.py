@@ -37,6 +37,8 @@ class Limits:
     body_grace_seconds: float = 30.0  # before the rate is looked at
     idle_seconds: float = 75.0  # between requests, where no config says how long
     write_silence_seconds: float = 60.0  # a client that does not read what we write
+    underway_seconds: float = 0.5  # for a request that was sent on a quiet connection when the gateway began to leave
+    last_call_seconds: float = 1.0  # for the next one, behind an answer that began before and could not tell
     linger_seconds: float = 5.0  # reading on after a refusal, so that a reset does not destroy it (RFC 9112 9.6)
     sweep_seconds: float = 0.5  # how often deadlines are looked at: their precision
 

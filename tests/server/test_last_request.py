@@ -1,0 +1,185 @@
+"""A client that keeps its connection loses no request when the server leaves: what could not be told takes one more."""
+
+import asyncio
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from tests.server.conftest import StubApp
+from tests.server.test_leaving import GET, until_refused
+
+from ai_gateway.server import CertificateFiles, Limits
+from ai_gateway.server.connection import PortState
+from ai_gateway.server.listen import listen
+from ai_gateway.server.port import Port
+
+LONG_SECONDS = 60.0  # longer than any test waits
+PATIENT = Limits(sweep_seconds=0.02, underway_seconds=LONG_SECONDS, last_call_seconds=LONG_SECONDS)
+HASTY = Limits(sweep_seconds=0.02, underway_seconds=0.0, last_call_seconds=0.0)
+ENDS = {"/stream": b"data: end\n\n\r\n0\r\n\r\n", "/half": b"halfhalf"}
+
+
+def get(path: str) -> bytes:
+    return GET.replace(b"/a", path.encode())
+
+
+async def last_answer(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the server closes; it is one answer that says so."""
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nconnection: close\r\n" in answer
+    return answer
+
+
+@pytest.mark.parametrize("path", ENDS)
+@pytest.mark.parametrize("drain_seconds", [0.0, LONG_SECONDS])
+async def test_behind_an_answer_that_began_before_comes_one_more(path: str, drain_seconds: float, serving: Any) -> None:
+    """Whether the port is closed already or not."""
+    async with serving(PATIENT, drain_seconds=drain_seconds) as world:
+        reader, writer = await world.open()
+        writer.write(get(path))
+        assert b"connection: close" not in await reader.readuntil(b"\r\n\r\n")
+        await world.app.started.wait()
+        world.departure.ask()
+        if not drain_seconds:
+            await until_refused(world.port)
+        world.app.answer.set()
+        await reader.readuntil(ENDS[path])
+        writer.write(GET)
+        assert (await last_answer(reader)).endswith(b"GET /a 0")
+        writer.close()
+
+
+async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
+    authority, files = trustme.CA(), CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(str(files.key))
+    issued.cert_chain_pems[0].write_to_path(str(files.certificate))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with serving(PATIENT, tls=files) as world:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", world.port, ssl=trusting, server_hostname="localhost"
+        )
+        writer.write(get("/stream"))
+        await world.app.started.wait()
+        world.departure.ask()
+        await until_refused(world.port)
+        world.app.answer.set()
+        await reader.readuntil(ENDS["/stream"])
+        writer.write(GET)
+        assert (await last_answer(reader)).endswith(b"GET /a 0")
+        writer.close()
+
+
+async def test_what_was_sent_ahead_of_its_turn_is_that_request(serving: Any) -> None:
+    """The first of it; behind it the connection is told to be over."""
+    async with serving(PATIENT) as world:
+        reader, writer = await world.open()
+        writer.write(get("/stream") + get("/b") + get("/c"))
+        await world.app.started.wait()
+        world.departure.ask()
+        await until_refused(world.port)
+        world.app.answer.set()
+        await reader.readuntil(ENDS["/stream"])
+        assert (await last_answer(reader)).endswith(b"GET /b 0")
+        writer.close()
+
+
+async def test_on_a_quiet_connection_one_may_be_on_its_way(serving: Any) -> None:
+    """Sent on one that was used before, on one that was not, and on one where half of it had come."""
+    async with serving(PATIENT) as world:
+        lines = [await world.open() for _ in range(3)]
+        lines[0][1].write(GET)
+        await lines[0][0].readuntil(b"/a 0")
+        lines[2][1].write(GET[:20])
+        world.departure.ask()
+        await until_refused(world.port)
+        for (_, writer), request in zip(lines, (GET, GET, GET[20:]), strict=True):
+            writer.write(request)
+        for reader, writer in lines:
+            assert (await last_answer(reader)).endswith(b"GET /a 0")
+            writer.close()
+        await asyncio.wait_for(world.ended.wait(), 5)
+
+
+async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any) -> None:
+    async with serving(Limits(sweep_seconds=LONG_SECONDS, underway_seconds=0.02, last_call_seconds=0.02)) as world:
+        (quiet, quiet_writer), (reader, writer) = await world.open(), await world.open()
+        writer.write(get("/stream"))
+        await world.app.started.wait()
+        world.departure.ask()
+        assert await asyncio.wait_for(quiet.read(), 5) == b""
+        world.app.answer.set()
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(ENDS["/stream"])
+        await asyncio.wait_for(world.ended.wait(), 5)
+        assert "shutdown_streams" not in world.events
+        for one in (quiet_writer, writer):
+            one.close()
+
+
+async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) -> None:
+    """The end does not wait once more: whoever was to send something sent it."""
+    async with serving(HASTY, drain_seconds=0.05) as world:
+        reader, writer = await world.open()
+        world.departure.ask()
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        await asyncio.wait_for(world.ended.wait(), 5)
+        writer.close()
+
+
+async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None:
+    async with serving(PATIENT, grace_seconds=0.05) as world:
+        reader, writer = await world.open()
+        world.departure.ask()
+        await asyncio.wait_for(world.ended.wait(), 5)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
+    """When its moment is over, and the loop has not looked at the connection since the request came."""
+    async with serving(Limits(sweep_seconds=0.02, underway_seconds=0.2)) as world:
+        loop = asyncio.get_running_loop()
+        with (
+            socket.create_connection(("127.0.0.1", world.port)) as line,
+            socket.create_connection(("127.0.0.1", world.port)),
+            (pair := socket.socketpair())[0],
+            pair[1],
+        ):
+            busy = asyncio.Event()
+
+            def be_busy() -> None:
+                loop.remove_reader(pair[0])
+                line.sendall(GET)
+                time.sleep(0.3)  # the loop's next look is at its clock
+                busy.set()
+
+            world.departure.ask()
+            await until_refused(world.port)
+            loop.add_reader(pair[0], be_busy)
+            pair[1].send(b"x")
+            await busy.wait()
+            line.setblocking(False)
+            answer = await asyncio.wait_for(loop.sock_recv(line, 4096), 5)
+        assert answer.endswith(b"GET /a 0")
+
+
+async def test_who_has_connected_is_served_though_nobody_has_taken_the_connection_yet() -> None:
+    """With the listener the kernel would reset it, and the request that came with it."""
+    port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
+    await port.open()
+    address = ("127.0.0.1", int(port.urls[0].rpartition(":")[2]))
+    with socket.create_connection(address) as line:
+        line.sendall(GET)
+        port.stop_accepting()  # the loop has had no turn since
+        line.setblocking(False)
+        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)
+        assert b"\r\nconnection: close\r\n" in answer
+        await asyncio.wait_for(port.empty(), 5)
+    await port.close()
