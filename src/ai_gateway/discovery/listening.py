@@ -84,7 +84,7 @@ def find_listening(spec: Spec, settings: Kubernetes, trust: Trust) -> Listening:
             port = _assumed(ollama, settings)
     if port is None:
         port = _first(containers, settings)
-    if port is None and ollama is None and trust.refusal is None and not any(map(_ports, containers)):
+    if port is None and ollama is None and trust.refusal is None and containers and not any(map(_ports, containers)):
         port = settings.port  # nothing tells the containers apart, and all have the pod's address
     if port is not None:
         return Listening(ollama or _declaring(containers, port), port)
