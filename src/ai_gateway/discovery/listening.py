@@ -10,6 +10,7 @@ from ai_gateway.config.types import Kubernetes
 from ai_gateway.wire.address import Address, is_unspecified, read_ollama_host
 
 OLLAMA: Final = "ollama"
+HOST: Final = "OLLAMA_HOST"
 USUAL_PORT_NAME: Final = Kubernetes().port_name
 
 # Variables of who calls an Ollama, such as a web interface or an exporter beside it.
@@ -77,7 +78,7 @@ def find_listening(spec: Spec, settings: Kubernetes, trust: Trust) -> Listening:
     """
     containers = tuple(_lasting(spec))
     ollama = _ollama_of(containers, settings, trust)
-    port = _asked_for(containers, settings)
+    port = _first(containers, settings) if len(containers) == 1 else _asked_for(containers, settings)
     if port is None and ollama is not None and (trust.is_own or not _is_deaf(ollama)):
         port = _declared(ollama, settings)
         if port is None and trust.refusal is None:
@@ -115,24 +116,25 @@ def _ollama_of(containers: tuple[Container, ...], settings: Kubernetes, trust: T
 def _marks(container: Container, settings: Kubernetes, trust: Trust) -> tuple[bool, ...]:
     """What makes a container Ollama's, the surest first: its port, its variables, its name. Empty: nothing does."""
     image = (container.image or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
-    is_deaf = _is_deaf(container)
-    has_port = any(port.container_port == settings.port for port in _ports(container))
+    has_port = has_named = False
+    for port in _ports(container):
+        has_port = has_port or port.container_port == settings.port
+        has_named = has_named or port.name == settings.port_name
     has_name = OLLAMA in (container.name, image)
-    variables = [variable.name for variable in container.env or () if variable.name != "OLLAMA_HOST" or not is_deaf]
-    has_variable = any(name.startswith("OLLAMA_") and not _OF_A_CLIENT.fullmatch(name) for name in variables)
-    is_like = OLLAMA in container.name or OLLAMA in image
+    is_like = has_name or OLLAMA in container.name or OLLAMA in image
+    variables = [variable.name for variable in container.env or () if variable.name.startswith("OLLAMA_")]
+    is_deaf = HOST in variables and _is_deaf(container)
+    has_variable = any(name != HOST or not is_deaf for name in variables if not _OF_A_CLIENT.fullmatch(name))
     is_client = is_deaf and not has_port and not has_name
     if is_client or not (has_port or has_variable or is_like):
         return ()
-    is_named = any(port.name == settings.port_name for port in _ports(container))
-    return (trust.is_own or not is_deaf, has_port, has_variable, has_name, is_like, is_named)
+    return (trust.is_own or not is_deaf, has_port, has_variable, has_name, is_like, has_named)
 
 
 def _host(container: Container) -> Address | None:
-    """What OLLAMA_HOST says; None where it is not set, or comes from elsewhere."""
-    variables = {variable.name: variable.value for variable in container.env or ()}
-    value = variables.get("OLLAMA_HOST")
-    return None if value is None else read_ollama_host(value)
+    """What OLLAMA_HOST says, the last where it stands twice; None where it is not set, or comes from elsewhere."""
+    values = [variable.value for variable in container.env or () if variable.name == HOST]
+    return read_ollama_host(values[-1]) if values and values[-1] is not None else None
 
 
 def _is_deaf(container: Container) -> bool:

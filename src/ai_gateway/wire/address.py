@@ -111,8 +111,10 @@ def _port(text: str, default: int) -> int:
 
 def is_unspecified(host: str) -> bool:
     """Whether this host of a server is all its interfaces."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - nothing is bound to it here
+        return True
     try:
-        return not host or ipaddress.ip_address(host).is_unspecified
+        return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
 
