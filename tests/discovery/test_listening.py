@@ -146,6 +146,8 @@ def test_the_main_container_of_a_pod_is_ollama_where_nothing_else_tells() -> Non
     main = {"name": "llm", "image": "registry/llm:1"}
     assert find(main, MESH, trust=Trust(main="llm")).port == 11434
     assert find(main, MESH).port is None
+    client = {"name": "ollama-exporter", "env": env(OLLAMA_HOST="localhost"), "ports": EXPORTER["ports"]}
+    assert find(main, client, trust=Trust(main="llm")).port == 11434
 
 
 def test_containers_that_end_do_not_count() -> None:
