@@ -25,6 +25,10 @@ def sliced(*endpoints: Json, family: str = "IPv4", ports: list[Json] | None = No
         "endpoints": list(endpoints) or None,
         "ports": [HTTP] if ports is None else ports,
     }
+    return read(content)
+
+
+def read(content: Json) -> Slice:
     return read_slice(json.dumps(content).encode(), SETTINGS)
 
 
@@ -67,11 +71,54 @@ def test_each_slice_has_its_own_port(ports: list[Json], port: int) -> None:
     assert address.port == port
 
 
-@pytest.mark.parametrize("ports", [[], [{"name": "http", "port": 53, "protocol": "UDP"}], [{"name": "http"}]])
+@pytest.mark.parametrize(
+    ("ports", "port"),
+    [
+        ([{"name": "", "port": 8000, "protocol": "TCP"}], 8000),  # kubectl expose
+        ([{"port": 8000}], 8000),
+        ([{"name": "web", "port": 8000}], 8000),
+        ([{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 8000}], 8000),
+        ([{"name": "http"}], 11434),  # no number: any port
+        ([{"name": "", "port": None}], 11434),
+        ([], 11434),  # a headless Service without ports, or whose target port no pod declares
+    ],
+)
+def test_a_service_with_one_port_or_none_leaves_no_doubt(ports: list[Json], port: int) -> None:
+    """Whatever its name: whoever names a Service means what it serves."""
+    (address,) = sliced(endpoint("10.0.0.1", "a"), ports=ports).found
+    assert address.port == port
+
+
+def test_ports_that_are_null_are_none() -> None:
+    """Go writes null for what was never filled."""
+    content = {"metadata": {"name": "x", "namespace": "ai"}, "addressType": "IPv4", "ports": None}
+    assert [address.port for address in read({**content, "endpoints": [endpoint("10.0.0.1")]}).found] == [11434]
+
+
+@pytest.mark.parametrize(
+    "ports",
+    [[{"name": "web", "port": 80}, {"name": "metrics", "port": 90}], [{"name": "http", "port": 53, "protocol": "UDP"}]],
+)
 def test_a_slice_without_the_port_is_left_out_and_said_to_be(ports: list[Json]) -> None:
     """An empty one is nothing to talk of."""
-    assert sliced(endpoint("10.0.0.1", "a"), ports=ports).complaint == "has no port named 'http' and none 11434"
+    part = sliced(endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b", ready=False), ports=ports)
+    assert part.complaint == "has no port named 'http' and none 11434"
+    assert [(pod.name, reason) for pod, reason in part.left_out] == [
+        ("pod-a", "is in a Service that has no port named 'http' and none 11434"),
+        ("pod-b", "is not ready"),
+    ]
+    assert (part.found, part.named) == ({}, 2)
     assert sliced(ports=ports).complaint is None
+
+
+def test_an_endpoint_that_takes_no_calls_says_why() -> None:
+    """By its pod's name, or by its address where it is none."""
+    going, slow = endpoint("10.0.0.1", "a", ready=False, terminating=True), endpoint("10.0.0.2", ready=False)
+    left_out = sliced(going, slow, endpoint("10.0.0.3", "c")).left_out
+    assert [(pod.name, reason) for pod, reason in left_out] == [
+        ("pod-a", "is being deleted"),
+        ("10.0.0.2", "is not ready"),
+    ]
 
 
 def test_a_pod_with_an_address_of_each_family_is_one_endpoint() -> None:

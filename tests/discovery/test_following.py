@@ -156,6 +156,20 @@ async def test_a_local_ollama_is_listed_from_the_moment_it_answers() -> None:
     assert asked == 4
 
 
+async def test_while_nothing_answers_on_this_machine_it_is_said_where_it_was_looked() -> None:
+    """Until something does."""
+    answering = iter([False, True])
+
+    async def answers(address: Address) -> bool:
+        return next(answering)
+
+    source = LocalSource(answers, look_seconds=0)
+    assert source.standing().hint is None
+    hints = [source.standing().hint async for _ in source.lists()]
+    assert str(hints[0]).startswith("nothing answers at http://127.0.0.1:11434: start Ollama there")
+    assert hints[1] is None
+
+
 @pytest.mark.parametrize("kept", [0, 40, 300])
 async def test_a_large_change_is_taken_in_steps(kept: int) -> None:
     """Each is a whole list, none much larger than the larger of both; the last is the source's own."""

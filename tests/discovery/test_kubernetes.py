@@ -3,59 +3,20 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.cluster.fake_api import FakeApi, reach, serving
-from tests.flow.waiting import soon, until
+from tests.cluster.fake_api import FakeApi, reach
+from tests.discovery.listing import following, hosts, pod, sliced
+from tests.flow.waiting import until
 
 from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.config.units import Seconds
 from ai_gateway.discovery.kubernetes import FIRST_LISTS_SECONDS, KubernetesSource, Pods, kubernetes_source
 from ai_gateway.discovery.pods import Candidate
-from ai_gateway.discovery.source import Found, Source
 from ai_gateway.wire.address import Address
-
-Json = dict[str, Any]
-Lists = AsyncGenerator[Found]
-
-
-def pod(ip: str, uid: str, ready: str = "True", port: int = 11434) -> Json:
-    """As the usual chart makes it."""
-    return {
-        "metadata": {"uid": uid},
-        "spec": {"containers": [{"name": "ollama", "ports": [{"name": "api", "containerPort": port}]}]},
-        "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": ready}]},
-    }
-
-
-def sliced(ip: str, uid: str) -> Json:
-    """An endpoint slice of one pod."""
-    target = {"uid": uid, "name": f"pod-{uid}", "namespace": "ai"}
-    endpoint = {"addresses": [ip], "conditions": {"ready": True}, "targetRef": target}
-    return {"addressType": "IPv4", "endpoints": [endpoint], "ports": [{"name": "http", "port": 11434}]}
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with serving() as server:
-        yield server
-
-
-@asynccontextmanager
-async def following(source: Source) -> AsyncGenerator[Lists]:
-    """Its lists; left, it watches no more."""
-    async with aclosing(source.lists()) as lists:
-        yield lists
-
-
-async def hosts(lists: Lists) -> list[str]:
-    """Of the next list."""
-    return sorted(address.host for address in (await soon(anext(lists))).addresses)
 
 
 async def test_pods_come_change_and_go(api: FakeApi, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_a_ready_pod_takes_calls_at_its_address() -> None:
 def test_any_other_pod_takes_none(meta: Json, status: Json) -> None:
     """And nothing is odd about it: it is seen, and waited for."""
     candidate = read(pod(meta, status=status))
+    assert candidate.reason
     assert (candidate.address, candidate.complaint) == (None, None)
     assert found_in([candidate]) == {}
 
@@ -96,12 +97,85 @@ def test_other_names_and_numbers_can_be_asked_for() -> None:
     assert address.port == 7
 
 
-@pytest.mark.parametrize("ports", [[], [{"name": "web", "containerPort": 80}]])
-def test_a_pod_without_the_port_is_left_out_and_said_to_be(ports: list[Json]) -> None:
-    """The test pod of the usual chart has the labels of Ollama, and no port."""
-    candidate = read(with_ports(*ports))
+@pytest.mark.parametrize(
+    ("meta", "status", "reason"),
+    [
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"phase": "Failed"}, "is being deleted"),
+        ({}, {"phase": "Succeeded"}, "has ended"),
+        ({}, {"phase": "Failed", "podIP": None}, "has failed"),  # evicted, such as
+        ({}, {"phase": "Pending"}, "has not started"),
+        ({}, {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]}, "waits for a node"),
+        ({}, {"phase": None, "conditions": None}, "has not started"),
+        ({}, {"phase": "Unknown"}, "is in phase Unknown"),
+        ({}, {"podIP": ""}, "has no IP"),
+        ({}, {"conditions": [{"type": "Ready", "status": "Unknown"}]}, "is not ready"),
+    ],
+)
+def test_a_pod_that_takes_no_calls_says_why(meta: Json, status: Json, reason: str) -> None:
+    assert read(pod(meta, status=status)).reason == reason
+
+
+def test_a_pod_without_the_port_is_left_out_and_said_to_be() -> None:
+    candidate = read(with_ports({"name": "web", "containerPort": 80}))
     assert candidate.address is None
     assert candidate.complaint == "declares no port named 'http' and none 11434"
+
+
+@pytest.mark.parametrize("status", [{}, {"conditions": []}, {"phase": "Pending", "podIP": None}])
+def test_the_wrong_port_is_told_before_that_it_is_not_ready(status: Json) -> None:
+    """No time mends it. Of a pod that has ended nobody needs to know."""
+    pods = {"containers": [{"name": "ollama", "ports": [{"containerPort": 80}]}]}
+    assert "declares no port" in str(read(pod(spec=pods, status=status)).complaint)
+    assert read(pod(spec=pods, status={"phase": "Succeeded"})).complaint is None
+
+
+def owned(kind: str | None, *, controller: bool | None = True, spec: Json | None = None, **meta: Any) -> bytes:
+    """A pod of such an owner that declares no port, but for what the test changes."""
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": "ollama-6d4", "uid": "r1", "controller": controller}
+    usual = {"containers": [{"name": "ollama", "image": "ollama/ollama"}]}
+    return pod({"ownerReferences": [owner] if kind else None, **meta}, {**usual, **(spec or {})})
+
+
+@pytest.mark.parametrize("kind", ["ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "CloneSet"])
+def test_a_pod_that_is_kept_running_needs_to_declare_no_port(kind: str) -> None:
+    """`kubectl create deployment ollama --image=ollama/ollama` declares none."""
+    address = read(owned(kind)).address
+    assert address is not None
+    assert address.url == "http://10.0.0.5:11434"
+
+
+def test_the_port_that_is_assumed_is_that_of_the_config() -> None:
+    address = read(owned("ReplicaSet"), port=8000).address
+    assert address is not None
+    assert address.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("content", "whose"),
+    [
+        (owned(None), "a pod that nothing keeps running"),
+        (owned("ReplicaSet", controller=None), "a pod that nothing keeps running"),
+        (owned("ReplicaSet", controller=False), "a pod that nothing keeps running"),
+        (owned("Job"), "a pod of a Job"),
+        (owned("Node"), "a pod of a Node"),  # a static pod
+        (owned("Workflow"), "a pod of a Workflow"),
+        (owned(None, annotations={"helm.sh/hook": "test-success"}), "a Helm hook"),
+        (owned("Job", annotations={"helm.sh/hook": "post-install"}), "a Helm hook"),
+        (owned("ReplicaSet", annotations={"helm.sh/hook": "test"}), "a Helm hook"),
+    ],
+)
+def test_a_pod_that_runs_to_an_end_is_not_assumed_to_serve(content: bytes, whose: str) -> None:
+    """The test pod of the usual chart has the labels of Ollama and no port, as has a Job that pulls models."""
+    candidate = read(content)
+    assert candidate.address is None
+    words = f"declares no port named 'http' and none 11434, which is not assumed of {whose}"
+    assert candidate.complaint == words
+
+
+@pytest.mark.parametrize("kind", ["Job", None])
+def test_a_port_that_is_declared_needs_no_owner(kind: str | None) -> None:
+    spec = {"containers": [{"name": "ollama", "ports": [HTTP]}]}
+    assert read(owned(kind, spec=spec)).address is not None
 
 
 def test_an_ollama_that_is_a_native_sidecar_is_found() -> None:
@@ -179,3 +253,11 @@ def test_the_own_pod_is_reached_on_loopback_ready_or_not(status: Json) -> None:
 
 def test_the_own_pod_that_is_leaving_takes_no_calls() -> None:
     assert read(pod({"deletionTimestamp": "2026-01-01T00:00:00Z"}), own_uid="u1").address is None
+
+
+def test_the_own_pod_needs_to_declare_no_port() -> None:
+    """Nor an owner: whoever put an Ollama beside the gateway wants it to be called, on loopback or not."""
+    spec = {"containers": [{"name": "ollama", "env": [{"name": "OLLAMA_HOST", "value": "127.0.0.1:8000"}]}]}
+    address = read(pod(spec=spec, status={"podIP": None}), own_uid="u1").address
+    assert address is not None
+    assert address.authority == "127.0.0.1:8000"

@@ -92,13 +92,19 @@ async def test_a_pod_that_becomes_ready_gets_the_calls_that_wait_for_one(world: 
     upstream = await world.upstream(answer_well)
     api.put("pods", pod(upstream, is_ready=False))
     served = await beside(world, api)
-    told = await health(served, lambda told: told["discovery"]["seen"] == 1)
+    told = await health(served, lambda told: told["discovery"]["left_out"])
     assert told["endpoints"] == []
+    discovery = told["discovery"]
+    assert (discovery["selector"], discovery["namespaces"]) == ("app.kubernetes.io/name=ollama", ["ai"])
+    assert (discovery["seen"], discovery["complaint"]) == (1, None)
+    assert discovery["left_out"] == [{"reason": "is not ready", "count": 1, "pods": ["ai/ollama-0"]}]
     assert (await served.chat()).error["code"] == "no_endpoint"
     api.put("pods", pod(upstream))
     await until(lambda: served.gateway.fleet.endpoints)
     await until(lambda: served.endpoint(upstream.address).holds("llama3:latest"))
     assert (await served.chat()).status == 200
+    told = (await served.get("/v1/health"))["discovery"]
+    assert (told["left_out"], told["hint"]) == ([], None)
 
 
 @pytest.mark.parametrize("way", ["not ready", "deleted"])

@@ -110,7 +110,7 @@ class Kubernetes(Section, frozen=True):
     )
     service: Annotated[str | None, Meta(description="name of the Service; mode `endpointslices` needs it")] = None
     port_name: Annotated[str, Meta(description="Ollama's port by its name in the pod or Service")] = "http"
-    port: Annotated[PortNumber, Meta(description="where no port has that name")] = 11434
+    port: Annotated[PortNumber, Meta(description="where no port has that name, or none is declared")] = 11434
     watch_timeout: Annotated[Seconds, Meta(description="until a watch is asked for anew, with 20 % jitter")] = _default(
         Seconds(300)
     )

@@ -53,43 +53,68 @@ class _Slice(_Sent, frozen=True):
 
 
 class Slice(NamedTuple):
-    """What one slice adds: endpoints that take calls, how many it names in all, and what is odd."""
+    """What one slice adds: endpoints that take calls, those that do not with the reason, and what is odd."""
 
     found: dict[Address, Pod]
-    named: int
+    left_out: tuple[tuple[Pod, str], ...] = ()
     complaint: str | None = None
+
+    @property
+    def named(self) -> int:
+        """How many endpoints it names in all."""
+        return len(self.found) + len(self.left_out)
 
 
 def read_slice(content: bytes, settings: Kubernetes) -> Slice:
-    """A slice from its JSON. Raises msgspec's errors for what is no endpoint slice.
-
-    Unset means ready and not terminating, as the API says (EndpointConditions).
-    """
+    """A slice from its JSON. Raises msgspec's errors for what is no endpoint slice."""
     sent = msgspec.json.decode(content, type=_Slice)
-    endpoints = sent.endpoints or ()
+    endpoints = [endpoint for endpoint in sent.endpoints or () if endpoint.addresses]
     port = _port(sent.ports or (), settings)
-    if port is None:
-        complaint = f"has no port named {settings.port_name!r} and none {settings.port}" if endpoints else None
-        return Slice({}, len(endpoints), complaint)
     found: dict[Address, Pod] = {}
+    left_out: list[tuple[Pod, str]] = []
+    complaint = None
+    if port is None and endpoints:
+        complaint = f"has no port named {settings.port_name!r} and none {settings.port}"
     for endpoint in endpoints:
-        conditions = endpoint.conditions
-        if conditions.ready is not False and not conditions.terminating and endpoint.addresses:
-            found.update([_found(endpoint, endpoint.addresses[0], port, sent.metadata)])
-    return Slice(found, len(endpoints))
+        pod = _pod(endpoint, sent.metadata)
+        reason = _waiting(endpoint.conditions)
+        if reason is not None or port is None:
+            left_out.append((pod, reason or f"is in a Service that {complaint}"))
+        else:
+            found[_address(endpoint, port)] = pod
+    return Slice(found, tuple(left_out), complaint)
 
 
-def _port(ports: Iterable[_Port], settings: Kubernetes) -> int | None:
-    tcp = [port for port in ports if port.protocol in (None, "TCP") and port.port is not None]
-    by_name = [port.port for port in tcp if port.name == settings.port_name]
-    by_number = [port.port for port in tcp if port.port == settings.port]
-    return next(iter(by_name or by_number), None)
+def _waiting(conditions: _Conditions) -> str | None:
+    """Unset means ready and not terminating, as the API says (EndpointConditions)."""
+    if conditions.terminating:
+        return "is being deleted"
+    return "is not ready" if conditions.ready is False else None
 
 
-def _found(endpoint: _Endpoint, host: str, port: int, meta: _Meta) -> tuple[Address, Pod]:
-    target = endpoint.target_ref or _Target()
-    pod = Pod(target.name or host, target.namespace or meta.namespace, endpoint.node_name, endpoint.zone)
-    return Address(host, port, uid=target.uid or ""), pod
+def _port(sent: tuple[_Port, ...], settings: Kubernetes) -> int | None:
+    """By name, then by number, then the only one there is: whoever names a Service means what it serves.
+
+    No port at all, or one without a number, is no restriction (EndpointSlice): a headless Service may have none, and
+    one whose target port has a name that its pods do not declare.
+    """
+    ports = [port for port in sent if port.protocol in (None, "TCP")]
+    if not sent:
+        return settings.port
+    by_name = [port for port in ports if port.name == settings.port_name]
+    by_number = [port for port in ports if port.port == settings.port]
+    best = by_name or by_number or (ports if len(ports) == 1 else [])
+    return (best[0].port or settings.port) if best else None
+
+
+def _pod(endpoint: _Endpoint, meta: _Meta) -> Pod:
+    target, host = endpoint.target_ref or _Target(), (endpoint.addresses or ("",))[0]
+    return Pod(target.name or host, target.namespace or meta.namespace, endpoint.node_name, endpoint.zone)
+
+
+def _address(endpoint: _Endpoint, port: int) -> Address:
+    target, host = endpoint.target_ref or _Target(), (endpoint.addresses or ("",))[0]
+    return Address(host, port, uid=target.uid or "")
 
 
 def join(slices: Iterable[Slice]) -> dict[Address, Pod]:

@@ -12,6 +12,7 @@ from ai_gateway.cluster.bell import Bell
 from ai_gateway.cluster.mirror import Collection, Manner, Mirror
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.discovery.endpoint_slices import Slice, join, read_slice
+from ai_gateway.discovery.left_out import grouped
 from ai_gateway.discovery.pods import Candidate, found_in, read_pod
 from ai_gateway.discovery.source import Found, Source, Standing
 from ai_gateway.wire.address import Address
@@ -20,6 +21,7 @@ log = logging.getLogger("ai_gateway.discovery")
 
 # Where one of several namespaces does not answer at the start, the others are used after this time.
 FIRST_LISTS_SECONDS: Final = 5.0
+NAMED: Final = 5  # namespaces in a hint
 
 T = TypeVar("T")
 
@@ -46,6 +48,15 @@ class Kind(Protocol[T]):
     def complaints(self, kept: Iterable[T]) -> Iterable[str]:
         """What is odd, a sentence each."""
 
+    def left_out(self, kept: Iterable[T]) -> Iterable[tuple[Pod, str]]:
+        """Who takes no calls, and why."""
+
+    def selector(self) -> str:
+        """What a list asks for, of labels."""
+
+    def absence(self, kept: Iterable[T], where: str) -> str:
+        """What to say where nothing was seen: what was asked, and how to look. `where` names namespaces."""
+
 
 class Pods(Kind[Candidate]):
     """Pods with certain labels."""
@@ -58,7 +69,7 @@ class Pods(Kind[Candidate]):
 
     def collection(self, namespace: str) -> Collection:
         """See Kind."""
-        query = {"labelSelector": self._settings.label_selector}
+        query = {"labelSelector": self.selector()}
         return Collection(f"/api/v1/namespaces/{namespace}/pods", query, f"pods in namespace {namespace}")
 
     def read(self, content: bytes) -> Candidate | None:
@@ -79,6 +90,22 @@ class Pods(Kind[Candidate]):
             if candidate.complaint is not None:
                 yield f"pod {candidate.pod.namespace}/{candidate.pod.name} {candidate.complaint}"
 
+    def left_out(self, kept: Iterable[Candidate]) -> Iterable[tuple[Pod, str]]:
+        """See Kind."""
+        return ((candidate.pod, candidate.reason) for candidate in kept if candidate.reason is not None)
+
+    def selector(self) -> str:
+        """See Kind."""
+        return self._settings.label_selector
+
+    def absence(self, kept: Iterable[Candidate], where: str) -> str:
+        """See Kind."""
+        return (
+            f"no pod in {where} has the labels {self.selector()}: `kubectl get pods --show-labels` shows which labels "
+            "yours have, and discovery.kubernetes (discovery.labelSelector and discovery.namespaces of the chart) says "
+            "which to look for, and where"
+        )
+
 
 class EndpointSlices(Kind[Slice]):
     """The endpoint slices of one Service."""
@@ -91,7 +118,7 @@ class EndpointSlices(Kind[Slice]):
     def collection(self, namespace: str) -> Collection:
         """See Kind."""
         path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-        query = {"labelSelector": f"kubernetes.io/service-name={self._settings.service}"}
+        query = {"labelSelector": self.selector()}
         return Collection(path, query, f"endpointslices in namespace {namespace}")
 
     def read(self, content: bytes) -> Slice | None:
@@ -110,6 +137,25 @@ class EndpointSlices(Kind[Slice]):
         """See Kind."""
         return {f"Service {self._settings.service} {part.complaint}" for part in kept if part.complaint}
 
+    def left_out(self, kept: Iterable[Slice]) -> Iterable[tuple[Pod, str]]:
+        """See Kind."""
+        return (left_out for part in kept for left_out in part.left_out)
+
+    def selector(self) -> str:
+        """See Kind."""
+        return f"kubernetes.io/service-name={self._settings.service}"
+
+    def absence(self, kept: Iterable[Slice], where: str) -> str:
+        """See Kind. A Service with a selector has a slice, an empty one where it selects nothing."""
+        service = self._settings.service
+        if any(True for _ in kept):
+            return f"Service {service} in {where} has no endpoints: compare its selector with the labels of your pods"
+        return (
+            f"no endpoint slices of a Service {service} are in {where}: `kubectl get services` shows which there are, "
+            "and discovery.kubernetes (discovery.serviceName and discovery.namespaces of the chart) says which to look "
+            "for, and where"
+        )
+
 
 class KubernetesSource(Source, Generic[T]):
     """Follows one kind in some namespaces. Changed by its generator alone; threads ring the bell."""
@@ -125,8 +171,9 @@ class KubernetesSource(Source, Generic[T]):
         self._settings = settings
         self._api = api
         self._clock = clock
-        self._mirrors: list[Mirror[T]] = []
+        self._mirrors: dict[str, Mirror[T]] = {}  # by namespace
         self._told: set[str] = set()
+        self._last: Found | None = None  # that was given
 
     @property
     def name(self) -> str:
@@ -135,61 +182,85 @@ class KubernetesSource(Source, Generic[T]):
 
     async def lists(self) -> AsyncGenerator[Found]:
         """See Source. Nothing is given before something was listed: a server that is away empties no fleet."""
-        bell = Bell()
+        bell, self._last = Bell(), None
         namespaces = self._settings.namespaces or (await asyncio.to_thread(self._api.access.namespace),)
         manner = Manner(self._settings.watch_timeout, self._settings.read_timeout)
-        self._mirrors = [
-            Mirror(self._api, self._kind.collection(namespace), manner, self._kind.read, bell.ring)
-            for namespace in dict.fromkeys(namespaces)
-        ]
-        for mirror in self._mirrors:
+        self._mirrors = {
+            namespace: Mirror(self._api, self._kind.collection(namespace), manner, self._kind.read, bell.ring)
+            for namespace in namespaces
+        }
+        for mirror in self._mirrors.values():
             mirror.start()
         try:
             await self._first_lists(bell)
-            last: Found | None = None
             while True:
                 found = self._found()
-                if found != last:
-                    last = found
+                if found != self._last:
+                    self._last = found
+                    if not found.addresses:
+                        log.info("discovery: %s", self.standing().hint)
                     yield found
                 await bell.wait()
         finally:
-            for mirror in self._mirrors:
+            for mirror in self._mirrors.values():
                 mirror.stop()
 
     def standing(self) -> Standing:
         """See Source. Its age is that of the namespace heard from last of all."""
-        heard = [mirror.heard_at for mirror in self._mirrors]
+        heard = [mirror.heard_at for mirror in self._mirrors.values()]
         oldest = None if None in heard or not heard else min(at for at in heard if at is not None)
-        complaints = [mirror.complaint for mirror in self._mirrors if mirror.complaint]
+        complaints = [mirror.complaint for mirror in self._mirrors.values() if mirror.complaint]
+        kept = {namespace: mirror.values() for namespace, mirror in self._mirrors.items()}
+        together = [value for values in kept.values() for value in values]
+        seen = self._kind.seen(together)
         return Standing(
             age_seconds=None if oldest is None else max(0.0, self._clock() - oldest),
             complaint="; ".join(complaints) or None,
-            seen=self._kind.seen(self._kept()),
-            lists=sum(mirror.lists for mirror in self._mirrors),
-            failures=sum(mirror.total_failures for mirror in self._mirrors),
+            seen=seen,
+            lists=sum(mirror.lists for mirror in self._mirrors.values()),
+            failures=sum(mirror.total_failures for mirror in self._mirrors.values()),
+            selector=self._kind.selector(),
+            namespaces=tuple(kept) or self._settings.namespaces or None,
+            left_out=grouped(self._kind.left_out(together)),
+            hint=self._absence(kept) or (self._uselessness(seen) if seen else None),
         )
+
+    def _absence(self, kept: Mapping[str, list[T]]) -> str | None:
+        """Where nothing is seen, of the namespaces that answer."""
+        listed = {namespace: values for namespace, values in kept.items() if self._mirrors[namespace].is_listed}
+        empty = {namespace: values for namespace, values in listed.items() if not self._kind.seen(values)}
+        together = [value for values in empty.values() for value in values]
+        return self._kind.absence(together, _words(tuple(empty))) if empty else None
+
+    def _uselessness(self, seen: int) -> str | None:
+        is_useless = self._last is not None and not self._last.addresses
+        return f"{seen} seen, and none takes calls: left_out of /v1/health says why" if is_useless else None
 
     async def _first_lists(self, bell: Bell) -> None:
         patience_ends = self._clock() + FIRST_LISTS_SECONDS
-        while not all(mirror.is_listed for mirror in self._mirrors):
-            some = any(mirror.is_listed for mirror in self._mirrors)
+        while not all(mirror.is_listed for mirror in self._mirrors.values()):
+            some = any(mirror.is_listed for mirror in self._mirrors.values())
             left = patience_ends - self._clock()
             if some and left <= 0:
                 return
             await bell.wait(max(left, 0.0) if some else None)
 
     def _kept(self) -> list[T]:
-        return [value for mirror in self._mirrors for value in mirror.values()]
+        return [value for mirror in self._mirrors.values() for value in mirror.values()]
 
     def _found(self) -> Found:
         kept = self._kept()
-        for complaint in self._kind.complaints(kept):
-            if complaint not in self._told:
-                self._told.add(complaint)
-                log.warning("discovery: %s; it is left out", complaint)
+        complaints = set(self._kind.complaints(kept))
+        for complaint in sorted(complaints - self._told):
+            log.warning("discovery: %s; it is left out", complaint)
+        self._told = complaints  # and no more of those that went, of which there may be one a minute
         pods = self._kind.found(kept)
         return Found(tuple(pods), pods)
+
+
+def _words(namespaces: tuple[str, ...]) -> str:
+    more = f" and {len(namespaces) - NAMED} more" if len(namespaces) > NAMED else ""
+    return f"namespace{'s' if len(namespaces) > 1 else ''} {', '.join(namespaces[:NAMED])}{more}"
 
 
 def kubernetes_source(settings: Kubernetes, api: ApiServer) -> Source:

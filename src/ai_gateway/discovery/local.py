@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from ai_gateway.discovery.source import Found, Source
+from ai_gateway.discovery.source import Found, Source, Standing
 from ai_gateway.wire.address import Address
 
 LOCAL = Address("127.0.0.1")
 LOOK_SECONDS = 2.0
+HINT = f"nothing answers at {LOCAL}: start Ollama there, or say where yours is (OLLAMA_HOST, or `discovery`)"
 
 
 class LocalSource(Source):
@@ -16,6 +17,7 @@ class LocalSource(Source):
     def __init__(self, answers: Callable[[Address], Awaitable[bool]], look_seconds: float = LOOK_SECONDS) -> None:
         self._answers = answers
         self._look_seconds = look_seconds
+        self._hint: str | None = None
 
     @property
     def name(self) -> str:
@@ -25,7 +27,13 @@ class LocalSource(Source):
     async def lists(self) -> AsyncGenerator[Found]:
         """See Source."""
         if not await self._answers(LOCAL):
+            self._hint = HINT
             yield Found()
             while not await self._answers(LOCAL):  # noqa: ASYNC110 - another program starts, no event tells
                 await asyncio.sleep(self._look_seconds)
+        self._hint = None
         yield Found((LOCAL,))
+
+    def standing(self) -> Standing:
+        """See Source."""
+        return Standing(hint=self._hint)

@@ -1,76 +1,80 @@
 """Reads Ollama pods as the Kubernetes API lists them (core/v1 Pod): which take calls, where, and what they tell."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.config.types import Kubernetes
+from ai_gateway.discovery.listening import Container, Sent, Spec, Trust, find_listening
 from ai_gateway.wire.address import Address
 
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
+# Who starts a pod again whenever it ends. ReplicationController: DeploymentConfig of OpenShift; CloneSet: OpenKruise.
+KEEPERS: Final = frozenset(("ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "CloneSet"))
 
-class _Sent(msgspec.Struct, frozen=True, rename="camel"):
-    """A part of an object as it is sent; keys that are not read are passed over."""
+ENDED: Final = {"Succeeded": "has ended", "Failed": "has failed"}
 
 
-class _Meta(_Sent, frozen=True):
+class _Owner(Sent, frozen=True):
+    kind: str
+    controller: bool | None = None
+
+
+class _Annotations(Sent, frozen=True):
+    hook: str | None = msgspec.field(default=None, name="helm.sh/hook")
+    main: str | None = msgspec.field(default=None, name="kubectl.kubernetes.io/default-container")
+
+
+class _Meta(Sent, frozen=True):
     name: str
     namespace: str
     uid: str = ""
     labels: dict[str, str] | None = None
+    annotations: _Annotations | None = None
     deletion_timestamp: str | None = None
+    owner_references: tuple[_Owner, ...] | None = None
 
 
-class _Variable(_Sent, frozen=True):
-    name: str
-    value: str | None = None  # None: it comes from elsewhere
-
-
-class _Port(_Sent, frozen=True):
-    container_port: int
-    name: str | None = None
-    protocol: str = "TCP"
-
-
-class _Container(_Sent, frozen=True):
-    name: str = ""
-    env: tuple[_Variable, ...] | None = None
-    ports: tuple[_Port, ...] | None = None
-    restart_policy: str | None = None  # of an init container: "Always" makes it a sidecar
-
-
-class _Spec(_Sent, frozen=True):
-    containers: tuple[_Container, ...] | None = None
-    init_containers: tuple[_Container, ...] | None = None
-    node_name: str | None = None
-
-
-class _Condition(_Sent, frozen=True):
+class _Condition(Sent, frozen=True):
     type: str
     status: str
 
 
-class _Status(_Sent, frozen=True):
+class _Status(Sent, frozen=True):
     phase: str | None = None
     pod_ip: str | None = msgspec.field(default=None, name="podIP")
     conditions: tuple[_Condition, ...] | None = None
 
+    def says(self, type: str, status: str) -> bool:
+        """Whether a condition of this type has this status."""
+        return any(condition.type == type and condition.status == status for condition in self.conditions or ())
 
-class _Pod(_Sent, frozen=True):
+
+class _Pod(Sent, frozen=True):
     metadata: _Meta
-    spec: _Spec
+    spec: Spec
     status: _Status = _Status()
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One pod with the right labels. `address` is None while it takes no calls; `complaint` says what is odd."""
+    """One pod with the right labels. `address` is None while it takes no calls; then `reason` says why.
+
+    It is odd where no time mends that.
+    """
 
     pod: Pod
     address: Address | None
-    complaint: str | None = None
+    reason: str | None = None
+    is_odd: bool = False
+
+    @property
+    def complaint(self) -> str | None:
+        """What is odd about it."""
+        return self.reason if self.is_odd else None
 
 
 def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -> Candidate:
@@ -80,45 +84,55 @@ def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -
     ready only with its gateway.
     """
     sent = msgspec.json.decode(content, type=_Pod)
-    container, port = _listening(sent.spec, settings)
+    is_own = own_uid is not None and sent.metadata.uid == own_uid
+    container, port, complaint = find_listening(sent.spec, settings, _trust(sent.metadata, is_own))
     pod = _pod(sent, container)
-    if container is None:
-        return Candidate(pod, None, f"declares no port named {settings.port_name!r} and none {settings.port}")
-    if own_uid is not None and sent.metadata.uid == own_uid:
-        is_leaving = sent.metadata.deletion_timestamp is not None
-        return Candidate(pod, None if is_leaving else Address("127.0.0.1", port, uid=own_uid))
-    if not _takes_calls(sent) or not sent.status.pod_ip:
-        return Candidate(pod, None)
-    return Candidate(pod, Address(sent.status.pod_ip, port, uid=sent.metadata.uid))
+    if (reason := _ending(sent)) is not None:
+        return Candidate(pod, None, reason)
+    if port is None:
+        return Candidate(pod, None, sys.intern(complaint or ""), is_odd=True)  # thousands of pods have the same one
+    if is_own:
+        return Candidate(pod, Address("127.0.0.1", port, uid=sent.metadata.uid))
+    if (reason := _waiting(sent.status)) is not None:
+        return Candidate(pod, None, reason)
+    return Candidate(pod, Address(sent.status.pod_ip or "", port, uid=sent.metadata.uid))
 
 
-def _takes_calls(sent: _Pod) -> bool:
-    """Ready, running, and not on its way out; a pod that has ended may still carry its last conditions."""
-    if sent.metadata.deletion_timestamp is not None or sent.status.phase != "Running":
-        return False
-    return any(condition.type == "Ready" and condition.status == "True" for condition in sent.status.conditions or ())
+def _trust(meta: _Meta, is_own: bool) -> Trust:
+    annotations = meta.annotations or _Annotations()
+    return Trust(None if is_own else _refusal(meta, annotations), annotations.main, is_own)
 
 
-def _listening(spec: _Spec, settings: Kubernetes) -> tuple[_Container | None, int]:
-    """The container with Ollama's port: by name first, then by number."""
-    ports = [(container, port) for container in _lasting(spec) for port in container.ports or ()]
-    ports = [(container, port) for container, port in ports if port.protocol == "TCP"]
-    for container, port in ports:
-        if port.name == settings.port_name:
-            return container, port.container_port
-    for container, port in ports:
-        if port.container_port == settings.port:
-            return container, port.container_port
-    return None, 0
+def _refusal(meta: _Meta, annotations: _Annotations) -> str | None:
+    """Whose pods are not assumed to serve: those that run to an end, such as the test pod of the usual chart, which
+    has the labels of Ollama."""
+    if annotations.hook is not None:
+        return "a Helm hook"
+    owner = next((owner.kind for owner in meta.owner_references or () if owner.controller), None)
+    if owner in KEEPERS:
+        return None
+    return "a pod that nothing keeps running" if owner is None else f"a pod of a {owner}"
 
 
-def _lasting(spec: _Spec) -> Iterator[_Container]:
-    """Containers that run as long as the pod."""
-    yield from spec.containers or ()
-    yield from (container for container in spec.init_containers or () if container.restart_policy == "Always")
+def _ending(sent: _Pod) -> str | None:
+    """Why a pod will take no more calls. One that has ended may still carry its last conditions."""
+    if sent.metadata.deletion_timestamp is not None:
+        return "is being deleted"
+    return ENDED.get(sent.status.phase or "")
 
 
-def _pod(sent: _Pod, container: _Container | None) -> Pod:
+def _waiting(status: _Status) -> str | None:
+    """Why a pod takes no calls yet, or none just now."""
+    if status.phase != "Running":
+        if status.says("PodScheduled", "False"):
+            return "waits for a node"
+        return "is in phase Unknown" if status.phase == "Unknown" else "has not started"
+    if not status.pod_ip:
+        return "has no IP"
+    return None if status.says("Ready", "True") else "is not ready"
+
+
+def _pod(sent: _Pod, container: Container | None) -> Pod:
     variables = {entry.name: entry.value for entry in (container and container.env) or ()}
     labels = sent.metadata.labels or {}
     parallel = _number(variables, "OLLAMA_NUM_PARALLEL")

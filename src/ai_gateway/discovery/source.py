@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.discovery.left_out import LeftOut
 from ai_gateway.wire.address import Address
 
 
@@ -17,13 +18,20 @@ class Found(NamedTuple):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How a source fares. Times in seconds; None: it has nothing of the kind."""
+    """How a source fares. Times in seconds; None: it has nothing of the kind.
+
+    A complaint says what stands in its way; a hint what to look at where nothing does, and yet nothing is found.
+    """
 
     age_seconds: float | None = None  # since it last heard from whoever it asks
     complaint: str | None = None
     seen: int | None = None  # what it looked at, ready or not
     lists: int = 0  # whole lists that it asked for
     failures: int = 0
+    selector: str | None = None  # of labels, that it asks for
+    namespaces: tuple[str, ...] | None = None  # where it asks
+    left_out: tuple[LeftOut, ...] = ()  # of what it has seen
+    hint: str | None = None
 
 
 class Source(Protocol):

@@ -127,9 +127,13 @@ def _discovery(discovery: Following) -> dict[str, Any]:
     age = standing.age_seconds
     return {
         "source": discovery.source_name,
+        "selector": standing.selector,
+        "namespaces": standing.namespaces,
         "seen": standing.seen,
+        "left_out": standing.left_out,
         "age_seconds": None if age is None else round(age, 1),
         "complaint": standing.complaint,
+        "hint": standing.hint,
     }
 
 

@@ -75,6 +75,12 @@ def parse_ollama_host(value: str) -> Address:
 
     A bad port falls back to the default, as there; an address that means "all interfaces" becomes loopback.
     """
+    address = read_ollama_host(value)
+    return msgspec.structs.replace(address, host=_reachable(address.host))
+
+
+def read_ollama_host(value: str) -> Address:
+    """`OLLAMA_HOST` as Ollama's server reads it: where it listens. The host of all interfaces may be empty."""
     text = value.strip().strip("\"'").strip()
     scheme, separator, rest = text.partition("://")
     default_port = OLLAMA_PORT
@@ -85,7 +91,7 @@ def parse_ollama_host(value: str) -> Address:
     rest, _, path = rest.partition("/")
     host, port = _split_host_port(rest, default_port)
     prefix = "/" + path.strip("/") if path.strip("/") else ""
-    return Address(_reachable(host), port, "https" if scheme == "https" else "http", prefix)
+    return Address(host, port, "https" if scheme == "https" else "http", prefix)
 
 
 def _split_host_port(text: str, default_port: int) -> tuple[str, int]:
@@ -94,20 +100,30 @@ def _split_host_port(text: str, default_port: int) -> tuple[str, int]:
         return host, _port(after.removeprefix(":"), default_port)
     if text.count(":") == 1:
         host, _, port = text.partition(":")
-        return host or "127.0.0.1", _port(port, default_port)
+        return host, _port(port, default_port)
     return text or "127.0.0.1", default_port
 
 
 def _port(text: str, default: int) -> int:
-    return int(text) if text.isascii() and text.isdigit() and int(text) <= 65535 else default
+    is_number = text.isascii() and text.isdigit() and len(text.lstrip("0")) <= 5
+    return int(text) if is_number and int(text) <= 65535 else default
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether this host of a server is all its interfaces."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - nothing is bound to it here
+        return True
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _reachable(host: str) -> str:
     """An unspecified address is where a server listens; a client reaches it on loopback."""
+    if is_unspecified(host):
+        return "::1" if ":" in host else "127.0.0.1"
     try:
-        address = ipaddress.ip_address(host)
+        return str(ipaddress.ip_address(host))
     except ValueError:
         return host
-    if not address.is_unspecified:
-        return str(address)
-    return "127.0.0.1" if address.version == 4 else "::1"

@@ -1,0 +1,33 @@
+"""Why pods are left out, in few words however many they are: grouped by reason, and some of them named."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from ai_gateway.balancing.endpoint import Pod
+
+MOST_NAMED: Final = 20
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """All that are left out for one reason; `pods` names some of them, with their namespace."""
+
+    reason: str
+    count: int
+    pods: tuple[str, ...] = ()
+
+
+def grouped(pods: Iterable[tuple[Pod, str]]) -> tuple[LeftOut, ...]:
+    """Each pod once, the most frequent reason first. At most 20 are named in all; no reason takes another's share."""
+    groups: dict[str, dict[tuple[str, str], None]] = {}
+    for pod, reason in pods:
+        groups.setdefault(reason, {})[pod.namespace, pod.name] = None
+    named: dict[str, tuple[str, ...]] = {}
+    room = MOST_NAMED
+    for done, (reason, names) in enumerate(sorted(groups.items(), key=lambda group: len(group[1]))):
+        share = -(-room // (len(groups) - done))  # rounded up: what small groups leave is for larger ones
+        named[reason] = tuple("/".join(name) for name in list(names)[:share])
+        room -= len(named[reason])
+    frequent = sorted(groups, key=lambda reason: -len(groups[reason]))
+    return tuple(LeftOut(reason, len(groups[reason]), named[reason]) for reason in frequent)
