@@ -136,13 +136,13 @@ volumeMounts:
     items:
       - {key: {{ .Values.config.key | quote }}, path: config.yml}
 - name: tmp
-  emptyDir: {}
+  emptyDir: {sizeLimit: 64Mi}
 - name: audit
 {{- if .Values.audit.persistence.enabled }}
   persistentVolumeClaim:
     claimName: {{ include "ai-gateway-ollama.auditClaim" . }}
 {{- else }}
-  emptyDir: {}
+  emptyDir: {sizeLimit: {{ include "ai-gateway-ollama.auditSizeLimit" . }}}
 {{- end }}
 {{- if include "ai-gateway-ollama.hasPostgresql" . }}
 {{ include "ai-gateway-ollama.postgresqlVolume" . }}
