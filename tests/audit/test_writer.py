@@ -40,7 +40,9 @@ async def test_a_store_keeps_to_its_size_while_it_grows_and_not_within_the_hour(
             made.offer(entry(1, request_id=f"r{number}"))
         await until(lambda: made.results["stored"] == 5000, "all are written")
         asked = archive(tmp_path / "audit.db")
-        await until(lambda: next((one.sequence > 1 for one, _ in asked.chain() if isinstance(one, Entry)), True), "some went")
+        await until(
+            lambda: next((one.sequence > 1 for one, _ in asked.chain() if isinstance(one, Entry)), True), "some went"
+        )
 
 
 async def test_entries_that_come_together_are_written_together() -> None:
