@@ -168,3 +168,13 @@ def test_the_example_goes_with_the_namespace_of_an_overlay(tmp_path: Path) -> No
     assert config.discovery is not None
     assert config.discovery.dns is not None
     assert "." not in config.discovery.dns.name
+
+
+@pytest.mark.cluster
+def test_a_prefix_reaches_the_config_maps_of_sidecars(tmp_path: Path) -> None:
+    objects = _built(_overlay(tmp_path / "over", K8S / "example", namePrefix="team-"))
+    made = {one["metadata"]["name"] for one in kind(objects, "ConfigMap")}
+    volumes = [volume for pod, _ in _sidecars(objects) for volume in pod.spec["volumes"]]
+    named = {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+    assert named == made
+    assert all(name.startswith("team-") for name in made)
