@@ -4,8 +4,10 @@
 {{- define "ai-gateway-ollama.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
 {{- if not $names -}}
-{{- range $id, $model := (include "ai-gateway-ollama.parsedConfig" . | fromJson).models -}}
-{{- $model = default (dict) $model -}}
+{{- $models := (include "ai-gateway-ollama.parsedConfig" . | fromJson).models -}}
+{{- if not (kindIs "map" $models) }}{{ $models = dict }}{{ end -}}
+{{- range $id, $model := $models -}}
+{{- if not (kindIs "map" $model) }}{{ $model = dict }}{{ end -}}
 {{- $name := default $id $model.ollama -}}
 {{- if not (contains ":" (splitList "/" $name | last)) }}{{ $name = printf "%s:%v" $name (default "latest" $model.version) }}{{ end -}}
 {{- $names = append $names $name -}}
