@@ -117,6 +117,7 @@ BY_PATH: dict[str, Schema] = {
     "audit.postgresql.port": PORT,
     "audit.persistence.existingClaim": NAME,
     "audit.persistence.size": {"type": "string", "pattern": "^[0-9.]+([KMGTPE]i?)?$"},
+    "audit.persistence.whenDeleted": one_of("Delete", "Retain"),
     "audit.sizeLimit": {"type": "string", "pattern": "^([0-9.]+([KMGTPE]i?)?)?$"},
     "audit.persistence.accessMode": one_of("ReadWriteOnce", "ReadWriteOncePod"),
     "audit.key.existingSecret": NAME,
