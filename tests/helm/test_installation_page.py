@@ -2,8 +2,10 @@
 cluster."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +14,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.docs.pages import blocks
 from tests.helm.chart import ROOT
 from tests.helm.releases import Release
-from tests.helm.running import HELMS
+from tests.helm.running import HELMS, kind, rendered
 
 pytestmark = pytest.mark.cluster
 
@@ -24,6 +26,40 @@ def _commands() -> list[str]:
     shown = [block.text for block in blocks(ROOT / "docs" / "installation.md") if block.language == "sh"]
     lines = "".join(shown).splitlines()
     return [line for line in lines if not line.startswith((*NEEDS_A_NODE, *JUDGED_ELSEWHERE))]
+
+
+def _shown(beginning: str) -> list[str]:
+    """The page's YAML that begins so."""
+    shown = [block.text for block in blocks(ROOT / "docs" / "installation.md") if block.language == "yaml"]
+    return [text for text in shown if text.startswith(beginning)]
+
+
+@pytest.mark.parametrize("version", HELMS)
+def test_its_values_are_taken_as_shown(judge: ControlPlane, version: str) -> None:
+    """An Ingress with annotations, and a pod without users and groups of its own, as OpenShift wants it."""
+    shown = _shown("# values.yaml")
+    assert len(shown) == 2
+    values: dict[str, Any] = {}
+    for text in shown:
+        values |= yaml.safe_load(text)
+    objects = rendered(version, values=values)
+    judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=yaml.safe_dump_all(objects))
+    (ingress,), (deployment,) = kind(objects, "Ingress"), kind(objects, "Deployment")
+    assert ingress["metadata"]["annotations"] == values["ingress"]["annotations"]
+    context = deployment["spec"]["template"]["spec"]["securityContext"]
+    assert context.keys() == {"runAsNonRoot", "fsGroupChangePolicy", "seccompProfile"}
+
+
+def test_its_overlay_leaves_the_models_to_a_config_map_of_your_own(plane: ControlPlane, tmp_path: Path) -> None:
+    (shown,) = _shown("# kustomization.yaml")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(shown)
+    shutil.copytree(ROOT / "k8s", tmp_path / "ai-gateway-ollama" / "k8s")
+    made = list(yaml.safe_load_all(plane.kubectl("kustomize", str(folder))))
+    all_of_it = list(yaml.safe_load_all(plane.kubectl("kustomize", str(ROOT / "k8s" / "gateway"))))
+    assert len(made) == len(all_of_it) - 1
+    assert kind(made, "ConfigMap") == []
 
 
 @pytest.mark.parametrize("version", HELMS)

@@ -1,0 +1,55 @@
+"""Ollama itself is rolled under load, with the values that docs/installation.md gives for its usual chart."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import yaml
+from tests.docs.pages import blocks
+from tests.helm.chart import ROOT
+from tests.kubernetes.figures import tell
+from tests.kubernetes.talkers import Talkers
+from tests.release.installed import Installed
+
+pytestmark = pytest.mark.cluster
+
+CALLERS, PAUSE_SECONDS = 4, 0.1
+OLLAMA = "app.kubernetes.io/name=ollama"
+
+
+def _values() -> dict[str, Any]:
+    """Those of the page for the Ollama chart."""
+    shown = [block.text for block in blocks(ROOT / "docs" / "installation.md") if block.language == "yaml"]
+    (values,) = [found for text in shown if "updateStrategy" in (found := yaml.safe_load(text))]
+    return dict(values)
+
+
+def _as_the_chart_renders(values: dict[str, Any]) -> str:
+    """A patch of the Deployment; the container has one name here and there."""
+    container = {"name": "ollama", "lifecycle": values["lifecycle"]}
+    pod = {"terminationGracePeriodSeconds": values["terminationGracePeriodSeconds"], "containers": [container]}
+    return json.dumps({"spec": {"strategy": values["updateStrategy"], "template": {"spec": pod}}})
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["the-page's-values", "the-chart's-own"])
+async def test_ollama_is_rolled_without_a_lost_call(
+    release: Installed, is_told: bool, request: pytest.FixtureRequest
+) -> None:
+    """Real Ollama pods, two of them; with the strategy that their chart has unless told otherwise, calls fail."""
+    recreate = json.dumps({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
+    await asyncio.to_thread(release.cluster.start_ollama, "ollama", release.namespace, replicas=2, slots=4)
+    patch = _as_the_chart_renders(_values()) if is_told else recreate
+    await asyncio.to_thread(release.kubectl, "patch", "deployment", "ollama", "--patch", patch)
+    await asyncio.to_thread(release.kubectl, "rollout", "status", "deployment/ollama")
+    await asyncio.to_thread(release.install, "--set", "config.models.tiny.version=latest")
+    talkers = Talkers(release.url, "tiny")
+    talkers.begin_calls(CALLERS, PAUSE_SECONDS)
+    before = await asyncio.to_thread(release.pods, OLLAMA)
+    await asyncio.to_thread(release.kubectl, "rollout", "restart", "deployment/ollama")
+    await asyncio.to_thread(release.kubectl, "rollout", "status", "deployment/ollama")
+    await release.soon(lambda: release.is_ready(2, OLLAMA) and not before.keys() & release.pods(OLLAMA).keys())
+    await talkers.close()
+    tell(request, f"{talkers.answered} calls, {len(talkers.failures)} failed")
+    assert talkers.answered > 20
+    assert bool(talkers.failures) is not is_told, talkers.failures[:3]
