@@ -16,6 +16,15 @@
 {{- if $section }}{{ toYaml $section }}{{ end -}}
 {{- end }}
 
+{{/* A Secret that is mounted as a whole follows its changes: a new password is read with the next connection. */}}
+{{- define "ai-gateway-ollama.postgresqlVolume" -}}
+- name: audit-postgresql
+  secret:
+    secretName: {{ .Values.audit.postgresql.existingSecret }}
+    items:
+      - {key: {{ .Values.audit.postgresql.secretKey | quote }}, path: dsn}
+{{- end }}
+
 {{/*
 The most that the audit may take of a node, whose kubelet evicts the pod beyond it: a quarter more than the gateway keeps
 to, for what a minute adds until the oldest goes, and room for SQLite's journal; in front of PostgreSQL the spool.
@@ -46,13 +55,4 @@ to, for what a minute adds until the oldest goes, and room for SQLite's journal;
 {{- else -}}
 {{- int64 . }}
 {{- end -}}
-{{- end }}
-
-{{/* A Secret that is mounted as a whole follows its changes: a new password is read with the next connection. */}}
-{{- define "ai-gateway-ollama.postgresqlVolume" -}}
-- name: audit-postgresql
-  secret:
-    secretName: {{ .Values.audit.postgresql.existingSecret }}
-    items:
-      - {key: {{ .Values.audit.postgresql.secretKey | quote }}, path: dsn}
 {{- end }}
