@@ -32,6 +32,19 @@ async def test_entries_are_numbered_without_a_gap_and_chained(tmp_path: Path) ->
     assert made.results == {"stored": 1200}
 
 
+async def test_a_store_keeps_to_its_size_while_it_grows_and_not_within_the_hour(tmp_path: Path) -> None:
+    """A volume that is a little larger must do: where it is an emptyDir, the pod is evicted beyond it."""
+    kept = SqliteStore(tmp_path / "audit.db", False, time.time_ns)
+    async with writing(kept, max_bytes=1 << 20) as made:
+        for number in range(5000):
+            made.offer(entry(1, request_id=f"r{number}"))
+        await until(lambda: made.results["stored"] == 5000, "all are written")
+        asked = archive(tmp_path / "audit.db")
+        await until(
+            lambda: next((one.sequence > 1 for one, _ in asked.chain() if isinstance(one, Entry)), True), "some went"
+        )
+
+
 async def test_entries_that_come_together_are_written_together() -> None:
     kept = Scripted()
     async with writing(kept) as made:

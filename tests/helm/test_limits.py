@@ -31,9 +31,9 @@ def test_the_gateways_of_a_service_count_each_other(world: World) -> None:
     """The Service that is named is there."""
     objects = objects_of(world)
     assert counts_others(objects)
-    namespace, _, name = str(environment(objects)["AI_GATEWAY_SERVICE"]).partition("/")
+    (pod,) = gateways(objects)
     named = [(one["metadata"]["namespace"], one["metadata"]["name"]) for one in kind(objects, "Service")]
-    assert (namespace, name) in named
+    assert (pod.namespace, environment(objects)["AI_GATEWAY_SERVICE"]) in named
 
 
 def test_without_limits_no_right_is_asked_for() -> None:

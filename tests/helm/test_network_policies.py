@@ -1,10 +1,13 @@
 """Who may talk to whom, evaluated against the rendered pods: the cluster of the tests does not enforce policies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
-from tests.helm.pods import gateways, pods, selects
+import yaml
+from tests.cluster.control_plane import ControlPlane
+from tests.helm.pods import Pod, gateways, pods, selects
 from tests.helm.running import Object, kind, rendered
 from tests.helm.worlds import objects_of
 
@@ -12,22 +15,28 @@ pytestmark = pytest.mark.cluster
 
 
 class End(NamedTuple):
-    """A pod, as policies see it."""
+    """A pod, as policies see it, with the ports that it declares by name."""
 
     namespace: str
     labels: dict[str, str]
+    ports: Mapping[str, int] = MappingProxyType({"http": 11434})
 
     @property
     def namespace_labels(self) -> dict[str, str]:
         return {"kubernetes.io/metadata.name": self.namespace}
 
 
-STRANGER = End("elsewhere", {"app": "stranger"})
+STRANGER = End("elsewhere", {"app": "stranger"}, {})
 USUAL_OLLAMA = {"app.kubernetes.io/name": "ollama", "app.kubernetes.io/instance": "ollama"}
 
 
 def _ends(objects: list[Object]) -> dict[str, End]:
-    return {pod.maker.partition("/")[0]: End(pod.namespace, dict(pod.labels)) for pod in pods(objects)}
+    return {pod.maker.partition("/")[0]: _end(pod) for pod in pods(objects)}
+
+
+def _end(pod: Pod) -> End:
+    ports = [port for container in pod.containers for port in container.get("ports", [])]
+    return End(pod.namespace, dict(pod.labels), {port["name"]: port["containerPort"] for port in ports})
 
 
 def _may(objects: list[Object], source: End, target: End, port: int) -> bool:
@@ -43,7 +52,8 @@ def _allows(objects: list[Object], direction: str, end: End, other: End, port: i
         return True
     rules = [rule for policy in policies for rule in policy.get(direction.lower(), [])]
     side = "to" if direction == "Egress" else "from"
-    return any(_has_port(rule, port) and _has_peer(rule.get(side), end, other) for rule in rules)
+    called = other if direction == "Egress" else end
+    return any(_has_port(rule, called, port) and _has_peer(rule.get(side), end, other) for rule in rules)
 
 
 def _is_about(policy: Object, end: End, direction: str) -> bool:
@@ -52,8 +62,9 @@ def _is_about(policy: Object, end: End, direction: str) -> bool:
     return is_here and direction in spec["policyTypes"] and selects(spec["podSelector"], end.labels)
 
 
-def _has_port(rule: dict[str, Any], port: int) -> bool:
-    return "ports" not in rule or any(one["port"] == port for one in rule["ports"])
+def _has_port(rule: dict[str, Any], called: End, port: int) -> bool:
+    """A name means the port that the pod which is called gives it."""
+    return "ports" not in rule or any(port in (one["port"], called.ports.get(one["port"])) for one in rule["ports"])
 
 
 def _has_peer(peers: list[dict[str, Any]] | None, end: End, other: End) -> bool:
@@ -70,7 +81,7 @@ def _is_peer(peer: dict[str, Any], end: End, other: End) -> bool:
 
 def _gateway(objects: list[Object]) -> End:
     (pod,) = gateways(objects)
-    return End(pod.namespace, dict(pod.labels))
+    return _end(pod)
 
 
 def _policed() -> Iterator[tuple[str, list[Object], End]]:
@@ -118,8 +129,9 @@ def test_the_pod_of_helm_test_reaches_the_api() -> None:
 def test_a_gateway_reaches_dns_the_api_server_and_nothing_else() -> None:
     objects = objects_of(("network-policy",))
     gateway = _gateway(objects)
-    reached = {port for port in (53, 80, 443, 4318, 5432, 6443, 8080, 11434) if _may(objects, gateway, STRANGER, port)}
-    assert reached == {53, 443, 6443, 4318}  # the last by egressExtra
+    ports = (53, 80, 443, 4318, 5353, 5432, 6443, 8080, 11434)
+    reached = {port for port in ports if _may(objects, gateway, STRANGER, port)}
+    assert reached == {53, 5353, 443, 6443, 4318}  # the last by egressExtra, 5353 as OpenShift's DNS has it
 
 
 def test_collectors_are_reached_at_their_ports() -> None:
@@ -169,3 +181,67 @@ def test_redis_is_reached_at_its_port() -> None:
     values = {"config": {"limits": {"redis": {"url": "redis://redis.data"}}}, "networkPolicy": {"enabled": True}}
     usual = rendered("helm4", values=values)
     assert [port for port in (6379, 6380) if _may(usual, _gateway(usual), STRANGER, port)] == [6379]
+
+
+def _on(port: int, namespace: str = "ai", name: str = "http") -> End:
+    """An Ollama pod of the usual chart that listens elsewhere, such as with `ollama.port=8000`."""
+    return End(namespace, USUAL_OLLAMA, {name: port})
+
+
+def test_ollama_is_reached_at_the_port_that_is_found_by_its_name() -> None:
+    """By both policies; strangers are not let in there, and the pod's other ports stay shut."""
+    objects = objects_of(("network-policy",))
+    assert _may(objects, _gateway(objects), _on(8000), 8000)
+    assert _may(objects, _gateway(objects), _on(11434, name="other"), 11434)
+    assert not _may(objects, STRANGER, _on(8000), 8000)
+    assert not _may(objects, _gateway(objects), _on(8000), 9000)
+
+
+def test_a_port_of_another_name_is_reached_by_that_name_alone() -> None:
+    values = {"discovery": {"portName": "api"}, "networkPolicy": {"enabled": True, "ollama": {"enabled": True}}}
+    objects = rendered("helm4", values=values)
+    assert _may(objects, _gateway(objects), _on(8000, name="api"), 8000)
+    assert not _may(objects, _gateway(objects), _on(8000), 8000)
+
+
+@pytest.mark.parametrize(
+    ("discovery", "namespace"),
+    [
+        ({"mode": "endpointslices"}, "ai"),
+        ({"mode": "endpointslices", "namespaces": ["gpu"]}, "gpu"),
+        ({"mode": "dns"}, "ai"),
+        ({"mode": "dns", "namespaces": ["gpu"]}, "gpu"),
+        ({"mode": "dns", "serviceName": "ollama.gpu"}, "gpu"),
+        ({"mode": "dns", "serviceName": "ollama.gpu.svc.cluster.local."}, "gpu"),
+        ({"mode": "static", "static": ["http://ollama:80"]}, "ai"),
+        ({"mode": "static", "static": ["http://ollama.gpu.svc"]}, "gpu"),
+        ({"mode": "static", "static": ["http://10.0.0.1", {"url": "http://ollama.gpu:80"}]}, "gpu"),
+    ],
+    ids=str,
+)
+def test_behind_a_service_pods_are_reached_at_their_own_port(discovery: dict[str, Any], namespace: str) -> None:
+    """Policies see where a connection ends, not the Service's port."""
+    objects = rendered("helm4", values={"discovery": discovery, "networkPolicy": {"enabled": True}})
+    assert _may(objects, _gateway(objects), _on(8000, namespace), 8000)
+    assert not _may(objects, _gateway(objects), _on(8000, "elsewhere"), 8000)
+
+
+@pytest.mark.parametrize("url", ["https://ollama.example.com", "http://10.0.0.1:8000", "http://[fd00::1]:8000"])
+def test_a_url_of_no_service_opens_no_port_of_pods(url: str) -> None:
+    values = {"discovery": {"mode": "static", "static": [url]}, "networkPolicy": {"enabled": True}}
+    objects = rendered("helm4", values=values)
+    assert not _may(objects, _gateway(objects), _on(9000), 9000)
+
+
+@pytest.mark.parametrize("name", ["a-long-name-of-a-services-port", "8000", "", "Http"])
+def test_a_name_that_no_pod_can_give_its_port_stands_in_no_policy(judge: ControlPlane, name: str) -> None:
+    values = {"discovery": {"portName": name}, "networkPolicy": {"enabled": True, "ollama": {"enabled": True}}}
+    objects = rendered("helm4", values=values)
+    policies = kind(objects, "NetworkPolicy")
+    judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=yaml.safe_dump_all(policies))
+    assert _may(objects, _gateway(objects), _on(11434, name="other"), 11434)
+
+
+def test_dns_is_reached_at_the_ports_that_the_values_name() -> None:
+    objects = rendered("helm4", values={"networkPolicy": {"enabled": True, "dnsPorts": [1053]}})
+    assert [port for port in (53, 1053, 5353) if _may(objects, _gateway(objects), STRANGER, port)] == [1053]

@@ -1,7 +1,10 @@
 """k8s/: the chart as plain manifests, and the sidecar for applications."""
 
+import os
 import re
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +22,7 @@ from ai_gateway.telemetry import names
 K8S = ROOT / "k8s"
 
 
-def _built(folder: str) -> list[Object]:
+def _built(folder: str | Path) -> list[Object]:
     """What `kubectl kustomize` makes of a folder."""
     command = [str(binary("kubectl")), "kustomize", str(K8S / folder)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -75,7 +78,7 @@ def test_the_sidecars_config_is_valid_and_looks_up_the_headless_service_beside_i
     assert config.discovery.dns is not None
     headless = [one for one in kind(_built("gateway"), "Service") if one["spec"].get("clusterIP") == "None"]
     name, namespace = headless[0]["metadata"]["name"], headless[0]["metadata"]["namespace"]
-    assert config.discovery.dns.name == f"{name}.{namespace}.svc"
+    assert (config.discovery.dns.name, config_map["metadata"]["namespace"]) == (name, namespace)
 
 
 def test_the_image_is_that_of_the_charts_version() -> None:
@@ -98,3 +101,80 @@ def test_autoscalers_ask_for_metrics_that_there_are() -> None:
     text = "".join(file.read_text() for file in (K8S / "autoscaling").iterdir())
     asked = set(re.findall(r"ai_gateway_\w+", text))
     assert asked == {names.DEMAND, names.QUEUED, names.SATURATION}
+
+
+COUNTED = [
+    {
+        "op": "add",
+        "path": "/spec/template/spec/containers/0/env/-",
+        "value": {"name": "AI_GATEWAY_SERVICE", "value": "ai-gateway-ollama"},
+    }
+]
+
+
+def _overlay(folder: Path, base: Path, **more: Any) -> Path:
+    """A kustomization over another one."""
+    folder.mkdir()
+    made = {"resources": [os.path.relpath(base, folder.resolve())], **more}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(made))
+    return folder
+
+
+def _named(objects: list[Object]) -> Iterator[tuple[str, str]]:
+    """Kind and name of whatever one object says of another."""
+    for one in objects:
+        for rule in one.get("rules", []):
+            yield from (("ConfigMap", name) for name in rule.get("resourceNames", []))
+        if "roleRef" in one:
+            yield one["roleRef"]["kind"], one["roleRef"]["name"]
+        yield from ((subject["kind"], subject["name"]) for subject in one.get("subjects", []))
+    for pod in pods(objects):
+        yield "ServiceAccount", pod.spec["serviceAccountName"]
+        yield from (("ConfigMap", one["configMap"]["name"]) for one in pod.spec["volumes"] if "configMap" in one)
+        environment = {one["name"]: one["value"] for one in pod.container("gateway")["env"]}
+        yield "ConfigMap", environment["AI_GATEWAY_CONFIGMAP"]
+        yield "Service", environment["AI_GATEWAY_SERVICE"]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    "names", [{"namePrefix": "team-"}, {"nameSuffix": "-blue"}, {"namePrefix": "a-", "nameSuffix": "-b"}], ids=str
+)
+def test_a_prefix_or_suffix_of_kustomize_reaches_every_name(
+    judge: ControlPlane, tmp_path: Path, names: dict[str, str]
+) -> None:
+    """Also through a second overlay; what limits need is patched in as the chart has it."""
+    counted = {"patches": [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(COUNTED)}]}
+    first = _overlay(tmp_path / "first", K8S / "gateway", namespace="llm", **names, **counted)
+    objects = _built(_overlay(tmp_path / "second", first, namePrefix="more-"))
+    there = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    named = list(_named(objects))
+    assert len(named) == 9
+    assert set(named) <= there
+    assert {one["metadata"]["namespace"] for one in objects} == {"llm"}
+    assert all(name.startswith(f"more-{names.get('namePrefix', '')}") for _, name in there)
+    given = yaml.safe_dump_all(objects)
+    said = judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=given)
+    assert len(said.splitlines()) == len(objects)
+
+
+@pytest.mark.cluster
+def test_the_example_goes_with_the_namespace_of_an_overlay(tmp_path: Path) -> None:
+    """Its config names no namespace, so that the Service beside it is meant."""
+    objects = _built(_overlay(tmp_path / "over", K8S / "example", namespace="llm"))
+    assert {one["metadata"]["namespace"] for one in objects} == {"llm"}
+    (config_map,) = (one for one in kind(objects, "ConfigMap") if "config.yml" in one["data"])
+    config = parse(config_map["data"]["config.yml"].encode())
+    assert config.discovery is not None
+    assert config.discovery.dns is not None
+    assert "." not in config.discovery.dns.name
+
+
+@pytest.mark.cluster
+def test_a_prefix_reaches_the_config_maps_of_sidecars(tmp_path: Path) -> None:
+    objects = _built(_overlay(tmp_path / "over", K8S / "example", namePrefix="team-"))
+    made = {one["metadata"]["name"] for one in kind(objects, "ConfigMap")}
+    volumes = [volume for pod, _ in _sidecars(objects) for volume in pod.spec["volumes"]]
+    named = {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+    assert named == made
+    assert all(name.startswith("team-") for name in made)

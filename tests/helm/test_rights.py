@@ -11,6 +11,8 @@ from tests.helm.worlds import WORLDS, World, objects_of
 
 pytestmark = pytest.mark.cluster
 
+AI = "bda57442"  # of ai/ai-gateway-ollama
+
 
 def documented() -> dict[str, list[dict[str, Any]]]:
     """Rules of the page's Roles by name."""
@@ -34,7 +36,7 @@ def test_each_namespace_with_ollama_has_a_role_of_its_own() -> None:
     granted = _rules(objects_of(("discovery-namespaces",)))
     pods = documented()["ai-gateway-ollama-discovery"]
     assert granted.pop(("ai", "ai-gateway-ollama")) == documented()["ai-gateway-ollama"]
-    assert granted == {(space, "ai-gateway-ollama-discovery"): pods for space in ("gpu-a", "gpu-b")}
+    assert granted == {(space, f"ai-gateway-ollama-ai-{AI}-discovery"): pods for space in ("gpu-a", "gpu-b")}
 
 
 def test_endpoint_slices_need_no_right_on_pods() -> None:

@@ -32,7 +32,7 @@ app.kubernetes.io/name=ollama
 
 {{/* Namespaces with Ollama pods, as a JSON list. */}}
 {{- define "ai-gateway-ollama.ollamaNamespaces" -}}
-{{- toJson (default (list (include "ai-gateway-ollama.namespace" .)) .Values.discovery.namespaces) }}
+{{- toJson (default (list (include "ai-gateway-ollama.namespace" .)) .Values.discovery.namespaces | uniq) }}
 {{- end }}
 
 {{- define "ai-gateway-ollama.ollamaService" -}}

@@ -26,8 +26,8 @@
 {{- define "ai-gateway-ollama.limitsEnv" -}}
 {{- $env := list -}}
 {{- if include "ai-gateway-ollama.countsGateways" . -}}
-{{- $service := printf "%s/%s" (include "ai-gateway-ollama.namespace" .) (include "ai-gateway-ollama.fullname" .) -}}
-{{- $env = append $env (dict "name" "AI_GATEWAY_SERVICE" "value" $service) -}}
+{{- /* Of the pod's own namespace. A name alone is what kustomize's prefixes reach. */ -}}
+{{- $env = append $env (dict "name" "AI_GATEWAY_SERVICE" "value" (include "ai-gateway-ollama.fullname" .)) -}}
 {{- end -}}
 {{- toJson $env }}
 {{- end }}

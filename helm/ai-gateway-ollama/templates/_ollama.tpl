@@ -1,12 +1,16 @@
 {{/* Ollama of the chart's own. */}}
 
-{{/* Ollama's names of the models to pull, as a JSON list. */}}
+{{/* Ollama's names of the models to pull, as a JSON list. One with a tag needs no other, as in the gateway. */}}
 {{- define "ai-gateway-ollama.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
 {{- if not $names -}}
-{{- range $id, $model := (include "ai-gateway-ollama.parsedConfig" . | fromJson).models -}}
-{{- $model = default (dict) $model -}}
-{{- $names = append $names (printf "%s:%v" (default $id $model.ollama) (default "latest" $model.version)) -}}
+{{- $models := (include "ai-gateway-ollama.parsedConfig" . | fromJson).models -}}
+{{- if not (kindIs "map" $models) }}{{ $models = dict }}{{ end -}}
+{{- range $id, $model := $models -}}
+{{- if not (kindIs "map" $model) }}{{ $model = dict }}{{ end -}}
+{{- $name := default $id $model.ollama -}}
+{{- if not (contains ":" (splitList "/" $name | last)) }}{{ $name = printf "%s:%v" $name (default "latest" $model.version) }}{{ end -}}
+{{- $names = append $names $name -}}
 {{- end -}}
 {{- end -}}
 {{- toJson ($names | uniq) }}

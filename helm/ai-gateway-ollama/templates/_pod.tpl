@@ -46,7 +46,8 @@ Call with a list of lists. */}}
   (dict "name" "AI_GATEWAY_DRAIN_DELAY" "value" (printf "%vs" (int .Values.drain.delaySeconds)))
   (dict "name" "AI_GATEWAY_DRAIN_GRACE" "value" (printf "%vs" (int .Values.drain.graceSeconds))) -}}
 {{- if eq .Values.config.watch "api" -}}
-{{- $named := printf "%s:%s" (include "ai-gateway-ollama.configMapName" .) .Values.config.key -}}
+{{- $named := include "ai-gateway-ollama.configMapName" . -}}
+{{- if ne .Values.config.key "config.yml" }}{{ $named = printf "%s:%s" $named .Values.config.key }}{{ end -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_CONFIGMAP" "value" $named) -}}
 {{- end -}}
 {{- with include "ai-gateway-ollama.required" . -}}
@@ -136,13 +137,13 @@ volumeMounts:
     items:
       - {key: {{ .Values.config.key | quote }}, path: config.yml}
 - name: tmp
-  emptyDir: {}
+  emptyDir: {sizeLimit: 64Mi}
 - name: audit
 {{- if .Values.audit.persistence.enabled }}
   persistentVolumeClaim:
     claimName: {{ include "ai-gateway-ollama.auditClaim" . }}
 {{- else }}
-  emptyDir: {}
+  emptyDir: {sizeLimit: {{ include "ai-gateway-ollama.auditSizeLimit" . }}}
 {{- end }}
 {{- if include "ai-gateway-ollama.hasPostgresql" . }}
 {{ include "ai-gateway-ollama.postgresqlVolume" . }}

@@ -17,6 +17,10 @@ class Duties:
         """When it is due next."""
         self._due[duty] = at
 
+    def sooner(self, duty: Callable[[], None], at: float) -> None:
+        """That it is due by then; never later than it was."""
+        self._due[duty] = min(self._due.get(duty, at), at)
+
     def next_at(self) -> float:
         """When the first one is due."""
         return min(self._due.values())
