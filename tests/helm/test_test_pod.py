@@ -55,7 +55,7 @@ def test_helm_takes_away_a_pod_that_failed_and_leaves_one_that_succeeded_to_the_
     assert (job["helm.sh/hook"], job["helm.sh/hook-weight"]) == ("test", "1")
     spec = objects[1]["spec"]
     assert spec["manualSelector"]
-    assert spec["ttlSecondsAfterFinished"] <= 60
+    assert spec["ttlSecondsAfterFinished"] <= 30
     assert selects(spec["selector"], objects[0]["metadata"]["labels"])
 
 
