@@ -99,8 +99,8 @@ class Gateway:
         self.current = Current(Config(), is_loaded=False)
         source = str(options.config_map or options.config_path)
         self.live = LiveConfig(source, self._apply, self._ready, options.required)
-        stand_in = StandIn(self.live)
         named, path = options.config_map, options.config_path
+        stand_in = StandIn(self.live, has_file=path is not None)
         self._config_map = ConfigMap(named, api_server, self.live, stand_in=stand_in) if named else None
         self.config_file = ConfigFile(path, stand_in if named else self.live) if path else None
         self.client = Client(loop)

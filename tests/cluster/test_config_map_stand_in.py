@@ -40,7 +40,7 @@ class Followed:
         self._path = folder / "mounted.yml"
         self.applied: list[Config] = []
         self.live = Live("both", self.applied.append)
-        stand_in = StandIn(self.live, fast)
+        stand_in = StandIn(self.live, fast, has_file=True)
         self.file = ConfigFile(self._path, stand_in)
         manner = Manner(watch_seconds=300.0, read_seconds=15.0, clock=fast)
         self.config_map = ConfigMap(Named("models"), reach(api, folder), self.live, manner, stand_in)
@@ -243,6 +243,14 @@ async def test_without_the_file_and_the_config_map_both_are_told(api: FakeApi, f
     await followed.remove()
     await until(lambda: "nor is there a file" in followed.words)
     assert followed.model == "a"
+
+
+async def test_the_start_waits_for_a_file_that_is_still_to_be_looked_at(followed: Followed) -> None:
+    """There is no ConfigMap: that is not yet the whole story."""
+    await until(lambda: followed.live.complaints)
+    settled_before = followed.live.is_settled
+    await followed.write(content("a"))
+    assert (settled_before, followed.live.is_settled, followed.model) == (False, True, "a")
 
 
 async def test_a_fault_of_the_gateways_own_in_a_look_ends_with_the_next(

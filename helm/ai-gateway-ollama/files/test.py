@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
+MOST_ENDPOINTS = 20  # that are named
 HIDDEN = "why is told to an admin: GET /v1/health with the key of one"
 
 
@@ -56,7 +57,7 @@ def reasons(health: dict) -> list[str]:
     if not isinstance(discovery, dict):
         return [HIDDEN] if "gateway" in health else []
     told = [f"discovery: {key}: {in_words(value)}" for key, value in discovery.items() if value not in (None, [], "")]
-    for endpoint in health.get("endpoints") or ():
+    for endpoint in (health.get("endpoints") or [])[:MOST_ENDPOINTS]:
         if isinstance(endpoint, dict) and endpoint.get("state") != "up":
             told.append(f"endpoint {endpoint.get('address')}: {endpoint.get('state')}, {endpoint.get('complaint')}")
     return told

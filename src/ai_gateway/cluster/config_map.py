@@ -118,7 +118,7 @@ class ConfigMap:
                 self._miss(f"ConfigMap {namespace}/{self._named.name} cannot be read: {complaint}", is_passing=True)
         elif complaint and self._has_been_away(mirror):
             self._stand_in.step_in(mirror.heard_at or 0.0)
-            await self._live.look_again()
+            await self._look(None, namespace)
         else:
             await self._look(mirror.values(), namespace)
         if mirror.is_listed and complaint:
@@ -128,9 +128,10 @@ class ConfigMap:
     def _has_been_away(self, mirror: Mirror[_ConfigMap]) -> bool:
         return self._manner.clock() - (mirror.heard_at or 0.0) >= AWAY_SECONDS
 
-    async def _look(self, values: list[_ConfigMap], namespace: str) -> None:
+    async def _look(self, values: list[_ConfigMap] | None, namespace: str) -> None:
         try:
-            await self._take(values, namespace)
+            if values is not None:
+                await self._take(values, namespace)
             await self._live.look_again()
         except Exception as fault:  # one of ours in one reload must not end all later ones
             self._live.fail(fault)
@@ -172,7 +173,8 @@ class ConfigMap:
             self._trouble = sentence + STANDS_IN
             return
         fault = self._stand_in.fault
-        self._live.lack(f"{sentence}; nor is there a file: {fault}" if fault else sentence, is_passing)
+        whole = f"{sentence}; nor is there a file: {fault}" if fault else sentence
+        self._live.lack(whole, is_passing or self._stand_in.is_awaited)
 
     def _note_immutable(self, found: _ConfigMap) -> None:
         if found.immutable and not self._is_told_immutable:

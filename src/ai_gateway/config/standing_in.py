@@ -19,11 +19,12 @@ class StandIn:
 
     What the file holds is handed on where it counts: from the start until the source gives something; later, while the
     source is away, once it was changed since. What it held before is no newer than what the source gave last.
-    `clock` gives monotonic seconds.
+    `clock` gives monotonic seconds; `has_file` says whether anybody will look at one.
     """
 
-    def __init__(self, live: Live, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, live: Live, clock: Callable[[], float] = time.monotonic, *, has_file: bool = False) -> None:
         self._live = live
+        self._has_file = has_file
         self._clock = clock
         self._turn = asyncio.Lock()
         self._counts_from: float | None = -math.inf  # changes of the file count from here on; None: none does
@@ -42,6 +43,11 @@ class StandIn:
     @trouble.setter
     def trouble(self, sentence: str | None) -> None:
         self._trouble = sentence
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether there is a file that nobody has looked at yet."""
+        return self._has_file and self._content is None and self.fault is None
 
     @property
     def is_used(self) -> bool:
