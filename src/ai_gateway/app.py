@@ -22,6 +22,7 @@ from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
 from ai_gateway.config.beside import fade
 from ai_gateway.config.live import Live as LiveConfig
+from ai_gateway.config.standing_in import StandIn
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
 from ai_gateway.discovery.choosing import Surroundings, choose, is_explicit
@@ -73,7 +74,7 @@ FIRST_LOOK_SECONDS: Final = 5.0
 class Options(msgspec.Struct, frozen=True):
     """What the command decides: where the config is, the surroundings, and endpoints that stand for missing ones.
 
-    With `config_map` the config is followed there; a file that is named as well stands in until it is read.
+    With `config_map` the config is followed there; a file that is named as well stands in while that cannot be read.
     """
 
     config_path: Path | None
@@ -98,8 +99,10 @@ class Gateway:
         self.current = Current(Config(), is_loaded=False)
         source = str(options.config_map or options.config_path)
         self.live = LiveConfig(source, self._apply, self._ready, options.required)
-        self.config_file = ConfigFile(options.config_path, self.live) if options.config_path else None
-        self._config_map = ConfigMap(options.config_map, api_server, self.live) if options.config_map else None
+        named, path = options.config_map, options.config_path
+        stand_in = StandIn(self.live, has_file=path is not None)
+        self._config_map = ConfigMap(named, api_server, self.live, stand_in=stand_in) if named else None
+        self.config_file = ConfigFile(path, stand_in if named else self.live) if path else None
         self.client = Client(loop)
         self.guard = Guard(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, chance)
@@ -197,16 +200,13 @@ class Gateway:
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:
         """Reads the config and goes on to follow it. Returns with the first one, or when there is none for now."""
-        following = self._config_map or self.config_file
-        assert following is not None, "a config has a source"
-        if self._config_map is not None and self.config_file is not None:
-            await self.config_file.look()  # it stands in
-        task = asyncio.create_task(following.follow())
-        try:
+        sources = [source for source in (self.config_file, self._config_map) if source is not None]
+        assert sources, "a config has a source"
+        async with AsyncExitStack() as ending:
+            for source in sources:
+                ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
             await self.live.settled()
             yield
-        finally:
-            await _ended(task)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -230,9 +230,10 @@ class Gateway:
                 yield
 
     def reread(self) -> None:
-        """Reads what is a file again, changed or not; the rest is followed anyway."""
-        if self.config_file is not None:
-            self.config_file.reread()
+        """Reads again what the config's sources hold, changed or not."""
+        for source in (self.config_file, self._config_map):
+            if source is not None:
+                source.reread()
 
     def _begin_drain(self) -> None:
         if self.on_drain is not None:

@@ -22,6 +22,7 @@ from ai_gateway.config.types import Config
 
 GOOD = "models: {a: }"
 META = {"metadata": {"uid": "u1"}}
+EMPTY = "is empty: a config has one key or more, such as `models`"
 
 
 @pytest.mark.parametrize(
@@ -246,3 +247,26 @@ async def test_content_is_checked_again_when_a_named_file_comes(api: FakeApi, tm
         assert await followed.complaint() == f"limits.redis.ca_file: there is no file {ca}"
         write_ca(tmp_path)
         await followed.models("a")
+
+
+async def test_a_complaint_follows_the_keys_that_are_there(api: FakeApi, tmp_path: Path) -> None:
+    """Formerly that of a renamed key stayed when all was emptied. Each state has its Event; a right one ends it."""
+    there: list[tuple[dict[str, Any], str]] = [
+        ({"data": {"config.yaml": GOOD}}, "no key 'config.yml', but config.yaml"),
+        ({"data": {}}, "no key 'config.yml', but no key at all"),
+        ({"data": {"config.yml": ""}}, EMPTY),
+        ({"binaryData": {"config.yml": in_binary("# nothing")}}, EMPTY),
+        ({"data": {"a": "", "b": ""}}, "but a, b"),
+        ({"data": {"a": ""}}, "but a"),
+    ]
+    api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+    async with following(api, tmp_path, Named("models")) as followed:
+        await followed.models("a")
+        for content, words in there:
+            told = len(api.sent)
+            api.put("ai", "models", META | content)
+            await until(lambda told=told: len(api.sent) > told)  # type: ignore[misc]  # a default in a lambda
+            assert api.sent[-1]["message"].endswith(words)
+            assert [str(complaint) for complaint in followed.live.complaints] == [api.sent[-1]["message"]]
+        api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
+        await until(lambda: not followed.live.complaints)

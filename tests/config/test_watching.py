@@ -225,3 +225,47 @@ async def test_a_look_sees_that_a_named_file_has_come(watched: Watched, tmp_path
     write_ca(tmp_path)
     await watched.file.look()
     assert (complaints(watched), len(watched.applied)) == ([], 1)
+
+
+GONE = "cannot read "
+EMPTY = "is empty: a config has one key or more, such as `models`"
+
+
+async def test_a_complaint_follows_what_becomes_of_a_mounted_key(tmp_path: Path) -> None:
+    """Renamed, emptied, blank, commented out, gone with the folder, in whatever order: the complaint is about what is
+    there now, the last good config stays, and the right content ends it."""
+    states: list[tuple[dict[str, str], str]] = [
+        ({"config.yml": ""}, EMPTY),
+        ({"other.yml": "models: {a: }"}, GONE),
+        ({"config.yml": " \n\n"}, EMPTY),
+        ({}, GONE),
+        ({"config.yml": "# models: {a: }"}, EMPTY),
+        ({"config.yml": "models: ["}, "not valid YAML"),
+    ]
+    watched = Watched(tmp_path)
+
+    async def mount(number: int, files: dict[str, str]) -> None:
+        """As the kubelet does: a new folder, and the link to it exchanged."""
+        (tmp_path / f"..{number}").mkdir()
+        for name, text in files.items():
+            (tmp_path / f"..{number}" / name).write_text(text)
+            os.utime(tmp_path / f"..{number}" / name, ns=(1, 1))
+        (tmp_path / "..data_tmp").symlink_to(f"..{number}")
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+        link = tmp_path / "config.yml"
+        link.unlink(missing_ok=True)
+        if "config.yml" in files:
+            link.symlink_to("..data/config.yml")
+        await watched.file.look()
+
+    good = {"config.yml": "models: {a: }"}
+    await mount(0, good)
+    number = 0
+    for first, first_words in states:
+        for second, second_words in states:
+            for files, words in ((first, first_words), (second, second_words), (good, "")):
+                number += 1
+                await mount(number, files)
+                assert len(complaints(watched)) == bool(words)
+                assert words in "".join(complaints(watched))
+                assert watched.models == ["a"]

@@ -363,7 +363,7 @@ async def test_other_ports_in_a_later_config_only_wait_for_a_restart(world: Worl
 
 
 async def test_a_file_stands_in_until_the_config_map_is_read(world: World, tmp_path: Path) -> None:
-    """Ready with the file while the API server is away; then the ConfigMap counts, and the file no more."""
+    """Ready with the file while the API server is away, and edits of it count; then the ConfigMap does."""
     api = await world.api_server()
     access = api.access(world.folder)
     upstream = await world.upstream(answer_well)
@@ -375,10 +375,41 @@ async def test_a_file_stands_in_until_the_config_map_is_read(world: World, tmp_p
     served = await world.gateway_beside(access, MAP, stand_in=file)
     await served.readiness()
     assert (await served.chat()).status == 200
+    told = await health(served, lambda told: told["config"]["complaints"])
+    assert told["config"]["complaints"][0]["message"].endswith("; the file stands in")
+    assert (told["config"]["last_reload"], await metric(served, "config_failing")) == ("ok", 1)
+    edited = tmp_path / "edited.yml"
+    edited.write_text(yaml.safe_dump(config([upstream.url], models={"edited": {"ollama": "llama3"}})))
+    edited.replace(file)
+    await until(lambda: list(served.gateway.current.now.config.models) == ["edited"])
     await api.start()
     await until(lambda: list(served.gateway.current.now.config.models) == ["new"])
+    await health(served, lambda told: not told["config"]["complaints"])
+    assert await metric(served, "config_failing") == 0
     assert (await served.chat(model="new")).status == 200
     assert (await served.chat()).error["code"] == "model_not_found"
+
+
+async def test_a_config_map_that_can_be_listed_and_not_watched_goes_before_the_file(
+    world: World, tmp_path: Path
+) -> None:
+    """Its edits are seen by list after list; what is changed in the file is not taken."""
+    api = await world.api_server()
+    api.refusals["watch"] = 403
+    upstream = await world.upstream(answer_well)
+    api.put("configmaps", config_map(config([upstream.url])))
+    file = tmp_path / "stand-in.yml"
+    file.write_text(yaml.safe_dump(config([upstream.url])))
+    served = await world.gateway_beside(api.access(world.folder), MAP, stand_in=file)
+    await health(served, lambda told: told["config"]["complaints"])
+    edited = tmp_path / "edited.yml"
+    edited.write_text(yaml.safe_dump(config([upstream.url], models={"edited": {"ollama": "llama3"}})))
+    edited.replace(file)
+    for name in ("one", "two"):
+        api.put("configmaps", config_map(config([upstream.url], models={name: {"ollama": "llama3"}})))
+        await until(lambda name=name: list(served.gateway.current.now.config.models) == [name])  # type: ignore[misc]  # a default in a lambda
+    told = await served.get("/v1/health")
+    assert "does not allow to watch configmaps" in told["config"]["complaints"][0]["message"]
 
 
 async def test_pods_and_config_come_from_one_api_server(world: World) -> None:

@@ -4,18 +4,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.docs.program import COMMAND
-from tests.helm.chart import CHART
 from tests.helm.pods import Pod, pods
 from tests.helm.running import kind, rendered
-from tests.ollama.process import free_port
 
 pytestmark = pytest.mark.cluster
 
@@ -112,22 +108,3 @@ def test_a_pull_ends_when_its_pod_is_deleted(tmp_path: Path) -> None:
             assert ended.wait(timeout=20) == 128 + signal.SIGTERM
         finally:
             ended.kill()
-
-
-def test_helm_test_passes_at_a_gateway_with_a_config_and_fails_at_none(tmp_path: Path) -> None:
-    (tmp_path / "config.yml").write_text("models: {llama3: }\ndiscovery: {static: ['http://127.0.0.1:1']}\n")
-    port = free_port()
-    flags = ["--config", str(tmp_path / "config.yml"), "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0"]
-    with subprocess.Popen([COMMAND, "serve", *flags], stderr=subprocess.PIPE, text=True) as gateway:
-        try:
-            assert gateway.stderr is not None
-            assert any("listening" in line for line in gateway.stderr)
-            assert _helm_test(port).returncode == 0
-        finally:
-            gateway.kill()
-    assert _helm_test(port).returncode != 0
-
-
-def _helm_test(port: int) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-c", (CHART / "files" / "test.py").read_text(), f"http://127.0.0.1:{port}/v1"]
-    return subprocess.run(command, capture_output=True, timeout=30, check=False)

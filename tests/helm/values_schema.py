@@ -168,6 +168,7 @@ BY_PATH: dict[str, Schema] = {
     "ollama.persistence.whenDeleted": one_of("Delete", "Retain"),
     "ollama.persistence.whenScaled": one_of("Delete", "Retain"),
     "ollama.extraEnv": ENV,
+    "tests.timeoutSeconds": COUNT,
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
 }
 BY_NAME: dict[str, Schema] = {

@@ -60,6 +60,25 @@ async def test_a_missing_verb_on_the_config_map_is_named(space: Space, tmp_path:
         await until(lambda: gateway.live.config is not None)
 
 
+async def test_without_rights_on_the_config_map_edits_of_the_mounted_file_are_taken(
+    space: Space, tmp_path: Path
+) -> None:
+    """Until the rights are given: then the ConfigMap counts."""
+    (role,) = (role for role in documented_roles() if "configmaps" in role["rules"][0]["resources"])
+    await asyncio.to_thread(space.grant, without(role, "configmaps", "list"))
+    await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
+    stand_in: Json = {"models": {"first": {}}}
+    async with watching(tmp_path, space.kubeconfig(tmp_path), stand_in, Named(MODELS_MAP)) as gateway:
+        await until(lambda: "the file stands in" in (gateway.live.trouble or ""))
+        assert "does not allow to list configmaps" in str(gateway.live.trouble)
+        assert list(gateway.current.now.config.models) == ["first"]
+        (tmp_path / "edited.yml").write_text("models: {second: }")
+        (tmp_path / "edited.yml").replace(tmp_path / "config.yml")
+        await until(lambda: list(gateway.current.now.config.models) == ["second"])
+        await asyncio.to_thread(space.grant, role)
+        await until(lambda: list(gateway.current.now.config.models) == ["llama3"] and gateway.live.trouble is None)
+
+
 @pytest.mark.parametrize("verb", ["create", "patch"])
 async def test_missing_rights_on_events_cost_nothing_but_the_event(
     space: Space, tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str

@@ -74,7 +74,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("AI_GATEWAY_CONFIGMAP"),
         metavar="[NAMESPACE/]NAME[:KEY]",
         help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
-        "with --config stands in until it is read",
+        "with --config stands in while it cannot be read",
     )
     add_require(parser)
 

@@ -2,10 +2,10 @@
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ai_gateway.config.beside import beside
-from ai_gateway.config.live import Live
+from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.loading import FILE_NAME, MAX_BYTES
 from ai_gateway.config.reading import Unreadable, shown
 from ai_gateway.config.steady import REST_SECONDS, Steady
@@ -13,11 +13,32 @@ from ai_gateway.config.steady import REST_SECONDS, Steady
 TROUBLE_SECONDS: Final = 10.0  # of changes without a rest: somebody should know
 
 
+class Taker(Protocol):
+    """Who takes what a file gives: the config in force, or whoever stands before it."""
+
+    trouble: str | None
+
+    async def offer(self, content: bytes) -> list[Complaint]:
+        """The file has this content."""
+
+    async def look_again(self) -> None:
+        """The file is as it was."""
+
+    def lack(self, complaint: str) -> None:
+        """The file gives none, for that reason."""
+
+    def fail(self, fault: Exception) -> None:
+        """A look went wrong as it never should."""
+
+    def forget(self) -> None:
+        """The next content counts as new."""
+
+
 class ConfigFile:
     """The file, or `config.yml` in a folder such as a mounted ConfigMap. Changed by `look` alone."""
 
-    def __init__(self, path: Path, live: Live) -> None:
-        self._live = live
+    def __init__(self, path: Path, taker: Taker) -> None:
+        self._taker = taker
         self._file = Steady(path, MAX_BYTES, FILE_NAME)
 
     async def look(self) -> None:
@@ -26,21 +47,21 @@ class ConfigFile:
         try:
             content = await beside(self._file.look, "config")
             if content is not None:
-                await self._live.offer(content)
+                await self._taker.offer(content)
             else:
-                await self._live.look_again()
+                await self._taker.look_again()
         except Unreadable as fault:
-            self._live.lack(str(fault))
+            self._taker.lack(str(fault))
         except Exception as fault:  # one of ours must not end all later looks
-            self._live.fail(fault)
+            self._taker.fail(fault)
             self._file.doubt()
         else:
             is_restless = self._file.restless_seconds >= TROUBLE_SECONDS
-            self._live.trouble = self._in_words() if is_restless else None
+            self._taker.trouble = self._in_words() if is_restless else None
 
     def reread(self) -> None:
         """With the next look the file is read again, and its content taken as new though it may be the same."""
-        self._live.forget()
+        self._taker.forget()
         self._file.doubt()
 
     async def follow(self) -> None:

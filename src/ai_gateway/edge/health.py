@@ -46,7 +46,8 @@ class Condition(msgspec.Struct, frozen=True):
     def fault(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
         if self.live.config is None:
-            return "no valid config: " + ("; ".join(map(str, self.live.complaints)) or "it is still being read")
+            why = "; ".join(filter(None, (*map(str, self.live.complaints), self.live.trouble)))
+            return f"no valid config: {why or 'it is still being read'}"
         return "draining" if self.readiness.is_draining else None
 
     def complaint(self) -> str | None:

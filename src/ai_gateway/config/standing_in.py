@@ -1,0 +1,103 @@
+"""A file that counts while another source has no content: the mounted copy of a ConfigMap that cannot be read."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from ai_gateway.config.complaint import Complaint, fault_in_words
+from ai_gateway.config.live import Live
+
+log = logging.getLogger("ai_gateway.config")
+
+
+class StandIn:
+    """Between a file and the config in force. Changed by who follows the file, and by who follows the source that goes
+    before it.
+
+    What the file holds is handed on where it counts: from the start until the source gives something; later, while the
+    source is away, once it was changed since. What it held before is no newer than what the source gave last.
+    `clock` gives monotonic seconds; `has_file` says whether anybody will look at one.
+    """
+
+    def __init__(self, live: Live, clock: Callable[[], float] = time.monotonic, *, has_file: bool = False) -> None:
+        self._live = live
+        self._has_file = has_file
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._counts_from: float | None = -math.inf  # changes of the file count from here on; None: none does
+        self._content: bytes | None = None
+        self._changed_at = -math.inf
+        self._is_readable = False
+        self._is_in_force = False  # what was offered last is the file's
+        self._trouble: str | None = None
+        self.fault: str | None = None  # why the file cannot be read
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a change of the file could not be seen; None while it does not count."""
+        return None if self._counts_from is None else self._trouble
+
+    @trouble.setter
+    def trouble(self, sentence: str | None) -> None:
+        self._trouble = sentence
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether there is a file that nobody has looked at yet."""
+        return self._has_file and self._content is None and self.fault is None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the config is the file's now, and a change of the file is followed."""
+        return self._is_readable and (self._counts_from == -math.inf or self._is_in_force)
+
+    def step_in(self, since: float) -> None:
+        """The source is away since then: what is changed in the file from then on counts."""
+        if self._counts_from is None:
+            self._counts_from = since
+
+    @asynccontextmanager
+    async def stepping_back(self) -> AsyncIterator[bool]:
+        """The source gives something, to be offered within the block: nothing of the file comes after it. Tells
+        whether it is the file's content that gives way."""
+        async with self._turn:
+            was_in_force, self._is_in_force, self._counts_from = self._is_in_force, False, None
+            yield was_in_force
+
+    async def offer(self, content: bytes) -> list[Complaint]:
+        """The file has this content."""
+        self._is_readable, self.fault = True, None
+        if content != self._content:
+            self._content, self._changed_at = content, self._clock()
+        await self._hand_on()
+        return self._live.complaints
+
+    async def look_again(self) -> None:
+        """The file is as it was; whether it counts may have changed."""
+        await self._hand_on()
+        await self._live.look_again()
+
+    def lack(self, complaint: str) -> None:
+        """The file cannot be read. Who follows the source says so, if that gives nothing either."""
+        self._is_readable, self.fault = False, complaint
+
+    def fail(self, fault: Exception) -> None:
+        """A fault of the gateway's own; in the log once."""
+        sentence = fault_in_words(fault)
+        if sentence != self.fault:
+            log.error("config: a fault of the gateway itself", exc_info=fault)
+        self.lack(sentence)
+
+    def forget(self) -> None:
+        """What is offered next is looked at, even if it is the same."""
+        self._live.forget()
+
+    async def _hand_on(self) -> None:
+        async with self._turn:
+            since = self._counts_from
+            if self._is_readable and self._content is not None and since is not None and self._changed_at >= since:
+                self._is_in_force = True
+                await self._live.offer(self._content)
