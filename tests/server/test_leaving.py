@@ -158,6 +158,37 @@ async def test_background_work_lives_from_before_the_first_to_after_the_last_con
     assert events == ["begun", "listening", "leaving", "ended"]
 
 
+async def test_asked_before_it_listens_it_ends_and_hears_no_more_signals() -> None:
+    """What it was about to begin is ended in order; whoever heard signals before hears the second one."""
+    beginning, second = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def background() -> AsyncIterator[None]:
+        beginning.set()
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await second.wait()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("nobody calls")
+
+    events: list[str] = []
+    notices = Notices(on_listening=lambda *_: events.append("listening"))
+    before = signal.signal(signal.SIGTERM, lambda *_: second.set())
+    try:
+        address = "127.0.0.1:0"
+        serving = asyncio.create_task(serve(app, app, ServerSettings(address, address), notices, background()))
+        await beginning.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert events == []
+
+
 async def start(address: str) -> tuple[asyncio.subprocess.Process, int]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, address, stdout=pipe, stderr=pipe)
