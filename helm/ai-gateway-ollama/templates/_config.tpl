@@ -223,6 +223,7 @@ refuse another one. Where nothing can be looked up (helm template, Argo CD, the 
 {{- if $held -}}
 {{- $meaning := include "ai-gateway-ollama.configHash" $held -}}
 {{- if and $remembered (ne $remembered $hash) (ne $meaning $hash) -}}
+{{- include "ai-gateway-ollama.refuseAbsence" (dict "root" . "held" $held) -}}
 {{- if ne $meaning $remembered -}}
 {{- $_ := set $result "outcome" "replaced" -}}
 {{- $_ := set $result "replaced" $held -}}

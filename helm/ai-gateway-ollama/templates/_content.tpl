@@ -102,3 +102,20 @@ would not read as what is wanted (JSON, aliases, which the gateway refuses, or a
 {{- toJson .of }}
 {{- end -}}
 {{- end }}
+
+{{/* What protects is never turned off by absence: fails where the live file has it on, and neither a new `config.content`
+nor other values have a word about it. Call with (dict "root" $ "held" LIVE TEXT). */}}
+{{- define "ai-gateway-ollama.refuseAbsence" -}}
+{{- $values := .root.Values -}}
+{{- $live := include "ai-gateway-ollama.meaning" .held | fromJson -}}
+{{- $new := include "ai-gateway-ollama.parsedConfig" .root | fromJson -}}
+{{- $content := include "ai-gateway-ollama.contentSections" .root | fromJson -}}
+{{- $off := dict "auth" "auth: {methods: [none]}" "callers" "callers: all" "limits" "limits: none" "audit" "audit: {mode: best_effort}" "tls" "tls: none" -}}
+{{- $wasOfValues := hasPrefix "/etc/ai-gateway-tls/" (toString (include "ai-gateway-ollama.part" (list $live "tls") | fromJson).certificate) -}}
+{{- range $name, $line := $off -}}
+{{- $isOff := and (hasKey $live $name) (not (hasKey $new $name)) -}}
+{{- if and $values.config.content $isOff (not (hasKey $content $name)) (not (and (eq $name "tls") $wasOfValues)) -}}
+{{- fail (printf "config.content: %s is in force in the ConfigMap, and is not turned off by leaving it out: write `%s`, or set config.%s" $name $line $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
