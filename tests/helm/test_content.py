@@ -97,7 +97,8 @@ def test_what_nothing_can_be_added_to_is_written_anew(content: str, helm: str) -
     text = _text(content, {"config": {**ON, "timeouts": {"queue": "1m"}}}, helm)
     config = parse(text.encode())
     assert config.models["mine"].version == "latest"
-    assert (config.auth.methods, config.timeouts.queue) == (("kubernetes",), 60)
+    assert config.auth.methods == ("kubernetes",)
+    assert float(config.timeouts.queue) == 60
 
 
 def test_without_anything_to_add_a_whole_file_is_left_to_the_letter() -> None:

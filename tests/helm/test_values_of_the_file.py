@@ -1,4 +1,4 @@
-"""docs/installation.md names every value outside `config` that goes into the ConfigMap: a change of it undoes an edit."""
+"""docs/installation.md names every value outside `config` that goes into the file: a change of it undoes an edit."""
 
 import re
 from copy import deepcopy
