@@ -30,7 +30,8 @@
 {{- end }}
 
 {{/* Puts a key into the config that is being made, where it may stand already. Call with (dict "config" CONFIG "path"
-PATH "value" VALUE "by" NAME "in" WHERE), `by` is the value that wants it; with "yields" true what stands there wins. */}}
+PATH "value" VALUE "by" NAME "in" WHERE), `by` is the value that wants it. Another value there is refused, but with "yields"
+it stays, and with "wins" it goes. */}}
 {{- define "ai-gateway-ollama.put" -}}
 {{- $names := splitList "." .path -}}
 {{- $at := .config -}}
@@ -42,7 +43,7 @@ PATH "value" VALUE "by" NAME "in" WHERE), `by` is the value that wants it; with 
 {{- $at = get $at $name -}}
 {{- end -}}
 {{- $last := last $names -}}
-{{- if not (include "ai-gateway-ollama.says" (list $at $last)) -}}
+{{- if or .wins (not (include "ai-gateway-ollama.says" (list $at $last))) -}}
 {{- $_ := set $at $last .value -}}
 {{- else if and (not .yields) (ne (include "ai-gateway-ollama.plain" (dict "of" .value)) (include "ai-gateway-ollama.plain" (dict "of" (get $at $last)))) -}}
 {{- fail (printf "%s%s is there, and %s makes something else of it: say it in one of them" .in .path .by) -}}
@@ -122,21 +123,25 @@ Where two of them say the same thing in different ways nothing is rendered.
 {{- $methods := (include "ai-gateway-ollama.part" (list $config "auth") | fromJson).methods -}}
 {{- $redis := (include "ai-gateway-ollama.part" (list $config "limits") | fromJson).redis -}}
 {{- range include "ai-gateway-ollama.files" (dict "Values" .Values "methods" (default list $methods) "redis" $redis) | fromJsonArray -}}
-{{- include "ai-gateway-ollama.put" (merge . (dict "config" $config "in" $in)) -}}
+{{- /* Within the values where files are mounted goes before `config`, which knows nothing of it, but for keys of one's own. */}}
+{{- $isOwn := eq .path "auth.keys_file" -}}
+{{- $isText := hasKey $content (splitList "." .path | first) -}}
+{{- include "ai-gateway-ollama.put" (merge . (dict "config" $config "in" $in "wins" (not (or $isText $isOwn)) "yields" (and $isOwn (not $isText)))) -}}
 {{- end -}}
 {{- include "ai-gateway-ollama.putDiscovery" (dict "root" . "config" $config "in" $in) -}}
 {{- /* What is off is written, too: a reload that only leaves it out is refused where it was on before. */ -}}
 {{- $off := dict "auth" (dict "methods" (list "none")) "callers" "all" "limits" "none" "audit" dict "tls" "none" -}}
 {{- range $name, $word := $off }}{{ if not (hasKey $config $name) }}{{ $_ := set $config $name $word }}{{ end }}{{ end -}}
 {{- if and (not (hasKey $content "audit")) (not (hasKey $config.audit "mode")) }}{{ $_ := set $config.audit "mode" "best_effort" }}{{ end -}}
-{{- if include "ai-gateway-ollama.discoversModels" . }}{{ $_ := set $config "catalog" (dict "discover" true) }}{{ end -}}
+{{- if include "ai-gateway-ollama.discoversModels" . }}{{ $_ := set $config "catalog" (merge (dict "discover" true) (default dict $config.catalog)) }}{{ end -}}
 {{- toJson $config }}
 {{- end }}
 
 {{/* Whether the chart has every model served that an Ollama holds: only while nobody has said which. */}}
 {{- define "ai-gateway-ollama.discoversModels" -}}
 {{- $config := .Values.config -}}
-{{- if not (or $config.models $config.content $config.existingConfigMap $config.catalog) }}true{{ end -}}
+{{- $word := include "ai-gateway-ollama.says" (list (default dict $config.catalog) "discover") -}}
+{{- if not (or $config.models $config.content $config.existingConfigMap $word) }}true{{ end -}}
 {{- end }}
 
 {{/* config.yml as the values say it. */}}

@@ -14,14 +14,14 @@
 {{- $file := include "ai-gateway-ollama.fileInForce" . | fromJson -}}
 {{- $auth := include "ai-gateway-ollama.part" (list $file "auth") | fromJson -}}
 {{- $tls := include "ai-gateway-ollama.part" (list $file "tls") | fromJson -}}
-{{- $methods := without (default list $auth.methods) "none" -}}
+{{- $methods := without (ternary $auth.methods list (kindIs "slice" $auth.methods)) "none" -}}
 {{- $curl := "curl" -}}
 {{- if $tls }}{{ $curl = "curl --insecure" }}{{ end -}}
 {{- if $tls.client_ca }}{{ $curl = printf "%s --cert client.crt --key client.key" $curl }}{{ end -}}
 {{- if $methods }}{{ $curl = printf "%s -H \"authorization: Bearer $AI_GATEWAY_KEY\"" $curl }}{{ end -}}
 {{- $url := printf "%s://localhost:8080/v1" (ternary "https" "http" (not (empty $tls))) -}}
 {{- $chats := list -}}
-{{- range $id := keys (default dict $file.models) | sortAlpha }}{{ if not (contains "embed" $id) }}{{ $chats = append $chats $id }}{{ end }}{{ end -}}
+{{- range $id := keys (include "ai-gateway-ollama.part" (list $file "models") | fromJson) | sortAlpha }}{{ if not (contains "embed" $id) }}{{ $chats = append $chats $id }}{{ end }}{{ end -}}
 {{- $body := printf `{"model": %s, "messages": [{"role": "user", "content": "Hello"}]}` (first (append $chats "MODEL") | toJson) | replace "'" "'\\''" -}}
 To try it from your machine, in two terminals:
 
@@ -47,7 +47,7 @@ To try it from your machine, in two terminals:
 {{/* Which models are served. */}}
 {{- define "ai-gateway-ollama.servedModels" -}}
 {{- $file := include "ai-gateway-ollama.fileInForce" . | fromJson -}}
-{{- $ids := keys (default dict $file.models) | sortAlpha -}}
+{{- $ids := keys (include "ai-gateway-ollama.part" (list $file "models") | fromJson) | sortAlpha -}}
 {{- $named := join ", " (slice $ids 0 (min 10 (len $ids) | int)) -}}
 {{- if gt (len $ids) 10 }}{{ $named = printf "%s and %d more" $named (sub (len $ids) 10) }}{{ end -}}
 {{- $discovers := (include "ai-gateway-ollama.part" (list $file "catalog") | fromJson).discover -}}
