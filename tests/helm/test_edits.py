@@ -136,6 +136,39 @@ def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> 
     assert release.models == ["only"]
 
 
+REMEMBERED = "fc19998b4d819290"  # by the chart that wrote them
+EXAMPLES = """
+models:
+  llama3: {version: latest}
+  coder: {ollama: codellama, version: 13b, max_tokens: 2048, aliases: [code]}
+  embed: {ollama: nomic-embed-text, version: latest}
+audit: {mode: best_effort}
+auth: {methods: [none]}
+callers: all
+limits: none
+tls: none
+"""
+
+
+@pytest.mark.parametrize("is_edited", [True, False], ids=["edited", "untouched"])
+def test_an_edit_of_the_three_examples_of_earlier_charts_is_kept_and_they_are_not(
+    release: Release, is_edited: bool
+) -> None:
+    """As a release without values left them; the hash is what the chart remembered then."""
+    release.install()
+    annotations = {"ai-gateway-ollama/values-hash": REMEMBERED}
+    patch = json.dumps({"metadata": {"annotations": annotations}, "data": {"config.yml": EXAMPLES}})
+    release.kubectl("patch", "configmap", MAP, f"--patch={patch}", "--field-manager=helm")
+    if is_edited:
+        release.edit(*EDIT)
+    said = release.upgrade(OTHER_IMAGE, *HANDED_OVER[release.version])
+    assert ("THE EDIT OF IT WAS KEPT" in said) is is_edited
+    assert (release.models == []) is not is_edited
+    assert list(release.data()) == ["config.yml"]
+    release.upgrade("--set=image.tag=v3")
+    assert release.rpm == (7 if is_edited else None)
+
+
 def test_a_selector_that_changes_wins_over_an_edit(edited: Release) -> None:
     """It goes into the file, as `config` does."""
     edited.upgrade("--set=discovery.labelSelector=app=ours", *HANDED_OVER[edited.version])

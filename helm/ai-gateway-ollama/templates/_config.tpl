@@ -206,6 +206,16 @@ models:
 {{- include "ai-gateway-ollama.meaning" . | sha256sum | trunc 16 }}
 {{- end }}
 
+{{/* What earlier charts remembered of the same values, empty where that is no other thing: without models they had three
+examples. Only an edit of these is of interest. */}}
+{{- define "ai-gateway-ollama.formerHash" -}}
+{{- if include "ai-gateway-ollama.discoversModels" . -}}
+{{- $examples := dict "llama3" (dict "version" "latest") "coder" (dict "ollama" "codellama" "version" "13b" "max_tokens" 2048 "aliases" (list "code")) "embed" (dict "ollama" "nomic-embed-text" "version" "latest") -}}
+{{- $sections := omit (include "ai-gateway-ollama.sections" . | fromJson) "catalog" -}}
+{{- include "ai-gateway-ollama.configHash" (merge (dict "models" $examples) $sections | toYaml) }}
+{{- end -}}
+{{- end }}
+
 {{- define "ai-gateway-ollama.hashAnnotation" -}}ai-gateway-ollama/values-hash{{- end }}
 
 {{/*
@@ -227,7 +237,8 @@ refuse another one. Where nothing can be looked up (helm template, Argo CD, the 
 {{- $result := dict "content" (printf "%s\n" $chart) "hash" $hash "replaced" $replaced "outcome" "values" -}}
 {{- if $held -}}
 {{- $meaning := include "ai-gateway-ollama.configHash" $held -}}
-{{- if and $remembered (ne $remembered $hash) (ne $meaning $hash) -}}
+{{- $isAsBefore := or (eq $remembered $hash) (and (ne $meaning $remembered) (eq $remembered (include "ai-gateway-ollama.formerHash" .))) -}}
+{{- if and $remembered (not $isAsBefore) (ne $meaning $hash) -}}
 {{- include "ai-gateway-ollama.refuseAbsence" (dict "root" . "held" $held) -}}
 {{- if ne $meaning $remembered -}}
 {{- $_ := set $result "outcome" "replaced" -}}
