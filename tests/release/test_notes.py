@@ -94,7 +94,7 @@ def test_with_a_file_of_models_alone_keys_and_tls_of_the_values_are_asked_for(
     ids, content, code = _tried(release, notes, tmp_path)
     assert ids == ["llama3"]
     assert content
-    assert code == "missing_api_key"
+    assert code == "unauthorized"
 
 
 def test_beside_ollama_they_answer(release: Installed, tmp_path: Path) -> None:
