@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.helm.running import HELMS, kind, refusal, rendered
+from tests.helm.worlds import SINGLE, World, files_of, objects_of
 
 from ai_gateway.config.loading import parse
 
@@ -255,6 +256,16 @@ def test_what_other_values_need_in_a_section_of_it_is_written_into_it(
     assert yaml.safe_load(text).items() >= section.items()
     assert text.startswith("# before\nmodels: {a: {}}\n")
     assert "# after\nqueue: {max_waiting: 1} # one\n" in text
+
+
+@pytest.mark.parametrize("world", [world for world in SINGLE if "existing" not in world[0]], ids="+".join)
+def test_the_text_that_the_chart_wrote_is_taken_over_to_the_letter(world: World) -> None:
+    """`kubectl get` and `--set-file`, with the values as they are: nothing in it differs from them."""
+    (file,) = files_of(world)
+    values = yaml.safe_load(file.read_text()) or {}
+    (written,) = (one for one in kind(objects_of(world), "ConfigMap") if one["metadata"]["name"].endswith("-models"))
+    text = written["data"]["config.yml"]
+    assert _text(text, values) == text
 
 
 def test_the_service_speaks_as_the_gateway_does() -> None:

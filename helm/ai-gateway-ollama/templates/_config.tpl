@@ -110,30 +110,48 @@ The whole config as JSON: what `config.content` says, what `config` says beside 
 Where two of them say the same thing in different ways nothing is rendered.
 */}}
 {{- define "ai-gateway-ollama.sections" -}}
-{{- $content := include "ai-gateway-ollama.contentSections" . | fromJson -}}
-{{- $config := deepCopy $content -}}
-{{- range $name, $section := include "ai-gateway-ollama.said" . | fromJson -}}
-{{- if not (include "ai-gateway-ollama.says" (list $config $name)) -}}
-{{- $_ := set $config $name $section -}}
-{{- else if ne (include "ai-gateway-ollama.plain" (dict "of" $section)) (include "ai-gateway-ollama.plain" (dict "of" (get $config $name))) -}}
-{{- fail (printf "config.content: %q is in it, and config.%s says something else: say it in one of them (`--set config.%s=null` leaves it to the content)" $name $name $name) -}}
-{{- end -}}
-{{- end -}}
+{{- include "ai-gateway-ollama.sectionsWith" (dict "root" . "content" (include "ai-gateway-ollama.contentSections" . | fromJson)) }}
+{{- end }}
+
+{{/* The same with that content. Call with (dict "root" $ "content" SECTIONS). */}}
+{{- define "ai-gateway-ollama.sectionsWith" -}}
+{{- $content := .content -}}
+{{- $config := include "ai-gateway-ollama.joined" . | fromJson -}}
 {{- $in := ternary "config.content: " "config." (not (empty $content)) -}}
 {{- $methods := (include "ai-gateway-ollama.part" (list $config "auth") | fromJson).methods -}}
 {{- $redis := (include "ai-gateway-ollama.part" (list $config "limits") | fromJson).redis -}}
-{{- range include "ai-gateway-ollama.files" (dict "Values" .Values "methods" (default list $methods) "redis" $redis) | fromJsonArray -}}
+{{- range include "ai-gateway-ollama.files" (dict "Values" .root.Values "methods" (default list $methods) "redis" $redis) | fromJsonArray -}}
 {{- /* Within the values where files are mounted goes before `config`, which knows nothing of it, but for keys of one's own. */}}
 {{- $isOwn := eq .path "auth.keys_file" -}}
 {{- $isText := hasKey $content (splitList "." .path | first) -}}
 {{- include "ai-gateway-ollama.put" (merge . (dict "config" $config "in" $in "wins" (not (or $isText $isOwn)) "yields" (and $isOwn (not $isText)))) -}}
 {{- end -}}
-{{- include "ai-gateway-ollama.putDiscovery" (dict "root" . "config" $config "in" $in) -}}
+{{- include "ai-gateway-ollama.putDiscovery" (dict "root" .root "config" $config "in" $in) -}}
 {{- /* What is off is written, too: a reload that only leaves it out is refused where it was on before. */ -}}
 {{- $off := dict "auth" (dict "methods" (list "none")) "callers" "all" "limits" "none" "audit" dict "tls" "none" -}}
 {{- range $name, $word := $off }}{{ if not (hasKey $config $name) }}{{ $_ := set $config $name $word }}{{ end }}{{ end -}}
 {{- if and (not (hasKey $content "audit")) (not (hasKey $config.audit "mode")) }}{{ $_ := set $config.audit "mode" "best_effort" }}{{ end -}}
-{{- if include "ai-gateway-ollama.discoversModels" . }}{{ $_ := set $config "catalog" (merge (dict "discover" true) (default dict $config.catalog)) }}{{ end -}}
+{{- if include "ai-gateway-ollama.discoversModels" .root }}{{ $_ := set $config "catalog" (merge (dict "discover" true) (default dict $config.catalog)) }}{{ end -}}
+{{- toJson $config }}
+{{- end }}
+
+{{/* The content, and what `config` says beside it, as JSON. A section of both is either what `config` says, or what the
+chart makes of that: so the text that the chart wrote is no other one. Call with (dict "root" $ "content" SECTIONS). */}}
+{{- define "ai-gateway-ollama.joined" -}}
+{{- $config := deepCopy .content -}}
+{{- $written := dict -}}
+{{- if $config }}{{ $written = include "ai-gateway-ollama.sectionsWith" (dict "root" .root "content" dict) | fromJson }}{{ end -}}
+{{- range $name, $section := include "ai-gateway-ollama.said" .root | fromJson -}}
+{{- if not (include "ai-gateway-ollama.says" (list $config $name)) -}}
+{{- $_ := set $config $name $section -}}
+{{- else -}}
+{{- $meaning := include "ai-gateway-ollama.plain" (dict "of" (get $config $name)) -}}
+{{- $said := list (include "ai-gateway-ollama.plain" (dict "of" $section)) (include "ai-gateway-ollama.plain" (dict "of" (get $written $name))) -}}
+{{- if not (has $meaning $said) -}}
+{{- fail (printf "config.content: %q is in it, and config.%s says something else: say it in one of them (`--set config.%s=null` leaves it to the content)" $name $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- toJson $config }}
 {{- end }}
 
