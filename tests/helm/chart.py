@@ -34,7 +34,7 @@ def metadata() -> dict[str, Any]:
 
 
 def documented_values() -> Iterator[Value]:
-    """Every value that has a comment with two dashes, in order."""
+    """Every value that has a comment with two dashes, in order. Lines of comment after it belong to it."""
     section, meaning, values = "", "", defaults()
     parents: list[str] = []
     for line in (CHART / "values.yaml").read_text().splitlines():
@@ -42,6 +42,8 @@ def documented_values() -> Iterator[Value]:
             section = found[1]
         elif found := re.match(r" *# -- (.+)", line):
             meaning = found[1]
+        elif meaning and (found := re.match(r" *# (.+)", line)):
+            meaning += f" {found[1]}"
         elif found := re.match(r"( *)(\w+):", line):
             parents = [*parents[: len(found[1]) // 2], found[2]]
             if meaning:

@@ -55,14 +55,14 @@ class Release:
         return self.data()["config.yml"]
 
     @property
-    def coder(self) -> str:
-        """The version of a model that the values do not name: an edit shows in it."""
-        version: str = yaml.safe_load(self.text)["models"]["coder"]["version"]
-        return version
+    def rpm(self) -> int | None:
+        """A limit that the values do not name: an edit shows in it."""
+        limits = yaml.safe_load(self.text)["limits"]
+        return None if limits == "none" else limits["default"]["rpm"]
 
     @property
     def models(self) -> list[str]:
-        return list(yaml.safe_load(self.text)["models"])
+        return list(yaml.safe_load(self.text).get("models", ()))
 
     def image(self) -> str:
         deployment = self._read(f"apis/apps/v1/namespaces/{self.namespace}/deployments/{RELEASE}")

@@ -27,10 +27,6 @@ def test_the_schema_is_the_one_that_the_values_and_the_config_make() -> None:
     assert (CHART / "values.schema.json").read_text() == values_schema.as_text(), GENERATE
 
 
-def test_the_default_models_are_those_of_the_repository() -> None:
-    assert (CHART / "files" / "config.yml").read_bytes() == (ROOT / "config.yml").read_bytes(), GENERATE
-
-
 def test_the_chart_is_of_the_version_that_the_program_says() -> None:
     assert metadata()["appVersion"] == __version__
     assert metadata()["version"] == __version__

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 from tests.config.pem_files import write_ca, write_pair
-from tests.helm.chart import ROOT
 from tests.helm.running import HELMS, Object, kind, rendered
 from tests.helm.worlds import WORLDS, World, objects_of
 
@@ -40,7 +39,8 @@ def test_the_gateway_takes_it(world: World, tmp_path: Path) -> None:
         write_ca(tmp_path, "ca.crt")
         for place in ("tls", "redis", "audit", "postgresql"):
             text = text.replace(f"/etc/ai-gateway-{place}", str(tmp_path))
-        assert parse(text.encode()).models
+        config = parse(text.encode())
+        assert config.models or config.catalog.discover
 
 
 OFF = {
@@ -52,11 +52,35 @@ OFF = {
 }
 
 
-def test_without_values_it_is_the_repositorys_own_and_says_what_is_off() -> None:
-    text, own = _text(objects_of(("default",))), (ROOT / "config.yml").read_text()
+def test_without_values_it_serves_what_the_ollamas_hold_and_says_what_is_off() -> None:
+    text = _text(objects_of(("default",)))
     assert text is not None
-    assert text.startswith(own)
-    assert yaml.safe_load(text.removeprefix(own)) == OFF
+    assert yaml.safe_load(text) == {"catalog": {"discover": True}, **OFF}
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize(
+    ("config", "discovers"),
+    [
+        ({}, True),
+        ({"limits": {"default": {"rpm": 6}}, "auth": {"methods": ["kubernetes"]}}, True),
+        ({"models": {}, "catalog": {}, "content": ""}, True),
+        ({"models": {"mine": {}}}, False),
+        ({"catalog": {"discover": False}}, False),
+        ({"catalog": {"discover": True}}, True),
+        ({"models": {"mine": {}}, "catalog": {"discover": True}}, True),
+        ({"content": "models: {mine: {}}"}, False),
+        ({"content": "timeouts: {queue: 1m}"}, False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("placement", ["deployment", "ollama-sidecar"])
+def test_models_are_discovered_while_nobody_has_said_which(
+    helm: str, config: dict[str, Any], discovers: bool, placement: str
+) -> None:
+    text = _text(rendered(helm, values={"config": config, "placement": placement}))
+    assert text is not None
+    assert parse(text.encode()).catalog.discover is discovers
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -70,7 +94,13 @@ def test_without_values_it_is_the_repositorys_own_and_says_what_is_off() -> None
         ({"config": {"limits": None, "audit": None, "auth": None}}, None),
         ({"tls": {"enabled": True, "existingSecret": "ours"}}, "tls"),
         ({"config": {"content": "auth: {methods: [kubernetes]}\nlimits: none\n"}}, "auth"),
+        ({"config": {"content": "models: {a: {}}", "auth": {"methods": ["kubernetes"]}}}, "auth"),
         ({"config": {"existingConfigMap": "ours"}}, None),
+        ({"config": {"existingConfigMap": "ours", "auth": {"methods": ["kubernetes"]}, "callers": []}}, "auth,callers"),
+        ({"config": {"existingConfigMap": "ours", "limits": {"default": {"rpm": 6}}}}, "limits"),
+        ({"config": {"existingConfigMap": "ours"}, "tls": {"enabled": True, "existingSecret": "ours"}}, "tls"),
+        ({"config": {"existingConfigMap": "ours"}, "auth": {"keysSecret": {"name": "ours"}}}, "auth"),
+        ({"config": {"existingConfigMap": "ours"}, "audit": {"key": {"existingSecret": "ours"}}}, "audit"),
         ({"config": {"existingConfigMap": "ours", "require": ["auth", "limits"]}}, "auth,limits"),
         ({"config": {"require": []}, "tls": {"enabled": True, "existingSecret": "ours"}}, None),
     ],

@@ -1,6 +1,7 @@
 """A person edits the ConfigMap with `kubectl edit`, and Helm upgrades the release: neither undoes the other unseen."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from tests.helm.running import HELMS, HelmRefuses
 
 pytestmark = pytest.mark.cluster
 
+EDIT = ("limits: none", "limits: {default: {rpm: 7}}")
 OTHER_IMAGE = "--set=image.tag=v2"
 OTHER_MODELS = "--set=config.models.only.version=1b"
 HANDED_OVER = {"helm3": (), "helm4": ("--force-conflicts",)}  # what a person must say to win over `kubectl edit`
@@ -26,19 +28,19 @@ def release(plane: ControlPlane, request: pytest.FixtureRequest) -> Release:
 def edited(release: Release) -> Release:
     """Installed without values, then edited."""
     release.install()
-    release.edit("version: 13b", "version: 7b")
+    release.edit(*EDIT)
     return release
 
 
 def test_an_upgrade_of_the_image_keeps_an_edit(edited: Release) -> None:
     said = edited.upgrade(OTHER_IMAGE)
     assert edited.image().endswith(":v2")
-    assert edited.coder == "7b"
+    assert edited.rpm == 7
     assert "THE EDIT OF IT WAS KEPT" in said
 
 
 def test_it_keeps_the_edit_to_the_letter_time_and_again(edited: Release) -> None:
-    edited.edit("# the id that clients ask for", "# a word of mine   ")
+    edited.edit("# No model is named", "# a word of mine   ")
     before = edited.text
     for tag in ("v2", "v3"):
         edited.upgrade(f"--set=image.tag={tag}")
@@ -68,19 +70,19 @@ def test_models_that_change_win_over_an_edit_which_is_kept_beside_them(edited: R
 def test_helm_4_asks_before_models_win_over_an_edit(plane: ControlPlane) -> None:
     release = Release(plane, "helm4")
     release.install()
-    release.edit("version: 13b", "version: 7b")
+    release.edit(*EDIT)
     with pytest.raises(HelmRefuses, match=r'conflict with "kubectl-edit".*\.data\.config\.yml'):
         release.upgrade(OTHER_MODELS)
-    assert release.coder == "7b"
+    assert release.rpm == 7
     release.upgrade(OTHER_IMAGE)  # the refusal is in nobody's way
-    assert release.coder == "7b"
+    assert release.rpm == 7
 
 
 def test_an_edit_that_says_what_the_values_say_next_is_no_conflict(release: Release) -> None:
     release.install()
-    release.edit("version: 13b", "version: 7b")
+    release.edit(*EDIT)
     said = release.upgrade(f"--set-file=config.content={_file_with(release)}")
-    assert release.coder == "7b"
+    assert release.rpm == 7
     assert list(release.data()) == ["config.yml"]
     assert "GAVE WAY" not in said
 
@@ -88,10 +90,10 @@ def test_an_edit_that_says_what_the_values_say_next_is_no_conflict(release: Rele
 def test_an_edit_that_means_what_the_values_say_next_keeps_its_words(edited: Release) -> None:
     """Other comments, another order: Helm 4 would take the other text for a conflict."""
     before = edited.text
-    models = json.dumps(yaml.safe_load(before)["models"])
-    edited.upgrade(f"--set-json=config.models={models}")
+    limits = json.dumps(yaml.safe_load(before)["limits"])
+    edited.upgrade(f"--set-json=config.limits={limits}")
     assert edited.data() == {"config.yml": before}
-    edited.upgrade(f"--set-json=config.models={models}", OTHER_IMAGE)
+    edited.upgrade(f"--set-json=config.limits={limits}", OTHER_IMAGE)
     assert edited.text == before
 
 
@@ -106,9 +108,9 @@ def test_a_rollback_brings_back_the_text_of_its_revision(edited: Release) -> Non
     edited.upgrade(OTHER_IMAGE)
     edited.upgrade(OTHER_MODELS, *HANDED_OVER[edited.version])
     edited.helm("rollback", "2")
-    assert (edited.coder, list(edited.data())) == ("7b", ["config.yml"])
+    assert (edited.rpm, list(edited.data())) == (7, ["config.yml"])
     edited.upgrade(OTHER_IMAGE)
-    assert edited.coder == "7b"
+    assert edited.rpm == 7
 
 
 def test_a_rollback_to_before_an_edit_undoes_it_and_helm_4_asks_first(edited: Release) -> None:
@@ -116,9 +118,9 @@ def test_a_rollback_to_before_an_edit_undoes_it_and_helm_4_asks_first(edited: Re
     if edited.version == "helm4":
         with pytest.raises(HelmRefuses, match="kubectl-edit"):
             edited.helm("rollback", "1")
-        assert edited.coder == "7b"
+        assert edited.rpm == 7
     edited.helm("rollback", "1", *HANDED_OVER[edited.version])
-    assert edited.coder == "13b"
+    assert edited.rpm is None
 
 
 def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> None:
@@ -134,6 +136,74 @@ def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> 
     assert release.models == ["only"]
 
 
+REMEMBERED = "fc19998b4d819290"  # by the chart that wrote them
+EXAMPLES = """
+models:
+  llama3: {version: latest}
+  coder: {ollama: codellama, version: 13b, max_tokens: 2048, aliases: [code]}
+  embed: {ollama: nomic-embed-text, version: latest}
+audit: {mode: best_effort}
+auth: {methods: [none]}
+callers: all
+limits: none
+tls: none
+"""
+
+
+@pytest.mark.parametrize("is_edited", [True, False], ids=["edited", "untouched"])
+def test_an_edit_of_the_three_examples_of_earlier_charts_is_kept_and_they_are_not(
+    release: Release, is_edited: bool
+) -> None:
+    """As a release without values left them; the hash is what the chart remembered then."""
+    release.install()
+    annotations = {"ai-gateway-ollama/values-hash": REMEMBERED}
+    patch = json.dumps({"metadata": {"annotations": annotations}, "data": {"config.yml": EXAMPLES}})
+    release.kubectl("patch", "configmap", MAP, f"--patch={patch}", "--field-manager=helm")
+    if is_edited:
+        release.edit(*EDIT)
+    said = release.upgrade(OTHER_IMAGE, *HANDED_OVER[release.version])
+    assert ("THE EDIT OF IT WAS KEPT" in said) is is_edited
+    assert (release.models == []) is not is_edited
+    assert list(release.data()) == ["config.yml"]
+    release.upgrade("--set=image.tag=v3")
+    assert release.rpm == (7 if is_edited else None)
+
+
+def test_a_selector_that_changes_wins_over_an_edit(edited: Release) -> None:
+    """It goes into the file, as `config` does."""
+    edited.upgrade("--set=discovery.labelSelector=app=ours", *HANDED_OVER[edited.version])
+    assert edited.rpm is None
+    assert "rpm: 7" in edited.data()["config.yml.replaced"]
+
+
+def test_what_a_file_turned_on_a_new_file_does_not_turn_off_by_leaving_it_out(release: Release, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.yml", tmp_path / "after.yml"
+    before.write_text("models: {a: {}}\nauth: {methods: [kubernetes]}\ncallers: []\n")
+    after.write_text("models: {a: {}}\n")
+    release.install(f"--set-file=config.content={before}")
+    with pytest.raises(HelmRefuses, match=r"auth is in force .* write `auth: \{methods: \[none\]\}`"):
+        release.upgrade(f"--set-file=config.content={after}")
+    release.upgrade(
+        f"--set-file=config.content={after}",
+        "--set=config.auth.methods={keys}",
+        "--set=auth.keysSecret.name=ours",
+        "--set-json=config.callers=[]",
+    )
+    after.write_text("models: {a: {}}\nauth: {methods: [none]}\ncallers: all\n")
+    release.upgrade(f"--set-file=config.content={after}")
+    assert yaml.safe_load(release.text)["auth"] == {"methods": ["none"]}
+
+
+def test_a_file_keeps_an_edit_that_turned_something_on(release: Release, tmp_path: Path) -> None:
+    """Only where the text gives way can something be lost."""
+    file = tmp_path / "ours.yml"
+    file.write_text("models: {a: {}}\n")
+    release.install(f"--set-file=config.content={file}")
+    release.edit(*EDIT)
+    release.upgrade(f"--set-file=config.content={file}", OTHER_IMAGE)
+    assert release.rpm == 7
+
+
 def test_a_config_map_of_ones_own_is_never_written(release: Release) -> None:
     release.kubectl("create", "configmap", "ours", "--from-literal=config.yml=models: {ours: }")
     before = release.kubectl("get", "configmap", "ours", "--output=yaml")
@@ -147,7 +217,7 @@ def test_a_render_without_the_cluster_says_what_the_values_say(edited: Release) 
     """What `helm template` and Argo CD apply: an edit is none of their business, as NOTES say."""
     text = edited.helm("template", str(CHART))
     (config_map,) = (one for one in yaml.safe_load_all(text) if one and one["kind"] == "ConfigMap")
-    assert "13b" in config_map["data"]["config.yml"]
+    assert "limits: none" in config_map["data"]["config.yml"]
     assert "undoes an edit" in edited.upgrade(OTHER_IMAGE)
 
 
@@ -161,9 +231,9 @@ def test_uninstall_leaves_nothing(edited: Release) -> None:
 def test_a_release_of_helm_3_keeps_its_edit_under_helm_4(plane: ControlPlane) -> None:
     release = Release(plane, "helm3")
     release.install()
-    release.edit("version: 13b", "version: 7b")
+    release.edit(*EDIT)
     release.version = "helm4"
     release.upgrade(OTHER_IMAGE)
-    assert (release.coder, release.image().rpartition(":")[2]) == ("7b", "v2")
+    assert (release.rpm, release.image().rpartition(":")[2]) == (7, "v2")
     release.upgrade(OTHER_IMAGE, "--set=replicaCount=2", "--server-side=true")
-    assert release.coder == "7b"
+    assert release.rpm == 7

@@ -10,7 +10,6 @@ import httpx
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import ROOT
 from tests.helm.pods import gateways
 from tests.helm.releases import Release
 from tests.helm.running import RELEASE
@@ -37,7 +36,7 @@ class Started(Server):
             "AI_GATEWAY_CONFIG": str(folder / "mounted"),
         }
         (folder / "mounted").mkdir(parents=True)
-        (folder / "mounted" / "config.yml").write_text((ROOT / "config.yml").read_text())
+        (folder / "mounted" / "config.yml").write_text("models: {mounted: {}}")
         command = [str(COMMAND), *container["args"], f"--kubeconfig={kubeconfig}"]
         super().__init__(command, api, folder, {**os.environ, **given})
 
@@ -72,7 +71,7 @@ def started(plane: ControlPlane, tmp_path: Path) -> Iterator[tuple[Release, Star
 def test_it_follows_its_config_map_and_looks_for_pods(started: tuple[Release, Started]) -> None:
     release, gateway = started
     deadline = iter(range(200))
-    release.edit("coder:", "programmer:")
+    release.edit("tls: none", "models: {programmer: {}}")
     while "programmer" not in (health := gateway.health())["models"]:
         assert next(deadline, None) is not None, health
     assert "ConfigMap" in health["config"]["source"]

@@ -78,14 +78,14 @@ def test_they_work_in_their_order(plane: ControlPlane, version: str, tmp_path: P
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "KUBECONFIG": str(tmp_path / "kubeconfig"),
-        "KUBE_EDITOR": "sed -i 's/version: 13b/version: 7b/'",
+        "KUBE_EDITOR": "sed -i 's/limits: none/limits: {default: {rpm: 7}}/'",
     }
-    coders: list[str] = []
+    limits: list[int | None] = []
     for command in _commands():
         shell = ["/bin/sh", "-c", command]
         ended = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{command}: {ended.stderr}"
         if "uninstall" not in command:
-            coders.append(release.coder)
-    assert (coders[0], coders[-1]) == ("13b", "7b")
+            limits.append(release.rpm)
+    assert (limits[0], limits[-1]) == (None, 7)
     assert release.kubectl("get", "configmap,deployment,service,role", "--output=name") == ""

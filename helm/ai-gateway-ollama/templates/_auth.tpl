@@ -1,21 +1,8 @@
 {{/* Who is let in: what the values say of it, and what that needs around the gateway. */}}
 
-{{/* The section of config.yml; the file of keys is where the chart mounts it. */}}
-{{- define "ai-gateway-ollama.auth" -}}
-{{- $auth := merge (deepCopy (default (dict) .Values.config.auth)) (dict "methods" (list "none")) -}}
-{{- if and (has "keys" (default list $auth.methods)) (not $auth.keys_file) .Values.auth.keysSecret.name -}}
-{{- $_ := set $auth "keys_file" "/etc/ai-gateway-keys/keys.yaml" -}}
-{{- end -}}
-{{- toYaml $auth }}
-{{- end }}
-
-{{/* The methods that the chart can see, as a JSON list: none where the ConfigMap is somebody else's. */}}
+{{/* The methods that the values say, as a JSON list; with a ConfigMap of one's own it must say them, too. */}}
 {{- define "ai-gateway-ollama.authMethods" -}}
-{{- $methods := list -}}
-{{- if not .Values.config.existingConfigMap -}}
-{{- $methods = dig "auth" "methods" list (include "ai-gateway-ollama.parsedConfig" . | fromJson) -}}
-{{- end -}}
-{{- toJson $methods }}
+{{- dig "auth" "methods" list (include "ai-gateway-ollama.parsedConfig" . | fromJson) | toJson }}
 {{- end }}
 
 {{- define "ai-gateway-ollama.reviewsTokens" -}}

@@ -22,8 +22,19 @@
 {{- if and $values.tls.clientCAKey (not $values.tls.enabled) -}}
 {{- fail "tls.clientCAKey: needs tls.enabled" -}}
 {{- end -}}
-{{- if and (has "keys" (default list ($values.config.auth).methods)) (not ($values.config.auth).keys_file) (not $values.auth.keysSecret.name) -}}
+{{- if and $values.config.content $values.config.existingConfigMap -}}
+{{- fail "config.content and config.existingConfigMap: only one of them can be the file" -}}
+{{- end -}}
+{{- $config := include "ai-gateway-ollama.sections" . | fromJson -}}
+{{- $hasKeys := has "keys" (default list $config.auth.methods) -}}
+{{- if and $hasKeys (not $config.auth.keys_file) -}}
 {{- fail "auth.keysSecret.name: method keys needs a Secret with the file that `ai-gateway keys` writes" -}}
+{{- end -}}
+{{- if and $values.auth.keysSecret.name (not $hasKeys) (not $values.config.existingConfigMap) -}}
+{{- fail "auth.keysSecret.name: nothing reads it without method keys in config.auth.methods" -}}
+{{- end -}}
+{{- if and $values.limits.redis.existingSecret (not (include "ai-gateway-ollama.part" (list $config "limits") | fromJson).redis) (not $values.config.existingConfigMap) -}}
+{{- fail "limits.redis.existingSecret: nothing reads it without config.limits.redis" -}}
 {{- end -}}
 {{- if and $values.tls.certManager.enabled (not $values.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name: name an issuer" -}}
@@ -53,8 +64,5 @@
 {{- if or $values.autoscaling.enabled $values.keda.enabled (include "ai-gateway-ollama.isSidecar" .) -}}
 {{- fail "audit.persistence.enabled: an SQLite file is for one gateway; without autoscaling, keda and sidecars" -}}
 {{- end -}}
-{{- end -}}
-{{- with (include "ai-gateway-ollama.chartConfig" . | fromYaml).Error -}}
-{{- fail (printf "config.content: %s" .) -}}
 {{- end -}}
 {{- end }}

@@ -1,17 +1,5 @@
 {{/* What limits need beside their section of config.yml. */}}
 
-{{/* The section `limits`, with the files that are mounted for Redis. */}}
-{{- define "ai-gateway-ollama.limits" -}}
-{{- $limits := dict -}}
-{{- if kindIs "map" .Values.config.limits }}{{ $limits = deepCopy .Values.config.limits }}{{ end -}}
-{{- $redis := .Values.limits.redis -}}
-{{- if and $limits.redis $redis.existingSecret -}}
-{{- $_ := set $limits.redis "password_file" (printf "/etc/ai-gateway-redis/%s" $redis.passwordKey) -}}
-{{- with $redis.caKey }}{{ $_ := set $limits.redis "ca_file" (printf "/etc/ai-gateway-redis/%s" .) }}{{ end -}}
-{{- end -}}
-{{- toYaml $limits }}
-{{- end }}
-
 {{/* Whether gateways count each other: for limits, and since with SQLite the audit of each knows only its own calls. */}}
 {{- define "ai-gateway-ollama.countsGateways" -}}
 {{- $config := include "ai-gateway-ollama.parsedConfig" . | fromJson -}}

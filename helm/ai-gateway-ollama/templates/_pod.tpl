@@ -125,7 +125,7 @@ volumeMounts:
 
 {{/* In Ollama's pods the name `http` is Ollama's. */}}
 {{- define "ai-gateway-ollama.apiPortName" -}}
-{{- if include "ai-gateway-ollama.isSidecar" . }}api{{ else }}{{ ternary "https" "http" .Values.tls.enabled }}{{ end }}
+{{- if include "ai-gateway-ollama.isSidecar" . }}api{{ else }}{{ include "ai-gateway-ollama.scheme" . }}{{ end }}
 {{- end }}
 
 {{/* The whole ConfigMap is mounted, no subPath: it stands in until the API server answers, and follows edits. */}}
