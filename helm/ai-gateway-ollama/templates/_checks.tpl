@@ -54,6 +54,8 @@
 {{- fail "audit.persistence.enabled: an SQLite file is for one gateway; without autoscaling, keda and sidecars" -}}
 {{- end -}}
 {{- end -}}
+{{- include "ai-gateway-ollama.pairChecks" . -}}
+{{- include "ai-gateway-ollama.podChecks" . -}}
 {{- with (include "ai-gateway-ollama.chartConfig" . | fromYaml).Error -}}
 {{- fail (printf "config.content: %s" .) -}}
 {{- end -}}

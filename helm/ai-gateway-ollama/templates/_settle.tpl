@@ -1,0 +1,73 @@
+{{/*
+Values that somebody left empty. Helm hands on an empty value as null, or takes its key away. Either way a section is then
+as values.yaml has it, and so is a value that must be something; what is documented as a whole, such as a probe or the
+affinity, is nothing, and a key that was taken out of it stays out. `files/empty-values.yaml` says what each one becomes.
+
+Every template that renders begins with this, since any of them may be the first. Done twice it changes nothing.
+*/}}
+{{- define "ai-gateway-ollama.settle" -}}
+{{- /* Under one parent `global` belongs to all charts: only a copy is settled. */ -}}
+{{- $_ := set .Values "global" (merge (dict) (default (dict) .Values.global)) -}}
+{{- include "ai-gateway-ollama.settleSection" (dict "values" .Values "empty" (.Files.Get "files/empty-values.yaml" | fromYaml)) -}}
+{{- /* In config.yml an empty key has its own meaning, and other objects are none of the chart's business. */ -}}
+{{- include "ai-gateway-ollama.withoutNulls" (omit .Values "config" "global" "extraObjects") -}}
+{{- include "ai-gateway-ollama.settleModels" .Values.config.models -}}
+{{- include "ai-gateway-ollama.settleProbes" .Values -}}
+{{- include "ai-gateway-ollama.settleObjects" .Values -}}
+{{- end }}
+
+{{/* A map in `empty` is a section, a list holds what the value becomes: nothing if the list is empty. A map whose last key
+Helm took away is empty, too. */}}
+{{- define "ai-gateway-ollama.settleSection" -}}
+{{- $values := .values -}}
+{{- range $name, $empty := .empty -}}
+{{- $isNull := kindIs "invalid" (index $values $name) -}}
+{{- if kindIs "map" $empty -}}
+{{- if $isNull }}{{ $_ := set $values $name dict }}{{ end -}}
+{{- include "ai-gateway-ollama.settleSection" (dict "values" (index $values $name) "empty" $empty) -}}
+{{- else if or $isNull (and (kindIs "map" (index $values $name)) (empty (index $values $name))) -}}
+{{- range $empty }}{{ $_ := set $values $name . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Null means that the key is not there, as it does for Kubernetes. Call with a map or list, which changes. */}}
+{{- define "ai-gateway-ollama.withoutNulls" -}}
+{{- $all := . -}}
+{{- if or (kindIs "map" .) (kindIs "slice" .) -}}
+{{- range $name, $value := . -}}
+{{- if not (kindIs "invalid" $value) }}{{ include "ai-gateway-ollama.withoutNulls" $value }}
+{{- else if kindIs "map" $all }}{{ $_ := unset $all $name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A model of which nothing is said beside its id, also by `--set config.models.ID=`. */}}
+{{- define "ai-gateway-ollama.settleModels" -}}
+{{- $models := . -}}
+{{- range $id, $model := . }}{{ if not $model }}{{ $_ := set $models $id dict }}{{ end }}{{ end -}}
+{{- end }}
+
+{{/* A probe has one handler: another one takes the place of the chart's, which stands in for what is missing of it. */}}
+{{- define "ai-gateway-ollama.settleProbes" -}}
+{{- $values := . -}}
+{{- range $name, $path := dict "startupProbe" "/livez" "livenessProbe" "/livez" "readinessProbe" "/readyz" -}}
+{{- with index $values $name -}}
+{{- if or .exec .tcpSocket .grpc -}}
+{{- $_ := unset . "httpGet" -}}
+{{- else -}}
+{{- $_ := set . "httpGet" (merge (default (dict) .httpGet) (dict "path" $path "port" "admin")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* What Helm leaves of a default whose keys were taken out or do not fit what the user chose. */}}
+{{- define "ai-gateway-ollama.settleObjects" -}}
+{{- range $whole := list .podSecurityContext .securityContext .resources .ollama.resources -}}
+{{- range $name, $part := $whole -}}
+{{- if and (kindIs "map" $part) (not $part) }}{{ $_ := unset $whole $name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (default "" .strategy.type) "Recreate" }}{{ $_ := unset .strategy "rollingUpdate" }}{{ end -}}
+{{- end }}

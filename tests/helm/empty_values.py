@@ -1,0 +1,57 @@
+"""files/empty-values.yaml: what each value is that somebody left empty, made from values.yaml."""
+
+from typing import Any
+
+import yaml
+from tests.helm.chart import CHART, at, defaults, documented_values
+
+FILE = CHART / "files" / "empty-values.yaml"
+HEAD = """# What a value is that somebody left empty: a map is a section, a list holds what the value becomes, if anything.
+# Made by tests/helm/generate.py from values.yaml and read by templates/_settle.tpl, since Helm shows templates only what
+# is left of values.yaml.
+"""
+# Without these Kubernetes or the other project has a default of its own, which somebody may want.
+NOTHING = frozenset(
+    {
+        "autoscaling.targetCPUUtilizationPercentage",
+        "httpRoute.timeouts.request",
+        "httpRoute.timeouts.backendRequest",
+        "metrics.serviceMonitor.interval",
+        "metrics.podMonitor.interval",
+    }
+)
+# Objects and lists without which something would be shut, open, or refused by the API server.
+NEEDED = frozenset(
+    {
+        "config.auth",
+        "ingress.hosts",
+        "keda.triggers",
+        "networkPolicy.apiServerPorts",
+        "ollama.persistence.accessModes",
+    }
+)
+
+
+def as_text() -> str:
+    """The file."""
+    return HEAD + yaml.safe_dump(_of(defaults(), "", {value.path for value in documented_values()}), sort_keys=False)
+
+
+def becomes(path: str) -> Any:
+    """What a documented value is once somebody has left it empty."""
+    default = at(defaults(), path)
+    if path in NOTHING:
+        return None
+    return type(default)() if isinstance(default, dict | list) and path not in NEEDED else default
+
+
+def _of(section: dict[str, Any], path: str, documented: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, default in section.items():
+        inner = f"{path}.{name}".lstrip(".")
+        if isinstance(default, dict) and inner not in documented:
+            found[name] = _of(default, inner, documented)
+        else:
+            value = becomes(inner)
+            found[name] = [] if value is None else [value]
+    return found
