@@ -1,19 +1,23 @@
 {{/*
 Values that somebody left empty. Helm hands on an empty value as null, or takes its key away. Either way a section is then
 as values.yaml has it, and so is a value that must be something; what is documented as a whole, such as a probe or the
-affinity, is nothing, and a key that was taken out of it stays out. `files/empty-values.yaml` says what each one becomes.
+affinity, is nothing, and a key that was taken out of it stays out. `files/empty-values.json` says what each one becomes:
+Helm shows templates only what is left of values.yaml, so tests/helm/generate.py makes this file of it.
 
-Every template that renders begins with this, since any of them may be the first. Done twice it changes nothing.
+Every template that renders begins with this, since any of them may be the first, which does it for all.
 */}}
 {{- define "ai-gateway-ollama.settle" -}}
+{{- if not (hasKey .Values "settled") -}}
+{{- $_ := set .Values "settled" true -}}
 {{- /* Under one parent `global` belongs to all charts: only a copy is settled. */ -}}
 {{- $_ := set .Values "global" (merge (dict) (default (dict) .Values.global)) -}}
-{{- include "ai-gateway-ollama.settleSection" (dict "values" .Values "empty" (.Files.Get "files/empty-values.yaml" | fromYaml)) -}}
+{{- include "ai-gateway-ollama.settleSection" (dict "values" .Values "empty" (.Files.Get "files/empty-values.json" | fromJson)) -}}
 {{- /* In config.yml an empty key has its own meaning, and other objects are none of the chart's business. */ -}}
 {{- include "ai-gateway-ollama.withoutNulls" (omit .Values "config" "global" "extraObjects") -}}
 {{- include "ai-gateway-ollama.settleModels" .Values.config.models -}}
 {{- include "ai-gateway-ollama.settleProbes" .Values -}}
 {{- include "ai-gateway-ollama.settleObjects" .Values -}}
+{{- end -}}
 {{- end }}
 
 {{/* A map in `empty` is a section, a list holds what the value becomes: nothing if the list is empty. A map whose last key
