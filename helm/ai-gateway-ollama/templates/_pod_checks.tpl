@@ -33,14 +33,14 @@
 {{- if le (include "ai-gateway-ollama.gracePeriod" . | int) $leaving -}}
 {{- fail (printf "terminationGracePeriodSeconds: %v is not more than the %d seconds of drain.delaySeconds, drain.graceSeconds and what goes before them: the pod would be killed with answers still running" .Values.terminationGracePeriodSeconds $leaving) -}}
 {{- end -}}
-{{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) -}}
+{{- if and (eq .Values.dnsPolicy "None") (not (index .Values.dnsConfig "nameservers")) -}}
 {{- fail "dnsConfig.nameservers: dnsPolicy None needs at least one" -}}
 {{- end -}}
 {{- include "ai-gateway-ollama.portChecks" . -}}
 {{- include "ai-gateway-ollama.containerChecks" . -}}
 {{- include "ai-gateway-ollama.labelChecks" . -}}
 {{- if include "ai-gateway-ollama.isSidecar" . -}}
-{{- if .Values.lifecycle.preStop -}}
+{{- if hasKey .Values.lifecycle "preStop" -}}
 {{- fail "lifecycle.preStop: with placement ollama-sidecar this hook is the gateway's own, which drains it" -}}
 {{- end -}}
 {{- range .Values.extraVolumes -}}
