@@ -29,7 +29,7 @@ NEEDED = frozenset(
 
 
 def as_text() -> str:
-    """The file: an object is a section, a list holds what the value becomes, if anything."""
+    """The file: an object is a section, a list holds what the value becomes, and its default if that is another."""
     documented = {value.path for value in documented_values()}
     return json.dumps(_of(defaults(), "", documented), indent=1) + "\n"
 
@@ -50,5 +50,5 @@ def _of(section: dict[str, Any], path: str, documented: set[str]) -> dict[str, A
             found[name] = _of(default, inner, documented)
         else:
             value = becomes(inner)
-            found[name] = [] if value is None else [value]
+            found[name] = [value] if value == default else [value, default]
     return found

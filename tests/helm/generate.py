@@ -1,6 +1,7 @@
 """Writes what is made from the chart's sources and checked by tests: `python -m tests.helm.generate`.
 
-The values' schema and table, what empty values become, the default models, and with `--manifests` also k8s/, which needs Helm.
+The values' schema and table, what empty values become, the default models, and with `--manifests` also k8s/, which
+needs Helm.
 """
 
 import sys

@@ -34,9 +34,7 @@ def test_a_pull_secret_is_named_once_and_by_either_form(judge: ControlPlane, ver
 
 @every_helm
 @pytest.mark.parametrize("placement", ["deployment", "ollama-sidecar"])
-def test_a_volume_of_the_user_takes_the_place_of_the_charts(
-    judge: ControlPlane, version: str, placement: str
-) -> None:
+def test_a_volume_of_the_user_takes_the_place_of_the_charts(judge: ControlPlane, version: str, placement: str) -> None:
     values = {
         "placement": placement,
         "extraVolumes": [
@@ -44,7 +42,10 @@ def test_a_volume_of_the_user_takes_the_place_of_the_charts(
             {"name": "more", "emptyDir": {}},
             {"name": "more", "emptyDir": {"sizeLimit": "1Gi"}},
         ],
-        "extraVolumeMounts": [{"name": "more", "mountPath": "/var/lib/ai-gateway/"}, {"name": "tmp", "mountPath": "/tmp"}],
+        "extraVolumeMounts": [
+            {"name": "more", "mountPath": "/var/lib/ai-gateway/"},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
     }
     (pod,) = gateways(_given(version, judge, values))
     volumes = {one["name"]: one for one in pod.spec["volumes"]}
@@ -117,4 +118,6 @@ def test_where_neither_can_win_both_are_named(values: dict[str, Any], named: lis
 
 def test_a_container_that_comes_before_may_use_the_ports() -> None:
     before = [{"name": "a", "image": "a:1", "ports": [{"containerPort": 8080}]}]
-    assert rendered("helm4", values={"extraInitContainers": before, "podLabels": {"app.kubernetes.io/component": "gateway"}})
+    assert rendered(
+        "helm4", values={"extraInitContainers": before, "podLabels": {"app.kubernetes.io/component": "gateway"}}
+    )

@@ -40,8 +40,9 @@ def test_the_deployment_has_annotations_and_labels_of_its_own(judge: ControlPlan
     (deployment,), (ollama,) = kind(objects, "Deployment"), kind(objects, "StatefulSet")
     assert deployment["metadata"]["annotations"] == {"reloader": "auto", "contact": "llm"}
     assert deployment["metadata"]["labels"]["tier"] == "edge"
-    assert "annotations" not in deployment["spec"]["template"]["metadata"] or "reloader" not in (
-        deployment["spec"]["template"]["metadata"]["annotations"]
+    assert (
+        "annotations" not in deployment["spec"]["template"]["metadata"]
+        or "reloader" not in (deployment["spec"]["template"]["metadata"]["annotations"])
     )
     assert ollama["metadata"]["annotations"] == {"reloader": "off", "contact": "all"}
     assert ollama["metadata"]["labels"]["tier"] == "gpu"
@@ -76,7 +77,10 @@ DRAINS: list[tuple[dict[str, Any], int]] = [
     ({"drain": {"delaySeconds": 60, "graceSeconds": 30}}, 90),
     ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "value": "10m"}]}, 610),
     ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_DELAY", "value": "500ms"}]}, 301),
-    ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]}, 310),
+    (
+        {"extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]},
+        310,
+    ),
     ({"extraArgs": ["--drain-grace=20", "--drain-delay", "1m"]}, 80),
     ({"extraArgs": ["--drain-grace=20s"], "extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "value": "1d"}]}, 30),
     ({"lifecycle": {"preStop": {"sleep": {"seconds": 15}}}}, 325),

@@ -19,8 +19,11 @@ class Umbrella:
         (folder / "Chart.yaml").write_text(yaml.safe_dump(parent))
         shutil.copytree(CHART, folder / "charts" / CHART.name)
 
-    def rendered(self, version: str, given: Mapping[str, object], own: Mapping[str, object]) -> list[Object]:
-        """The objects, with those values of this chart `given` by --values, or in the parent's `own` values.yaml."""
-        (self.folder / "values.yaml").write_text(yaml.safe_dump({CHART.name: dict(own)}))
+    def rendered(
+        self, version: str, given: Mapping[str, object], own: Mapping[str, object], shared: Mapping[str, object] = {}
+    ) -> list[Object]:
+        """The objects, with values of this chart `given` by --values, or in the parent's `own` values.yaml, which also
+        has what all charts have `shared`."""
+        (self.folder / "values.yaml").write_text(yaml.safe_dump({CHART.name: dict(own), "global": dict(shared)}))
         arguments = ["template", RELEASE, str(self.folder), f"--namespace={NAMESPACE}", "--values=-"]
         return objects_in(helm(version, *arguments, input=yaml.safe_dump({CHART.name: dict(given)})))

@@ -11,7 +11,7 @@ Every template that renders begins with this, since any of them may be the first
 {{- $_ := set .Values "settled" true -}}
 {{- /* Under one parent `global` belongs to all charts: only a copy is settled. */ -}}
 {{- $_ := set .Values "global" (merge (dict) (default (dict) .Values.global)) -}}
-{{- include "ai-gateway-ollama.settleSection" (dict "values" .Values "empty" (.Files.Get "files/empty-values.json" | fromJson)) -}}
+{{- include "ai-gateway-ollama.settleSection" (dict "values" .Values "empty" (.Files.Get "files/empty-values.json" | fromJson) "isEmpty" false) -}}
 {{- /* In config.yml an empty key has its own meaning, and other objects are none of the chart's business. */ -}}
 {{- include "ai-gateway-ollama.withoutNulls" (omit .Values "config" "global" "extraObjects") -}}
 {{- include "ai-gateway-ollama.settleModels" .Values.config.models -}}
@@ -20,17 +20,21 @@ Every template that renders begins with this, since any of them may be the first
 {{- end -}}
 {{- end }}
 
-{{/* A map in `empty` is a section, a list holds what the value becomes: nothing if the list is empty. A map whose last key
-Helm took away is empty, too. */}}
+{{/*
+A map in `empty` is a section. A list holds what the value becomes on its own, and what it is in a section that is empty
+as a whole, which is called with "isEmpty". A map whose last key Helm took away is empty, too.
+*/}}
 {{- define "ai-gateway-ollama.settleSection" -}}
+{{- $section := . -}}
 {{- $values := .values -}}
 {{- range $name, $empty := .empty -}}
-{{- $isNull := kindIs "invalid" (index $values $name) -}}
+{{- $value := index $values $name -}}
+{{- $isEmpty := or (kindIs "invalid" $value) (and (kindIs "map" $value) (empty $value)) -}}
 {{- if kindIs "map" $empty -}}
-{{- if $isNull }}{{ $_ := set $values $name dict }}{{ end -}}
-{{- include "ai-gateway-ollama.settleSection" (dict "values" (index $values $name) "empty" $empty) -}}
-{{- else if or $isNull (and (kindIs "map" (index $values $name)) (empty (index $values $name))) -}}
-{{- range $empty }}{{ $_ := set $values $name . }}{{ end -}}
+{{- if $isEmpty }}{{ $_ := set $values $name dict }}{{ end -}}
+{{- include "ai-gateway-ollama.settleSection" (dict "values" (index $values $name) "empty" $empty "isEmpty" $isEmpty) -}}
+{{- else if $isEmpty -}}
+{{- if $section.isEmpty }}{{ $_ := set $values $name (last $empty) }}{{ else }}{{ $_ := set $values $name (first $empty) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
