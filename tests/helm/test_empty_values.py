@@ -192,14 +192,21 @@ def test_globals_of_the_parent_are_left_as_they_are(version: str, tmp_path: Path
 
 
 @every_helm
-@pytest.mark.parametrize("said", ["null", "{}", ""])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "-json=config.models.qwen3=null",
+        "-json=config.models.qwen3={}",
+        "=config.models.qwen3=null",
+        "=config.models.qwen3=",
+    ],
+)
 def test_a_model_of_which_nothing_is_said_is_served_by_its_id(version: str, said: str) -> None:
-    for arguments in ([f"--set-json=config.models.qwen3={said or 'null'}"], [f"--set=config.models.qwen3={said}"]):
-        text = helm(version, "template", "ai-gateway-ollama", str(CHART), "--set=ollama.enabled=true", *arguments)
-        objects = objects_in(text)
-        (config,) = [one["data"]["config.yml"] for one in objects if "config.yml" in one.get("data", {})]
-        assert yaml.safe_load(config)["models"] == {"qwen3": {}}
-        assert "qwen3:latest" in text
+    arguments = ["template", "ai-gateway-ollama", str(CHART), "--set=ollama.enabled=true", f"--set{said}"]
+    text = helm(version, *arguments)
+    (config,) = [one["data"]["config.yml"] for one in objects_in(text) if "config.yml" in one.get("data", {})]
+    assert yaml.safe_load(config)["models"] == {"qwen3": {}}
+    assert "- qwen3:latest" in text
 
 
 @every_helm
