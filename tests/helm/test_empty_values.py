@@ -210,14 +210,18 @@ def test_a_model_of_which_nothing_is_said_is_served_by_its_id(version: str, said
 
 
 @every_helm
-def test_a_model_of_which_nothing_is_said_is_served_from_a_file(version: str) -> None:
-    for models in ({"qwen3": None}, {"qwen3": None, "coder": {"version": "7b"}}):
-        (config,) = [
-            one["data"]["config.yml"]
-            for one in rendered(version, values={"config": {"models": models}})
-            if "config.yml" in one.get("data", {})
-        ]
-        assert yaml.safe_load(config)["models"] == {name: model or {} for name, model in models.items()}
+def test_a_model_of_which_nothing_is_said_is_served_from_a_file(version: str, tmp_path: Path) -> None:
+    """Also from one of a parent."""
+    parent = Umbrella(tmp_path)
+    models: dict[str, Any] = {"qwen3": None, "coder": {"version": "7b"}}
+    values = {"config": {"models": models}}
+    for objects in (
+        rendered(version, values=values),
+        parent.rendered(version, given=values, own={}),
+        parent.rendered(version, given={}, own=values),
+    ):
+        (config,) = [one["data"]["config.yml"] for one in objects if "config.yml" in one.get("data", {})]
+        assert yaml.safe_load(config)["models"] == {"qwen3": {}, "coder": {"version": "7b"}}
 
 
 def test_every_template_that_renders_settles_the_values_first() -> None:
