@@ -18,15 +18,31 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 POSITIVE: Schema = {"type": "integer", "minimum": 1}
 AMOUNT: Schema = {"type": ["integer", "string", "null"], "pattern": "^[0-9]+%?$", "minimum": 0}
 DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
-TAG: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]*$"}
+TAG: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?$"}
+REGISTRY: Schema = {"type": "string", "pattern": "^([^/:@ ]+(:[0-9]+)?(/[^:@ ]*)?)?$"}
+REPOSITORY: Schema = {"type": "string", "minLength": 1, "pattern": "^([^/:@ ]+(:[0-9]+)?/)?[^:@ ]+$"}
 NAME: Schema = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "maxLength": 253}
-STRINGS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+STRINGS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
 URL: Schema = {"type": "string", "pattern": "^(https?://[^/?#]+.*)?$"}
 PERCENT: Schema = {"type": ["integer", "null"], "minimum": 1}
 GO_DURATION: Schema = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))*$"}
 SECRETS: Schema = {
     "type": "array",
-    "items": {"type": "object", "required": ["name"], "additionalProperties": False, "properties": {"name": NAME}},
+    "items": {
+        **NAME,
+        "type": ["object", "string", "null"],
+        "additionalProperties": False,
+        "properties": {"name": {**NAME, "type": ["string", "null"]}},
+    },
+}
+HOST_ALIASES: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["ip", "hostnames"],
+        "additionalProperties": False,
+        "properties": {"ip": {"type": "string", "minLength": 1}, "hostnames": {**TEXTS, "minItems": 1}},
+    },
 }
 CONDITION: Schema = {
     "type": "boolean",
@@ -38,7 +54,11 @@ ENV: Schema = {
         "type": "object",
         "required": ["name"],
         "additionalProperties": False,
-        "properties": {"name": {"type": "string", "minLength": 1}, "value": {"type": "string"}, "valueFrom": FREE},
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "value": {"type": ["string", "null"]},
+            "valueFrom": {"type": ["object", "null"]},
+        },
     },
 }
 HOSTS: Schema = {
@@ -83,6 +103,7 @@ BY_PATH: dict[str, Schema] = {
     "replicaCount": COUNT,
     "imagePullSecrets": SECRETS,
     "global.imagePullSecrets": SECRETS,
+    "global.imageRegistry": REGISTRY,
     "nameOverride": NAME,
     "fullnameOverride": NAME,
     "namespaceOverride": NAME,
@@ -90,6 +111,7 @@ BY_PATH: dict[str, Schema] = {
     "config.key": {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$", "maxLength": 240},
     "config.watch": one_of("api", "mount"),
     "config.require": {"type": ["array", "null"], "items": one_of(*OFF), "uniqueItems": True},
+    "config.auth": {"anyOf": [of_config("auth"), {"type": "object", "maxProperties": 0}]},
     "discovery.mode": one_of("pods", "endpointslices", "dns", "static"),
     "discovery.namespaces": {"type": "array", "items": NAME, "uniqueItems": True},
     "discovery.port": PORT,
@@ -105,6 +127,7 @@ BY_PATH: dict[str, Schema] = {
     "service.trafficDistribution": one_of("", "PreferClose", "PreferSameZone", "PreferSameNode"),
     "service.loadBalancerSourceRanges": TEXTS,
     "service.externalTrafficPolicy": one_of("", "Cluster", "Local"),
+    "clusterDomain": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?[.]?$"},
     "ports.api": {**PORT, "minimum": 1024},
     "ports.admin": {**PORT, "minimum": 1024},
     "ingress.hosts": HOSTS,
@@ -132,6 +155,8 @@ BY_PATH: dict[str, Schema] = {
     "drain.graceSeconds": COUNT,
     "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1},
     "revisionHistoryLimit": COUNT,
+    "dnsPolicy": one_of("", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+    "hostAliases": HOST_ALIASES,
     "extraArgs": TEXTS,
     "extraEnv": ENV,
     "podDisruptionBudget.minAvailable": AMOUNT,
@@ -172,13 +197,18 @@ BY_PATH: dict[str, Schema] = {
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
 }
 BY_NAME: dict[str, Schema] = {
+    "registry": REGISTRY,
+    "repository": REPOSITORY,
     "digest": DIGEST,
     "tag": TAG,
     "pullPolicy": PULL,
     "interval": GO_DURATION,
     "scrapeTimeout": GO_DURATION,
     **dict.fromkeys(
-        ("labels", "annotations", "commonLabels", "commonAnnotations", "podLabels", "podAnnotations", "nodeSelector"),
+        (
+            *("labels", "annotations", "commonLabels", "commonAnnotations", "podLabels", "podAnnotations"),
+            *("deploymentLabels", "deploymentAnnotations", "nodeSelector"),
+        ),
         STRINGS,
     ),
 }
@@ -207,7 +237,17 @@ def _of(default: Any, path: str, meanings: dict[str, str]) -> Schema:
     known = _known(path)
     if known is None:
         known = _from_default(default, path, meanings)
-    return {"description": meanings[path], **known} if path in meanings and "$ref" not in known else known
+    described = {"description": meanings[path], **known} if path in meanings and "$ref" not in known else known
+    return _or_null(described)
+
+
+def _or_null(one: Schema) -> Schema:
+    """Every value may be left empty: templates/_settle.tpl puts it back."""
+    if "type" not in one:
+        return one if _takes_null(one) else {"anyOf": [*one.get("anyOf", [one]), {"type": "null"}]}
+    kinds = one["type"] if isinstance(one["type"], list) else [one["type"]]
+    nullable = {**one, "type": [*(kind for kind in kinds if kind != "null"), "null"]}
+    return {**nullable, "enum": [*one["enum"], None]} if "enum" in one else nullable
 
 
 def _known(path: str) -> Schema | None:
@@ -231,9 +271,17 @@ def _from_default(default: Any, path: str, meanings: dict[str, str]) -> Schema:
     return {"type": kinds[type(default)]}
 
 
+def _takes_null(one: Schema) -> bool:
+    if name := one.get("$ref", "").removeprefix("#/definitions/Config/properties/"):
+        one = _definitions()["Config"]["properties"].get(name, {})
+    return {"type": "null"} in one.get("anyOf", [])
+
+
 @cache
 def _definitions() -> dict[str, Schema]:
     """The types of config.yml; draft 7 calls the place `definitions`."""
     text = (ROOT / "config.schema.json").read_text().replace("#/$defs/", "#/definitions/")
     definitions: dict[str, Schema] = json.loads(text)["$defs"]
+    model = definitions["Config"]["properties"]["models"]["anyOf"][0]["additionalProperties"]
+    model["anyOf"].append({"const": ""})  # what `--set config.models.ID=` makes of a model without anything
     return definitions

@@ -65,4 +65,6 @@
 {{- fail "audit.persistence.enabled: an SQLite file is for one gateway; without autoscaling, keda and sidecars" -}}
 {{- end -}}
 {{- end -}}
+{{- include "ai-gateway-ollama.pairChecks" . -}}
+{{- include "ai-gateway-ollama.podChecks" . -}}
 {{- end }}

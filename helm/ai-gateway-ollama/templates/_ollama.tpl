@@ -37,7 +37,7 @@ by a hook of its own; the others close what they do not use as soon as the pod i
 */}}
 {{- define "ai-gateway-ollama.ollamaWaitScript" -}}
 sleep 2
-seconds={{ add .Values.drain.delaySeconds .Values.drain.graceSeconds }}
+seconds={{ include "ai-gateway-ollama.drainSeconds" . }}
 while [ $seconds -gt 0 ] && grep -qsE '^ *[0-9]+: [0-9A-F]+:{{ printf "%04X" (int .Values.discovery.port) }} [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6; do
   sleep 1
   seconds=$((seconds - 1))

@@ -1,13 +1,26 @@
 {{/* The gateway's container and what a pod around it needs. */}}
 
-{{/* An image. Call with (dict "root" $ "image" VALUES "tag" DEFAULT). */}}
+{{/*
+An image. Call with (dict "root" $ "image" VALUES "tag" DEFAULT). A registry takes the place of one that the repository
+begins with. A digest takes the place of the tag; a tag that is written with a digest keeps both.
+*/}}
 {{- define "ai-gateway-ollama.image" -}}
-{{- $registry := default .image.registry .root.Values.global.imageRegistry -}}
-{{- $name := ternary (printf "%s/%s" $registry .image.repository) .image.repository (not (empty $registry)) -}}
-{{- if .image.digest -}}
+{{- $registry := default .image.registry .root.Values.global.imageRegistry | trimAll "/" -}}
+{{- $name := .image.repository | trimAll "/" -}}
+{{- if $registry -}}
+{{- $name = printf "%s/%s" $registry (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $name "") -}}
+{{- end -}}
+{{- $tag := default .tag .image.tag -}}
+{{- $pinned := regexFind "@.*" $tag | trimPrefix "@" -}}
+{{- if and $pinned .image.digest (ne $pinned .image.digest) -}}
+{{- fail (printf "image.tag and image.digest: %s and %s are two images of %s; leave one of them empty" $tag .image.digest $name) -}}
+{{- end -}}
+{{- if $pinned -}}
+{{ $name }}{{ if not (hasPrefix "@" $tag) }}:{{ end }}{{ $tag }}
+{{- else if .image.digest -}}
 {{ $name }}@{{ .image.digest }}
 {{- else -}}
-{{ $name }}:{{ default .tag .image.tag }}
+{{ $name }}:{{ $tag }}
 {{- end }}
 {{- end }}
 
@@ -15,25 +28,90 @@
 {{- include "ai-gateway-ollama.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
 {{- end }}
 
+{{/* Each Secret once, named as Kubernetes does or by its name alone. */}}
 {{- define "ai-gateway-ollama.imagePullSecrets" -}}
-{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
+{{- $names := list -}}
+{{- range concat .Values.global.imagePullSecrets .Values.imagePullSecrets -}}
+{{- if kindIs "map" . }}{{ $names = append $names .name }}{{ else }}{{ $names = append $names . }}{{ end -}}
+{{- end -}}
+{{- with $names | uniq | compact }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Environment without doubled names, which server-side apply refuses: the later list goes before the earlier.
-Call with a list of lists. */}}
-{{- define "ai-gateway-ollama.env" -}}
+{{/* Entries of which no two have the same KEY, which server-side apply refuses: the later goes before the earlier. A
+path counts as the same with a slash at its end. Call with (list KEY ENTRIES). */}}
+{{- define "ai-gateway-ollama.unique" -}}
+{{- $key := first . -}}
 {{- $entries := list -}}
-{{- range $one := . }}
-{{- range $entry := $one }}
+{{- range $entry := last . }}
 {{- $rest := list }}
-{{- range $known := $entries }}{{ if ne $known.name $entry.name }}{{ $rest = append $rest $known }}{{ end }}{{ end }}
+{{- range $known := $entries }}
+{{- if ne (clean (get $known $key)) (clean (get $entry $key)) }}{{ $rest = append $rest $known }}{{ end }}
+{{- end }}
 {{- $entries = append $rest $entry }}
 {{- end }}
-{{- end }}
 {{- toYaml $entries }}
+{{- end }}
+
+{{/* Environment without doubled names: the later list goes before the earlier. Call with a list of lists. */}}
+{{- define "ai-gateway-ollama.env" -}}
+{{- $entries := list -}}
+{{- range . }}{{ $entries = concat $entries . }}{{ end -}}
+{{- include "ai-gateway-ollama.unique" (list "name" $entries) }}
+{{- end }}
+
+{{/* How a pod finds others by name: the same for all pods of the chart. */}}
+{{- define "ai-gateway-ollama.nameResolution" -}}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "ai-gateway-ollama.hostNames" . | fromJson }}
+hostAliases:
+  {{- range $ip, $names := . }}
+  - ip: {{ $ip | quote }}
+    hostnames: {{ toJson $names }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The names of each address, as a JSON object: an address that is written twice has the names of both. */}}
+{{- define "ai-gateway-ollama.hostNames" -}}
+{{- $names := dict -}}
+{{- range .Values.hostAliases }}{{ $_ := set $names .ip (concat (default list (index $names .ip)) .hostnames | uniq) }}{{ end -}}
+{{- toJson $names }}
+{{- end }}
+
+{{/* The mounts of the gateway's container; a path that the user mounts is the user's. */}}
+{{- define "ai-gateway-ollama.volumeMounts" -}}
+- {name: config, mountPath: /etc/ai-gateway, readOnly: true}
+- {name: tmp, mountPath: /tmp}
+- {name: audit, mountPath: /var/lib/ai-gateway}
+{{- if include "ai-gateway-ollama.hasPostgresql" . }}
+- {name: audit-postgresql, mountPath: /etc/ai-gateway-postgresql, readOnly: true}
+{{- end }}
+{{- if .Values.audit.key.existingSecret }}
+- {name: audit-key, mountPath: /etc/ai-gateway-audit, readOnly: true}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
+{{- end }}
+{{- if .Values.auth.keysSecret.name }}
+- {name: keys, mountPath: /etc/ai-gateway-keys, readOnly: true}
+{{- end }}
+{{- if .Values.limits.redis.existingSecret }}
+- {name: redis, mountPath: /etc/ai-gateway-redis, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* The chart's own environment of the gateway, as a JSON list. The pre-stop hook reads AI_GATEWAY_ADMIN, too. */}}
@@ -100,27 +178,7 @@ resizePolicy:
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:
-  - {name: config, mountPath: /etc/ai-gateway, readOnly: true}
-  - {name: tmp, mountPath: /tmp}
-  - {name: audit, mountPath: /var/lib/ai-gateway}
-  {{- if include "ai-gateway-ollama.hasPostgresql" . }}
-  - {name: audit-postgresql, mountPath: /etc/ai-gateway-postgresql, readOnly: true}
-  {{- end }}
-  {{- if .Values.audit.key.existingSecret }}
-  - {name: audit-key, mountPath: /etc/ai-gateway-audit, readOnly: true}
-  {{- end }}
-  {{- if .Values.tls.enabled }}
-  - {name: tls, mountPath: /etc/ai-gateway-tls, readOnly: true}
-  {{- end }}
-  {{- if .Values.auth.keysSecret.name }}
-  - {name: keys, mountPath: /etc/ai-gateway-keys, readOnly: true}
-  {{- end }}
-  {{- if .Values.limits.redis.existingSecret }}
-  - {name: redis, mountPath: /etc/ai-gateway-redis, readOnly: true}
-  {{- end }}
-  {{- with .Values.extraVolumeMounts }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "ai-gateway-ollama.unique" (list "mountPath" (include "ai-gateway-ollama.volumeMounts" . | fromYamlArray)) | nindent 2 }}
 {{- end }}
 
 {{/* In Ollama's pods the name `http` is Ollama's. */}}
@@ -185,11 +243,6 @@ volumeMounts:
 
 {{- define "ai-gateway-ollama.auditClaim" -}}
 {{- default (printf "%s-audit" (include "ai-gateway-ollama.fullname" .)) .Values.audit.persistence.existingClaim }}
-{{- end }}
-
-{{- define "ai-gateway-ollama.gracePeriod" -}}
-{{- $sum := add .Values.drain.delaySeconds .Values.drain.graceSeconds 20 | int -}}
-{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}{{ $sum }}{{ else }}{{ int .Values.terminationGracePeriodSeconds }}{{ end }}
 {{- end }}
 
 {{/* Constraints that name no pods of their own are about the gateway's. */}}

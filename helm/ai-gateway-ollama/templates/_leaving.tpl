@@ -1,0 +1,37 @@
+{{/* How long a pod may take to leave. */}}
+
+{{/* A duration as config.yml knows it, such as `90` or `5m`, in whole seconds; nothing if it is none. */}}
+{{- define "ai-gateway-ollama.seconds" -}}
+{{- $unit := regexFind "[a-z]*$" . -}}
+{{- $units := dict "" 1.0 "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- if and (regexMatch "^[0-9.]+[a-z]*$" .) (hasKey $units $unit) -}}
+{{- mulf (trimSuffix $unit .) (index $units $unit) | ceil | int -}}
+{{- end -}}
+{{- end }}
+
+{{/* Seconds of the longest drain: a variable or flag of the user's goes before the values, as it does in the gateway. */}}
+{{- define "ai-gateway-ollama.drainSeconds" -}}
+{{- $root := . -}}
+{{- $sum := 0 -}}
+{{- range $part, $seconds := dict "delay" .Values.drain.delaySeconds "grace" .Values.drain.graceSeconds -}}
+{{- $said := "" -}}
+{{- range $root.Values.extraEnv }}{{ if eq .name (printf "AI_GATEWAY_DRAIN_%s" (upper $part)) }}{{ $said = default "" .value }}{{ end }}{{ end -}}
+{{- range regexFindAll (printf "--drain-%s[= ][^ ]+" $part) (join " " $root.Values.extraArgs) -1 }}{{ $said = regexFind "[^= ]+$" . }}{{ end -}}
+{{- $sum = add $sum (default $seconds (include "ai-gateway-ollama.seconds" $said)) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}
+
+{{/* The same with what goes before: Ollama's own pause in a pod of both, a pause of the user's. */}}
+{{- define "ai-gateway-ollama.leavingSeconds" -}}
+{{- $pause := ternary 2 (dig "preStop" "sleep" "seconds" 0 .Values.lifecycle | int) (not (empty (include "ai-gateway-ollama.isSidecar" .))) -}}
+{{- add $pause (include "ai-gateway-ollama.drainSeconds" .) -}}
+{{- end }}
+
+{{- define "ai-gateway-ollama.gracePeriod" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
+{{- add 20 (include "ai-gateway-ollama.leavingSeconds" .) -}}
+{{- else -}}
+{{- int .Values.terminationGracePeriodSeconds -}}
+{{- end -}}
+{{- end }}
