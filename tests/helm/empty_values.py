@@ -23,6 +23,7 @@ NEEDED = frozenset(
         "ingress.hosts",
         "keda.triggers",
         "networkPolicy.apiServerPorts",
+        "networkPolicy.dnsPorts",
         "ollama.persistence.accessModes",
     }
 )

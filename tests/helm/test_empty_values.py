@@ -35,6 +35,7 @@ AROUND: dict[str, Any] = {
         "prometheusRule": ON,
         "dashboard": ON,
     },
+    "config": {"auth": {"methods": ["keys"]}, "limits": {"redis": {"url": "redis://redis"}}},
     "auth": {"keysSecret": {"name": "keys"}},
     "audit": {"key": {"existingSecret": "audit"}, "postgresql": {"existingSecret": "dsn"}},
     "limits": {"redis": {"existingSecret": "redis"}},

@@ -72,7 +72,7 @@ as a whole, which is called with "isEmpty". A map whose last key Helm took away 
 
 {{/* What Helm leaves of a default whose keys were taken out or do not fit what the user chose. */}}
 {{- define "ai-gateway-ollama.settleObjects" -}}
-{{- range $whole := list .podSecurityContext .securityContext .resources .ollama.resources -}}
+{{- range $whole := list .podSecurityContext .securityContext .resources .tests.resources .ollama.resources -}}
 {{- range $name, $part := $whole -}}
 {{- if and (kindIs "map" $part) (not $part) }}{{ $_ := unset $whole $name }}{{ end -}}
 {{- end -}}
