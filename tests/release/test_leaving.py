@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 STARTING_PODS = 15
 GRACE_SECONDS = 330  # the chart's; a pod whose signal was lost stays so long
 GONE_SECONDS = 120.0  # on a busy machine
-DELETED_PODS = 6
+DELETED_PODS = 4
 STREAM_TOKENS = (4, 10, 40, 80)  # 0.2 to 4 s
 
 
