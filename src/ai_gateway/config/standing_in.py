@@ -111,7 +111,9 @@ class StandIn:
                 await self._live.offer(self._content)
 
     def _counts(self, content: bytes) -> bool:
-        if self._counts_from is None:
+        if self._counts_from is None or self._changed_at < self._counts_from:
             return False
-        is_earlier = digest_of(content) in list(self._given)[:-1] and digest_of(content) != self._given[-1]
-        return self._changed_at >= self._counts_from + (LATE_SECONDS if is_earlier else 0.0)
+        if self._changed_at >= self._counts_from + LATE_SECONDS:
+            return True
+        *earlier, last = self._given or ("",)
+        return (digest := digest_of(content)) == last or digest not in earlier
