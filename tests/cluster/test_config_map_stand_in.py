@@ -186,6 +186,33 @@ async def test_a_file_that_was_written_while_the_api_answered_stays_out(api: Fak
     assert followed.model == "later"
 
 
+async def test_a_copy_that_comes_late_does_not_undo_an_edit(api: FakeApi, followed: Followed) -> None:
+    """The mount shows an earlier content just after the later one was heard of, and then the API goes away."""
+    await followed.write(content("first"))
+    for model in ("first", "second", "third"):
+        followed.put(model)
+        await followed.serves(model)
+    followed.forbid()
+    await followed.write(content("second"))
+    await followed.is_away()
+    await followed.file.look()
+    assert followed.model == "third"
+    await followed.write(content("first"))  # long after: somebody went back to it
+    await followed.serves("first")
+
+
+async def test_what_the_first_look_finds_late_is_no_change(api: FakeApi, followed: Followed) -> None:
+    """A mount may hang at the start while the ConfigMap is read."""
+    followed.put("mapped")
+    await until(lambda: followed.model == "mapped")
+    followed.forbid()
+    await followed.is_away()
+    await followed.write(content("old"))
+    assert followed.model == "mapped"
+    await followed.write(content("new"))
+    await followed.serves("new")
+
+
 async def test_the_file_is_followed_until_there_is_a_config_map(followed: Followed) -> None:
     """Also where the API answers; the ConfigMap that is made goes before it."""
     await followed.write(content("a"))

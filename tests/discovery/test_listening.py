@@ -19,7 +19,9 @@ PLAIN: Json = {"name": "ollama", "image": "ollama/ollama"}
 
 
 def env(**variables: str | None) -> list[Json]:
-    return [{"name": name, "value": value} for name, value in variables.items()]
+    """As the API sends them; None comes from elsewhere."""
+    elsewhere = {"valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}
+    return [{"name": name, **(elsewhere if value is None else {"value": value})} for name, value in variables.items()]
 
 
 def find(*containers: Json, init: list[Json] | None = None, trust: Trust | None = None, **settings: Any) -> Listening:
@@ -47,6 +49,13 @@ def find(*containers: Json, init: list[Json] | None = None, trust: Trust | None 
 )
 def test_ollama_host_says_the_port_where_none_is_declared(host: str | None, port: int) -> None:
     assert find({**PLAIN, "env": env(OLLAMA_HOST=host)}).port == port
+
+
+def test_an_empty_ollama_host_is_one_that_the_api_leaves_out() -> None:
+    """`value: ""` in a manifest comes back as the name alone; Ollama then listens on loopback."""
+    found = find({**PLAIN, "env": [{"name": "OLLAMA_HOST"}]})
+    assert found.port is None
+    assert str(found.complaint).endswith("and its OLLAMA_HOST is no address that other pods reach")
 
 
 def test_ollama_host_does_not_count_where_it_is_not_assumed_to_serve() -> None:

@@ -183,3 +183,25 @@ async def test_who_has_connected_is_served_though_nobody_has_taken_the_connectio
         assert b"\r\nconnection: close\r\n" in answer
         await asyncio.wait_for(port.empty(), 5)
     await port.close()
+
+
+async def test_who_connects_without_end_does_not_keep_the_listener_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only as many are taken as can wait at one moment."""
+    port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
+    await port.open()
+    address = ("127.0.0.1", int(port.urls[0].rpartition(":")[2]))
+    monkeypatch.setattr("ai_gateway.server.port.BACKLOG", 1)
+    lines = [socket.create_connection(address) for _ in range(4)]
+    port.stop_accepting()
+    await asyncio.sleep(0)
+    for line in lines[:2]:
+        line.sendall(GET)
+        line.setblocking(False)
+        assert (await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)).endswith(b"GET /a 0")
+    for line in lines[2:]:
+        line.setblocking(False)
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)
+    for line in lines:
+        line.close()
+    await port.close()

@@ -148,7 +148,7 @@ class ConfigMap:
         if content is None:
             self._miss_key(found)
             return
-        async with self._stand_in.stepping_back() as is_needed:
+        async with self._stand_in.stepping_back(content) as is_needed:
             now = (found.metadata.uid, content, "")
             if now == self._last and not is_needed:
                 return  # only its labels or other keys were changed

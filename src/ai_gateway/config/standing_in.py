@@ -4,13 +4,18 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from ai_gateway.config.complaint import Complaint, fault_in_words
-from ai_gateway.config.live import Live
+from ai_gateway.config.live import Live, digest_of
 
 log = logging.getLogger("ai_gateway.config")
+
+LATE_SECONDS: Final = 10.0  # a mounted copy may show what the source gave before, so long after it gave something newer
+REMEMBERED: Final = 16  # contents of the source
 
 
 class StandIn:
@@ -30,6 +35,7 @@ class StandIn:
         self._counts_from: float | None = -math.inf  # changes of the file count from here on; None: none does
         self._content: bytes | None = None
         self._changed_at = -math.inf
+        self._given: deque[str] = deque(maxlen=REMEMBERED)  # digests of what the source gave, the last one at the end
         self._is_readable = False
         self._is_in_force = False  # what was offered last is the file's
         self._trouble: str | None = None
@@ -60,18 +66,21 @@ class StandIn:
             self._counts_from = since
 
     @asynccontextmanager
-    async def stepping_back(self) -> AsyncIterator[bool]:
-        """The source gives something, to be offered within the block: nothing of the file comes after it. Tells
-        whether it is the file's content that gives way."""
+    async def stepping_back(self, content: bytes) -> AsyncIterator[bool]:
+        """The source gives this, to be offered within the block: nothing of the file comes after it. Tells whether it
+        is the file's content that gives way."""
         async with self._turn:
+            if (digest := digest_of(content)) not in list(self._given)[-1:]:
+                self._given.append(digest)
             was_in_force, self._is_in_force, self._counts_from = self._is_in_force, False, None
             yield was_in_force
 
     async def offer(self, content: bytes) -> list[Complaint]:
         """The file has this content."""
-        self._is_readable, self.fault = True, None
         if content != self._content:
-            self._content, self._changed_at = content, self._clock()
+            is_known = self._content is not None or self.fault is not None  # that it was otherwise
+            self._content, self._changed_at = content, self._clock() if is_known else -math.inf
+        self._is_readable, self.fault = True, None
         await self._hand_on()
         return self._live.complaints
 
@@ -97,7 +106,14 @@ class StandIn:
 
     async def _hand_on(self) -> None:
         async with self._turn:
-            since = self._counts_from
-            if self._is_readable and self._content is not None and since is not None and self._changed_at >= since:
+            if self._is_readable and self._content is not None and self._counts(self._content):
                 self._is_in_force = True
                 await self._live.offer(self._content)
+
+    def _counts(self, content: bytes) -> bool:
+        if self._counts_from is None or self._changed_at < self._counts_from:
+            return False
+        if self._changed_at >= self._counts_from + LATE_SECONDS:
+            return True
+        *earlier, last = self._given or ("",)
+        return (digest := digest_of(content)) == last or digest not in earlier

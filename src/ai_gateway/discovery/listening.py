@@ -22,10 +22,11 @@ class Sent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Variable(Sent, frozen=True):
-    """Of a container's environment; `value` is None where it comes from elsewhere."""
+    """Of a container's environment. The API leaves out a value that is empty, and one that comes from elsewhere."""
 
     name: str
     value: str | None = None
+    value_from: object = None
 
 
 class Port(Sent, frozen=True):
@@ -133,8 +134,10 @@ def _marks(container: Container, settings: Kubernetes, trust: Trust) -> tuple[bo
 
 def _host(container: Container) -> Address | None:
     """What OLLAMA_HOST says, the last where it stands twice; None where it is not set, or comes from elsewhere."""
-    values = [variable.value for variable in container.env or () if variable.name == HOST]
-    return read_ollama_host(values[-1]) if values and values[-1] is not None else None
+    variables = [variable for variable in container.env or () if variable.name == HOST]
+    if not variables or (variables[-1].value is None and variables[-1].value_from is not None):
+        return None
+    return read_ollama_host(variables[-1].value or "")
 
 
 def _is_deaf(container: Container) -> bool:

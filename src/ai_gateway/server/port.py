@@ -88,12 +88,15 @@ class Port:
             connection.shutdown()
 
     def _take_waiting(self) -> None:
-        """Whose clients have connected, and may have sent a request: the listener's end would be a reset to them."""
+        """Whose clients have connected, and may have sent a request: the listener's end would be a reset to them.
+
+        No more than can wait: whoever connects without end must not keep the loop here.
+        """
         loop = asyncio.get_running_loop()
         for listening in self._sockets[: len(self._servers)]:
             with suppress(OSError):  # nobody waits there any more
-                while True:
-                    accepted, _ = listening.accept()
+                for _ in range(BACKLOG + 1):
+                    accepted, _peer = listening.accept()
                     accepted.setblocking(False)
                     taking = loop.connect_accepted_socket(self._connection, accepted, **self._tls())
                     task = asyncio.ensure_future(taking)
