@@ -66,3 +66,18 @@ def test_a_section_that_a_comment_interrupts_is_written_anew_as_a_whole(end: str
     assert found.kubernetes is not None
     assert (found.kubernetes.port, found.kubernetes.label_selector) == (11435, "app=ours")
     assert "# after" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("limits: {redis: x}", "limits.redis: is no section"),
+        ("auth: {methods: [oidc], oidc: x}", "auth.oidc: is no section"),
+        ("callers: [{}, x]", "callers[1]: is no section"),
+        ("models: {a: {ollama: 5}}", "models.a.ollama: 5 is no text"),
+    ],
+)
+@pytest.mark.parametrize("helm", HELMS)
+def test_what_the_chart_reads_in_it_is_named_where_it_is_something_else(content: str, said: str, helm: str) -> None:
+    values: Values = {"networkPolicy": {"enabled": True}, "ollama": {"enabled": True}}
+    assert f"config.content: {said}" in refusal(helm, {"config": {"content": content}, **values})

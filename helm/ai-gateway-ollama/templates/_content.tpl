@@ -49,8 +49,18 @@ of it. As a part of another file the text has to be read to its end. */}}
 {{- end -}}
 {{- end -}}
 {{- if and .auth (not (kindIs "slice" .auth.methods)) }}{{ fail "config.content: auth.methods: is no list" }}{{ end -}}
+{{- $sections := dict -}}
 {{- range $id, $model := .models -}}
-{{- if not (or (kindIs "map" $model) (kindIs "invalid" $model)) }}{{ fail (printf "config.content: models.%s: is no section" $id) }}{{ end -}}
+{{- $_ := set $sections (printf "models.%s" $id) $model -}}
+{{- if kindIs "map" $model -}}
+{{- if not (kindIs "string" (default "" $model.ollama)) }}{{ fail (printf "config.content: models.%s.ollama: %v is no text; put it in quotes" $id $model.ollama) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if kindIs "slice" .callers }}{{ range $at, $one := .callers }}{{ $_ := set $sections (printf "callers[%d]" $at) $one }}{{ end }}{{ end -}}
+{{- if kindIs "map" .limits }}{{ $_ := set $sections "limits.redis" .limits.redis }}{{ end -}}
+{{- if kindIs "map" .auth }}{{ $_ := set $sections "auth.oidc" .auth.oidc }}{{ end -}}
+{{- range $path, $one := $sections -}}
+{{- if not (or (kindIs "map" $one) (kindIs "invalid" $one)) }}{{ fail (printf "config.content: %s: is no section" $path) }}{{ end -}}
 {{- end -}}
 {{- end }}
 
