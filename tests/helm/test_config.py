@@ -100,8 +100,17 @@ def test_models_are_discovered_while_nobody_has_said_which(
         ({"config": {"existingConfigMap": "ours", "limits": {"default": {"rpm": 6}}}}, "limits"),
         ({"config": {"existingConfigMap": "ours"}, "tls": {"enabled": True, "existingSecret": "ours"}}, "tls"),
         ({"config": {"existingConfigMap": "ours"}, "auth": {"keysSecret": {"name": "ours"}}}, "auth"),
+        ({"config": {"existingConfigMap": "ours"}, "limits": {"redis": {"existingSecret": "ours"}}}, "limits"),
         ({"config": {"existingConfigMap": "ours"}, "audit": {"key": {"existingSecret": "ours"}}}, "audit"),
         ({"config": {"existingConfigMap": "ours", "require": ["auth", "limits"]}}, "auth,limits"),
+        (
+            {"config": {"existingConfigMap": "ours", "require": ["limits"], "auth": {"methods": ["kubernetes"]}}},
+            "auth,limits",
+        ),
+        (
+            {"config": {"require": ["limits"], "callers": [], "auth": {"methods": ["kubernetes"]}}},
+            "auth,callers,limits",
+        ),
         ({"config": {"require": []}, "tls": {"enabled": True, "existingSecret": "ours"}}, None),
     ],
     ids=str,

@@ -136,6 +136,12 @@ def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> 
     assert release.models == ["only"]
 
 
+def test_an_edit_moves_along_to_another_key(edited: Release) -> None:
+    said = edited.upgrade("--set=config.key=gateway.yml")
+    assert yaml.safe_load(edited.data()["gateway.yml"])["limits"] == {"default": {"rpm": 7}}
+    assert "THE EDIT OF IT WAS KEPT" in said
+
+
 REMEMBERED = "fc19998b4d819290"  # by the chart that wrote them
 EXAMPLES = """
 models:

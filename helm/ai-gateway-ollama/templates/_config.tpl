@@ -206,16 +206,18 @@ models:
 {{- ternary "https" "http" (not (empty (include "ai-gateway-ollama.parsedConfig" . | fromJson).tls)) }}
 {{- end }}
 
-{{/* Sections that the file must have, parted by commas: those that somebody named, else those that the values turn on. */}}
+{{/* Sections that the file must have, parted by commas: those that the values turn on, and those that somebody named. An
+empty list is a word: none. */}}
 {{- define "ai-gateway-ollama.required" -}}
-{{- $names := list -}}
-{{- if kindIs "slice" .Values.config.require -}}
-{{- $names = .Values.config.require -}}
-{{- else -}}
+{{- $named := .Values.config.require -}}
 {{- $config := include "ai-gateway-ollama.parsedConfig" . | fromJson -}}
 {{- if or .Values.auth.keysSecret.name .Values.auth.tokenReview }}{{ $_ := set $config "auth" "needed" }}{{ end -}}
-{{- range list "auth" "callers" "limits" "audit" "tls" }}{{ if hasKey $config . }}{{ $names = append $names . }}{{ end }}{{ end -}}
+{{- if .Values.limits.redis.existingSecret }}{{ $_ := set $config "limits" "needed" }}{{ end -}}
+{{- $names := list -}}
+{{- range list "auth" "callers" "limits" "audit" "tls" -}}
+{{- if or (hasKey $config .) (has . (default list $named)) }}{{ $names = append $names . }}{{ end -}}
 {{- end -}}
+{{- if and (kindIs "slice" $named) (not $named) }}{{ $names = list }}{{ end -}}
 {{- join "," $names }}
 {{- end }}
 
@@ -252,6 +254,10 @@ refuse another one. Where nothing can be looked up (helm template, Argo CD, the 
 {{- $held := dig "data" $key "" $live -}}
 {{- $replaced := dig "data" (printf "%s.replaced" $key) "" $live -}}
 {{- $remembered := dig "metadata" "annotations" (include "ai-gateway-ollama.hashAnnotation" .) "" $live -}}
+{{- /* `config.key` has changed: an edit moves along. */ -}}
+{{- $texts := list -}}
+{{- range $name, $text := dig "data" dict $live }}{{ if not (hasSuffix ".replaced" $name) }}{{ $texts = append $texts $text }}{{ end }}{{ end -}}
+{{- if and $remembered (not $held) (eq (len $texts) 1) }}{{ $held = first $texts }}{{ end -}}
 {{- $result := dict "content" (printf "%s\n" $chart) "hash" $hash "replaced" $replaced "outcome" "values" -}}
 {{- if $held -}}
 {{- $meaning := include "ai-gateway-ollama.configHash" $held -}}

@@ -15,6 +15,7 @@
 {{- if regexMatch "(?m)^(?:[ \\t]*[^ \\t\\r\\n#%-]|---[ \\t]+[^ \\t\\r\\n#])(?:.*\\n)+?(?:---|\\.\\.\\.)(?:\\s|$)" $text -}}
 {{- fail "config.content: a second document begins, and a config is one" -}}
 {{- end -}}
+{{- include "ai-gateway-ollama.refuseRest" (dict "text" $text "sections" $sections) -}}
 {{- $off := dict "auth" "auth: {methods: [none]}" "callers" "callers: all" "limits" "limits: none" -}}
 {{- range $name, $line := $off -}}
 {{- if and (hasKey $sections $name) (kindIs "invalid" (get $sections $name)) -}}
@@ -25,6 +26,16 @@
 {{- include "ai-gateway-ollama.refuseDoubled" (dict "text" $text "sections" $sections) -}}
 {{- end -}}
 {{- toJson $sections }}
+{{- end }}
+
+{{/* Fails where something follows the mapping: Helm reads no further, as after `{models: {}}`, and the gateway takes none
+of it. As a part of another file the text has to be read to its end. */}}
+{{- define "ai-gateway-ollama.refuseRest" -}}
+{{- $body := regexReplaceAllLiteral "^\\x{FEFF}?(?:(?:[ \\t]*(?:#.*)?|%.*)\\r?\\n)*---([ \\t\\r\\n]|$)" .text "\n" | trimPrefix "\ufeff" -}}
+{{- $part := regexReplaceAllLiteral "\r\n?|[\u0085\u2028\u2029]" $body "\n" | indent 1 | printf "part:\n%s" | fromYaml -}}
+{{- if ne (toJson $part.part) (toJson .sections) -}}
+{{- fail "config.content: something follows the end of its sections, such as a line that is less indented, or one after a closing brace" -}}
+{{- end -}}
 {{- end }}
 
 {{/* Fails where a section that the chart itself reads is something else than the gateway takes. */}}
@@ -38,8 +49,18 @@
 {{- end -}}
 {{- end -}}
 {{- if and .auth (not (kindIs "slice" .auth.methods)) }}{{ fail "config.content: auth.methods: is no list" }}{{ end -}}
+{{- $sections := dict -}}
 {{- range $id, $model := .models -}}
-{{- if not (or (kindIs "map" $model) (kindIs "invalid" $model)) }}{{ fail (printf "config.content: models.%s: is no section" $id) }}{{ end -}}
+{{- $_ := set $sections (printf "models.%s" $id) $model -}}
+{{- if kindIs "map" $model -}}
+{{- if not (kindIs "string" (default "" $model.ollama)) }}{{ fail (printf "config.content: models.%s.ollama: %v is no text; put it in quotes" $id $model.ollama) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if kindIs "slice" .callers }}{{ range $at, $one := .callers }}{{ $_ := set $sections (printf "callers[%d]" $at) $one }}{{ end }}{{ end -}}
+{{- if kindIs "map" .limits }}{{ $_ := set $sections "limits.redis" .limits.redis }}{{ end -}}
+{{- if kindIs "map" .auth }}{{ $_ := set $sections "auth.oidc" .auth.oidc }}{{ end -}}
+{{- range $path, $one := $sections -}}
+{{- if not (or (kindIs "map" $one) (kindIs "invalid" $one)) }}{{ fail (printf "config.content: %s: is no section" $path) }}{{ end -}}
 {{- end -}}
 {{- end }}
 
@@ -50,6 +71,23 @@
 {{- if gt (len (regexFindAll (printf "(?m)^[\"']?%s[\"']?[ \\t]*:" (regexQuoteMeta $name)) $.text -1)) 1 -}}
 {{- fail (printf "config.content: key %q stands twice" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Fails where any key stands twice, which a text that is written anew would hide from the gateway. Call with
+(dict "text" TEXT "sections" SECTIONS). */}}
+{{- define "ai-gateway-ollama.refuseHidden" -}}
+{{- $text := regexReplaceAllLiteral "(?m)(?:^|\\s)#.*$" .text "" -}}
+{{- $left := dict -}}
+{{- range regexFindAll `"[^"\\]+":` (toJson .sections) -1 -}}
+{{- $name := trimAll "\":" . }}{{ $_ := set $left $name (add1 (get $left $name | default 0)) -}}
+{{- end -}}
+{{- range regexFindAll `(?m)(?:^|[\s{,])[^\s{}\[\],"']+[ \t]*:(?:\s|$)|"[^"]+"[ \t]*:|'[^']+'[ \t]*:` $text -1 -}}
+{{- $name := trimAll "\"'{,: \t\r\n" . -}}
+{{- if hasKey $left $name -}}
+{{- if eq (get $left $name | int) 0 }}{{ fail (printf "config.content: key %q stands twice" $name) }}{{ end -}}
+{{- $_ := set $left $name (sub (get $left $name) 1) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -68,11 +106,14 @@ would not read as what is wanted (JSON, aliases, which the gateway refuses, or a
 {{- $_ := set $missing $name $section -}}
 {{- else if ne (toJson $section) (toJson (get $.has $name)) -}}
 {{- $anew := toYaml (dict $name $section) -}}
-{{- $text = regexReplaceAllLiteral (printf "(?m)^%s:.*(?:\\n+[ \\t-].*)*" (regexQuoteMeta $name)) $text $anew -}}
+{{- $text = regexReplaceAllLiteral (printf "(?m)^%s:.*(?:(?:\\n[ \\t\\r]*(?:#.*)?)*\\n[ \\t-].*)*" (regexQuoteMeta $name)) $text $anew -}}
 {{- end -}}
 {{- end -}}
+{{- $isKept := and $isWhole (eq $text .text) -}}
 {{- with $missing }}{{ $text = printf "%s\n%s" $text (toYaml .) }}{{ end -}}
-{{- if and $isWhole (eq (toJson (fromYaml $text)) (toJson .wants)) -}}
+{{- $reads := eq (toJson (fromYaml $text)) (toJson .wants) -}}
+{{- if not (and $isKept $reads) }}{{ include "ai-gateway-ollama.refuseHidden" (dict "text" .text "sections" .has) }}{{ end -}}
+{{- if and $isWhole $reads -}}
 {{- $text }}
 {{- else -}}
 # Written anew from config.content, with what other values say.
