@@ -86,8 +86,8 @@ a dash and 10 letters: with more than 52 no pod is made.
 {{- if include "ai-gateway-ollama.isSidecar" . -}}
 {{ include "ai-gateway-ollama.ollamaSelectorLabels" . }}
 {{- else -}}
-app.kubernetes.io/name: {{ include "ai-gateway-ollama.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ai-gateway-ollama.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/component: gateway
 {{- end }}
 {{- end }}
@@ -95,7 +95,7 @@ app.kubernetes.io/component: gateway
 {{/* The name label is that of the usual Ollama chart. */}}
 {{- define "ai-gateway-ollama.ollamaSelectorLabels" -}}
 app.kubernetes.io/name: ollama
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/component: {{ ternary "ollama-with-gateway" "ollama" (not (empty (include "ai-gateway-ollama.isSidecar" .))) }}
 {{- end }}
 
@@ -114,7 +114,7 @@ app.kubernetes.io/component: {{ ternary "ollama-with-gateway" "ollama" (not (emp
 {{/* metadata of an object that belongs to no namespace. Call with (dict "root" $ "name" NAME). */}}
 {{- define "ai-gateway-ollama.clusterMetadata" -}}
 metadata:
-  name: {{ .name }}
+  name: {{ .name | toYaml }}
   labels:
     {{- include "ai-gateway-ollama.labels" .root | nindent 4 }}
   {{- with .root.Values.commonAnnotations }}
@@ -128,8 +128,8 @@ metadata:
 {{- $root := .root -}}
 {{- $annotations := merge (dict) (default (dict) .annotations) $root.Values.commonAnnotations -}}
 metadata:
-  name: {{ .name }}
-  namespace: {{ default (include "ai-gateway-ollama.namespace" $root) .namespace }}
+  name: {{ .name | toYaml }}
+  namespace: {{ default (include "ai-gateway-ollama.namespace" $root) .namespace | toYaml }}
   labels:
     {{- toYaml (merge (include "ai-gateway-ollama.labels" $root | fromYaml) (default (dict) .labels)) | nindent 4 }}
   {{- with $annotations }}
