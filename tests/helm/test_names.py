@@ -1,5 +1,7 @@
 """Names that the chart makes, whatever a release, a namespace or an override is called."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
@@ -7,6 +9,7 @@ from tests.helm.chart import CHART
 from tests.helm.judging import judged_by_server_side_apply
 from tests.helm.pods import gateways
 from tests.helm.running import Object, helm, kind, rendered
+from tests.helm.umbrella import Umbrella
 
 pytestmark = pytest.mark.cluster
 
@@ -122,6 +125,16 @@ def test_a_config_map_a_claim_a_class_and_a_namespace_may_be_numbers(judge: Cont
         for to in rule.get("to", ())
     ]
     assert [one["namespaceSelector"]["matchLabels"] for one in peers] == [{"kubernetes.io/metadata.name": "12"}]
+
+
+@pytest.mark.parametrize("alias", ["aiGateway", "ai_gateway"])
+def test_an_alias_in_an_umbrella_makes_names_that_kubernetes_takes(
+    judge: ControlPlane, tmp_path: Path, alias: str
+) -> None:
+    """Helm takes more letters in it than Kubernetes does in a name."""
+    objects = Umbrella(tmp_path, alias).rendered("helm4", {}, {})
+    assert [one for one in objects if not _is_named_well(one)] == []
+    judged_by_server_side_apply(judge, objects)
 
 
 def test_names_that_were_short_enough_are_what_they_were() -> None:

@@ -4,11 +4,14 @@
 {{- regexReplaceAll "[-.]+$" (default .Chart.Name .Values.nameOverride | trunc 52) "" }}
 {{- end }}
 
-{{/* 52 characters, so that suffixes fit into a name of 63. Without dots, which a release may have and a Service may not. */}}
+{{/*
+52 characters, so that suffixes fit into a name of 63. Without dots, which a release may have and a Service may not, and
+without what the alias of an umbrella's dependency may have, such as `aiGateway` or `ai_gateway`.
+*/}}
 {{- define "ai-gateway-ollama.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- $whole = default $whole .Values.fullnameOverride | replace "." "-" -}}
+{{- $whole = default $whole .Values.fullnameOverride | lower | replace "." "-" | replace "_" "-" -}}
 {{- regexReplaceAll "-+$" (trunc 52 $whole) "" }}
 {{- end }}
 
