@@ -249,6 +249,6 @@ volumeMounts:
 {{- define "ai-gateway-ollama.topologySpread" -}}
 {{- $selector := dict "matchLabels" (include "ai-gateway-ollama.selectorLabels" . | fromYaml) -}}
 {{- range .Values.topologySpreadConstraints }}
-- {{ toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 2 | trim }}
+- {{ toYaml (ternary . (set (deepCopy .) "labelSelector" $selector) (hasKey . "labelSelector")) | nindent 2 | trim }}
 {{- end }}
 {{- end }}
