@@ -1,11 +1,15 @@
 """Names that the chart makes, whatever a release, a namespace or an override is called."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
 from tests.helm.chart import CHART
+from tests.helm.judging import judged_by_server_side_apply
 from tests.helm.pods import gateways
 from tests.helm.running import Object, helm, kind, rendered
+from tests.helm.umbrella import Umbrella
 
 pytestmark = pytest.mark.cluster
 
@@ -64,6 +68,73 @@ def test_an_override_of_any_length_does_too(judge: ControlPlane, values: dict[st
     assert [one for one in objects if not _is_named_well(one)] == []
     given = yaml.dump_all(objects, Dumper=yaml.CSafeDumper)
     judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=given)
+
+
+EVERYWHERE: dict[str, object] = {
+    "ollama": {"enabled": True, "persistence": {"storageClassName": "12"}, "runtimeClassName": "12"},
+    "replicaCount": 2,
+    "serviceAccount": {"name": "12"},
+    "imagePullSecrets": ["12", {"name": "0x12"}],
+    "config": {"auth": {"methods": ["keys", "kubernetes"]}, "limits": {"redis": {"url": "rediss://redis"}}},
+    "auth": {"keysSecret": {"name": "12", "key": "12"}},
+    "limits": {"redis": {"existingSecret": "12"}},
+    "audit": {
+        "key": {"existingSecret": "12"},
+        "postgresql": {"existingSecret": "12"},
+    },
+    "tls": {"enabled": True, "existingSecret": "12", "certManager": {"enabled": True, "issuerRef": {"name": "12"}}},
+    "ingress": {"enabled": True, "className": "12"},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "12"}], "backendTLSPolicy": {"enabled": True}},
+    "networkPolicy": {"enabled": True, "ollama": {"enabled": True}},
+    "metrics": {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard")},
+    "autoscaling": {"enabled": True},
+}
+
+
+@pytest.mark.parametrize("name", ["12", "true", "null", "0x12", "on", "1.5"])
+def test_a_name_that_yaml_reads_as_something_else_stays_a_name(judge: ControlPlane, name: str) -> None:
+    """A customer's number as the release and its namespace, say: Kubernetes takes text alone there."""
+    judged_by_server_side_apply(judge, _release(name, **EVERYWHERE))
+    judged_by_server_side_apply(judge, _release("a", **EVERYWHERE, nameOverride=name))
+    if "." not in name:
+        judged_by_server_side_apply(judge, _release("a", **EVERYWHERE, fullnameOverride=name))
+        elsewhere = _release("a", **EVERYWHERE, namespaceOverride=name)
+        namespaces = {one["metadata"].get("namespace", name) for one in elsewhere}
+        assert namespaces == {name}
+        assert {one.get("namespace", name) for each in elsewhere for one in each.get("subjects", [])} == {name}
+
+
+def test_a_config_map_a_claim_a_class_and_a_namespace_may_be_numbers(judge: ControlPlane) -> None:
+    sqlite = {"persistence": {"enabled": True, "existingClaim": "12"}}
+    classes = {
+        "runtimeClassName": "12",
+        "priorityClassName": "12",
+        "tests": {"enabled": False},
+    }  # no such class is here
+    objects = _release("a", config={"existingConfigMap": "12"}, audit=sqlite, **classes)
+    judged_by_server_side_apply(judge, objects)
+    own = {"persistence": {"enabled": True, "storageClassName": "12"}}
+    judged_by_server_side_apply(judge, _release("a", audit=own))
+    policy = {"enabled": True, "ollama": {"enabled": True}}
+    found = _release("a", discovery={"namespaces": ["12"]}, networkPolicy=policy)
+    assert {one["metadata"].get("namespace", "") for one in found} == {"", "ai", "12"}
+    peers = [
+        to
+        for one in kind(found, "NetworkPolicy")
+        for rule in one["spec"].get("egress", ())
+        for to in rule.get("to", ())
+    ]
+    assert [one["namespaceSelector"]["matchLabels"] for one in peers] == [{"kubernetes.io/metadata.name": "12"}]
+
+
+@pytest.mark.parametrize("alias", ["aiGateway", "ai_gateway"])
+def test_an_alias_in_an_umbrella_makes_names_that_kubernetes_takes(
+    judge: ControlPlane, tmp_path: Path, alias: str
+) -> None:
+    """Helm takes more letters in it than Kubernetes does in a name."""
+    objects = Umbrella(tmp_path, alias).rendered("helm4", {}, {})
+    assert [one for one in objects if not _is_named_well(one)] == []
+    judged_by_server_side_apply(judge, objects)
 
 
 def test_names_that_were_short_enough_are_what_they_were() -> None:

@@ -233,7 +233,7 @@ def test_a_url_of_no_service_opens_no_port_of_pods(url: str) -> None:
     assert not _may(objects, _gateway(objects), _on(9000), 9000)
 
 
-@pytest.mark.parametrize("name", ["a-long-name-of-a-services-port", "8000", "", "Http"])
+@pytest.mark.parametrize("name", ["a-long-name-of-a-services-port", "8000", "", "Http", "a--b"])
 def test_a_name_that_no_pod_can_give_its_port_stands_in_no_policy(judge: ControlPlane, name: str) -> None:
     values = {"discovery": {"portName": name}, "networkPolicy": {"enabled": True, "ollama": {"enabled": True}}}
     objects = rendered("helm4", values=values)

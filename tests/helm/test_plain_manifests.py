@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tests.cluster.binaries import binary
 from tests.cluster.control_plane import ControlPlane
+from tests.docs.pages import blocks
 from tests.helm import manifests
 from tests.helm.chart import ROOT, metadata
 from tests.helm.pods import Pod, pods
@@ -156,6 +157,21 @@ def test_a_prefix_or_suffix_of_kustomize_reaches_every_name(
     given = yaml.safe_dump_all(objects)
     said = judge.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", input=given)
     assert len(said.splitlines()) == len(objects)
+
+
+@pytest.mark.cluster
+def test_two_of_them_in_a_namespace_are_told_apart_as_the_docs_say(tmp_path: Path) -> None:
+    """And Ollama's pods, which are both's, are still selected by Ollama's label alone."""
+    shown = (block.text for block in blocks(ROOT / "docs" / "installation.md") if block.language == "yaml")
+    (overlay,) = (yaml.safe_load(text) for text in shown if "nameSuffix: -blue" in text)
+    assert overlay.pop("resources") == ["../ai-gateway-ollama/k8s/gateway"]
+    objects = _built(_overlay(tmp_path / "over", K8S / "gateway", **overlay))
+    (pod,) = pods(objects)
+    selectors = [one["spec"]["selector"] for one in kind(objects, "Service")]
+    assert [selector for selector in selectors if selector.get("gateway") == "blue"] == [pod.labels]
+    assert {"app.kubernetes.io/name": "ollama"} in selectors
+    (deployment,) = kind(objects, "Deployment")
+    assert deployment["spec"]["selector"]["matchLabels"] == pod.labels
 
 
 @pytest.mark.cluster

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.helm.running import HELMS, refusal
+from tests.helm.running import HELMS, kind, refusal, rendered
 
 pytestmark = pytest.mark.cluster
 
@@ -100,3 +100,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_value_is_named(values: dict[str, Any], named: str) -> None:
     for version in HELMS:
         assert named in refusal(version, values)
+
+
+def test_bounds_of_what_is_off_bind_nobody() -> None:
+    """Somebody turned the scaler off and left the rest as it was."""
+    for off in ({"autoscaling": {"minReplicas": 5}}, {"keda": {"minReplicaCount": 5}}):
+        assert kind(rendered("helm4", values=off), "Deployment")

@@ -116,3 +116,16 @@ def test_without_any_metric_kubernetes_scales_by_its_own() -> None:
     for version in HELMS:
         (scaler,) = kind(rendered(version, values={"autoscaling": none}), "HorizontalPodAutoscaler")
         assert not scaler["spec"].get("metrics")
+
+
+def test_a_constraint_that_names_its_pods_keeps_them_and_others_get_the_gateways() -> None:
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    own = {"matchExpressions": [{"key": "team", "operator": "Exists"}]}
+    values = {
+        "topologySpreadConstraints": [{**spread, "labelSelector": own}, spread, {**spread, "labelSelector": None}]
+    }
+    for version in HELMS:
+        objects = rendered(version, values=values)
+        (deployment,) = kind(objects, "Deployment")
+        selectors = [one["labelSelector"] for one in gateways(objects)[0].spec["topologySpreadConstraints"]]
+        assert selectors == [own, deployment["spec"]["selector"], deployment["spec"]["selector"]]

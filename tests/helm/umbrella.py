@@ -12,9 +12,9 @@ from tests.helm.running import NAMESPACE, RELEASE, Object, helm, objects_in
 class Umbrella:
     """The parent in a folder; its own values.yaml changes with every rendering."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, alias: str = CHART.name) -> None:
         self.folder = folder
-        dependency = {"name": CHART.name, "version": metadata()["version"]}
+        dependency = {"name": CHART.name, "version": metadata()["version"], "alias": alias}
         parent = {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": [dependency]}
         (folder / "Chart.yaml").write_text(yaml.safe_dump(parent))
         shutil.copytree(CHART, folder / "charts" / CHART.name)

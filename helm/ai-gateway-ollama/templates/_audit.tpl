@@ -8,7 +8,7 @@
 {{- define "ai-gateway-ollama.postgresqlVolume" -}}
 - name: audit-postgresql
   secret:
-    secretName: {{ .Values.audit.postgresql.existingSecret }}
+    secretName: {{ .Values.audit.postgresql.existingSecret | toYaml }}
     items:
       - {key: {{ .Values.audit.postgresql.secretKey | quote }}, path: dsn}
 {{- end }}

@@ -4,11 +4,14 @@
 {{- regexReplaceAll "[-.]+$" (default .Chart.Name .Values.nameOverride | trunc 52) "" }}
 {{- end }}
 
-{{/* 52 characters, so that suffixes fit into a name of 63. Without dots, which a release may have and a Service may not. */}}
+{{/*
+52 characters, so that suffixes fit into a name of 63. Without dots, which a release may have and a Service may not, and
+without what the alias of an umbrella's dependency may have, such as `aiGateway` or `ai_gateway`.
+*/}}
 {{- define "ai-gateway-ollama.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- $whole = default $whole .Values.fullnameOverride | replace "." "-" -}}
+{{- $whole = default $whole .Values.fullnameOverride | lower | replace "." "-" | replace "_" "-" -}}
 {{- regexReplaceAll "-+$" (trunc 52 $whole) "" }}
 {{- end }}
 
@@ -86,8 +89,8 @@ a dash and 10 letters: with more than 52 no pod is made.
 {{- if include "ai-gateway-ollama.isSidecar" . -}}
 {{ include "ai-gateway-ollama.ollamaSelectorLabels" . }}
 {{- else -}}
-app.kubernetes.io/name: {{ include "ai-gateway-ollama.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ai-gateway-ollama.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/component: gateway
 {{- end }}
 {{- end }}
@@ -95,7 +98,7 @@ app.kubernetes.io/component: gateway
 {{/* The name label is that of the usual Ollama chart. */}}
 {{- define "ai-gateway-ollama.ollamaSelectorLabels" -}}
 app.kubernetes.io/name: ollama
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/component: {{ ternary "ollama-with-gateway" "ollama" (not (empty (include "ai-gateway-ollama.isSidecar" .))) }}
 {{- end }}
 
@@ -114,7 +117,7 @@ app.kubernetes.io/component: {{ ternary "ollama-with-gateway" "ollama" (not (emp
 {{/* metadata of an object that belongs to no namespace. Call with (dict "root" $ "name" NAME). */}}
 {{- define "ai-gateway-ollama.clusterMetadata" -}}
 metadata:
-  name: {{ .name }}
+  name: {{ .name | toYaml }}
   labels:
     {{- include "ai-gateway-ollama.labels" .root | nindent 4 }}
   {{- with .root.Values.commonAnnotations }}
@@ -128,8 +131,8 @@ metadata:
 {{- $root := .root -}}
 {{- $annotations := merge (dict) (default (dict) .annotations) $root.Values.commonAnnotations -}}
 metadata:
-  name: {{ .name }}
-  namespace: {{ default (include "ai-gateway-ollama.namespace" $root) .namespace }}
+  name: {{ .name | toYaml }}
+  namespace: {{ default (include "ai-gateway-ollama.namespace" $root) .namespace | toYaml }}
   labels:
     {{- toYaml (merge (include "ai-gateway-ollama.labels" $root | fromYaml) (default (dict) .labels)) | nindent 4 }}
   {{- with $annotations }}

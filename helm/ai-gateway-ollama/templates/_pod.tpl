@@ -37,7 +37,7 @@ begins with. A digest takes the place of the tag; a tag that is written with a d
 {{- with $names | uniq | compact }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | toYaml }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -190,7 +190,7 @@ volumeMounts:
 {{- define "ai-gateway-ollama.volumes" -}}
 - name: config
   configMap:
-    name: {{ include "ai-gateway-ollama.configMapName" . }}
+    name: {{ include "ai-gateway-ollama.configMapName" . | toYaml }}
     optional: true
     items:
       - {key: {{ .Values.config.key | quote }}, path: config.yml}
@@ -199,7 +199,7 @@ volumeMounts:
 - name: audit
 {{- if .Values.audit.persistence.enabled }}
   persistentVolumeClaim:
-    claimName: {{ include "ai-gateway-ollama.auditClaim" . }}
+    claimName: {{ include "ai-gateway-ollama.auditClaim" . | toYaml }}
 {{- else }}
   emptyDir: {sizeLimit: {{ include "ai-gateway-ollama.auditSizeLimit" . }}}
 {{- end }}
@@ -209,20 +209,20 @@ volumeMounts:
 {{- if .Values.audit.key.existingSecret }}
 - name: audit-key
   secret:
-    secretName: {{ .Values.audit.key.existingSecret }}
+    secretName: {{ .Values.audit.key.existingSecret | toYaml }}
     items:
       - {key: {{ .Values.audit.key.secretKey | quote }}, path: key}
 {{- end }}
 {{- if .Values.tls.enabled }}
 - name: tls
   secret:
-    secretName: {{ include "ai-gateway-ollama.tlsSecret" . }}
+    secretName: {{ include "ai-gateway-ollama.tlsSecret" . | toYaml }}
 {{- end }}
 {{- with .Values.auth.keysSecret }}
 {{- if .name }}
 - name: keys
   secret:
-    secretName: {{ .name }}
+    secretName: {{ .name | toYaml }}
     items:
       - {key: {{ .key | quote }}, path: keys.yaml}
 {{- end }}
@@ -230,7 +230,7 @@ volumeMounts:
 {{- with .Values.limits.redis.existingSecret }}
 - name: redis
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | toYaml }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -249,6 +249,6 @@ volumeMounts:
 {{- define "ai-gateway-ollama.topologySpread" -}}
 {{- $selector := dict "matchLabels" (include "ai-gateway-ollama.selectorLabels" . | fromYaml) -}}
 {{- range .Values.topologySpreadConstraints }}
-- {{ toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 2 | trim }}
+- {{ toYaml (ternary . (set (deepCopy .) "labelSelector" $selector) (hasKey . "labelSelector")) | nindent 2 | trim }}
 {{- end }}
 {{- end }}

@@ -7,10 +7,10 @@
 {{- if and $is (not $values.tls.enabled) }}{{ fail (printf "%s: needs tls.enabled" $name) }}{{ end -}}
 {{- end -}}
 {{- range $name, $pair := dict
-  "autoscaling.minReplicas" (list $values.autoscaling.minReplicas "autoscaling.maxReplicas" $values.autoscaling.maxReplicas)
-  "keda.minReplicaCount" (list $values.keda.minReplicaCount "keda.maxReplicaCount" $values.keda.maxReplicaCount) -}}
-{{- if gt (int (first $pair)) (int (last $pair)) -}}
-{{- fail (printf "%s: %v is more than %s, which is %v" $name (first $pair) (index $pair 1) (last $pair)) -}}
+  "autoscaling.minReplicas" (list $values.autoscaling.minReplicas "autoscaling.maxReplicas" $values.autoscaling.maxReplicas $values.autoscaling.enabled)
+  "keda.minReplicaCount" (list $values.keda.minReplicaCount "keda.maxReplicaCount" $values.keda.maxReplicaCount $values.keda.enabled) -}}
+{{- if and (last $pair) (gt (int (first $pair)) (int (index $pair 2))) -}}
+{{- fail (printf "%s: %v is more than %s, which is %v" $name (first $pair) (index $pair 1) (index $pair 2)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.ingress.enabled (not $values.ingress.hosts) -}}

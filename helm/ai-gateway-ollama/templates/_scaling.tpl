@@ -3,9 +3,9 @@
 apiVersion: apps/v1
 {{- if include "ai-gateway-ollama.isSidecar" . }}
 kind: StatefulSet
-name: {{ include "ai-gateway-ollama.ollamaName" . }}
+name: {{ include "ai-gateway-ollama.ollamaName" . | toYaml }}
 {{- else }}
 kind: Deployment
-name: {{ include "ai-gateway-ollama.fullname" . }}
+name: {{ include "ai-gateway-ollama.fullname" . | toYaml }}
 {{- end }}
 {{- end }}
