@@ -32,7 +32,7 @@ def _as_the_chart_renders(values: dict[str, Any]) -> str:
     return json.dumps({"spec": {"strategy": values["updateStrategy"], "template": {"spec": pod}}})
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["the-page's-values", "the-chart's-own"])
+@pytest.mark.parametrize("is_told", [True, False], ids=["values-of-the-page", "values-of-the-chart"])
 async def test_ollama_is_rolled_without_a_lost_call(
     release: Installed, is_told: bool, request: pytest.FixtureRequest
 ) -> None:
