@@ -26,7 +26,7 @@ def _rows() -> dict[str, list[str]]:
     return rows
 
 
-NO_CONFIG = ("apiVersion:", "# values", "# kustomization.yaml")  # what else of YAML a page shows
+NO_CONFIG = ("apiVersion:", "# values", "# kustomization.yaml", "# Chart.yaml")  # what else of YAML a page shows
 
 
 def _yaml_blocks() -> list[Block]:

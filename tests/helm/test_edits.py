@@ -123,6 +123,24 @@ def test_a_rollback_to_before_an_edit_undoes_it_and_helm_4_asks_first(edited: Re
     assert edited.rpm is None
 
 
+@pytest.mark.parametrize("asks_first", [False, True], ids=["at-once", "after-a-refusal"])
+def test_a_rollback_that_helm_4_refused_first_leaves_what_only_the_later_revision_had(
+    plane: ControlPlane, asks_first: bool
+) -> None:
+    """Why the docs say `--force-conflicts` at once: Helm then compares with the release that failed."""
+    release = Release(plane, "helm4")
+    release.install()
+    release.upgrade("--set=replicaCount=2")
+    release.edit(*EDIT)
+    if asks_first:
+        with pytest.raises(HelmRefuses, match="kubectl-edit"):
+            release.helm("rollback", "1")
+    release.helm("rollback", "1", "--force-conflicts")
+    release.helm("uninstall")
+    left = release.kubectl("get", "role,rolebinding,poddisruptionbudget", "--output=name").split()
+    assert bool(left) is asks_first, left
+
+
 def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> None:
     """`kubectl replace` takes the annotation away that tells what the values said."""
     release.install()

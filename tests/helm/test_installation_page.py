@@ -2,6 +2,7 @@
 cluster."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,13 +13,14 @@ import yaml
 from tests.cluster.binaries import binary
 from tests.cluster.control_plane import ControlPlane
 from tests.docs.pages import blocks
-from tests.helm.chart import ROOT
-from tests.helm.releases import Release
-from tests.helm.running import HELMS, kind, rendered
+from tests.helm.chart import CHART, ROOT
+from tests.helm.releases import MAP, Release
+from tests.helm.running import HELMS, helm, kind, rendered
 
 pytestmark = pytest.mark.cluster
 
 NEEDS_A_NODE = ("kubectl rollout status", "kubectl wait", "helm test")
+OTHER_CHART = "  - {name: gateway, version: 1.0.0, repository: file://../gateway}\n"
 JUDGED_ELSEWHERE = ("kubectl create namespace", "kubectl apply -k")  # test_plain_manifests; a namespace has one name
 
 
@@ -37,7 +39,7 @@ def _shown(beginning: str) -> list[str]:
 @pytest.mark.parametrize("version", HELMS)
 def test_its_values_are_taken_as_shown(judge: ControlPlane, version: str) -> None:
     """An Ingress with annotations, and a pod without users and groups of its own, as OpenShift wants it."""
-    shown = _shown("# values.yaml")
+    shown = _shown("# values.yaml\n")
     assert len(shown) == 2
     values: dict[str, Any] = {}
     for text in shown:
@@ -60,6 +62,40 @@ def test_its_overlay_leaves_the_models_to_a_config_map_of_your_own(plane: Contro
     all_of_it = list(yaml.safe_load_all(plane.kubectl("kustomize", str(ROOT / "k8s" / "gateway"))))
     assert len(made) == len(all_of_it) - 1
     assert kind(made, "ConfigMap") == []
+
+
+@pytest.mark.parametrize("version", HELMS)
+def test_its_chart_of_your_own_beside_one_with_templates_called_gateway_has_the_names_of_the_page(
+    plane: ControlPlane, version: str, tmp_path: Path
+) -> None:
+    """As shown: the dependency is fetched, and what is installed is called as on the rest of the page."""
+    release, parent = Release(plane, version), tmp_path / "platform"
+    (shown,), (values,) = _shown("# Chart.yaml"), _shown("# values.yaml of that chart")
+    parent.mkdir()
+    (tmp_path / "ai-gateway-ollama").symlink_to(ROOT)
+    (parent / "Chart.yaml").write_text(f"{shown}{OTHER_CHART}")
+    (parent / "values.yaml").write_text(values)
+    (tmp_path / "gateway" / "templates").mkdir(parents=True)
+    (tmp_path / "gateway" / "Chart.yaml").write_text("apiVersion: v2\nname: gateway\nversion: 1.0.0\n")
+    (tmp_path / "gateway" / "templates" / "_helpers.tpl").write_text(_templates_called_gateway())
+    cache = [f"--repository-cache={tmp_path}", f"--repository-config={tmp_path / 'repositories.yaml'}"]
+    helm(version, "dependency", "update", str(parent), *cache)
+    inside = [f"--namespace={release.namespace}", "--render-subchart-notes"]
+    said = helm(version, "install", "up", str(parent), *inside, kubeconfig=plane.admin_kubeconfig)
+    assert f"kubectl edit configmap -n {release.namespace} {MAP}" in said
+    assert release.models == ["llama3"]
+    assert release.image()
+    without = [f"--namespace={release.namespace}", "--set=llm.enabled=false"]
+    helm(version, "upgrade", "up", str(parent), *without, kubeconfig=plane.admin_kubeconfig)
+    assert release.kubectl("get", "deployment,service,role", "--output=name") == ""
+
+
+def _templates_called_gateway() -> str:
+    """All of this chart's under another chart's prefix."""
+    texts = "".join(file.read_text() for file in (CHART / "templates").rglob("*.tpl"))
+    names = re.findall(r'define "ai-gateway-ollama\.(\w+)"', texts)
+    assert len(names) > 20
+    return "".join(f'{{{{- define "gateway.{name}" }}}}of another chart{{{{ end }}}}\n' for name in names)
 
 
 @pytest.mark.parametrize("version", HELMS)
