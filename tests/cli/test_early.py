@@ -51,6 +51,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard() -> Iterator[None]:
+    """A shell starts what runs beside it with SIGINT ignored; whoever is started from there ignores it, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def status_of(moment: tuple[str, str], words: Sequence[str], folder: Path, *, first: bool, number: int) -> int:
     """Of the command, which is signalled in that moment."""
     command = [sys.executable, "-c", PROGRAM, *moment, str(number), *words]
