@@ -18,7 +18,7 @@ from tests.helm.running import helm
 NAME = "ai-gateway-ollama"
 NEXT = "next"  # another tag of the image
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-GATEWAYS = f"app.kubernetes.io/name={NAME}"
+GATEWAYS = f"app.kubernetes.io/name={NAME},app.kubernetes.io/component=gateway"  # and no pod of `helm test`
 WAIT_SECONDS = 120
 
 

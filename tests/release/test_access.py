@@ -47,7 +47,9 @@ def test_a_pod_calls_with_the_token_of_its_service_account(release: Installed) -
     """The chart gives the one right that this takes; a rule gives the pod's namespace one model."""
     _simulated(release)
     rule = f'{{"match": {{"serviceaccount": "{release.namespace}/*"}}, "tenant": "red", "models": ["llama3"]}}'
-    release.install("--set", "config.auth.methods={kubernetes}", "--set-json", f"config.callers=[{rule}]")
+    models = '{"llama3": {}, "coder": {"ollama": "codellama", "version": "13b"}}'
+    settings = ("--set-json", f"config.callers=[{rule}]", "--set-json", f"config.models={models}")
+    release.install("--set", "config.auth.methods={kubernetes}", *settings)
     job = _with_token(application("caller", APPLICATION, release.cluster.image("application")))
     assert json.loads(release.run(job)) == [["llama3"], "length", 404, 401]
     assert "Succeeded" in release.helm("test", NAME)  # which has nothing to show

@@ -64,7 +64,7 @@ def test_without_values_an_application_chats_streams_and_embeds(
     assert "Succeeded" in release.helm("test", NAME)
     tell(request, f"ready {_ready_seconds(release):.0f} s after it was started, by the pod's own times")
     release.helm("uninstall", NAME, "--wait")
-    release.until(lambda: not _left(release), 30)  # its pod leaves with patience
+    release.until(lambda: not _left(release), 90)  # its pod leaves with patience, and half a minute later the test's
 
 
 def _ready_seconds(release: Installed) -> float:
