@@ -94,6 +94,17 @@ def test_a_pod_has_twenty_seconds_more_than_it_needs_to_leave(values: dict[str, 
         assert pod.spec["terminationGracePeriodSeconds"] == seconds + 20
 
 
+@pytest.mark.parametrize("version", HELMS)
+def test_a_gateway_has_a_second_to_hear_that_it_shall_leave(version: str) -> None:
+    """Its first process may be milliseconds old; a hook of the user's is instead of the chart's."""
+    (pod,) = gateways(rendered(version, values={"lifecycle": {"postStart": {"sleep": {"seconds": 1}}}}))
+    waits = {"exec": {"command": ["python3", "-c", "import time; time.sleep(1)"]}}
+    assert pod.container("gateway")["lifecycle"] == {"preStop": waits, "postStart": {"sleep": {"seconds": 1}}}
+    own = {"preStop": {"sleep": {"seconds": 15}}}
+    (pod,) = gateways(rendered(version, values={"lifecycle": own}))
+    assert pod.container("gateway")["lifecycle"] == own
+
+
 @pytest.mark.parametrize("placement", ["deployment", "ollama-sidecar"])
 def test_ollama_may_wait_for_a_whole_drain(placement: str) -> None:
     """Its hook waits for 2 s, then until no gateway has a connection, at most as long as a drain takes."""

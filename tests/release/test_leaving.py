@@ -5,6 +5,8 @@ import json
 import time
 
 import pytest
+from tests.helm.pods import gateways
+from tests.helm.running import rendered
 from tests.kubernetes.figures import tell
 from tests.kubernetes.talkers import Talkers
 from tests.ollama.talk import until
@@ -31,8 +33,10 @@ def test_pods_that_are_deleted_as_they_start_are_soon_gone(release: Installed, i
 
 
 def _gateway_pod(name: str, image: str) -> dict[str, object]:
-    """The image as it is, as a namespace of the restricted level wants it."""
+    """The image with the hooks of the chart, as a namespace of the restricted level wants it."""
+    (pod,) = gateways(rendered("helm4"))
     container = {
+        "lifecycle": pod.container("gateway")["lifecycle"],
         "name": "gateway",
         "image": image,
         "imagePullPolicy": "Never",

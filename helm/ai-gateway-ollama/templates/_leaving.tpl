@@ -35,3 +35,10 @@
 {{- int .Values.terminationGracePeriodSeconds -}}
 {{- end -}}
 {{- end }}
+
+{{/* Hooks of a gateway by itself. A pod that is deleted as it starts is signalled milliseconds after its first process was
+made, and the kernel drops what that one does not hear yet: a second makes sure that it does. */}}
+{{- define "ai-gateway-ollama.lifecycle" -}}
+{{- $wait := dict "exec" (dict "command" (list "python3" "-c" "import time; time.sleep(1)")) -}}
+{{- toYaml (ternary .Values.lifecycle (merge (dict "preStop" $wait) .Values.lifecycle) (hasKey .Values.lifecycle "preStop")) }}
+{{- end }}
