@@ -75,8 +75,14 @@ def check_go() -> None:
 
 def install_debian(files: Mapping[str, Path]) -> None:
     """Installs those Debian packages of which the given file is not there: as root here, else it says which."""
-    missing = [package for package, file in files.items() if not file.exists()]
-    if not missing:
+    if all(file.exists() for file in files.values()):
+        return
+    with only_one(cache_folder() / "debian"):  # apt itself does not wait for another
+        _install_missing([package for package, file in files.items() if not file.exists()])
+
+
+def _install_missing(missing: list[str]) -> None:
+    if not missing:  # somebody else has installed them meanwhile
         return
     install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
