@@ -16,15 +16,13 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.current import Current, InForce, ready
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
-from ai_gateway.cluster.config_map import ConfigMap, Named
+from ai_gateway.cluster.config_map import Named, sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
 from ai_gateway.config.beside import fade
 from ai_gateway.config.live import Live as LiveConfig
-from ai_gateway.config.standing_in import StandIn
 from ai_gateway.config.types import Config
-from ai_gateway.config.watching import ConfigFile
 from ai_gateway.discovery.choosing import Surroundings, choose, is_explicit
 from ai_gateway.discovery.following import Following
 from ai_gateway.discovery.reaching import Reaching
@@ -99,10 +97,7 @@ class Gateway:
         self.current = Current(Config(), is_loaded=False)
         source = str(options.config_map or options.config_path)
         self.live = LiveConfig(source, self._apply, self._ready, options.required)
-        named, path = options.config_map, options.config_path
-        stand_in = StandIn(self.live, has_file=path is not None)
-        self._config_map = ConfigMap(named, api_server, self.live, stand_in=stand_in) if named else None
-        self.config_file = ConfigFile(path, stand_in if named else self.live) if path else None
+        self.config_file, self._config_map = sources(options.config_path, options.config_map, api_server, self.live)
         self.client = Client(loop)
         self.guard = Guard(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, chance)

@@ -73,17 +73,17 @@ def test_a_certificate_names_the_service_in_full(
 
 
 DRAINS: list[tuple[dict[str, Any], int]] = [
-    ({}, 310),
-    ({"drain": {"delaySeconds": 60, "graceSeconds": 30}}, 90),
-    ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "value": "10m"}]}, 610),
-    ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_DELAY", "value": "500ms"}]}, 301),
+    ({}, 311),
+    ({"drain": {"delaySeconds": 60, "graceSeconds": 30}}, 91),
+    ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "value": "10m"}]}, 611),
+    ({"extraEnv": [{"name": "AI_GATEWAY_DRAIN_DELAY", "value": "500ms"}]}, 302),
     (
         {"extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]},
-        310,
+        311,
     ),
-    ({"extraArgs": ["--drain-grace=20", "--drain-delay", "1m"]}, 80),
-    ({"extraArgs": ["--drain-grace=20s"], "extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "value": "1d"}]}, 30),
-    ({"lifecycle": {"preStop": {"sleep": {"seconds": 15}}}}, 325),
+    ({"extraArgs": ["--drain-grace=20", "--drain-delay", "1m"]}, 81),
+    ({"extraArgs": ["--drain-grace=20s"], "extraEnv": [{"name": "AI_GATEWAY_DRAIN_GRACE", "value": "1d"}]}, 31),
+    ({"lifecycle": {"preStop": {"sleep": {"seconds": 15}}}}, 325),  # in place of the chart's second
 ]
 
 

@@ -16,7 +16,7 @@ from tests.release.test_rolling import TOKENS_PER_SECOND, some_ollamas
 pytestmark = pytest.mark.cluster
 
 STARTING_PODS = 15
-GRACE_SECONDS = 330  # the chart's; a pod whose signal was lost stays so long
+GRACE_SECONDS = 331  # the chart's; a pod whose signal was lost stays so long
 GONE_SECONDS = 120.0  # on a busy machine
 DELETED_PODS = 4
 STREAM_TOKENS = (4, 10, 40, 80)  # 0.2 to 4 s
@@ -30,6 +30,7 @@ def test_pods_that_are_deleted_as_they_start_are_soon_gone(release: Installed, i
         time.sleep(0.05 * number)  # the moment that is tried, not a wait for anything
         release.kubectl("delete", "pod", name, "--wait=false")
     release.until(lambda: not release.get("pods", "-l", "starting=yes")["items"], GONE_SECONDS)
+    assert release.get("events", "--field-selector=reason=FailedPreStopHook")["items"] == []
 
 
 def _gateway_pod(name: str, image: str) -> dict[str, object]:

@@ -21,7 +21,7 @@ to, for what a minute adds until the oldest goes, and room for SQLite's journal;
 {{- if .Values.audit.sizeLimit -}}
 {{- .Values.audit.sizeLimit }}
 {{- else -}}
-{{- $audit := (include "ai-gateway-ollama.parsedConfig" . | fromJson).audit -}}
+{{- $audit := (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson).audit -}}
 {{- if not (kindIs "map" $audit) }}{{ $audit = dict }}{{ end -}}
 {{- $bytes := int64 0 -}}
 {{- if eq (toString $audit.store) "postgresql" -}}

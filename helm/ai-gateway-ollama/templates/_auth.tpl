@@ -2,7 +2,7 @@
 
 {{/* The methods that the values say, as a JSON list; with a ConfigMap of one's own it must say them, too. */}}
 {{- define "ai-gateway-ollama.authMethods" -}}
-{{- dig "auth" "methods" list (include "ai-gateway-ollama.parsedConfig" . | fromJson) | toJson }}
+{{- dig "auth" "methods" list (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson) | toJson }}
 {{- end }}
 
 {{- define "ai-gateway-ollama.reviewsTokens" -}}
@@ -13,7 +13,7 @@
 {{- define "ai-gateway-ollama.issuerPorts" -}}
 {{- $ports := list -}}
 {{- if has "oidc" (include "ai-gateway-ollama.authMethods" . | fromJsonArray) -}}
-{{- $oidc := dig "auth" "oidc" dict (include "ai-gateway-ollama.parsedConfig" . | fromJson) -}}
+{{- $oidc := dig "auth" "oidc" dict (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson) -}}
 {{- range $url := list $oidc.issuer (default $oidc.issuer $oidc.jwks_url) -}}
 {{- $host := (urlParse (toString $url)).host -}}
 {{- $ports = append $ports (ternary (regexFind "[0-9]+$" $host | int) 443 (regexMatch ":[0-9]+$" $host)) -}}

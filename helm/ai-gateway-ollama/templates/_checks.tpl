@@ -25,7 +25,7 @@
 {{- if and $values.config.content $values.config.existingConfigMap -}}
 {{- fail "config.content and config.existingConfigMap: only one of them can be the file" -}}
 {{- end -}}
-{{- $config := include "ai-gateway-ollama.sections" . | fromJson -}}
+{{- $config := include "ai-gateway-ollama.once" (list . "sections") | fromJson -}}
 {{- $hasKeys := has "keys" (default list $config.auth.methods) -}}
 {{- if and $hasKeys (not $config.auth.keys_file) -}}
 {{- fail "auth.keysSecret.name: method keys needs a Secret with the file that `ai-gateway keys` writes" -}}

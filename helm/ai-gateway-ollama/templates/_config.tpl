@@ -110,7 +110,7 @@ The whole config as JSON: what `config.content` says, what `config` says beside 
 Where two of them say the same thing in different ways nothing is rendered.
 */}}
 {{- define "ai-gateway-ollama.sections" -}}
-{{- include "ai-gateway-ollama.sectionsWith" (dict "root" . "content" (include "ai-gateway-ollama.contentSections" . | fromJson)) }}
+{{- include "ai-gateway-ollama.sectionsWith" (dict "root" . "content" (include "ai-gateway-ollama.once" (list . "contentSections") | fromJson)) }}
 {{- end }}
 
 {{/* The same with that content. Call with (dict "root" $ "content" SECTIONS). */}}
@@ -164,9 +164,9 @@ chart makes of that: so the text that the chart wrote is no other one. Call with
 
 {{/* config.yml as the values say it. */}}
 {{- define "ai-gateway-ollama.chartConfig" -}}
-{{- $sections := include "ai-gateway-ollama.sections" . | fromJson -}}
+{{- $sections := include "ai-gateway-ollama.once" (list . "sections") | fromJson -}}
 {{- if .Values.config.content -}}
-{{- $has := include "ai-gateway-ollama.contentSections" . | fromJson -}}
+{{- $has := include "ai-gateway-ollama.once" (list . "contentSections") | fromJson -}}
 {{- include "ai-gateway-ollama.completed" (dict "text" (include "ai-gateway-ollama.content" .) "has" $has "wants" $sections) }}
 {{- else -}}
 # Every key: docs/configuration.md of the gateway. A change takes effect at once; a mistake keeps the last good one.
@@ -198,19 +198,19 @@ models:
 
 {{/* config.yml as the values say it, read: as JSON, with nothing in place of what is off. */}}
 {{- define "ai-gateway-ollama.parsedConfig" -}}
-{{- include "ai-gateway-ollama.meaning" (include "ai-gateway-ollama.chartConfig" .) }}
+{{- include "ai-gateway-ollama.meaning" (include "ai-gateway-ollama.once" (list . "chartConfig")) }}
 {{- end }}
 
 {{/* How the API port is spoken to: by `tls.enabled`, or by a certificate that `config.content` brings. */}}
 {{- define "ai-gateway-ollama.scheme" -}}
-{{- ternary "https" "http" (not (empty (include "ai-gateway-ollama.parsedConfig" . | fromJson).tls)) }}
+{{- ternary "https" "http" (not (empty (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson).tls)) }}
 {{- end }}
 
 {{/* Sections that the file must have, parted by commas: those that the values turn on, and those that somebody named. An
 empty list is a word: none. */}}
 {{- define "ai-gateway-ollama.required" -}}
 {{- $named := .Values.config.require -}}
-{{- $config := include "ai-gateway-ollama.parsedConfig" . | fromJson -}}
+{{- $config := include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson -}}
 {{- if or .Values.auth.keysSecret.name .Values.auth.tokenReview }}{{ $_ := set $config "auth" "needed" }}{{ end -}}
 {{- if .Values.limits.redis.existingSecret }}{{ $_ := set $config "limits" "needed" }}{{ end -}}
 {{- $names := list -}}
@@ -231,7 +231,7 @@ examples. Only an edit of these is of interest. */}}
 {{- define "ai-gateway-ollama.formerHash" -}}
 {{- if include "ai-gateway-ollama.discoversModels" . -}}
 {{- $examples := dict "llama3" (dict "version" "latest") "coder" (dict "ollama" "codellama" "version" "13b" "max_tokens" 2048 "aliases" (list "code")) "embed" (dict "ollama" "nomic-embed-text" "version" "latest") -}}
-{{- $sections := omit (include "ai-gateway-ollama.sections" . | fromJson) "catalog" -}}
+{{- $sections := omit (include "ai-gateway-ollama.once" (list . "sections") | fromJson) "catalog" -}}
 {{- include "ai-gateway-ollama.configHash" (merge (dict "models" $examples) $sections | toYaml) }}
 {{- end -}}
 {{- end }}
@@ -248,7 +248,7 @@ refuse another one. Where nothing can be looked up (helm template, Argo CD, the 
 */}}
 {{- define "ai-gateway-ollama.config" -}}
 {{- $key := .Values.config.key -}}
-{{- $chart := include "ai-gateway-ollama.chartConfig" . -}}
+{{- $chart := include "ai-gateway-ollama.once" (list . "chartConfig") -}}
 {{- $hash := include "ai-gateway-ollama.configHash" $chart -}}
 {{- $live := lookup "v1" "ConfigMap" (include "ai-gateway-ollama.namespace" .) (include "ai-gateway-ollama.configMapName" .) -}}
 {{- $held := dig "data" $key "" $live -}}

@@ -149,8 +149,8 @@ nor other values have a word about it. Call with (dict "root" $ "held" LIVE TEXT
 {{- define "ai-gateway-ollama.refuseAbsence" -}}
 {{- $values := .root.Values -}}
 {{- $live := include "ai-gateway-ollama.meaning" .held | fromJson -}}
-{{- $new := include "ai-gateway-ollama.parsedConfig" .root | fromJson -}}
-{{- $content := include "ai-gateway-ollama.contentSections" .root | fromJson -}}
+{{- $new := include "ai-gateway-ollama.once" (list .root "parsedConfig") | fromJson -}}
+{{- $content := include "ai-gateway-ollama.once" (list .root "contentSections") | fromJson -}}
 {{- $off := dict "auth" "auth: {methods: [none]}" "callers" "callers: all" "limits" "limits: none" "audit" "audit: {mode: best_effort}" "tls" "tls: none" -}}
 {{- $wasOfValues := hasPrefix "/etc/ai-gateway-tls/" (toString (include "ai-gateway-ollama.part" (list $live "tls") | fromJson).certificate) -}}
 {{- range $name, $line := $off -}}

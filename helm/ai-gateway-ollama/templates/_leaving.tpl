@@ -22,9 +22,14 @@
 {{- $sum -}}
 {{- end }}
 
-{{/* The same with what goes before: Ollama's own pause in a pod of both, a pause of the user's. */}}
+{{/* The same with what goes before: Ollama's own pause in a pod of both, else that of the pre-stop hook. */}}
 {{- define "ai-gateway-ollama.leavingSeconds" -}}
-{{- $pause := ternary 2 (dig "preStop" "sleep" "seconds" 0 .Values.lifecycle | int) (not (empty (include "ai-gateway-ollama.isSidecar" .))) -}}
+{{- $pause := 1 -}}
+{{- if include "ai-gateway-ollama.isSidecar" . -}}
+{{- $pause = 2 -}}
+{{- else if hasKey .Values.lifecycle "preStop" -}}
+{{- $pause = dig "preStop" "sleep" "seconds" 0 .Values.lifecycle | int -}}
+{{- end -}}
 {{- add $pause (include "ai-gateway-ollama.drainSeconds" .) -}}
 {{- end }}
 

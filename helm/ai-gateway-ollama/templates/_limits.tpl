@@ -2,7 +2,7 @@
 
 {{/* Whether gateways count each other: for limits, and since with SQLite the audit of each knows only its own calls. */}}
 {{- define "ai-gateway-ollama.countsGateways" -}}
-{{- $config := include "ai-gateway-ollama.parsedConfig" . | fromJson -}}
+{{- $config := include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson -}}
 {{- $counts := or .Values.limits.countGateways $config.limits -}}
 {{- $many := or (gt (int .Values.replicaCount) 1) .Values.autoscaling.enabled .Values.keda.enabled -}}
 {{- if and $many (eq "sqlite" (dig "audit" "store" "sqlite" $config)) (include "ai-gateway-ollama.discoversByApi" .) .Values.rbac.create }}{{ $counts = true }}{{ end -}}
@@ -22,7 +22,7 @@
 
 {{/* The port of Redis, empty where none is used. */}}
 {{- define "ai-gateway-ollama.redisPort" -}}
-{{- with ((include "ai-gateway-ollama.parsedConfig" . | fromJson).limits).redis -}}
+{{- with ((include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson).limits).redis -}}
 {{- $host := (urlParse .url).host -}}
 {{- ternary (regexFind "[0-9]+$" $host) "6379" (regexMatch ":[0-9]+$" $host) -}}
 {{- end -}}

@@ -3,9 +3,9 @@
 {{/* The file that is in force after this release, as JSON: an edit that stays counts. */}}
 {{- define "ai-gateway-ollama.fileInForce" -}}
 {{- if .Values.config.existingConfigMap -}}
-{{- include "ai-gateway-ollama.parsedConfig" . }}
+{{- include "ai-gateway-ollama.once" (list . "parsedConfig") }}
 {{- else -}}
-{{- include "ai-gateway-ollama.meaning" (include "ai-gateway-ollama.config" . | fromJson).content }}
+{{- include "ai-gateway-ollama.meaning" (include "ai-gateway-ollama.once" (list . "config") | fromJson).content }}
 {{- end -}}
 {{- end }}
 
@@ -84,7 +84,7 @@ NOTHING IS PULLED into the chart's Ollama (ollama.pull.enabled). This line adds 
 {{/* What a ConfigMap of one's own must say for these values to mean something. */}}
 {{- define "ai-gateway-ollama.ownConfigMap" -}}
 It is your own: this release never writes it.
-{{- with include "ai-gateway-ollama.parsedConfig" . | fromJson }} What these values turn on takes effect only where it says so, too:
+{{- with include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson }} What these values turn on takes effect only where it says so, too:
 
 {{ toYaml . | indent 2 }}
 {{- end }}
@@ -98,7 +98,7 @@ instead until the file says who is let in.
 
 {{/* What of `config.content` other values decide. */}}
 {{- define "ai-gateway-ollama.besideContent" -}}
-{{- $content := include "ai-gateway-ollama.contentSections" . | fromJson -}}
+{{- $content := include "ai-gateway-ollama.once" (list . "contentSections") | fromJson -}}
 {{- range $name, $values := dict "drain" "drain" "listen" "ports.api" "admin" "ports.admin" -}}
 {{- if hasKey $content $name }}
 `{{ $name }}` in config.content has no effect: {{ $values }} in the values goes before it.

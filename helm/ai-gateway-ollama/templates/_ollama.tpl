@@ -4,7 +4,7 @@
 {{- define "ai-gateway-ollama.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
 {{- if not $names -}}
-{{- $models := (include "ai-gateway-ollama.parsedConfig" . | fromJson).models -}}
+{{- $models := (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson).models -}}
 {{- if not (kindIs "map" $models) }}{{ $models = dict }}{{ end -}}
 {{- range $id, $model := $models -}}
 {{- if not (kindIs "map" $model) }}{{ $model = dict }}{{ end -}}

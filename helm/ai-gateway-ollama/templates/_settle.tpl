@@ -9,6 +9,7 @@ Every template that renders begins with this, since any of them may be the first
 {{- define "ai-gateway-ollama.settle" -}}
 {{- if not (hasKey .Values "settled") -}}
 {{- $_ := set .Values "settled" true -}}
+{{- $_ := set .Values "made" dict -}}
 {{- /* Under one parent `global` belongs to all charts: only a copy is settled. */ -}}
 {{- $_ := set .Values "global" (merge (dict) (default (dict) .Values.global)) -}}
 {{- include "ai-gateway-ollama.settleSection" (dict "values" .Values "empty" (.Files.Get "files/empty-values.json" | fromJson) "isEmpty" false) -}}
@@ -78,4 +79,12 @@ as a whole, which is called with "isEmpty". A map whose last key Helm took away 
 {{- end -}}
 {{- end -}}
 {{- if eq (default "" .strategy.type) "Recreate" }}{{ $_ := unset .strategy "rollingUpdate" }}{{ end -}}
+{{- end }}
+
+{{/* What a template of the chart's makes of the values, made once: the config is asked for by most of the others, and takes
+a while where it is long. Call with (list $ NAME). */}}
+{{- define "ai-gateway-ollama.once" -}}
+{{- $made := get (first .).Values "made" -}}
+{{- if not (hasKey $made (last .)) }}{{ $_ := set $made (last .) (include (printf "ai-gateway-ollama.%s" (last .)) (first .)) }}{{ end -}}
+{{- get $made (last .) }}
 {{- end }}

@@ -271,8 +271,7 @@ class Writer:
         self._duties.again(self._mark, time.monotonic() + CHECKPOINT_SECONDS)
         if self._link.sequence != self._marks.sequence and self.key is not None:
             self._marks.checkpoint(self._store, self.key, self._link)
-            # A segment more: where the store is as large as it may be, one must go, and not within the hour.
-            self._duties.sooner(self._retain, time.monotonic() + RETENTION_AGAIN_SECONDS)
+            self._duties.sooner(self._retain, time.monotonic() + RETENTION_AGAIN_SECONDS)  # a segment more: one may go
 
     def _look(self) -> None:
         self._duties.again(self._look, time.monotonic() + LOOK_SECONDS)

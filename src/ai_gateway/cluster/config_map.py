@@ -4,6 +4,7 @@ import asyncio
 import logging
 from base64 import b64decode
 from binascii import Error as NotBase64
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ from ai_gateway.cluster.events import Events, Subject
 from ai_gateway.cluster.mirror import Collection, Manner, Mirror
 from ai_gateway.config.live import Live, digest_of
 from ai_gateway.config.standing_in import StandIn
+from ai_gateway.config.watching import ConfigFile
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -185,6 +187,16 @@ class ConfigMap:
         meta = found.metadata
         subject = Subject("ConfigMap", meta.namespace, meta.name, meta.uid, meta.resource_version)
         self._events.report(subject, digest, message)
+
+
+def sources(
+    path: Path | None, named: Named | None, api: ApiServer, live: Live
+) -> tuple[ConfigFile | None, ConfigMap | None]:
+    """Those of the config that are named. Beside a ConfigMap the file only stands in."""
+    if named is None:
+        return (ConfigFile(path, live) if path else None), None
+    stand_in = StandIn(live, has_file=path is not None)
+    return (ConfigFile(path, stand_in) if path else None), ConfigMap(named, api, live, stand_in=stand_in)
 
 
 def _read(content: bytes) -> _ConfigMap | None:
