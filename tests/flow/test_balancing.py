@@ -350,6 +350,61 @@ async def test_a_retry_that_is_refused_rather_waits_than_asks_again_where_it_was
     ]
 
 
+class Deleted:
+    """Pods that are deleted while calls run: each cuts its call; that it leaves is known `late` cuts later."""
+
+    def __init__(self, late: int) -> None:
+        self.late = late
+        self.cut: list[Upstream] = []
+        self.staying: list[Upstream] = []
+
+    async def act(self, visit: Visit) -> None:
+        """Cuts the call; nobody can connect any more."""
+        (upstream,) = [upstream for upstream in self.leaving if visit in upstream.visits]
+        self.cut.append(upstream)
+        for gone in self.cut[: max(0, len(self.cut) - self.late)]:
+            self.served.endpoint(gone.address).is_draining = True
+        upstream.refuse()
+        visit.reset()
+
+    async def gateway(self, world: World, leaving: int) -> Served:
+        """So many that leave, and one that stays, which is asked last."""
+        self.leaving = [await world.upstream(self.act) for _ in range(leaving)]
+        self.staying = [await world.upstream(answer_well)]
+        self.served = await world.gateway(
+            [upstream.url for upstream in (*self.leaving, *self.staying)],
+            polling={"interval": "60s", "models_interval": "60s"},
+            balancing={"slots": 9, "retry_budget": 0.0},
+        )
+        self.busy = self.served.endpoint(self.staying[0].address)
+        self.busy.take_slot("llama3:latest")
+        return self.served
+
+
+@pytest.mark.parametrize(
+    ("leaving", "late", "status", "attempts"),
+    [
+        pytest.param(3, 0, 200, 4, id="each is known to leave as it cuts the call"),
+        pytest.param(2, 1, 200, 3, id="that the first one leaves is known when the second one cuts"),
+        pytest.param(4, 1, 200, 5, id="each is known a cut later"),
+        pytest.param(8, 0, 502, 5, id="it ends somewhere"),
+        pytest.param(3, 9, 502, 2, id="two that cut it and do not leave end a call, as one that kills its endpoint"),
+    ],
+)
+async def test_endpoints_that_leave_while_they_work_for_a_call_do_not_count(
+    world: World, leaving: int, late: int, status: int, attempts: int
+) -> None:
+    """Many pods are deleted at once: who cuts a call on its way out says nothing about the call."""
+    pods = Deleted(late)
+    served = await pods.gateway(world, leaving)
+    assert (await served.chat()).status == status
+    pods.busy.give_slot_back("llama3:latest")
+    record = await served.recorded()
+    assert len({attempt.endpoint for attempt in record.attempts}) == len(record.attempts) == attempts
+    budget = served.gateway.fleet.budget
+    assert (budget.active, budget.retries) == (0, 0)
+
+
 async def test_an_endpoint_that_dies_is_passed_over_and_comes_back(world: World) -> None:
     """No call fails for it, before its death is noticed or after; its return is noticed."""
     simulator = await world.simulator(count=2)

@@ -33,8 +33,9 @@ from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
 
-# A fleet that shrinks: so many endpoints may refuse a call's connection, and others are asked.
-MOST_REFUSALS: Final = 3
+# A fleet that shrinks: so many endpoints may refuse a call's connection, or cut the call since they are leaving, and
+# others are asked.
+MOST_PASSED_OVER: Final = 3
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ def _end_for_others(watch: Watch) -> None:
 
 
 class Errands:
-    """One call on its way through the fleet: at most two endpoints get it; who refuses the connection got nothing."""
+    """One call on its way through the fleet: two endpoints get it at most, besides those that are passed over."""
 
     __slots__ = (
         "_avoid",
@@ -66,8 +67,8 @@ class Errands:
         "_is_retry",
         "_operation",
         "_parts",
+        "_passes_left",
         "_pool",
-        "_refusals_left",
         "_request",
         "_room",
     )
@@ -84,7 +85,7 @@ class Errands:
         self._is_retry = False  # a retry of the budget is held
         self._pool: Pool = parts.fleet.pool(entry.canonical)
         self._avoid: frozenset[Endpoint] = frozenset()  # those that were asked
-        self._refusals_left = MOST_REFUSALS
+        self._passes_left = MOST_PASSED_OVER
 
     async def whole(self, shape: Shape, watch: Watch, send: Send) -> None:
         """An answer in one piece."""
@@ -159,7 +160,7 @@ class Errands:
             budget.active -= 1
 
     async def _attempt(self, errand: Errand) -> tuple[Endpoint, Setback | Answer | None]:
-        """Sends the call to an endpoint. Who refuses the connection got nothing, so another one is asked."""
+        """Sends the call to an endpoint, and to the next one where this one is passed over."""
         exchange = self._exchange
         exchange.queued_at = exchange.queued_at or monotonic()
         while True:
@@ -179,9 +180,20 @@ class Errands:
                 return endpoint, result
             self._count(endpoint, result)
             self._avoid |= {endpoint}
-            if not result.is_refused or not self._refusals_left:
+            if not self._passes_over(endpoint, result):
                 return endpoint, result
-            self._refusals_left -= 1
+
+    def _passes_over(self, endpoint: Endpoint, setback: Setback) -> bool:
+        """Whether the setback is the fleet's way down alone, so that it counts as no attempt.
+
+        Who refuses the connection got nothing; who cuts a call since it is leaving, as each pod does that is deleted,
+        says nothing about the call.
+        """
+        is_cut = setback.error.error_code == "upstream_disconnected"
+        if not (setback.is_refused or (is_cut and endpoint.is_draining)) or not self._passes_left:
+            return False
+        self._passes_left -= 1
+        return True
 
     def _count(self, endpoint: Endpoint, setback: Setback) -> None:
         """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
@@ -209,6 +221,8 @@ class Errands:
         finally:
             self._end_retry()
         if isinstance(result, Setback):
+            if self._passes_over(first, setback):  # that it was leaving is known only now
+                return await self._again(errand, second, result)
             if setback.blame == result.blame == "model":  # two endpoints fail on it: the call is at fault
                 result.error.should_retry = False
             raise self._error(result)
