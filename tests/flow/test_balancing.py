@@ -351,54 +351,65 @@ async def test_a_retry_that_is_refused_rather_waits_than_asks_again_where_it_was
 
 
 class Deleted:
-    """Pods that are deleted while calls run: each cuts its call; that it leaves is known `late` cuts later."""
+    """Pods that are deleted while calls run: each fails its call. `known` are those of them, in the order in which they
+    fail, of which it is known by each failure that they leave."""
 
-    def __init__(self, late: int) -> None:
-        self.late = late
-        self.cut: list[Upstream] = []
-        self.staying: list[Upstream] = []
+    def __init__(self, known: slice, kind: str) -> None:
+        self.known = known
+        self.kind = kind
+        self.failed: list[Upstream] = []
 
     async def act(self, visit: Visit) -> None:
-        """Cuts the call; nobody can connect any more."""
+        """Fails the call; nobody can connect any more."""
         (upstream,) = [upstream for upstream in self.leaving if visit in upstream.visits]
-        self.cut.append(upstream)
-        for gone in self.cut[: max(0, len(self.cut) - self.late)]:
+        self.failed.append(upstream)
+        for gone in self.failed[self.known]:
             self.served.endpoint(gone.address).is_draining = True
         upstream.refuse()
-        visit.reset()
+        await fail_as(self.kind, visit)
 
-    async def gateway(self, world: World, leaving: int) -> Served:
-        """So many that leave, and one that stays, which is asked last."""
+    async def gateway(self, world: World, leaving: int, staying: int) -> Served:
+        """So many that leave, and those that stay, which are asked last."""
         self.leaving = [await world.upstream(self.act) for _ in range(leaving)]
-        self.staying = [await world.upstream(answer_well)]
+        others = [await world.upstream(answer_well) for _ in range(staying)]
         self.served = await world.gateway(
-            [upstream.url for upstream in (*self.leaving, *self.staying)],
+            [upstream.url for upstream in (*self.leaving, *others)],
             polling={"interval": "60s", "models_interval": "60s"},
             balancing={"slots": 9, "retry_budget": 0.0},
         )
-        self.busy = self.served.endpoint(self.staying[0].address)
-        self.busy.take_slot("llama3:latest")
+        self.busy = [self.served.endpoint(upstream.address) for upstream in others]
+        for endpoint in self.busy:
+            endpoint.take_slot("llama3:latest")
         return self.served
 
 
+ALL, ALL_BUT_THE_LAST, ALL_BUT_THE_FIRST, NONE = slice(None), slice(0, -1), slice(1, None), slice(0)
+
+
 @pytest.mark.parametrize(
-    ("leaving", "late", "status", "attempts"),
+    ("leaving", "staying", "known", "kind", "status", "attempts"),
     [
-        pytest.param(3, 0, 200, 4, id="each is known to leave as it cuts the call"),
-        pytest.param(2, 1, 200, 3, id="that the first one leaves is known when the second one cuts"),
-        pytest.param(4, 1, 200, 5, id="each is known a cut later"),
-        pytest.param(8, 0, 502, 5, id="it ends somewhere"),
-        pytest.param(3, 9, 502, 2, id="two that cut it and do not leave end a call, as one that kills its endpoint"),
+        pytest.param(3, 1, ALL, "reset", 200, 4, id="each is known to leave as it cuts the call"),
+        pytest.param(3, 1, ALL, "500", 200, 4, id="its runner ends before it does"),
+        pytest.param(2, 1, ALL_BUT_THE_LAST, "reset", 200, 3, id="of the first it is known when the second cuts"),
+        pytest.param(4, 1, ALL_BUT_THE_LAST, "reset", 200, 5, id="each is known a cut later"),
+        pytest.param(4, 1, ALL_BUT_THE_FIRST, "reset", 200, 5, id="one that does not leave counts, and no other"),
+        pytest.param(8, 1, ALL, "reset", 502, 5, id="it ends somewhere"),
+        pytest.param(1, 0, ALL, "reset", 502, 1, id="the only one"),
+        pytest.param(3, 1, NONE, "reset", 502, 2, id="a call that kills endpoints kills no third"),
     ],
 )
 async def test_endpoints_that_leave_while_they_work_for_a_call_do_not_count(
-    world: World, leaving: int, late: int, status: int, attempts: int
+    world: World, leaving: int, staying: int, known: slice, kind: str, status: int, attempts: int
 ) -> None:
-    """Many pods are deleted at once: who cuts a call on its way out says nothing about the call."""
-    pods = Deleted(late)
-    served = await pods.gateway(world, leaving)
-    assert (await served.chat()).status == status
-    pods.busy.give_slot_back("llama3:latest")
+    """Many pods are deleted at once: who fails a call on its way out says nothing about the call."""
+    pods = Deleted(known, kind)
+    served = await pods.gateway(world, leaving, staying)
+    reply = await served.chat()
+    for endpoint in pods.busy:
+        endpoint.give_slot_back("llama3:latest")
+    assert reply.status == status
+    assert status == 200 or error_in(reply.body)["code"] == "upstream_disconnected"
     record = await served.recorded()
     assert len({attempt.endpoint for attempt in record.attempts}) == len(record.attempts) == attempts
     budget = served.gateway.fleet.budget

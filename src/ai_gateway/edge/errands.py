@@ -33,8 +33,8 @@ from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
 
-# A fleet that shrinks: so many endpoints may refuse a call's connection, or cut the call since they are leaving, and
-# others are asked.
+# A fleet that shrinks: so many endpoints may refuse a call's connection, or fail the call as they leave, and others
+# are asked.
 MOST_PASSED_OVER: Final = 3
 
 
@@ -160,7 +160,7 @@ class Errands:
             budget.active -= 1
 
     async def _attempt(self, errand: Errand) -> tuple[Endpoint, Setback | Answer | None]:
-        """Sends the call to an endpoint, and to the next one where this one is passed over."""
+        """Sends the call to an endpoint. Who refuses the connection got nothing, so another one is asked."""
         exchange = self._exchange
         exchange.queued_at = exchange.queued_at or monotonic()
         while True:
@@ -180,20 +180,9 @@ class Errands:
                 return endpoint, result
             self._count(endpoint, result)
             self._avoid |= {endpoint}
-            if not self._passes_over(endpoint, result):
+            if not result.is_refused or not self._passes_left:
                 return endpoint, result
-
-    def _passes_over(self, endpoint: Endpoint, setback: Setback) -> bool:
-        """Whether the setback is the fleet's way down alone, so that it counts as no attempt.
-
-        Who refuses the connection got nothing; who cuts a call since it is leaving, as each pod does that is deleted,
-        says nothing about the call.
-        """
-        is_cut = setback.error.error_code == "upstream_disconnected"
-        if not (setback.is_refused or (is_cut and endpoint.is_draining)) or not self._passes_left:
-            return False
-        self._passes_left -= 1
-        return True
+            self._passes_left -= 1
 
     def _count(self, endpoint: Endpoint, setback: Setback) -> None:
         """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
@@ -221,8 +210,10 @@ class Errands:
         finally:
             self._end_retry()
         if isinstance(result, Setback):
-            if self._passes_over(first, setback):  # that it was leaving is known only now
+            if self._pass_over(first):
                 return await self._again(errand, second, result)
+            if self._pass_over(second):
+                return await self._again(errand, first, setback)
             if setback.blame == result.blame == "model":  # two endpoints fail on it: the call is at fault
                 result.error.should_retry = False
             raise self._error(result)
@@ -230,6 +221,16 @@ class Errands:
         if setback.blame == "model" and fleet.failed_model(first, self._entry.canonical):
             log.warning("model %s is ejected on %s: %s", self._entry.canonical, first.address, setback.story)
         return result
+
+    def _pass_over(self, endpoint: Endpoint) -> bool:
+        """Whether it failed the call as it left, as each pod does that is deleted: that says nothing about the call.
+
+        Asked once two have failed: of the first it is often known only then.
+        """
+        if not endpoint.is_draining or not self._passes_left:
+            return False
+        self._passes_left -= 1
+        return True
 
     async def _is_gone(self, endpoint: Endpoint, setback: Setback) -> bool:
         """Whether an endpoint that cut a call is leaving or refuses connections: then it is no retry storm."""
