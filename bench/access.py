@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from ai_gateway.auth.authenticator import Authenticator, Unknown
+from ai_gateway.auth.caching_verifier import CachingVerifier
 from ai_gateway.auth.identity import Identity, Method
 from ai_gateway.auth.keys import Keys
-from ai_gateway.auth.keys_file import Entry, hash_of, new_key
-from ai_gateway.auth.remembering import Remembering
+from ai_gateway.auth.keys_file import KeyEntry, hash_of, new_key
 from ai_gateway.config.access import CallerRule
 from ai_gateway.wire.credential import read_credential
 
@@ -27,7 +27,7 @@ def _ring() -> tuple[Keys, str]:
     entries, shown = [], ""
     for number in range(OTHERS):
         shown, key_id = new_key()
-        entries.append(Entry(key_id, f"caller-{number}", hash_of(shown.encode())))
+        entries.append(KeyEntry(key_id, f"caller-{number}", hash_of(shown.encode())))
     keys = Keys()
     keys.take(tuple(entries))
     return keys, shown
@@ -51,7 +51,7 @@ async def main() -> None:
     async def ask(token: bytes) -> tuple[Identity | None, float]:
         return identity, time.time() + 3600
 
-    remembering = Remembering(ask, time.monotonic, time.time)
+    remembering = CachingVerifier(ask, time.monotonic, time.time)
     by_key: dict[str, Method] = {"keys": keys}
     authenticator = Authenticator(by_key, RULES)
     headers = [(b"host", b"x"), (b"authorization", b"Bearer " + shown.encode()), (b"content-type", b"application/json")]

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from ai_gateway.audit.backlog import MOST_AT_ONCE
 from ai_gateway.audit.chain import Link, verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.recorder import record
-from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Position, Query
@@ -44,12 +44,12 @@ QUERIES = {
 
 def exchanges(count: int) -> Iterator[Exchange]:
     """Finished requests of many callers, spread over a day."""
-    chance = random.Random(1)
+    rng = random.Random(1)
     address = parse_url("http://10.0.0.7:11434")
     step, start = DAY_NS // count, time.time_ns() - DAY_NS
     for number in range(count):
         exchange = Exchange(
-            f"{(start + number * step) // 10**6:012x}{chance.getrandbits(80):020x}",
+            f"{(start + number * step) // 10**6:012x}{rng.getrandbits(80):020x}",
             "POST",
             "/v1/chat/completions",
             100.0,
@@ -57,8 +57,8 @@ def exchanges(count: int) -> Iterator[Exchange]:
         exchange.started_ns = start + number * step
         exchange.route = "/v1/chat/completions"
         exchange.client_name = "OpenAI/Python 1.99.9"
-        exchange.caller = Caller(name=f"caller-{chance.randrange(50)}", tenant=f"team-{chance.randrange(8)}")
-        exchange.call = Call("chat", f"model-{chance.randrange(10)}", True, True, {})
+        exchange.caller = Caller(name=f"caller-{rng.randrange(50)}", tenant=f"team-{rng.randrange(8)}")
+        exchange.call = Call("chat", f"model-{rng.randrange(10)}", True, True, {})
         exchange.model = "llama3:latest"
         attempt = Attempt(Upstream(address, "ai/ollama-0"), "warm", True)
         attempt.started_at = 100.01
@@ -79,7 +79,7 @@ def quantile(values: list[float], share: float) -> float:
 
 async def written(path: Path, count: int, at_once: int) -> tuple[float, float]:
     """Microseconds of CPU for each entry, and entries a second, from exchanges that come so many `at_once`."""
-    settings = Settings("bench/1", lambda: KEY, 1e9, 1 << 40)
+    settings = AuditSettings("bench/1", lambda: KEY, 1e9, 1 << 40)
     writer = Writer(SqliteStore(path, False, time.time_ns), settings, asyncio.get_running_loop())
     writer.start()
     await asyncio.to_thread(writer.is_tried.wait)
@@ -88,7 +88,7 @@ async def written(path: Path, count: int, at_once: int) -> tuple[float, float]:
     for begin in range(0, count, at_once):
         *most, last = (record(exchange, "end", 101.5) for exchange in done[begin : begin + at_once])
         for entry in most:
-            writer.offer(entry)
+            writer.enqueue(entry)
         await writer.durable(last)
     await asyncio.to_thread(writer.stop, 60.0)
     spent = time.process_time() - cpu
@@ -100,7 +100,7 @@ def fill(path: Path, count: int) -> None:
     """A store of so many entries."""
     store = SqliteStore(path, False, time.time_ns)
     store.open()
-    chain, batch = Link(KEY), list[Entry]()
+    chain, batch = Link(KEY), list[AuditEntry]()
     for number, exchange in enumerate(exchanges(count), 1):
         batch.append(replace(record(exchange, "end", 101.5), writer="bench/1", sequence=number))
         if len(batch) == MOST_AT_ONCE or number == count:
@@ -113,12 +113,12 @@ def pages(path: Path) -> Iterator[tuple[str, list[float]]]:
     """Milliseconds of pages of 100 by each query, each from another place in the list."""
     archive = SqliteArchive(path)
     archive.open()
-    chance = random.Random(2)
+    rng = random.Random(2)
     now = time.time_ns()
     for title, query in QUERIES.items():
         spent = []
         for _ in range(PAGES):
-            place = Position(now - chance.randrange(DAY_NS), "z", 0)
+            place = Position(now - rng.randrange(DAY_NS), "z", 0)
             began = time.perf_counter()
             archive.page(replace(query, after=place))
             spent.append((time.perf_counter() - began) * 1000)

@@ -12,7 +12,7 @@ from typing import Any
 from tests.services.postgresql import running
 
 from ai_gateway.audit.chain import Link, verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_archive import PostgresqlArchive
 from ai_gateway.audit.store import Page, Position, Query
@@ -43,26 +43,26 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-def entries(count: int, writer: str) -> Iterator[Entry]:
+def entries(count: int, writer: str) -> Iterator[AuditEntry]:
     """Spread over days, callers, models: a few have most of them."""
-    chance = random.Random(count)
+    rng = random.Random(count)
     for number in range(count):
         at_ns = FIRST_NS + number * DAYS * DAY_NS // count
-        is_rare = chance.random() < 0.0005
-        caller = min(int(chance.paretovariate(0.7)) - 1, 999)
-        yield Entry(
+        is_rare = rng.random() < 0.0005
+        caller = min(int(rng.paretovariate(0.7)) - 1, 999)
+        yield AuditEntry(
             writer=writer, sequence=number + 1, kind="end", at_ns=at_ns, started_ns=at_ns - 3 * 10**9,
-            request_id=f"request-{number}", trace_id=f"{chance.getrandbits(128):032x}", actor=f"caller-{caller}",
+            request_id=f"request-{number}", trace_id=f"{rng.getrandbits(128):032x}", actor=f"caller-{caller}",
             auth_method="keys", client_address="10.1.2.3", method="POST", route="/v1/chat/completions",
             outcome="denied" if is_rare else "ok", stream=True, attempts=1, bytes_in=900, bytes_out=24_000,
             tenant=f"team-{caller % 50}", user_agent="OpenAI/Python 1.99.0",
-            model_asked=f"model-{min(int(chance.paretovariate(0.8)) - 1, 19)}", model_served="llama3:latest",
+            model_asked=f"model-{min(int(rng.paretovariate(0.8)) - 1, 19)}", model_served="llama3:latest",
             endpoint="10.2.3.4:11434", pod="ai/ollama-0", status=418 if is_rare else 200, tokens_in=180,
             tokens_out=240, queue_ms=3, first_byte_ms=240, total_ms=4100, reason="least_in_flight",
         )  # fmt: skip
 
 
-def fill(store: PostgresqlStore, source: Iterator[Entry], link: Link, batch: int) -> tuple[int, float, float]:
+def fill(store: PostgresqlStore, source: Iterator[AuditEntry], link: Link, batch: int) -> tuple[int, float, float]:
     """Entries written, and the seconds and CPU seconds of this process that it took."""
     written, seconds, busy = 0, 0.0, 0.0
     while made := list(islice(source, batch)):
@@ -76,8 +76,8 @@ def fill(store: PostgresqlStore, source: Iterator[Entry], link: Link, batch: int
 
 def places(archive: PostgresqlArchive, given: dict[str, Any]) -> list[Position | None]:
     """The first place, and some further down the list."""
-    chance = random.Random(5)
-    deep = [FIRST_NS + chance.randrange(DAYS * DAY_NS) for _ in range(PAGES - PAGES // 4)]
+    rng = random.Random(5)
+    deep = [FIRST_NS + rng.randrange(DAYS * DAY_NS) for _ in range(PAGES - PAGES // 4)]
     return [None] * (PAGES // 4) + [Position(at_ns, "~", 0) for at_ns in deep]
 
 
@@ -119,8 +119,8 @@ def main() -> int:
         print(f"\nusage of a day: {time.perf_counter() - began:.2f} s")
         began = time.perf_counter()
         pairs = list(islice(archive.chain(), 100_000))
-        faults = list(verify(pairs, [], KEY))
-        print(f"verified {len(pairs):,} entries in {time.perf_counter() - began:.1f} s, {len(faults)} faults")
+        findings = list(verify(pairs, [], KEY))
+        print(f"verified {len(pairs):,} entries in {time.perf_counter() - began:.1f} s, {len(findings)} findings")
         store.close()
         archive.close()
     return 0

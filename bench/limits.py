@@ -9,11 +9,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from ai_gateway.config.limiting import Limits, LimitsSection
+from ai_gateway.config.limits import LimitsSection, RateLimits
 from ai_gateway.exchange import Caller
+from ai_gateway.limits.admission import LimitExceeded
 from ai_gateway.limits.headers import limit_headers
-from ai_gateway.limits.limiter import Around, Ask, Limiter
-from ai_gateway.limits.verdict import Refusal
+from ai_gateway.limits.limiter import AdmissionRequest, Limiter, LimiterDeps
 from bench.build import BenchError, build
 from bench.processes import allow_many_files, running_stub, take_cores
 from bench.scenarios import SCENARIOS, Load, measure
@@ -22,10 +22,10 @@ from bench.targets import ask_once, gateway, serving
 CALLS = 100  # held at a time
 REPEATS = 500
 CHOSEN = ("many", "one")
-ALL = Limits(rpm=10**9, tpm=10**11, concurrent=10**6, tokens_per_day=10**12)
+ALL = RateLimits(rpm=10**9, tpm=10**11, concurrent=10**6, tokens_per_day=10**12)
 SECTIONS = {
-    "one limit": LimitsSection(default=Limits(rpm=10**9)),
-    "requests and tokens of a caller": LimitsSection(default=Limits(rpm=10**9, tpm=10**11)),
+    "one limit": LimitsSection(default=RateLimits(rpm=10**9)),
+    "requests and tokens of a caller": LimitsSection(default=RateLimits(rpm=10**9, tpm=10**11)),
     "all twelve limits of a call": LimitsSection(default=ALL, tenants={"t": ALL}, models={"bench": ALL}),
 }
 LIMITED = "limits: {default: {rpm: 1000000000, tpm: 100000000000}, models: {bench: {concurrent: 100000}}}\n"
@@ -33,9 +33,9 @@ LIMITED = "limits: {default: {rpm: 1000000000, tpm: 100000000000}, models: {benc
 
 async def checks(section: LimitsSection) -> tuple[float, float, float]:
     """CPU in us, the least of some repeats: of a check, of its settlement, and of the headers of an answer."""
-    limiter = Limiter(Around(time.time, time.monotonic))
+    limiter = Limiter(LimiterDeps(time.time, time.monotonic))
     limiter.configure(section)
-    ask = Ask(Caller(name="caller", method="keys", tenant="t"), "bench", 500, 600.0)
+    ask = AdmissionRequest(Caller(name="caller", method="keys", tenant="t"), "bench", 500, 600.0)
     least = [float("inf")] * 3
     for _ in range(REPEATS):
         began = time.process_time()
@@ -43,7 +43,7 @@ async def checks(section: LimitsSection) -> tuple[float, float, float]:
         checked = time.process_time()
         for verdict in verdicts:
             assert verdict is not None
-            assert not isinstance(verdict, Refusal)
+            assert not isinstance(verdict, LimitExceeded)
             verdict.settle(300)
         settled = time.process_time()
         for verdict in verdicts:

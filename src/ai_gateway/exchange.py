@@ -81,7 +81,7 @@ class Attempt(msgspec.Struct):
     answered_at: float | None = None
     ended_at: float | None = None
     status: int | None = None
-    fault: str | None = None
+    failure: str | None = None
     error: str | None = None  # the fault in one word
 
     @property
@@ -132,7 +132,7 @@ class Heads(msgspec.Struct):
     query: bytes
     peer: tuple[str, int] | None
     asked: list[tuple[bytes, bytes]]
-    told: list[tuple[bytes, bytes]] = []
+    answered: list[tuple[bytes, bytes]] = []
 
 
 class Content(Protocol):
@@ -144,7 +144,7 @@ class Content(Protocol):
     def answered(self) -> str | None:
         """gen_ai.output.messages."""
 
-    def overhear(self, feed: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    def wrap_feed(self, feed: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
         """A stream's `feed` that also keeps what it passes on."""
 
     def answer(self, body: bytes) -> None:
@@ -196,6 +196,8 @@ class Exchange:
         "prompt",
         "prompt_hash",
         "queued_at",
+        "reason",
+        "reason",
         "reply_headers",
         "request_id",
         "route",
@@ -204,7 +206,6 @@ class Exchange:
         "sent_status",
         "started_ns",
         "status",
-        "story",
         "token_limit",
         "tokens_counted",
         "trace",
@@ -247,14 +248,14 @@ class Exchange:
         self.outcome: Outcome = "ok"
         self.error_type: str | None = None
         self.error_code: str | None = None
-        self.story: str | None = None  # for operators: the cause in full, without prompts
+        self.reason: str | None = None  # for operators: the cause in full, without prompts
         self.finish_reason: str | None = None
         self.prompt = PromptSize(0)
         self.token_limit: int | None = None  # of the answer, as it is sent to Ollama
         self.context: int | None = None  # of the model where it runs, if that is known
         self.written: int | None = None  # tokens of the answer that the gateway saw; None: there was none
         self.usage: Usage | None = None  # as Ollama counted; once `is_counted`, only what can be true
-        self.is_counted = False  # see edge/counting.py
+        self.is_counted = False  # see accounting/tokens.py
         self.tokens_counted: int | None = None  # in place of a missing usage; until `is_counted`, what is reserved
         self.reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries
         self.body_bytes = 0

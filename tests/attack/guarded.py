@@ -13,7 +13,7 @@ from tests.flow.line import Line, Reply
 from tests.flow.waiting import soon, until
 from tests.flow.world import World, config
 
-from ai_gateway.auth.keys_file import Entry, hash_of, new_key, write_entries
+from ai_gateway.auth.keys_file import KeyEntry, hash_of, new_key, write_entries
 
 INTRUDER_PAUSE_SECONDS = 0.02
 
@@ -21,7 +21,7 @@ INTRUDER_PAUSE_SECONDS = 0.02
 class Guarded:
     """The gateway, its two files as they are good, and what the one without a key has got."""
 
-    def __init__(self, command: Command, folder: Path, key: str, entry: Entry, content: str) -> None:
+    def __init__(self, command: Command, folder: Path, key: str, entry: KeyEntry, content: str) -> None:
         self.command = command
         self.path = folder / "config.yml"
         self.keys_path = folder / "keys.yaml"
@@ -87,10 +87,10 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
     return asyncio.get_running_loop().time() - began
 
 
-def made(name: str, **more: Any) -> tuple[str, Entry]:
+def made(name: str, **more: Any) -> tuple[str, KeyEntry]:
     """A key and its entry."""
     key, key_id = new_key()
-    return key, msgspec.convert({"id": key_id, "name": name, "hash": hash_of(key.encode()), **more}, Entry)
+    return key, msgspec.convert({"id": key_id, "name": name, "hash": hash_of(key.encode()), **more}, KeyEntry)
 
 
 @asynccontextmanager

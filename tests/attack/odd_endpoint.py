@@ -110,7 +110,7 @@ def asked(odd: OddEndpoint, path: str) -> int:
     return sum(look.path == path for look in odd.looks)
 
 
-async def until_complaint(command: Command, words: str) -> None:
+async def until_reason(command: Command, words: str) -> None:
     """Returns once health says that of the odd endpoint."""
     for _ in range(400):
         found = await health(command)

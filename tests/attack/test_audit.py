@@ -199,12 +199,12 @@ async def test_flipped_bits_stop_no_gateway(world: World, tried: Tried) -> None:
     async with audited(world) as command:
         assert await command.end() == 0
     path = database(world.folder)
-    content, chance = path.read_bytes(), random.Random(4)
+    content, rng = path.read_bytes(), random.Random(4)
     tried.times = 5
     for _ in range(tried.times):
         broken = bytearray(content)
         for _ in range(300):
-            broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
+            broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
         path.write_bytes(broken)
         status, told = verified(world.folder)
         assert (status, "ok:" in told) == (1, False)

@@ -12,17 +12,17 @@ from tests.attack.table import Tried
 from tests.flow.test_access import Ring, bearer
 from tests.flow.world import World, config
 
+from ai_gateway.accounting.admission import AdmissionControl
+from ai_gateway.accounting.tokens import TokenAccounting
+from ai_gateway.catalog.active import ActiveConfig
 from ai_gateway.catalog.catalog import Catalog
-from ai_gateway.catalog.current import InForce
 from ai_gateway.config.types import Body, Config
 from ai_gateway.edge.asgi import HEADERS_KEY, Message
 from ai_gateway.edge.buffers import Buffers
-from ai_gateway.edge.counting import Counting
 from ai_gateway.edge.incoming import Incoming
-from ai_gateway.edge.limiting import Limiting
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import Exchange
-from ai_gateway.limits.limiter import Around, Limiter
+from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.wire.call import Operation
 
 CHUNK: Final = 64 << 10  # as the server hands a body on
@@ -39,8 +39,8 @@ async def read(path: str, body: bytes) -> int:
     """Reads a body as the request path does; returns the status that it would get, 200 where it may go on."""
     operation: Operation = "embeddings" if "embeddings" in path else "chat"
     config = Config(body=Body())
-    limiting = Limiting(Limiter(Around(lambda: 0.0, lambda: 0.0)), Counting(lambda: 0.0))
-    incoming = Incoming(Buffers(), limiting, Exchange("r", "POST", path, 0.0), InForce(config, Catalog(config)))
+    limiting = AdmissionControl(Limiter(LimiterDeps(lambda: 0.0, lambda: 0.0)), TokenAccounting(lambda: 0.0))
+    incoming = Incoming(Buffers(), limiting, Exchange("r", "POST", path, 0.0), ActiveConfig(config, Catalog(config)))
     messages = _came(body)
 
     async def receive() -> Any:

@@ -10,7 +10,7 @@ from tests.flow.line import Line, Reply
 from tests.flow.waiting import soon, until
 from tests.flow.world import CHAT, World, config
 
-from ai_gateway.server import Limits
+from ai_gateway.server import FramingLimits
 
 HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 EXPECTS = HEAD + "Expect: 100-continue\r\n"
@@ -126,7 +126,7 @@ async def test_a_refused_client_is_not_asked_for_its_body(world: World) -> None:
 
 @pytest.mark.attack("http", "a body that stops coming is a 408 everywhere")
 async def test_a_body_that_stops_is_a_408(world: World) -> None:
-    limits = Limits(body_silence_seconds=0.05, sweep_seconds=0.02)
+    limits = FramingLimits(body_silence_seconds=0.05, sweep_seconds=0.02)
     served = await world.gateway_with("models: {llama3: {}}", is_ready=False, limits=limits)
     for head in (HEAD, EXPECTS):
         line = await served.open()

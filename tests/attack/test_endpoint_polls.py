@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.attack.odd_endpoint import OK, asked, attacked, health, scrape, until_complaint
+from tests.attack.odd_endpoint import OK, asked, attacked, health, scrape, until_reason
 from tests.attack.table import Tried
 from tests.flow.upstream import Act, Visit, whole
 from tests.flow.waiting import until
@@ -75,7 +75,7 @@ async def test_what_is_no_ollama_is_down_and_says_why(tmp_path: Path, tried: Tri
         visit.hang_up()
 
     async with attacked(tmp_path, {"/api/version": act}) as (command, odd):
-        await until_complaint(command, words)
+        await until_reason(command, words)
         assert (await health(command))["state"] == "down"
         assert (await command.chat()).status == 200
         tried.times = asked(odd, "/api/version")

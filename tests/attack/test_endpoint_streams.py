@@ -82,7 +82,7 @@ async def test_nonsense_in_a_stream_ends_it_with_an_error(world: World, what: st
     assert all(json.loads(block.removeprefix("data: "))["choices"][0]["delta"]["content"] == "one" for block in before)
     record = await served.recorded()
     assert (record.outcome, record.status, record.error_code) == ("upstream_broke", 502, "upstream_disconnected")
-    assert record.attempts[-1].fault
+    assert record.attempts[-1].failure
     is_ollamas_word = ("error" in what and "field" not in what) or what == "[DONE] before its time"
     assert served.endpoint(upstream.address).total_failures == (0 if is_ollamas_word else 1)
 

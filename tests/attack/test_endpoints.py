@@ -18,7 +18,7 @@ from tests.attack.odd_endpoint import (
     scrape,
     squeezed_blanks,
     tags,
-    until_complaint,
+    until_reason,
 )
 from tests.attack.table import Tried
 from tests.flow.upstream import Act, Visit, whole
@@ -38,7 +38,7 @@ async def test_a_compressed_answer_takes_no_memory(tmp_path: Path, tried: Tried,
     acts: dict[str, Act] = {path: lambda visit: visit.say(bomb)}
     async with attacked(tmp_path, acts) as (command, odd):
         await until(lambda: asked(odd, path) >= POLLS)
-        await until_complaint(command, "compressed")
+        await until_reason(command, "compressed")
         assert (await command.chat()).status == 200
         assert command.peak_bytes < MOST_BYTES
         tried.times = asked(odd, path)
@@ -53,7 +53,7 @@ async def test_a_plain_answer_without_end_takes_no_memory(tmp_path: Path, tried:
     async with attacked(tmp_path, {path: floods(begin, BLOCK, 800)}) as (command, odd):
         cpu = command.loop_cpu_seconds
         await until(lambda: asked(odd, path) >= POLLS)
-        await until_complaint(command, "larger than")
+        await until_reason(command, "larger than")
         assert (await command.chat()).status == 200
         assert command.peak_bytes < MOST_BYTES
         tried.times = asked(odd, path)
@@ -76,7 +76,7 @@ async def test_too_many_names_are_none(tmp_path: Path, tried: Tried, path: str, 
     async with attacked(tmp_path, {path: act}, catalog={"discover": discover}) as (command, odd):
         cpu = command.loop_cpu_seconds
         await until(lambda: asked(odd, path) >= 2 * POLLS)
-        await until_complaint(command, f"{path}")
+        await until_reason(command, f"{path}")
         assert len(await scrape(command)) < MEBI
         assert (await command.ask("GET", "/v1/models")).status == 200
         tried.times = asked(odd, path)

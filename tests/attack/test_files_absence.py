@@ -14,7 +14,7 @@ from tests.flow.test_access import Ring
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat, config
 
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 
 REFUSED_ONCE = b"\nai_gateway_config_rejected_total 1.0\n"
 RULES = [{"match": {"key": "*"}, "models": ["llama3"]}]
@@ -49,9 +49,9 @@ def guarded(urls: Any, ring: Ring) -> dict[str, Any]:
 
 async def _refused(served: Served, before: Any) -> list[str]:
     live = served.gateway.live
-    await until(lambda: bool(live.complaints), "a complaint")
+    await until(lambda: bool(live.reasons), "a complaint")
     assert served.gateway.current.now is before
-    return [complaint.path for complaint in live.complaints]
+    return [reason.path for reason in live.reasons]
 
 
 async def _is_guarded(served: Served, key: str) -> None:
@@ -106,8 +106,8 @@ async def test_a_key_is_revoked_always(world: World) -> None:
     await _refused(served, served.gateway.current.now)
     del ring.entries[key]
     ring.write()
-    guard = served.gateway.guard
-    await until(lambda: guard.standing()["keys"] == 1, "the file of keys in force")
+    auth_state = served.gateway.auth_state
+    await until(lambda: auth_state.status()["keys"] == 1, "the file of keys in force")
     reply = await served.ask("POST", CHAT, chat(), {"Authorization": f"Bearer {key}"})
     assert reply.status == 401
     await _is_guarded(served, other)
@@ -144,7 +144,7 @@ async def test_a_config_map_is_held_to_the_same(world: World) -> None:
     told = guarded(simulator.urls, ring)
     api = await world.api_server()
     api.put("configmaps", config_map(told))
-    served = await world.gateway_beside(api.access(world.folder), Named("models"))
+    served = await world.gateway_beside(api.access(world.folder), ConfigMapRef("models"))
     await served.readiness()
     before = served.gateway.current.now
     api.put("configmaps", config_map(_without(told, "auth", "callers")))

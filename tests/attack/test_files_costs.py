@@ -21,7 +21,7 @@ from tests.flow.world import NO_OLLAMA, World, config
 from ai_gateway.app import Gateway, Options
 from ai_gateway.auth.keys_file import write_entries
 from ai_gateway.cli.serve import _tune_collector
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 
 MAX_LOOP_SECONDS = 0.005
 TRIES = 3  # CPU is dearer where others have the caches: what holds the loop for good does so each time
@@ -83,12 +83,12 @@ def test_no_config_holds_the_loop(tmp_path: Path, tried: Tried, name: str) -> No
     async def offer() -> None:
         nonlocal spent
         gateway = Gateway(Options(tmp_path / "nowhere", NO_OLLAMA))
-        await gateway.live.offer(b"models: {a: }")
+        await gateway.live.submit(b"models: {a: }")
         began = time.process_time()
-        await gateway.live.offer(content)
-        await gateway.live.offer(b"models: {b: }\nauth: {methods: [none]}\ncallers: all\nlimits: none")
+        await gateway.live.submit(content)
+        await gateway.live.submit(b"models: {b: }\nauth: {methods: [none]}\ncallers: all\nlimits: none")
         spent = time.process_time() - began
-        assert gateway.live.complaints == []
+        assert gateway.live.reasons == []
 
     for _ in range(TRIES):
         with callbacks_timed() as held, collected_as_served(), runner_of_asyncio() as runner:
@@ -110,11 +110,11 @@ def test_no_keys_file_holds_the_loop(tmp_path: Path, tried: Tried) -> None:
 
     async def offer() -> None:
         gateway = Gateway(Options(tmp_path / "nowhere", NO_OLLAMA))
-        await gateway.live.offer(auth.encode())
-        assert gateway.guard.standing()["keys"] == 7_000
-        following = asyncio.create_task(gateway.guard.follow())
+        await gateway.live.submit(auth.encode())
+        assert gateway.auth_state.status()["keys"] == 7_000
+        following = asyncio.create_task(gateway.auth_state.follow())
         new.replace(tmp_path / "keys.yaml")
-        await until(lambda: gateway.guard.standing()["keys"] == 6_999)
+        await until(lambda: gateway.auth_state.status()["keys"] == 6_999)
         following.cancel()
 
     with callbacks_timed() as held, collected_as_served(), runner_of_asyncio() as runner:
@@ -216,16 +216,16 @@ async def test_an_emptied_config_map(world: World, tried: Tried) -> None:
     simulator = await world.simulator()
     good = config(simulator.urls, cors={"origins": ["https://a.example"]})
     api.put("configmaps", config_map(good))
-    served = await world.gateway_beside(api.access(world.folder), Named("models"))
+    served = await world.gateway_beside(api.access(world.folder), ConfigMapRef("models"))
     await served.readiness()
     for text in ("", "# x\n", "null", "{}", "---\n"):
         before = served.gateway.current.now
         api.put("configmaps", config_map(text))
-        await until(lambda: served.gateway.live.complaints)
+        await until(lambda: served.gateway.live.reasons)
         assert served.gateway.current.now is before
         assert (await served.chat(max_tokens=1)).status == 200
         api.put("configmaps", config_map(good))
-        await until(lambda: not served.gateway.live.complaints)
+        await until(lambda: not served.gateway.live.reasons)
     tried.times = 5
 
 

@@ -37,10 +37,10 @@ def test_no_list_of_endpoints_holds_the_loop(tried: Tried) -> None:
 
     async def follow() -> None:
         gateway = Gateway(Options(Path("nowhere"), NO_OLLAMA))
-        await gateway.live.offer(_static(1, 1))
+        await gateway.live.submit(_static(1, 1))
         async with gateway.running():
             for net, count, content in contents:
-                assert await gateway.live.offer(content) == []
+                assert await gateway.live.submit(content) == []
                 await _lists(gateway.fleet, net, count)
 
     for _ in range(TRIES):

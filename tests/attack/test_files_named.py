@@ -98,14 +98,14 @@ async def test_a_late_file_is_taken(world: World, key: str, tried: Tried) -> Non
     told = {**config(simulator.urls), **sections[key]}
     served = await world.gateway_with(yaml.safe_dump(told), is_ready=False)
     tried.times = 2
-    await until(lambda: bool(served.gateway.live.complaints), "the complaint")
+    await until(lambda: bool(served.gateway.live.reasons), "the complaint")
     assert (await served.probe("/readyz")).status == 503
     write_ca(world.folder, "ca.new").replace(file)
     await served.readiness()
-    assert served.gateway.live.complaints == []
+    assert served.gateway.live.reasons == []
     file.unlink()
     served.write({**told, "queue": {"max_waiting": 7}})
-    await until(lambda: bool(served.gateway.live.complaints), "the complaint of the reload")
+    await until(lambda: bool(served.gateway.live.reasons), "the complaint of the reload")
     write_ca(world.folder, "ca.new").replace(file)
     await until(lambda: served.gateway.current.now.config.queue.max_waiting == 7, "the reload in force")
 

@@ -149,9 +149,9 @@ async def test_only_a_hook_may_ask_for_the_drain(world: World, tried: Tried) -> 
     ):
         assert await drained("127.0.0.1", line) == b"HTTP/1.1 403", line
     assert await drained("127.0.0.1", host="evil.example") == b"HTTP/1.1 403"
-    assert not served.departure.asked.is_set()
+    assert not served.shutdown.asked.is_set()
     assert await drained("127.0.0.1", host="localhost:9090") == b"HTTP/1.1 200"
-    assert served.departure.asked.is_set()
+    assert served.shutdown.asked.is_set()
 
 
 @pytest.mark.attack("http", "the pre-stop hook on a gateway that listens everywhere, as in a pod")

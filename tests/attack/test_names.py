@@ -157,11 +157,11 @@ async def test_limits_hold_under_any_name(world: World, name: str) -> None:
 async def test_unknown_names_leave_nothing(world: World, tried: Tried) -> None:
     """No pool, no label, no entry of the catalog."""
     served = await over_all(world, **DISCOVER)
-    chance = random.Random(5)
+    rng = random.Random(5)
     before = len(list(served.gateway.fleet.pools()))
     tried.times = 300
     for _ in range(tried.times):
-        assert await status(served, f"{chance.choice(('', 'x/', 'library/'))}m{chance.randrange(10**9)}:v1") == 404
+        assert await status(served, f"{rng.choice(('', 'x/', 'library/'))}m{rng.randrange(10**9)}:v1") == 404
     assert len(list(served.gateway.fleet.pools())) == before
     catalog = served.gateway.current.now.catalog
     for number in range(5000):
@@ -204,7 +204,7 @@ async def test_a_restart_knows_all_spellings(world: World) -> None:
     for model in ("LLAMA3", "library/llama3", "Me/Own:Q4_K_M"):
         reply = await first.chat(model=model, max_tokens=5)
         used = reply.json["usage"]["total_tokens"]
-    await until(lambda: first.gateway.auditing.standing()["queued"] == 0, "the entries are stored")
+    await until(lambda: first.gateway.audit.status()["queued"] == 0, "the entries are stored")
     second = await over_all(world, limits=limits, **DISCOVER)
     for model, times in (("llama3", 2), ("Me/Own:Q4_K_M", 1)):
         reply = await second.chat(model=model, max_tokens=1)

@@ -163,7 +163,7 @@ async def test_a_lie_is_recorded_nowhere(world: World) -> None:
         assert await asked(served, kind) == 200
     assert "e+15" not in (await served.probe("/metrics")).body.decode()
     assert "9007199254740991" not in (await served.probe("/metrics")).body.decode()
-    await until(lambda: served.gateway.auditing.standing()["queued"] == 0, "the entries are stored")
+    await until(lambda: served.gateway.audit.status()["queued"] == 0, "the entries are stored")
     for entry in (await served.get("/v1/audit/logs?model=llama3"))["data"]:
         assert (entry["tokens_in"], entry["tokens_out"]) == (None, None)
         assert 0 < entry["tokens_counted"] < 120

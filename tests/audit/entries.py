@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_gateway.audit.chain import Link
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 
@@ -37,28 +37,28 @@ _USUAL: dict[str, Any] = {
 }
 
 
-def entry(sequence: int = 1, **fields: Any) -> Entry:
+def entry(sequence: int = 1, **fields: Any) -> AuditEntry:
     """An entry; its time follows from its sequence."""
     at_ns = START_NS + sequence * 10**6
-    return Entry(**{**_USUAL, "sequence": sequence, "request_id": f"r{sequence}", "at_ns": at_ns, **fields})
+    return AuditEntry(**{**_USUAL, "sequence": sequence, "request_id": f"r{sequence}", "at_ns": at_ns, **fields})
 
 
-def mixed(count: int, seed: int = 1) -> list[Entry]:
+def mixed(count: int, seed: int = 1) -> list[AuditEntry]:
     """Entries that differ in everything that can be filtered by."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     return [
         entry(
             sequence,
-            actor=f"caller-{chance.randrange(20)}",
-            tenant=chance.choice((None, "team-a", "team-b")),
-            model_asked=chance.choice((None, "llama3", "coder", "embed")),
+            actor=f"caller-{rng.randrange(20)}",
+            tenant=rng.choice((None, "team-a", "team-b")),
+            model_asked=rng.choice((None, "llama3", "coder", "embed")),
             model_served="llama3:latest",
-            status=chance.choice((200, 200, 200, 404, 503)),
-            outcome=chance.choice(("ok", "ok", "ok", "refused", "shed")),
-            stream=chance.random() < 0.5,
-            tokens_in=chance.randrange(100),
-            tokens_out=chance.randrange(100),
-            reason=chance.choice((None, "warm", 'it said "no", twice\nand\u2028more')),
+            status=rng.choice((200, 200, 200, 404, 503)),
+            outcome=rng.choice(("ok", "ok", "ok", "refused", "shed")),
+            stream=rng.random() < 0.5,
+            tokens_in=rng.randrange(100),
+            tokens_out=rng.randrange(100),
+            reason=rng.choice((None, "warm", 'it said "no", twice\nand\u2028more')),
         )
         for sequence in range(1, count + 1)
     ]
@@ -78,7 +78,7 @@ def archive(path: Path) -> SqliteArchive:
     return made
 
 
-def fill(path: Path, entries: Sequence[Entry], key: bytes = KEY) -> list[bytes]:
+def fill(path: Path, entries: Sequence[AuditEntry], key: bytes = KEY) -> list[bytes]:
     """A store with these entries, chained; returns their hashes."""
     made = store(path)
     hashes = Link(key).join(entries)

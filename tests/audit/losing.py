@@ -39,7 +39,7 @@ class Place:
         """The journal is folded into the database by somebody else, which is no loss."""
         with closing(sqlite3.connect(self.path)) as other:
             assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-        self.store.look()
+        self.store.check()
 
     def copy(self) -> Path:
         """A backup as it should be made."""

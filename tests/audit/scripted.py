@@ -9,8 +9,8 @@ from typing import Any
 from tests.audit.entries import KEY
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.store import ChainForked, IntentsGone, StoreLost, StoreUnavailable, StoreUnsure
 from ai_gateway.audit.writer import Writer
 
@@ -21,7 +21,7 @@ class Scripted:
     """A store that keeps batches, or fails as long as it is told to."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Entry]] = []
+        self.batches: list[list[AuditEntry]] = []
         self.checkpoints: list[Checkpoint] = []
         self.trouble: str | None = None
         self.missing: str | None = None  # what it had; `open` and `look` say so
@@ -29,22 +29,22 @@ class Scripted:
         self.is_unsure = False  # it fails when it has taken a batch
         self.forked: ChainForked | None = None  # once
         self.gone: frozenset[str] = frozenset()
-        self.lost: list[Entry] = []
+        self.lost: list[AuditEntry] = []
         self.poison: str | None = None
-        self.fault: Exception | None = None  # of a kind that nobody has thought of, once
+        self.failure: Exception | None = None  # of a kind that nobody has thought of, once
         self.tries = 0
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[AuditEntry]:
         """All that was written."""
         return [one for batch in self.batches for one in batch]
 
     def open(self) -> None:
         """Fails while there is trouble."""
         self._try()
-        self.look()
+        self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """What it has is there, unless the test says otherwise."""
         if self.missing is not None:
             raise StoreLost(self.missing)
@@ -54,7 +54,7 @@ class Scripted:
         self.missing = None
         self.begun_anew += 1
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """Keeps a batch."""
         self._try()
         if any(one.request_id == self.poison for one in entries):
@@ -78,12 +78,12 @@ class Scripted:
 
     def heartbeat(self, writer: str) -> None:
         """Fails while there is trouble."""
-        fault, self.fault = self.fault, None
-        if fault is not None:
-            raise fault
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
         self._try()
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """Those that the test has put there."""
         found, self.lost = self.lost, []
         return found
@@ -105,7 +105,7 @@ class Scripted:
 async def writing(kept: Any, **more: Any) -> AsyncIterator[Writer]:
     """A writer that has tried its store; it is stopped at the end."""
     usual = {"writer": NAME, "key": lambda: KEY, "keep_seconds": 1e6, "max_bytes": 1 << 40, "again_seconds": 0.02}
-    settings = Settings(**{**usual, **more})
+    settings = AuditSettings(**{**usual, **more})
     made = Writer(kept, settings, asyncio.get_running_loop())
     made.start()
     await asyncio.to_thread(made.is_tried.wait)

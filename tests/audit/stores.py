@@ -13,7 +13,7 @@ from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_archive import PostgresqlArchive
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
-from ai_gateway.audit.sqlite_presence import PAUSE_SECONDS
+from ai_gateway.audit.sqlite_lock import PAUSE_SECONDS
 from ai_gateway.audit.store import SILENT_SECONDS, Archive, Store
 
 

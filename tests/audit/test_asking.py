@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.audit.entries import archive, entry, fill, mixed
 
-from ai_gateway.audit.asking import MOST_PAGE_BYTES, STEP, page_of
+from ai_gateway.audit.query import MOST_PAGE_BYTES, STEP, page_of
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Query
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from tests.audit.entries import KEY, WRITER, entry, mixed
 
-from ai_gateway.audit.chain import Checkpoint, Fault, Link, canonical, checkpoint, link, verify
-from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.chain import Checkpoint, Finding, Link, canonical, checkpoint, link, verify
+from ai_gateway.audit.entry import AuditEntry, columns
 
-Rows = list[tuple[Entry, bytes]]
+Rows = list[tuple[AuditEntry, bytes]]
 replace = msgspec.structs.replace
 
 
@@ -21,7 +21,7 @@ def rows(count: int, key: bytes = KEY) -> Rows:
     return list(zip(entries, Link(key).join(entries), strict=True))
 
 
-def faults(chain: Rows, *checkpoints: Checkpoint, key: bytes = KEY) -> list[Fault]:
+def findings(chain: Rows, *checkpoints: Checkpoint, key: bytes = KEY) -> list[Finding]:
     """What is found, with the entries in the order in which a store gives them."""
     return list(verify(sorted(chain, key=lambda row: (row[0].writer, row[0].sequence)), checkpoints, key))
 
@@ -33,38 +33,38 @@ def mark(chain: Rows, sequence: int) -> Checkpoint:
 
 def test_an_untouched_chain_is_whole() -> None:
     chain = rows(50)
-    assert faults(chain, mark(chain, 10), mark(chain, 50)) == []
+    assert findings(chain, mark(chain, 10), mark(chain, 50)) == []
 
 
 def test_every_one_of_1000_random_edits_is_found_where_it_was_made() -> None:
     """Any field of any entry, to any other value."""
     chain = rows(200)
-    chance = random.Random(7)
+    rng = random.Random(7)
     names = [name for name, _ in columns if name not in ("writer", "sequence")]
     for _ in range(1000):
-        place, name = chance.randrange(len(chain)), chance.choice(names)
+        place, name = rng.randrange(len(chain)), rng.choice(names)
         old = getattr(chain[place][0], name)
         edited = [*chain]
         edited[place] = (replace(chain[place][0], **{name: _other(old)}), chain[place][1])
-        assert faults(edited) == [Fault(WRITER, place + 1, "edited")], name
+        assert findings(edited) == [Finding(WRITER, place + 1, "edited")], name
 
 
 def test_a_forged_hash_is_found() -> None:
     chain = rows(20)
     edited = replace(chain[4][0], actor="somebody else")
     chain[4] = (edited, link(b"another key", chain[3][1], edited))
-    assert faults(chain) == [Fault(WRITER, 5, "edited")]
+    assert findings(chain) == [Finding(WRITER, 5, "edited")]
 
 
 def test_deleted_entries_are_missing() -> None:
     chain = rows(20)
-    assert faults(chain[:6] + chain[7:]) == [Fault(WRITER, 7, "missing")]
-    assert faults(chain[3:]) == [Fault(WRITER, 1, "missing")]
+    assert findings(chain[:6] + chain[7:]) == [Finding(WRITER, 7, "missing")]
+    assert findings(chain[3:]) == [Finding(WRITER, 1, "missing")]
 
 
 def test_an_inserted_entry_is_found() -> None:
     chain = rows(20)
-    assert faults([*chain[:6], chain[5], *chain[6:]]) == [Fault(WRITER, 7, "inserted")]
+    assert findings([*chain[:6], chain[5], *chain[6:]]) == [Finding(WRITER, 7, "inserted")]
 
 
 def test_exchanged_entries_are_reordered() -> None:
@@ -72,53 +72,53 @@ def test_exchanged_entries_are_reordered() -> None:
     (first, first_hash), (second, second_hash) = chain[5], chain[11]
     chain[5] = (replace(second, sequence=6), second_hash)
     chain[11] = (replace(first, sequence=12), first_hash)
-    assert faults(chain) == [Fault(WRITER, 6, "reordered")]
+    assert findings(chain) == [Finding(WRITER, 6, "reordered")]
 
 
 def test_a_tail_that_was_cut_off_is_found_back_to_the_last_checkpoint() -> None:
     chain = rows(30)
     marks = (mark(chain, 10), mark(chain, 20))
-    assert faults(chain[:20], *marks) == []  # what came behind it, nobody else knows of
-    assert faults(chain[:19], *marks) == [Fault(WRITER, 20, "cut off")]
-    assert faults([], *marks) == [Fault(WRITER, 1, "cut off")]
+    assert findings(chain[:20], *marks) == []  # what came behind it, nobody else knows of
+    assert findings(chain[:19], *marks) == [Finding(WRITER, 20, "cut off")]
+    assert findings([], *marks) == [Finding(WRITER, 1, "cut off")]
 
 
 def test_a_chain_that_was_written_anew_by_who_holds_the_key_differs_from_its_checkpoints() -> None:
     told = mark(rows(20), 15)
     entries = [replace(row[0], actor="nobody") for row in rows(20)]
-    assert faults(list(zip(entries, Link(KEY).join(entries), strict=True)), told) == [Fault(WRITER, 15, "edited")]
+    assert findings(list(zip(entries, Link(KEY).join(entries), strict=True)), told) == [Finding(WRITER, 15, "edited")]
 
 
 def test_a_checkpoint_that_was_made_without_the_key_is_forged() -> None:
     chain = rows(20)
     claimed = checkpoint(b"another key", "removed", (WRITER, 10, chain[9][1]), 1)
-    assert Fault(WRITER, 10, "forged") in faults(chain[10:], claimed)
+    assert Finding(WRITER, 10, "forged") in findings(chain[10:], claimed)
 
 
 def test_what_was_removed_as_configured_is_not_missing() -> None:
     chain = rows(20)
     removed = checkpoint(KEY, "removed", (WRITER, 10, chain[9][1]), 1)
-    assert faults(chain[10:], mark(chain, 5), removed, mark(chain, 20)) == []
-    assert faults([], removed) == []
-    assert faults(chain[11:], removed) == [Fault(WRITER, 11, "missing")]
+    assert findings(chain[10:], mark(chain, 5), removed, mark(chain, 20)) == []
+    assert findings([], removed) == []
+    assert findings(chain[11:], removed) == [Finding(WRITER, 11, "missing")]
 
 
 def test_each_writer_has_a_chain_of_its_own() -> None:
     chain = rows(10)
     others = [replace(row[0], writer="there/2") for row in chain]
     second = list(zip(others, Link(KEY).join(others), strict=True))
-    assert faults(chain + second) == []
-    assert faults(chain + second[:3] + second[4:]) == [Fault("there/2", 4, "missing")]
+    assert findings(chain + second) == []
+    assert findings(chain + second[:3] + second[4:]) == [Finding("there/2", 4, "missing")]
 
 
 def test_another_key_verifies_nothing() -> None:
-    assert faults(rows(3), key=b"another key") == [Fault(WRITER, 1, "edited")]
+    assert findings(rows(3), key=b"another key") == [Finding(WRITER, 1, "edited")]
 
 
 def test_a_column_that_is_added_later_leaves_old_hashes_as_they_are() -> None:
     """What is None is not hashed."""
     later = msgspec.defstruct(
-        "Later", [*_fields(Entry), ("added", str | None, None)], frozen=True, omit_defaults=True, kw_only=True
+        "Later", [*_fields(AuditEntry), ("added", str | None, None)], frozen=True, omit_defaults=True, kw_only=True
     )
     old = entry(3, tenant="team-a")
     assert canonical(later(**msgspec.structs.asdict(old))) == canonical(old)
@@ -152,7 +152,7 @@ def _other(value: Any) -> Any:
     return "something" if value is None else f"{value}x"
 
 
-def _fields(kind: type[Entry]) -> list[Any]:
+def _fields(kind: type[AuditEntry]) -> list[Any]:
     make: Callable[..., Any] = lambda field: (  # noqa: E731
         (field.name, field.type) if field.required else (field.name, field.type, field.default)
     )

@@ -13,7 +13,7 @@ from tests.audit.stores import SqliteWorld
 from tests.audit.test_verification import COUNT, report, written
 from tests.audit.writing import KEY, NOON_NS, Chain, entry, intent
 
-from ai_gateway.audit.asking import page_of
+from ai_gateway.audit.query import page_of
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Query, StoreDamaged, StoreUnavailable
@@ -84,12 +84,12 @@ def test_a_file_with_flipped_bytes_is_a_fault_or_whole_and_never_a_traceback(tmp
     """Opened, read, asked and verified; what is found good has all its entries."""
     path = tmp_path / "audit.db"
     fill(path, mixed(300), KEY)
-    content, chance = path.read_bytes(), random.Random(damage)
+    content, rng = path.read_bytes(), random.Random(damage)
     for _ in range(60):
         broken = bytearray(content)
         for _ in range(damage):
-            place = chance.randrange(len(broken))
-            broken[place] ^= 1 << chance.randrange(8)
+            place = rng.randrange(len(broken))
+            broken[place] ^= 1 << rng.randrange(8)
         path.write_bytes(broken)
         _bear(path)
 

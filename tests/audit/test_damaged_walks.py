@@ -10,7 +10,7 @@ from tests.audit.test_day_usage import CALL, used
 from tests.audit.test_verification import report, written
 from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, entry, intent
 
-from ai_gateway.audit.asking import page_of, read_query, write_cursor
+from ai_gateway.audit.query import page_of, read_query, write_cursor
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_schema import STEPS
 from ai_gateway.audit.store import MOST_TOKENS, Query, StoreTooNew
@@ -104,8 +104,8 @@ def test_an_open_intent_that_is_nested_without_end_stands_in_nobodys_way(world: 
     assert used(world) == 40
     world.fall_silent("gateway/1", store, "later/1")
     assert list(store.lost_intents("later/1")) == []
-    (fault,) = report(world).faults
-    assert fault.what == "unended"
+    (failure,) = report(world).findings
+    assert failure.what == "unended"
 
 
 @pytest.mark.parametrize("version", range(1, len(STEPS) + 1))

@@ -9,7 +9,7 @@ import pytest
 from tests.audit.writing import NOON_NS, Chain, entry
 
 from ai_gateway.audit.chain import FIRST, link
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.json_lines import JsonLinesStore
 from ai_gateway.audit.store import StoreLost, StoreUnavailable
 
@@ -34,7 +34,7 @@ def test_a_line_is_an_entry_and_its_hash(tmp_path: Path) -> None:
     store.write_checkpoint(made_checkpoint)
     store.close()
     first, second = lines(path)
-    assert Entry(**first["entry"]) == made  # type: ignore[arg-type]
+    assert AuditEntry(**first["entry"]) == made  # type: ignore[arg-type]
     assert first["hash"] == link(b"a key for tests, and for them alone", FIRST, made).hex()
     assert second["checkpoint"]["seal"] == made_checkpoint.seal  # type: ignore[index]
     assert path.stat().st_mode & 0o777 == 0o600
@@ -48,7 +48,7 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     path.rename(tmp_path / "old")
     chain.write(store, entry())
     path.rename(tmp_path / "older")
-    store.look()
+    store.check()
     (tmp_path / "older").unlink()  # as soon as it is compressed
     chain.write(store, entry(), entry(), entry())
     store.close()
@@ -62,7 +62,7 @@ def test_a_file_that_was_deleted_is_missed_at_a_look_and_with_the_next_entry(tmp
     chain.write(store, entry())
     path.unlink()
     with pytest.raises(StoreLost, match="deleted"):
-        store.look()
+        store.check()
     with pytest.raises(StoreLost, match="deleted"):
         chain.write(store, entry())
     with pytest.raises(StoreLost, match="deleted"):

@@ -29,7 +29,7 @@ def test_what_is_lost_is_missed_at_the_next_look_and_the_next_entry_and_stays_mi
     place: Place, lose: Callable[[Place], None]
 ) -> None:
     lose(place)
-    for ask in (place.store.look, place.write, place.store.look, place.store.open, place.store.open):
+    for ask in (place.store.check, place.write, place.store.check, place.store.open, place.store.open):
         with pytest.raises(StoreLost):
             ask()
 
@@ -40,7 +40,7 @@ def test_begun_anew_the_store_takes_entries_again_and_its_chain_tells_of_the_gap
 ) -> None:
     lose(place)
     with pytest.raises(StoreLost):
-        place.store.look()
+        place.store.check()
     place.store.begin_anew()
     try:
         place.store.open()
@@ -51,24 +51,24 @@ def test_begun_anew_the_store_takes_entries_again_and_its_chain_tells_of_the_gap
     at = (place.chain.writer, place.chain.link.sequence, place.chain.link.last_hash)
     place.store.write_checkpoint(checkpoint(KEY, "lost", at, time.time_ns()))
     place.write(5)
-    place.store.look()
-    faults = [fault for fault in place.report().faults if fault.writer == place.chain.writer]
-    assert [fault.what for fault in faults] == ["lost"]
+    place.store.check()
+    findings = [failure for failure in place.report().findings if failure.writer == place.chain.writer]
+    assert [failure.what for failure in findings] == ["lost"]
 
 
 @pytest.mark.parametrize("change", HARMLESS)
 def test_where_everything_is_there_nothing_is_missed(place: Place, change: Callable[[Place], None]) -> None:
     change(place)
     try:
-        place.store.look()
+        place.store.check()
     except StoreLost:
         place.store.open()
     written = place.chain.link.sequence
     place.write(3)
-    place.store.look()
+    place.store.check()
     place.store.close()
     report = place.report()
-    assert (report.faults, report.store, report.entries) == ([], [], written + 3)
+    assert (report.findings, report.store, report.entries) == ([], [], written + 3)
 
 
 def test_an_entry_that_reached_the_file_before_it_was_missed_is_written_once(place: Place) -> None:
@@ -82,13 +82,13 @@ def test_an_entry_that_reached_the_file_before_it_was_missed_is_written_once(pla
     place.chain.write(place.store, *open_one)
     place.store.close()
     report = place.report()
-    assert (report.faults, report.entries) == ([], MANY + 1)
+    assert (report.findings, report.entries) == ([], MANY + 1)
 
 
 def test_whoever_took_the_lock_file_away_does_not_make_a_gateway_alone(place: Place) -> None:
     """Else each would take the other's open intents for those of the dead."""
     (place.path.parent / "audit.db.lock").unlink()
-    place.store.look()
+    place.store.check()
     place.chain.write(place.store, intent("a"))
     other = SqliteStore(place.path, True, time.time_ns)
     other.open()
@@ -145,5 +145,5 @@ def test_looking_costs_next_to_nothing(place: Place) -> None:
     """It follows each batch, and comes twice a second where nothing happens."""
     began = time.thread_time()
     for _ in range(200):
-        place.store.look()
+        place.store.check()
     assert (time.thread_time() - began) / 200 < 0.0005

@@ -8,7 +8,7 @@ import pytest
 from tests.audit.entries import KEY, archive, entry, mixed
 
 from ai_gateway.audit.chain import Link, verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_schema import STEPS, VERSION, Step, version_of
 from ai_gateway.audit.store import Query, StoreTooNew
@@ -98,7 +98,7 @@ def test_an_audit_of_the_first_version_is_read_before_it_is_migrated_and_after(t
     old = opened(path, STEPS[:1])
     hashes = Link(KEY).join([entry(1, model_asked="m", tokens_in=7)])
     connection = sqlite3.connect(path)
-    names = [name for name in Entry.__struct_fields__ if name != "tokens_counted"]
+    names = [name for name in AuditEntry.__struct_fields__ if name != "tokens_counted"]
     places = ", ".join("?" * (len(names) + 1))
     values = [getattr(entry(1, model_asked="m", tokens_in=7), name) for name in names]
     connection.execute(f"INSERT INTO entries ({', '.join(names)}, hash) VALUES ({places})", (*values, hashes[0]))

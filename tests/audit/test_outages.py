@@ -13,10 +13,10 @@ from tests.audit.writing import KEY, end, entry, intent
 from tests.services.postgresql import PostgreSQL
 
 from ai_gateway.audit.chain import verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.postgresql import PostgresqlStore
 from ai_gateway.audit.postgresql_archive import PostgresqlArchive
-from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.spool import Spool
 from ai_gateway.audit.spooled import Spooled
 from ai_gateway.audit.store import StoreUnavailable
@@ -32,7 +32,7 @@ class Gateway:
 
     def __init__(self, name: str, dsn: str, spool: Path, most: int = 64 << 20) -> None:
         self.store = Spooled(PostgresqlStore(lambda: dsn, time.time_ns), Spool(spool, most), time.monotonic)
-        settings = Settings(name, lambda: KEY, keep_seconds=10**7, max_bytes=2**40, beats=True)
+        settings = AuditSettings(name, lambda: KEY, keep_seconds=10**7, max_bytes=2**40, signs_of_life=True)
         self.writer = Writer(self.store, settings, asyncio.get_running_loop())
         self.writer.start()
         self.given: list[str] = []
@@ -42,7 +42,7 @@ class Gateway:
         """Some entries of now."""
         for _ in range(count):
             self.given.append(f"{self._name}-{len(self.given)}")
-            self.writer.offer(entry(at_ns=time.time_ns(), request_id=self.given[-1]))
+            self.writer.enqueue(entry(at_ns=time.time_ns(), request_id=self.given[-1]))
 
     async def call(self) -> bool:
         """A request in strict mode; whether it was dispatched."""
@@ -84,17 +84,17 @@ async def under_load(gateway: Gateway, act: Callable[[], Awaitable[None]]) -> No
         await loading
 
 
-def ends(dsn: str) -> list[Entry]:
+def ends(dsn: str) -> list[AuditEntry]:
     """All that are listed, and proof that the chains are whole."""
     archive = PostgresqlArchive(lambda: dsn)
-    pairs = [(one, digest) for one, digest in archive.chain() if isinstance(one, Entry)]
-    faults = list(verify(pairs, archive.checkpoints(), KEY))
+    pairs = [(one, digest) for one, digest in archive.chain() if isinstance(one, AuditEntry)]
+    findings = list(verify(pairs, archive.checkpoints(), KEY))
     archive.close()
-    assert faults == []
+    assert findings == []
     return [one for one, _ in pairs if one.kind == "end"]
 
 
-def assert_each_once(found: list[Entry], *gateways: Gateway) -> None:
+def assert_each_once(found: list[AuditEntry], *gateways: Gateway) -> None:
     """Every request has one end."""
     counts = Counter(one.request_id for one in found)
     assert counts == Counter(name for gateway in gateways for name in gateway.given)
@@ -164,14 +164,14 @@ async def test_a_strict_gateway_goes_on_within_its_spool_and_refuses_beyond_it(
 ) -> None:
     dsn = mortal_postgresql.new_database()
     gateway = Gateway("gateway/1", dsn, tmp_path / "spool", most=20_000)
-    await until(lambda: gateway.writer.fault is None)
+    await until(lambda: gateway.writer.failure is None)
     assert await gateway.call()
     mortal_postgresql.kill()
     while await gateway.call():
         assert len(gateway.given) < 100
     assert len(gateway.given) > 5
     mortal_postgresql.start()
-    await until(lambda: gateway.store.bytes_waiting == 0 and gateway.writer.fault is None)
+    await until(lambda: gateway.store.bytes_waiting == 0 and gateway.writer.failure is None)
     assert await gateway.call()
     await gateway.stop()
     assert_each_once(ends(dsn), gateway)

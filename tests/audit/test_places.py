@@ -9,12 +9,12 @@ import pytest
 from tests.audit.entries import KEY, mixed
 
 from ai_gateway.audit.chain import Link, verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.json_lines import JsonLinesStore
 from ai_gateway.audit.key import read_key, read_or_make_key
 from ai_gateway.audit.store import StoreUnavailable
-from ai_gateway.audit.stores import path_of, sides
-from ai_gateway.config.auditing import Audit
+from ai_gateway.audit.stores import path_of, store_pair
+from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.loading import ConfigError, parse
 
 
@@ -28,13 +28,13 @@ from ai_gateway.config.loading import ConfigError, parse
     ],
 )
 def test_the_usual_place_is_the_users_state_directory(environment: dict[str, str], path: str | None) -> None:
-    found = path_of(Audit(), environment)
+    found = path_of(AuditSection(), environment)
     assert found == (None if path is None else Path(path))
 
 
 def test_without_a_place_the_store_says_what_to_set() -> None:
     with pytest.raises(StoreUnavailable, match=r"audit\.path"):
-        sides(Audit(), {}).store.open()
+        store_pair(AuditSection(), {}).store.open()
 
 
 def test_of_several_gateways_that_make_a_key_all_have_the_same(tmp_path: Path) -> None:
@@ -69,14 +69,14 @@ def test_lines_of_json_hold_what_verification_needs(tmp_path: Path) -> None:
     store.write(entries[12:], hashes[12:])
     store.close()
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    chain = [(Entry(**line["entry"]), bytes.fromhex(line["hash"])) for line in lines]
+    chain = [(AuditEntry(**line["entry"]), bytes.fromhex(line["hash"])) for line in lines]
     assert [entry for entry, _ in chain] == entries
     assert list(verify(chain, [], KEY)) == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(
-    ("section", "complaint"),
+    ("section", "reason"),
     [
         ("{store: jsonl, mode: strict}", "audit.mode"),
         ("{store: postgresql}", "audit.dsn"),
@@ -88,6 +88,6 @@ def test_lines_of_json_hold_what_verification_needs(tmp_path: Path) -> None:
         ("{modus: strict}", "audit: unknown key"),
     ],
 )
-def test_a_section_that_cannot_work_is_refused_with_its_key(section: str, complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+def test_a_section_that_cannot_work_is_refused_with_its_key(section: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
         parse(f"audit: {section}".encode())

@@ -46,8 +46,8 @@ def test_what_was_stored_and_is_gone_is_missed(database: PostgresqlWorld, how: s
     at = (WRITER, chain.link.sequence, chain.link.last_hash)
     store.write_checkpoint(checkpoint(KEY, "lost", at, NOON_NS))
     chain.write(store, *[entry()] * 3)
-    faults = examine(database.archive(), [], KEY).faults
-    assert [fault.what for fault in faults] == ([] if how == "the writer is forgotten" else ["lost"])
+    findings = examine(database.archive(), [], KEY).findings
+    assert [failure.what for failure in findings] == ([] if how == "the writer is forgotten" else ["lost"])
 
 
 def test_tables_that_are_gone_are_not_made_anew_in_silence(database: PostgresqlWorld) -> None:
@@ -110,7 +110,7 @@ def test_tables_that_are_not_as_they_were_made_are_found(database: PostgresqlWor
     database.execute(sql)
     found = examine(database.archive(), [], KEY)
     assert not found.is_good
-    assert any(told in sentence for sentence in [*found.store, *(fault.detail for fault in found.faults)])
+    assert any(told in sentence for sentence in [*found.store, *(failure.detail for failure in found.findings)])
 
 
 def test_a_version_that_was_taken_away_is_told_and_nothing_is_written(database: PostgresqlWorld) -> None:

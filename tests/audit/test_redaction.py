@@ -123,7 +123,7 @@ def test_an_answer_that_comes_in_pieces_is_redacted_as_a_whole(kinds: tuple[str,
     for most in range(60, 200):
         call = read_call("chat", b'{"model":"m","messages":[{"role":"user","content":""}]}')
         content = KeptContent(call, most + OVERLAP)
-        feed = content.overhear(lambda data: data)
+        feed = content.wrap_feed(lambda data: data)
         for kind in kinds:
             for piece in ("say\n", KEY[:9], KEY[9:], *["\nand so on"] * 200, KEY[:9], KEY[9:]):
                 feed(b"data: " + json.dumps({"choices": [{"delta": {kind: piece}}]}).encode() + b"\n\n")

@@ -10,7 +10,7 @@ import pytest
 from tests.audit.writing import Chain, entry
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.second_place import second_place
+from ai_gateway.audit.checkpoint_file import second_place
 
 
 def made(number: int = 1) -> Checkpoint:

@@ -58,12 +58,12 @@ def test_a_long_text_is_read_as_a_short_one_is() -> None:
         r"\w+\d", r"\bEMP-\d+\b", r"(?m)^a.*$", r"(?<=k)\w{2}", r"(?i)password\s*[:=]\s*\S+", r"x*", r".*b.*",
         r"\d+$", r"^\w", r"a(?=1)", r"(?s)EMP.{1,300}?password",
     )  # fmt: skip
-    chance = random.Random(1)
+    rng = random.Random(1)
     words = ["a", "b", "k", "1", " ", "EMP-12", "\n", "password: x", "x"]
     for pattern in map(re.compile, patterns):
-        text = "".join(chance.choices(words, k=900))
+        text = "".join(rng.choices(words, k=900))
         found = [match.span() for match in pattern.finditer(text) if match[0]]
-        assert [one[:2] for one in module._Own((pattern,)).look(text)] == found, pattern
+        assert [one[:2] for one in module._Own((pattern,)).check(text)] == found, pattern
 
 
 def test_a_match_of_many_lines_is_found_whole() -> None:

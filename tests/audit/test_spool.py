@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.audit.writing import Chain, entry
 
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.spool import Spool, SpoolFull
 from ai_gateway.audit.store import StoreUnavailable
 
@@ -31,9 +31,9 @@ def opened(folder: Path, max_bytes: int = LARGE) -> Spool:
     return made
 
 
-def put(spool: Spool, count: int, chain: Chain) -> list[Entry]:
+def put(spool: Spool, count: int, chain: Chain) -> list[AuditEntry]:
     """Puts that many in, some at a time."""
-    written: list[Entry] = []
+    written: list[AuditEntry] = []
     while count:
         entries, hashes = chain.numbered([entry() for _ in range(min(3, count))])
         spool.append(entries, hashes)
@@ -42,9 +42,9 @@ def put(spool: Spool, count: int, chain: Chain) -> list[Entry]:
     return written
 
 
-def taken(spool: Spool, most: int = 4) -> list[Entry]:
+def taken(spool: Spool, most: int = 4) -> list[AuditEntry]:
     """All that is in it."""
-    found: list[Entry] = []
+    found: list[AuditEntry] = []
     while (next_ones := spool.peek(most)).entries:
         found += next_ones.entries
         spool.take(next_ones)
@@ -142,10 +142,10 @@ def test_a_damaged_record_harms_no_other_segment(spool: Spool, tmp_path: Path) -
 
 
 def test_any_bytes_at_all_are_survived(tmp_path: Path) -> None:
-    chance = random.Random(3)
+    rng = random.Random(3)
     (tmp_path / "spool").mkdir()
     for number in range(50):
-        (tmp_path / "spool" / f"{number:012}.spool").write_bytes(chance.randbytes(chance.randrange(300)))
+        (tmp_path / "spool" / f"{number:012}.spool").write_bytes(rng.randbytes(rng.randrange(300)))
     spool = opened(tmp_path)
     assert taken(spool) == []
     assert put(spool, 3, Chain()) == taken(spool)

@@ -9,7 +9,7 @@ import pytest
 from tests.audit.writing import KEY, NOON_NS, Chain, entry, intent
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.spool import Spool, SpoolFull
 from ai_gateway.audit.spooled import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Spooled
 from ai_gateway.audit.store import StoreLost, StoreTooNew, StoreUnavailable, StoreUnsure
@@ -22,41 +22,41 @@ class Fickle:
     """
 
     def __init__(self) -> None:
-        self.fault: StoreUnavailable | None = None
+        self.failure: StoreUnavailable | None = None
         self.poison: str | None = None
         self.asked = 0
         self.takes_time: Callable[[], None] = lambda: None
-        self.kept: list[Entry] = []
+        self.kept: list[AuditEntry] = []
         self.checkpoints: list[Checkpoint] = []
-        self.beats: list[tuple[str, int]] = []  # writers, and how many entries were there
+        self.signs_of_life: list[tuple[str, int]] = []  # writers, and how many entries were there
 
     def _answer(self) -> None:
         self.asked += 1
-        if self.fault is not None:
-            raise self.fault
+        if self.failure is not None:
+            raise self.failure
 
     def open(self) -> None:
         self._answer()
 
-    def look(self) -> None:
+    def check(self) -> None:
         self._answer()
 
     def begin_anew(self) -> None:
-        self.fault = None
+        self.failure = None
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         self.write_spooled(entries, hashes)
 
-    def write_spooled(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write_spooled(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         self.takes_time()
         if any(one.actor == self.poison for one in entries):
             raise ValueError("a value that no column can hold")
-        if isinstance(self.fault, StoreUnsure):
+        if isinstance(self.failure, StoreUnsure):
             self._keep(entries)
         self._answer()
         self._keep(entries)
 
-    def _keep(self, entries: Sequence[Entry]) -> None:
+    def _keep(self, entries: Sequence[AuditEntry]) -> None:
         there = {(one.writer, one.sequence) for one in self.kept}
         self.kept += [one for one in entries if (one.writer, one.sequence) not in there]
 
@@ -66,9 +66,9 @@ class Fickle:
 
     def heartbeat(self, writer: str) -> None:
         self._answer()
-        self.beats.append((writer, len(self.kept)))
+        self.signs_of_life.append((writer, len(self.kept)))
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         self._answer()
         return [intent("lost")]
 
@@ -89,7 +89,7 @@ class World:
         self.store = Fickle()
         self.spooled = self.start()
         self.chain = Chain()
-        self.written: list[Entry] = []
+        self.written: list[AuditEntry] = []
 
     def start(self, max_bytes: int = 1 << 20) -> Spooled:
         """A gateway's, where none has the spool."""
@@ -116,18 +116,18 @@ def world(tmp_path: Path) -> Iterator[World]:
     """With the store there."""
     made = World(tmp_path)
     yield made
-    made.store.fault = None
+    made.store.failure = None
     made.spooled.close()
 
 
 def test_what_comes_while_the_store_is_away_comes_to_it_in_order(world: World) -> None:
     world.write(2)
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(3)
     world.write(4)
     assert (len(world.store.kept), world.spooled.is_away) == (2, True)
     assert world.spooled.bytes_waiting > 0
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.write()
     assert world.store.kept == world.written
@@ -136,16 +136,16 @@ def test_what_comes_while_the_store_is_away_comes_to_it_in_order(world: World) -
 
 def test_a_sign_of_life_hands_over_what_waits(world: World) -> None:
     """Also where no new entry comes."""
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(3)
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.spooled.heartbeat("gateway/1")
-    assert world.store.beats == [("gateway/1", 3)]
+    assert world.store.signs_of_life == [("gateway/1", 3)]
 
 
 def test_a_store_that_is_away_is_asked_less_and_less(world: World) -> None:
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write()
     waits = []
     for _ in range(8):
@@ -160,13 +160,13 @@ def test_a_store_that_is_away_is_asked_less_and_less(world: World) -> None:
 
 
 def test_a_gateway_starts_without_its_store(world: World) -> None:
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.restart()
     world.spooled.heartbeat("gateway/2")
     world.write(2)
     assert world.spooled.lost_intents("gateway/2") == ()
     assert world.spooled.remove(0, 0, KEY) == 0
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.write()
     assert world.store.kept == world.written
@@ -175,15 +175,15 @@ def test_a_gateway_starts_without_its_store(world: World) -> None:
 
 def test_what_waits_outlives_the_gateway_and_goes_before_its_successors_sign_of_life(world: World) -> None:
     """Its intents must not count as lost while their ends are in the spool."""
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(1200)
     world.restart()
     world.write(2)
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.spooled.heartbeat("gateway/2")
     assert [one for one in world.store.kept if one.writer == "gateway/1"] == world.written[:1200]
-    assert world.store.beats[-1][1] >= 1200
+    assert world.store.signs_of_life[-1][1] >= 1200
     world.write()
     assert world.store.kept == world.written
 
@@ -194,11 +194,11 @@ def test_a_slow_store_gets_all_of_it_bit_by_bit_and_in_order(world: World) -> No
     def take_time() -> None:
         world.now += 3.0
 
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(1400)
     made = world.chain.checkpoint(NOON_NS)
     world.spooled.write_checkpoint(made)
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.store.takes_time = take_time
     world.write()
@@ -215,29 +215,29 @@ def test_a_sign_of_life_of_a_successor_waits_for_a_slow_store(world: World) -> N
     def take_time() -> None:
         world.now += 3.0
 
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(1400)
     world.restart()
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.store.takes_time = take_time
     world.spooled.heartbeat("gateway/2")
-    assert world.store.beats == [("gateway/2", 1400)]
+    assert world.store.signs_of_life == [("gateway/2", 1400)]
 
 
 def test_nobody_is_lost_while_ends_may_wait(world: World) -> None:
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write()
     assert world.spooled.lost_intents("gateway/1") == ()
 
 
 def test_a_full_spool_says_so(world: World) -> None:
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.restart(max_bytes=2000)
     with pytest.raises(SpoolFull):
         world.write(50)
     world.write()
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.write(50)
     assert world.store.kept == world.written
@@ -245,17 +245,17 @@ def test_a_full_spool_says_so(world: World) -> None:
 
 def test_a_spool_that_cannot_be_read_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
     """No entry counts as kept meanwhile, and signs of life harm nobody."""
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(3)
     (file,) = (tmp_path / "spool").glob("*.spool")
     file.rename(tmp_path / "elsewhere")
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
-    for ask in (world.write, world.spooled.look, world.spooled.open):
+    for ask in (world.write, world.spooled.check, world.spooled.open):
         with pytest.raises(StoreLost, match="deleted or moved"):
             ask()
     world.spooled.heartbeat("gateway/1")
-    assert (world.store.kept, world.store.beats) == ([], [])
+    assert (world.store.kept, world.store.signs_of_life) == ([], [])
     (tmp_path / "elsewhere").rename(file)
     world.spooled.open()
     world.write()
@@ -265,19 +265,19 @@ def test_a_spool_that_cannot_be_read_for_a_while_loses_nothing(world: World, tmp
 def test_what_the_store_may_have_keeps_its_place(world: World) -> None:
     """Even where the spool is full: else another entry would get its number."""
     world.restart(max_bytes=2000)
-    world.store.fault = StoreUnsure("no word")
+    world.store.failure = StoreUnsure("no word")
     world.write(50)
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     with pytest.raises(SpoolFull):
         world.write()
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.write()
     assert world.store.kept == world.written
 
 
 def test_what_the_store_may_have_and_the_spool_cannot_take_may_still_be_there(world: World, tmp_path: Path) -> None:
-    world.store.fault = StoreUnsure("no word")
+    world.store.failure = StoreUnsure("no word")
     (tmp_path / "spool").rename(tmp_path / "elsewhere")
     with pytest.raises((StoreUnsure, StoreLost), match="spool"):
         world.write()
@@ -287,7 +287,7 @@ def test_what_the_store_may_have_and_the_spool_cannot_take_may_still_be_there(wo
 @pytest.mark.parametrize("how", ["deleted", "moved", "cut", "replaced"])
 def test_a_spool_that_is_gone_is_missed_and_begun_anew(world: World, tmp_path: Path, how: str) -> None:
     """What waits in it was counted as kept."""
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(3)
     folder = tmp_path / "spool"
     if how == "deleted":
@@ -299,17 +299,17 @@ def test_a_spool_that_is_gone_is_missed_and_begun_anew(world: World, tmp_path: P
         if how == "replaced":
             shutil.copytree(tmp_path / "elsewhere", folder)
     with pytest.raises(StoreLost, match="spool"):
-        world.spooled.look()
+        world.spooled.check()
     with pytest.raises(StoreLost, match="spool"):
         world.spooled.open()
     world.spooled.begin_anew()
     world.spooled.open()
     world.write(2)
-    world.spooled.look()
+    world.spooled.check()
 
 
 def test_a_store_that_is_too_new_is_no_store_that_is_away(world: World) -> None:
-    world.store.fault = StoreTooNew("made by a newer gateway")
+    world.store.failure = StoreTooNew("made by a newer gateway")
     with pytest.raises(StoreTooNew):
         world.spooled.heartbeat("gateway/1")
     with pytest.raises(StoreTooNew):
@@ -317,22 +317,22 @@ def test_a_store_that_is_too_new_is_no_store_that_is_away(world: World) -> None:
 
 
 def test_an_entry_that_cannot_be_written_holds_up_no_other(world: World) -> None:
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(3)
     world.chain.write(world.spooled, entry(actor="poison"))
     world.write(3)
-    world.store.fault, world.store.poison = None, "poison"
+    world.store.failure, world.store.poison = None, "poison"
     world.now += LONGEST_PAUSE_SECONDS
     world.write()
     assert world.store.kept == world.written
 
 
 def test_checkpoints_come_behind_the_entries_that_they_are_of(world: World) -> None:
-    world.store.fault = AWAY
+    world.store.failure = AWAY
     world.write(3)
     made = world.chain.checkpoint(NOON_NS)
     world.spooled.write_checkpoint(made)
-    world.store.fault = None
+    world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
     world.spooled.heartbeat("gateway/1")
     assert world.store.checkpoints == [made]

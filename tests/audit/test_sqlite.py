@@ -14,7 +14,7 @@ import pytest
 from tests.audit.entries import KEY, START_NS, WRITER, archive, entry, fill, mixed, store
 
 from ai_gateway.audit.chain import Link, checkpoint, verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import MOST_LOOKED_AT, SqliteArchive
 from ai_gateway.audit.store import IntentsGone, Query, StoreUnavailable
@@ -29,7 +29,7 @@ FILTERS: dict[str, tuple[str, Any]] = {
 }
 
 
-def walk(asked: SqliteArchive, query: Query) -> Iterator[Entry]:
+def walk(asked: SqliteArchive, query: Query) -> Iterator[AuditEntry]:
     """All entries of a query, page by page; a page never holds more than its limit."""
     for _ in range(10_000):
         page = asked.page(query)
@@ -42,7 +42,7 @@ def walk(asked: SqliteArchive, query: Query) -> Iterator[Entry]:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[SqliteArchive, list[Entry]]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[SqliteArchive, list[AuditEntry]]:
     """An archive of some hundred entries, and these entries."""
     path = tmp_path_factory.mktemp("audit") / "audit.db"
     entries = mixed(800)
@@ -50,7 +50,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[SqliteArchive, lis
     return archive(path), entries
 
 
-def test_what_was_written_is_read_as_it_was(filled: tuple[SqliteArchive, list[Entry]]) -> None:
+def test_what_was_written_is_read_as_it_was(filled: tuple[SqliteArchive, list[AuditEntry]]) -> None:
     asked, entries = filled
     assert list(walk(asked, Query(limit=1000))) == entries[::-1]
     assert list(verify(asked.chain(), asked.checkpoints(), KEY)) == []
@@ -58,7 +58,7 @@ def test_what_was_written_is_read_as_it_was(filled: tuple[SqliteArchive, list[En
 
 @pytest.mark.parametrize("names", [c for n in range(1, 4) for c in itertools.combinations(FILTERS, n)])
 def test_every_combination_of_filters_finds_what_it_names(
-    filled: tuple[SqliteArchive, list[Entry]], names: tuple[str, ...]
+    filled: tuple[SqliteArchive, list[AuditEntry]], names: tuple[str, ...]
 ) -> None:
     """The newest first, none twice, none left out; a common value (200, ok) by another way than a rare one."""
     asked, entries = filled
@@ -72,7 +72,7 @@ def _common(names: tuple[str, ...]) -> dict[str, Any]:
     return {name: usual[name] for name in names}
 
 
-def test_a_time_range_takes_its_beginning_and_not_its_end(filled: tuple[SqliteArchive, list[Entry]]) -> None:
+def test_a_time_range_takes_its_beginning_and_not_its_end(filled: tuple[SqliteArchive, list[AuditEntry]]) -> None:
     asked, entries = filled
     since, until = entries[100].at_ns, entries[200].at_ns
     assert list(walk(asked, Query(since_ns=since, until_ns=until, limit=30))) == entries[100:200][::-1]
@@ -338,7 +338,7 @@ def test_an_edit_in_the_database_is_found_whatever_it_is(tmp_path: Path, change:
     connection.execute(f"UPDATE entries SET {change} WHERE sequence = 4")
     connection.close()
     asked = archive(path)
-    assert [fault[:3] for fault in verify(asked.chain(), asked.checkpoints(), KEY)] == [(WRITER, 4, "edited")]
+    assert [failure[:3] for failure in verify(asked.chain(), asked.checkpoints(), KEY)] == [(WRITER, 4, "edited")]
 
 
 def test_hashes_in_the_database_are_those_of_the_chain(tmp_path: Path) -> None:

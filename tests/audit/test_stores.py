@@ -10,13 +10,13 @@ from tests.audit.stores import World
 from tests.audit.writing import DAY_NS, KEY, NOON_NS, Chain, end, entry, intent
 
 from ai_gateway.audit.chain import verify
-from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.entry import AuditEntry, columns
 from ai_gateway.audit.store import REPLACED_SECONDS, Archive, DayUsage, IntentsGone, Position, Query
 
 
-def every_page(archive: Archive, query: Query) -> list[Entry]:
+def every_page(archive: Archive, query: Query) -> list[AuditEntry]:
     """All entries that a query finds, page by page."""
-    found: list[Entry] = []
+    found: list[AuditEntry] = []
     after: Position | None = query.after
     while True:
         page = archive.page(msgspec.structs.replace(query, after=after))
@@ -26,24 +26,24 @@ def every_page(archive: Archive, query: Query) -> list[Entry]:
         after = page.next
 
 
-def ids(entries: Sequence[Entry]) -> list[str]:
+def ids(entries: Sequence[AuditEntry]) -> list[str]:
     """The requests that they are of."""
     return [one.request_id for one in entries]
 
 
-def some_entries(count: int) -> list[Entry]:
+def some_entries(count: int) -> list[AuditEntry]:
     """Of many kinds, in the order of time; several at the same moment."""
-    chance = random.Random(7)
+    rng = random.Random(7)
     made = []
     for number in range(count):
         fields: dict[str, Any] = {
             "at_ns": NOON_NS + number // 3 * 10**6,
             "request_id": f"request-{number}",
-            "actor": chance.choice(["ann", "bob", "cy"]),
-            "model_asked": chance.choice(["llama3", "coder", None]),
-            "status": chance.choice([200, 404, 503]),
-            "outcome": chance.choice(["ok", "refused", "shed"]),
-            "tenant": chance.choice(["team-a", "team-b", None]),
+            "actor": rng.choice(["ann", "bob", "cy"]),
+            "model_asked": rng.choice(["llama3", "coder", None]),
+            "status": rng.choice([200, 404, 503]),
+            "outcome": rng.choice(["ok", "refused", "shed"]),
+            "tenant": rng.choice(["team-a", "team-b", None]),
         }
         made.append(entry(**fields))
     return made
@@ -90,7 +90,7 @@ FILTERS: list[dict[str, Any]] = [
 def test_a_filter_finds_what_it_says_and_nothing_else(world: World, given: dict[str, Any]) -> None:
     written = Chain().write(world.gateway(), *some_entries(300))
 
-    def fits(one: Entry) -> bool:
+    def fits(one: AuditEntry) -> bool:
         is_then = given.get("since_ns", 0) <= one.at_ns < given.get("until_ns", 2**63)
         named = {"model_asked" if name == "model" else name: value for name, value in given.items()}
         return is_then and all(getattr(one, name) == value for name, value in named.items() if "_ns" not in name)

@@ -23,10 +23,10 @@ async def test_a_locked_database_holds_up_nobody_and_loses_nothing(tmp_path: Pat
         slowest = 0.0
         for _ in range(500):
             began = time.monotonic()
-            made.offer(entry())
+            made.enqueue(entry())
             await asyncio.sleep(0)
             slowest = max(slowest, time.monotonic() - began)
-        await until(lambda: made.fault is not None and "locked" in made.fault, "the writer has noticed")
+        await until(lambda: made.failure is not None and "locked" in made.failure, "the writer has noticed")
         assert slowest < 0.5
         other.execute("COMMIT")
         other.close()
@@ -49,11 +49,11 @@ async def test_a_full_disk_is_told_and_recovered_from(tmp_path: Path) -> None:
     kept = Small(tmp_path / "audit.db", False, time.time_ns)
     async with writing(kept) as made:
         for _ in range(200):
-            made.offer(entry(request_content="x" * 10_000))
-        await until(lambda: made.fault is not None and "full" in made.fault, "the disk is full")
+            made.enqueue(entry(request_content="x" * 10_000))
+        await until(lambda: made.failure is not None and "full" in made.failure, "the disk is full")
         assert made.results["dropped"] == made.results["failed"] == 0
         kept.most_pages = 1 << 20
-        await until(lambda: made.results["stored"] == 200 and made.fault is None, "all is written")
+        await until(lambda: made.results["stored"] == 200 and made.failure is None, "all is written")
     asked = archive(tmp_path / "audit.db")
     assert len(asked.page(Query(limit=1000)).entries) == 200
     assert list(verify(asked.chain(), asked.checkpoints(), KEY)) == []

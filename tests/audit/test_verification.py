@@ -8,11 +8,11 @@ import pytest
 from tests.audit.stores import SqliteWorld, World
 from tests.audit.writing import KEY, NOON_NS, Chain, end, entry, intent
 
-from ai_gateway.audit.asking import page_of
 from ai_gateway.audit.chain import Checkpoint, checkpoint
 from ai_gateway.audit.entry import lost_end
+from ai_gateway.audit.query import page_of
 from ai_gateway.audit.store import Query
-from ai_gateway.audit.verification import MOST_FAULTS, Report, examine, without_store
+from ai_gateway.audit.verification import MOST_FINDINGS, Report, examine, without_store
 
 COUNT = 20
 
@@ -54,9 +54,9 @@ def test_a_value_that_no_gateway_writes_is_found_in_every_store(world: World, ch
     written(world)
     sql = change.replace("chr(27)", "char(27)") if isinstance(world, SqliteWorld) else change
     assert world.execute(f"UPDATE audit_entries SET {sql} WHERE sequence = 7".replace("audit_", _prefix(world))) == 1
-    (fault,) = report(world).faults
-    assert (fault.writer, fault.sequence, fault.what) == ("gateway/1", 7, "edited")
-    assert fault.detail.startswith(detail)
+    (failure,) = report(world).findings
+    assert (failure.writer, failure.sequence, failure.what) == ("gateway/1", 7, "edited")
+    assert failure.detail.startswith(detail)
     page = page_of(world.archive(), Query(limit=1000))
     assert len(page.entries) + len(page.damaged) == COUNT
     assert len(page.damaged) == bool(detail)
@@ -113,15 +113,15 @@ def test_an_intent_that_was_taken_away_is_found(world: World) -> None:
     Chain().write(store, intent("a"), end("a"), intent("b"), intent("c"))
     assert report(world).is_good
     assert world.execute(f"DELETE FROM {world.intents} WHERE id = 'b'") == 1
-    (fault,) = report(world).faults
-    assert (fault.writer, fault.sequence, fault.what) == ("gateway/1", 3, "unended")
+    (failure,) = report(world).findings
+    assert (failure.writer, failure.sequence, failure.what) == ("gateway/1", 3, "unended")
 
 
 def test_an_end_that_was_taken_away_with_the_tail_of_its_chain_leaves_an_unended_intent(world: World) -> None:
     store = world.gateway()
     Chain().write(store, intent("a"), end("a"))
     world.execute("DELETE FROM audit_entries WHERE sequence = 2".replace("audit_", _prefix(world)))
-    assert [fault.what for fault in report(world).faults] == ["unended"]
+    assert [failure.what for failure in report(world).findings] == ["unended"]
 
 
 @pytest.mark.parametrize("closer", ["a/1", "z/1"])
@@ -143,7 +143,7 @@ def test_an_intent_that_somebody_puts_in_is_found_and_closed_by_nobody(world: Wo
     content += '"trace_id":"","actor":"victim","auth_method":"none","client_address":"","method":"POST","route":"",'
     content += '"outcome":"ok","stream":true,"attempts":1,"bytes_in":1,"bytes_out":1,"intent":"x"}'
     world.execute(f"INSERT INTO {world.intents} {columns} VALUES ('x', 'gateway/1', {at}'{content}')")
-    assert [fault.what for fault in report(world).faults] == ["inserted"]
+    assert [failure.what for failure in report(world).findings] == ["inserted"]
     world.fall_silent("gateway/1", store, "other/1")
     assert [lost.intent for lost in store.lost_intents("other/1")] == [begun.intent]
 
@@ -183,11 +183,11 @@ def test_what_is_lost_is_told_and_the_rest_is_checked(world: World) -> None:
     at = (chain.writer, 5, chain.link.last_hash)
     store.write_checkpoint(checkpoint(KEY, "lost", at, NOON_NS))
     chain.write(store, *[entry()] * 5)
-    (fault,) = report(world).faults
-    assert (fault.sequence, fault.what) == (1, "lost")
-    assert "without 1 to 5" in fault.detail
+    (failure,) = report(world).findings
+    assert (failure.sequence, failure.what) == (1, "lost")
+    assert "without 1 to 5" in failure.detail
     world.execute("UPDATE audit_entries SET actor = 'x' WHERE sequence = 8".replace("audit_", _prefix(world)))
-    assert [fault.what for fault in report(world).faults] == ["lost", "edited"]
+    assert [failure.what for failure in report(world).findings] == ["lost", "edited"]
 
 
 def test_of_a_store_that_is_gone_the_second_place_tells(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_of_a_store_that_is_gone_the_second_place_tells(tmp_path: Path) -> None:
     told = written(world).checkpoint(NOON_NS)
     world.close()
     found = without_store([told], KEY, "audit.db is not there")
-    assert [fault.what for fault in found.faults] == ["cut off"]
+    assert [failure.what for failure in found.findings] == ["cut off"]
 
 
 def test_any_number_of_faults_is_told_in_bounded_space(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_any_number_of_faults_is_told_in_bounded_space(tmp_path: Path) -> None:
         "INSERT INTO checkpoints SELECT 'checkpoint', 'w/' || i, i, '', 1, '' FROM n"
     )
     found = report(world)
-    assert (len(found.faults), found.is_cut) == (MOST_FAULTS, True)
+    assert (len(found.findings), found.is_cut) == (MOST_FINDINGS, True)
     world.close()
 
 

@@ -13,7 +13,7 @@ from tests.flow.waiting import until
 
 from ai_gateway.audit import backlog
 from ai_gateway.audit.chain import Checkpoint, verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.store import ChainForked, StoreUnavailable
 
@@ -22,9 +22,9 @@ async def test_entries_are_numbered_without_a_gap_and_chained(tmp_path: Path) ->
     kept = SqliteStore(tmp_path / "audit.db", False, time.time_ns)
     async with writing(kept) as made:
         for number in range(1200):
-            made.offer(entry(1, request_id=f"r{number}"))
+            made.enqueue(entry(1, request_id=f"r{number}"))
     asked = archive(tmp_path / "audit.db")
-    chain = [(one, digest) for one, digest in asked.chain() if isinstance(one, Entry)]
+    chain = [(one, digest) for one, digest in asked.chain() if isinstance(one, AuditEntry)]
     assert [one.sequence for one, _ in chain] == list(range(1, 1201))
     assert [one.request_id for one, _ in chain] == [f"r{number}" for number in range(1200)]
     assert {one.writer for one, _ in chain} == {NAME}
@@ -37,11 +37,12 @@ async def test_a_store_keeps_to_its_size_while_it_grows_and_not_within_the_hour(
     kept = SqliteStore(tmp_path / "audit.db", False, time.time_ns)
     async with writing(kept, max_bytes=1 << 20) as made:
         for number in range(5000):
-            made.offer(entry(1, request_id=f"r{number}"))
+            made.enqueue(entry(1, request_id=f"r{number}"))
         await until(lambda: made.results["stored"] == 5000, "all are written")
         asked = archive(tmp_path / "audit.db")
         await until(
-            lambda: next((one.sequence > 1 for one, _ in asked.chain() if isinstance(one, Entry)), True), "some went"
+            lambda: next((one.sequence > 1 for one, _ in asked.chain() if isinstance(one, AuditEntry)), True),
+            "some went",
         )
 
 
@@ -49,7 +50,7 @@ async def test_entries_that_come_together_are_written_together() -> None:
     kept = Scripted()
     async with writing(kept) as made:
         for _ in range(1300):
-            made.offer(entry())
+            made.enqueue(entry())
         await until(lambda: len(kept.entries) == 1300, "all is written")
         assert len(kept.batches) <= 4
         assert max(map(len, kept.batches)) <= backlog.MOST_AT_ONCE
@@ -70,7 +71,7 @@ async def test_what_is_queued_when_the_gateway_leaves_is_written() -> None:
     kept = Scripted()
     async with writing(kept) as made:
         for _ in range(700):
-            made.offer(entry())
+            made.enqueue(entry())
     assert len(kept.entries) == 700
     assert kept.checkpoints[-1].sequence == 700
 
@@ -81,13 +82,13 @@ async def test_a_store_that_is_away_loses_nothing_until_too_many_wait(caplog: py
     async with writing(kept) as made:
         kept.trouble = "no space"
         for _ in range(backlog.MOST_QUEUED + 5):
-            made.offer(entry())
+            made.enqueue(entry())
         tries = kept.tries
-        await until(lambda: made.fault == "no space" and kept.tries > tries + 3, "it is tried again and again")
+        await until(lambda: made.failure == "no space" and kept.tries > tries + 3, "it is tried again and again")
         assert made.results == {"dropped": 5}
         assert made.lag_seconds() > 0
         kept.trouble = None
-        await until(lambda: made.fault is None and not made.queued, "all is written")
+        await until(lambda: made.failure is None and not made.queued, "all is written")
         assert made.results["stored"] == backlog.MOST_QUEUED
         assert [one.sequence for one in kept.entries] == list(range(1, backlog.MOST_QUEUED + 1))
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
@@ -105,8 +106,8 @@ async def test_content_that_waits_is_bounded_in_bytes() -> None:
         for _ in range(3):
             kept.trouble = "no space"
             for _ in range(20):
-                made.offer(entry(request_content=content[1:]))
-            made.offer(entry(intent="here/1#1", answer_content=content))
+                made.enqueue(entry(request_content=content[1:]))
+            made.enqueue(entry(intent="here/1#1", answer_content=content))
             assert made.queued == 17
             kept.trouble = None
             await until(lambda: not made.queued, "all is written")
@@ -117,10 +118,10 @@ async def test_a_store_that_is_away_at_the_start_is_opened_later() -> None:
     kept = Scripted()
     kept.trouble = "read-only"
     async with writing(kept) as made:
-        assert made.fault == "read-only"
-        made.offer(entry())
+        assert made.failure == "read-only"
+        made.enqueue(entry())
         kept.trouble = None
-        await until(lambda: len(kept.entries) == 1 and made.fault is None, "it is written")
+        await until(lambda: len(kept.entries) == 1 and made.failure is None, "it is written")
 
 
 async def test_an_intent_that_cannot_be_written_is_refused_at_once_and_its_end_stays() -> None:
@@ -146,7 +147,7 @@ async def test_what_the_store_may_have_is_written_again_as_it_was() -> None:
         with pytest.raises(StoreUnavailable, match="no word"):
             await made.durable(entry(kind="intent", intent="here/1#1", request_id="a"))
         ended = made.durable(entry(intent="here/1#1", request_id="a"))
-        made.offer(entry(request_id="b"))
+        made.enqueue(entry(request_id="b"))
         kept.is_unsure = False
         await ended
         await until(lambda: not made.queued, "all is written")
@@ -180,9 +181,9 @@ async def test_the_end_of_an_intent_is_never_dropped() -> None:
     kept.trouble = "no space"
     async with writing(kept) as made:
         for _ in range(backlog.MOST_QUEUED):
-            made.offer(entry())
-        made.offer(entry(intent="here/1#1"))
-        made.offer(entry())
+            made.enqueue(entry())
+        made.enqueue(entry(intent="here/1#1"))
+        made.enqueue(entry())
         assert made.results == {"dropped": 1}
         kept.trouble = None
         await until(lambda: not made.queued, "all is written")
@@ -214,7 +215,7 @@ async def test_one_entry_that_cannot_be_written_stands_in_nobodys_way() -> None:
     kept.poison = "bad"
     async with writing(kept) as made:
         for name in ("a", "bad", "b", "c"):
-            made.offer(entry(request_id=name))
+            made.enqueue(entry(request_id=name))
     assert [(one.request_id, one.sequence) for one in kept.entries] == [("a", 1), ("b", 2), ("c", 3)]
     assert made.results == {"stored": 3, "failed": 1}
 
@@ -237,7 +238,7 @@ async def test_the_log_does_not_quote_an_entry_that_cannot_be_written(caplog: py
     kept = Scripted()
     kept.poison = "bad"
     async with writing(kept) as made:
-        made.offer(entry(request_id="bad"))
+        made.enqueue(entry(request_id="bad"))
     assert "left out: OverflowError: too large a number" in caplog.text
     assert "secret" not in caplog.text
 
@@ -247,7 +248,7 @@ async def test_what_cannot_be_written_until_the_end_is_counted() -> None:
     kept.trouble = "no space"
     async with writing(kept) as made:
         for _ in range(3):
-            made.offer(entry())
+            made.enqueue(entry())
     assert made.results == {"failed": 3}
 
 
@@ -256,7 +257,7 @@ async def test_a_checkpoint_is_made_every_thousand_entries_and_goes_to_a_second_
     told: list[Checkpoint] = []
     async with writing(kept, sink=told.append) as made:
         for _ in range(2500):
-            made.offer(entry())
+            made.enqueue(entry())
         await until(lambda: len(kept.entries) == 2500, "all is written")
     assert told == kept.checkpoints
     assert [one.sequence for one in told] == sorted(one.sequence for one in told)
@@ -270,7 +271,7 @@ async def test_a_second_place_that_fails_harms_nothing(caplog: pytest.LogCapture
 
     kept = Scripted()
     async with writing(kept, sink=fail) as made:
-        made.offer(entry())
+        made.enqueue(entry())
     assert len(kept.entries) == len(kept.checkpoints) == 1
     assert "no space there" in caplog.text
 
@@ -279,5 +280,5 @@ async def test_content_is_redacted_before_it_is_hashed_and_kept() -> None:
     kept = Scripted()
     redact: Callable[[str], str] = lambda text: text.replace("secret", "*")  # noqa: E731
     async with writing(kept, redact=redact) as made:
-        made.offer(entry(request_content="a secret", answer_content=None))
+        made.enqueue(entry(request_content="a secret", answer_content=None))
     assert kept.entries[0].request_content == "a *"

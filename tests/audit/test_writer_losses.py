@@ -20,7 +20,7 @@ async def test_blocking_and_strict_refuse_until_it_is_back(caplog: pytest.LogCap
     async with writing(kept, sink=told.append) as made:
         await made.durable(entry(1))
         kept.missing = LOST
-        await until(lambda: made.fault is not None, "a look finds it, where nothing else happens")
+        await until(lambda: made.failure is not None, "a look finds it, where nothing else happens")
         with pytest.raises(StoreUnavailable, match="was deleted"):
             await made.durable(entry(2, kind="intent", intent="a"))
         assert (made.losses.count, kept.begun_anew) == (1, 0)
@@ -30,7 +30,7 @@ async def test_blocking_and_strict_refuse_until_it_is_back(caplog: pytest.LogCap
         waiting = made.durable(entry(2))
         kept.missing = None
         await waiting
-        await until(lambda: made.fault is None, "it has recovered")
+        await until(lambda: made.failure is None, "it has recovered")
     assert [one.sequence for one in kept.entries] == [1, 2]
     assert caplog.text.count("has lost what was stored") == 1
 
@@ -43,7 +43,7 @@ async def test_best_effort_begins_anew_and_its_chain_tells_of_the_gap(caplog: py
         kept.missing = LOST
         await until(lambda: kept.begun_anew == 1, "a look finds it")
         await made.durable(entry(3))
-        assert (made.fault, made.losses.count) == (None, 1)
+        assert (made.failure, made.losses.count) == (None, 1)
         kept.missing = LOST
         await until(lambda: kept.begun_anew == 2, "and again")
         await made.durable(entry(4))

@@ -14,11 +14,11 @@ from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
 
 async def test_a_fault_that_nobody_has_thought_of_is_no_end(caplog: pytest.LogCaptureFixture) -> None:
     kept = Scripted()
-    kept.fault = KeyError("odd")
+    kept.failure = KeyError("odd")
     async with writing(kept) as made:
-        made.offer(entry(request_id="r"))
+        made.enqueue(entry(request_id="r"))
         await until(lambda: len(kept.entries) == 1, "it is written all the same")
-        assert made.fault is None
+        assert made.failure is None
     assert "nobody has thought of" in caplog.text
 
 
@@ -31,9 +31,9 @@ async def test_a_second_place_that_is_closed_harms_nothing() -> None:
 
     async with writing(kept, sink=closed) as made:
         for _ in range(1200):
-            made.offer(entry())
+            made.enqueue(entry())
         await until(lambda: len(kept.entries) == 1200, "all is written")
-        made.offer(entry())
+        made.enqueue(entry())
         await until(lambda: len(kept.entries) == 1201, "and so is what comes later")
 
 
@@ -42,8 +42,8 @@ async def test_a_store_that_fails_while_the_gateway_leaves_is_tried_until_the_pa
     async with writing(kept) as made:
         kept.trouble = "locked"
         for _ in range(50):
-            made.offer(entry())
-        await until(lambda: made.fault == "locked", "it fails")
+            made.enqueue(entry())
+        await until(lambda: made.failure == "locked", "it fails")
         asyncio.get_running_loop().call_later(0.3, lambda: setattr(kept, "trouble", None))
         assert await asyncio.to_thread(made.stop, 5.0) == 0
     assert len(kept.entries) == 50
@@ -53,8 +53,8 @@ async def test_a_store_that_stays_away_is_given_up_when_the_patience_is_over() -
     kept = Scripted()
     async with writing(kept) as made:
         kept.trouble = "away"
-        made.offer(entry())
-        await until(lambda: made.fault == "away", "it fails")
+        made.enqueue(entry())
+        await until(lambda: made.failure == "away", "it fails")
         began = time.monotonic()
         assert await asyncio.to_thread(made.stop, 0.4) == 1
         assert time.monotonic() - began < 2
@@ -75,11 +75,11 @@ async def test_an_intent_that_is_refused_at_once_leaves_nothing_behind() -> None
     kept = Scripted()
     async with writing(kept) as made:
         kept.trouble = "away"
-        made.offer(entry())
-        await until(lambda: made.fault == "away", "it fails")
+        made.enqueue(entry())
+        await until(lambda: made.failure == "away", "it fails")
         with pytest.raises(StoreUnavailable):
             await made.durable(entry(kind="intent", intent="i"))
-        made.offer(entry(request_id="refused", intent="i"))
+        made.enqueue(entry(request_id="refused", intent="i"))
         kept.trouble = None
         await until(lambda: len(kept.entries) == 2, "both are written")
         assert kept.entries[-1].intent is None

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, Link, checkpoint
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import Store
 
 KEY = b"a key for tests, and for them alone"
@@ -35,17 +35,17 @@ _USUAL: dict[str, Any] = {
 }
 
 
-def entry(**fields: Any) -> Entry:
+def entry(**fields: Any) -> AuditEntry:
     """An end of a usual request, but for what is given."""
-    return Entry(**{**_USUAL, **fields})
+    return AuditEntry(**{**_USUAL, **fields})
 
 
-def intent(name: str, **fields: Any) -> Entry:
+def intent(name: str, **fields: Any) -> AuditEntry:
     """Says that the request with this name is about to be dispatched."""
     return entry(**{"kind": "intent", "intent": name, "request_id": name, "status": None, **fields})
 
 
-def end(name: str, **fields: Any) -> Entry:
+def end(name: str, **fields: Any) -> AuditEntry:
     """The end of a request with an intent of this name."""
     return entry(**{"intent": name, "request_id": name, **fields})
 
@@ -57,7 +57,7 @@ class Chain:
         self.writer = writer
         self.link = Link(KEY)
 
-    def numbered(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[bytes]]:
+    def numbered(self, entries: Sequence[AuditEntry]) -> tuple[list[AuditEntry], list[bytes]]:
         """The entries in their final form, and their hashes."""
         first = self.link.sequence + 1
         made = [
@@ -66,7 +66,7 @@ class Chain:
         ]
         return made, self.link.join(made)
 
-    def write(self, store: Store, *entries: Entry) -> list[Entry]:
+    def write(self, store: Store, *entries: AuditEntry) -> list[AuditEntry]:
         """Writes them; as they were written. What was refused has not been there."""
         before = (self.link.sequence, self.link.last_hash)
         made, hashes = self.numbered(entries)

@@ -13,25 +13,25 @@ from hypothesis import strategies as st
 from tests.flow.waiting import until
 
 from ai_gateway.__main__ import main
-from ai_gateway.auth.guard import Guard
 from ai_gateway.auth.identity import Unavailable
 from ai_gateway.auth.keys import Keys, KeysFile
-from ai_gateway.auth.keys_file import Entry, KeysError, hash_of, new_key, read_entries, write_entries
-from ai_gateway.cluster.token_review import Answer
+from ai_gateway.auth.keys_file import KeyEntry, KeysError, hash_of, new_key, read_entries, write_entries
+from ai_gateway.auth.state import AuthState
+from ai_gateway.cluster.token_review import ReviewResult
 from ai_gateway.config.access import Auth
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.config.steady import Steady
 from ai_gateway.config.units import FilePath
 
 NOW = 1_800_000_000.0
 
 
-def _made(**more: object) -> tuple[str, Entry]:
+def _made(**more: object) -> tuple[str, KeyEntry]:
     key, key_id = new_key()
-    return key, msgspec.convert({"id": key_id, "name": "team-a", "hash": hash_of(key.encode()), **more}, Entry)
+    return key, msgspec.convert({"id": key_id, "name": "team-a", "hash": hash_of(key.encode()), **more}, KeyEntry)
 
 
-def _keys(*entries: Entry, now: float = NOW) -> Keys:
+def _keys(*entries: KeyEntry, now: float = NOW) -> Keys:
     keys = Keys(lambda: now)
     keys.take(read_entries(write_entries(entries).encode()))
     return keys
@@ -148,13 +148,13 @@ def test_a_file_that_goes_or_breaks_keeps_the_keys_and_says_so_once(
             path.write_text(trouble)
         for _ in range(5):
             file.take(file.read())
-        assert keys.complaint
+        assert keys.reason
         assert keys.find(key.encode()) is not None
         assert len(caplog.records) == 1
     path.write_text(good)
     for _ in range(5):
         file.take(file.read())
-    assert not keys.complaint
+    assert not keys.reason
 
 
 def test_a_key_is_not_revived_by_a_file_that_is_half_written(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ def test_a_revoked_key_is_over_whatever_the_clock_of_whoever_revoked_it_said() -
 @pytest.mark.parametrize("field", ["id", "name", "hash"])
 def test_a_line_end_behind_a_field_is_not_overlooked(field: str) -> None:
     told = {"id": "aaaaaaaa", "name": "a", "hash": "sha256:" + "0" * 64}
-    msgspec.convert(told, Entry)
+    msgspec.convert(told, KeyEntry)
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({**told, field: told[field] + "\n"}, Entry)
+        msgspec.convert({**told, field: told[field] + "\n"}, KeyEntry)
 
 
 def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,7 +212,7 @@ def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogC
         keys.find(key.encode())
     assert key[:14] not in caplog.text
     assert key[14:] not in caplog.text
-    assert key[14:] not in str(keys.complaint)
+    assert key[14:] not in str(keys.reason)
 
 
 def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +221,7 @@ def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.Capture
     made = ["keys", "create", "--name", "team-a", "--file", str(path), "--rpm", "60", "--tokens-per-day", "5000"]
     assert main(made) == 0
     (entry,) = read_entries(path.read_bytes())
-    assert entry.limits == Limits(rpm=60, tokens_per_day=5000)
+    assert entry.limits == RateLimits(rpm=60, tokens_per_day=5000)
     assert "tpm" not in path.read_text()
     found = _keys(entry).find(capsys.readouterr().out.strip().encode())
     assert found is not None
@@ -236,7 +236,7 @@ async def test_a_fault_in_following_the_file_is_told_once_and_passes(
     path = tmp_path / "keys.yaml"
     path.write_text(write_entries((KNOWN[1],)))
     monkeypatch.setattr(Steady, "pause_seconds", 0.001)
-    guard = Guard(lambda _token, _audience: Answer(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
+    guard = AuthState(lambda _token, _audience: ReviewResult(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
     guard.apply(Auth(methods=("keys",), keys_file=FilePath(path)), None)
     looks = count()
 
@@ -246,10 +246,10 @@ async def test_a_fault_in_following_the_file_is_told_once_and_passes(
 
     following = asyncio.create_task(guard.follow())
     with monkeypatch.context() as patched:
-        patched.setattr(Steady, "look", fails)
+        patched.setattr(Steady, "check", fails)
         await until(lambda: next(looks) > 5)
-        assert "can't start new thread" in guard.standing()["complaints"]["keys"]
-    await until(lambda: not guard.standing()["complaints"])
+        assert "can't start new thread" in guard.status()["complaints"]["keys"]
+    await until(lambda: not guard.status()["complaints"])
     assert caplog.text.count("can't start new thread") == 1
-    assert guard.standing()["keys"] == 1
+    assert guard.status()["keys"] == 1
     following.cancel()

@@ -7,9 +7,7 @@ import time
 import pytest
 from tests.auth.tokens import AUDIENCE, account_token, unsigned
 
-from ai_gateway.auth.identity import Unavailable
-from ai_gateway.auth.kubernetes import ServiceAccounts, account_of
-from ai_gateway.auth.remembering import (
+from ai_gateway.auth.caching_verifier import (
     AWAY_SECONDS,
     KNOWN_SECONDS,
     MOST_WAITING,
@@ -17,22 +15,26 @@ from ai_gateway.auth.remembering import (
     STALE_SECONDS,
     UNKNOWN_SECONDS,
 )
+from ai_gateway.auth.identity import Unavailable
+from ai_gateway.auth.kubernetes import ServiceAccounts, account_of
 from ai_gateway.cluster.api import Unreachable
-from ai_gateway.cluster.token_review import Answer, _User
+from ai_gateway.cluster.token_review import ReviewResult, _User
 
 
 class _Server:
     """Answers reviews and counts them; may be away."""
 
     def __init__(self) -> None:
-        self.answer = Answer(True, _User("system:serviceaccount:team-a:web", ("system:serviceaccounts",)), (AUDIENCE,))
+        self.answer = ReviewResult(
+            True, _User("system:serviceaccount:team-a:web", ("system:serviceaccounts",)), (AUDIENCE,)
+        )
         self.asked: list[str] = []
         self.is_away = False
         self.lets_pass = ""
         self.held = threading.Event()
         self.held.set()
 
-    def __call__(self, token: str, audience: str) -> Answer:
+    def __call__(self, token: str, audience: str) -> ReviewResult:
         self.asked.append(token)
         assert audience == AUDIENCE
         assert token == self.lets_pass or self.held.wait(10)
@@ -65,14 +67,16 @@ async def test_a_token_is_reviewed_once_and_remembered_for_a_minute() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(False),
-        Answer(True, _User("system:serviceaccount:team-a:web"), ()),  # a server that knows nothing of audiences
-        Answer(True, _User("system:serviceaccount:team-a:web"), ("other",)),
-        Answer(True, _User("system:node:worker"), (AUDIENCE,)),
-        Answer(True, _User("system:serviceaccount:team-a"), (AUDIENCE,)),
+        ReviewResult(False),
+        ReviewResult(True, _User("system:serviceaccount:team-a:web"), ()),  # a server that knows nothing of audiences
+        ReviewResult(True, _User("system:serviceaccount:team-a:web"), ("other",)),
+        ReviewResult(True, _User("system:node:worker"), (AUDIENCE,)),
+        ReviewResult(True, _User("system:serviceaccount:team-a"), (AUDIENCE,)),
     ],
 )
-async def test_what_the_server_does_not_vouch_for_is_nobodys_and_asked_again_after_five_seconds(answer: Answer) -> None:
+async def test_what_the_server_does_not_vouch_for_is_nobodys_and_asked_again_after_five_seconds(
+    answer: ReviewResult,
+) -> None:
     world, token = _World(), account_token()
     world.server.answer = answer
     assert await world.accounts.identify(token) is None
@@ -91,13 +95,13 @@ async def test_while_the_server_is_away_known_callers_go_on_and_others_are_not_t
     assert await world.accounts.identify(token) is not None
     with pytest.raises(Unavailable):
         await world.accounts.identify(account_token(account="team-b:web"))
-    assert world.accounts.complaint == "connection refused"
+    assert world.accounts.reason == "connection refused"
     world.now = STALE_SECONDS
     with pytest.raises(Unavailable):
         await world.accounts.identify(token)
     world.server.is_away = False
     assert await world.accounts.identify(token) is not None
-    assert not world.accounts.complaint
+    assert not world.accounts.reason
 
 
 async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long() -> None:
@@ -112,7 +116,7 @@ async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long
     for _ in range(50):
         assert await world.accounts.identify(token) is not None
     assert time.monotonic() - began < 0.5
-    world.server.answer = Answer(False)
+    world.server.answer = ReviewResult(False)
     world.server.held.set()
     world.now += AWAY_SECONDS + 1
     assert await world.accounts.identify(token) is None
@@ -123,7 +127,7 @@ async def test_a_flood_of_unknown_tokens_keeps_no_revoked_token_alive() -> None:
     world, revoked = _World(), account_token(seconds=10_000)
     await world.accounts.identify(revoked)
     world.now = KNOWN_SECONDS + 1
-    world.server.answer = Answer(False)
+    world.server.answer = ReviewResult(False)
     world.server.lets_pass = revoked.decode()
     world.server.held.clear()
     tokens = [account_token(jti=str(number)) for number in range(MOST_WAITING)]

@@ -141,10 +141,10 @@ async def test_an_issuer_that_is_away_keeps_its_keys_and_one_never_seen_is_no_re
     documents, world.documents = world.documents, {}
     with pytest.raises(Unavailable):
         await world.ask(token(KEY))
-    assert world.issuer.complaint is not None
+    assert world.issuer.reason is not None
     world.documents, world.now = documents, SOONEST_SECONDS
     assert await world.ask(token(KEY)) is not None
-    assert str(world.issuer.complaint) == "None"
+    assert str(world.issuer.reason) == "None"
     world.documents, world.now = {}, 10_000.0
     assert await world.ask(token(KEY, jti="later")) is not None
 

@@ -12,7 +12,7 @@ from ai_gateway.auth.identity import Identity
 from ai_gateway.auth.patterns import fits, fits_parts, permits
 from ai_gateway.auth.rules import grant
 from ai_gateway.config.access import CallerRule
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.exchange import Allowance
 
 ACCOUNT = Identity(
@@ -113,7 +113,7 @@ def test_a_rule_narrows_a_keys_models_and_routes_and_never_widens_them() -> None
 def test_of_a_keys_limits_and_its_rules_the_tighter_hold(
     own: dict[str, int] | None, ruled: dict[str, int] | None, holds: Allowance | None
 ) -> None:
-    key = msgspec.structs.replace(KEY, limits=None if own is None else msgspec.convert(own, Limits))
+    key = msgspec.structs.replace(KEY, limits=None if own is None else msgspec.convert(own, RateLimits))
     rule: dict[str, Any] = {"match": {"key": "*"}} | ({} if ruled is None else {"limits": ruled})
     caller = grant(key, _rules(rule))
     assert caller is not None

@@ -4,7 +4,7 @@ import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states
 
 from ai_gateway.balancing.endpoint import HeldModel
-from ai_gateway.balancing.health import Health
+from ai_gateway.balancing.health import EjectionState
 from ai_gateway.wire.address import Address
 
 MANY = 500
@@ -82,10 +82,10 @@ def test_a_failed_probe_takes_an_endpoint_out_and_an_answered_one_brings_it_back
     endpoint = world.endpoints[0]
     assert world.fleet.saw_down(endpoint, "refused")
     assert not world.fleet.saw_down(endpoint, "refused")
-    assert (endpoint.state, endpoint.complaint) == ("down", "refused")
+    assert (endpoint.state, endpoint.reason) == ("down", "refused")
     assert world.fleet.saw_up(endpoint, "0.24.0")
     assert not world.fleet.saw_up(endpoint, "0.24.0")
-    assert (endpoint.state, endpoint.complaint, endpoint.seen_at) == ("up", None, world.clock.now)
+    assert (endpoint.state, endpoint.reason, endpoint.seen_at) == ("up", None, world.clock.now)
 
 
 def test_those_who_wait_are_served_when_an_endpoint_comes_back() -> None:
@@ -281,14 +281,14 @@ def test_an_unusable_endpoint_gets_nothing(what: str) -> None:
 def test_endpoints_that_were_never_up_cost_no_more_each_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of the fleet is looked at only where a failure may eject; hundreds that start are all down at first."""
     looks = 0
-    is_ejected = Health.is_ejected
+    is_ejected = EjectionState.is_ejected
 
-    def looked(health: Health) -> bool:
+    def looked(health: EjectionState) -> bool:
         nonlocal looks
         looks += 1
         return bool(is_ejected.__get__(health))
 
-    monkeypatch.setattr(Health, "is_ejected", property(looked))
+    monkeypatch.setattr(EjectionState, "is_ejected", property(looked))
     world = World(MANY)
     for endpoint in world.endpoints:
         world.fleet.saw_down(endpoint, "refused")

@@ -86,7 +86,7 @@ def test_the_complaint_about_a_look_is_news_once() -> None:
     assert said == [True, False, True, True, False]
     world.fleet.complained(endpoint, "/api/ps", "x")
     world.fleet.saw_down(endpoint, "gone")
-    assert endpoint.look_complaints == {}
+    assert endpoint.check_reasons == {}
 
 
 def test_models_without_a_digest_are_not_the_same_model() -> None:

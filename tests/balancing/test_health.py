@@ -5,7 +5,13 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_gateway.balancing.health import FIRST_EJECTION_SECONDS, JITTER, LONGEST_EJECTION_SECONDS, THRESHOLD, Health
+from ai_gateway.balancing.health import (
+    FIRST_EJECTION_SECONDS,
+    JITTER,
+    LONGEST_EJECTION_SECONDS,
+    THRESHOLD,
+    EjectionState,
+)
 
 
 class Middle(random.Random):
@@ -17,7 +23,7 @@ class Middle(random.Random):
 
 def test_the_threshold_is_in_a_row() -> None:
     """A success between failures begins the count anew."""
-    health = Health(Middle())
+    health = EjectionState(Middle())
     for _ in range(3):
         for _ in range(THRESHOLD - 1):
             assert not health.fail(0, may_eject=True)
@@ -27,7 +33,7 @@ def test_the_threshold_is_in_a_row() -> None:
 
 def test_an_ejection_has_an_end_and_then_a_probation() -> None:
     """Five seconds at first."""
-    health = Health(Middle(), threshold=1)
+    health = EjectionState(Middle(), threshold=1)
     assert health.fail(100, may_eject=True)
     assert health.is_ejected
     assert not health.is_on_probation(100 + FIRST_EJECTION_SECONDS - 0.01)
@@ -38,7 +44,7 @@ def test_an_ejection_has_an_end_and_then_a_probation() -> None:
 
 def test_ejections_grow_until_a_success() -> None:
     """5 s, 10 s, 15 s and so on, never above a minute; a success begins them anew."""
-    health = Health(Middle(), threshold=1)
+    health = EjectionState(Middle(), threshold=1)
     now, lengths = 0.0, []
     for _ in range(15):
         assert health.fail(now, may_eject=True)
@@ -53,7 +59,7 @@ def test_ejections_grow_until_a_success() -> None:
 
 def test_failures_during_an_ejection_do_not_prolong_it() -> None:
     """Calls that were under way when it began may still fail."""
-    health = Health(Middle(), threshold=1)
+    health = EjectionState(Middle(), threshold=1)
     health.fail(0, may_eject=True)
     assert not health.fail(4, may_eject=True)
     assert health.ejected_until == FIRST_EJECTION_SECONDS
@@ -61,7 +67,7 @@ def test_failures_during_an_ejection_do_not_prolong_it() -> None:
 
 def test_what_may_not_be_ejected_is_not() -> None:
     """It is as soon as it may, at its next failure."""
-    health = Health(Middle())
+    health = EjectionState(Middle())
     for _ in range(9):
         assert not health.fail(0, may_eject=False)
     assert health.fail(0, may_eject=True)
@@ -71,7 +77,7 @@ def test_what_may_not_be_ejected_is_not() -> None:
 @given(st.integers(), st.integers(1, 20))
 def test_chance_moves_an_ejection_by_a_fifth_at_most(seed: int, ejections: int) -> None:
     """So that several gateways do not come back together, and none much too early."""
-    health = Health(random.Random(seed), threshold=1)
+    health = EjectionState(random.Random(seed), threshold=1)
     now = 0.0
     for count in range(1, ejections + 1):
         health.fail(now, may_eject=True)
@@ -86,7 +92,7 @@ def test_chance_does_move_it() -> None:
     """Two gateways that saw the same failure come back at different times."""
     ends = set()
     for seed in range(5):
-        health = Health(random.Random(seed), threshold=1)
+        health = EjectionState(random.Random(seed), threshold=1)
         health.fail(0, may_eject=True)
         ends.add(health.ejected_until)
     assert len(ends) == 5

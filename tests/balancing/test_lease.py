@@ -105,7 +105,7 @@ async def test_a_refusal_reaches_those_who_wait() -> None:
     world.take()
     call = asyncio.create_task(hold(world))
     await until(world, 1)
-    world.fleet.lacks(world.endpoints[0], MODEL)
+    world.fleet.mark_missing(world.endpoints[0], MODEL)
     with pytest.raises(ModelMissing):
         await call
 

@@ -104,7 +104,7 @@ class Balancing(RuleBasedStateMachine):
             "down": lambda: fleet.saw_down(endpoint, "refused"),
             "holds": lambda: fleet.saw_models(endpoint, held(MODEL)),
             "empty": lambda: fleet.saw_models(endpoint, {}),
-            "lacks": lambda: fleet.lacks(endpoint, MODEL),
+            "lacks": lambda: fleet.mark_missing(endpoint, MODEL),
             "resident": lambda: fleet.saw_residents(endpoint, frozenset([MODEL])),
             "cold": lambda: fleet.saw_residents(endpoint, None),
         }

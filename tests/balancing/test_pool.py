@@ -133,7 +133,7 @@ def test_a_404_takes_the_model_off_the_endpoint_until_it_is_listed_again() -> No
     """The call goes elsewhere; the next list is believed again."""
     world = World(2, slots=2)
     first, second = world.endpoints
-    world.fleet.lacks(first, MODEL)
+    world.fleet.mark_missing(first, MODEL)
     assert [world.take(), world.take()] == [second, second]
     world.fleet.saw_models(first, held(MODEL))
     assert world.take() is first
@@ -144,7 +144,7 @@ def test_calls_that_wait_for_a_model_that_vanished_are_refused() -> None:
     world = World(1)
     world.take()
     waiting = [world.queue(), world.queue()]
-    world.fleet.lacks(world.endpoints[0], MODEL)
+    world.fleet.mark_missing(world.endpoints[0], MODEL)
     assert [type(one.ticket.refusal) for one in waiting] == [ModelMissing] * 2
     assert [one.settled for one in waiting] == [1, 1]
     assert world.pool.waiting == 0

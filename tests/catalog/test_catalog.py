@@ -7,8 +7,8 @@ import pytest
 
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.active import CurrentConfig, prepare
 from ai_gateway.catalog.catalog import Catalog
-from ai_gateway.catalog.current import Current, ready
 from ai_gateway.config.loading import parse
 from ai_gateway.config.types import Config
 from ai_gateway.wire.address import Address
@@ -35,7 +35,12 @@ def test_a_model_is_found_by_its_id_and_its_aliases() -> None:
     catalog = Catalog(CODER)
     entry = catalog.find("coder", EMPTY)
     assert entry is not None
-    assert (entry.id, entry.name, entry.canonical, entry.version) == ("coder", "codellama:13b", "codellama:13b", "13b")
+    assert (entry.id, entry.name, entry.ollama_name, entry.version) == (
+        "coder",
+        "codellama:13b",
+        "codellama:13b",
+        "13b",
+    )
     assert entry.max_tokens == 2048
     assert catalog.find("code", EMPTY) is entry
     assert catalog.find("c", EMPTY) is entry
@@ -149,8 +154,8 @@ def test_the_limits_reach_the_pools() -> None:
 
 def test_a_request_keeps_the_catalog_that_it_read() -> None:
     """A reload swaps one reference."""
-    current = Current(CODER)
+    current = CurrentConfig(CODER)
     before = current.now
-    current.swap(ready(Config()))
+    current.swap(prepare(Config()))
     assert before.catalog.find("coder", EMPTY) is not None
     assert current.now.catalog.find("coder", EMPTY) is None

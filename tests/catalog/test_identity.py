@@ -11,10 +11,10 @@ from ai_gateway.auth.patterns import permits
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import MOST_DISCOVERED, Catalog
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.config.loading import parse
 from ai_gateway.wire.address import Address
-from ai_gateway.wire.names import canonical
+from ai_gateway.wire.names import ollama_name
 
 DISCOVER = "catalog: {discover: true}\n"
 
@@ -24,7 +24,7 @@ def fleet_with(*endpoints: tuple[str, ...]) -> Fleet:
     fleet = Fleet(lambda: 0.0, random.Random(1))
     new, _ = fleet.apply([Address(f"host-{number}") for number in range(len(endpoints))])
     for endpoint, names in zip(new, endpoints, strict=True):
-        fleet.saw_models(endpoint, {canonical(name): HeldModel(name, f"sha256:{name}", 1, 0) for name in names})
+        fleet.saw_models(endpoint, {ollama_name(name): HeldModel(name, f"sha256:{name}", 1, 0) for name in names})
     return fleet
 
 
@@ -127,11 +127,11 @@ def test_limits_stand_under_any_name_where_models_are_discovered() -> None:
         config = parse(f"{DISCOVER}{models}limits: {{models: {{'{name}': {{rpm: 1}}}}}}".encode())
         limits = Catalog(config).limits
         assert limits is not None
-        assert limits.models == {"coder": Limits(rpm=1)}
+        assert limits.models == {"coder": RateLimits(rpm=1)}
     config = parse(f"{DISCOVER}limits: {{models: {{Me/X: {{rpm: 1}}}}}}".encode())
     limits = Catalog(config).limits
     assert limits is not None
-    assert limits.models == {"me/x:latest": Limits(rpm=1)}
+    assert limits.models == {"me/x:latest": RateLimits(rpm=1)}
 
 
 def test_what_was_used_before_the_start_is_known_by_the_same_identity() -> None:

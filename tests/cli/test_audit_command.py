@@ -12,7 +12,7 @@ from tests.audit.entries import KEY, WRITER, entry, fill, mixed, store
 
 from ai_gateway.__main__ import main
 from ai_gateway.audit.chain import checkpoint
-from ai_gateway.audit.listing import as_csv
+from ai_gateway.audit.format import as_csv
 
 
 @pytest.fixture

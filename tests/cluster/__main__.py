@@ -55,7 +55,7 @@ def _down(files: Layout) -> int:
 
 
 def _status(files: Layout) -> int:
-    found = starting.complaints(files)
+    found = starting.reasons(files)
     print("\n".join(found) or "the cluster is well")
     return 1 if found else 0
 

@@ -66,7 +66,7 @@ class Cluster:
         try:
             self.kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", f"--timeout={seconds}s")
         except AssertionError as failure:
-            raise AssertionError(f"{failure}\n{self._story(namespace)}") from failure
+            raise AssertionError(f"{failure}\n{self._reason(namespace)}") from failure
 
     def pod_addresses(self, selector: str, namespace: str = "default") -> dict[str, str]:
         """The address of each pod that is not leaving, by the pod's name."""
@@ -127,7 +127,7 @@ class Cluster:
             assert time.monotonic() < deadline, f"namespace {namespace} got no ServiceAccount"
             time.sleep(POLL_SECONDS)
 
-    def _story(self, namespace: str) -> str:
+    def _reason(self, namespace: str) -> str:
         return self.kubectl("-n", namespace, "get", "pods,events", "-o", "wide")
 
 
@@ -136,7 +136,7 @@ def running_cluster() -> Cluster:
     if existing := os.environ.get(EXISTING):
         return Cluster(Path(existing).resolve())
     files = this_machines()
-    found = starting.complaints(files)
+    found = starting.reasons(files)
     assert not found, f"{'; '.join(found)}; run: make cluster"
     return Cluster(files.kubeconfig, files)
 
@@ -148,7 +148,7 @@ def cluster_for_tests() -> Iterator[Cluster]:
         yield running_cluster()
         return
     files = this_machines()
-    is_ours = bool(starting.complaints(files))
+    is_ours = bool(starting.reasons(files))
     starting.up(files)
     try:
         yield running_cluster()

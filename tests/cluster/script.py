@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from ai_gateway.cluster.api import ApiServer, Stream
-from ai_gateway.cluster.mirror import Collection, Manner, Mirror
+from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings
 
 Said = bytes | Exception
 PODS = Collection("/pods", {"labelSelector": "app=x"}, "pods in namespace ai")
@@ -86,10 +86,10 @@ class Script:
         """See ApiServer."""
         self.forgotten += 1
 
-    def mirror(self, read: Callable[[bytes], Named | None] | None = None) -> Mirror[Named]:
+    def reflector(self, read: Callable[[bytes], Named | None] | None = None) -> Reflector[Named]:
         """A mirror that asks this script, on its clock."""
-        manner = Manner(300.0, 15.0, lambda: self.now, self._wait, random.Random(7))
-        return Mirror(cast("ApiServer", self), PODS, manner, read or read_name, self._changed)
+        settings = WatchSettings(300.0, 15.0, lambda: self.now, self._wait, random.Random(7))
+        return Reflector(cast("ApiServer", self), PODS, settings, read or read_name, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -125,6 +125,6 @@ def read_name(content: bytes) -> Named | None:
     return None if name == "hidden" else Named(name)
 
 
-def names(mirror: Mirror[Named]) -> list[str]:
+def names(reflector: Reflector[Named]) -> list[str]:
     """What the copy holds."""
-    return [named.name for named in mirror.values()]
+    return [named.name for named in reflector.values()]

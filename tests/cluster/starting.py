@@ -60,7 +60,7 @@ def up(files: Layout) -> None:
     build_everything()
     images = [image(name) for name in IMAGES]
     with only_one(files.folder):
-        if not complaints(files):
+        if not reasons(files):
             import_missing(files.containerd_socket, images)
             return
         _down(files)
@@ -82,7 +82,7 @@ def down(files: Layout) -> list[str]:
         return leftovers(files)
 
 
-def complaints(files: Layout) -> list[str]:
+def reasons(files: Layout) -> list[str]:
     """Why the cluster is not a running, healthy one, a line each."""
     if _recorded(files) is None:
         return ["no cluster is running"]

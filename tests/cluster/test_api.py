@@ -13,7 +13,7 @@ import trustme
 import yaml
 
 from ai_gateway.cluster.access import Access
-from ai_gateway.cluster.api import ApiServer, Refused, Stream, Unreachable
+from ai_gateway.cluster.api import ApiServer, StatusFailure, Stream, Unreachable
 
 Answer = Callable[["Asked"], None]
 
@@ -131,7 +131,7 @@ def test_a_refusal_says_what_the_server_says(tmp_path: Path, body: bytes, words:
     """Whatever its body is."""
     with (
         serving(lambda asked: asked.say(403, body)) as server,
-        pytest.raises(Refused) as refused,
+        pytest.raises(StatusFailure) as refused,
     ):
         kubeconfig(tmp_path, server.port).get("/x", {}, 5.0)
     assert (str(refused.value), refused.value.status) == (words, 403)
@@ -139,7 +139,7 @@ def test_a_refusal_says_what_the_server_says(tmp_path: Path, body: bytes, words:
 
 def test_a_server_may_say_when_to_ask_again(tmp_path: Path) -> None:
     """It is asked once, and not again by the library."""
-    with serving(lambda asked: asked.say(429, b"", Retry_After="7")) as server, pytest.raises(Refused) as refused:
+    with serving(lambda asked: asked.say(429, b"", Retry_After="7")) as server, pytest.raises(StatusFailure) as refused:
         kubeconfig(tmp_path, server.port).get("/x", {}, 5.0)
     assert refused.value.retry_after_seconds == 7.0
     assert len(server.seen) == 1

@@ -5,7 +5,7 @@ import threading
 
 from tests.flow.waiting import soon
 
-from ai_gateway.cluster.bell import Bell
+from ai_gateway.cluster.change_notice import ChangeNotice
 
 ROUNDS = 10  # of the event loop: more than a ring takes to be heard
 
@@ -18,22 +18,22 @@ async def rounds() -> None:
 
 async def test_many_rings_are_heard_once() -> None:
     """A list of 500 pods is one change of the fleet; the next ring is the next one."""
-    bell = Bell(settle_seconds=0.0)
+    notice = ChangeNotice(settle_seconds=0.0)
     for _ in range(500):
-        bell.ring()
-    await soon(bell.wait())
-    second = asyncio.create_task(bell.wait())
+        notice.ring()
+    await soon(notice.wait())
+    second = asyncio.create_task(notice.wait())
     await rounds()
     assert not second.done()
-    bell.ring()
+    notice.ring()
     await soon(second)
 
 
 async def test_what_rings_is_not_heard_before_the_burst_has_settled() -> None:
     """What comes until then is taken up together with it."""
-    bell = Bell(settle_seconds=60.0)
-    bell.ring()
-    waiting = asyncio.create_task(bell.wait())
+    notice = ChangeNotice(settle_seconds=60.0)
+    notice.ring()
+    waiting = asyncio.create_task(notice.wait())
     await rounds()
     assert not waiting.done()
     waiting.cancel()
@@ -41,42 +41,42 @@ async def test_what_rings_is_not_heard_before_the_burst_has_settled() -> None:
 
 async def test_a_waiter_that_is_cancelled_takes_no_ring_with_it() -> None:
     """Who waits next hears it."""
-    bell = Bell(settle_seconds=0.0)
-    cancelled = asyncio.create_task(bell.wait())
+    notice = ChangeNotice(settle_seconds=0.0)
+    cancelled = asyncio.create_task(notice.wait())
     await rounds()
-    bell.ring()
+    notice.ring()
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
-    await soon(bell.wait())
+    await soon(notice.wait())
 
 
 async def test_a_ring_after_a_wait_that_gave_up_is_heard() -> None:
     """And no old one stands in its way."""
-    bell = Bell(settle_seconds=0.0)
-    bell.ring()
-    await bell.wait(0.0)
-    bell.ring()
-    await soon(bell.wait())
+    notice = ChangeNotice(settle_seconds=0.0)
+    notice.ring()
+    await notice.wait(0.0)
+    notice.ring()
+    await soon(notice.wait())
 
 
 async def test_a_bell_rung_in_another_thread_is_heard() -> None:
     """A thousand rings are one."""
-    bell = Bell(settle_seconds=0.01)
+    notice = ChangeNotice(settle_seconds=0.01)
 
     def ring_on() -> None:
         for _ in range(1000):
-            bell.ring()
+            notice.ring()
 
     ringing = threading.Thread(target=ring_on)
     ringing.start()
-    await soon(bell.wait())
+    await soon(notice.wait())
     ringing.join()
-    bell.ring()
-    await soon(bell.wait())
+    notice.ring()
+    await soon(notice.wait())
 
 
 async def test_waiting_has_an_end_if_it_is_asked_for() -> None:
-    await soon(Bell().wait(0.01))
+    await soon(ChangeNotice().wait(0.01))
 
 
 def test_a_bell_of_a_loop_that_is_closed_is_rung_without_harm() -> None:
@@ -84,7 +84,7 @@ def test_a_bell_of_a_loop_that_is_closed_is_rung_without_harm() -> None:
     bells = []
 
     async def make() -> None:
-        bells.append(Bell())
+        bells.append(ChangeNotice())
 
     asyncio.run(make())
     bells[0].ring()

@@ -11,10 +11,10 @@ import pytest
 from tests.cluster.fake_api import FakeApi, reach, serving
 from tests.flow.waiting import PATIENCE_SECONDS, until
 
-from ai_gateway.cluster.config_map import ConfigMap, Named
-from ai_gateway.cluster.mirror import Manner
-from ai_gateway.config.live import Live
+from ai_gateway.cluster.config_map import ConfigMap, ConfigMapRef
+from ai_gateway.cluster.reflector import WatchSettings
 from ai_gateway.config.standing_in import StandIn
+from ai_gateway.config.state import ConfigState
 from ai_gateway.config.types import Config
 from ai_gateway.config.watching import ConfigFile
 
@@ -39,11 +39,11 @@ class Followed:
         self._api = api
         self._path = folder / "mounted.yml"
         self.applied: list[Config] = []
-        self.live = Live("both", self.applied.append)
+        self.live = ConfigState("both", self.applied.append)
         stand_in = StandIn(self.live, fast, has_file=True)
         self.file = ConfigFile(self._path, stand_in)
-        manner = Manner(watch_seconds=300.0, read_seconds=15.0, clock=fast)
-        self.config_map = ConfigMap(Named("models"), reach(api, folder), self.live, manner, stand_in)
+        settings = WatchSettings(watch_seconds=300.0, read_seconds=15.0, clock=fast)
+        self.config_map = ConfigMap(ConfigMapRef("models"), reach(api, folder), self.live, settings, stand_in)
 
     async def write(self, text: str) -> None:
         """Exchanges the file, as the kubelet does, and looks at it."""
@@ -51,12 +51,12 @@ class Followed:
         new.write_text(text)
         os.utime(new, ns=(1, 1))
         new.replace(self._path)
-        await self.file.look()
+        await self.file.check()
 
     async def remove(self) -> None:
         """Takes the file away, and looks."""
         self._path.unlink()
-        await self.file.look()
+        await self.file.check()
 
     def put(self, model: str) -> None:
         """Writes the ConfigMap."""
@@ -77,19 +77,19 @@ class Followed:
         """Returns once it is in force; meanwhile the file is looked at again and again."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.model != model:
-            assert time.monotonic() < deadline, (self.model, self.live.complaints, self.live.trouble)
-            await self.file.look()
+            assert time.monotonic() < deadline, (self.model, self.live.reasons, self.live.unseen_reason)
+            await self.file.check()
             await asyncio.sleep(0.01)
 
     async def is_away(self) -> None:
         """Returns once the API server has not been heard for long."""
         heard = fast()
-        await until(lambda: self.live.trouble and fast() - heard > 30)
+        await until(lambda: self.live.unseen_reason and fast() - heard > 30)
 
     @property
     def words(self) -> str:
         """All that is told of the config."""
-        return " | ".join((*map(str, self.live.complaints), self.live.trouble or ""))
+        return " | ".join((*map(str, self.live.reasons), self.live.unseen_reason or ""))
 
 
 @pytest.fixture
@@ -123,11 +123,11 @@ async def test_edits_of_the_file_are_taken_while_the_api_refuses(api: FakeApi, f
     await followed.serves("a")
     await followed.write(content("b"))
     assert followed.model == "b"
-    await until(lambda: followed.live.trouble)
+    await until(lambda: followed.live.unseen_reason)
     assert "ConfigMap ai/models cannot be read: " in followed.words
     assert "grant list and watch" in followed.words
     assert "the file stands in" in followed.words
-    assert followed.live.complaints == []
+    assert followed.live.reasons == []
 
 
 async def test_a_bad_edit_of_the_file_is_told_and_its_mending_too(api: FakeApi, followed: Followed) -> None:
@@ -135,10 +135,10 @@ async def test_a_bad_edit_of_the_file_is_told_and_its_mending_too(api: FakeApi, 
     await followed.write(content("a"))
     await followed.serves("a")
     await followed.write("models: [")
-    assert [complaint.path for complaint in followed.live.complaints] == [""]
+    assert [reason.path for reason in followed.live.reasons] == [""]
     assert followed.model == "a"
     await followed.write(content("a"))
-    assert followed.live.complaints == []
+    assert followed.live.reasons == []
 
 
 async def test_a_right_that_is_granted_later_ends_the_files_turn(api: FakeApi, followed: Followed) -> None:
@@ -161,7 +161,7 @@ async def test_a_right_that_is_revoked_lets_later_edits_of_the_file_in(api: Fake
     await followed.serves("mapped")
     followed.forbid()
     await followed.is_away()
-    await followed.file.look()
+    await followed.file.check()
     assert followed.model == "mapped"
     assert "edits are not seen now: " in followed.words
     await followed.write(content("new"))
@@ -182,7 +182,7 @@ async def test_a_file_that_was_written_while_the_api_answered_stays_out(api: Fak
     await followed.serves("later")
     followed.forbid()
     await followed.is_away()
-    await followed.file.look()
+    await followed.file.check()
     assert followed.model == "later"
 
 
@@ -195,7 +195,7 @@ async def test_a_copy_that_comes_late_does_not_undo_an_edit(api: FakeApi, follow
     followed.forbid()
     await followed.write(content("second"))
     await followed.is_away()
-    await followed.file.look()
+    await followed.file.check()
     assert followed.model == "third"
     await followed.write(content("first"))  # long after: somebody went back to it
     await followed.serves("first")
@@ -246,7 +246,7 @@ async def test_a_deleted_config_map_keeps_its_config_until_the_file_is_changed(
     await followed.serves("mapped")
     api.delete("ai", "models")
     await until(lambda: "there is no ConfigMap models" in followed.words)
-    await followed.file.look()
+    await followed.file.check()
     assert followed.model == "mapped"
     await followed.write(content("new"))
     assert followed.model == "new"
@@ -259,14 +259,14 @@ async def test_a_deleted_config_map_keeps_its_config_until_the_file_is_changed(
 async def test_without_the_file_and_the_config_map_both_are_told(api: FakeApi, followed: Followed) -> None:
     """And the start waits for the API server, as it does without a file."""
     followed.forbid()
-    await followed.file.look()
-    await until(lambda: followed.live.complaints)
+    await followed.file.check()
+    await until(lambda: followed.live.reasons)
     assert "ConfigMap ai/models cannot be read: " in followed.words
     assert "nor is there a file: cannot read " in followed.words
     assert not followed.live.is_settled
     await followed.write(content("a"))
     await followed.serves("a")
-    assert followed.live.complaints == []
+    assert followed.live.reasons == []
     await followed.remove()
     await until(lambda: "nor is there a file" in followed.words)
     assert followed.model == "a"
@@ -274,7 +274,7 @@ async def test_without_the_file_and_the_config_map_both_are_told(api: FakeApi, f
 
 async def test_the_start_waits_for_a_file_that_is_still_to_be_looked_at(followed: Followed) -> None:
     """There is no ConfigMap: that is not yet the whole story."""
-    await until(lambda: followed.live.complaints)
+    await until(lambda: followed.live.reasons)
     settled_before = followed.live.is_settled
     await followed.write(content("a"))
     assert (settled_before, followed.live.is_settled, followed.model) == (False, True, "a")
@@ -290,9 +290,9 @@ async def test_a_fault_of_the_gateways_own_in_a_look_ends_with_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "is_dir", lambda _: 1 / 0)
         for _ in range(3):
-            await followed.file.look()
+            await followed.file.check()
     assert caplog.text.count("Traceback") == 1
-    assert (followed.live.complaints, followed.model) == ([], "mapped")
+    assert (followed.live.reasons, followed.model) == ([], "mapped")
 
 
 async def test_a_wish_to_read_again_takes_up_the_config_map_too(followed: Followed, tmp_path: Path) -> None:

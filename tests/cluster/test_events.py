@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from tests.flow.waiting import until
 
-from ai_gateway.cluster.api import ApiServer, Refused, Unreachable
+from ai_gateway.cluster.api import ApiServer, StatusFailure, Unreachable
 from ai_gateway.cluster.events import MAX_WAITING, Events, Subject
 
 SUBJECT = Subject("ConfigMap", "ai", "models", "uid-1", "100")
@@ -30,11 +30,11 @@ class Server:
             raise self.failures.pop(0)
         name = path.rpartition("/")[2] if method == "PATCH" else body["metadata"]["name"]
         if method == "POST" and name in self.events:
-            raise Refused(409, "already exists")
+            raise StatusFailure(409, "already exists")
         known = self.events.get(name, {"metadata": {"name": name, "resourceVersion": "0"}})
         wanted = body.get("metadata", {}).get("resourceVersion")
         if wanted is not None and wanted != known["metadata"]["resourceVersion"]:
-            raise Refused(409, "the object has been modified")
+            raise StatusFailure(409, "the object has been modified")
         if body:
             self.version += 1
             meta = {**known["metadata"], "resourceVersion": str(self.version)}
@@ -124,7 +124,7 @@ async def test_a_missing_right_is_said_once_and_nothing_waits_for_it(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = Server()
-    server.failures = [Refused(status, "events is forbidden")] * 5
+    server.failures = [StatusFailure(status, "events is forbidden")] * 5
     events = await report(server, *((str(number), "100", "wrong") for number in range(5)))
     assert events.total_dropped == 5
     assert caplog.text.count("grant create and patch on events") == 1

@@ -91,6 +91,6 @@ async def test_without_rights_it_is_one(api: FakeApi, tmp_path: Path) -> None:
     api.forbidden.add("ai")
     gateways = Gateways("gateway", reach(api, tmp_path))
     gateways.start()
-    await until(lambda: gateways.complaint, "it is refused")
+    await until(lambda: gateways.reason, "it is refused")
     assert gateways.ready() == 1
     gateways.stop()

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from tests.cluster.script import Named, Script, bookmark, error_event, event, names, page
 
-from ai_gateway.cluster.api import Refused, Stream, Unreachable
+from ai_gateway.cluster.api import StatusFailure, Stream, Unreachable
 
-GONE = Refused(410, "too old resource version")
+GONE = StatusFailure(410, "too old resource version")
 AWAY = Unreachable("Connection refused")
 
 
@@ -23,12 +23,12 @@ def test_a_list_that_breaks_off_between_its_pages_changes_nothing() -> None:
     script = Script()
     script.lists = [page("a"), page("b", more="next"), AWAY, page("b", version="90")]
     script.watches = [GONE, []]
-    mirror = script.mirror()
+    reflector = script.reflector()
     for _ in range(2):
-        mirror.turn()
-    assert names(mirror) == ["a"]
-    mirror.turn()
-    assert names(mirror) == ["b"]
+        reflector.iterate()
+    assert names(reflector) == ["a"]
+    reflector.iterate()
+    assert names(reflector) == ["b"]
     assert "continue" not in script.list_queries[-1]
 
 
@@ -37,23 +37,23 @@ def test_pages_that_are_gone_are_listed_anew() -> None:
     script = Script()
     script.lists = [page("a", more="next"), GONE, page("a", "b", version="90")]
     script.watches = [[]]
-    mirror = script.mirror()
-    mirror.turn()
-    assert not mirror.is_listed
-    mirror.turn()
-    assert names(mirror) == ["a", "b"]
-    assert mirror.complaint is None
+    reflector = script.reflector()
+    reflector.iterate()
+    assert not reflector.is_listed
+    reflector.iterate()
+    assert names(reflector) == ["a", "b"]
+    assert reflector.reason is None
 
 
 def test_a_missing_right_to_watch_and_one_to_list_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
     """Both at once, within the same minute."""
-    forbidden = Refused(403, "cannot do it")
+    forbidden = StatusFailure(403, "cannot do it")
     script = Script()
     script.lists = [page("a"), forbidden]
     script.watches = [forbidden]
-    mirror = script.mirror()
+    reflector = script.reflector()
     for _ in range(2):
-        mirror.turn()
+        reflector.iterate()
     first, second = (record.getMessage() for record in caplog.records)
     assert "does not allow to watch pods in namespace ai" in first
     assert "does not allow to list pods in namespace ai" in second
@@ -64,11 +64,11 @@ def test_an_authority_that_was_rotated_is_read_anew() -> None:
     script = Script()
     script.lists = [Unreachable("certificate verify failed", is_distrust=True), page("a")]
     script.watches = [[]]
-    mirror = script.mirror()
-    mirror.turn()
+    reflector = script.reflector()
+    reflector.iterate()
     assert (script.forgotten, len(script.pauses)) == (1, 1)
-    mirror.turn()
-    assert names(mirror) == ["a"]
+    reflector.iterate()
+    assert names(reflector) == ["a"]
 
 
 def test_an_error_inside_a_watch_that_is_not_gone_leads_to_a_new_list_after_a_pause() -> None:
@@ -76,15 +76,15 @@ def test_an_error_inside_a_watch_that_is_not_gone_leads_to_a_new_list_after_a_pa
     script = Script()
     script.lists = [page("a"), page("b", version="90")]
     script.watches = [[error_event(500)], []]
-    mirror = script.mirror()
-    mirror.turn()
-    assert (names(mirror), len(script.pauses)) == (["a"], 1)
-    mirror.turn()
-    assert names(mirror) == ["b"]
+    reflector = script.reflector()
+    reflector.iterate()
+    assert (names(reflector), len(script.pauses)) == (["a"], 1)
+    reflector.iterate()
+    assert names(reflector) == ["b"]
 
 
-@pytest.mark.parametrize("fault", [None, msgspec.ValidationError("no name")])
-def test_what_was_known_and_is_not_wanted_or_cannot_be_read_any_more_goes(fault: Exception | None) -> None:
+@pytest.mark.parametrize("failure", [None, msgspec.ValidationError("no name")])
+def test_what_was_known_and_is_not_wanted_or_cannot_be_read_any_more_goes(failure: Exception | None) -> None:
     seen = 0
 
     def read(content: bytes) -> Named | None:
@@ -92,16 +92,16 @@ def test_what_was_known_and_is_not_wanted_or_cannot_be_read_any_more_goes(fault:
         seen += 1
         if seen <= 2:
             return Named(msgspec.json.decode(content)["metadata"]["name"])
-        if fault is not None:
-            raise fault
+        if failure is not None:
+            raise failure
         return None
 
     script = Script()
     script.lists = [page("a", "b")]
     script.watches = [[event("MODIFIED", "a", "11")]]
-    mirror = script.mirror(read)
-    mirror.turn()
-    assert names(mirror) == ["b"]
+    reflector = script.reflector(read)
+    reflector.iterate()
+    assert names(reflector) == ["b"]
 
 
 @pytest.mark.parametrize("place", ["list", "watch"])
@@ -118,11 +118,11 @@ def test_a_fault_of_the_gateways_own_ends_no_later_turn(place: str, caplog: pyte
     script = Script()
     script.lists = [page("odd" if place == "list" else "a"), page("a", version="90")]
     script.watches = [[]] if place == "list" else [[event("ADDED", "odd", "11")], []]
-    mirror = script.mirror(read)
-    mirror.turn()
+    reflector = script.reflector(read)
+    reflector.iterate()
     assert script.pauses == [3.0]
-    mirror.turn()
-    assert names(mirror) == ["a"]
+    reflector.iterate()
+    assert names(reflector) == ["a"]
     assert script.watch_queries[-1]["resourceVersion"] == "90"
     assert "a bug" in caplog.text
 
@@ -132,18 +132,18 @@ def test_a_mirror_that_is_stopped_while_a_watch_is_opened_does_not_read_it() -> 
     script = Script()
     script.lists = [page("a")]
     script.watches = [[event("ADDED", "b", "11")]]
-    mirror = script.mirror()
+    reflector = script.reflector()
     opened = script.stream
 
     @contextmanager
     def stream(path: str, query: Mapping[str, str], silence_seconds: float) -> Iterator[Stream]:
-        mirror.stop()
+        reflector.stop()
         with opened(path, query, silence_seconds) as lines:
             yield lines
 
     script.stream = stream  # type: ignore[method-assign]  # the test's own fake
-    mirror.turn()
-    assert names(mirror) == ["a"]
+    reflector.iterate()
+    assert names(reflector) == ["a"]
     assert script.pauses == []
 
 
@@ -153,7 +153,7 @@ def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -
     script = Script()
     script.lists = [page("a")]
     script.watches = [[bookmark("11"), AWAY if left == "while the stream breaks" else event("ADDED", "b", "12")]]
-    mirror = script.mirror()
+    reflector = script.reflector()
     opened = script.stream
 
     class Left:
@@ -166,7 +166,7 @@ def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -
             """See Stream."""
             if left == "while the stream breaks":
                 next(self._lines)
-            mirror.stop()
+            reflector.stop()
             yield from self._lines
 
         def stop(self) -> None:
@@ -178,24 +178,24 @@ def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -
             yield cast("Stream", Left(lines))
 
     script.stream = stream  # type: ignore[method-assign]  # the test's own fake
-    mirror.turn()
-    assert names(mirror) == ["a"]
-    assert (mirror.total_failures, mirror.complaint, script.pauses) == (0, None, [])
+    reflector.iterate()
+    assert names(reflector) == ["a"]
+    assert (reflector.total_failures, reflector.reason, script.pauses) == (0, None, [])
 
 
 def test_after_an_outage_the_next_trouble_begins_from_the_shortest_pause() -> None:
     """And credentials that are refused then are tried anew at once, as the first time."""
     script = Script()
     script.lists = [page("a")] * 9
-    script.watches = [*[AWAY] * 9, [bookmark("11"), Refused(401, "Unauthorized")], [bookmark("12"), AWAY]]
-    mirror = script.mirror()
+    script.watches = [*[AWAY] * 9, [bookmark("11"), StatusFailure(401, "Unauthorized")], [bookmark("12"), AWAY]]
+    reflector = script.reflector()
     for _ in range(9):
-        mirror.turn()
+        reflector.iterate()
     assert max(script.pauses) > 1.0
     script.pauses.clear()
-    mirror.turn()
+    reflector.iterate()
     assert (script.forgotten, script.pauses) == (1, [])
-    mirror.turn()
+    reflector.iterate()
     assert [0.5 <= pause <= 1.0 for pause in script.pauses] == [True]
 
 
@@ -203,8 +203,8 @@ def test_a_server_that_asks_for_no_wait_is_not_asked_without_one() -> None:
     """Retry-After: 0 is no leave for a hot loop."""
     script = Script()
     script.lists = [page("a")]
-    script.watches = [Refused(429, "slow down", 0.0)]
-    script.mirror().turn()
+    script.watches = [StatusFailure(429, "slow down", 0.0)]
+    script.reflector().iterate()
     assert script.pauses[0] >= 0.5
 
 
@@ -214,10 +214,10 @@ def test_a_watch_that_ends_soon_is_taken_up_at_once_if_it_told_anything() -> Non
     script.line_seconds = 0.01
     script.lists = [page("a")]
     script.watches = [[event("ADDED", "b", "11")], [bookmark("12")]]
-    mirror = script.mirror()
+    reflector = script.reflector()
     for _ in range(2):
-        mirror.turn()
-    assert (script.pauses, mirror.complaint) == ([], None)
+        reflector.iterate()
+    assert (script.pauses, reflector.reason) == ([], None)
 
 
 def test_an_event_that_tells_no_version_leaves_the_last_one_in_force() -> None:
@@ -226,9 +226,9 @@ def test_an_event_that_tells_no_version_leaves_the_last_one_in_force() -> None:
     script = Script()
     script.lists = [page("a")]
     script.watches = [[event("ADDED", "b", "11"), nameless], []]
-    mirror = script.mirror()
+    reflector = script.reflector()
     for _ in range(2):
-        mirror.turn()
+        reflector.iterate()
     assert [query["resourceVersion"] for query in script.watch_queries] == ["10", "11"]
     assert len(script.list_queries) == 1
 
@@ -238,7 +238,7 @@ def test_a_bookmark_changes_nothing() -> None:
     script = Script()
     script.lists = [page("a")]
     script.watches = [[bookmark("11"), bookmark("12")]]
-    script.mirror().turn()
+    script.reflector().iterate()
     assert script.changes == 1  # the list
 
 
@@ -248,20 +248,20 @@ def test_an_error_without_metadata_says_gone_all_the_same() -> None:
     script = Script()
     script.lists = [page("a"), page("b", version="90")]
     script.watches = [[json.dumps({"type": "ERROR", "object": status}).encode()], []]
-    mirror = script.mirror()
+    reflector = script.reflector()
     for _ in range(2):
-        mirror.turn()
-    assert names(mirror) == ["b"]
+        reflector.iterate()
+    assert names(reflector) == ["b"]
 
 
 def test_a_collection_that_is_known_is_said_to_stay_in_force(caplog: pytest.LogCaptureFixture) -> None:
     """Before the first list there is nothing of the kind to say."""
     script = Script()
-    script.lists = [AWAY, page("a"), Refused(503, "starting")]
-    script.watches = [Refused(503, "starting")]
-    mirror = script.mirror()
+    script.lists = [AWAY, page("a"), StatusFailure(503, "starting")]
+    script.watches = [StatusFailure(503, "starting")]
+    reflector = script.reflector()
     for _ in range(3):
-        mirror.turn()
+        reflector.iterate()
     first, second, _ = (record.getMessage() for record in caplog.records)
     assert first == "cannot follow pods in namespace ai: Connection refused"
     assert second == "cannot follow pods in namespace ai; what is known stays in force: 503 starting"

@@ -55,7 +55,7 @@ def test_the_defaults_are_those_of_the_usual_ollama_chart() -> None:
 def test_what_it_cannot_mean_is_refused_with_its_path(text: str, path: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(f"discovery: {text}".encode())
-    ((told, message),) = refused.value.complaints
+    ((told, message),) = refused.value.reasons
     assert told == path
     assert words in message
 

@@ -28,7 +28,7 @@ def test_what_is_no_duration_is_refused_with_its_path(key: str, text: str) -> No
     """`false` is no 0, whatever Python thinks of it."""
     with pytest.raises(ConfigError) as refused:
         parse(f"drain: {{{key}: {text}}}".encode())
-    assert [complaint.path for complaint in refused.value.complaints] == [f"drain.{key}"]
+    assert [reason.path for reason in refused.value.reasons] == [f"drain.{key}"]
 
 
 def test_the_times_of_leaving_are_those_of_the_start() -> None:

@@ -5,16 +5,16 @@ import time
 
 import pytest
 
-from ai_gateway.config import auditing, loading
-from ai_gateway.config.complaint import MOST_CHARACTERS, MOST_COMPLAINTS, Complaint
+from ai_gateway.config import audit, loading
 from ai_gateway.config.loading import MAX_BYTES, ConfigError, parse
+from ai_gateway.config.reason import MOST_CHARACTERS, MOST_REASONS, ConfigReason
 from ai_gateway.config.types import Config
 
 
-def complaints(content: str) -> list[Complaint]:
+def reasons(content: str) -> list[ConfigReason]:
     with pytest.raises(ConfigError) as caught:
         parse(content.encode())
-    return caught.value.complaints
+    return caught.value.reasons
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def complaints(content: str) -> list[Complaint]:
 )
 def test_a_pattern_that_cannot_be_used_is_told(pattern: str, words: str) -> None:
     """Formerly five hundred groups in one another ended the gateway at the start."""
-    (complaint,) = complaints(f"audit: {{redact: [{json.dumps(pattern)}]}}")
-    assert complaint.path == "audit.redact[0]"
-    assert words in complaint.message
+    (reason,) = reasons(f"audit: {{redact: [{json.dumps(pattern)}]}}")
+    assert reason.path == "audit.redact[0]"
+    assert words in reason.message
 
 
 def test_many_groups_beside_one_another_are_no_fault() -> None:
@@ -41,8 +41,8 @@ def test_many_groups_beside_one_another_are_no_fault() -> None:
 
 def test_patterns_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Together: a file has room for many."""
-    monkeypatch.setattr(auditing, "REDACT_SECONDS", 0.0)
-    assert complaints("audit: {redact: [a, b]}")[0].message.startswith("takes more than 0 s of CPU")
+    monkeypatch.setattr(audit, "REDACT_SECONDS", 0.0)
+    assert reasons("audit: {redact: [a, b]}")[0].message.startswith("takes more than 0 s of CPU")
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_patterns_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_complaints_are_short_and_can_be_written(content: str) -> None:
-    found = complaints(content)
+    found = reasons(content)
     assert found
     assert json.dumps(found).encode()
-    assert all(len(text) <= MOST_CHARACTERS + 1 for complaint in found for text in complaint)
+    assert all(len(text) <= MOST_CHARACTERS + 1 for reason in found for text in reason)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_complaints_are_bounded(content: str) -> None:
     """Each of them is a line of the log, and part of each answer of health."""
     assert len(content) < MAX_BYTES
     began = time.thread_time()
-    found = complaints(content)
-    assert len(found) == MOST_COMPLAINTS + 1
+    found = reasons(content)
+    assert len(found) == MOST_REASONS + 1
     assert found[-1] == ("", "there is more that is wrong; mend this first")
     assert time.thread_time() - began < 5
 
@@ -95,4 +95,4 @@ def test_a_check_that_breaks_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> 
         raise MemoryError("no room")
 
     monkeypatch.setattr(loading, "_check", broken)
-    assert complaints("models: {}") == [("", "cannot be read: MemoryError: no room")]
+    assert reasons("models: {}") == [("", "cannot be read: MemoryError: no room")]

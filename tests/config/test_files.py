@@ -10,9 +10,9 @@ import pytest
 from tests.config.pem_files import encrypt, write_ca, write_pair
 
 from ai_gateway.config.files import NamedFile, named_files
-from ai_gateway.config.live import Live
 from ai_gateway.config.loading import ConfigError, parse
 from ai_gateway.config.sections import alternatives
+from ai_gateway.config.state import ConfigState
 from ai_gateway.config.types import Config
 from ai_gateway.config.units import FilePath, Section
 
@@ -98,7 +98,7 @@ def test_a_file_of_no_use_is_a_complaint(tmp_path: Path, pair: tuple[Path, Path]
     file = tmp_path / "file"
     spoil(file, how)
     error = refusal(KEYS[key].format(file=file, key=ca, pair=pair))
-    paths = [complaint.path for complaint in error.complaints]
+    paths = [reason.path for reason in error.reasons]
     assert key in paths or (key.startswith("tls.") and "tls.certificate" in paths), error
     assert str(file) in error.awaited.files
 
@@ -106,44 +106,44 @@ def test_a_file_of_no_use_is_a_complaint(tmp_path: Path, pair: tuple[Path, Path]
 def test_a_key_with_a_pass_phrase_is_refused_with_what_to_do(pair: tuple[Path, Path]) -> None:
     """Nobody is asked for it."""
     encrypt(pair[1])
-    (complaint,) = refusal(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}").complaints
-    assert complaint.path == "tls.key"
-    assert "is encrypted" in complaint.message
-    assert "openssl pkey" in complaint.message
+    (reason,) = refusal(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}").reasons
+    assert reason.path == "tls.key"
+    assert "is encrypted" in reason.message
+    assert "openssl pkey" in reason.message
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     _, other = write_pair(tmp_path, "other")
-    (complaint,) = refusal(f"tls: {{certificate: {pair[0]}, key: {other}}}").complaints
-    assert "key values mismatch" in complaint.message
+    (reason,) = refusal(f"tls: {{certificate: {pair[0]}, key: {other}}}").reasons
+    assert "key values mismatch" in reason.message
 
 
 async def test_content_is_checked_again_when_a_file_of_it_comes(tmp_path: Path) -> None:
     """And neither before, nor once more after that."""
     ca = tmp_path / "ca.pem"
     applied: list[Config] = []
-    live = Live("the test", applied.append)
+    live = ConfigState("the test", applied.append)
     content = f"discovery: {{static: [{{url: 'https://h', ca_file: {ca}}}]}}".encode()
-    assert await live.offer(content)
-    await live.look_again()
+    assert await live.submit(content)
+    await live.check_again()
     ca.write_text("no certificate yet")
-    await live.look_again()
-    assert "holds no CA certificate" in live.complaints[0].message
+    await live.check_again()
+    assert "holds no CA certificate" in live.reasons[0].message
     write_ca(tmp_path)
     for _ in range(2):
-        await live.look_again()
-    assert (len(applied), live.complaints, live.total_refused) == (1, [], 1)
+        await live.check_again()
+    assert (len(applied), live.reasons, live.total_refused) == (1, [], 1)
 
 
 async def test_a_file_that_comes_mends_nothing_else(tmp_path: Path) -> None:
     """Other mistakes in the same content stay."""
     ca = tmp_path / "ca.pem"
-    live = Live("the test", lambda config: None)
-    await live.offer(f"admin: nonsense\nlimits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}".encode())
-    assert [complaint.path for complaint in live.complaints] == ["admin", "limits.redis.ca_file"]
+    live = ConfigState("the test", lambda config: None)
+    await live.submit(f"admin: nonsense\nlimits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}".encode())
+    assert [reason.path for reason in live.reasons] == ["admin", "limits.redis.ca_file"]
     write_ca(tmp_path)
-    await live.look_again()
-    assert [complaint.path for complaint in live.complaints] == ["admin"]
+    await live.check_again()
+    assert [reason.path for reason in live.reasons] == ["admin"]
 
 
 def test_a_tilde_is_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from tests.config.pem_files import write_ca
 
-from ai_gateway.config.limiting import Limits, Redis
+from ai_gateway.config.limits import RateLimits, Redis
 from ai_gateway.config.loading import ConfigError, parse
 from ai_gateway.config.units import FilePath
 
 
-def complaints(content: str) -> list[tuple[str, str]]:
+def reasons(content: str) -> list[tuple[str, str]]:
     with pytest.raises(ConfigError) as caught:
         parse(content.encode())
-    return [(complaint.path, complaint.message) for complaint in caught.value.complaints]
+    return [(reason.path, reason.message) for reason in caught.value.reasons]
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def complaints(content: str) -> list[tuple[str, str]]:
     ],
 )
 def test_a_mistake_is_refused_with_its_path(content: str, path: str, words: str) -> None:
-    told = complaints(content)
+    told = reasons(content)
     assert (told[0][0], words in told[0][1]) == (path, True), told
 
 
 def test_limits_of_a_model_that_is_found_by_discovery_are_taken() -> None:
     limits = parse(b"{catalog: {discover: true}, limits: {models: {'qwen3:8b': {rpm: 1}}}}").limits
     assert limits is not None
-    assert limits.models == {"qwen3:8b": Limits(rpm=1)}
+    assert limits.models == {"qwen3:8b": RateLimits(rpm=1)}
 
 
 def test_redis_with_everything(tmp_path: Path) -> None:

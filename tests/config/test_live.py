@@ -10,7 +10,7 @@ import pytest
 from tests.config.pem_files import write_pair
 from tests.flow.waiting import soon
 
-from ai_gateway.config.live import Live, digest_of
+from ai_gateway.config.state import ConfigState, digest_of
 from ai_gateway.config.types import Config
 
 GOOD, BAD = b"models: {a: }", b"models: {a: {x: 1}}"
@@ -22,14 +22,14 @@ class Kept:
     def __init__(self) -> None:
         self.applied: list[Config] = []
         self.restarts = 0
-        self.live = Live("the test", self.applied.append)
+        self.live = ConfigState("the test", self.applied.append)
 
     @classmethod
     async def of(cls, *offered: bytes) -> "Kept":
         """With these contents, one after the other."""
         kept = cls()
         for content in offered:
-            await kept.live.offer(content)
+            await kept.live.submit(content)
         return kept
 
     def bind(self, *decided: str) -> None:
@@ -48,7 +48,7 @@ async def test_the_same_mistake_made_again_is_in_the_log_once(caplog: pytest.Log
     """Also with a good config in between; another mistake is told. Each is counted."""
     kept = await Kept.of(GOOD, BAD, GOOD, BAD)
     assert len(errors(caplog)) == 1
-    await kept.live.offer(b"models: [")
+    await kept.live.submit(b"models: [")
     assert len(errors(caplog)) == 2
     assert kept.live.total_refused == 3
 
@@ -64,10 +64,10 @@ async def test_the_same_lack_is_in_the_log_once(caplog: pytest.LogCaptureFixture
     """And keeps what is in force; content that was there before is taken anew."""
     kept = await Kept.of(GOOD)
     for _ in range(3):
-        kept.live.lack("it is gone")
+        kept.live.config_missing("it is gone")
     assert errors(caplog) == ["config refused, the last good one stays in force: it is gone"]
-    await kept.live.offer(GOOD)
-    assert (kept.live.complaints, len(kept.applied)) == ([], 2)
+    await kept.live.submit(GOOD)
+    assert (kept.live.reasons, len(kept.applied)) == ([], 2)
 
 
 def test_the_start_waits_for_what_passes_and_for_nothing_else() -> None:
@@ -75,7 +75,7 @@ def test_the_start_waits_for_what_passes_and_for_nothing_else() -> None:
     live = Kept().live
     settled = []
     for is_passing in (True, False, True):
-        live.lack(f"passing: {is_passing}", is_passing)
+        live.config_missing(f"passing: {is_passing}", is_passing)
         settled.append(live.is_settled)
     assert settled == [False, True, True]
 
@@ -90,9 +90,9 @@ async def test_a_first_config_that_comes_after_the_start_may_ask_for_a_new_start
     """Once, and not before the gateway has bound anything."""
     kept = Kept()
     kept.bind()
-    await kept.live.offer(changed.encode())
+    await kept.live.submit(changed.encode())
     assert kept.restarts == 1
-    await kept.live.offer(f"{changed}\nmodels: {{a: }}".encode())
+    await kept.live.submit(f"{changed}\nmodels: {{a: }}".encode())
     assert kept.restarts == 1
 
 
@@ -101,7 +101,7 @@ async def test_https_in_a_first_config_that_comes_after_the_start_asks_for_a_new
     certificate, key = write_pair(tmp_path)
     kept = Kept()
     kept.bind()
-    await kept.live.offer(f"tls: {{certificate: {certificate}, key: {key}}}".encode())
+    await kept.live.submit(f"tls: {{certificate: {certificate}, key: {key}}}".encode())
     assert kept.restarts == 1
 
 
@@ -109,7 +109,7 @@ async def test_a_first_config_that_fits_what_was_bound_asks_for_nothing() -> Non
     """Nor does one that only says what flags have decided: formerly that was a restart, each time anew."""
     kept = Kept()
     kept.bind("listen")
-    await kept.live.offer(b"listen: ':1'\nmodels: {a: }")
+    await kept.live.submit(b"listen: ':1'\nmodels: {a: }")
     assert (kept.restarts, kept.live.restart_required) == (0, [])
 
 
@@ -117,14 +117,14 @@ async def test_a_later_config_never_ends_a_gateway_that_serves() -> None:
     """It is named, and waits for somebody to restart it."""
     kept = await Kept.of(GOOD)
     kept.bind()
-    await kept.live.offer(b"listen: ':1'\nadmin: ':2'")
+    await kept.live.submit(b"listen: ':1'\nadmin: ':2'")
     assert (kept.restarts, kept.live.restart_required) == (0, ["listen", "admin"])
 
 
 async def test_a_bad_first_config_asks_for_no_restart() -> None:
     kept = Kept()
     kept.bind()
-    await kept.live.offer(b"listen: nonsense")
+    await kept.live.submit(b"listen: nonsense")
     assert (kept.restarts, kept.applied) == (0, [])
 
 
@@ -138,8 +138,8 @@ async def test_contents_are_taken_in_the_order_in_which_they_are_offered() -> No
             go_on.wait(10)
         return list(config.models)
 
-    live = Live("the test", applied.append, prepare)
-    offered = [asyncio.create_task(live.offer(f"models: {{{name}: }}".encode())) for name in ("slow", "b", "c")]
+    live = ConfigState("the test", applied.append, prepare)
+    offered = [asyncio.create_task(live.submit(f"models: {{{name}: }}".encode())) for name in ("slow", "b", "c")]
     await asyncio.sleep(0.05)
     assert applied == []
     assert not live.is_settled
@@ -157,8 +157,8 @@ async def test_a_config_is_put_in_force_in_steps() -> None:
         for _step in range(3):
             yield
 
-    live = Live("the test", apply)
-    offered = asyncio.create_task(live.offer(GOOD))
+    live = ConfigState("the test", apply)
+    offered = asyncio.create_task(live.submit(GOOD))
     while not offered.done():
         seen.append(live.config is not None)
         await asyncio.sleep(0)
@@ -182,20 +182,20 @@ async def test_a_config_that_cannot_be_put_in_force_is_told(place: str, caplog: 
             raise ZeroDivisionError("of ours")
         return config
 
-    live = Live("the test", apply, prepare)
-    await live.offer(b"models: {b: }")
-    assert await live.offer(GOOD) == [("", "cannot be read: ZeroDivisionError: of ours")]
+    live = ConfigState("the test", apply, prepare)
+    await live.submit(b"models: {b: }")
+    assert await live.submit(GOOD) == [("", "cannot be read: ZeroDivisionError: of ours")]
     assert live.digest == digest_of(b"models: {b: }")
     assert live.total_refused == 1
     assert caplog.text.count("Traceback") == 1
-    await live.offer(b"models: {c: }")
-    assert (live.complaints, live.digest) == ([], digest_of(b"models: {c: }"))
+    await live.submit(b"models: {c: }")
+    assert (live.reasons, live.digest) == ([], digest_of(b"models: {c: }"))
 
 
 async def test_the_start_waits_until_what_has_come_is_understood() -> None:
     go_on = threading.Event()
-    live = Live("the test", lambda _: None, lambda _: go_on.wait(10))
-    offered = asyncio.create_task(live.offer(GOOD))
+    live = ConfigState("the test", lambda _: None, lambda _: go_on.wait(10))
+    offered = asyncio.create_task(live.submit(GOOD))
     settled = asyncio.create_task(live.settled())
     await asyncio.sleep(0.05)
     assert not settled.done()

@@ -12,10 +12,10 @@ from ai_gateway.config.loading import MAX_BYTES, ConfigError, load, parse
 from ai_gateway.config.types import Config, model_name, restart_required
 
 
-def complaints(content: bytes) -> list[tuple[str, str]]:
+def reasons(content: bytes) -> list[tuple[str, str]]:
     with pytest.raises(ConfigError) as caught:
         parse(content)
-    return [(complaint.path, complaint.message) for complaint in caught.value.complaints]
+    return [(reason.path, reason.message) for reason in caught.value.reasons]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def complaints(content: bytes) -> list[tuple[str, str]]:
 )
 def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, words: str) -> None:
     """So that whoever wrote the file finds the line."""
-    found = complaints(content.encode())
+    found = reasons(content.encode())
     assert any(where == path and words in what for where, what in found), found
     assert not any("at `" in what for _, what in found)  # where it is stands in the path alone
 
@@ -124,14 +124,14 @@ def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, w
 )
 def test_what_is_no_sound_yaml_is_refused_as_a_whole(content: bytes, words: str) -> None:
     """Bombs, doubled keys and tags that would run something included."""
-    ((path, what),) = complaints(content)
+    ((path, what),) = reasons(content)
     assert path == ""
     assert words in what
 
 
 def test_all_complaints_come_at_once() -> None:
     """Nobody mends a file line by line."""
-    found = complaints(b"modles: {}\nmodels: {a: {x: 1}, b: {version: 3}}\nqueue: {y: 1}")
+    found = reasons(b"modles: {}\nmodels: {a: {x: 1}, b: {version: 3}}\nqueue: {y: 1}")
     assert [path for path, _ in found] == ["modles", "models.a", "models.b.version", "queue"]
 
 
@@ -153,7 +153,7 @@ EMPTY = [
 @pytest.mark.parametrize("content", EMPTY)
 def test_an_empty_file_is_no_config(content: bytes) -> None:
     """It may be cut, or half written: formerly it turned off whatever was in force, authentication first."""
-    ((path, message),) = complaints(content)
+    ((path, message),) = reasons(content)
     assert path == ""
     assert message.startswith(("is empty", "not valid YAML"))
 
@@ -185,7 +185,7 @@ def test_durations_have_units(text: str, seconds: float | None) -> None:
     """Or are plain seconds; nothing is guessed, and nothing is without an end."""
     content = f"timeouts: {{idle: {text}}}".encode()
     if seconds is None:
-        assert complaints(content)[0][0] == "timeouts.idle"
+        assert reasons(content)[0][0] == "timeouts.idle"
     else:
         assert parse(content).timeouts.idle == pytest.approx(seconds)
 
@@ -199,7 +199,7 @@ def test_sizes_have_units(text: str, size: int | None) -> None:
     """Or are plain bytes."""
     content = f"body: {{max_bytes: {text}, buffered_bytes: 1GiB}}".encode()
     if size is None:
-        assert complaints(content)[0][0] == "body.max_bytes"
+        assert reasons(content)[0][0] == "body.max_bytes"
     else:
         assert parse(content).body.max_bytes == size
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ai_gateway.__main__ import main
-from ai_gateway.catalog.current import Current, ready
+from ai_gateway.catalog.active import CurrentConfig, prepare
 from ai_gateway.config.loading import ConfigError, parse
 from ai_gateway.config.model_names import MOST_TOLD, ModelNames, warnings
 from ai_gateway.config.types import Config
@@ -49,9 +49,9 @@ def test_check_warns_and_says_ok(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_config_that_is_taken_warns_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    current = Current(Config())
+    current = CurrentConfig(Config())
     with caplog.at_level(logging.WARNING):
-        current.swap(ready(parse(b"models: {llama3: , Llama3: }")))
+        current.swap(prepare(parse(b"models: {llama3: , Llama3: }")))
     assert "any other spelling finds 'llama3'" in caplog.text
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.config.live import Live
 from ai_gateway.config.protection import REQUIRABLE, names_in
 from ai_gateway.config.sections import OFF
+from ai_gateway.config.state import ConfigState
 
 AUTH = "auth: {methods: [kubernetes]}"
 CALLERS = "callers: [{match: {group: a}}]"
@@ -52,11 +52,11 @@ RELOADS = [
 ]
 
 
-async def reloaded(*contents: str) -> Live:
+async def reloaded(*contents: str) -> ConfigState:
     """A live config to which these were offered, in order."""
-    live = Live("the test", lambda config: None)
+    live = ConfigState("the test", lambda config: None)
     for content in contents:
-        await live.offer(content.encode())
+        await live.submit(content.encode())
     return live
 
 
@@ -64,10 +64,10 @@ async def reloaded(*contents: str) -> Live:
 async def test_a_reload_turns_off_what_protects_in_words_alone(before: str, after: str, path: str | None) -> None:
     """An edit within a section is an edit, and is taken."""
     live = await reloaded(before)
-    assert live.complaints == []
+    assert live.reasons == []
     in_force = live.config
-    await live.offer(after.encode())
-    assert [complaint.path for complaint in live.complaints] == ([] if path is None else [path])
+    await live.submit(after.encode())
+    assert [reason.path for reason in live.reasons] == ([] if path is None else [path])
     assert (live.config is in_force) == (path is not None)
 
 
@@ -77,33 +77,33 @@ async def test_the_sentence_names_a_line_that_is_taken(section: str) -> None:
     before = {"auth": AUTH, "callers": f"{AUTH}\n{CALLERS}", "limits": LIMITS, "audit": "audit: {mode: strict}"}
     around = f"{AUTH}\n" if section == "callers" else ""
     live = await reloaded(before[section], f"{around}models: {{a: }}")
-    ((path, message),) = live.complaints
+    ((path, message),) = live.reasons
     line = message.partition("write `")[2].partition("`")[0]
     assert (path, line) == (section, OFF[section])
-    assert await live.offer(f"{around}{line}".encode()) == []
+    assert await live.submit(f"{around}{line}".encode()) == []
 
 
 async def test_after_the_word_the_section_may_go() -> None:
     """Nothing is in force any more that it could turn off."""
     live = await reloaded(LIMITS, "limits: none", "models: {a: }")
-    assert live.complaints == []
+    assert live.reasons == []
 
 
 async def test_what_was_refused_is_taken_where_it_turns_off_nothing() -> None:
     """The same content: what is in force decides."""
     open_to_all = "models: {a: }"
     live = await reloaded(LIMITS, open_to_all)
-    assert live.complaints
-    await live.offer(b"limits: none")
-    assert await live.offer(open_to_all.encode()) == []
+    assert live.reasons
+    await live.submit(b"limits: none")
+    assert await live.submit(open_to_all.encode()) == []
 
 
 async def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path) -> None:
     """It is how clients prove who they are."""
     files = f"certificate: {pair[0]}, key: {pair[1]}"
     live = await reloaded(f"tls: {{{files}, client_ca: {ca}}}", f"tls: {{{files}}}")
-    assert [complaint.path for complaint in live.complaints] == ["tls.client_ca"]
-    assert await live.offer(f"tls: {{{files}, client_ca: none}}".encode()) == []
+    assert [reason.path for reason in live.reasons] == ["tls.client_ca"]
+    assert await live.submit(f"tls: {{{files}, client_ca: none}}".encode()) == []
     assert live.config is not None
     assert live.config.tls is not None
     assert live.config.tls.client_ca is None
@@ -111,24 +111,24 @@ async def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path
 
 async def test_https_goes_in_words_alone(pair: tuple[Path, Path]) -> None:
     live = await reloaded(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}", "models: {a: }")
-    assert [complaint.path for complaint in live.complaints] == ["tls"]
-    assert await live.offer(b"tls: none") == []
+    assert [reason.path for reason in live.reasons] == ["tls"]
+    assert await live.submit(b"tls: none") == []
 
 
 @pytest.mark.parametrize("content", ["models: {a: }", "limits: {default: {rpm: 1}}", "auth:", "auth: {}"])
 async def test_without_a_required_section_no_content_is_taken(content: str) -> None:
     """Not even the first one."""
-    live = Live("the test", lambda config: None, required=names_in("auth,limits"))
-    assert await live.offer(content.encode())
+    live = ConfigState("the test", lambda config: None, required=names_in("auth,limits"))
+    assert await live.submit(content.encode())
     assert live.config is None
 
 
 @pytest.mark.parametrize("name", REQUIRABLE)
 async def test_the_word_is_in_the_file_too(name: str) -> None:
     """Whoever wrote it meant it."""
-    live = Live("the test", lambda config: None, required=names_in(name))
-    assert [complaint.path for complaint in await live.offer(b"models: {a: }")] == [name]
-    assert await live.offer(OFF[name].encode()) == []
+    live = ConfigState("the test", lambda config: None, required=names_in(name))
+    assert [reason.path for reason in await live.submit(b"models: {a: }")] == [name]
+    assert await live.submit(OFF[name].encode()) == []
 
 
 def test_names_of_required_sections_are_parted_by_commas() -> None:

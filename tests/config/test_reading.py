@@ -82,9 +82,9 @@ def strange(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_what_is_no_file_is_one_sentence(strange: Path) -> None:
-    for look in (stamp_of, lambda path: read(path, 10), read_text):
+    for check in (stamp_of, lambda path: read(path, 10), read_text):
         with pytest.raises(Unreadable) as refused:
-            look(strange)
+            check(strange)
         assert str(refused.value).encode()
         assert len(str(refused.value)) < 300
         assert "\0" not in str(refused.value)
@@ -105,7 +105,7 @@ def test_a_config_that_names_no_file_is_refused_with_its_path(strange: Path) -> 
     for path, text in sections.items():
         with pytest.raises(ConfigError) as refused:
             parse(text.encode())
-        paths = [complaint.path for complaint in refused.value.complaints]
+        paths = [reason.path for reason in refused.value.reasons]
         # Half a pair of surrogates is refused before, as no text.
         assert path in paths or paths == [""], refused.value
         assert str(refused.value).encode()

@@ -114,5 +114,5 @@ def test_lists_and_sections_within_sections_may_be_empty_too() -> None:
 def test_what_yaml_took_for_something_else_wants_quotes(text: str, path: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(text.encode())
-    found = {complaint.path: complaint.message for complaint in refused.value.complaints}
+    found = {reason.path: reason.message for reason in refused.value.reasons}
     assert found[path].endswith("(put it in quotes)")

@@ -26,14 +26,14 @@ class Looked:
         self.now = 0.0
         self.steady = Steady(path, 1 << 20, inside, lambda: self.now)
 
-    def look(self, after: float = 0.0) -> bytes | None:
+    def check(self, after: float = 0.0) -> bytes | None:
         """What a look takes, so many seconds later."""
         self.now += after
-        return self.steady.look()
+        return self.steady.check()
 
     def looks(self, seconds: float, step: float = CLOSE_LOOK_SECONDS) -> list[bytes]:
         """All that is taken by looks in this time."""
-        found = (self.look(step) for _ in range(round(seconds / step)))
+        found = (self.check(step) for _ in range(round(seconds / step)))
         return [content for content in found if content is not None]
 
     def exchange(self, content: bytes, is_moved: bool = True) -> None:
@@ -50,7 +50,7 @@ def file(tmp_path: Path) -> Looked:
     """A file that was taken, and looked at for some time."""
     looked = Looked(tmp_path / "file")
     looked.path.write_bytes(b"first")
-    assert looked.look() == b"first"
+    assert looked.check() == b"first"
     looked.looks(3)
     return looked
 
@@ -58,21 +58,21 @@ def file(tmp_path: Path) -> Looked:
 def test_the_first_look_takes_what_is_there(tmp_path: Path) -> None:
     looked = Looked(tmp_path / "file")
     looked.path.write_bytes(b"a")
-    assert looked.look() == b"a"
+    assert looked.check() == b"a"
 
 
 def test_what_does_not_change_is_read_once_more_and_then_no_more(tmp_path: Path) -> None:
     """Two writes within one tick of the file system's clock leave the same state: the second would never be seen."""
     looked = Looked(tmp_path / "file")
     looked.path.write_bytes(b"a")
-    looked.look()
+    looked.check()
     assert looked.looks(5) == [b"a"]
 
 
 def test_a_file_that_is_written_in_its_place_is_taken_after_a_rest(file: Looked) -> None:
     file.path.write_bytes(b"new")
     assert file.looks(REST_SECONDS) == []
-    assert file.look(CLOSE_LOOK_SECONDS) == b"new"
+    assert file.check(CLOSE_LOOK_SECONDS) == b"new"
 
 
 @pytest.mark.parametrize("gap", [0.03, 0.25, 0.5, 0.9])
@@ -94,24 +94,24 @@ def test_the_time_that_a_file_has_plays_no_part(file: Looked, seconds: int) -> N
     file.path.write_bytes(b"new")
     os.utime(file.path, (seconds, seconds))
     assert file.looks(REST_SECONDS) == []
-    assert file.look(CLOSE_LOOK_SECONDS) == b"new"
+    assert file.check(CLOSE_LOOK_SECONDS) == b"new"
 
 
 def test_a_file_that_was_exchanged_is_taken_at_once(file: Looked) -> None:
     for content in (b"one", b"two", b"", b"three"):
         file.exchange(content)
-        assert file.look(LOOK_SECONDS) == content
+        assert file.check(LOOK_SECONDS) == content
 
 
 def test_a_file_that_may_have_been_made_in_its_place_is_taken_when_it_settles(file: Looked) -> None:
     """Nothing tells a file that was moved within a tick of its writing from one that somebody writes into now."""
     file.exchange(b"half", is_moved=False)
     with file.path.open("ab") as end:
-        assert file.look(LOOK_SECONDS) is None
+        assert file.check(LOOK_SECONDS) is None
         end.write(b" and half")
         end.flush()
-        assert file.look(CLOSE_LOOK_SECONDS) is None
-    assert file.look(SETTLE_SECONDS) == b"half and half"
+        assert file.check(CLOSE_LOOK_SECONDS) is None
+    assert file.check(SETTLE_SECONDS) == b"half and half"
 
 
 def test_files_that_are_exchanged_without_a_pause_are_taken_all_the_same(file: Looked) -> None:
@@ -119,7 +119,7 @@ def test_files_that_are_exchanged_without_a_pause_are_taken_all_the_same(file: L
     found = []
     for number in range(round(2 * PATIENCE_SECONDS / LOOK_SECONDS)):
         file.exchange(b"%d" % number, is_moved=False)
-        found.append(file.look(LOOK_SECONDS))
+        found.append(file.check(LOOK_SECONDS))
     assert any(found)
 
 
@@ -131,30 +131,30 @@ def test_a_link_that_leads_elsewhere_is_followed_at_once(tmp_path: Path) -> None
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "config.yml").symlink_to("..data/config.yml")
     looked = Looked(tmp_path, "config.yml")
-    assert looked.look() == b"..1"
+    assert looked.check() == b"..1"
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    assert looked.look(LOOK_SECONDS) == b"..2"
+    assert looked.check(LOOK_SECONDS) == b"..2"
 
 
 def test_a_file_that_comes_late_must_rest(tmp_path: Path) -> None:
     """Somebody may be writing it, and nothing is in force that a half of it would be measured by."""
     looked = Looked(tmp_path / "file")
     with pytest.raises(Unreadable, match="No such file"):
-        looked.look()
+        looked.check()
     looked.path.write_bytes(b"half")
     assert looked.looks(REST_SECONDS) == []
     looked.path.write_bytes(b"whole")
     assert looked.looks(REST_SECONDS) == []
-    assert looked.look(CLOSE_LOOK_SECONDS) == b"whole"
+    assert looked.check(CLOSE_LOOK_SECONDS) == b"whole"
 
 
 def test_a_file_that_comes_late_and_whole_is_taken_at_once(tmp_path: Path) -> None:
     looked = Looked(tmp_path / "file")
     with pytest.raises(Unreadable):
-        looked.look()
+        looked.check()
     looked.exchange(b"whole")
-    assert looked.look(LOOK_SECONDS) == b"whole"
+    assert looked.check(LOOK_SECONDS) == b"whole"
 
 
 def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> 
     file.path.rename(tmp_path / "away")
     for _ in range(2):
         with pytest.raises(Unreadable):
-            file.look(LOOK_SECONDS)
+            file.check(LOOK_SECONDS)
     (tmp_path / "away").rename(file.path)
     assert b"first" in file.looks(2 * REST_SECONDS)
 
@@ -170,12 +170,12 @@ def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> 
 def test_looks_come_closer_while_there_is_something_new(file: Looked) -> None:
     assert file.steady.pause_seconds == LOOK_SECONDS
     file.path.write_bytes(b"new")
-    file.look(LOOK_SECONDS)
+    file.check(LOOK_SECONDS)
     assert file.steady.pause_seconds == CLOSE_LOOK_SECONDS
     assert file.steady.restless_seconds == 0
     file.now += 7
     assert file.steady.restless_seconds == 7
-    assert file.look() == b"new"
+    assert file.check() == b"new"
     assert file.steady.pause_seconds == LOOK_SECONDS
 
 
@@ -204,4 +204,4 @@ def test_what_is_no_file_any_more_is_told_and_never_waited_for(file: Looked, spo
     spoil(file.path)
     for _ in range(3):
         with pytest.raises(Unreadable, match="cannot read"):
-            file.look(LOOK_SECONDS)
+            file.check(LOOK_SECONDS)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tests.config.pem_files import write_ca
 
-from ai_gateway.config.live import Live
+from ai_gateway.config.state import ConfigState
 from ai_gateway.config.steady import Steady
 from ai_gateway.config.types import Config
-from ai_gateway.config.watching import TROUBLE_SECONDS, ConfigFile
+from ai_gateway.config.watching import FAILURE_SECONDS, ConfigFile
 
 
 class Watched:
@@ -21,7 +21,7 @@ class Watched:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.applied: list[Config] = []
-        self.live = Live(str(path), self.applied.append)
+        self.live = ConfigState(str(path), self.applied.append)
         self.file = ConfigFile(path, self.live)
 
     async def write(self, text: str) -> None:
@@ -30,7 +30,7 @@ class Watched:
         new.write_text(text)
         os.utime(new, ns=(1, 1))
         new.replace(self.path)
-        await self.file.look()
+        await self.file.check()
 
     @property
     def models(self) -> list[str]:
@@ -43,8 +43,8 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path / "config.yml")
 
 
-def complaints(watched: Watched) -> list[str]:
-    return [str(complaint) for complaint in watched.live.complaints]
+def reasons(watched: Watched) -> list[str]:
+    return [str(reason) for reason in watched.live.reasons]
 
 
 async def test_a_good_file_is_applied(watched: Watched) -> None:
@@ -59,9 +59,9 @@ async def test_a_good_file_is_applied(watched: Watched) -> None:
 async def test_a_change_is_applied_once(watched: Watched) -> None:
     """Looking again at the same file costs nothing and changes nothing."""
     await watched.write("models: {a: }")
-    await watched.file.look()
+    await watched.file.check()
     await watched.write("models: {b: }")
-    await watched.file.look()
+    await watched.file.check()
     assert [list(config.models) for config in watched.applied] == [["a"], ["b"]]
 
 
@@ -69,7 +69,7 @@ async def test_a_file_that_is_only_touched_is_not_applied_again(watched: Watched
     """Content is compared, not times."""
     await watched.write("models: {a: }")
     os.utime(watched.path, ns=(1, 1))
-    await watched.file.look()
+    await watched.file.check()
     assert len(watched.applied) == 1
 
 
@@ -79,7 +79,7 @@ async def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pyt
     for _ in range(3):
         await watched.write("models: {a: {x: 1}}")
     assert watched.models == ["a"]
-    assert complaints(watched) == ["models.a: unknown key `x`"]
+    assert reasons(watched) == ["models.a: unknown key `x`"]
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == ["config refused, the last good one stays in force: models.a: unknown key `x`"]
 
@@ -96,9 +96,9 @@ async def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watc
     """Also if it is what was in force all the time."""
     await watched.write("models: {a: }")
     await watched.write("models: [")
-    assert complaints(watched)
+    assert reasons(watched)
     await watched.write("models: {a: }")
-    assert complaints(watched) == []
+    assert reasons(watched) == []
     assert watched.models == ["a"]
 
 
@@ -106,11 +106,11 @@ async def test_a_deleted_file_keeps_the_last_good_one(watched: Watched, caplog: 
     """It is said once."""
     await watched.write("models: {a: }")
     watched.path.unlink()
-    await watched.file.look()
-    await watched.file.look()
+    await watched.file.check()
+    await watched.file.check()
     assert watched.models == ["a"]
-    assert len(complaints(watched)) == 1
-    assert "cannot read" in complaints(watched)[0]
+    assert len(reasons(watched)) == 1
+    assert "cannot read" in reasons(watched)[0]
     assert caplog.text.count("cannot read") == 1
 
 
@@ -118,17 +118,17 @@ async def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watc
     """Health must not tell for ever of a file that was away for a moment."""
     await watched.write("models: {a: }")
     watched.path.unlink()
-    await watched.file.look()
+    await watched.file.check()
     await watched.write("models: {a: }")
-    assert complaints(watched) == []
+    assert reasons(watched) == []
     assert watched.models == ["a"]
 
 
 async def test_a_file_that_comes_later_is_found(watched: Watched) -> None:
     """A gateway may start before its config is there."""
-    await watched.file.look()
+    await watched.file.check()
     assert watched.live.config is None
-    assert complaints(watched)
+    assert reasons(watched)
     await watched.write("models: {a: }")
     assert watched.models == ["a"]
 
@@ -143,11 +143,11 @@ async def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "config.yml").symlink_to("..data/config.yml")
     watched = Watched(tmp_path / "config.yml")
-    await watched.file.look()
+    await watched.file.check()
     assert watched.models == ["a"]
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    await watched.file.look()
+    await watched.file.check()
     assert watched.models == ["b"]
 
 
@@ -171,11 +171,11 @@ async def test_a_fault_of_the_gateway_itself_is_told_once_and_ends_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "is_dir", lambda _: 1 / 0)
         for _ in range(3):
-            await watched.file.look()
-    assert complaints(watched) == ["cannot be read: ZeroDivisionError: division by zero"]
+            await watched.file.check()
+    assert reasons(watched) == ["cannot be read: ZeroDivisionError: division by zero"]
     assert caplog.text.count("Traceback") == 1
-    await watched.file.look()
-    assert (complaints(watched), watched.models) == ([], ["a"])
+    await watched.file.check()
+    assert (reasons(watched), watched.models) == ([], ["a"])
 
 
 @pytest.mark.parametrize(
@@ -193,21 +193,21 @@ async def test_a_path_that_leads_to_no_file_is_a_complaint(
         listening.bind("socket")
     watched = Watched(tmp_path / name)
     for _ in range(3):
-        await watched.file.look()
-    assert "cannot read" in complaints(watched)[0]
-    assert json.dumps(complaints(watched)).encode()
+        await watched.file.check()
+    assert "cannot read" in reasons(watched)[0]
+    assert json.dumps(reasons(watched)).encode()
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
 
 
 async def test_a_file_that_never_rests_is_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in force stays, and somebody should know why."""
     await watched.write("models: {a: }")
-    monkeypatch.setattr(Steady, "restless_seconds", TROUBLE_SECONDS)
-    await watched.file.look()
-    assert "changes all the time" in str(watched.live.trouble)
+    monkeypatch.setattr(Steady, "restless_seconds", FAILURE_SECONDS)
+    await watched.file.check()
+    assert "changes all the time" in str(watched.live.unseen_reason)
     monkeypatch.undo()
-    await watched.file.look()
-    assert watched.live.trouble is None
+    await watched.file.check()
+    assert watched.live.unseen_reason is None
 
 
 @pytest.fixture(autouse=True)
@@ -220,11 +220,11 @@ async def test_a_look_sees_that_a_named_file_has_come(watched: Watched, tmp_path
     ca = tmp_path / "ca.pem"
     await watched.write(f"limits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}")
     for _ in range(2):
-        await watched.file.look()
-    assert complaints(watched) == [f"limits.redis.ca_file: there is no file {ca}"]
+        await watched.file.check()
+    assert reasons(watched) == [f"limits.redis.ca_file: there is no file {ca}"]
     write_ca(tmp_path)
-    await watched.file.look()
-    assert (complaints(watched), len(watched.applied)) == ([], 1)
+    await watched.file.check()
+    assert (reasons(watched), len(watched.applied)) == ([], 1)
 
 
 GONE = "cannot read "
@@ -256,7 +256,7 @@ async def test_a_complaint_follows_what_becomes_of_a_mounted_key(tmp_path: Path)
         link.unlink(missing_ok=True)
         if "config.yml" in files:
             link.symlink_to("..data/config.yml")
-        await watched.file.look()
+        await watched.file.check()
 
     good = {"config.yml": "models: {a: }"}
     await mount(0, good)
@@ -266,6 +266,6 @@ async def test_a_complaint_follows_what_becomes_of_a_mounted_key(tmp_path: Path)
             for files, words in ((first, first_words), (second, second_words), (good, "")):
                 number += 1
                 await mount(number, files)
-                assert len(complaints(watched)) == bool(words)
-                assert words in "".join(complaints(watched))
+                assert len(reasons(watched)) == bool(words)
+                assert words in "".join(reasons(watched))
                 assert watched.models == ["a"]

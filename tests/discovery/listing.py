@@ -29,7 +29,7 @@ def sliced(ip: str, uid: str) -> Json:
 
 
 @asynccontextmanager
-async def following(source: Source) -> AsyncGenerator[Lists]:
+async def runner(source: Source) -> AsyncGenerator[Lists]:
     """Its lists; left, it watches no more."""
     async with aclosing(source.lists()) as lists:
         yield lists

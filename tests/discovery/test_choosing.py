@@ -9,8 +9,8 @@ from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.config.types import Discovery, Dns, Kubernetes, StaticUpstream
 from ai_gateway.config.units import FilePath
-from ai_gateway.discovery.choosing import Surroundings, choose, finds_nothing
 from ai_gateway.discovery.local import LOCAL
+from ai_gateway.discovery.selection import DiscoveryInputs, choose, finds_nothing
 from ai_gateway.discovery.source import Source
 from ai_gateway.wire.address import Address
 
@@ -27,13 +27,13 @@ def account(tmp_path: Path) -> Path:
 
 def around(
     ollama_host: str = "", answers: bool = False, account: Path = NOWHERE, context: str | None = None
-) -> Surroundings:
+) -> DiscoveryInputs:
     async def does_answer(address: Address) -> bool:
         assert address == LOCAL
         return answers
 
     access = Access(context=context, service_account=account)
-    return Surroundings({"OLLAMA_HOST": ollama_host} if ollama_host else {}, does_answer, ApiServer(access))
+    return DiscoveryInputs({"OLLAMA_HOST": ollama_host} if ollama_host else {}, does_answer, ApiServer(access))
 
 
 async def first_list(source: Source) -> tuple[Address, ...]:

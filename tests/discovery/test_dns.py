@@ -45,7 +45,7 @@ async def test_each_address_is_an_endpoint_and_a_change_is_a_new_list() -> None:
     )
     assert lists == [["10.0.0.1:8000", "10.0.0.2:8000"], ["10.0.0.2:8000", "[fd00::1]:8000"]]
     assert source.name == "dns ollama.test"
-    assert source.standing().complaint is None
+    assert source.status().reason is None
 
 
 async def test_a_failure_keeps_what_was_found_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -53,8 +53,8 @@ async def test_a_failure_keeps_what_was_found_and_is_said_once(caplog: pytest.Lo
     lists, source = await first(2, Resolver(["10.0.0.1", "10.0.0.2"], *[UNKNOWN] * 5, ["10.0.0.3", "10.0.0.4"]))
     assert lists[1] == ["10.0.0.3:8000", "10.0.0.4:8000"]
     assert caplog.text.count("cannot be looked up") == 1
-    assert source.standing().failures == 5
-    assert source.standing().complaint is None
+    assert source.status().failures == 5
+    assert source.status().reason is None
 
 
 async def test_one_address_may_be_a_service_and_is_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
@@ -81,11 +81,11 @@ async def test_what_is_no_host_name_is_a_failure_like_any_other(name: str, caplo
     source = DnsSource(Dns(name=name, interval=Seconds(0.001)))
     async with aclosing(source.lists()) as lists:
         looking = asyncio.create_task(anext(lists))
-        await until(lambda: source.standing().failures >= 3 or looking.done())
+        await until(lambda: source.status().failures >= 3 or looking.done())
         assert not looking.done()
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-    assert str(source.standing().complaint).startswith(f"{name} cannot be looked up: ")
+    assert str(source.status().reason).startswith(f"{name} cannot be looked up: ")
     assert caplog.text.count("cannot be looked up") == 1
 
 

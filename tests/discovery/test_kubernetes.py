@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.fake_api import FakeApi, reach
-from tests.discovery.listing import following, hosts, pod, sliced
+from tests.discovery.listing import hosts, pod, runner, sliced
 from tests.flow.waiting import until
 
 from ai_gateway.balancing.endpoint import Pod
@@ -24,9 +24,9 @@ async def test_pods_come_change_and_go(api: FakeApi, tmp_path: Path) -> None:
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.put("ai", "b", pod("10.0.0.2", "b", ready="False"))
     source = kubernetes_source(Kubernetes(), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
-        assert source.standing().seen == 2
+        assert source.status().seen == 2
         api.put("ai", "b", pod("10.0.0.2", "b"))
         assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
         api.delete("ai", "a")
@@ -36,7 +36,7 @@ async def test_pods_come_change_and_go(api: FakeApi, tmp_path: Path) -> None:
 
 async def test_the_own_namespace_is_asked_if_none_is_named(api: FakeApi, tmp_path: Path) -> None:
     """For the pods with the label, and no others."""
-    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path, "mine"))) as lists:
+    async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path, "mine"))) as lists:
         assert await hosts(lists) == []
     path, query = api.asked[0]
     assert path == "/api/v1/namespaces/mine/pods"
@@ -48,7 +48,7 @@ async def test_several_namespaces_are_one_list(api: FakeApi, tmp_path: Path) -> 
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.put("lab", "a", pod("10.0.0.2", "b"))
     settings = Kubernetes(namespaces=("ai", "lab", "ai"))
-    async with following(kubernetes_source(settings, reach(api, tmp_path))) as lists:
+    async with runner(kubernetes_source(settings, reach(api, tmp_path))) as lists:
         assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
         assert sum("watch" not in query for _, query in api.asked) == 2
 
@@ -63,11 +63,11 @@ async def test_a_forbidden_namespace_costs_the_others_only_the_patience_of_the_s
     now = iter([0.0])  # the beginning; whenever it is looked again, the patience is over
     settings = Kubernetes(namespaces=("ai", "lab"))
     source = KubernetesSource(Pods(settings), settings, reach(api, tmp_path), lambda: next(now, FIRST_LISTS_SECONDS))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
-        await until(lambda: source.standing().complaint)
-        assert "does not allow to list pods in namespace lab: grant list and watch" in str(source.standing().complaint)
-        assert source.standing().age_seconds is None  # lab was never heard
+        await until(lambda: source.status().reason)
+        assert "does not allow to list pods in namespace lab: grant list and watch" in str(source.status().reason)
+        assert source.status().age_seconds is None  # lab was never heard
         api.forbidden.clear()
         assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
 
@@ -78,9 +78,9 @@ async def test_all_namespaces_are_waited_for_at_the_start(api: FakeApi, tmp_path
     api.put("lab", "b", pod("10.0.0.2", "b"))
     api.forbidden.add("lab")
     source = kubernetes_source(Kubernetes(namespaces=("ai", "lab")), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         first = asyncio.create_task(hosts(lists))
-        await until(lambda: source.standing().lists == 1 and source.standing().failures)
+        await until(lambda: source.status().lists == 1 and source.status().failures)
         api.forbidden.clear()
         assert await first == ["10.0.0.1", "10.0.0.2"]
 
@@ -92,9 +92,9 @@ async def test_nothing_is_given_before_something_was_listed(api: FakeApi, tmp_pa
     settings = Kubernetes()
     now = iter([0.0])
     source = KubernetesSource(Pods(settings), settings, reach(api, tmp_path), lambda: next(now, 1e9))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         first = asyncio.create_task(hosts(lists))
-        await until(lambda: source.standing().failures)
+        await until(lambda: source.status().failures)
         assert not first.done()
         api.forbidden.clear()
         assert await first == ["10.0.0.1"]
@@ -105,7 +105,7 @@ async def test_a_pod_without_the_port_is_named_once(
 ) -> None:
     """Not with each change of another one."""
     api.put("ai", "odd", pod("10.0.0.9", "odd", port=80))
-    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
+    async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
         assert await hosts(lists) == []
         for number in (1, 2):
             api.put("ai", "a", pod(f"10.0.0.{number}", "a"))
@@ -116,14 +116,14 @@ async def test_a_pod_without_the_port_is_named_once(
 async def test_the_age_is_that_of_the_namespace_that_was_heard_longest_ago(api: FakeApi, tmp_path: Path) -> None:
     """One that talks all the time must not hide that another one has fallen silent."""
     source = kubernetes_source(Kubernetes(namespaces=("ai", "lab")), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == []
         began = time.monotonic()
         for number in range(1, 5):
             api.put("ai", f"ollama-{number}", pod(f"10.0.0.{number}", str(number)))
             assert len(await hosts(lists)) == number
         silent_seconds = time.monotonic() - began
-        age_seconds = source.standing().age_seconds
+        age_seconds = source.status().age_seconds
         assert age_seconds is not None
         assert age_seconds >= silent_seconds
 
@@ -131,7 +131,7 @@ async def test_the_age_is_that_of_the_namespace_that_was_heard_longest_ago(api: 
 async def test_the_times_of_the_config_are_those_that_are_asked_for(api: FakeApi, tmp_path: Path) -> None:
     """A watch of ten seconds, 20 % more or less."""
     source = kubernetes_source(Kubernetes(watch_timeout=Seconds(10)), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         await hosts(lists)
         await until(lambda: any("watch" in query for _, query in api.asked))
     (seconds,) = (int(query["timeoutSeconds"]) for _, query in api.asked if "watch" in query)
@@ -154,7 +154,7 @@ async def test_a_change_that_changes_no_endpoint_gives_no_list(api: FakeApi, tmp
     api.put("ai", "a", pod("10.0.0.1", "a"))
     settings = Kubernetes()
     kind = Counted(settings)
-    async with following(KubernetesSource(kind, settings, reach(api, tmp_path))) as lists:
+    async with runner(KubernetesSource(kind, settings, reach(api, tmp_path))) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
         second = asyncio.create_task(hosts(lists))
         looks = kind.looks
@@ -170,7 +170,7 @@ async def test_endpoint_slices_of_the_service_are_followed(api: FakeApi, tmp_pat
     api.put("ai", "ollama-x", sliced("10.0.0.1", "a"))
     settings = Kubernetes(mode="endpointslices", service="ollama")
     source = kubernetes_source(settings, reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
         api.put("ai", "ollama-y", sliced("10.0.0.2", "b"))
         assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
@@ -182,7 +182,7 @@ async def test_endpoint_slices_of_the_service_are_followed(api: FakeApi, tmp_pat
 async def test_a_source_that_is_left_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
     """Its watch would last for minutes."""
     before = set(threading.enumerate())
-    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
+    async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
         await hosts(lists)
         await until(lambda: any("watch" in query for _, query in api.asked))
         watching = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("watch pods")]

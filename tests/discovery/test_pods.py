@@ -71,7 +71,7 @@ def test_any_other_pod_takes_none(meta: Json, status: Json) -> None:
     """And nothing is odd about it: it is seen, and waited for."""
     candidate = read(pod(meta, status=status))
     assert candidate.reason
-    assert (candidate.address, candidate.complaint) == (None, None)
+    assert (candidate.address, candidate.odd_reason) == (None, None)
     assert found_in([candidate]) == {}
 
 
@@ -118,15 +118,15 @@ def test_a_pod_that_takes_no_calls_says_why(meta: Json, status: Json, reason: st
 def test_a_pod_without_the_port_is_left_out_and_said_to_be() -> None:
     candidate = read(with_ports({"name": "web", "containerPort": 80}))
     assert candidate.address is None
-    assert candidate.complaint == "declares no port named 'http' and none 11434"
+    assert candidate.odd_reason == "declares no port named 'http' and none 11434"
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": []}, {"phase": "Pending", "podIP": None}])
 def test_the_wrong_port_is_told_before_that_it_is_not_ready(status: Json) -> None:
     """No time mends it. Of a pod that has ended nobody needs to know."""
     pods = {"containers": [{"name": "ollama", "ports": [{"containerPort": 80}]}]}
-    assert "declares no port" in str(read(pod(spec=pods, status=status)).complaint)
-    assert read(pod(spec=pods, status={"phase": "Succeeded"})).complaint is None
+    assert "declares no port" in str(read(pod(spec=pods, status=status)).odd_reason)
+    assert read(pod(spec=pods, status={"phase": "Succeeded"})).odd_reason is None
 
 
 def owned(kind: str | None, *, controller: bool | None = True, spec: Json | None = None, **meta: Any) -> bytes:
@@ -169,7 +169,7 @@ def test_a_pod_that_runs_to_an_end_is_not_assumed_to_serve(content: bytes, whose
     candidate = read(content)
     assert candidate.address is None
     words = f"declares no port named 'http' and none 11434, which is not assumed of {whose}"
-    assert candidate.complaint == words
+    assert candidate.odd_reason == words
 
 
 @pytest.mark.parametrize("kind", ["Job", None])

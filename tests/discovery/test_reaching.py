@@ -9,8 +9,8 @@ from tests.balancing.worlds import World
 
 from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.cluster.access import Access
-from ai_gateway.discovery.following import Following
-from ai_gateway.discovery.reaching import PATIENCE_SECONDS, Reaching
+from ai_gateway.discovery.reachability import PATIENCE_SECONDS, ReachabilityCheck
+from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.discovery.static import StaticSource
 from ai_gateway.wire.address import Address
@@ -34,9 +34,9 @@ class Here:
     def __init__(self, access: Access) -> None:
         self.world = World(0)
         self.world.fleet.apply([POD], {POD: Pod("ollama-0", "ai")})
-        self.following = Following(lambda _: None)
+        self.runner = DiscoveryRunner(lambda _: None)
         self.due: list[Callable[[], None]] = []
-        self.reaching = Reaching(self.world.fleet.endpoints.values, self.following, access, self._call_later)
+        self.reachability = ReachabilityCheck(self.world.fleet.endpoints.values, self.runner, access, self._call_later)
 
     def _call_later(self, seconds: float, act: Callable[[], None]) -> None:
         assert seconds == PATIENCE_SECONDS
@@ -50,28 +50,28 @@ class Here:
 async def test_pods_that_nobody_reaches_are_explained_once(caplog: pytest.LogCaptureFixture) -> None:
     """In the log and in health; and no more when one answers."""
     here = Here(Access(context="staging"))
-    here.following.follow(Cluster())
-    here.reaching.listed()
-    here.reaching.listed()
+    here.runner.follow(Cluster())
+    here.reachability.listed()
+    here.reachability.listed()
     assert len(here.due) == 1
     for _ in range(3):
         here.wait()
-    assert "kubectl port-forward" in str(here.following.standing().complaint)
+    assert "kubectl port-forward" in str(here.runner.status().reason)
     assert caplog.text.count("none can be reached from here") == 1
     here.world.fleet.saw_up(here.world.fleet.endpoints[POD], "0.24.0")
     here.wait()
-    assert here.following.standing().complaint is None
+    assert here.runner.status().reason is None
     assert here.due == []
-    await here.following.stop()
+    await here.runner.stop()
 
 
 async def test_a_source_that_knows_no_pods_is_not_looked_after() -> None:
     """Endpoints that a person named are that person's business."""
     here = Here(Access(context="staging"))
-    here.following.follow(StaticSource((POD,)))
-    here.reaching.listed()
+    here.runner.follow(StaticSource((POD,)))
+    here.reachability.listed()
     assert here.due == []
-    await here.following.stop()
+    await here.runner.stop()
 
 
 async def test_in_the_cluster_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +79,7 @@ async def test_in_the_cluster_nothing_is_said(tmp_path: Path, caplog: pytest.Log
     caplog.set_level(logging.INFO)
     (tmp_path / "token").touch()
     here = Here(Access(service_account=tmp_path))
-    here.following.follow(Cluster())
-    here.reaching.listed()
+    here.runner.follow(Cluster())
+    here.reachability.listed()
     assert here.due == []
-    await here.following.stop()
+    await here.runner.stop()

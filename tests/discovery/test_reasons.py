@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.fake_api import FakeApi, reach
-from tests.discovery.listing import following, hosts, pod, sliced
+from tests.discovery.listing import hosts, pod, runner, sliced
 from tests.flow.waiting import until
 
 from ai_gateway.config.types import Kubernetes
@@ -17,7 +17,7 @@ async def test_a_pod_that_went_and_came_again_is_named_again(
 ) -> None:
     """Nothing is kept of pods that went: a Job may make one a minute, for years."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
-    async with following(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
+    async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
         for number in (2, 4):
             api.put("ai", "odd", pod("10.0.0.9", "odd", port=80))
@@ -36,12 +36,12 @@ async def test_pods_that_are_left_out_are_told_by_their_reasons(api: FakeApi, tm
     for name in ("b", "c"):
         api.put("lab", name, pod("10.0.0.2", name, ready="False"))
     source = kubernetes_source(Kubernetes(namespaces=("ai", "lab", "ai")), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
-        standing = source.standing()
-    assert (standing.selector, standing.namespaces) == ("app.kubernetes.io/name=ollama", ("ai", "lab"))
-    assert (standing.seen, standing.hint, standing.complaint) == (4, None, None)
-    assert standing.left_out == (
+        status = source.status()
+    assert (status.selector, status.namespaces) == ("app.kubernetes.io/name=ollama", ("ai", "lab"))
+    assert (status.seen, status.hint, status.reason) == (4, None, None)
+    assert status.left_out == (
         LeftOut("is not ready", 2, ("lab/b", "lab/c")),
         LeftOut("declares no port named 'http' and none 11434", 1, ("ai/odd",)),
     )
@@ -54,25 +54,25 @@ async def test_labels_that_no_pod_has_are_said_to_be(
     to zero has no pods."""
     caplog.set_level("INFO", logger="ai_gateway")
     source = kubernetes_source(Kubernetes(label_selector="app=llm"), reach(api, tmp_path, "mine"))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == []
-        standing = source.standing()
-        assert standing.hint is not None
-        assert "no pod in namespace mine has the labels app=llm: `kubectl get pods --show-labels`" in standing.hint
-        assert (standing.complaint, standing.seen, standing.left_out) == (None, 0, ())
+        status = source.status()
+        assert status.hint is not None
+        assert "no pod in namespace mine has the labels app=llm: `kubectl get pods --show-labels`" in status.hint
+        assert (status.reason, status.seen, status.left_out) == (None, 0, ())
         api.put("mine", "a", pod("10.0.0.1", "a"))
         assert await hosts(lists) == ["10.0.0.1"]
-        assert source.standing().hint is None
-    assert caplog.text.count(f"discovery: {standing.hint}") == 1
+        assert source.status().hint is None
+    assert caplog.text.count(f"discovery: {status.hint}") == 1
 
 
 async def test_a_namespace_without_pods_is_named_beside_others_that_have_some(api: FakeApi, tmp_path: Path) -> None:
     """It may be misspelt."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     source = kubernetes_source(Kubernetes(namespaces=("ai", "lab", "gpu")), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
-        assert str(source.standing().hint).startswith("no pod in namespaces lab, gpu has the labels")
+        assert str(source.status().hint).startswith("no pod in namespaces lab, gpu has the labels")
 
 
 async def test_a_namespace_that_is_forbidden_is_not_said_to_be_empty(api: FakeApi, tmp_path: Path) -> None:
@@ -82,31 +82,31 @@ async def test_a_namespace_that_is_forbidden_is_not_said_to_be_empty(api: FakeAp
     now = iter([0.0])
     settings = Kubernetes(namespaces=("ai", "lab"))
     source = KubernetesSource(Pods(settings), settings, reach(api, tmp_path), lambda: next(now, FIRST_LISTS_SECONDS))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
-        await until(lambda: source.standing().complaint)
-        assert source.standing().hint is None
-        assert source.standing().namespaces == ("ai", "lab")
+        await until(lambda: source.status().reason)
+        assert source.status().hint is None
+        assert source.status().namespaces == ("ai", "lab")
 
 
 async def test_pods_of_which_none_takes_calls_are_pointed_at(api: FakeApi, tmp_path: Path) -> None:
     api.put("ai", "odd", pod("10.0.0.9", "odd", port=80))
     source = kubernetes_source(Kubernetes(), reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == []
-        assert source.standing().hint == "1 seen, and none takes calls: left_out of /v1/health says why"
+        assert source.status().hint == "1 seen, and none takes calls: left_out of /v1/health says why"
 
 
 async def test_a_service_that_is_not_there_or_selects_nothing_is_said_to_be(api: FakeApi, tmp_path: Path) -> None:
     """A Service that selects nothing has a slice without endpoints."""
     settings = Kubernetes(mode="endpointslices", service="llm")
     source = kubernetes_source(settings, reach(api, tmp_path))
-    async with following(source) as lists:
+    async with runner(source) as lists:
         assert await hosts(lists) == []
-        assert source.standing().selector == "kubernetes.io/service-name=llm"
-        assert "no endpoint slices of a Service llm are in namespace ai" in str(source.standing().hint)
+        assert source.status().selector == "kubernetes.io/service-name=llm"
+        assert "no endpoint slices of a Service llm are in namespace ai" in str(source.status().hint)
         api.put("ai", "llm-x", {**sliced("10.0.0.1", "a"), "endpoints": None})
-        await until(lambda: "Service llm in namespace ai has no endpoints" in str(source.standing().hint))
+        await until(lambda: "Service llm in namespace ai has no endpoints" in str(source.status().hint))
         api.put("ai", "llm-x", {**sliced("10.0.0.1", "a"), "ports": [{"name": "a"}, {"name": "b"}]})
-        await until(lambda: source.standing().left_out)
-        assert source.standing().left_out[0].pods == ("ai/pod-a",)
+        await until(lambda: source.status().left_out)
+        assert source.status().left_out[0].pods == ("ai/pod-a",)

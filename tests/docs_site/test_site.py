@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.tools.docs_site.checking import complaints
+from tests.tools.docs_site.checking import reasons
 from tests.tools.docs_site.staging import DOCS, stage
 
 LAYOUT = (DOCS / "_layouts" / "docs.html").read_text()
@@ -26,15 +26,15 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_said_of_a_good_site(site: Path) -> None:
-    assert complaints(site) == []
+    assert reasons(site) == []
 
 
 def test_an_empty_site_is_no_good_one(tmp_path: Path) -> None:
-    assert complaints(tmp_path) == [f"{tmp_path}: there is no page"]
+    assert reasons(tmp_path) == [f"{tmp_path}: there is no page"]
 
 
 @pytest.mark.parametrize(
-    ("added", "complaint"),
+    ("added", "reason"),
     [
         ('<a href="gone.html">', "gone.html leads nowhere"),
         ('<a href="other.md">', "other.md leads nowhere"),
@@ -48,9 +48,9 @@ def test_an_empty_site_is_no_good_one(tmp_path: Path) -> None:
         ("<h1>Again</h1>", "2 headings of the first level"),
     ],
 )
-def test_the_check_names_what_is_wrong(site: Path, added: str, complaint: str) -> None:
+def test_the_check_names_what_is_wrong(site: Path, added: str, reason: str) -> None:
     (site / "index.html").write_text(GOOD + added)
-    assert complaints(site) == [f"index.html: {complaint}"]
+    assert reasons(site) == [f"index.html: {reason}"]
 
 
 def test_links_to_elsewhere_in_the_repository_come_along(tmp_path: Path) -> None:

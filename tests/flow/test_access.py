@@ -15,7 +15,7 @@ from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat, config
 
 from ai_gateway.auth.identity import Identity
-from ai_gateway.auth.keys_file import Entry, hash_of, new_key, write_entries
+from ai_gateway.auth.keys_file import KeyEntry, hash_of, new_key, write_entries
 
 
 class Ring:
@@ -23,12 +23,14 @@ class Ring:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.yaml"
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, KeyEntry] = {}
 
     def add(self, name: str, **more: Any) -> str:
         """Makes a key, and writes the file anew."""
         key, key_id = new_key()
-        self.entries[key] = msgspec.convert({"id": key_id, "name": name, "hash": hash_of(key.encode()), **more}, Entry)
+        self.entries[key] = msgspec.convert(
+            {"id": key_id, "name": name, "hash": hash_of(key.encode()), **more}, KeyEntry
+        )
         self.write()
         return key
 
@@ -206,9 +208,9 @@ async def test_a_keys_file_that_is_missing_or_nonsense_lets_nobody_in_and_health
     assert (reply.status, reply.json["error"]["code"]) == (503, "auth_unavailable")
     assert (await served.ask("GET", "/v1/models")).status == 401
     admin = ring.add("ops", role="admin")
-    await until(lambda: not served.gateway.guard.standing()["complaints"], "the file read")
+    await until(lambda: not served.gateway.auth_state.status()["complaints"], "the file read")
     ring.path.write_text("keys: [")
-    await until(lambda: bool(served.gateway.guard.standing()["complaints"]), "the file refused")
+    await until(lambda: bool(served.gateway.auth_state.status()["complaints"]), "the file refused")
     health = (await served.ask("GET", "/v1/health", None, bearer(admin))).json
     assert health["auth"] == {
         "methods": ["keys"],
@@ -282,7 +284,7 @@ async def test_whom_no_rule_lets_in_is_named_in_the_record(world: World, ring: R
     async def known(token: bytes) -> Identity:
         return Identity("someone", "oidc", "red", ("staff",))
 
-    (method,) = served.gateway.guard.methods.values()
+    (method,) = served.gateway.auth_state.methods.values()
     method.fits, method.identify = (lambda token: True), known  # type: ignore[method-assign]  # no issuer is here
     reply = await served.ask("POST", CHAT, chat(), bearer("token"))
     assert (reply.status, reply.json["error"]["code"]) == (403, "no_rule")

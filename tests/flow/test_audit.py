@@ -17,7 +17,7 @@ from tests.flow.waiting import soon, until
 from tests.flow.world import CHAT, Served, World, chat, config
 
 from ai_gateway.audit.chain import verify
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.key import read_key
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import StoreUnavailable
@@ -30,7 +30,7 @@ def path_of(world: World) -> Path:
     return world.folder / "state" / "ai-gateway-ollama" / "audit.db"
 
 
-def entries(world: World, kind: str = "end") -> list[Entry]:
+def entries(world: World, kind: str = "end") -> list[AuditEntry]:
     """All that was written, in order; the chain must be whole."""
     archive = SqliteArchive(path_of(world))
     try:
@@ -38,14 +38,14 @@ def entries(world: World, kind: str = "end") -> list[Entry]:
     except StoreUnavailable:  # it is still being made
         return []
     try:
-        chain = [(entry, digest) for entry, digest in archive.chain() if isinstance(entry, Entry)]
+        chain = [(entry, digest) for entry, digest in archive.chain() if isinstance(entry, AuditEntry)]
         assert list(verify(chain, archive.checkpoints(), read_key(path_of(world).with_name("audit.db.key")))) == []
-        return [entry for entry, _ in chain if isinstance(entry, Entry) and entry.kind == kind]
+        return [entry for entry, _ in chain if isinstance(entry, AuditEntry) and entry.kind == kind]
     finally:
         archive.close()
 
 
-async def written(world: World, count: int) -> list[Entry]:
+async def written(world: World, count: int) -> list[AuditEntry]:
     """The entries, once there are so many."""
     await until(lambda: len(entries(world)) >= count, f"{count} entries")
     found = entries(world)
@@ -77,7 +77,7 @@ def named(request_id: str) -> dict[str, str]:
     return {"x-request-id": request_id, "user-agent": "tester/1"}
 
 
-async def every_end(world: World, **audit: Any) -> dict[str, Entry]:
+async def every_end(world: World, **audit: Any) -> dict[str, AuditEntry]:
     """Requests with every kind of end, the last one by the gateway's own; their entries by request id."""
     upstream = await world.upstream(Ends().act)
     served = await world.gateway([upstream.url], audit=audit)
@@ -102,7 +102,7 @@ async def every_end(world: World, **audit: Any) -> dict[str, Entry]:
     line = await served.begin(chat("hang", stream=True), headers=named("shutdown"))
     await line.head()
     await line.event()
-    served.departure.ask()
+    served.shutdown.ask()
     await soon(line.rest())
     found = await written(world, len(asks) + 2)
     assert max(Counter(entry.request_id for entry in found).values()) == 1

@@ -164,7 +164,7 @@ async def test_a_setback_before_the_first_byte_is_tried_elsewhere(world: World, 
     assert (len(first.visits), len(second.visits)) == (1, 1)
     assert first.visits[0].body == second.visits[0].body
     record = await served.recorded()
-    assert [attempt.fault is None for attempt in record.attempts] == [False, True]
+    assert [attempt.failure is None for attempt in record.attempts] == [False, True]
     assert record.attempts[0].endpoint != record.attempts[1].endpoint
 
 

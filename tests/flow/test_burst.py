@@ -15,8 +15,8 @@ from tests.flow.waiting import until
 
 from ai_gateway.app import Gateway, Options
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.cluster.bell import SETTLE_SECONDS
-from ai_gateway.discovery.following import AT_ONCE
+from ai_gateway.cluster.change_notice import SETTLE_SECONDS
+from ai_gateway.discovery.runner import AT_ONCE
 
 PODS = 500
 MOST_SECONDS = 0.1
@@ -124,7 +124,7 @@ async def test_500_pods_that_come_as_events_cost_the_loop_no_more(
     monkeypatch.setattr("ai_gateway.upstream.polling.MOST_PER_SECOND", 0.01)
     changes = counting(monkeypatch)
     async with following(api, tmp_path) as gateway:
-        await until(lambda: gateway.discovery.standing().lists == 1)
+        await until(lambda: gateway.discovery.status().lists == 1)
         changes.clear()
         began_at = time.monotonic()
         async with Loop() as loop:

@@ -158,7 +158,7 @@ async def test_bad_content_keeps_the_last_good_config(
     assert served.gateway.current.now is before
     assert served.gateway.config_file is not None
     for _ in range(3):
-        await served.gateway.config_file.look()
+        await served.gateway.config_file.check()
     refusals = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(refusals) == len(told_now["complaints"])
     await served.reload(config(simulator.urls, models={"fresh": {"ollama": "llama3"}}))

@@ -234,7 +234,7 @@ async def test_an_unreadable_answer_is_502(world: World, kind: Any, path: str) -
     assert (reply.status, reply.error["code"]) == (502, "upstream_disconnected")
     record = await served.recorded()
     assert (record.outcome, record.status) == ("upstream_broke", 502)
-    assert record.story
+    assert record.reason
 
 
 @pytest.mark.parametrize(

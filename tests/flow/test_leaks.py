@@ -38,12 +38,12 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def one(served: Served, chance: random.Random) -> None:
+async def one(served: Served, rng: random.Random) -> None:
     """One request of any kind; half of its clients leave at some moment, by any way."""
     line = await Line.open(served.port)
-    body = chat("x" * chance.choice((10, 3000)), stream=chance.random() < 0.6, max_tokens=chance.choice((1, 20)))
-    if chance.random() < 0.1:
-        body = chance.choice(
+    body = chat("x" * rng.choice((10, 3000)), stream=rng.random() < 0.6, max_tokens=rng.choice((1, 20)))
+    if rng.random() < 0.1:
+        body = rng.choice(
             (
                 b"{",
                 json.dumps({"model": "nope", "messages": [{"role": "user", "content": ""}]}).encode(),
@@ -52,30 +52,30 @@ async def one(served: Served, chance: random.Random) -> None:
         )
     try:
         await line.send("POST", CHAT, body)
-        if chance.random() < 0.5:
-            async with asyncio.timeout(chance.uniform(0, 0.1)):
+        if rng.random() < 0.5:
+            async with asyncio.timeout(rng.uniform(0, 0.1)):
                 await line.reply()
         else:
             await line.reply()
     except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
-        chance.choice((line.leave, line.vanish))()
+        rng.choice((line.leave, line.vanish))()
 
 
-async def storm(served: Served, simulator: Simulator, chance: random.Random) -> None:
+async def storm(served: Served, simulator: Simulator, rng: random.Random) -> None:
     """Requests, some at a time, while faults come and go and an endpoint dies and returns."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def in_place() -> None:
         async with places:
-            endpoint = chance.choice(simulator.endpoints)
-            if chance.random() < 0.5:
+            endpoint = rng.choice(simulator.endpoints)
+            if rng.random() < 0.5:
                 endpoint.faults.clear()
-                endpoint.faults.add(chance.choice(FAULTS))
-            if chance.random() < 0.05:
+                endpoint.faults.add(rng.choice(FAULTS))
+            if rng.random() < 0.05:
                 endpoint.restart()
-            await one(served, chance)
+            await one(served, rng)
 
     await asyncio.gather(*(in_place() for _ in range(REQUESTS)))
 
@@ -96,7 +96,7 @@ async def test_a_storm_of_requests_leaves_nothing_behind(world: World) -> None:
         endpoint.faults.clear()
     await until(lambda: served.is_idle, "every slot, place and retry is given back")
     await until(lambda: len([e for e in served.exchanges if e.method == "POST"]) == REQUESTS + 1, "all are recorded")
-    assert not served.gateway.departures.watches
+    assert not served.gateway.running_requests.watches
     assert {exchange.outcome for exchange in served.exchanges} >= {"ok", "client_left", "upstream_broke", "refused"}
     assert "failed" not in {exchange.outcome for exchange in served.exchanges}
     assert all(exchange.closed_at is not None for exchange in served.exchanges)
@@ -125,8 +125,8 @@ async def live_and_leave(world: World, simulator: Simulator) -> None:
     for number in range(8):
         await served.begin(chat(stream=bool(number % 2), max_tokens=500))
     await until(lambda: served.in_flight == 2 and served.waiting == 6)
-    served.departure.ask()
-    served.departure.ask()
+    served.shutdown.ask()
+    served.shutdown.ask()
     await until(lambda: len([e for e in served.exchanges if e.method == "POST"]) == 8)
     for line in served.lines:
         line.vanish()

@@ -15,7 +15,7 @@ from tests.flow.waiting import soon, until
 from tests.flow.world import NO_OLLAMA, World, chat, config
 
 from ai_gateway.app import Gateway, Options
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 from ai_gateway.telemetry.names import LOOP_LAG, SPANS
 from ai_gateway.telemetry.series import Distribution
 from ai_gateway.telemetry.settings import TelemetrySettings
@@ -77,7 +77,7 @@ async def test_a_config_that_is_still_being_read_is_no_success(tmp_path: Path) -
     await gateway.admin(
         {"type": "http", "method": "GET", "scheme": "http", "path": "/metrics", "headers": []}, receive, send
     )
-    assert gateway.live.complaints == []
+    assert gateway.live.reasons == []
     assert b"\nai_gateway_config_last_reload_successful 0.0\n" in said[1]["body"]
 
 
@@ -93,7 +93,7 @@ async def test_what_discovery_asked_and_saw_is_counted(world: World) -> None:
     """The source's first word is its label: a name of a Service in it would be a new series each time."""
     api = await world.api_server()
     api.put("configmaps", config_map({"models": {"llama3": {}}}))
-    served = await world.gateway_beside(api.access(world.folder), Named("models"))
+    served = await world.gateway_beside(api.access(world.folder), ConfigMapRef("models"))
     await served.readiness()
     samples = await scraped(served)
     assert samples['discovery_lists_total{source="kubernetes"}'] == 1

@@ -50,8 +50,8 @@ async def test_a_call_beyond_the_minute_is_429_and_says_how_long(world: World) -
     assert 29_000 < int(reply.header("retry-after-ms") or 0) <= 30_000
     assert reply.header("x-should-retry") is None
     assert (served.last.outcome, served.last.error_code) == ("refused", "rate_limit_exceeded")
-    assert served.last.story is not None
-    assert "rpm of address:127.0.0.1" in served.last.story
+    assert served.last.reason is not None
+    assert "rpm of address:127.0.0.1" in served.last.reason
     assert served.last.attempts == []
 
 
@@ -279,7 +279,7 @@ async def test_a_config_that_limits_a_model_it_does_not_know_is_refused(world: W
     served.write({"models": {"llama3": {}}, "limits": {"models": {"lama3": {"rpm": 1}}}})
     await served.refused()
     health = await served.get("/v1/health")
-    assert [complaint["path"] for complaint in health["config"]["complaints"]] == ["limits.models.lama3"]
+    assert [reason["path"] for reason in health["config"]["complaints"]] == ["limits.models.lama3"]
     assert (await served.chat(max_tokens=1)).header("x-ratelimit-limit-requests") == "100"
 
 
@@ -327,8 +327,8 @@ async def test_a_key_and_a_rule_bring_limits_of_their_own(world: World, tmp_path
         return [(await served.ask("POST", CHAT, chat(max_tokens=1), bearer(key))).status for key in keys]
 
     assert await statuses(first, second, first, second, first) == [200, 200, 200, 429, 429]
-    assert served.last.story is not None
-    assert "rpm of caller:keys:alice" in served.last.story
+    assert served.last.reason is not None
+    assert "rpm of caller:keys:alice" in served.last.reason
     assert await statuses(bob, bob) == [200, 429]
     assert await statuses(*[free] * 9) == [200] * 9
     samples = await scraped(served)

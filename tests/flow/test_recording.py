@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ai_gateway.edge.asgi import Receive, Scope, Send
-from ai_gateway.edge.opening import Opening
-from ai_gateway.edge.recording import Reader, Recording
+from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, Reader
+from ai_gateway.edge.open_exchange import Opening
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.settings import TelemetrySettings
 
@@ -17,7 +17,7 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-async def ask(recording: Recording) -> list[Any]:
+async def ask(recording: ExchangeMiddleware) -> list[Any]:
     """What a client gets of one request."""
     said: list[Any] = []
 
@@ -31,8 +31,8 @@ async def ask(recording: Recording) -> list[Any]:
     return said
 
 
-def recording(*readers: Reader) -> Recording:
-    return Recording(answer, readers, Opening(time.monotonic, tuple, [], TelemetrySettings()))
+def recording(*readers: Reader) -> ExchangeMiddleware:
+    return ExchangeMiddleware(answer, readers, Opening(time.monotonic, tuple, [], TelemetrySettings()))
 
 
 async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_others(

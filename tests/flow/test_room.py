@@ -13,8 +13,8 @@ from tests.flow.upstream import Gate, Visit, answer, answer_well, whole
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat
 
-from ai_gateway.edge.body_pace import LEAST_BYTES, LEAST_SECONDS, Pace
-from ai_gateway.edge.buffers import SMALL_BYTES, SMALL_PART, Buffers, Hold
+from ai_gateway.edge.body_deadline import LEAST_BYTES, LEAST_SECONDS, BodyDeadline
+from ai_gateway.edge.buffers import SMALL_BYTES, SMALL_PART, BodyShare, Buffers
 from ai_gateway.errors import BuffersFull
 
 ROOM = 64 << 20
@@ -26,11 +26,11 @@ class Party:
 
     def __init__(self) -> None:
         self.buffers = Buffers()
-        self.gone: list[Hold] = []
+        self.gone: list[BodyShare] = []
 
-    def hold(self, size: int, caller: str = "a", address: str | None = None) -> Hold:
+    def hold(self, size: int, caller: str = "a", address: str | None = None) -> BodyShare:
         """A body that is still being sent."""
-        hold = Hold(self.buffers, (ROOM, 20 << 20), caller, address or caller)
+        hold = BodyShare(self.buffers, (ROOM, 20 << 20), caller, address or caller)
         hold.give_way = lambda: self.gone.append(hold)
         try:
             hold.take(size)
@@ -109,7 +109,7 @@ class Room(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.buffers = Buffers()
-        self.holds: list[Hold] = []
+        self.holds: list[BodyShare] = []
 
     @rule(
         caller=st.sampled_from("abc"),
@@ -119,7 +119,7 @@ class Room(RuleBasedStateMachine):
     )
     def send(self, caller: str, address: str, sizes: Sequence[int], may_go: bool) -> None:
         """A body that comes in pieces."""
-        hold = Hold(self.buffers, (ROOM, 20 << 20), caller, address)
+        hold = BodyShare(self.buffers, (ROOM, 20 << 20), caller, address)
         if may_go:
             hold.give_way = lambda: self.holds.remove(hold)
         self.holds.append(hold)
@@ -167,7 +167,7 @@ TestRoom.settings = settings(max_examples=40, stateful_step_count=30, deadline=N
 
 def test_a_body_that_comes_slowly_is_given_up() -> None:
     """A byte now and then buys no time; enough of them buys some, up to the end."""
-    pace = Pace(100.0, 70.0)
+    pace = BodyDeadline(100.0, 70.0)
     assert pace.due == 100 + LEAST_SECONDS
     assert not pace.came(1, 110.0)
     assert pace.due == 100 + LEAST_SECONDS

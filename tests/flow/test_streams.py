@@ -197,7 +197,7 @@ async def test_a_broken_stream_ends_in_an_error_event(world: World, kind: Any, d
     assert len(events) >= 3
     record = await served.recorded()
     assert (record.outcome, record.status, record.error_code) == ("upstream_broke", 502, "upstream_disconnected")
-    assert record.story
+    assert record.reason
     assert len(record.attempts) == 1
 
 
@@ -394,7 +394,7 @@ async def test_a_departing_gateway_ends_streams_with_server_shutdown(world: Worl
     line = await served.begin(STREAM)
     await line.head()
     await line.event()
-    served.departure.ask()
+    served.shutdown.ask()
     (last,) = await blocks(line)
     error = error_in(last.removeprefix("data: "))
     assert (error["type"], error["code"]) == ("backend_unavailable", "server_shutdown")
@@ -419,7 +419,7 @@ async def test_a_draining_gateway_finishes_what_runs_and_is_not_ready(world: Wor
     line = await served.begin(STREAM)
     await line.head()
     await line.event()
-    served.departure.ask()
+    served.shutdown.ask()
     await served.readiness(503)
     assert (await served.probe("/readyz")).json["reason"] == "draining"
     assert (await served.ask("GET", "/v1/models")).header("connection") == "close"

@@ -18,9 +18,9 @@ from tests.flow.waiting import soon, until
 
 from ai_gateway.app import Gateway, Options
 from ai_gateway.cluster.access import Access
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 from ai_gateway.exchange import Exchange
-from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
+from ai_gateway.server import FramingLimits, ServerCallbacks, ServerSettings, Shutdown, serve
 from ai_gateway.simulator import Settings, Simulator
 from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.telemetry.tracing import Tracing
@@ -53,7 +53,7 @@ class Served:
     gateway: Gateway
     path: Path
     exchanges: list[Exchange] = field(default_factory=list)
-    departure: Departure = field(default_factory=Departure)
+    shutdown: Shutdown = field(default_factory=Shutdown)
     lines: list[Line] = field(default_factory=list)
     port: int = 0
     admin_port: int = 0
@@ -121,7 +121,7 @@ class Served:
 
     async def refused(self) -> None:
         """Returns once the gateway complains of its config.yml."""
-        await until(lambda: self.gateway.live.complaints, "a complaint")
+        await until(lambda: self.gateway.live.reasons, "a complaint")
 
     async def reload(self, content: Mapping[str, Any]) -> None:
         """Changes config.yml and waits until it is in force."""
@@ -214,7 +214,7 @@ class World:
         return api
 
     async def gateway_beside(
-        self, access: Access, config_map: Named, stand_in: Path | None = None, **settings: Any
+        self, access: Access, config_map: ConfigMapRef, stand_in: Path | None = None, **settings: Any
     ) -> Served:
         """A gateway whose config is in a ConfigMap of the API server that `access` leads to; not waited for.
 
@@ -237,22 +237,22 @@ async def _serving(
         served.port, served.admin_port = (int(urls[0].rpartition(":")[2]) for urls in (api, admin))
         listening.set()
 
-    notices = Notices(
+    callbacks = ServerCallbacks(
         on_listening=on_listening,
         leaving=gateway.leave,
-        shutdown_streams=gateway.departures.end_all,
+        shutdown_streams=gateway.running_requests.end_all,
         refused=lambda status, code, _: gateway.refused(status, code),
-        departure=served.departure,
+        shutdown=served.shutdown,
     )
     usual: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "admin": "127.0.0.1:0",
         "grace_seconds": 0.0,
-        "limits": Limits(sweep_seconds=0.02),
+        "limits": FramingLimits(sweep_seconds=0.02),
         "idle_seconds": lambda: gateway.current.now.config.connections.idle,
     }
     chosen = ServerSettings(**{**usual, **settings})
-    running = asyncio.create_task(_live(gateway, chosen, notices))
+    running = asyncio.create_task(_live(gateway, chosen, callbacks))
     await until(lambda: listening.is_set() or running.done(), "the gateway listens")
     try:
         yield served
@@ -262,15 +262,15 @@ async def _serving(
     finally:
         for line in served.lines:
             line.vanish()
-        served.departure.ask()
-        served.departure.ask()
+        served.shutdown.ask()
+        served.shutdown.ask()
         await running
 
 
-async def _live(gateway: Gateway, settings: ServerSettings, notices: Notices) -> None:
+async def _live(gateway: Gateway, settings: ServerSettings, callbacks: ServerCallbacks) -> None:
     """A gateway's life, as the command leads it."""
     api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
     async with gateway.following_config():
-        gateway.live.bind(notices.departure.begin)
-        gateway.on_drain = notices.departure.begin
-        await serve(api, admin, settings, notices, gateway.running())
+        gateway.live.bind(callbacks.shutdown.begin)
+        gateway.on_drain = callbacks.shutdown.begin
+        await serve(api, admin, settings, callbacks, gateway.running())

@@ -9,8 +9,8 @@ from tests.config.pem_files import write_ca, write_pair
 from tests.helm.running import HELMS, Object, kind, rendered
 from tests.helm.worlds import WORLDS, World, objects_of
 
-from ai_gateway.config.live import Live
 from ai_gateway.config.loading import parse
+from ai_gateway.config.state import ConfigState
 from ai_gateway.config.types import Config
 
 pytestmark = pytest.mark.cluster
@@ -131,11 +131,11 @@ async def test_what_values_turn_off_is_written_in_words(name: str) -> None:
     off = {"config": {**on["config"], name: {} if name != "callers" else "all"}}
     if name == "auth":
         off["config"]["callers"] = "all"
-    live = Live("the test", lambda config: None)
+    live = ConfigState("the test", lambda config: None)
     for values in (on, off):
         text = _text(rendered("helm4", values=values))
         assert text is not None
-        assert await live.offer(text.encode()) == []
+        assert await live.submit(text.encode()) == []
 
 
 def test_models_in_the_values_take_the_place_of_those() -> None:

@@ -92,15 +92,15 @@ async def test_without_the_right_nobody_is_refused_as_unknown_and_health_names_i
     served = await _gateway(world, space, tmp_path)
     token = space.plane.service_account_token(space.name, "default", audience=AUDIENCE)
     assert await _ask(served, token) == 503
-    complaint = served.gateway.guard.standing()["complaints"]["kubernetes"]
-    assert "tokenreviews" in complaint
+    reason = served.gateway.auth_state.status()["complaints"]["kubernetes"]
+    assert "tokenreviews" in reason
     assert await _ask(served, "nonsense") == 401
     _let_review(space)
     for _ in range(200):
         if await _ask(served, token) == 200:
             break
         await asyncio.sleep(0.05)
-    assert served.gateway.guard.standing()["complaints"] == {}
+    assert served.gateway.auth_state.status()["complaints"] == {}
 
 
 async def test_while_the_api_server_is_away_known_callers_go_on(
@@ -143,7 +143,7 @@ async def test_the_api_server_is_an_issuer_whose_keys_prove_tokens(world: World,
     assert await _ask(served, space.plane.service_account_token(space.name, "default", audience="another")) == 401
     head, claims, signature = token.split(".")
     assert await _ask(served, f"{head}.{claims}.{signature[::-1]}") == 401
-    assert served.gateway.guard.standing()["complaints"] == {}
+    assert served.gateway.auth_state.status()["complaints"] == {}
 
 
 async def test_both_methods_together_take_both_kinds_of_tokens(world: World, space: Space, tmp_path: Path) -> None:

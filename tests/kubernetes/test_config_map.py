@@ -15,11 +15,11 @@ from tests.kubernetes.space import Space
 from tests.kubernetes.watcher import watching
 
 from ai_gateway.app import Gateway
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 
 pytestmark = pytest.mark.cluster
 
-NAMED = Named(MODELS_MAP)
+NAMED = ConfigMapRef(MODELS_MAP)
 
 
 async def put(space: Space, content: str) -> None:
@@ -87,7 +87,7 @@ async def test_forty_bad_edits_change_nothing_and_leave_an_event_each(space: Spa
         assert described.count("ConfigRejected") == 40
         assert "models.llama3.slots: Expected `int" in described
         await put(space, "models: {coder: }")
-        await until(lambda: models(gateway) == ["coder"] and not gateway.live.complaints)
+        await until(lambda: models(gateway) == ["coder"] and not gateway.live.reasons)
 
 
 async def test_replicas_share_an_event_and_a_repeat_raises_its_count(space: Space, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_replicas_share_an_event_and_a_repeat_raises_its_count(space: Spac
         async def all_see(content: str) -> None:
             await put(space, content)
             for gateway in gateways:
-                await until(lambda: bool(gateway.live.complaints) is (content == bad))  # noqa: B023 - used at once
+                await until(lambda: bool(gateway.live.reasons) is (content == bad))  # noqa: B023 - used at once
 
         await all_see(bad)
         (event,) = await events(space, 1)
@@ -118,7 +118,7 @@ async def test_replicas_share_an_event_and_a_repeat_raises_its_count(space: Spac
             (event,) = await events(space, 1)
         await asyncio.to_thread(space.delete, "configmaps", MODELS_MAP)  # every gateway has had its say by then
         for gateway in gateways:
-            await until(lambda: "no ConfigMap" in str(gateway.live.complaints[0]))  # noqa: B023 - used at once
+            await until(lambda: "no ConfigMap" in str(gateway.live.reasons[0]))  # noqa: B023 - used at once
         (event,) = await events(space, 1)
         assert event["count"] == 2
         assert event["involvedObject"]["name"] == MODELS_MAP
@@ -129,20 +129,20 @@ async def test_a_deleted_config_map_keeps_the_last_good_config(space: Space, tmp
     await put(space, "models: {llama3: }")
     async with watching(tmp_path, space.kubeconfig(tmp_path), None, NAMED) as gateway:
         await asyncio.to_thread(space.delete, "configmaps", MODELS_MAP)
-        await until(lambda: bool(gateway.live.complaints))
-        assert "there is no ConfigMap" in str(gateway.live.complaints[0])
+        await until(lambda: bool(gateway.live.reasons))
+        assert "there is no ConfigMap" in str(gateway.live.reasons[0])
         assert models(gateway) == ["llama3"]
         await put(space, "models: {coder: }")
-        await until(lambda: models(gateway) == ["coder"] and not gateway.live.complaints)
+        await until(lambda: models(gateway) == ["coder"] and not gateway.live.reasons)
 
 
 async def test_without_a_config_map_it_waits_and_says_why(space: Space, tmp_path: Path) -> None:
     """It is taken when it comes; also under another key than usual."""
-    named = Named(MODELS_MAP, key="gateway.yml")
+    named = ConfigMapRef(MODELS_MAP, key="gateway.yml")
     async with watching(tmp_path, space.kubeconfig(tmp_path), None, named) as gateway:
-        assert "there is no ConfigMap" in str(gateway.live.complaints[0])
+        assert "there is no ConfigMap" in str(gateway.live.reasons[0])
         await put(space, "models: {llama3: }")
-        await until(lambda: "has no key 'gateway.yml', but config.yml" in str(gateway.live.complaints[0]))
+        await until(lambda: "has no key 'gateway.yml', but config.yml" in str(gateway.live.reasons[0]))
         content = {**config_map(""), "data": {"gateway.yml": "models: {llama3: }"}}
         await asyncio.to_thread(space.write, "configmaps", content)
         await until(lambda: models(gateway) == ["llama3"])

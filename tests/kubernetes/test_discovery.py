@@ -50,8 +50,8 @@ async def test_ready_pods_are_found_and_others_are_not(space: Space, tmp_path: P
         await until(lambda: names(gateway) == {"ready", "starting"}, "the pod that became ready")
         await in_thread(space.delete_pod, "ready")
         await until(lambda: names(gateway) == {"starting"}, "the pod that is asked to end is out")
-        standing = gateway.discovery.standing()
-        assert (standing.seen, standing.complaint) == (3, None)
+        standing = gateway.discovery.status()
+        assert (standing.seen, standing.reason) == (3, None)
 
 
 async def test_what_the_spec_tells_is_known(space: Space, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ async def test_500_pods_that_come_one_after_the_other_do_not_hold_up_the_loop(
 ) -> None:
     """As fast as they can be written: their events are taken up in groups."""
     async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway, Blocked() as blocked:
-        await until(lambda: gateway.discovery.standing().lists == 1)
+        await until(lambda: gateway.discovery.status().lists == 1)
         await in_thread(space.add_pods, 500, NOBODY)
         lag = await until(lambda: len(names(gateway)) == 500)
     tell(request, f"known {lag * 1000:.0f} ms after the last, loop blocked {blocked.longest * 1000:.0f} ms at most")
@@ -207,7 +207,7 @@ async def test_ten_flaps_a_second_for_a_minute_end_in_the_right_view(
     space: Space, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """And the gateway neither grows nor falls behind."""
-    chance = random.Random(7)
+    rng = random.Random(7)
     await in_thread(space.add_pods, 10, NOBODY)
     state = dict.fromkeys(range(10), True)
     async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway, Blocked() as blocked:
@@ -216,7 +216,7 @@ async def test_ten_flaps_a_second_for_a_minute_end_in_the_right_view(
         ends = time.monotonic() + FLAP_SECONDS
         while time.monotonic() < ends:
             began = time.monotonic()
-            number = chance.randrange(10)
+            number = rng.randrange(10)
             state[number] = not state[number]
             await in_thread(space.set_status, f"pod-{number}", address_of(number), state[number])
             await asyncio.sleep(max(0.0, 1 / FLAPS_PER_SECOND - (time.monotonic() - began)))

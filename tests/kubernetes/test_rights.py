@@ -10,7 +10,7 @@ from tests.kubernetes.space import Space
 from tests.kubernetes.watcher import config, names, watching
 
 from ai_gateway.app import Gateway
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 
 pytestmark = pytest.mark.cluster
 
@@ -18,9 +18,9 @@ NOBODY = 9
 GOOD = "models: {llama3: }"
 
 
-def complaint(gateway: Gateway) -> str:
+def reason(gateway: Gateway) -> str:
     """What discovery complains of."""
-    return gateway.discovery.standing().complaint or ""
+    return gateway.discovery.status().reason or ""
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -32,13 +32,13 @@ async def test_a_missing_verb_on_pods_is_named(
     await asyncio.to_thread(space.grant, without(role, "pods", verb))
     await asyncio.to_thread(space.add_pod, "a", NOBODY)
     async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway:
-        await until(lambda: gateway.discovery.standing().failures >= 3)
-        assert f"does not allow to {verb} pods in namespace {space.name}" in complaint(gateway)
+        await until(lambda: gateway.discovery.status().failures >= 3)
+        assert f"does not allow to {verb} pods in namespace {space.name}" in reason(gateway)
         assert names(gateway) == (set() if verb == "list" else {"a"})  # without watch the list is asked for again
         told = [record for record in caplog.records if f"allow to {verb} pods" in record.getMessage()]
         assert len(told) == 1
         await asyncio.to_thread(space.grant, role)
-        await until(lambda: not complaint(gateway) and names(gateway) == {"a"})
+        await until(lambda: not reason(gateway) and names(gateway) == {"a"})
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -48,14 +48,14 @@ async def test_a_missing_verb_on_the_config_map_is_named(space: Space, tmp_path:
     await asyncio.to_thread(space.grant, without(role, "configmaps", verb))
     await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
     kubeconfig = space.kubeconfig(tmp_path)
-    async with watching(tmp_path, kubeconfig, None, Named(MODELS_MAP)) as gateway:
+    async with watching(tmp_path, kubeconfig, None, ConfigMapRef(MODELS_MAP)) as gateway:
         if verb == "watch":
             await until(lambda: gateway.live.config is not None)
             await asyncio.to_thread(space.write, "configmaps", config_map("models: {coder: }"))
             await until(lambda: "coder" in gateway.current.now.config.models)
             return
-        await until(lambda: bool(gateway.live.complaints))
-        assert "does not allow to list configmaps" in str(gateway.live.complaints[0])
+        await until(lambda: bool(gateway.live.reasons))
+        assert "does not allow to list configmaps" in str(gateway.live.reasons[0])
         await asyncio.to_thread(space.grant, role)
         await until(lambda: gateway.live.config is not None)
 
@@ -68,15 +68,17 @@ async def test_without_rights_on_the_config_map_edits_of_the_mounted_file_are_ta
     await asyncio.to_thread(space.grant, without(role, "configmaps", "list"))
     await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
     stand_in: Json = {"models": {"first": {}}}
-    async with watching(tmp_path, space.kubeconfig(tmp_path), stand_in, Named(MODELS_MAP)) as gateway:
-        await until(lambda: "the file stands in" in (gateway.live.trouble or ""))
-        assert "does not allow to list configmaps" in str(gateway.live.trouble)
+    async with watching(tmp_path, space.kubeconfig(tmp_path), stand_in, ConfigMapRef(MODELS_MAP)) as gateway:
+        await until(lambda: "the file stands in" in (gateway.live.unseen_reason or ""))
+        assert "does not allow to list configmaps" in str(gateway.live.unseen_reason)
         assert list(gateway.current.now.config.models) == ["first"]
         (tmp_path / "edited.yml").write_text("models: {second: }")
         (tmp_path / "edited.yml").replace(tmp_path / "config.yml")
         await until(lambda: list(gateway.current.now.config.models) == ["second"])
         await asyncio.to_thread(space.grant, role)
-        await until(lambda: list(gateway.current.now.config.models) == ["llama3"] and gateway.live.trouble is None)
+        await until(
+            lambda: list(gateway.current.now.config.models) == ["llama3"] and gateway.live.unseen_reason is None
+        )
 
 
 @pytest.mark.parametrize("verb", ["create", "patch"])
@@ -87,11 +89,11 @@ async def test_missing_rights_on_events_cost_nothing_but_the_event(
     (role,) = (role for role in documented_roles() if "configmaps" in role["rules"][0]["resources"])
     await asyncio.to_thread(space.grant, without(role, "events", verb))
     await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
-    async with watching(tmp_path, space.kubeconfig(tmp_path), None, Named(MODELS_MAP)) as gateway:
+    async with watching(tmp_path, space.kubeconfig(tmp_path), None, ConfigMapRef(MODELS_MAP)) as gateway:
         await until(lambda: gateway.live.config is not None)
         for content in ("models: [", GOOD, "models: ["):
             await asyncio.to_thread(space.write, "configmaps", config_map(content))
-            await until(lambda wanted=content == GOOD: (not gateway.live.complaints) is wanted)  # type: ignore[misc]  # a default in a lambda
+            await until(lambda wanted=content == GOOD: (not gateway.live.reasons) is wanted)  # type: ignore[misc]  # a default in a lambda
         await until(lambda: "grant create and patch on events" in caplog.text)
         assert "llama3" in gateway.current.now.config.models
         assert [event["count"] for event in space.events()] == ([] if verb == "create" else [1])
@@ -106,11 +108,11 @@ async def test_a_missing_verb_on_endpoint_slices_is_named(space: Space, tmp_path
     limited = {**config(), "limits": {"default": {"rpm": 60}}}
     environment = {"AI_GATEWAY_SERVICE": f"{space.name}/gateway"}
     async with watching(tmp_path, space.kubeconfig(tmp_path), limited, environment=environment) as gateway:
-        await until(lambda: gateway.gateways.complaint)
-        assert f"does not allow to {verb} endpointslices" in str(gateway.gateways.complaint)
+        await until(lambda: gateway.gateways.reason)
+        assert f"does not allow to {verb} endpointslices" in str(gateway.gateways.reason)
         assert gateway.gateways.ready() == (1 if verb == "list" else 3)  # without watch the list is asked for again
         await asyncio.to_thread(space.grant, role)
-        await until(lambda: not gateway.gateways.complaint and gateway.gateways.ready() == 3)
+        await until(lambda: not gateway.gateways.reason and gateway.gateways.ready() == 3)
 
 
 def slices(service: str, count: int) -> Json:

@@ -49,7 +49,7 @@ PODS = (
 
 def left_out(gateway: Gateway) -> dict[str, tuple[int, tuple[str, ...]]]:
     """How many for each reason, and their names."""
-    return {group.reason: (group.count, group.pods) for group in gateway.discovery.standing().left_out}
+    return {group.reason: (group.count, group.pods) for group in gateway.discovery.status().left_out}
 
 
 async def test_pods_that_are_kept_running_are_found_and_those_that_end_are_not(space: Space, tmp_path: Path) -> None:
@@ -74,11 +74,11 @@ async def test_labels_that_no_pod_has_are_named_with_the_namespace(space: Space,
     await asyncio.to_thread(space.write, "pods", PODS[0])
     settings = config(label_selector="app=llm")
     async with watching(tmp_path, space.kubeconfig(tmp_path), settings) as gateway:
-        await until(lambda: gateway.discovery.standing().hint)
-        standing = gateway.discovery.standing()
+        await until(lambda: gateway.discovery.status().hint)
+        standing = gateway.discovery.status()
         assert f"no pod in namespace {space.name} has the labels app=llm" in str(standing.hint)
         assert (standing.selector, standing.namespaces) == ("app=llm", (space.name,))
-        assert standing.complaint is None
+        assert standing.reason is None
 
 
 SIMULATE = ("ai-gateway", "simulate", "--listen", "0.0.0.0:11434", "--models", "llama3:latest")

@@ -12,7 +12,7 @@ import yaml
 
 from ai_gateway.app import Gateway, Options
 from ai_gateway.cluster.access import Access
-from ai_gateway.cluster.config_map import Named
+from ai_gateway.cluster.config_map import ConfigMapRef
 
 QUICK = {"watch_timeout": "3s", "read_timeout": "2s"}
 
@@ -22,7 +22,7 @@ async def watching(
     folder: Path,
     kubeconfig: Path,
     config: Mapping[str, Any] | None,
-    config_map: Named | None = None,
+    config_map: ConfigMapRef | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway without its ports, that follows what it is told to."""

@@ -4,18 +4,18 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.limits.worlds import Clocks, admitted, term
+from tests.limits.worlds import Clocks, admitted, rule
 
 from ai_gateway.exchange import Allowance
-from ai_gateway.limits.account import Account, Hold, charge, settle, shortage
+from ai_gateway.limits.account import Account, Charge, charge, settle, shortage
+from ai_gateway.limits.admission import LimitExceeded
 from ai_gateway.limits.rates import MINUTE_SECONDS, rates
-from ai_gateway.limits.verdict import Refusal
 
 
 def test_a_burst_is_the_limit_and_then_the_rate_is_exact() -> None:
     """Sixty a minute: sixty at once, and from then on one a second."""
     clocks = Clocks()
-    memory, limit = clocks.memory(), [term(rpm=60)]
+    memory, limit = clocks.memory(), [rule(rpm=60)]
     assert admitted(memory, limit, tries=100) == 60
     clocks.go(0.999)
     assert admitted(memory, limit) == 0
@@ -27,12 +27,12 @@ def test_a_burst_is_the_limit_and_then_the_rate_is_exact() -> None:
 
 def test_the_wait_that_is_told_is_the_wait_that_is_needed() -> None:
     clocks = Clocks()
-    memory, limit = clocks.memory(), [term(rpm=7)]
+    memory, limit = clocks.memory(), [rule(rpm=7)]
     assert admitted(memory, limit, tries=9) == 7
-    refusal = memory.admit(limit, 0)
-    assert isinstance(refusal, Refusal)
-    assert math.isclose(refusal.wait_seconds, 60 / 7)
-    clocks.go(refusal.wait_seconds - 0.001)
+    exceeded = memory.admit(limit, 0)
+    assert isinstance(exceeded, LimitExceeded)
+    assert math.isclose(exceeded.wait_seconds, 60 / 7)
+    clocks.go(exceeded.wait_seconds - 0.001)
     assert admitted(memory, limit) == 0
     clocks.go(0.001)
     assert admitted(memory, limit, tries=5) == 1
@@ -49,8 +49,8 @@ def test_never_more_than_the_burst_and_the_rate(limit: int, gaps: list[float]) -
     for gap in gaps:
         now += gap
         clocks.now = now
-        while shortage(allowed, account, 0, clocks.days.moment()) is None:
-            charge(allowed, account, 0, clocks.days.moment())
+        while shortage(allowed, account, 0, clocks.days.instant()) is None:
+            charge(allowed, account, 0, clocks.days.instant())
             count += 1
             assert count <= limit + now * limit / MINUTE_SECONDS + 0.01
     assert count >= min(limit, 1)
@@ -59,7 +59,7 @@ def test_never_more_than_the_burst_and_the_rate(limit: int, gaps: list[float]) -
 def test_a_limit_is_met_within_one_percent_over_ten_minutes() -> None:
     """By calls that come all the time, three times as many as may."""
     clocks = Clocks()
-    memory, limit = clocks.memory(), [term(rpm=600)]
+    memory, limit = clocks.memory(), [rule(rpm=600)]
     admitted(memory, limit, tries=1000)
     count = 0
     for _ in range(6000):
@@ -78,7 +78,7 @@ def test_tokens_never_drift(limit: int, steps: list[tuple[float, int, int, int]]
     Calls overlap in any order; each reserves what it thinks and settles what it used.
     """
     clocks = Clocks()
-    memory, terms = clocks.memory(), [term(tpm=limit)]
+    memory, rules = clocks.memory(), [rule(tpm=limit)]
     running: list[tuple[int, object, int, int]] = []
     used = overshoot = 0
     began = clocks.now
@@ -89,8 +89,8 @@ def test_tokens_never_drift(limit: int, steps: list[tuple[float, int, int, int]]
             used += tokens
             overshoot += max(0, tokens - min(thought, limit))
         running = [one for one in running if one[0] > number]
-        verdict = memory.admit(terms, reserved)
-        if not isinstance(verdict, Refusal):
+        verdict = memory.admit(rules, reserved)
+        if not isinstance(verdict, LimitExceeded):
             running.append((number + lasts, verdict, real, reserved))
         line = limit + (clocks.now - began) * limit / MINUTE_SECONDS
         assert used <= line + overshoot + 0.01
@@ -100,23 +100,23 @@ def test_tokens_never_drift(limit: int, steps: list[tuple[float, int, int, int]]
 def test_a_busy_account_holds_exactly_what_was_used(calls: list[tuple[int, int]]) -> None:
     """Debts and refunds to the last token, in whatever order calls end."""
     clocks = Clocks()
-    moment = clocks.days.moment()
+    instant = clocks.days.instant()
     account, allowed = Account(), rates(Allowance(tpm=1000, tokens_per_day=10**9), 1)
-    account.tokens_until = moment.now + 1e5  # so deep in debt that nothing drains to its floor
-    holds: list[tuple[Hold, int]] = [(charge(allowed, account, thought, moment), real) for thought, real in calls]
+    account.tokens_until = instant.now + 1e5  # so deep in debt that nothing drains to its floor
+    holds: list[tuple[Charge, int]] = [(charge(allowed, account, thought, instant), real) for thought, real in calls]
     for hold, real in reversed(holds):
-        settle(hold, real, moment.now)
+        settle(hold, real, instant.now)
     total = sum(real for _, real in calls)
-    assert math.isclose(account.tokens_until, moment.now + 1e5 + total * 0.06, abs_tol=1e-4)
-    assert account.used(moment.today) == total
+    assert math.isclose(account.tokens_until, instant.now + 1e5 + total * 0.06, abs_tol=1e-4)
+    assert account.used(instant.today) == total
     assert account.running == 0
 
 
 def test_a_call_settles_once() -> None:
     clocks = Clocks()
     memory = clocks.memory()
-    verdict = memory.admit([term(concurrent=2, tokens_per_day=100)], 10)
-    assert not isinstance(verdict, Refusal)
+    verdict = memory.admit([rule(concurrent=2, tokens_per_day=100)], 10)
+    assert not isinstance(verdict, LimitExceeded)
     verdict.settle(7)
     verdict.settle(7)
     (account,) = verdict.counts.accounts
@@ -127,7 +127,7 @@ def test_a_refused_call_costs_nothing() -> None:
     """Neither of the limits that would have admitted it."""
     clocks = Clocks()
     memory = clocks.memory()
-    wide, narrow = term("team", rpm=10), term("alice", rpm=1)
+    wide, narrow = rule("team", rpm=10), rule("alice", rpm=1)
     assert admitted(memory, [wide, narrow], tries=9) == 1
     assert admitted(memory, [wide], tries=20) == 9
 
@@ -136,12 +136,12 @@ def test_the_longest_wait_is_told() -> None:
     """Whoever comes back after it is not refused by another limit."""
     clocks = Clocks()
     memory = clocks.memory()
-    both = [term("alice", rpm=60, tpm=1000), term("team", tpm=500)]
+    both = [rule("alice", rpm=60, tpm=1000), rule("team", tpm=500)]
     assert admitted(memory, both, tokens=500) == 1
-    refusal = memory.admit(both, 500)
-    assert isinstance(refusal, Refusal)
-    assert (refusal.kind, refusal.term.name) == ("tpm", "team")
-    assert math.isclose(refusal.wait_seconds, 60)
+    exceeded = memory.admit(both, 500)
+    assert isinstance(exceeded, LimitExceeded)
+    assert (exceeded.kind, exceeded.rule.name) == ("tpm", "team")
+    assert math.isclose(exceeded.wait_seconds, 60)
 
 
 def test_gateways_share_a_limit_and_none_has_less_than_one() -> None:

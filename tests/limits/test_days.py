@@ -1,11 +1,11 @@
 """Budgets of a day: the wall clock names the day, whatever it does, and no budget is given twice."""
 
-from tests.limits.worlds import NOON, Clocks, admitted, term
+from tests.limits.worlds import NOON, Clocks, admitted, rule
 
 from ai_gateway.limits.rates import DAY_SECONDS
-from ai_gateway.limits.terms import caller_scope
+from ai_gateway.limits.rules import caller_scope
 
-BUDGET = [term(tokens_per_day=100)]
+BUDGET = [rule(tokens_per_day=100)]
 TODAY = int(NOON // DAY_SECONDS)
 
 
@@ -50,12 +50,12 @@ def test_a_clock_that_was_years_ahead_is_believed_after_a_day() -> None:
     assert admitted(memory, BUDGET, tokens=100) == 0
     clocks.go(DAY_SECONDS)
     assert admitted(memory, BUDGET, tokens=100) == 1
-    assert clocks.days.moment().today == TODAY + 1
+    assert clocks.days.instant().today == TODAY + 1
 
 
 def test_jumps_change_nothing_of_minutes() -> None:
     clocks = Clocks()
-    memory, limit = clocks.memory(), [term(rpm=10)]
+    memory, limit = clocks.memory(), [rule(rpm=10)]
     assert admitted(memory, limit, tries=20) == 10
     for jump in (DAY_SECONDS, -5 * DAY_SECONDS, 3600):
         clocks.wall += jump

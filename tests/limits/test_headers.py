@@ -1,20 +1,20 @@
 """What clients are told: the tightest limit of each kind, in the forms that they read."""
 
 import pytest
-from tests.limits.worlds import Clocks, term
+from tests.limits.worlds import Clocks, rule
 
+from ai_gateway.limits.admission import Counts
 from ai_gateway.limits.headers import go_duration, limit_headers
-from ai_gateway.limits.verdict import Counts
 
 
-def told(clocks: Clocks, *terms: object, tokens: int = 0) -> dict[str, str]:
-    verdict = clocks.memory().admit(terms, tokens)  # type: ignore[arg-type]  # Terms
+def told(clocks: Clocks, *rules: object, tokens: int = 0) -> dict[str, str]:
+    verdict = clocks.memory().admit(rules, tokens)  # type: ignore[arg-type]  # Terms
     counts: Counts = verdict.counts
     return {name.decode(): value.decode() for name, value in limit_headers(counts)}
 
 
 def test_the_tightest_limit_of_each_kind_is_told() -> None:
-    headers = told(Clocks(), term("alice", rpm=60, tpm=1000), term("team", rpm=30, tokens_per_day=50), tokens=40)
+    headers = told(Clocks(), rule("alice", rpm=60, tpm=1000), rule("team", rpm=30, tokens_per_day=50), tokens=40)
     assert headers["x-ratelimit-limit-requests"] == "30"
     assert headers["x-ratelimit-remaining-requests"] == "29"
     assert headers["x-ratelimit-reset-requests"] == "2s"
@@ -24,13 +24,13 @@ def test_the_tightest_limit_of_each_kind_is_told() -> None:
 
 
 def test_where_there_is_no_limit_per_minute_the_day_is_told() -> None:
-    headers = told(Clocks(), term(tokens_per_day=50), tokens=40)
+    headers = told(Clocks(), rule(tokens_per_day=50), tokens=40)
     assert headers["x-ratelimit-reset-tokens"] == "12h0m0s"
     assert "x-ratelimit-limit-requests" not in headers
 
 
 def test_a_gateway_tells_its_own_share() -> None:
-    assert told(Clocks(), term(gateways=3, rpm=60))["ratelimit-policy"] == '"rpm";q=20;w=60'
+    assert told(Clocks(), rule(gateways=3, rpm=60))["ratelimit-policy"] == '"rpm";q=20;w=60'
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from tests.limits.worlds import Clocks, known
 
-from ai_gateway.config.limiting import Limits, LimitsSection
+from ai_gateway.config.limits import LimitsSection, RateLimits
 from ai_gateway.exchange import Allowance
-from ai_gateway.limits.limiter import Around, Ask, Limiter
-from ai_gateway.limits.terms import caller_scope
-from ai_gateway.limits.verdict import Refusal
+from ai_gateway.limits.admission import LimitExceeded
+from ai_gateway.limits.limiter import AdmissionRequest, Limiter, LimiterDeps
+from ai_gateway.limits.rules import caller_scope
 
 ALICE = known("alice", tenant="team-a")
 
@@ -17,17 +17,17 @@ class World:
     def __init__(self, **default: int) -> None:
         self.clocks = Clocks()
         self.gateways = 1
-        around = Around(lambda: self.clocks.wall, lambda: self.clocks.now, lambda: self.gateways)
-        self.limiter = Limiter(around)
-        self.limiter.configure(LimitsSection(Limits(**default)))
+        deps = LimiterDeps(lambda: self.clocks.wall, lambda: self.clocks.now, lambda: self.gateways)
+        self.limiter = Limiter(deps)
+        self.limiter.configure(LimitsSection(RateLimits(**default)))
 
     async def admitted(self, tries: int, tokens: int = 1, model: str = "llama3") -> int:
         """How many of so many calls are admitted."""
         count = 0
         for _ in range(tries):
-            verdict = await self.limiter.admit(Ask(ALICE, model, tokens, 60.0))
-            count += not isinstance(verdict, Refusal)
-            if verdict is not None and not isinstance(verdict, Refusal):
+            verdict = await self.limiter.admit(AdmissionRequest(ALICE, model, tokens, 60.0))
+            count += not isinstance(verdict, LimitExceeded)
+            if verdict is not None and not isinstance(verdict, LimitExceeded):
                 verdict.settle(tokens)
         return count
 
@@ -63,7 +63,7 @@ async def test_the_shares_of_all_gateways_are_the_limit_within_one_percent() -> 
 async def test_a_new_config_keeps_what_was_counted() -> None:
     world = World(rpm=10)
     assert await world.admitted(20) == 10
-    world.limiter.configure(LimitsSection(Limits(rpm=20)))
+    world.limiter.configure(LimitsSection(RateLimits(rpm=20)))
     assert await world.admitted(20) == 0
     world.clocks.go(30)
     assert await world.admitted(20) == 10
@@ -74,7 +74,7 @@ async def test_only_what_is_limited_is_limited() -> None:
     states = [world.limiter.is_on]
     world.limiter.configure(None)
     assert [*states, world.limiter.is_on] == [True, False]
-    world.limiter.configure(LimitsSection(models={"llama3": Limits(rpm=1)}))
+    world.limiter.configure(LimitsSection(models={"llama3": RateLimits(rpm=1)}))
     assert await world.admitted(5, model="coder") == 5
     assert await world.admitted(5) == 1
 
@@ -90,5 +90,5 @@ async def test_each_caller_has_an_account_of_its_own() -> None:
     for name in ("bob", "carol"):
         caller = known(name, Allowance(rpm=2))
         for expected in (False, False, True):
-            verdict = await world.limiter.admit(Ask(caller, "llama3", 1, 60.0))
-            assert isinstance(verdict, Refusal) is expected
+            verdict = await world.limiter.admit(AdmissionRequest(caller, "llama3", 1, 60.0))
+            assert isinstance(verdict, LimitExceeded) is expected

@@ -2,22 +2,22 @@
 
 import time
 
-from tests.limits.worlds import Clocks, admitted, term
+from tests.limits.worlds import Clocks, admitted, rule
 
+from ai_gateway.limits.admission import LimitExceeded
 from ai_gateway.limits.memory import SWEEP_SECONDS
-from ai_gateway.limits.verdict import Refusal
 
 
 def test_idle_accounts_are_swept() -> None:
     clocks = Clocks()
     memory = clocks.memory()
     for number in range(3000):
-        admitted(memory, [term(f"c{number}", rpm=60)])
+        admitted(memory, [rule(f"c{number}", rpm=60)])
     assert len(memory) == 3000
     clocks.go(60)
     for _ in range(5):
         clocks.go(SWEEP_SECONDS / 100)
-        admitted(memory, [term("late", rpm=60)])
+        admitted(memory, [rule("late", rpm=60)])
     assert len(memory) <= 2
 
 
@@ -25,42 +25,42 @@ def test_what_still_counts_is_not_swept() -> None:
     """A call that runs, a minute that is not over, and a budget of today."""
     clocks = Clocks()
     memory = clocks.memory()
-    running = memory.admit([term("running", concurrent=1)], 0)
-    admitted(memory, [term("spent", tokens_per_day=10)], tokens=10)
-    admitted(memory, [term("debtor", tpm=10)], tokens=10)
+    running = memory.admit([rule("running", concurrent=1)], 0)
+    admitted(memory, [rule("spent", tokens_per_day=10)], tokens=10)
+    admitted(memory, [rule("debtor", tpm=10)], tokens=10)
     clocks.go(59)
-    assert admitted(memory, [term("late", rpm=1)]) == 1
-    assert admitted(memory, [term("running", concurrent=1)]) == 0
-    assert admitted(memory, [term("spent", tokens_per_day=10)], tokens=1) == 0
-    assert admitted(memory, [term("debtor", tpm=10)], tokens=10) == 0
+    assert admitted(memory, [rule("late", rpm=1)]) == 1
+    assert admitted(memory, [rule("running", concurrent=1)]) == 0
+    assert admitted(memory, [rule("spent", tokens_per_day=10)], tokens=1) == 0
+    assert admitted(memory, [rule("debtor", tpm=10)], tokens=10) == 0
     running.settle(0)  # type: ignore[union-attr]  # it was admitted
-    assert admitted(memory, [term("running", concurrent=1)]) == 1
+    assert admitted(memory, [rule("running", concurrent=1)]) == 1
 
 
 def test_a_flood_of_callers_stays_within_bounds_and_is_quick() -> None:
     """A hundred thousand that come once each: half of them are kept, those that came last, and whoever is busy."""
     clocks = Clocks()
     memory = clocks.memory()
-    running = memory.admit([term("busy", concurrent=1)], 0)
+    running = memory.admit([rule("busy", concurrent=1)], 0)
     began = time.perf_counter()
     for number in range(100_000):
         clocks.now += 0.0001
-        admitted(memory, [term(f"c{number}", rpm=1)])
+        admitted(memory, [rule(f"c{number}", rpm=1)])
     assert time.perf_counter() - began < 10
     assert len(memory) == 50_000
-    assert isinstance(memory.admit([term("c99999", rpm=1)], 0), Refusal)
-    assert isinstance(memory.admit([term("busy", concurrent=1)], 0), Refusal)
+    assert isinstance(memory.admit([rule("c99999", rpm=1)], 0), LimitExceeded)
+    assert isinstance(memory.admit([rule("busy", concurrent=1)], 0), LimitExceeded)
     running.settle(0)  # type: ignore[union-attr]  # it was admitted
-    assert admitted(memory, [term("busy", concurrent=1)]) == 1
+    assert admitted(memory, [rule("busy", concurrent=1)]) == 1
 
 
 def test_the_account_that_says_least_goes_first() -> None:
     clocks = Clocks()
     memory = clocks.memory(most=20)
-    admitted(memory, [term("debtor", rpm=1)])
+    admitted(memory, [rule("debtor", rpm=1)])
     for number in range(19):
-        admitted(memory, [term(f"idle{number}", concurrent=1)])
+        admitted(memory, [rule(f"idle{number}", concurrent=1)])
     for number in range(15):
-        admitted(memory, [term(f"new{number}", rpm=1)])
+        admitted(memory, [rule(f"new{number}", rpm=1)])
     assert len(memory) == 20
-    assert admitted(memory, [term("debtor", rpm=1)]) == 0
+    assert admitted(memory, [rule("debtor", rpm=1)]) == 0

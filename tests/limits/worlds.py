@@ -6,7 +6,7 @@ from ai_gateway.exchange import Allowance, Caller
 from ai_gateway.limits.days import Days
 from ai_gateway.limits.memory import Memory
 from ai_gateway.limits.rates import rates
-from ai_gateway.limits.terms import Term, caller_scope
+from ai_gateway.limits.rules import LimitRule, caller_scope
 
 NOON = 20_000 * 86_400 + 43_200.0  # of some day, in Unix seconds
 
@@ -29,9 +29,9 @@ class Clocks:
         return Memory(self.days, most)
 
 
-def term(name: str = "alice", gateways: int = 1, **limits: int) -> Term:
+def rule(name: str = "alice", gateways: int = 1, **limits: int) -> LimitRule:
     """What limits a caller."""
-    return Term("caller", name, caller_scope("keys", name), rates(Allowance(**limits), gateways))
+    return LimitRule("caller", name, caller_scope("keys", name), rates(Allowance(**limits), gateways))
 
 
 def known(name: str, allowance: Allowance | None = None, tenant: str | None = None) -> Caller:
@@ -39,11 +39,11 @@ def known(name: str, allowance: Allowance | None = None, tenant: str | None = No
     return Caller(name=name, method="keys", allowance=allowance, tenant=tenant, address="192.0.2.7")
 
 
-def admitted(memory: Memory, terms: Sequence[Term], tokens: int = 0, tries: int = 1) -> int:
+def admitted(memory: Memory, rules: Sequence[LimitRule], tokens: int = 0, tries: int = 1) -> int:
     """How many of so many calls are admitted; each ends at once, with what it asked for."""
     count = 0
     for _ in range(tries):
-        verdict = memory.admit(terms, tokens)
+        verdict = memory.admit(rules, tokens)
         if hasattr(verdict, "settle"):
             verdict.settle(tokens)
             count += 1

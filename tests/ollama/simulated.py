@@ -43,8 +43,8 @@ class Simulated(Server):
         finally:
             self._mend(ids)
 
-    def _ask_for(self, fault: dict[str, object]) -> list[int]:
-        reply = httpx.post(f"{self.url}/simulator/faults", json=fault, trust_env=False).raise_for_status()
+    def _ask_for(self, failure: dict[str, object]) -> list[int]:
+        reply = httpx.post(f"{self.url}/simulator/faults", json=failure, trust_env=False).raise_for_status()
         ids: list[int] = reply.json()["ids"]
         return ids
 

@@ -59,14 +59,14 @@ class Loaded:
         self.receiver = Receiver()
         self.admin = ""
         self.dead = ""  # HOST:PORT of the endpoint that dies
-        self.fault: BaseException | None = None
+        self.failure: BaseException | None = None
 
     def run(self) -> None:
         """The thread."""
         try:
             asyncio.run(self._run())
-        except BaseException as fault:
-            self.fault = fault
+        except BaseException as failure:
+            self.failure = failure
             raise
         finally:
             self._up.set()
@@ -74,7 +74,7 @@ class Loaded:
     def wait(self) -> None:
         """Returns when calls are made."""
         assert self._up.wait(30)
-        assert self.fault is None
+        assert self.failure is None
 
     def stop(self) -> None:
         """Ends all of it."""

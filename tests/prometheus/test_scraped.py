@@ -148,8 +148,8 @@ def test_a_scrape_passes_the_strict_parsers(world: tuple[Loaded, Server]) -> Non
     """promtool's of the text form, the reference implementation's of OpenMetrics."""
     running, _ = world
     with urllib.request.urlopen(f"http://{running.admin}/metrics", timeout=10) as answer:
-        complaints = promtool("check", "metrics", input=answer.read().decode())
-    assert complaints.strip() == ""
+        reasons = promtool("check", "metrics", input=answer.read().decode())
+    assert reasons.strip() == ""
     accept = {"Accept": "application/openmetrics-text"}
     asked = urllib.request.Request(f"http://{running.admin}/metrics", headers=accept)
     with urllib.request.urlopen(asked, timeout=10) as answer:

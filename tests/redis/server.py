@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.tools.building import install_debian
 
-from ai_gateway.config.limiting import Redis
+from ai_gateway.config.limits import Redis
 from ai_gateway.config.units import Seconds
 
 REDIS = Path("/usr/bin/redis-server")

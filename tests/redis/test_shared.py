@@ -7,32 +7,32 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.flow.waiting import until
-from tests.limits.worlds import term
+from tests.limits.worlds import rule
 from tests.redis.conftest import Open
 from tests.redis.server import Server, running
 
-from ai_gateway.config.limiting import Redis
+from ai_gateway.config.limits import Redis
 from ai_gateway.config.units import FilePath, Seconds
+from ai_gateway.limits.admission import LimitExceeded
+from ai_gateway.limits.rules import LimitRule
 from ai_gateway.limits.shared import Shared
-from ai_gateway.limits.terms import Term
-from ai_gateway.limits.verdict import Refusal
 
 pytestmark = pytest.mark.services
 
-ONE = [term(concurrent=1)]
+ONE = [rule(concurrent=1)]
 QUICK = Seconds(0.05)
 
 
-async def is_admitted(shared: Shared, terms: list[Term], lease_seconds: float = 60.0) -> bool:
+async def is_admitted(shared: Shared, rules: list[LimitRule], lease_seconds: float = 60.0) -> bool:
     """Whether Redis admits a call; the call never ends."""
-    verdict = await shared.admit(terms, 10, lease_seconds)
+    verdict = await shared.admit(rules, 10, lease_seconds)
     assert verdict is not None, "Redis is away"
-    return not isinstance(verdict, Refusal)
+    return not isinstance(verdict, LimitExceeded)
 
 
 async def test_gateways_count_together(opened: Open) -> None:
     first, second, other = await opened(), await opened(), await opened(prefix="other")
-    limit = [term(rpm=2)]
+    limit = [rule(rpm=2)]
     assert [await is_admitted(one, limit) for one in (first, second, first, second, other)] == [
         *(True, True, False, False, True),
     ]
@@ -40,7 +40,7 @@ async def test_gateways_count_together(opened: Open) -> None:
 
 async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_over(opened: Open) -> None:
     dead, alive = await opened(), await opened()
-    limit = [term(concurrent=2)]
+    limit = [rule(concurrent=2)]
     assert await is_admitted(alive, limit)  # and goes on to run
     assert await is_admitted(dead, limit, lease_seconds=0.3)
     began = time.monotonic()
@@ -52,8 +52,8 @@ async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_o
 
 async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
     shared = await opened()
-    assert await is_admitted(shared, [term(rpm=60, concurrent=3)], lease_seconds=30)
-    assert await is_admitted(shared, [term("daily", tokens_per_day=100)])
+    assert await is_admitted(shared, [rule(rpm=60, concurrent=3)], lease_seconds=30)
+    assert await is_admitted(shared, [rule("daily", tokens_per_day=100)])
     client = shared._client
     assert client is not None
     ages = {str(key, "ascii"): await client.ttl(key) for key in await client.keys("*") if isinstance(key, bytes)}
@@ -67,7 +67,7 @@ async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
 async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -> None:
     """As if the last call had been counted an hour from now, on a clock that has been mended since."""
     shared = await opened()
-    limit = [term(rpm=2)]
+    limit = [rule(rpm=2)]
     assert await is_admitted(shared, limit)
     client = shared._client
     assert client is not None
@@ -75,7 +75,7 @@ async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -
     await client.hset(key, mapping={"n": f"{ahead:.6f}", "r": f"{ahead + 30:.6f}"})
     assert await is_admitted(shared, limit)
     refusal = await shared.admit(limit, 0, 60)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, LimitExceeded)
     assert refusal.wait_seconds <= 30
 
 
@@ -98,7 +98,7 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
     first = None
     while first is None:  # its connection and scripts are there: a loaded machine may need several tries
         first = await shared.admit(ONE, 10, 60)
-    assert not isinstance(first, Refusal)
+    assert not isinstance(first, LimitExceeded)
     first.settle(10)
     await until(lambda: not shared._tasks, "it is settled")
     redis.pause()
@@ -116,8 +116,8 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
 
 async def test_a_client_that_leaves_during_the_check_holds_nothing(opened: Open, redis: Server) -> None:
     shared, other = await opened(), await opened()
-    assert await is_admitted(shared, [term("warm", rpm=9)])
-    assert await is_admitted(other, [term("warm", rpm=9)])
+    assert await is_admitted(shared, [rule("warm", rpm=9)])
+    assert await is_admitted(other, [rule("warm", rpm=9)])
     redis.pause()
     asking = asyncio.create_task(shared.admit(ONE, 10, 60))
     await until(lambda: shared._tasks, "it asks")
@@ -134,7 +134,7 @@ async def test_a_password_is_read_from_its_file_with_each_connect(tmp_path: Path
     with running(tmp_path, "--requirepass", "right") as guarded:
         shared = Shared(guarded.settings(password_file=str(secret)))
         shared.start()
-        await until(lambda: shared.complaint, "it is refused")
+        await until(lambda: shared.reason, "it is refused")
         assert await shared.admit(ONE, 0, 60) is None
         secret.write_text("right\n")
         await until(lambda: not shared.is_away, "the new password is taken")
@@ -158,16 +158,16 @@ async def test_redis_behind_tls(tmp_path: Path) -> None:
             settings = Redis(f"rediss://127.0.0.1:{server.port}", ca_file=ca_file, timeout=Seconds(5))
             shared = Shared(settings)
             shared.start()
-            await until(lambda shared=shared: shared.complaint or not shared.is_away, "it is found or refused")  # type: ignore[misc]  # bound by its default
-            assert (await shared.admit(ONE, 0, 60) is not None) is trusts, shared.complaint
+            await until(lambda shared=shared: shared.reason or not shared.is_away, "it is found or refused")  # type: ignore[misc]  # bound by its default
+            assert (await shared.admit(ONE, 0, 60) is not None) is trusts, shared.reason
             await shared.close()
 
 
 async def test_a_thousand_calls_at_once_are_counted_exactly(opened: Open) -> None:
     """Over a bounded number of connections."""
     first, second = await opened(), await opened()
-    limit = [term(rpm=600, tpm=10**6)]
+    limit = [rule(rpm=600, tpm=10**6)]
     verdicts = await asyncio.gather(*(one.admit(limit, 10, 60) for _ in range(500) for one in (first, second)))
-    granted = [verdict for verdict in verdicts if not isinstance(verdict, Refusal)]
+    granted = [verdict for verdict in verdicts if not isinstance(verdict, LimitExceeded)]
     assert None not in verdicts
     assert 600 <= len(granted) <= 660  # some seconds' worth may have drained meanwhile

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from ai_gateway.errors import GatewayError
-from ai_gateway.server import Departure, Limits, Notices, ServerSettings, serve
+from ai_gateway.server import FramingLimits, ServerCallbacks, ServerSettings, Shutdown, serve
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -124,9 +124,9 @@ class World:
     refusals: list[tuple[int, str]] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     complained: asyncio.Event = field(default_factory=asyncio.Event)
-    departure: Departure = field(default_factory=Departure)
+    shutdown: Shutdown = field(default_factory=Shutdown)
     port: int = 0
     admin_port: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -181,7 +181,7 @@ def serving() -> Serving:
     """`async with serving(limits..., settings...) as world`: a server on free ports, gone at the end."""
 
     @asynccontextmanager
-    async def start(limits: Limits | None = None, **settings: Any) -> AsyncIterator[World]:
+    async def start(limits: FramingLimits | None = None, **settings: Any) -> AsyncIterator[World]:
         world = World()
         listening = asyncio.Event()
 
@@ -194,26 +194,26 @@ def serving() -> Serving:
             world.refusals.append((status, code))
             world.peers.append(peer)
 
-        def complain(complaint: str) -> None:
-            world.complaints.append(complaint)
+        def complain(reason: str) -> None:
+            world.reasons.append(reason)
             world.complained.set()
 
         def shutdown_streams() -> None:
             world.events.append("shutdown_streams")
             world.app.answer.set()
 
-        notices = Notices(
+        callbacks = ServerCallbacks(
             on_listening=on_listening,
             leaving=lambda: world.events.append("leaving"),
             shutdown_streams=shutdown_streams,
             refused=refused,
             certificate_refused=complain,
             reread=lambda: world.events.append("read again"),
-            departure=world.departure,
+            shutdown=world.shutdown,
         )
         settings = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", **settings}
-        chosen = ServerSettings(limits=limits or Limits(sweep_seconds=0.02), **settings)
-        serving_task = asyncio.create_task(serve(world.app, world.app, chosen, notices))  # type: ignore[arg-type]
+        chosen = ServerSettings(limits=limits or FramingLimits(sweep_seconds=0.02), **settings)
+        serving_task = asyncio.create_task(serve(world.app, world.app, chosen, callbacks))  # type: ignore[arg-type]
         serving_task.add_done_callback(lambda _: world.ended.set())
         waiting = asyncio.create_task(listening.wait())
         await asyncio.wait((serving_task, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -223,8 +223,8 @@ def serving() -> Serving:
                 await serving_task
             yield world
         finally:
-            world.departure.ask()
-            world.departure.ask()
+            world.shutdown.ask()
+            world.shutdown.ask()
             await serving_task
 
     return start

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.server import Limits
+from ai_gateway.server import FramingLimits
 from ai_gateway.server.cycle import Cycle
 
 CLOSE = b"Connection: close\r\n\r\n"
@@ -171,7 +171,7 @@ async def test_head_requests_get_no_body(serving: Any) -> None:
 
 
 async def test_answers_carry_a_date_and_no_server(serving: Any) -> None:
-    async with serving(Limits()) as world:
+    async with serving(FramingLimits()) as world:
         answer = await world.talk(get("/a", CLOSE))
     assert b"\r\ndate: " in answer
     assert b"server" not in answer

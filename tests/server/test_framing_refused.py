@@ -92,7 +92,7 @@ async def test_doubtful_bytes_get_one_error_and_nothing_behind_them_is_answered(
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert len(re.findall(rb"HTTP/1\.1 \d", answer)) == 1
     error_of(answer)
-    assert [refusal[0] for refusal in world.refusals] == [status]
+    assert [error[0] for error in world.refusals] == [status]
     assert world.app.seen == []
 
 

@@ -12,14 +12,14 @@ import trustme
 from tests.server.conftest import StubApp
 from tests.server.test_leaving import GET, until_refused
 
-from ai_gateway.server import CertificateFiles, Limits
+from ai_gateway.server import CertificateFiles, FramingLimits
 from ai_gateway.server.connection import PortState
 from ai_gateway.server.listen import listen
 from ai_gateway.server.port import Port
 
 LONG_SECONDS = 60.0  # longer than any test waits
-PATIENT = Limits(sweep_seconds=0.02, underway_seconds=LONG_SECONDS, last_call_seconds=LONG_SECONDS)
-HASTY = Limits(sweep_seconds=0.02, underway_seconds=0.0, last_call_seconds=0.0)
+PATIENT = FramingLimits(sweep_seconds=0.02, underway_seconds=LONG_SECONDS, last_call_seconds=LONG_SECONDS)
+HASTY = FramingLimits(sweep_seconds=0.02, underway_seconds=0.0, last_call_seconds=0.0)
 ENDS = {"/stream": b"data: end\n\n\r\n0\r\n\r\n", "/half": b"halfhalf"}
 
 
@@ -45,7 +45,7 @@ async def test_behind_an_answer_that_began_before_comes_one_more(path: str, drai
         writer.write(get(path))
         assert b"connection: close" not in await reader.readuntil(b"\r\n\r\n")
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         if not drain_seconds:
             await until_refused(world.port)
         world.app.answer.set()
@@ -68,7 +68,7 @@ async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
         )
         writer.write(get("/stream"))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         await until_refused(world.port)
         world.app.answer.set()
         await reader.readuntil(ENDS["/stream"])
@@ -83,7 +83,7 @@ async def test_what_was_sent_ahead_of_its_turn_is_that_request(serving: Any) -> 
         reader, writer = await world.open()
         writer.write(get("/stream") + get("/b") + get("/c"))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         await until_refused(world.port)
         world.app.answer.set()
         await reader.readuntil(ENDS["/stream"])
@@ -98,7 +98,7 @@ async def test_on_a_quiet_connection_one_may_be_on_its_way(serving: Any) -> None
         lines[0][1].write(GET)
         await lines[0][0].readuntil(b"/a 0")
         lines[2][1].write(GET[:20])
-        world.departure.ask()
+        world.shutdown.ask()
         await until_refused(world.port)
         for (_, writer), request in zip(lines, (GET, GET, GET[20:]), strict=True):
             writer.write(request)
@@ -109,11 +109,13 @@ async def test_on_a_quiet_connection_one_may_be_on_its_way(serving: Any) -> None
 
 
 async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any) -> None:
-    async with serving(Limits(sweep_seconds=LONG_SECONDS, underway_seconds=0.02, last_call_seconds=0.02)) as world:
+    async with serving(
+        FramingLimits(sweep_seconds=LONG_SECONDS, underway_seconds=0.02, last_call_seconds=0.02)
+    ) as world:
         (quiet, quiet_writer), (reader, writer) = await world.open(), await world.open()
         writer.write(get("/stream"))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         assert await asyncio.wait_for(quiet.read(), 5) == b""
         world.app.answer.set()
         assert (await asyncio.wait_for(reader.read(), 5)).endswith(ENDS["/stream"])
@@ -127,7 +129,7 @@ async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) 
     """The end does not wait once more: whoever was to send something sent it."""
     async with serving(HASTY, drain_seconds=0.05) as world:
         reader, writer = await world.open()
-        world.departure.ask()
+        world.shutdown.ask()
         assert await asyncio.wait_for(reader.read(), 5) == b""
         await asyncio.wait_for(world.ended.wait(), 5)
         writer.close()
@@ -136,7 +138,7 @@ async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) 
 async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None:
     async with serving(PATIENT, grace_seconds=0.05) as world:
         reader, writer = await world.open()
-        world.departure.ask()
+        world.shutdown.ask()
         await asyncio.wait_for(world.ended.wait(), 5)
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
@@ -144,7 +146,7 @@ async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None
 
 async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
     """When its moment is over, and the loop has not looked at the connection since the request came."""
-    async with serving(Limits(sweep_seconds=0.02, underway_seconds=0.2)) as world:
+    async with serving(FramingLimits(sweep_seconds=0.02, underway_seconds=0.2)) as world:
         loop = asyncio.get_running_loop()
         with (
             socket.create_connection(("127.0.0.1", world.port)) as line,
@@ -160,7 +162,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
                 time.sleep(0.3)  # the loop's next look is at its clock
                 busy.set()
 
-            world.departure.ask()
+            world.shutdown.ask()
             await until_refused(world.port)
             loop.add_reader(pair[0], be_busy)
             pair[1].send(b"x")

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.server import Notices, ServerSettings, serve
+from ai_gateway.server import ServerCallbacks, ServerSettings, serve
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 PROGRAM = """
 import asyncio, sys
-from ai_gateway.server import ListenError, Notices, ServerSettings, run, serve
+from ai_gateway.server import ListenError, ServerCallbacks, ServerSettings, run, serve
 
 async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -25,9 +25,9 @@ async def app(scope, receive, send):
         await asyncio.sleep(0.02)
     await send({"type": "http.response.body", "body": b"end"})
 
-notices = Notices(on_listening=lambda api, admin: print(api[0], flush=True))
+callbacks = ServerCallbacks(on_listening=lambda api, admin: print(api[0], flush=True))
 try:
-    run(serve(app, app, ServerSettings(listen=sys.argv[1], admin="127.0.0.1:0"), notices))
+    run(serve(app, app, ServerSettings(listen=sys.argv[1], admin="127.0.0.1:0"), callbacks))
 except ListenError as error:
     sys.exit(str(error))
 """
@@ -51,7 +51,7 @@ async def test_while_draining_everything_is_answered_and_told_to_go_elsewhere(se
         reader, writer = await world.open()
         writer.write(GET)
         assert b"connection: close" not in await reader.readuntil(b"/a 0")
-        world.departure.ask()
+        world.shutdown.ask()
         await asyncio.sleep(0.02)
         assert world.events[-1] == "leaving"
         writer.write(GET)  # on the connection that was open
@@ -70,7 +70,7 @@ async def test_idle_connections_are_closed_and_running_requests_finish(serving: 
         world.app.started.clear()
         running = asyncio.create_task(world.talk(GET.replace(b"/a", b"/wait")))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         assert await asyncio.wait_for(idle.read(), 1) == b""
         assert await asyncio.wait_for(silent.read(), 1) == b""
         await until_refused(world.port)
@@ -89,7 +89,7 @@ async def test_after_the_grace_streams_say_why_they_end(serving: Any) -> None:
     async with serving(grace_seconds=0.1) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         answer = await streaming
         await asyncio.wait_for(world.ended.wait(), 1)
     assert answer.endswith(b"b\r\ndata: end\n\n\r\n0\r\n\r\n")
@@ -101,7 +101,7 @@ async def test_a_half_sent_body_does_not_keep_the_process_alive(serving: Any) ->
         _, writer = await world.open()
         writer.write(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")
         await asyncio.sleep(0.02)
-        world.departure.ask()
+        world.shutdown.ask()
         await asyncio.wait_for(world.ended.wait(), 2)
         await asyncio.wait_for(world.app.left.wait(), 1)
         writer.close()
@@ -111,9 +111,9 @@ async def test_asked_twice_it_leaves_at_once(serving: Any) -> None:
     async with serving(drain_seconds=60) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         await asyncio.sleep(0.02)
-        world.departure.ask()
+        world.shutdown.ask()
         await asyncio.wait_for(world.ended.wait(), 0.5)
         assert b"data: end" not in await streaming
         assert world.app.left.is_set()
@@ -123,7 +123,7 @@ async def test_the_admin_port_answers_until_the_end(serving: Any) -> None:
     async with serving() as world:
         running = asyncio.create_task(world.talk(GET.replace(b"/a", b"/wait")))
         await world.app.started.wait()
-        world.departure.ask()
+        world.shutdown.ask()
         await until_refused(world.port)
         reader, writer = await asyncio.open_connection("127.0.0.1", world.admin_port)
         writer.write(GET)
@@ -148,13 +148,13 @@ async def test_background_work_lives_from_before_the_first_to_after_the_last_con
 
     def on_listening(api_urls: tuple[str, ...], admin_urls: tuple[str, ...]) -> None:
         events.append("listening")
-        notices.departure.ask()
+        callbacks.shutdown.ask()
 
-    notices = Notices(
+    callbacks = ServerCallbacks(
         on_listening=on_listening,
         leaving=lambda: events.append("leaving"),
     )
-    await serve(app, app, ServerSettings("127.0.0.1:0", "127.0.0.1:0"), notices, background())
+    await serve(app, app, ServerSettings("127.0.0.1:0", "127.0.0.1:0"), callbacks, background())
     assert events == ["begun", "listening", "leaving", "ended"]
 
 
@@ -176,11 +176,11 @@ async def test_asked_before_it_listens_it_ends_and_hears_no_more_signals() -> No
         raise AssertionError("nobody calls")
 
     events: list[str] = []
-    notices = Notices(on_listening=lambda *_: events.append("listening"))
+    callbacks = ServerCallbacks(on_listening=lambda *_: events.append("listening"))
     before = signal.signal(signal.SIGTERM, lambda *_: second.set())
     try:
         address = "127.0.0.1:0"
-        serving = asyncio.create_task(serve(app, app, ServerSettings(address, address), notices, background()))
+        serving = asyncio.create_task(serve(app, app, ServerSettings(address, address), callbacks, background()))
         await beginning.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(serving, 5)

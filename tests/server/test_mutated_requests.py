@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from ai_gateway.server import Limits
+from ai_gateway.server import FramingLimits
 
 Request = tuple[str, str, bytes]
 
@@ -118,7 +118,7 @@ async def test_mutated_requests_are_read_strictly_or_refused_in_the_error_shape(
     serving: Any, error_of: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     dice = random.Random(20_26)
-    limits = Limits(head_seconds=0.05, body_silence_seconds=0.05, idle_seconds=0.05, sweep_seconds=0.02)
+    limits = FramingLimits(head_seconds=0.05, body_silence_seconds=0.05, idle_seconds=0.05, sweep_seconds=0.02)
     accepted = refused = 0
     async with serving(limits) as world:
         for _ in range(ROUNDS // AT_ONCE):

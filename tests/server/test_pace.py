@@ -1,9 +1,9 @@
 """How slow is too slow, on a clock made of numbers."""
 
 from ai_gateway.server.pace import BodyPace, WritePace
-from ai_gateway.wire.framing import Limits
+from ai_gateway.wire.framing import FramingLimits
 
-LIMITS = Limits()
+LIMITS = FramingLimits()
 
 
 def test_a_silent_body_is_too_slow_after_30_seconds() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.server import Limits
+from ai_gateway.server import FramingLimits
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-QUICK = Limits(
+QUICK = FramingLimits(
     first_byte_seconds=0.1,
     head_seconds=0.1,
     idle_seconds=0.1,

@@ -109,7 +109,7 @@ async def test_changed_files_are_taken_over_without_a_restart(
             # The reload has no event to wait for: that is the point of doing it in place.
             while (await serial_and_answer(world.port, trusting(authority)))[0] == before:
                 pass
-    assert world.complaints == []
+    assert world.reasons == []
 
 
 async def test_a_hangup_has_the_certificate_read_again_at_once(
@@ -123,7 +123,7 @@ async def test_a_hangup_has_the_certificate_read_again_at_once(
             while "read again" not in world.events:  # noqa: ASYNC110 - a signal's callback has no event
                 await asyncio.sleep(0.01)
         assert (await serial_and_answer(world.port, trusting(authority)))[0] != before
-        assert not world.departure.asked.is_set()
+        assert not world.shutdown.asked.is_set()
 
 
 async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
@@ -137,8 +137,8 @@ async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
         await asyncio.sleep(0.1)  # several more looks at the same broken pair
         after, _ = await serial_and_answer(world.port, trusting(authority))
     assert after == before
-    assert len(world.complaints) == 1
-    assert "PRIVATE" not in world.complaints[0]
+    assert len(world.reasons) == 1
+    assert "PRIVATE" not in world.reasons[0]
 
 
 def test_files_that_come_back_are_complained_of_again_only_if_they_break_again(
@@ -219,4 +219,4 @@ async def test_a_ca_of_clients_that_is_exchanged_holds_for_the_next_connection_a
         assert not await _is_let_in(world.port, authority_for_addresses, "127.0.0.1")  # which names no server
         await asyncio.wait_for(reader.readuntil(b"data"), 2)
         writer.close()
-    assert world.complaints == []
+    assert world.reasons == []

@@ -70,7 +70,7 @@ def test_no_prompt_is_kept_beyond_the_size() -> None:
 def test_a_stream_is_kept_as_it_passes_and_passes_as_it_is() -> None:
     """Piece by piece, with its reasoning, its tool calls and its end."""
     content = kept(messages=[{"role": "user", "content": "hi"}])
-    feed = content.overhear(lambda data: data)
+    feed = content.wrap_feed(lambda data: data)
     tool = {"id": "c1", "function": {"name": "time", "arguments": "{}"}}
     events = [event(reasoning="hm"), event(content="It ") + event(content="is"), event(tool_calls=[tool])]
     events += [event(content="", finish="stop"), b"data: [DONE]\n\n"]
@@ -90,7 +90,7 @@ def test_a_stream_is_kept_as_it_passes_and_passes_as_it_is() -> None:
 
 def test_no_answer_is_kept_beyond_the_size() -> None:
     content = kept(messages=[{"role": "user", "content": "hi"}])
-    feed = content.overhear(lambda data: data)
+    feed = content.wrap_feed(lambda data: data)
     for _ in range(100):
         feed(event(content="x" * 1000))
     assert len(content.answered() or "") < MAX_TEXT + 500
@@ -98,7 +98,7 @@ def test_no_answer_is_kept_beyond_the_size() -> None:
 
 def test_an_answer_that_was_cut_has_an_error_for_its_end() -> None:
     content = kept(messages=[{"role": "user", "content": "hi"}])
-    content.overhear(lambda data: data)(event(content="Half an"))
+    content.wrap_feed(lambda data: data)(event(content="Half an"))
     assert json.loads(content.answered() or "")[0]["finish_reason"] == "error"
 
 

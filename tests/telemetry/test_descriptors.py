@@ -16,9 +16,9 @@ def test_it_is_told_once_and_that_it_is_over_once(caplog: pytest.LogCaptureFixtu
     for has, seconds in ((True, 1), (False, 1), (False, 1), (True, 1), (False, 1), (True, 1), (True, CALM_SECONDS)):
         there[0] = has
         now[0] += seconds
-        looking.look()
+        looking.check()
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
-    assert [reading.value for reading in looking.readings()] == [False]
+    assert [sample.value for sample in looking.samples()] == [False]
 
 
 def test_the_limit_of_the_process_is_noticed() -> None:

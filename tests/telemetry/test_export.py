@@ -160,7 +160,7 @@ def test_the_sampler_is_the_environments(
     if argument is not None:
         monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
     made = exporting()
-    asked = [made.samples(TRACE.trace_id, parent, "POST", "/") for parent in (None, PARENT_ON, PARENT_OFF)]
+    asked = [made.is_sampled(TRACE.trace_id, parent, "POST", "/") for parent in (None, PARENT_ON, PARENT_OFF)]
     assert asked == [alone, above, below]
     assert made.close(5.0)
 
@@ -172,9 +172,9 @@ def test_a_share_of_traces_is_about_that_share(exporter: Scripted, monkeypatch: 
     made = exporting()
     step = 2**64 // 1000
     ids = [f"{number * step + 1:032x}" for number in range(1000)]
-    taken = [made.samples(trace_id, None, "GET", "/") for trace_id in ids]
+    taken = [made.is_sampled(trace_id, None, "GET", "/") for trace_id in ids]
     assert 200 < sum(taken) < 300
-    assert taken == [made.samples(trace_id, None, "POST", "/x") for trace_id in ids]
+    assert taken == [made.is_sampled(trace_id, None, "POST", "/x") for trace_id in ids]
     assert made.close(5.0)
 
 

@@ -45,7 +45,7 @@ def finished(path: str = "/v1/chat/completions") -> Exchange:
     )
     exchange.model = "codellama:13b"
     first, second = Upstream(Address("a", 1)), Upstream(Address("b", 1))
-    exchange.attempts = [Attempt(first, "only", False, fault="reset"), Attempt(second, "warm", True, status=200)]
+    exchange.attempts = [Attempt(first, "only", False, failure="reset"), Attempt(second, "warm", True, status=200)]
     exchange.queued_at, exchange.leased_at, exchange.first_byte_at, exchange.closed_at = 10.1, 10.35, 11.35, 12.0
     exchange.status, exchange.finish_reason, exchange.usage = 200, "stop", Usage(12, 2)
     exchange.body_bytes, exchange.sent_bytes = 100, 2000
@@ -159,7 +159,7 @@ async def test_prompts_go_to_no_log() -> None:
 def test_what_did_not_happen_is_left_out() -> None:
     """A refused request has no model, endpoint or tokens."""
     exchange = Exchange("req-2", "GET", "/", 1.0)
-    exchange.status, exchange.outcome, exchange.error_code, exchange.story = 404, "refused", "not_found", "why"
+    exchange.status, exchange.outcome, exchange.error_code, exchange.reason = 404, "refused", "not_found", "why"
     fields = msgspec.to_builtins(describe(exchange))
     del fields["time"]
     assert fields == {
@@ -172,7 +172,7 @@ def test_what_did_not_happen_is_left_out() -> None:
 async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.StringIO]) -> None:
     """A path, a model or a story may hold anything; endless ones are cut."""
     exchange = finished("/" + HOSTILE + "x" * 10_000)
-    exchange.story = HOSTILE
+    exchange.reason = HOSTILE
     exchange.call = read_call(
         "chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [{"role": "user", "content": ""}]}).encode()
     )
@@ -274,7 +274,7 @@ def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
 async def test_nothing_in_a_line_acts_on_a_terminal(char: str) -> None:
     """In the log and in access lines, as words and as JSON."""
     exchange = finished(f"/v1/models/{char}")
-    exchange.story = exchange.client_name = char
+    exchange.reason = exchange.client_name = char
     texts = [written(kind(), exchange) for kind in (io.StringIO, Terminal)]
     texts += [kind().format(record(f"it said {char}")) for kind in (JsonLines, Words)]
     for text in texts:

@@ -10,9 +10,9 @@ from ai_gateway.telemetry.series import Distribution
 
 
 def read(lag: LoopLag) -> Distribution:
-    (reading,) = lag.readings()
-    assert isinstance(reading.value, Distribution)
-    return reading.value
+    (sample,) = lag.samples()
+    assert isinstance(sample.value, Distribution)
+    return sample.value
 
 
 async def test_a_loop_that_is_held_up_is_late() -> None:

@@ -8,32 +8,32 @@ from prometheus_client.parser import text_string_to_metric_families
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS
 from ai_gateway.telemetry.metrics import as_text, process_readings
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution, Mark
 
 HOSTILE = 'x"} 1\nai_gateway_up 1\r\n\\n\\"\\ü\u2028'
 MARK = Mark("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", 1_700_000_000.25)
 
 
-def parsed(*readings: Reading) -> list[Metric]:
+def parsed(*samples: Sample) -> list[Metric]:
     """As Prometheus reads what is written of these; the other form says the same."""
-    plain = list(text_string_to_metric_families(as_text(readings).decode()))
-    opened = opened_families(*readings)
+    plain = list(text_string_to_metric_families(as_text(samples).decode()))
+    opened = opened_families(*samples)
     assert [(family.name, family.type) for family in plain] == [(family.name, family.type) for family in opened]
     for one, other in zip(plain, opened, strict=True):
         assert [sample[:3] for sample in one.samples] == [sample[:3] for sample in other.samples]
     return plain
 
 
-def opened_families(*readings: Reading) -> list[Metric]:
+def opened_families(*samples: Sample) -> list[Metric]:
     """As the strict reader of OpenMetrics takes it."""
-    return list(open_families(as_text(readings, is_open=True).decode()))  # type: ignore[no-untyped-call]
+    return list(open_families(as_text(samples, is_open=True).decode()))  # type: ignore[no-untyped-call]
 
 
 def test_readings_of_one_name_are_one_metric_with_its_kind_and_meaning() -> None:
     """Also when another name stands between them: Prometheus refuses a name that comes twice."""
-    states = [Reading(names.ENDPOINTS, count, (state,)) for state, count in (("up", 2), ("down", 0))]
-    families = parsed(states[0], Reading(names.CONFIG_REJECTED, 3), states[1])
+    states = [Sample(names.ENDPOINTS, count, (state,)) for state, count in (("up", 2), ("down", 0))]
+    families = parsed(states[0], Sample(names.CONFIG_REJECTED, 3), states[1])
     assert [(family.name, family.type, family.documentation) for family in families] == [
         ("ai_gateway_endpoints", "gauge", METRICS[names.ENDPOINTS].meaning),
         ("ai_gateway_config_rejected", "counter", METRICS[names.CONFIG_REJECTED].meaning),
@@ -46,14 +46,14 @@ def test_readings_of_one_name_are_one_metric_with_its_kind_and_meaning() -> None
 
 def test_a_counter_ends_in_total_once() -> None:
     """As its name does in the code already; and no second series says when it was made."""
-    (family,) = parsed(Reading(names.CONFIG_REJECTED, 4))
+    (family,) = parsed(Sample(names.CONFIG_REJECTED, 4))
     assert [(sample.name, sample.value) for sample in family.samples] == [("ai_gateway_config_rejected_total", 4.0)]
 
 
 @pytest.mark.parametrize("value", [HOSTILE, "\n", '"', "\\", "", "{}", "a,b=c", "# HELP x"])
 def test_a_label_comes_back_as_it_was_whatever_it_says(value: str) -> None:
     """A source or a path may hold anything; none of it becomes a line or a metric of its own."""
-    (family,) = parsed(Reading(names.CONFIG, 1, ("abc", value)))
+    (family,) = parsed(Sample(names.CONFIG, 1, ("abc", value)))
     found = [(sample.name, sample.labels) for sample in family.samples]
     assert found == [("ai_gateway_config_info", {"source": value, "hash": "abc"})]
 
@@ -63,7 +63,7 @@ def test_a_label_comes_back_as_it_was_whatever_it_says(value: str) -> None:
 )
 def test_a_value_is_a_number(value: float, written: float) -> None:
     """Also a yes or no, and one that has no end."""
-    (family,) = parsed(Reading(names.CONFIG_FAILING, value))
+    (family,) = parsed(Sample(names.CONFIG_FAILING, value))
     assert [sample.value for sample in family.samples] == [written]
 
 
@@ -75,7 +75,7 @@ def test_no_reading_is_no_text() -> None:
 
 def test_each_bucket_holds_those_below_it() -> None:
     """As Prometheus counts; the last one has no bound, and all."""
-    (family,) = parsed(Reading(names.QUEUE_WAIT, Distribution((0.5, 1.0), (2, 0, 3), 12.5), ("coder",)))
+    (family,) = parsed(Sample(names.QUEUE_WAIT, Distribution((0.5, 1.0), (2, 0, 3), 12.5), ("coder",)))
     assert family.type == "histogram"
     assert [(s.name.removeprefix(names.QUEUE_WAIT), s.labels.get("le"), s.value) for s in family.samples] == [
         ("_bucket", "0.5", 2.0), ("_bucket", "1.0", 2.0), ("_bucket", "+Inf", 5.0), ("_count", None, 5.0),
@@ -85,32 +85,32 @@ def test_each_bucket_holds_those_below_it() -> None:
 
 def test_an_exemplar_leads_to_its_trace_where_there_is_room_for_it() -> None:
     """OpenMetrics has; the plain form has not, and says the same numbers."""
-    reading = Reading(names.QUEUE_WAIT, Distribution((0.5,), (0, 1), 0.75, {1: (0.75, MARK)}), ("coder",))
-    parsed(reading)
-    (family,) = opened_families(reading)
+    sample = Sample(names.QUEUE_WAIT, Distribution((0.5,), (0, 1), 0.75, {1: (0.75, MARK)}), ("coder",))
+    parsed(sample)
+    (family,) = opened_families(sample)
     (exemplar,) = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
     assert exemplar.labels == {"trace_id": MARK.trace_id, "span_id": MARK.span_id}
     assert (exemplar.value, float(exemplar.timestamp or 0)) == (0.75, 1_700_000_000.25)
-    assert b"trace_id" not in as_text([reading])
+    assert b"trace_id" not in as_text([sample])
 
 
 def test_every_metric_can_be_written_with_its_labels() -> None:
     """In both forms, as strict readers take them."""
-    readings = [
-        Reading(name, Distribution((1.0,), (1, 0), 0.5) if metric.kind == "histogram" else 1.0, metric.labels)
+    samples = [
+        Sample(name, Distribution((1.0,), (1, 0), 0.5) if metric.kind == "histogram" else 1.0, metric.labels)
         for name, metric in METRICS.items()
     ]
-    assert len(parsed(*readings)) == len(METRICS)
+    assert len(parsed(*samples)) == len(METRICS)
 
 
 def test_a_reading_has_as_many_labels_as_its_metric() -> None:
     """One label short would be a number under the wrong name."""
     with pytest.raises(AssertionError):
-        as_text([Reading(names.SLOTS, 1.0, ("coder",))])
+        as_text([Sample(names.SLOTS, 1.0, ("coder",))])
 
 
 def test_the_process_is_told_by_prometheus_standard_names() -> None:
-    found = {reading.name for reading in process_readings()}
+    found = {sample.name for sample in process_readings()}
     assert found >= {
         "process_resident_memory_bytes",
         "process_cpu_seconds_total",

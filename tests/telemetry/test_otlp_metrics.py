@@ -17,8 +17,8 @@ from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS, name_over_otlp
 from ai_gateway.telemetry.metrics_export import MetricsExport, metric_exporters
 from ai_gateway.telemetry.otlp_metrics import Conversion
-from ai_gateway.telemetry.reading import Reading
 from ai_gateway.telemetry.request_metrics import RequestMetrics
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution
 from ai_gateway.telemetry.settings import TelemetrySettings
 
@@ -26,11 +26,11 @@ WHO = Resource({"service.name": "ai-gateway-ollama", "service.instance.id": "one
 SECOND = 1_000_000_000
 
 
-def numbers() -> list[Reading]:
+def numbers() -> list[Sample]:
     """Those of a stream with a slow start, and some of a fleet."""
     metrics = RequestMetrics("always_on")
     metrics(served(attempts=[attempt(10.5, is_warm=False)]))
-    return [*metrics.readings(), Reading(names.IN_FLIGHT, 2, ("coder",)), Reading(names.CONFIG_FAILING, False)]
+    return [*metrics.samples(), Sample(names.IN_FLIGHT, 2, ("coder",)), Sample(names.CONFIG_FAILING, False)]
 
 
 async def test_a_collector_gets_the_conventions_metrics(collector: Collector) -> None:
@@ -82,11 +82,11 @@ async def test_a_collector_gets_the_gateways_own_metrics(collector: Collector) -
 
 async def test_metrics_are_sent_now_and_then_and_at_the_end(collector: Collector) -> None:
     """Each time all of them, since the same start; the last one holds what came last."""
-    readings = [Reading(names.CONFIG_REJECTED, 1)]
-    export = MetricsExport(lambda: list(readings), [collector.exporter()], WHO)
+    samples = [Sample(names.CONFIG_REJECTED, 1)]
+    export = MetricsExport(lambda: list(samples), [collector.exporter()], WHO)
     async with export.running(every_seconds=0.02):
         await until(lambda: len(collector.taken) >= 2)
-        readings[0] = Reading(names.CONFIG_REJECTED, 7)
+        samples[0] = Sample(names.CONFIG_REJECTED, 7)
     points = [collector.metrics(number)["ai_gateway.config_rejected"].sum.data_points[0] for number in (0, -1)]
     assert [point.as_int for point in points] == [1, 7]
     assert points[0].start_time_unix_nano == points[1].start_time_unix_nano
@@ -159,15 +159,15 @@ def test_names_come_back_as_those_of_a_scrape() -> None:
 
 def test_every_metric_can_be_sent() -> None:
     """Also labels that were counted together under `other`: no number is made of that."""
-    readings = [
-        Reading(
+    samples = [
+        Sample(
             name,
             Distribution((1.0,), (1, 0), 0.5) if metric.kind == "histogram" else 1,
             ("other",) * len(metric.labels),
         )
         for name, metric in METRICS.items()
     ]
-    data = json.loads(Conversion(WHO, 1)(readings, 2).to_json())
+    data = json.loads(Conversion(WHO, 1)(samples, 2).to_json())
     sent = data["resource_metrics"][0]["scope_metrics"][0]["metrics"]
     assert {metric["name"] for metric in sent} == {name_over_otlp(name) for name in METRICS}
     (http,) = [metric for metric in sent if metric["name"] == "http.server.request.duration"]

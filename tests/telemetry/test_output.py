@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_counted_and_said_once_there_is_room(pipe: tuple[in
     told = [line["message"] for line in lines if line.get("log") == "output"]
     assert told == [f"{out.dropped} lines of standard output are missing here: nobody took them"]
     assert len(lines) == 2000 - out.dropped + 1
-    assert [reading.value for reading in out.readings()] == [out.dropped]
+    assert [sample.value for sample in out.samples()] == [out.dropped]
 
 
 def test_a_reader_that_is_gone_costs_its_lines_and_nothing_else(pipe: tuple[int, int]) -> None:

@@ -1,11 +1,11 @@
 """What the server refused before it was a request."""
 
-from ai_gateway.telemetry.refused import Refused
+from ai_gateway.telemetry.refused_requests import RefusedRequests
 
 
 def test_refusals_are_counted_by_status_and_code() -> None:
-    refused = Refused()
+    refused = RefusedRequests()
     for status, code in ((400, "bad_request"), (408, "request_timeout"), (400, "bad_request")):
         refused(status, code)
-    found = {reading.labels: reading.value for reading in refused.readings()}
+    found = {sample.labels: sample.value for sample in refused.samples()}
     assert found == {("400", "bad_request"): 2, ("408", "request_timeout"): 1}

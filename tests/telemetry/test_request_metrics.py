@@ -20,7 +20,7 @@ def counted(*exchanges: Exchange, exemplars: str = "trace_based") -> dict[tuple[
     metrics = RequestMetrics(exemplars)
     for exchange in exchanges:
         metrics(exchange)
-    found = {(reading.name, *reading.labels): reading.value for reading in metrics.readings()}
+    found = {(sample.name, *sample.labels): sample.value for sample in metrics.samples()}
     for name, *labels in found:
         assert len(labels) == len(METRICS[name].labels), name
     return found

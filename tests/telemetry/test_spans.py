@@ -84,7 +84,7 @@ def test_durations_are_those_of_the_loops_clock() -> None:
 )
 def test_only_what_is_not_the_clients_is_an_error(status: int | None, outcome: str, expected: StatusCode) -> None:
     """Also after a 200 went out; it says why for a person."""
-    server = made(refused(status=status or 0, outcome=outcome, story="why"))[0]
+    server = made(refused(status=status or 0, outcome=outcome, reason="why"))[0]
     assert server.status.status_code is expected
     assert server.status.description == ("why" if expected is StatusCode.ERROR else None)
 
@@ -111,8 +111,8 @@ def _odd(method: str) -> Exchange:
 def test_a_long_story_is_cut() -> None:
     """An error event of Ollama's may have megabytes."""
     failed = attempt(10.1)
-    failed.status, failed.fault = 500, "x" * 10_000
-    spans = made(refused("upstream_disconnected", 502, story="x" * 10_000, attempts=[failed]))
+    failed.status, failed.failure = 500, "x" * 10_000
+    spans = made(refused("upstream_disconnected", 502, reason="x" * 10_000, attempts=[failed]))
     assert [len(span.status.description or "") for span in spans] == [MAX_TEXT] * 3
 
 
@@ -150,7 +150,7 @@ def test_headers_stand_there_by_name_and_secrets_as_redacted() -> None:
     ]
     told = [(b"x-some", b"1"), (b"set-cookie", b"KEY"), (b"x-other", b"1")]
     heads = Heads("1.1", b"", None, asked)
-    heads.told = told
+    heads.answered = told
     server = said(made(served(heads=heads), patterns)[0])
     assert {key: value for key, value in server.items() if ".header." in key} == {
         "http.request.header.authorization": ["[REDACTED]"],

@@ -25,10 +25,10 @@ def missing(python: str, locks: list[str]) -> str:
 def main(locks: list[str]) -> int:
     """0 when all are there, 1 with a line for each Python that lacks something."""
     with ThreadPoolExecutor(2) as workers:
-        complaints = dict(zip(PYTHONS, workers.map(lambda python: missing(python, locks), PYTHONS), strict=True))
-    for python, complaint in complaints.items():
-        print(f"Python {python}: {complaint or 'every package of the lock has a wheel'}")
-    return 1 if any(complaints.values()) else 0
+        reasons = dict(zip(PYTHONS, workers.map(lambda python: missing(python, locks), PYTHONS), strict=True))
+    for python, reason in reasons.items():
+        print(f"Python {python}: {reason or 'every package of the lock has a wheel'}")
+    return 1 if any(reasons.values()) else 0
 
 
 if __name__ == "__main__":

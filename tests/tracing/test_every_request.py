@@ -115,7 +115,7 @@ async def test_a_shutdown_ends_the_spans_of_what_was_running(world: World, trace
     served = await traced.gateway(world, [(await world.upstream(gate.act)).url])
     line = await served.begin(chat(stream=True))
     await line.head()
-    served.departure.ask()
+    served.shutdown.ask()
     (server,) = await traced.requests()
     assert server.attributes["aigw.outcome"] == "shutdown"
     assert server.attributes["error.type"] == "server_shutdown"
@@ -137,13 +137,13 @@ class Storm:
     """Endpoints that answer as chance will have it, and clients that leave when it says so."""
 
     def __init__(self, seed: int) -> None:
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self.answered: set[str] = set()  # ids of requests whose client got a head
         self.sent: set[str] = set()
 
     async def act(self, visit: Visit) -> None:
         """Well, or in one of the ways in which an endpoint fails."""
-        kind = self._chance.choice(("well", "well", "well", "reset", "500", "busy", "404", "garbage", "cut"))
+        kind = self._rng.choice(("well", "well", "well", "reset", "500", "busy", "404", "garbage", "cut"))
         if kind == "well":
             await answer_well(visit)
         elif kind == "cut":
@@ -157,12 +157,12 @@ class Storm:
         request_id = f"storm-{len(self.sent)}"
         self.sent.add(request_id)
         bodies = (chat(stream=True), chat(), b"{", chat(model="nope"), chat(max_tokens=0))
-        method, path = self._chance.choice((*[("POST", CHAT)] * 6, ("GET", "/v1/models/llama3"), ("PUT", "/nowhere")))
-        body = self._chance.choice(bodies) if method == "POST" else None
+        method, path = self._rng.choice((*[("POST", CHAT)] * 6, ("GET", "/v1/models/llama3"), ("PUT", "/nowhere")))
+        body = self._rng.choice(bodies) if method == "POST" else None
         line = await served.open()
         await line.send(method, path, body, {"x-request-id": request_id})
         with suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(self._chance.choice((0.0, 0.002, 0.02, 5, 5, 5))):
+            async with asyncio.timeout(self._rng.choice((0.0, 0.002, 0.02, 5, 5, 5))):
                 assert (await line.head()).header("x-request-id") == request_id
                 self.answered.add(request_id)
                 await line.rest()

@@ -11,7 +11,7 @@ from tests.upstream.scripted import Line, Script, a_client, answer, answers, ser
 from tests.upstream.test_client import ask, body_of
 
 from ai_gateway.upstream.connection import MAX_DRY_BYTES
-from ai_gateway.upstream.faults import BrokenFault, GarbledFault, ResetFault
+from ai_gateway.upstream.failures import BrokenFailure, GarbledFailure, ResetFailure
 from ai_gateway.upstream.transport import MAX_BYTES, httpx_client
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -52,7 +52,7 @@ async def test_a_head_without_end_is_a_fault_that_costs_little(begin: bytes, aga
     """Whatever it is made of: a name, a value, lines, folded lines, interim answers."""
     async with serving(says(begin, again)) as server, a_client() as client:
         began = time.process_time()
-        with pytest.raises(ResetFault):
+        with pytest.raises(ResetFailure):
             await body_of(client, server.address)
         assert time.process_time() - began < 1.0
 
@@ -71,7 +71,7 @@ async def test_framing_without_end_is_a_fault(begin: bytes, again: bytes) -> Non
     """An extension of a chunk's size, zeros before it, trailers."""
     async with serving(says(begin, again)) as server, a_client() as client:
         began = time.process_time()
-        with pytest.raises(BrokenFault):
+        with pytest.raises(BrokenFailure):
             await body_of(client, server.address)
         assert time.process_time() - began < 1.0
 
@@ -88,7 +88,7 @@ async def test_a_head_that_drips_is_bounded_by_what_it_costs() -> None:
 
     async with serving(script) as server, a_client() as client:
         began = time.process_time()
-        with pytest.raises(ResetFault, match=str(MAX_DRY_BYTES)):
+        with pytest.raises(ResetFailure, match=str(MAX_DRY_BYTES)):
             async with asyncio.timeout(60), ask(client, server.address):
                 pass
         assert time.process_time() - began < 20.0  # the server's part of it too
@@ -153,7 +153,7 @@ async def test_framing_that_two_readers_could_read_differently_is_no_answer(raw:
     async with serving(script) as server, a_client() as client:
         try:
             assert await body_of(client, server.address) == b"ok"
-        except (ResetFault, BrokenFault):
+        except (ResetFailure, BrokenFailure):
             return
         assert raw.startswith(CHUNKED), "only what lies behind a whole body may be wrong"
         assert client.take_idle(server.address) is None
@@ -170,7 +170,7 @@ async def test_a_compressed_answer_is_refused_by_its_head(coding: bytes) -> None
     """None was asked for, and what is small on the line may be anything in memory."""
     raw = answer(gzip.compress(b" " * (1 << 20)), extra=b"content-encoding: " + coding + b"\r\n")
     async with serving(answers_with(raw)) as server, a_client() as client:
-        with pytest.raises(ResetFault, match="compressed"):
+        with pytest.raises(ResetFailure, match="compressed"):
             await body_of(client, server.address)
         async with httpx_client(client, server.address) as http:
             with pytest.raises(httpx.ReadError, match="compressed"):
@@ -201,5 +201,5 @@ async def test_an_answer_to_a_control_call_is_bounded() -> None:
 
 def test_nonsense_is_told_from_a_cut() -> None:
     """Only the first is surely the endpoint's fault."""
-    assert issubclass(GarbledFault, BrokenFault)
-    assert not issubclass(ResetFault, BrokenFault)
+    assert issubclass(GarbledFailure, BrokenFailure)
+    assert not issubclass(ResetFailure, BrokenFailure)

@@ -10,7 +10,7 @@ from tests.upstream.scripted import Line, a_client, answer, answers, free_addres
 
 from ai_gateway.upstream.client import MAX_IDLE_SECONDS, Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import HIGH_WATER, Connection
-from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
+from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, ResetFailure
 from ai_gateway.wire.address import Address
 
 GET = Request("GET", "/api/version")
@@ -188,7 +188,7 @@ async def test_a_body_that_is_cut_is_never_taken_for_a_whole_one(raw: bytes) -> 
         await line.say(raw)
 
     async with serving(script) as server, a_client() as client:
-        with pytest.raises(BrokenFault):
+        with pytest.raises(BrokenFailure):
             await body_of(client, server.address)
 
 
@@ -204,7 +204,7 @@ async def test_a_connection_that_ends_before_the_head_is_a_reset(said: bytes, cu
             line.reset()
 
     async with serving(script) as server, a_client() as client:
-        with pytest.raises(ResetFault):
+        with pytest.raises(ResetFailure):
             await body_of(client, server.address)
 
 
@@ -230,7 +230,7 @@ async def test_what_is_no_http_answer_is_a_fault_and_no_surprise(raw: bytes) -> 
         await line.hung_up()
 
     async with serving(script) as server, a_client() as client:
-        with pytest.raises(ResetFault):
+        with pytest.raises(ResetFailure):
             await body_of(client, server.address)
     assert surprises == []
 
@@ -350,7 +350,7 @@ async def test_a_refused_connection_is_a_connect_fault() -> None:
     """Nothing was sent: another endpoint can have the call."""
     address = await free_address()
     async with a_client() as client:
-        with pytest.raises(ConnectFault, match=f"cannot connect to {address.authority}"):
+        with pytest.raises(ConnectFailure, match=f"cannot connect to {address.authority}"):
             await body_of(client, address)
         assert not await client.accepts(address, 1)
 
@@ -359,7 +359,7 @@ async def test_a_refused_connection_is_a_connect_fault() -> None:
 async def test_a_name_that_cannot_be_found_is_a_connect_fault(host: str) -> None:
     """However odd it is."""
     async with a_client() as client:
-        with pytest.raises(ConnectFault):
+        with pytest.raises(ConnectFailure):
             await body_of(client, Address(host, 1))
 
 
@@ -371,7 +371,7 @@ async def test_a_connection_has_its_own_short_deadline() -> None:
 
     async with serving(script) as server, a_client() as client:
         address = Address(server.address.host, server.address.port, "https")
-        with pytest.raises(ConnectFault, match=r"within 0.05 s"):
+        with pytest.raises(ConnectFailure, match=r"within 0.05 s"):
             async with client.exchange(address, GET, 0.05):
                 pass
 
@@ -386,7 +386,7 @@ async def test_whether_an_endpoint_accepts_is_told_by_connecting() -> None:
 async def test_a_body_larger_than_its_limit_is_a_fault() -> None:
     """Memory is bounded, whatever an endpoint sends."""
     async with serving(answers(b"x" * 1001)) as server, a_client() as client, ask(client, server.address) as exchange:
-        with pytest.raises(BrokenFault, match="more than 1000 bytes"):
+        with pytest.raises(BrokenFailure, match="more than 1000 bytes"):
             await exchange.read_all(1000)
 
 
@@ -439,5 +439,5 @@ async def test_an_endpoint_with_its_own_certificate_authority_is_believed_by_tha
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listening, a_client() as client:
         port = listening.sockets[0].getsockname()[1]
         assert await body_of(client, Address("127.0.0.1", port, "https", "", ca_file)) == b"ok"
-        with pytest.raises(ConnectFault, match=r"(?i)certificate"):
+        with pytest.raises(ConnectFailure, match=r"(?i)certificate"):
             await body_of(client, Address("127.0.0.1", port, "https"))

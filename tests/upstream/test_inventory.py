@@ -7,7 +7,14 @@ import pytest
 
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.upstream.details import MOST_CAPABILITIES, MOST_FACTS, Details, read_details
-from ai_gateway.upstream.inventory import MOST_MODELS, BadAnswer, read_list, read_models, read_residents, read_version
+from ai_gateway.upstream.inventory import (
+    MOST_MODELS,
+    BadInventory,
+    read_list,
+    read_models,
+    read_residents,
+    read_version,
+)
 
 TINY = {
     "name": "Tiny:latest",
@@ -54,7 +61,7 @@ def test_a_model_with_odd_facts_is_still_a_model(odd: dict[str, Any]) -> None:
 @pytest.mark.parametrize("content", [None, [], "x", {}, {"models": None}, {"models": {}}, {"data": []}])
 def test_what_is_not_ollamas_list_is_no_list(content: Any) -> None:
     """That means unknown, which is not the same as none."""
-    with pytest.raises(BadAnswer, match="is not Ollama's list"):
+    with pytest.raises(BadInventory, match="is not Ollama's list"):
         models_in(content)
 
 
@@ -134,9 +141,9 @@ def test_a_real_long_list_is_read_and_one_beyond_all_sense_is_not() -> None:
     }  # fmt: skip
     listed = [{**entry, "name": f"registry.example.com/team/model-{number}:latest"} for number in range(MOST_MODELS)]
     assert len(models_in({"models": listed})) == MOST_MODELS
-    with pytest.raises(BadAnswer, match=f"lists more than {MOST_MODELS} models"):
+    with pytest.raises(BadInventory, match=f"lists more than {MOST_MODELS} models"):
         models_in({"models": [*listed, entry]})
-    with pytest.raises(BadAnswer, match="lists more than"):
+    with pytest.raises(BadInventory, match="lists more than"):
         read_list(b'{"models":[' + b"1," * 500_000 + b"1]}")
 
 
@@ -148,7 +155,7 @@ def test_a_real_long_list_is_read_and_one_beyond_all_sense_is_not() -> None:
 )  # fmt: skip
 def test_what_is_no_json_in_utf_8_is_no_list(body: bytes) -> None:
     """Also where nobody reads the odd part."""
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadInventory):
         read_list(body)
 
 
@@ -171,7 +178,7 @@ def test_a_version_is_a_short_text(body: bytes, version: str | None) -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"version":"\xff"}', b'"0.24.0"', b" " * 1_000_000])
 def test_an_answer_without_a_version_is_not_ollamas(body: bytes) -> None:
     """Another service answers there."""
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadInventory):
         read_version(body)
 
 

@@ -54,11 +54,11 @@ def endpoints(server: Server, first: int, count: int) -> list[Address]:
 
 
 @asynccontextmanager
-async def polling(chance: random.Random) -> AsyncIterator[tuple[Fleet, Poller]]:
+async def polling(rng: random.Random) -> AsyncIterator[tuple[Fleet, Poller]]:
     """A fleet that is looked after, and is empty for now."""
-    fleet = Fleet(time.monotonic, chance)
+    fleet = Fleet(time.monotonic, rng)
     async with a_client() as client:
-        poller = Poller(fleet, client, lambda: EAGER, chance)
+        poller = Poller(fleet, client, lambda: EAGER, rng)
         try:
             yield fleet, poller
         finally:

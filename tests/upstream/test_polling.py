@@ -92,7 +92,7 @@ async def test_the_first_round_is_over_when_an_endpoint_is_down() -> None:
         async with asyncio.timeout(5):
             await looked.poller.first_round()
         assert looked.endpoint.state == "down"
-        assert "cannot connect" in (looked.endpoint.complaint or "")
+        assert "cannot connect" in (looked.endpoint.reason or "")
 
 
 async def test_changes_are_found_by_the_next_looks() -> None:
@@ -109,7 +109,7 @@ async def test_changes_are_found_by_the_next_looks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "complaint"),
+    ("said", "reason"),
     [
         (answer(b"{}"), "not Ollama's"),
         (answer(b"[]"), "not Ollama's"),
@@ -124,15 +124,13 @@ async def test_changes_are_found_by_the_next_looks() -> None:
         (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
     ],
 )
-async def test_an_address_that_another_service_took_over_is_down_until_ollama_answers(
-    said: bytes, complaint: str
-) -> None:
+async def test_an_address_that_another_service_took_over_is_down_until_ollama_answers(said: bytes, reason: str) -> None:
     """The looking goes on, whatever was said."""
     ollama = Ollama()
     ollama.answers[b"/api/version"] = said
     async with looking_at(ollama) as (looked, _):
         await looked.until(lambda endpoint: endpoint.state == "down")
-        assert complaint in (looked.endpoint.complaint or "")
+        assert reason in (looked.endpoint.reason or "")
         ollama.answers[b"/api/version"] = answer(VERSION)
         await looked.until(lambda endpoint: endpoint.state == "up")
 
@@ -146,7 +144,7 @@ async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
         before = server.paths().count("/api/version")
         await looked.until(lambda endpoint: endpoint.state == "down")
         assert server.paths().count("/api/version") >= before + 2
-        assert looked.endpoint.complaint == "/api/version did not answer within 0.1 s"
+        assert looked.endpoint.reason == "/api/version did not answer within 0.1 s"
         ollama.answers[b"/api/version"] = answer(VERSION)
         await looked.until(lambda endpoint: endpoint.state == "up")
 
@@ -187,7 +185,7 @@ async def test_a_doubt_is_looked_into_at_once() -> None:
     async with looking_at(ollama, slow) as (looked, _):
         await looked.until(lambda endpoint: endpoint.state == "up")
         ollama.answers[b"/api/version"] = answer(b"", b"500 No")
-        looked.poller.doubt(looked.endpoint)
+        looked.poller.probe_soon(looked.endpoint)
         await looked.until(lambda endpoint: endpoint.state == "down")
 
 
@@ -196,7 +194,7 @@ async def test_an_endpoint_that_is_gone_is_not_looked_at_any_more() -> None:
     async with looking_at(Ollama()) as (looked, server):
         await looked.until(lambda endpoint: endpoint.state == "up")
         looked.poller.follow(*looked.fleet.apply([]))
-        looked.poller.doubt(looked.endpoint)
+        looked.poller.probe_soon(looked.endpoint)
         await until(lambda: not server.tasks)
 
 

@@ -20,8 +20,8 @@ BLANKS = gzip.compress(b" " * (16 << 20))
 MANY = json.dumps({"models": [{"name": f"m{number}"} for number in range(MOST_MODELS + 1)]}).encode()
 
 
-def complaints(endpoint: Endpoint) -> str:
-    return "; ".join([endpoint.complaint or "", *endpoint.look_complaints.values()])
+def reasons(endpoint: Endpoint) -> str:
+    return "; ".join([endpoint.reason or "", *endpoint.check_reasons.values()])
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ async def test_a_list_that_is_refused_is_complained_of_until_a_good_one_comes(
     async with looking_at(ollama) as (looked, _):
         await looked.until(lambda endpoint: endpoint.held and endpoint.resident)
         good, ollama.answers[path.encode()] = ollama.answers[path.encode()], said
-        await looked.until(lambda endpoint: words.replace("/api/tags", path) in complaints(endpoint))
+        await looked.until(lambda endpoint: words.replace("/api/tags", path) in reasons(endpoint))
         assert looked.endpoint.state == "up"
         assert looked.endpoint.holds("tiny:latest")
         assert path == "/api/tags" or looked.endpoint.resident is None
         ollama.answers[path.encode()] = good
-        await looked.until(lambda endpoint: not complaints(endpoint) and endpoint.resident)
+        await looked.until(lambda endpoint: not reasons(endpoint) and endpoint.resident)
 
 
 async def test_the_log_has_each_complaint_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,7 +75,7 @@ async def test_names_that_are_none_are_left_out_and_said() -> None:
     ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"a b"},{"name":"good"},7]}')
     async with looking_at(ollama) as (looked, _):
         await looked.until(lambda endpoint: endpoint.holds("good:latest"))
-        await looked.until(lambda endpoint: "no model's name" in complaints(endpoint))
+        await looked.until(lambda endpoint: "no model's name" in reasons(endpoint))
         assert list(looked.endpoint.held or ()) == ["good:latest"]
 
 
@@ -99,7 +99,7 @@ async def test_an_answer_that_drips_is_over_in_its_time(path: bytes) -> None:
                 gone.set()
 
     async with looking_at(script) as (looked, _):
-        await looked.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in complaints(endpoint))
+        await looked.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in reasons(endpoint))
         await asyncio.wait_for(gone.wait(), 5)
 
 

@@ -33,7 +33,7 @@ def refused(operation: Operation, body: bytes) -> InvalidRequest:
     return caught.value
 
 
-def fault(operation: Operation = "chat", **fields: Any) -> tuple[str | None, str]:
+def failure(operation: Operation = "chat", **fields: Any) -> tuple[str | None, str]:
     """The param and the code of the refusal."""
     error = refused(operation, json.dumps({**MINIMAL[operation], **fields}).encode())
     return error.param, error.error_code
@@ -54,7 +54,7 @@ def test_a_minimal_call_is_read(operation: Operation) -> None:
 )  # fmt: skip
 def test_a_model_must_be_named(value: Any, code: str) -> None:
     """null, nothing, no text and endless text are refused under `model`."""
-    assert fault(model=value) == ("model", code)
+    assert failure(model=value) == ("model", code)
 
 
 def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
@@ -72,7 +72,7 @@ def test_a_model_is_kept_as_the_client_wrote_it() -> None:
 @pytest.mark.parametrize("value", ["yes", 1, 0, "true", [], {}])
 def test_stream_is_true_or_false(value: Any) -> None:
     """Nothing is guessed."""
-    assert fault(stream=value) == ("stream", "invalid_value")
+    assert failure(stream=value) == ("stream", "invalid_value")
 
 
 def test_null_means_absent() -> None:
@@ -122,7 +122,7 @@ def test_a_value_that_ollama_would_misread_is_refused_by_its_name(
     operation: Operation, key: str, value: Any, code: str
 ) -> None:
     """400 with `param`, before anything is sent."""
-    assert fault(operation, **{key: value}) == (key, code)
+    assert failure(operation, **{key: value}) == (key, code)
 
 
 def test_a_list_of_one_prompt_is_that_prompt() -> None:
@@ -147,7 +147,7 @@ def test_an_image_by_url_is_refused_where_it_stands(url: str, shape: str) -> Non
     image: Any = {"url": url} if shape == "object" else url
     content = [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": image}]
     messages = [*MESSAGES, {"role": "user", "content": content}]
-    assert fault(messages=messages) == ("messages[1].content[1].image_url", "image_url_unsupported")
+    assert failure(messages=messages) == ("messages[1].content[1].image_url", "image_url_unsupported")
 
 
 def test_an_image_as_data_passes_untouched() -> None:
@@ -264,29 +264,29 @@ def _go_fold(key: str) -> str:
     return key.replace(LONG_S, "s").replace(KELVIN, "k").lower()
 
 
-def _variant(key: str, chance: random.Random) -> tuple[str, str]:
+def _variant(key: str, rng: random.Random) -> tuple[str, str]:
     """A key that Go folds to `key`, and a JSON spelling of it."""
     decoded, spelt = "", ""
     for letter in key:
         choices = [letter, letter.upper(), *({"s": [LONG_S], "k": [KELVIN]}.get(letter, []))]
-        chosen = chance.choice(choices)
+        chosen = rng.choice(choices)
         decoded += chosen
-        spelt += f"\\u{ord(chosen):04x}" if chance.random() < 0.2 else chosen
+        spelt += f"\\u{ord(chosen):04x}" if rng.random() < 0.2 else chosen
     return decoded, spelt
 
 
 def test_no_spelling_that_go_would_fold_to_a_known_key_passes() -> None:
     """10,000 variants by case, U+017F, U+212A, escapes and doubling; not one gets through."""
-    chance = random.Random(7)
+    rng = random.Random(7)
     passed = []
     for _ in range(10_000):
-        key = chance.choice(["model", "stream", "messages", "keep_alive", "_debug_render_only", "options"])
-        decoded, spelt = _variant(key, chance)
+        key = rng.choice(["model", "stream", "messages", "keep_alive", "_debug_render_only", "options"])
+        decoded, spelt = _variant(key, rng)
         assert _go_fold(decoded) == key
-        value = chance.choice(['"m"', "true", "null", '[{"role":"user"}]'])
+        value = rng.choice(['"m"', "true", "null", '[{"role":"user"}]'])
         right = {"model": '"m"', "messages": '[{"role":"user","content":"x"}]', key: value}
         pairs = [f'"{name}":{text}' for name, text in right.items()]
-        pairs.insert(chance.randrange(len(pairs) + 1), f'"{spelt}":{value}')
+        pairs.insert(rng.randrange(len(pairs) + 1), f'"{spelt}":{value}')
         body = ("{" + ",".join(pairs) + "}").encode()
         try:
             read_call("chat", body)

@@ -12,7 +12,7 @@ from ai_gateway.wire.framing import (
     CHUNKED,
     ChunkedBody,
     Fields,
-    Limits,
+    FramingLimits,
     RequestLine,
     check_fields,
     check_part,
@@ -20,7 +20,7 @@ from ai_gateway.wire.framing import (
     without_upgrade,
 )
 
-LIMITS = Limits()
+LIMITS = FramingLimits()
 LINE = RequestLine(b"POST", b"/a", b"", b"1")
 HOST = (b"host", b"a")
 

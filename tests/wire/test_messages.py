@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.messages import mend
+from ai_gateway.wire.messages import normalize
 from ai_gateway.wire.runs import RUN_BYTES
 
 USER = {"role": "user", "content": "Hi"}
@@ -25,14 +25,14 @@ def assistant(**said: Any) -> dict[str, Any]:
 def mended(*messages: Any) -> Any:
     """The messages as they go to Ollama."""
     text = json.dumps(messages).encode()
-    new = mend(text)
+    new = normalize(text)
     return json.loads(text if new is None else new)
 
 
-def fault(*messages: Any) -> str | None:
+def failure(*messages: Any) -> str | None:
     """The param of the refusal."""
     with pytest.raises(InvalidRequest) as caught:
-        mend(json.dumps(messages).encode())
+        normalize(json.dumps(messages).encode())
     assert caught.value.error_status == 400
     assert caught.value.param is not None
     assert f"`{caught.value.param}`" in caught.value.message or "data:" in caught.value.message
@@ -157,7 +157,7 @@ def test_arguments_that_are_missing_are_none() -> None:
 )  # fmt: skip
 def test_what_has_no_meaning_is_refused_by_its_place(message: Any, place: str) -> None:
     """In OpenAI's way of writing a path."""
-    assert fault(USER, message, USER) == f"messages[1]{place}"
+    assert failure(USER, message, USER) == f"messages[1]{place}"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_what_has_no_meaning_is_refused_by_its_place(message: Any, place: str) -
 def test_arguments_that_are_no_object_are_refused(arguments: Any) -> None:
     """Ollama's own words for all of them are `invalid tool call arguments`."""
     message = assistant(content="x", tool_calls=[call(), call(arguments=arguments)])
-    assert fault(USER, message) == "messages[1].tool_calls[1].function.arguments"
+    assert failure(USER, message) == "messages[1].tool_calls[1].function.arguments"
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ def test_arguments_that_are_no_object_are_refused(arguments: Any) -> None:
 )
 def test_what_ollama_reads_is_left_as_it_came(message: Any) -> None:
     """No byte of it changes."""
-    assert mend(json.dumps([USER, message]).encode()) is None
+    assert normalize(json.dumps([USER, message]).encode()) is None
 
 
 def test_escaped_slashes_are_slashes() -> None:
     """PHP writes an image's type that way."""
     image = rb'{"type":"image_url","image_url":{"url":"data:image\/png;base64,AAAA"}}'
-    assert mend(b'[{"role":"user","content":[%b]}]' % image) is None
+    assert normalize(b'[{"role":"user","content":[%b]}]' % image) is None
 
 
 def test_a_long_conversation_is_mended_where_it_must_be() -> None:
@@ -217,10 +217,10 @@ def test_a_long_conversation_is_mended_where_it_must_be() -> None:
     messages = [odd if at % 7 == 3 else parts if at % 7 == 5 else {**USER, "name": str(at)} for at in range(700)]
     text = json.dumps(messages).encode()
     assert len(text) > 8 * RUN_BYTES
-    new = mend(text)
+    new = normalize(text)
     assert new is not None
     expected = [{**one, "role": "system"} if one["role"] == "developer" else one for one in messages]
     assert json.loads(new) == expected
     broken = [*messages, {"role": "user", "content": 7}]
-    assert fault(*broken) == "messages[700].content"
-    assert fault(*messages, 7) == "messages[700]"
+    assert failure(*broken) == "messages[700].content"
+    assert failure(*messages, 7) == "messages[700]"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ai_gateway.wire.names import canonical, is_cloud, is_model_name
+from ai_gateway.wire.names import is_cloud, is_model_name, ollama_name
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_what_ollama_would_refuse_or_walk_out_with_is_no_name(name: str) -> None
 )
 def test_names_are_compared_by_one_form(name: str, form: str) -> None:
     """Ollama finds a model whatever the case, with or without default host, namespace and tag."""
-    assert canonical(name) == form
-    assert canonical(form) == form
+    assert ollama_name(name) == form
+    assert ollama_name(form) == form
 
 
 @pytest.mark.parametrize("name", ["gpt-oss:cloud", "gpt-oss:120b-cloud", "me/x:Cloud", "x:1-CLOUD", "h:5/me/x:cloud"])

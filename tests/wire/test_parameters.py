@@ -57,7 +57,7 @@ def sent(asked: Call) -> Any:
     return json.loads(asked.upstream_body("m", None))
 
 
-def fault(operation: Operation, **more: Any) -> str | None:
+def failure(operation: Operation, **more: Any) -> str | None:
     """The param of the refusal."""
     with pytest.raises(InvalidRequest) as caught:
         call(operation, **more)
@@ -84,7 +84,7 @@ def test_a_parameter_has_the_fate_that_the_table_says(row: Parameter, operation:
     """Passed, ignored with its name in the header, silent, or refused by its name."""
     value, _ = values(row, operation)
     if row.fate == "refused":
-        assert fault(operation, **{row.name: value}) == row.name
+        assert failure(operation, **{row.name: value}) == row.name
         return
     asked = call(operation, **{row.name: value})
     assert asked.ignored == ((row.name,) if row.fate == "ignored" else ())
@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 def test_a_value_that_cannot_be_meant_is_refused_by_its_name(name: str) -> None:
     """400 with `param`, where Ollama would answer in Go's words, guess, or take no notice."""
     for value in WRONG[name]:
-        assert (fault("chat", **{name: value}) or "").startswith(name), str(value)[:99]
+        assert (failure("chat", **{name: value}) or "").startswith(name), str(value)[:99]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_its_name(name: str) -> None:
 )
 def test_text_completions_refuse_as_well(name: str, value: Any) -> None:
     """What chat does not have."""
-    assert (fault("completions", **{name: value}) or "").startswith(name)
+    assert (failure("completions", **{name: value}) or "").startswith(name)
 
 
 def test_numbers_that_say_one_thing_are_written_as_ollama_reads_them() -> None:
@@ -211,7 +211,7 @@ def test_of_a_choice_of_tools_all_is_kept_that_can_be(choice: Any, names: str, i
 def test_a_choice_without_tools_names_none(tools: Any) -> None:
     """`required` of none is no fault; a name is."""
     assert call("chat", tools=tools, tool_choice="required").ignored == ("tool_choice",)
-    assert fault("chat", tools=tools, tool_choice=NAMED) == "tool_choice"
+    assert failure("chat", tools=tools, tool_choice=NAMED) == "tool_choice"
 
 
 def test_all_that_is_lost_is_named() -> None:

@@ -337,13 +337,13 @@ def test_chunks_with_the_known_head_are_relayed_and_not_written_anew() -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(max_size=12), max_size=6), st.booleans(), st.randoms(use_true_random=False))
-def test_any_text_comes_through_in_any_pieces(words: list[str], is_escaped: bool, chance: random.Random) -> None:
+def test_any_text_comes_through_in_any_pieces(words: list[str], is_escaped: bool, rng: random.Random) -> None:
     """Whatever a model writes, and however its JSON is spelt."""
     sent = [chunk(word) for word in words]
     if is_escaped:
         sent = [json_escaped(event) for event in sent]
     data = b"".join([*sent, chunk("", "stop"), DONE])
-    places = sorted({0, len(data), *(chance.randrange(len(data)) for _ in range(5))})
+    places = sorted({0, len(data), *(rng.randrange(len(data)) for _ in range(5))})
     text, stream = relayed([data[a:b] for a, b in itertools.pairwise(places)])
     assert contents(text) == [*words, ""]
     assert stream.is_complete

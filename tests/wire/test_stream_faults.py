@@ -9,7 +9,7 @@ import pytest
 from tests.wire.recordings import OURS, WITH_REASONING, WITH_USAGE, events, relayed
 from tests.wire.test_stream import DONE, chunk, contents
 
-from ai_gateway.wire.stream import MAX_EVENT_BYTES, MAX_STORY, MOST_EVENTS, EventStream, Shape
+from ai_gateway.wire.stream import MAX_EVENT_BYTES, MAX_REASON, MOST_EVENTS, EventStream, Shape
 
 FIRST, SECOND, LAST = chunk("a"), chunk("b"), chunk("", "stop")
 GOOD = [FIRST, SECOND, LAST, DONE]
@@ -110,7 +110,7 @@ def test_a_finish_reason_is_a_word(reason: object) -> None:
 def test_the_story_of_an_error_event_is_short() -> None:
     """It is told in the log, in a span and in the audit."""
     _, stream = relayed([FIRST, b'data: {"error":"' + b"x" * 100_000 + b'"}\n\n'])
-    assert len(stream.broken or "") == MAX_STORY
+    assert len(stream.broken or "") == MAX_REASON
 
 
 def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:

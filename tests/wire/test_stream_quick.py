@@ -51,13 +51,13 @@ def outcome(kind: type[EventStream], event: bytes, shape: Shape) -> tuple[Any, .
 @pytest.mark.parametrize("name", CHOICES)
 def test_the_quick_way_is_the_long_one(name: str) -> None:
     """Whole, twice at once, and broken at any place; whatever the client asked for."""
-    chance = random.Random(name)
+    rng = random.Random(name)
     for tail in ("", NOTHING_USED):
         event = f"{HEAD}{CHOICES[name]}{tail}}}\n\n".encode()
         for shape in (Shape("i", "m"), Shape("i", "m", with_usage=True), Shape("i", "m", reasoning_content=True)):
             pieces = [event, event * 2]
             for _ in range(150):
-                at = chance.randrange(len(HEAD) - 12, len(event))
-                pieces.append(event[:at] + chance.choice(PIECES) + event[at + chance.randrange(3) :])
+                at = rng.randrange(len(HEAD) - 12, len(event))
+                pieces.append(event[:at] + rng.choice(PIECES) + event[at + rng.randrange(3) :])
             for piece in pieces:
                 assert outcome(EventStream, piece, shape) == outcome(Slow, piece, shape), piece

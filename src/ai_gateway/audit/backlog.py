@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import IntentsGone, StoreUnavailable
 
 MOST_QUEUED: Final = 10_000
@@ -21,9 +21,9 @@ GATHER_SECONDS: Final = 0.05  # that the first entry of a batch waits for others
 class Queued(msgspec.Struct):
     """An entry on its way; `told` is resolved when it is durable, or fails with StoreUnavailable."""
 
-    entry: Entry
+    entry: AuditEntry
     content_bytes: int  # in memory, when it came: Python's texts may grow when they are encoded
-    told: asyncio.Future[None] | None = None
+    is_stored: asyncio.Future[None] | None = None
 
 
 class Backlog:
@@ -52,7 +52,7 @@ class Backlog:
         """Whether as many entries, or as much content, wait as may."""
         return self._count >= MOST_QUEUED or self._content_bytes >= MOST_QUEUED_BYTES
 
-    def put(self, entry: Entry, told: asyncio.Future[None] | None = None) -> None:
+    def put(self, entry: AuditEntry, told: asyncio.Future[None] | None = None) -> None:
         """Adds an entry; one that somebody waits for waits for no others."""
         queued = Queued(entry, _content_bytes(entry), told)
         with self._lock:
@@ -70,7 +70,7 @@ class Backlog:
         self._hurry.set()
         self._awake.set()
 
-    def oldest(self) -> Entry | None:
+    def oldest(self) -> AuditEntry | None:
         """The entry that has waited longest."""
         try:
             return (self.batch[:1] or [self._queue[0]])[0].entry
@@ -113,14 +113,14 @@ class Backlog:
         self._leave(done)
         if self.unwritten:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
-        self._tell([queued.told for queued in done if queued.told is not None], None)
+        self._tell([queued.is_stored for queued in done if queued.is_stored is not None], None)
 
     def leave_out(self, error: StoreUnavailable) -> None:
         """The batch will never be written: whoever waits for it is told so."""
         gone, self.batch, self._is_kept = self.batch, [], False
         self._leave(gone)
         self.unwritten |= {one.entry.intent for one in gone if one.entry.kind == "intent" and one.entry.intent}
-        self._tell([queued.told for queued in gone if queued.told is not None], error)
+        self._tell([queued.is_stored for queued in gone if queued.is_stored is not None], error)
 
     def settle(self, gone: IntentsGone) -> None:
         """Ends whose intents are closed already add nothing; they leave the batch."""
@@ -134,7 +134,7 @@ class Backlog:
                 closed.add(intent)
         self.batch, self._is_kept = kept, False
         self._leave(settled)
-        self._tell([queued.told for queued in settled if queued.told is not None], None)
+        self._tell([queued.is_stored for queued in settled if queued.is_stored is not None], None)
 
     def split(self) -> None:
         """Something in the batch cannot be written: each of its entries is tried alone."""
@@ -163,14 +163,14 @@ class Backlog:
         self._leave(refused)
         self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
-        self._tell([queued.told for queued in refused if queued.told is not None], error)
+        self._tell([queued.is_stored for queued in refused if queued.is_stored is not None], error)
 
     def _refuse_kept(self, error: StoreUnavailable) -> None:
         told = []
         for queued in self.batch:
-            if queued.entry.kind == "intent" and queued.told is not None:
-                told.append(queued.told)
-                queued.told = None
+            if queued.entry.kind == "intent" and queued.is_stored is not None:
+                told.append(queued.is_stored)
+                queued.is_stored = None
         self._tell(told, error)
 
     def _leave(self, gone: Sequence[Queued]) -> None:
@@ -183,7 +183,7 @@ class Backlog:
             self._loop.call_soon_threadsafe(_resolve, told, error)
 
 
-def _content_bytes(entry: Entry) -> int:
+def _content_bytes(entry: AuditEntry) -> int:
     return sum(sys.getsizeof(text) for text in (entry.request_content, entry.answer_content) if text)
 
 

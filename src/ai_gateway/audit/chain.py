@@ -14,15 +14,15 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from ai_gateway.audit.damage import Damaged, complaint_of
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.damage import Damaged, reason_of
+from ai_gateway.audit.entry import AuditEntry
 
 FIRST: Final = bytes(32)  # what the first entry of a writer is chained to
 LOOK_AHEAD: Final = 1000  # entries among which one that was moved is looked for
 
 CheckpointKind = Literal["checkpoint", "removed", "lost"]
 Wrong = Literal["edited", "missing", "reordered", "inserted", "cut off", "forged", "lost", "unended"]
-Row = tuple[Entry | Damaged, bytes]  # what a store holds, with its hash
+Row = tuple[AuditEntry | Damaged, bytes]  # what a store holds, with its hash
 
 canonical: Final = msgspec.json.Encoder().encode
 
@@ -42,7 +42,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     seal: str
 
 
-class Fault(NamedTuple):
+class Finding(NamedTuple):
     """The first entry of a writer with which something is wrong."""
 
     writer: str
@@ -59,7 +59,7 @@ class Link:
         self.sequence = sequence
         self.last_hash = last_hash
 
-    def join(self, entries: Iterable[Entry]) -> list[bytes]:
+    def join(self, entries: Iterable[AuditEntry]) -> list[bytes]:
         """The hashes of entries that follow, in their order; the last one's is the new end."""
         hashes = []
         for entry in entries:
@@ -74,7 +74,7 @@ class Link:
         self.last_hash = last_hash
 
 
-def link(key: bytes, previous: bytes, entry: Entry) -> bytes:
+def link(key: bytes, previous: bytes, entry: AuditEntry) -> bytes:
     """The hash of an entry behind the one with this hash."""
     return hmac.digest(key, previous + canonical(entry), "sha256")
 
@@ -105,12 +105,12 @@ def is_sealed(key: bytes, told: Checkpoint) -> bool:
         return False
 
 
-def is_linked(key: bytes, previous: bytes, entry: Entry, digest: bytes) -> bool:
+def is_linked(key: bytes, previous: bytes, entry: AuditEntry, digest: bytes) -> bool:
     """Whether an entry with this hash stands behind the one with that hash."""
     return hmac.compare_digest(link(key, previous, entry), digest)
 
 
-class _Told:
+class _KnownCheckpoints:
     """What the checkpoints say of one writer: hashes by sequence."""
 
     def __init__(self) -> None:
@@ -130,21 +130,21 @@ class _Told:
             self.hashes[told.sequence] = digest
 
 
-def verify(entries: Iterable[Row], checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Fault]:
+def verify(entries: Iterable[Row], checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Finding]:
     """The first bad entry of each writer that has one; what was lost, and known to be, is told beside it.
 
     Entries come with their hashes, ordered by writer and sequence; checkpoints in any order.
     """
-    known: dict[str, _Told] = {}
+    known: dict[str, _KnownCheckpoints] = {}
     for told in checkpoints:
         if is_sealed(key, told):
-            known.setdefault(told.writer, _Told()).add(told)
+            known.setdefault(told.writer, _KnownCheckpoints()).add(told)
         else:
-            yield Fault(told.writer, told.sequence, "forged")
+            yield Finding(told.writer, told.sequence, "forged")
     for writer, chain in groupby(entries, key=lambda pair: pair[0].writer):
-        yield from _faults(writer, chain, known.pop(writer, _Told()), key)
+        yield from _findings(writer, chain, known.pop(writer, _KnownCheckpoints()), key)
     for writer, told_of in known.items():
-        yield from _faults(writer, iter(()), told_of, key)
+        yield from _findings(writer, iter(()), told_of, key)
 
 
 def _seal(key: bytes, told: Checkpoint) -> str:
@@ -152,14 +152,14 @@ def _seal(key: bytes, told: Checkpoint) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
-def _faults(writer: str, chain: Iterator[Row], told: _Told, key: bytes) -> Iterator[Fault]:
+def _findings(writer: str, chain: Iterator[Row], told: _KnownCheckpoints, key: bytes) -> Iterator[Finding]:
     """Checkpoints within the chain must have its hashes; behind its end they say that it was longer."""
     sequence, previous = told.begins or (0, FIRST)
     if 0 in told.lost and told.begins is None:
         yield _lost(writer, 0, told.lost[0][1], "another audit was there before this writer began, and was gone")
     for entry, stored in chain:
         if isinstance(entry, Damaged):
-            yield Fault(writer, sequence + 1 if entry.sequence is None else entry.sequence, "edited", entry.complaint)
+            yield Finding(writer, sequence + 1 if entry.sequence is None else entry.sequence, "edited", entry.reason)
             return
         if entry.sequence > sequence + 1 and entry.sequence - 1 in told.lost:
             digest, at_ns = told.lost[entry.sequence - 1]
@@ -168,38 +168,38 @@ def _faults(writer: str, chain: Iterator[Row], told: _Told, key: bytes) -> Itera
             )
             sequence, previous = entry.sequence - 1, digest
         if entry.sequence != sequence + 1:
-            yield Fault(writer, sequence + 1, "missing" if entry.sequence > sequence + 1 else "inserted")
+            yield Finding(writer, sequence + 1, "missing" if entry.sequence > sequence + 1 else "inserted")
             return
         wrong = _wrong(entry, stored, previous, key)
         if wrong is not None:
             what = _edited_or_moved(entry, chain, previous, key) if not wrong else "edited"
-            yield Fault(writer, entry.sequence, what, wrong)
+            yield Finding(writer, entry.sequence, what, wrong)
             return
         sequence, previous = entry.sequence, stored
         if told.hashes and told.hashes.get(sequence, stored) != stored:
-            yield Fault(writer, sequence, "edited")
+            yield Finding(writer, sequence, "edited")
             return
     if max(told.hashes, default=0) > sequence:
-        yield Fault(writer, sequence + 1, "cut off")
+        yield Finding(writer, sequence + 1, "cut off")
     elif max(told.lost, default=0) > sequence:
         lost = max(told.lost)
         yield _lost(writer, sequence + 1, told.lost[lost][1], f"the store was found without {sequence + 1} to {lost}")
 
 
-def _lost(writer: str, sequence: int, at_ns: int, what: str) -> Fault:
+def _lost(writer: str, sequence: int, at_ns: int, what: str) -> Finding:
     moment = datetime.fromtimestamp(at_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
-    return Fault(writer, sequence, "lost", f"{what} at {moment}")
+    return Finding(writer, sequence, "lost", f"{what} at {moment}")
 
 
-def _wrong(entry: Entry, stored: bytes, previous: bytes, key: bytes) -> str | None:
+def _wrong(entry: AuditEntry, stored: bytes, previous: bytes, key: bytes) -> str | None:
     """What is wrong with an entry, "" where its hash alone says so; None where nothing is."""
     try:
         return None if is_linked(key, previous, entry, stored) else ""
     except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError) as error:
-        return complaint_of(entry) or str(error)
+        return reason_of(entry) or str(error)
 
 
-def _edited_or_moved(entry: Entry, rest: Iterator[Row], previous: bytes, key: bytes) -> Wrong:
+def _edited_or_moved(entry: AuditEntry, rest: Iterator[Row], previous: bytes, key: bytes) -> Wrong:
     """Whether one of the entries that follow belongs here, as its hash says."""
     for _, (later, stored) in zip(range(LOOK_AHEAD), rest, strict=False):
         if isinstance(later, Damaged):

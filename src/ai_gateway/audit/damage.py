@@ -4,11 +4,11 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from ai_gateway.audit.entry import Entry, EntryKind, EntryOutcome, columns
+from ai_gateway.audit.entry import AuditEntry, EntryKind, EntryOutcome, columns
 
 _MOST: Final = 2**63 - 1
 _TYPES: Final = {"text": (str, "a text"), "int": (int, "a whole number"), "bool": (bool, "true or false")}
-_REQUIRED: Final = frozenset(field.name for field in msgspec.structs.fields(Entry) if field.required)
+_REQUIRED: Final = frozenset(field.name for field in msgspec.structs.fields(AuditEntry) if field.required)
 _WORDS: Final = {"kind": get_args(EntryKind), "outcome": get_args(EntryOutcome)}
 # Each column with the type of its values, what that is called, and whether it may be empty.
 _COLUMNS: Final = tuple((name, *_TYPES[kind], name not in _REQUIRED) for name, kind in columns)
@@ -20,10 +20,10 @@ class Damaged(msgspec.Struct, frozen=True):
 
     writer: str
     sequence: int | None
-    complaint: str
+    reason: str
 
 
-def convert(values: dict[str, Any]) -> Entry | Damaged:
+def convert(values: dict[str, Any]) -> AuditEntry | Damaged:
     """The entry with these values, or what is wrong with the first one that no entry has."""
     for name, kind, words, may_be_none in _COLUMNS:
         value = values[name]
@@ -34,10 +34,10 @@ def convert(values: dict[str, Any]) -> Entry | Damaged:
     for name, known in _WORDS.items():
         if values[name] not in known:
             return _damaged(values, f"{name} is {_shown(values[name])}, not one of {', '.join(known)}")
-    return Entry(**values)
+    return AuditEntry(**values)
 
 
-def complaint_of(entry: Entry) -> str | None:
+def reason_of(entry: AuditEntry) -> str | None:
     """What makes an entry one that cannot be written as JSON: text that is not UTF-8, or a number of no store."""
     for name, value in zip(entry.__struct_fields__, msgspec.structs.astuple(entry), strict=True):
         if type(value) is str:
@@ -50,10 +50,10 @@ def complaint_of(entry: Entry) -> str | None:
     return None
 
 
-def _damaged(values: dict[str, Any], complaint: str) -> Damaged:
+def _damaged(values: dict[str, Any], reason: str) -> Damaged:
     writer, sequence = values["writer"], values["sequence"]
     told = writer if isinstance(writer, str) else f"({_shown(writer)})"
-    return Damaged(told.encode(errors="replace").decode(), sequence if isinstance(sequence, int) else None, complaint)
+    return Damaged(told.encode(errors="replace").decode(), sequence if isinstance(sequence, int) else None, reason)
 
 
 def _shown(value: Any) -> str:

@@ -19,7 +19,7 @@ ColumnKind = Literal["text", "int", "bool"]
 MAX_USER_AGENT: Final = 200
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One entry. Times are Unix nanoseconds, or milliseconds where the name says so; None: that was not reached.
 
     `kind`: a request has one `end`; an `intent` says that it was about to be dispatched. Both carry the id of the
@@ -71,9 +71,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 def _columns() -> tuple[tuple[str, ColumnKind], ...]:
     kinds: dict[type, ColumnKind] = {int: "int", bool: "bool"}
-    hints = get_type_hints(Entry)
+    hints = get_type_hints(AuditEntry)
     found = []
-    for name in Entry.__struct_fields__:
+    for name in AuditEntry.__struct_fields__:
         kind = next((part for part in get_args(hints[name]) if part is not NoneType), hints[name])
         found.append((name, kinds.get(kind, "text")))
     return tuple(found)
@@ -83,7 +83,7 @@ def _columns() -> tuple[tuple[str, ColumnKind], ...]:
 columns: Final[tuple[tuple[str, ColumnKind], ...]] = _columns()
 
 
-def lost_end(intent: Entry, at_ns: int) -> Entry:
+def lost_end(intent: AuditEntry, at_ns: int) -> AuditEntry:
     """The end of a request whose gateway is gone, from its intent."""
     reason = f"the gateway {intent.writer} was lost before the request ended"
     return msgspec.structs.replace(intent, kind="end", at_ns=at_ns, outcome="gateway_lost", reason=reason)

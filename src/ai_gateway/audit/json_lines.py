@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, canonical
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import StoreLost, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
@@ -62,7 +62,7 @@ class JsonLinesStore:
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Moves on where the file was moved, so that a rotation that removes it soon is not taken for a loss."""
         if self._was_moved():
             self.open()
@@ -72,7 +72,7 @@ class JsonLinesStore:
         self.close()
         self._is_missed = False
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """One write for all."""
         pairs = zip(entries, hashes, strict=True)
         self._append(b"".join(_line(canonical(entry), digest) for entry, digest in pairs))
@@ -84,7 +84,7 @@ class JsonLinesStore:
     def heartbeat(self, writer: str) -> None:
         """Nobody could read it."""
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """There are none: `strict` does not go with this store."""
         return ()
 

@@ -4,7 +4,7 @@ it has found to be gone."""
 import logging
 
 from ai_gateway.audit.chain import Checkpoint, CheckpointKind, Link, checkpoint
-from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.store import Store, StoreLost
 
 log = logging.getLogger("ai_gateway.audit")
@@ -13,7 +13,7 @@ log = logging.getLogger("ai_gateway.audit")
 class Marks:
     """Made at the end of a chain. Changed by the writer's thread alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AuditSettings) -> None:
         self._settings = settings
         self._is_told_of = False  # that the second place takes nothing
         self.sequence = 0  # of the newest checkpoint

@@ -3,11 +3,11 @@
 import msgspec
 
 from ai_gateway.audit.backlog import Backlog
-from ai_gateway.audit.entry import Entry
-from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.audit.settings import AuditSettings
 
 
-def numbered(backlog: Backlog, first: int, settings: Settings) -> list[Entry]:
+def numbered(backlog: Backlog, first: int, settings: AuditSettings) -> list[AuditEntry]:
     """With the writer's name, numbers from `first`, and content as it may be kept. An end whose intent was never
     written closes none."""
     replace, redact, unwritten = msgspec.structs.replace, settings.redact, backlog.unwritten

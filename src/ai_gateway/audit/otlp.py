@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, canonical
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import StoreUnavailable
 
 Value = str | int | bool
@@ -30,13 +30,13 @@ class OtlpStore:
     def open(self) -> None:
         """Connections are made when something is sent."""
 
-    def look(self) -> None:
+    def check(self) -> None:
         """What the collector has taken is the collector's."""
 
     def begin_anew(self) -> None:
         """Nothing is kept here."""
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """Taken by the collector on return."""
         for records in _messages(entries, hashes):
             self._hand_over(records)
@@ -49,7 +49,7 @@ class OtlpStore:
     def heartbeat(self, writer: str) -> None:
         """Nobody could read it."""
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """None: nobody knows which are open."""
         return ()
 
@@ -66,7 +66,7 @@ class OtlpStore:
             raise StoreUnavailable("the collector did not take the audit's entries")
 
 
-def _messages(entries: Sequence[Entry], hashes: Sequence[bytes]) -> Iterator[list[LogRecord]]:
+def _messages(entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> Iterator[list[LogRecord]]:
     records: list[LogRecord] = []
     held = 0
     for entry, digest in zip(entries, hashes, strict=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from ai_gateway.audit import postgresql_retention
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.entry import AuditEntry, columns
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import to_row, to_text
 from ai_gateway.audit.postgresql_schema import (
@@ -118,7 +118,7 @@ class PostgresqlStore:
         today = self._clock() // DAY_NS
         self._add_partitions({today, today + 1})
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Each batch and each sign of life is one."""
 
     def begin_anew(self) -> None:
@@ -126,11 +126,11 @@ class PostgresqlStore:
         self._stored.clear()
         self._days.clear()
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """One transaction. What is there already is not written again."""
         self._write(entries, hashes, takes_late_ends=False)
 
-    def write_spooled(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write_spooled(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """As `write`, for entries whose numbers are fixed: the end of an intent that somebody else has closed is kept
         in its chain, and listed nowhere."""
         self._write(entries, hashes, takes_late_ends=True)
@@ -148,7 +148,7 @@ class PostgresqlStore:
             connection.execute(_SEEN, {"writer": writer, "pause": PAUSE_SECONDS})
         self._add_partitions({self._clock() // DAY_NS + 1})
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """Dead is who was silent while this one gave signs of life, for less long where its name has a younger writer:
         that may be its successor, or another gateway on the same host."""
         with self._connection.transaction() as connection:
@@ -167,7 +167,7 @@ class PostgresqlStore:
         """Closes the connection."""
         self._connection.close()
 
-    def _write(self, entries: Sequence[Entry], hashes: Sequence[bytes], takes_late_ends: bool) -> None:
+    def _write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes], takes_late_ends: bool) -> None:
         self._add_partitions({entry.at_ns // DAY_NS for entry in entries})
         try:
             with self._connection.transaction() as connection:
@@ -185,8 +185,8 @@ class PostgresqlStore:
                 self._stored[entry.writer] = Stored(entry.sequence, digest, entry.at_ns)
 
     def _not_there(
-        self, connection: "Connection[Any]", writer: str, chain: list[tuple[Entry, bytes]]
-    ) -> list[tuple[Entry, bytes]]:
+        self, connection: "Connection[Any]", writer: str, chain: list[tuple[AuditEntry, bytes]]
+    ) -> list[tuple[AuditEntry, bytes]]:
         """The part of a writer's entries that is still to be written; its row is locked until the commit."""
         row = self._end_of_chain(connection, writer)
         if row is None:
@@ -212,7 +212,7 @@ class PostgresqlStore:
                 raise StoreLost("the database of the audit does not have what was stored in it")
         return row and row[:3]
 
-    def _has(self, connection: "Connection[Any]", entry: Entry, digest: bytes, end: tuple[int, bytes]) -> bool:
+    def _has(self, connection: "Connection[Any]", entry: AuditEntry, digest: bytes, end: tuple[int, bytes]) -> bool:
         """Whether it is this entry, and with its hash all before it, that the chain has here. What was removed was."""
         if entry.sequence == end[0]:
             return digest == end[1]
@@ -220,7 +220,7 @@ class PostgresqlStore:
         row = connection.execute(sql, (entry.writer, entry.sequence)).fetchone()
         return row is None or row[0] == digest
 
-    def _add(self, connection: "Connection[Any]", pairs: list[tuple[Entry, bytes]], takes_late_ends: bool) -> None:
+    def _add(self, connection: "Connection[Any]", pairs: list[tuple[AuditEntry, bytes]], takes_late_ends: bool) -> None:
         gone = self._settle_intents(connection, [entry for entry, _ in pairs])
         if (gone.intents or gone.again) and not takes_late_ends:
             raise gone
@@ -239,7 +239,7 @@ class PostgresqlStore:
             (entry.sequence, digest, entry.writer),
         )
 
-    def _settle_intents(self, connection: "Connection[Any]", entries: Sequence[Entry]) -> IntentsGone:
+    def _settle_intents(self, connection: "Connection[Any]", entries: Sequence[AuditEntry]) -> IntentsGone:
         """Opens and closes; what should be closed and is not open, or has been closed by an end before."""
         begun = [entry for entry in entries if entry.intent and entry.kind == "intent"]
         counts = Counter(entry.intent for entry in entries if entry.intent and entry.kind == "end")
@@ -262,7 +262,7 @@ class PostgresqlStore:
             self._days.add(day)
 
 
-def _is_in_chain(connection: "Connection[Any]", intent: Entry) -> bool:
+def _is_in_chain(connection: "Connection[Any]", intent: AuditEntry) -> bool:
     """Whether a gateway wrote it: an end that is written for it stands in a chain, for good."""
     sql = (
         "SELECT FROM audit_entries WHERE writer = %s AND sequence = %s AND at_ns = %s AND kind = 'intent' "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
-from ai_gateway.audit.postgresql_integrity import complaints
+from ai_gateway.audit.postgresql_integrity import reasons
 from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
 from ai_gateway.audit.postgresql_schema import ADDED, DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
 from ai_gateway.audit.store import (
@@ -172,10 +172,10 @@ class PostgresqlArchive:
         for name, writer, content in self._rows("intents", "SELECT id, writer, entry FROM audit_intents"):
             yield OpenIntent(from_text(str(name)), str(writer), str(content))
 
-    def complaints(self) -> Iterator[str]:
+    def reasons(self) -> Iterator[str]:
         """Tables as they were made, and the chain's index with all rows."""
         with self._reading() as connection:
-            yield from complaints(connection)
+            yield from reasons(connection)
 
     def interrupt(self) -> None:
         """Asks the server to end the question; may take a second where it is away."""

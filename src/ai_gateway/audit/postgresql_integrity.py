@@ -23,7 +23,7 @@ _COUNT: Final = "SELECT count(*) FROM audit_entries"
 _INDEXES: Final = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 
 
-def complaints(connection: "Connection[Any]") -> Iterator[str]:
+def reasons(connection: "Connection[Any]") -> Iterator[str]:
     """A sentence for each thing that is not as it was made."""
     for name, kind in _KINDS.items():
         row = connection.execute(_TABLE, (name,)).fetchone()

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.audit.damage import Damaged, convert
-from ai_gateway.audit.entry import ColumnKind, Entry, columns
+from ai_gateway.audit.entry import AuditEntry, ColumnKind, columns
 
 TYPES: Final[dict[ColumnKind, str]] = {"text": "text", "int": "bigint", "bool": "boolean"}
 NAMES: Final = tuple(name for name, _ in columns)
@@ -30,12 +30,12 @@ def from_text(value: str) -> str:
     return _SIGN.join(part.replace(_SIGN + "0", _NUL) for part in parts)
 
 
-def to_row(entry: Entry) -> tuple[Any, ...]:
+def to_row(entry: AuditEntry) -> tuple[Any, ...]:
     """The values in the order of NAMES."""
     return tuple([to_text(value) if type(value) is str else value for value in msgspec.structs.astuple(entry)])
 
 
-def from_row(row: Sequence[Any]) -> Entry | Damaged:
+def from_row(row: Sequence[Any]) -> AuditEntry | Damaged:
     """The entry of a row with the columns NAMES, or what is wrong with it."""
     values = [from_text(value) if type(value) is str else value for value in row]
     return convert(dict(zip(NAMES, values, strict=True)))

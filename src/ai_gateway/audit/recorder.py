@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ai_gateway.audit.entry import Entry, EntryKind, EntryOutcome
+from ai_gateway.audit.entry import AuditEntry, EntryKind, EntryOutcome
 from ai_gateway.exchange import Exchange
 
 MAX_REASON: Final = 500  # characters
@@ -21,7 +21,7 @@ _MOST: Final = 2**63
 _NOT_REACHED: Final = frozenset(("upstream_unreachable", "upstream_disconnected"))
 
 
-def record(exchange: Exchange, kind: EntryKind, now: float) -> Entry:
+def record(exchange: Exchange, kind: EntryKind, now: float) -> AuditEntry:
     """The entry of an exchange that ends at `now`, its writer and sequence still to be filled in.
 
     `now` is in seconds on the exchange's clock.
@@ -34,7 +34,7 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> Entry:
     first_byte_at = exchange.first_byte_at
     is_cold = last is not None and not last.is_warm and first_byte_at is not None
     evidence = exchange.evidence
-    return Entry(
+    return AuditEntry(
         writer="",
         sequence=0,
         kind=kind,
@@ -96,8 +96,8 @@ def _ms(since: float | None, until: float | None) -> int | None:
 
 def _reason(exchange: Exchange, picked: str | None) -> str | None:
     """What went wrong, else why the endpoint was picked, else what was read of the audit itself."""
-    if exchange.story is not None and (exchange.outcome != "ok" or picked is None):
-        return _text(exchange.story[:MAX_REASON])
+    if exchange.reason is not None and (exchange.outcome != "ok" or picked is None):
+        return _text(exchange.reason[:MAX_REASON])
     return picked
 
 

@@ -89,7 +89,7 @@ class _Own:
         self._patterns = patterns
         self._left = MOST_SECONDS
 
-    def look(self, text: str) -> Iterator[_Found]:
+    def check(self, text: str) -> Iterator[_Found]:
         """What they match in a text; its rest where they take too long."""
         for pattern in self._patterns:
             if self._left <= 0:
@@ -162,7 +162,7 @@ class _Keeping:
         """At most so many characters of it, what is found among them replaced."""
         text = self._within(text[: most + OVERLAP])
         kept, end = [], 0
-        for found in _together(sorted(_look(text, self._own))):
+        for found in _together(sorted(_check(text, self._own))):
             if found.start >= most:
                 break
             kept += [text[end : found.start], found.name]
@@ -190,8 +190,8 @@ def _container(text: str) -> Any:
         return None
 
 
-def _look(text: str, own: _Own) -> Iterator[_Found]:
-    yield from own.look(text)
+def _check(text: str, own: _Own) -> Iterator[_Found]:
+    yield from own.check(text)
     for expression in _CARDS:
         yield from (_Found(*match.span(1), "[card]") for match in expression.finditer(text) if _is_card(match[1]))
     yield from (_Found(*match.span(), "[key]") for match in _BASIC.finditer(text) if _is_basic(match[1]))

@@ -10,7 +10,7 @@ from ai_gateway.audit.chain import Checkpoint
 Redact = Callable[[str], str]
 
 
-class Settings(msgspec.Struct, frozen=True):
+class AuditSettings(msgspec.Struct, frozen=True):
     """How a writer works. `writer` is NAME/BOOT. `sink` takes each checkpoint, in the writer's thread.
 
     `key` reads the chain's key, or makes it; it may raise OSError. With `beats` the writer gives signs of life, so
@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True):
     redact: Redact | None = None
     sink: Callable[[Checkpoint], None] | None = None
     clock: Callable[[], int] = time.time_ns
-    beats: bool = False
+    signs_of_life: bool = False
     begins_anew: bool = False
     restore_key: Callable[[bytes], None] | None = None
     again_seconds: float = 1.0  # until a store that failed is tried again

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ai_gateway.audit.chain import canonical
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import StoreLost, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
@@ -26,7 +26,7 @@ log = logging.getLogger("ai_gateway.audit")
 SEGMENT_BYTES: Final = 4 << 20
 _HEAD: Final = struct.Struct(">II")
 _HASH_BYTES: Final = 32
-_decode: Final = msgspec.json.Decoder(Entry).decode
+_decode: Final = msgspec.json.Decoder(AuditEntry).decode
 
 
 class SpoolFull(StoreUnavailable):
@@ -36,7 +36,7 @@ class SpoolFull(StoreUnavailable):
 class Taken(NamedTuple):
     """The next entries with their hashes, and the place behind them."""
 
-    entries: list[Entry]
+    entries: list[AuditEntry]
     hashes: list[bytes]
     end: int
 
@@ -69,12 +69,12 @@ class Spool:
         """What is still to be taken."""
         return sum(self._sizes.values()) - self._taken
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Whether what waits is there. Raises StoreLost."""
         if self._lock is not None:
-            complaint = self._missing()
-            if complaint is not None:
-                raise StoreLost(complaint)
+            reason = self._missing()
+            if reason is not None:
+                raise StoreLost(reason)
 
     def begin_anew(self) -> None:
         """Goes on with what is there."""
@@ -82,7 +82,7 @@ class Spool:
 
     def open(self) -> None:
         """Finds what an earlier process left. Raises StoreUnavailable, StoreLost as `look`."""
-        self.look()
+        self.check()
         self.close()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class Spool:
         for number in [number for number, size in self._sizes.items() if not size]:
             self._remove(number)
 
-    def append(self, entries: Sequence[Entry], hashes: Sequence[bytes], may_exceed: bool = False) -> None:
+    def append(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes], may_exceed: bool = False) -> None:
         """Puts entries at the end, all or none; they are on the disk on return. Raises SpoolFull, StoreUnavailable."""
         records = b"".join(map(_record, entries, hashes))
         if self.bytes_held + len(records) > self._max_bytes and not may_exceed:
@@ -109,7 +109,7 @@ class Spool:
         except OSError as error:
             self._close_last()
             raise StoreUnavailable(f"the spool in {self._folder}: {error.strerror}") from error
-        self.look()
+        self.check()
 
     def peek(self, most: int) -> Taken:
         """The next entries, of one segment; none where there are no more. `take` ends them. Raises StoreUnavailable."""
@@ -207,7 +207,7 @@ class Spool:
         return self._folder / f"{number:012}.spool"
 
 
-def _record(entry: Entry, digest: bytes) -> bytes:
+def _record(entry: AuditEntry, digest: bytes) -> bytes:
     content = digest + canonical(entry)
     return _HEAD.pack(len(content), zlib.crc32(content)) + content
 
@@ -220,7 +220,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def _read(content: bytes, most: int) -> Taken:
     """Whole records up to the first that is not. An entry that a newer gateway put in may have no meaning here."""
-    entries: list[Entry] = []
+    entries: list[AuditEntry] = []
     hashes: list[bytes] = []
     end = 0
     while len(entries) < most:

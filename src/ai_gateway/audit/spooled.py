@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.spool import Spool
 from ai_gateway.audit.store import Store, StoreLost, StoreTooNew, StoreUnavailable, StoreUnsure
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class SpoolableStore(Store, Protocol):
     """A store that several gateways share."""
 
-    def write_spooled(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write_spooled(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """As `write`, for entries whose numbers are fixed: what is there already is not written again, and an end whose
         intent somebody else has closed is kept and not listed. Raises no IntentsGone."""
 
@@ -57,9 +57,9 @@ class Spooled:
         """Whether the store could not be reached when it was last asked."""
         return self._pause_seconds > 0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """The spool; the store looks itself whenever it is written to or told that this gateway lives."""
-        self._spool.look()
+        self._spool.check()
 
     def begin_anew(self) -> None:
         """Both; entries that wait in what is left of the spool go on waiting."""
@@ -71,11 +71,11 @@ class Spooled:
         """The spool at least; a store that is away is opened when it is back. Raises StoreLost as `look`."""
         if not self._spool.is_open:
             self._spool.open()
-        self._spool.look()
+        self._spool.check()
         self._is_open = False
         self._ask(self._reach, None)
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """To the store if it is there and nothing waits before them, else into the spool."""
         is_unsure = False
         if self._is_drained(DRAIN_SECONDS):
@@ -101,11 +101,11 @@ class Spooled:
 
     def heartbeat(self, writer: str) -> None:
         """Comes behind what an earlier process left: until that is there, its intents must not count as lost."""
-        self._ask(partial(self._beat, writer), None)
+        self._ask(partial(self._sign_of_life, writer), None)
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """None while ends may wait in the spool."""
-        nobody: Sequence[Entry] = ()
+        nobody: Sequence[AuditEntry] = ()
         if not self._is_drained(DRAIN_SECONDS):
             return nobody
         return self._ask(partial(self._noticing, partial(self._store.lost_intents, writer)), nobody)
@@ -124,7 +124,7 @@ class Spooled:
         self._store.close()
         self._spool.close()
 
-    def _beat(self, writer: str) -> None:
+    def _sign_of_life(self, writer: str) -> None:
         while not self._is_drained(CALM_DRAIN_SECONDS) and self._begins_with_another(writer):
             if self.is_away:
                 return
@@ -158,7 +158,7 @@ class Spooled:
             self._checkpoints.popleft()
         return True
 
-    def _hand_over(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def _hand_over(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """What cannot be written for what it is must not stand in the way of the rest; the chain shows the gap."""
         try:
             self._noticing(partial(self._store.write_spooled, entries, hashes))

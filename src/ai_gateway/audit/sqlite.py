@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.entry import AuditEntry, columns
 from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
-from ai_gateway.audit.sqlite_presence import Presence, Silence
+from ai_gateway.audit.sqlite_lock import SilenceTracker, WriterLock
 from ai_gateway.audit.sqlite_retention import Oldest, keep, remove_segment, size_of
 from ai_gateway.audit.sqlite_rows import as_text, is_text
 from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate, version_of
@@ -67,8 +67,8 @@ class SqliteStore:
         self._steps: Sequence[tuple[str, ...]] = steps
         self._connection: sqlite3.Connection | None = None
         self._lock = path.with_name(f"{path.name}.lock")
-        self._presence = Presence(self._lock)
-        self._silence = Silence(monotonic)
+        self._writer_lock = WriterLock(self._lock)
+        self._silent = SilenceTracker(monotonic)
         self._watch = SqliteWatch(path)
         self._oldest = Oldest()
         self._stored: Stored | None = None
@@ -89,17 +89,17 @@ class SqliteStore:
             self._disconnect()
             make(self._path)
             self._connect()
-            self._presence.enter()  # behind that: its file beside no database tells that one is gone
+            self._writer_lock.enter()  # behind that: its file beside no database tells that one is gone
             if self._stored is not None and not has_all(self._open(), self._stored):
                 raise StoreLost(f"{self._path} does not hold what was stored in it")
             self._watch.hold()
             self._folded_bytes = 0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Looks at the files, and at what the database holds where somebody else has written to it."""
         with self._failures():
-            self._presence.stay()
-            change = self._watch.look()
+            self._writer_lock.stay()
+            change = self._watch.check()
             if change is Change.JOURNAL:
                 self._mend_journal()
             elif change is Change.CONTENT:
@@ -114,7 +114,7 @@ class SqliteStore:
     def begin_anew(self) -> None:
         """A file that is no database any more is kept beside the new one; one an hour, whatever a disk does."""
         self._disconnect()
-        self._presence.leave()
+        self._writer_lock.leave()
         self._watch.forget()
         self._stored, self._is_accepted = None, True
         if self._is_damaged:
@@ -126,7 +126,7 @@ class SqliteStore:
             log.error("the audit database is damaged, and was moved to %s", aside)
             self._is_damaged = False
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """One transaction, and a look whether it has reached the file that is there."""
         pairs = list(zip(entries, hashes, strict=True))
         with self._transaction() as connection:
@@ -136,7 +136,7 @@ class SqliteStore:
             self._settle_intents(connection, [entry for entry, _ in pairs])
             connection.executemany(_INSERT, [(*msgspec.structs.astuple(entry), digest) for entry, digest in pairs])
         self._is_unsure = True
-        self.look()
+        self.check()
         self._is_unsure = False
         self._stored = Stored(entries[-1].writer, entries[-1].sequence, hashes[-1])
 
@@ -150,7 +150,7 @@ class SqliteStore:
         with self._transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO writers VALUES (?, ?)", (writer, self._clock()))
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """Where nobody else has the file all other writers are dead; else those that are silent."""
         signs = (
             "SELECT DISTINCT writer, coalesce(seen_ns, 0) FROM intents LEFT JOIN writers USING (writer) "
@@ -162,9 +162,9 @@ class SqliteStore:
             connection = self._open()
             signed = connection.execute(signs, (writer,)).fetchall()
             found = [(name, sign) for name, sign in signed if is_text(name) and isinstance(sign, int)]
-            silent = self._silence.too_long(found)
+            silent = self._silent.too_long(found)
             # Asked behind the look: whoever comes now has no intent in what was found.
-            dead = [name for name, _ in found] if self._presence.is_alone() else sorted(silent)
+            dead = [name for name, _ in found] if self._writer_lock.is_alone() else sorted(silent)
             for name in dead:
                 rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
             return [intent for intent in open_intents(row[0] for row in rows) if is_in_chain(connection, intent)]
@@ -190,7 +190,7 @@ class SqliteStore:
     def close(self) -> None:
         """Also gives up its place among those that have the file."""
         self._disconnect()
-        self._presence.leave()
+        self._writer_lock.leave()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -216,7 +216,7 @@ class SqliteStore:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _settle_intents(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    def _settle_intents(self, connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:
         gone: set[str] = set()
         again: set[str] = set()
         closed: set[str] = set()
@@ -240,14 +240,14 @@ class SqliteStore:
             if not self._is_accepted and self._lock.exists() and is_absent(self._path):
                 raise StoreLost(f"{self._path} is gone: an audit was kept there, as {self._lock.name} beside it shows")
             return
-        complaint = self._watch.missing()
-        if complaint is None:
+        reason = self._watch.missing()
+        if reason is None:
             return
         if self._stored is None or is_absent(self._path) or not self._path.is_file():
-            raise StoreLost(complaint)
+            raise StoreLost(reason)
         with closing(reader_of(self._path)) as reader:
             if not version_of(reader)[0] or not has_all(reader, self._stored):
-                raise StoreLost(complaint)
+                raise StoreLost(reason)
 
     def _connect(self) -> None:
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)

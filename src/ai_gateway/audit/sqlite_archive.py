@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
 from ai_gateway.audit.sqlite_failures import failures
-from ai_gateway.audit.sqlite_integrity import complaints
+from ai_gateway.audit.sqlite_integrity import reasons
 from ai_gateway.audit.sqlite_rows import NAMES, Damaged, as_text, read_row
 from ai_gateway.audit.sqlite_schema import ADDED, COMMON, CONDITIONS, INDEXES, VERSION, version_of
 from ai_gateway.audit.sqlite_watch import Change, SqliteWatch, reader_of
@@ -82,7 +82,7 @@ class SqliteArchive:
         """One walk along one index."""
         walked, rest = _plan(query)
         where, values = _where(query, walked)
-        look = MOST_LOOKED_AT if rest else query.limit
+        check = MOST_LOOKED_AT if rest else query.limit
         inner = f"FROM entries e INDEXED BY {INDEXES[walked]} WHERE {where} {_ORDER}"
         kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
         sql = (
@@ -90,7 +90,7 @@ class SqliteArchive:
             f"WHERE true{kept} {_ORDER} LIMIT ?"
         )
         with failures():
-            found = self._now().execute(sql, (*values, look, *(value for _, value in rest), query.limit)).fetchall()
+            found = self._now().execute(sql, (*values, check, *(value for _, value in rest), query.limit)).fetchall()
             read = [read_row(row) for row in found]
             entries = [one for one in read if not isinstance(one, Damaged)]
             damaged = [one for one in read if isinstance(one, Damaged)]
@@ -103,7 +103,7 @@ class SqliteArchive:
                 self._open()
                 .execute(
                     f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?",
-                    (*values, look - 1),
+                    (*values, check - 1),
                 )
                 .fetchone()
             )
@@ -170,10 +170,10 @@ class SqliteArchive:
             for name, writer, content in self._open().execute("SELECT id, writer, entry FROM intents"):
                 yield OpenIntent(str(name), str(writer), content if isinstance(content, str | bytes) else b"")
 
-    def complaints(self) -> Iterator[str]:
+    def reasons(self) -> Iterator[str]:
         """Tables and indexes as they were made, each index with all its rows, each page whole."""
         with failures():
-            yield from complaints(self._open())
+            yield from reasons(self._open())
 
     def interrupt(self) -> None:
         """See sqlite3_interrupt: the question ends with an error."""
@@ -196,7 +196,7 @@ class SqliteArchive:
         """Opened anew where other files than those that were opened are there now."""
         if self._watch.holds and self._connection is not None:
             try:
-                is_stale = self._watch.look() is Change.JOURNAL
+                is_stale = self._watch.check() is Change.JOURNAL
             except StoreLost:
                 is_stale = True
             if is_stale:

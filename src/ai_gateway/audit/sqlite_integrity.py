@@ -14,7 +14,7 @@ _OWN: Final = ("entries", "intents", "writers", "checkpoints", "schema")
 _FOREIGN: Final = ("trigger", "view")
 
 
-def complaints(connection: sqlite3.Connection) -> Iterator[str]:
+def reasons(connection: sqlite3.Connection) -> Iterator[str]:
     """A sentence for each thing that is not as it was made; what SQLite finds itself comes last."""
     wanted = _wanted(version_of(connection)[0])
     for kind, name, sql in connection.execute(_MADE):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ai_gateway.audit.chain import FIRST, Checkpoint, CheckpointKind, checkpoint, is_linked, is_sealed, read_checkpoint
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite_rows import NAMES, Damaged, is_text, read_row
 
 TAIL_NS: Final = 3600 * 10**9  # entries of a live writer are behind a checkpoint within a minute
@@ -103,7 +103,7 @@ class Oldest:
             log.error("the audit of %s has entries or checkpoints that no gateway wrote; see `audit verify`", writer)
 
 
-def _stands(connection: sqlite3.Connection, entry: Entry, digest: bytes, key: bytes) -> bool:
+def _stands(connection: sqlite3.Connection, entry: AuditEntry, digest: bytes, key: bytes) -> bool:
     """Whether an entry is the one that was written, behind the one before it or the mark that stands for it."""
     before = "SELECT hash FROM entries WHERE writer = ? AND sequence = ?"
     marks = f"SELECT {_CHECKPOINT} FROM checkpoints WHERE writer = ? AND sequence = ?"  # noqa: S608

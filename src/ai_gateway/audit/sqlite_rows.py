@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from ai_gateway.audit.damage import Damaged, convert
-from ai_gateway.audit.entry import Entry, columns
+from ai_gateway.audit.entry import AuditEntry, columns
 from ai_gateway.wire.printable import utf8
 
 NAMES: Final = tuple(name for name, _ in columns)
@@ -23,7 +23,7 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and (value.isascii() or utf8(value) == value)
 
 
-def read_row(row: Sequence[Any]) -> Entry | Damaged:
+def read_row(row: Sequence[Any]) -> AuditEntry | Damaged:
     """The entry of a row with the columns NAMES, or what is wrong with it."""
     values = dict(zip(NAMES, row, strict=True))
     for place, name in _BOOLS:

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite_failures import BUSY_SECONDS
 from ai_gateway.audit.store import ChainForked, StoreLost, StoreUnavailable
 
@@ -82,11 +82,11 @@ class SqliteWatch:
             return f"{self._path} was replaced by another file while it was used"
         return None if found.st_size else f"{self._path} was emptied while it was used"
 
-    def look(self) -> Change:
+    def check(self) -> Change:
         """Raises StoreLost where the database is not the one that is held, StoreUnavailable where nobody knows."""
-        complaint = self.missing()
-        if complaint is not None:
-            raise StoreLost(complaint)
+        reason = self.missing()
+        if reason is not None:
+            raise StoreLost(reason)
         try:
             journal = [os.stat(path) for path in self._journal]
         except OSError:
@@ -134,7 +134,7 @@ def has_all(connection: sqlite3.Connection, stored: Stored) -> bool:
     return row[0] == digest and isinstance(first, int) and isinstance(last, int) and count == last - first + 1
 
 
-def is_in_chain(connection: sqlite3.Connection, intent: Entry) -> bool:
+def is_in_chain(connection: sqlite3.Connection, intent: AuditEntry) -> bool:
     """Whether a gateway wrote it: an end that is written for it stands in a chain, for good."""
     sql = (
         "SELECT 1 FROM entries WHERE writer = ?1 AND sequence = ?2 AND kind = 'intent' AND intent = ?3 "
@@ -147,7 +147,7 @@ def is_in_chain(connection: sqlite3.Connection, intent: Entry) -> bool:
     return is_there
 
 
-def not_there(connection: sqlite3.Connection, pairs: list[tuple[Entry, bytes]]) -> list[tuple[Entry, bytes]]:
+def not_there(connection: sqlite3.Connection, pairs: list[tuple[AuditEntry, bytes]]) -> list[tuple[AuditEntry, bytes]]:
     """What of a batch is still to be written. Raises ChainForked where other entries stand in its place."""
     writer = pairs[0][0].writer
     sql = "SELECT sequence, hash FROM entries WHERE writer = ? AND sequence >= ? ORDER BY sequence"

@@ -13,7 +13,7 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, Row
 from ai_gateway.audit.damage import Damaged
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -25,7 +25,7 @@ SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so l
 MOST_TOKENS: Final = 10_000_000
 REPLACED_SECONDS: Final = 30.0  # the same where its NAME has a younger BOOT: three signs of life that did not come
 
-_decode: Final = msgspec.json.Decoder(Entry).decode
+_decode: Final = msgspec.json.Decoder(AuditEntry).decode
 
 
 class StoreUnavailable(Exception):
@@ -118,7 +118,7 @@ class OpenIntent(msgspec.Struct, frozen=True):
     content: str | bytes
 
 
-def reserved_by(intents: Iterable[Entry], since_ns: int) -> list[DayUsage]:
+def reserved_by(intents: Iterable[AuditEntry], since_ns: int) -> list[DayUsage]:
     """What open intents hold of a day: of a gateway that was killed nobody will ever say more."""
     found = []
     for one in intents:
@@ -138,12 +138,12 @@ class Page(msgspec.Struct, frozen=True):
     a `next`: only so many entries are looked at for each. `damaged` are rows among them that are no entries.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[AuditEntry]
     next: Position | None
     damaged: Sequence[Damaged] = ()
 
 
-def open_intents(contents: Iterable[str | bytes]) -> list[Entry]:
+def open_intents(contents: Iterable[str | bytes]) -> list[AuditEntry]:
     """Intents from their JSON. What is none is left out: a newer gateway wrote it, or somebody changed it."""
     found = []
     for content in contents:
@@ -164,13 +164,13 @@ class Store(Protocol):
         """Makes or migrates what is needed, forward only. Raises StoreTooNew for what a newer version made, StoreLost
         where an earlier audit should be there and is not."""
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Whether what was stored is still there; costs next to nothing. Raises StoreLost."""
 
     def begin_anew(self) -> None:
         """What was lost is lost: `open` takes what is there, or makes it."""
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """Keeps entries with their hashes, all or none; durable on return. What is there already is not written again.
 
         An `intent` is open from then on, until an `end` with its id is written. Raises IntentsGone, with nothing
@@ -184,7 +184,7 @@ class Store(Protocol):
     def heartbeat(self, writer: str) -> None:
         """A sign of life of a writer, at the store's own time."""
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """Open intents of writers that are dead for certain, at most 500; never of `writer` itself.
 
         Dead is whoever gave no heartbeat for SILENT_SECONDS in which it could have been heard, in a store of many hosts
@@ -230,7 +230,7 @@ class Archive(Protocol):
     def open_intents(self) -> Iterator[OpenIntent]:
         """All of them."""
 
-    def complaints(self) -> Iterator[str]:
+    def reasons(self) -> Iterator[str]:
         """What is wrong with the store itself: a table or index that is not as it was made, or a page."""
 
     def interrupt(self) -> None:

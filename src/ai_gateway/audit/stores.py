@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.key import put_back, read_key, read_or_make_key
 from ai_gateway.audit.store import Archive, Store, StoreUnavailable
-from ai_gateway.config.auditing import Audit
+from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.reading import read_text
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Collector(NamedTuple):
     end: Callable[[], None]
 
 
-class Sides(NamedTuple):
+class StorePair(NamedTuple):
     """The two sides of a store; None where it cannot be read. `bytes_waiting`: before a store that may be away."""
 
     store: Store
@@ -41,48 +41,48 @@ class Sides(NamedTuple):
     bytes_waiting: Callable[[], int] | None = None
 
 
-class Nowhere:
+class UnavailableStore:
     """Stands for a store that cannot be: every try says why."""
 
-    def __init__(self, complaint: str) -> None:
-        self._complaint = complaint
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def open(self) -> None:
         """Raises StoreUnavailable, always."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """As `open`."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
     def begin_anew(self) -> None:
         """There is nothing to be lost."""
 
-    def write(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+    def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """As `open`."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """As `open`."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
     def heartbeat(self, writer: str) -> None:
         """As `open`."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
-    def lost_intents(self, writer: str) -> Sequence[Entry]:
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """As `open`."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """As `open`."""
-        raise StoreUnavailable(self._complaint)
+        raise StoreUnavailable(self._reason)
 
     def close(self) -> None:
         """Nothing was opened."""
 
 
-def path_of(audit: Audit, environment: Environment) -> Path | None:
+def path_of(audit: AuditSection, environment: Environment) -> Path | None:
     """The file of the store: as configured, else in the user's state directory; None where there is none."""
     if audit.path is not None:
         return Path(audit.path)
@@ -99,24 +99,26 @@ def state_folder(environment: Environment) -> Path | None:
     return None
 
 
-def _sqlite(audit: Audit, environment: Environment) -> Sides:
+def _sqlite(audit: AuditSection, environment: Environment) -> StorePair:
     path = path_of(audit, environment)
     if path is None:
-        return Sides(Nowhere("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.path"), None)
+        return StorePair(
+            UnavailableStore("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.path"), None
+        )
     from ai_gateway.audit.sqlite import SqliteStore
     from ai_gateway.audit.sqlite_archive import SqliteArchive
 
-    return Sides(SqliteStore(path, audit.mode != "best_effort", time.time_ns), SqliteArchive(path))
+    return StorePair(SqliteStore(path, audit.mode != "best_effort", time.time_ns), SqliteArchive(path))
 
 
-def _json_lines(audit: Audit, environment: Environment) -> Sides:
+def _json_lines(audit: AuditSection, environment: Environment) -> StorePair:
     from ai_gateway.audit.json_lines import JsonLinesStore
 
     path = None if audit.path == "stdout" else path_of(audit, environment)
-    return Sides(JsonLinesStore(path, audit.mode != "best_effort"), None)
+    return StorePair(JsonLinesStore(path, audit.mode != "best_effort"), None)
 
 
-def _postgresql(audit: Audit, environment: Environment) -> Sides:
+def _postgresql(audit: AuditSection, environment: Environment) -> StorePair:
     from ai_gateway.audit.postgresql import PostgresqlStore
     from ai_gateway.audit.postgresql_archive import PostgresqlArchive
     from ai_gateway.audit.spool import Spool
@@ -124,18 +126,18 @@ def _postgresql(audit: Audit, environment: Environment) -> Sides:
 
     folder = spool_of(audit, environment)
     if folder is None:
-        return Sides(
-            Nowhere("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.spool"), None
+        return StorePair(
+            UnavailableStore("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.spool"), None
         )
 
     def dsn() -> str:
         return audit.dsn or read_text(Path(audit.dsn_file or ""))
 
     store = Spooled(PostgresqlStore(dsn, time.time_ns), Spool(folder, audit.spool_size), time.monotonic)
-    return Sides(store, PostgresqlArchive(dsn), lambda: store.bytes_waiting)
+    return StorePair(store, PostgresqlArchive(dsn), lambda: store.bytes_waiting)
 
 
-def spool_of(audit: Audit, environment: Environment) -> Path | None:
+def spool_of(audit: AuditSection, environment: Environment) -> Path | None:
     """The folder of entries that wait for PostgreSQL; None where there is no place for one."""
     if audit.spool is not None:
         return Path(audit.spool)
@@ -143,29 +145,31 @@ def spool_of(audit: Audit, environment: Environment) -> Path | None:
     return None if folder is None else folder / SPOOL
 
 
-STORES: Final[dict[str, Callable[[Audit, Environment], Sides]]] = {
+STORES: Final[dict[str, Callable[[AuditSection, Environment], StorePair]]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
     "jsonl": _json_lines,
 }
 
 
-def sides(audit: Audit, environment: Environment, collector: Callable[[Environment], Collector] | None = None) -> Sides:
+def store_pair(
+    audit: AuditSection, environment: Environment, collector: Callable[[Environment], Collector] | None = None
+) -> StorePair:
     """The store of a config, not opened yet. `collector` is asked for one where the entries go there."""
     if audit.store == "otlp" and collector is not None:
         from ai_gateway.audit.otlp import OtlpStore
 
         try:
-            return Sides(OtlpStore(*collector(environment)), None)
+            return StorePair(OtlpStore(*collector(environment)), None)
         except ValueError as error:
-            return Sides(Nowhere(str(error)), None)
+            return StorePair(UnavailableStore(str(error)), None)
     make = STORES.get(audit.store)
     if make is None:
-        return Sides(Nowhere(f"this gateway has no store {audit.store}"), None)
+        return StorePair(UnavailableStore(f"this gateway has no store {audit.store}"), None)
     return make(audit, environment)
 
 
-def key_path(audit: Audit, environment: Environment) -> Path | None:
+def key_path(audit: AuditSection, environment: Environment) -> Path | None:
     """Where the key of the chain lies: in the configured file, else beside the store."""
     if audit.key_file is not None:
         return Path(audit.key_file)
@@ -173,7 +177,7 @@ def key_path(audit: Audit, environment: Environment) -> Path | None:
     return None if path is None else path.with_name(path.name + ".key")
 
 
-def key_of(audit: Audit, environment: Environment) -> bytes:
+def key_of(audit: AuditSection, environment: Environment) -> bytes:
     """The key of the chain: the configured one, else one that is made beside the store. Raises OSError."""
     path = key_path(audit, environment)
     if path is None:
@@ -181,7 +185,7 @@ def key_of(audit: Audit, environment: Environment) -> bytes:
     return read_key(path) if audit.key_file is not None else read_or_make_key(path)
 
 
-def restored(audit: Audit, environment: Environment) -> Callable[[bytes], None] | None:
+def restored(audit: AuditSection, environment: Environment) -> Callable[[bytes], None] | None:
     """Puts the key back beside the store, if it was made there; what stands in the way is told to the log."""
     path = None if audit.key_file is not None else key_path(audit, environment)
     if path is None:

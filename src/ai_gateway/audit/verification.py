@@ -5,12 +5,12 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.audit.chain import Checkpoint, Fault, Row, is_sealed, verify
+from ai_gateway.audit.chain import Checkpoint, Finding, Row, is_sealed, verify
 from ai_gateway.audit.damage import Damaged
-from ai_gateway.audit.entry import Entry
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import Archive, StoreDamaged, StoreTooNew, StoreUnavailable, open_intents
 
-MOST_FAULTS: Final = 1000
+MOST_FINDINGS: Final = 1000
 MOST_OPEN: Final = 100_000  # intents without an end at one time; gateways refuse calls long before
 # Retention takes ends, and intents with them, by runs of about a minute: near its edge an end may be gone alone.
 EDGE_NS: Final = 120 * 10**9
@@ -20,7 +20,7 @@ class Report(msgspec.Struct):
     """What was found, and what was looked at. `store` are sentences about the store itself."""
 
     store: list[str] = []
-    faults: list[Fault] = []
+    findings: list[Finding] = []
     is_cut: bool = False  # there are more faults than these
     entries: int = 0
     writers: int = 0
@@ -29,7 +29,7 @@ class Report(msgspec.Struct):
     @property
     def is_good(self) -> bool:
         """Whether nothing is wrong."""
-        return not self.store and not self.faults
+        return not self.store and not self.findings
 
 
 def examine(archive: Archive, told: Iterable[Checkpoint], key: bytes) -> Report:
@@ -38,13 +38,13 @@ def examine(archive: Archive, told: Iterable[Checkpoint], key: bytes) -> Report:
     intents = _Intents()
     try:
         with archive.unchanging():
-            report.store += archive.complaints()
+            report.store += archive.reasons()
             known = intents.listened(_counted(report, (*_sealed_first(archive.checkpoints(), key, report), *told)), key)
-            for fault in verify(intents.watched(_walked(report, archive)), known, key):
-                if not _note(report, fault):
+            for failure in verify(intents.watched(_walked(report, archive)), known, key):
+                if not _note(report, failure):
                     break
-            for fault in intents.faults(archive):
-                if not _note(report, fault):
+            for failure in intents.findings(archive):
+                if not _note(report, failure):
                     break
     except StoreUnavailable as error:
         # Without a table that is gone nothing goes on; that it is gone was told.
@@ -54,20 +54,20 @@ def examine(archive: Archive, told: Iterable[Checkpoint], key: bytes) -> Report:
     return report
 
 
-def without_store(told: Iterable[Checkpoint], key: bytes, complaint: str) -> Report:
+def without_store(told: Iterable[Checkpoint], key: bytes, reason: str) -> Report:
     """Where nothing is left but the second place: what was checkpointed there is cut off."""
-    report = Report(store=[complaint])
-    for fault in verify((), _counted(report, told), key):
-        if not _note(report, fault):
+    report = Report(store=[reason])
+    for failure in verify((), _counted(report, told), key):
+        if not _note(report, failure):
             break
     return report
 
 
-def _note(report: Report, fault: Fault) -> bool:
+def _note(report: Report, failure: Finding) -> bool:
     """Whether there is room for more."""
-    report.is_cut = len(report.faults) >= MOST_FAULTS
+    report.is_cut = len(report.findings) >= MOST_FINDINGS
     if not report.is_cut:
-        report.faults.append(fault)
+        report.findings.append(failure)
     return not report.is_cut
 
 
@@ -76,7 +76,7 @@ def _sealed_first(checkpoints: Iterator[Checkpoint], key: bytes, report: Report)
     for made in checkpoints:
         if is_sealed(key, made):
             yield made
-        elif not _note(report, Fault(made.writer, made.sequence, "forged")):
+        elif not _note(report, Finding(made.writer, made.sequence, "forged")):
             return
 
 
@@ -121,7 +121,7 @@ class _Intents:
                 self._pass(row[0])
             yield row
 
-    def _pass(self, entry: Entry) -> None:
+    def _pass(self, entry: AuditEntry) -> None:
         if entry.kind == "end" and (self._first_end_ns is None or entry.at_ns < self._first_end_ns):
             self._first_end_ns = entry.at_ns
         if entry.intent is None:
@@ -135,25 +135,25 @@ class _Intents:
             self._closed_early.add(entry.intent)
         self._is_full = len(self._open) + len(self._closed_early) > MOST_OPEN
 
-    def faults(self, archive: Archive) -> Iterator[Fault]:
+    def findings(self, archive: Archive) -> Iterator[Finding]:
         """Behind the walk: what the table of open intents lacks, and what it has too much."""
         if self._is_full:
-            yield Fault("*", 0, "unended", f"more than {MOST_OPEN} intents have no end; they were not looked at")
+            yield Finding("*", 0, "unended", f"more than {MOST_OPEN} intents have no end; they were not looked at")
             return
         for row in archive.open_intents():
             entry = next(iter(open_intents([row.content])), None)
             place = self._open.pop(row.id, None)
             if place is not None:
                 if entry is None or (entry.writer, entry.sequence, row.writer) != (*place[:2], place[0]):
-                    yield Fault(*place[:2], "unended", "its open intent was changed")
+                    yield Finding(*place[:2], "unended", "its open intent was changed")
             elif entry is None:
-                yield Fault(row.writer, 0, "inserted", "an open intent that cannot be read")
+                yield Finding(row.writer, 0, "inserted", "an open intent that cannot be read")
             elif entry.sequence > self._removed.get(entry.writer, 0):
-                yield Fault(entry.writer, entry.sequence, "inserted", "an open intent that no chain has")
+                yield Finding(entry.writer, entry.sequence, "inserted", "an open intent that no chain has")
         for writer, sequence, at_ns in self._open.values():
             if not self._may_be_removed(at_ns):
                 detail = "its intent has no end and is not open: it was taken away, or its end was"
-                yield Fault(writer, sequence, "unended", detail)
+                yield Finding(writer, sequence, "unended", detail)
 
     def _may_be_removed(self, at_ns: int) -> bool:
         """Whether its end may have gone as configured."""

@@ -14,10 +14,10 @@ from typing import Final, Literal
 from ai_gateway.audit.backlog import Backlog
 from ai_gateway.audit.chain import Link
 from ai_gateway.audit.duties import Duties
-from ai_gateway.audit.entry import Entry, lost_end
+from ai_gateway.audit.entry import AuditEntry, lost_end
 from ai_gateway.audit.marks import Losses, Marks
 from ai_gateway.audit.numbering import numbered
-from ai_gateway.audit.settings import Settings
+from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.store import (
     ChainForked,
     IntentsGone,
@@ -47,13 +47,13 @@ class Writer:
     """Entries in, a store behind. The loop calls `start`, `offer`, `durable` and `stop`; its own thread, which alone
     has the store, does the rest. `fault` says why nothing can be written, None if it can."""
 
-    def __init__(self, store: Store, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: Store, settings: AuditSettings, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
         self._settings = settings
         self._loop = loop
         self._backlog = Backlog(loop)
         self._link = Link(b"")
-        self._unsure: list[Entry] = []  # the batch in its final form, where the store may have it
+        self._unsure: list[AuditEntry] = []  # the batch in its final form, where the store may have it
         self._marks = Marks(settings)
         self._is_leaving = False
         self._leave_by = float("inf")
@@ -64,7 +64,7 @@ class Writer:
         self._duties = Duties()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
-        self.fault: str | None = "the audit is not open yet"
+        self.failure: str | None = "the audit is not open yet"
         self.key: bytes | None = None  # the chain's, once it is read
         self.losses = Losses()
         self.is_tried = threading.Event()  # the store was opened, or could not be
@@ -73,24 +73,24 @@ class Writer:
         """Starts the thread, which opens the store."""
         self._thread.start()
 
-    def offer(self, entry: Entry) -> None:
+    def enqueue(self, entry: AuditEntry) -> None:
         """Takes an entry, or drops and counts it where too many wait; the end of an intent is never dropped."""
         if not self._backlog.is_full or entry.intent is not None:
             self._backlog.put(entry)
             return
         if not self.results["dropped"]:
-            log.error("audit entries are dropped: %s", self.fault or "the store is too slow")
+            log.error("audit entries are dropped: %s", self.failure or "the store is too slow")
         self.results["dropped"] += 1
 
-    def durable(self, entry: Entry) -> asyncio.Future[None]:
+    def durable(self, entry: AuditEntry) -> asyncio.Future[None]:
         """Takes an entry; done when it is durable. Raises StoreUnavailable for an intent that cannot be written.
 
         An end stays in the queue, whatever happens to who waits.
         """
         told: asyncio.Future[None] = self._loop.create_future()
-        if self.fault is not None and entry.kind == "intent":
+        if self.failure is not None and entry.kind == "intent":
             self._backlog.unwritten.add(entry.intent or "")  # its end comes all the same, and closes nothing
-            told.set_exception(StoreUnavailable(self.fault))
+            told.set_exception(StoreUnavailable(self.failure))
         else:
             self._backlog.put(entry, told)
         return told
@@ -113,7 +113,7 @@ class Writer:
         lost = self.queued
         if lost:
             self.results["failed"] += lost
-            log.error("%d audit entries were not written: %s", lost, self.fault or "the store is too slow")
+            log.error("%d audit entries were not written: %s", lost, self.failure or "the store is too slow")
         return lost
 
     # From here on in the thread alone.
@@ -124,7 +124,7 @@ class Writer:
                 try:
                     if not self._is_open:
                         self._open()
-                    self._turn()
+                    self._iteration()
                 except StoreLost as error:
                     self._miss(error)
                 except StoreUnavailable as error:
@@ -134,7 +134,7 @@ class Writer:
                         self._astonishment = repr(error)
                         log.exception("the audit failed in a way that nobody has thought of")
                     self._rest(StoreUnavailable(f"{type(error).__name__}; the log has the story"))
-            if self.fault is None:
+            if self.failure is None:
                 self._mark()
         except Exception:
             log.exception("the audit's last words could not be written")
@@ -181,12 +181,16 @@ class Writer:
             self._marks.gap(self._store, self.key, self._link)
             self.losses.has_gap = False
         self._is_open = self._was_open = True
-        after = {self._beat: HEARTBEAT_SECONDS, self._mark: CHECKPOINT_SECONDS, self._retain: CHECKPOINT_SECONDS}
-        self._duties.begin(time.monotonic(), {self._sweep: 0.0, self._look: LOOK_SECONDS, **after})
+        after = {
+            self._sign_of_life: HEARTBEAT_SECONDS,
+            self._mark: CHECKPOINT_SECONDS,
+            self._retain: CHECKPOINT_SECONDS,
+        }
+        self._duties.begin(time.monotonic(), {self._sweep: 0.0, self._check: LOOK_SECONDS, **after})
         if not self.queued:  # else it has recovered once these are written
             self._recover()
 
-    def _turn(self) -> None:
+    def _iteration(self) -> None:
         """Waits for entries or for what is due, and does it."""
         if not self.queued and not self._is_leaving:
             self._backlog.wait(self._duties.next_at() - time.monotonic())
@@ -208,7 +212,7 @@ class Writer:
         if self._link.sequence - self._marks.sequence >= CHECKPOINT_ENTRIES:
             self._mark()
 
-    def _is_stored(self, entries: list[Entry]) -> bool:
+    def _is_stored(self, entries: list[AuditEntry]) -> bool:
         """Whether the store has them now; if not, the batch is changed such that it may. Raises StoreUnavailable."""
         backlog, link, before = self._backlog, self._link, (self._link.sequence, self._link.last_hash)
         try:
@@ -244,16 +248,16 @@ class Writer:
         log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
 
     def _recover(self) -> None:
-        if self.fault is not None and self.is_tried.is_set():
+        if self.failure is not None and self.is_tried.is_set():
             log.warning("the audit is written again")
-        self.fault = None
+        self.failure = None
         self.losses.is_back()
         self.is_tried.set()
 
     def _fail(self, error: StoreUnavailable) -> None:
-        if self.fault is None or not self.is_tried.is_set():
+        if self.failure is None or not self.is_tried.is_set():
             log.error("the audit cannot be written, and is tried again every second: %s", error)
-        self.fault = str(error)
+        self.failure = str(error)
         self.is_outdated = isinstance(error, StoreTooNew)
         self._is_open = False
         self._backlog.give_back(error)
@@ -273,13 +277,13 @@ class Writer:
             self._marks.checkpoint(self._store, self.key, self._link)
             self._duties.sooner(self._retain, time.monotonic() + RETENTION_AGAIN_SECONDS)  # a segment more: one may go
 
-    def _look(self) -> None:
-        self._duties.again(self._look, time.monotonic() + LOOK_SECONDS)
-        self._store.look()
+    def _check(self) -> None:
+        self._duties.again(self._check, time.monotonic() + LOOK_SECONDS)
+        self._store.check()
 
-    def _beat(self) -> None:
-        self._duties.again(self._beat, time.monotonic() + HEARTBEAT_SECONDS)
-        if self._settings.beats:
+    def _sign_of_life(self) -> None:
+        self._duties.again(self._sign_of_life, time.monotonic() + HEARTBEAT_SECONDS)
+        if self._settings.signs_of_life:
             self._store.heartbeat(self._settings.writer)
 
     def _sweep(self) -> None:

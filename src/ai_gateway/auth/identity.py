@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 
 from ai_gateway.config.access import Role, Route
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.exchange import AuthMethod
 
 
@@ -20,7 +20,7 @@ class Identity(msgspec.Struct, frozen=True):
     service_account: str | None = None  # NAMESPACE/NAME
     models: tuple[str, ...] | None = None
     routes: tuple[Route, ...] | None = None
-    limits: Limits | None = None
+    limits: RateLimits | None = None
     role: Role = "user"
 
 
@@ -31,7 +31,7 @@ class Unavailable(Exception):
 class Method(Protocol):
     """One way to prove who one is. `complaint` says what keeps it from working, None if nothing does."""
 
-    complaint: str | None
+    reason: str | None
 
     def fits(self, token: bytes) -> bool:
         """Whether a token looks like one of this method's; decides without asking anyone."""

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.keys_file import ID_LENGTH, MAX_BYTES, PREFIX, Entry, KeysError, read_entries
+from ai_gateway.auth.keys_file import ID_LENGTH, MAX_BYTES, PREFIX, KeyEntry, KeysError, read_entries
 from ai_gateway.config.reading import Unreadable, shown
 from ai_gateway.config.steady import Steady
 
@@ -22,15 +22,15 @@ _ID: Final = slice(len(PREFIX), len(PREFIX) + ID_LENGTH)
 _NO_HASH: Final = b"\0" * 32
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _ActiveKey(msgspec.Struct, frozen=True):
     digest: bytes
     ends_at: float  # Unix seconds: what an operator writes is a date
     identity: Identity
 
 
-Kept = dict[bytes, _Kept]
+Kept = dict[bytes, _ActiveKey]
 
-_NOBODY: Final = _Kept(_NO_HASH, 0.0, Identity("", "keys"))
+_NOBODY: Final = _ActiveKey(_NO_HASH, 0.0, Identity("", "keys"))
 
 
 class Keys:
@@ -42,7 +42,7 @@ class Keys:
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
         self._kept: Kept | None = None
-        self.complaint: str | None = "the file of keys was not read yet"
+        self.reason: str | None = "the file of keys was not read yet"
 
     @property
     def count(self) -> int | None:
@@ -69,14 +69,14 @@ class Keys:
         is_right = hmac.compare_digest(digest, kept.digest)
         return kept.identity if is_right and self._wall_clock() < kept.ends_at else None
 
-    def take(self, entries: tuple[Entry, ...]) -> None:
+    def take(self, entries: tuple[KeyEntry, ...]) -> None:
         """Puts these in force, in place of all others."""
         self.put(kept(entries))
 
     def put(self, found: Kept) -> None:
         """The same, for what `kept` made of them."""
         self._kept = found
-        self.complaint = None
+        self.reason = None
 
 
 class KeysFile:
@@ -100,10 +100,10 @@ class KeysFile:
     def read(self) -> Kept | str | None:
         """Its keys, what is wrong with it, or None: there is nothing new, or nothing that is whole."""
         try:
-            content = self._file.look()
-        except Unreadable as fault:
+            content = self._file.check()
+        except Unreadable as failure:
             self._seen = None
-            return str(fault)
+            return str(failure)
         if content is None or content == self._seen:
             return None
         self._seen = content
@@ -115,25 +115,25 @@ class KeysFile:
     def again(self) -> None:
         """Has all of it read with the next look."""
         self._seen = None
-        self._file.doubt()
+        self._file.expect_change()
 
     def take(self, found: Kept | str | None) -> None:
         """Puts keys in force; tells of trouble once."""
         if isinstance(found, str):
-            if found != self._keys.complaint:
+            if found != self._keys.reason:
                 log.error("keys: the last good ones stay in force: %s", found)
-            self._keys.complaint = found
+            self._keys.reason = found
         elif found is not None:
             self._keys.put(found)
             log.info("%d keys are in force, from %s", len(found), shown(self._path))
 
 
-def kept(entries: tuple[Entry, ...]) -> Kept:
+def kept(entries: tuple[KeyEntry, ...]) -> Kept:
     """What is kept of the entries, by their ids."""
     return {entry.id.encode(): _kept(entry) for entry in entries}
 
 
-def _kept(entry: Entry) -> _Kept:
+def _kept(entry: KeyEntry) -> _ActiveKey:
     identity = Identity(
         name=entry.name,
         method="keys",
@@ -145,4 +145,4 @@ def _kept(entry: Entry) -> _Kept:
         limits=entry.limits,
         role=entry.role,
     )
-    return _Kept(bytes.fromhex(entry.hash.removeprefix("sha256:")), entry.ends_at(), identity)
+    return _ActiveKey(bytes.fromhex(entry.hash.removeprefix("sha256:")), entry.ends_at(), identity)

@@ -15,9 +15,9 @@ import yaml
 from msgspec import Meta
 
 from ai_gateway.config.access import ModelPatterns, Role, Route
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.config.units import Section
-from ai_gateway.config.yaml_text import YamlFault, read_yaml
+from ai_gateway.config.yaml_text import YamlError, read_yaml
 
 MAX_BYTES: Final = 1 << 20  # what a Secret can hold
 PREFIX: Final = "aigw_"
@@ -32,7 +32,7 @@ class KeysError(ValueError):
     """The file cannot be read or is no file of keys; the text is for a person and holds no key."""
 
 
-class Entry(Section, frozen=True, omit_defaults=True):
+class KeyEntry(Section, frozen=True, omit_defaults=True):
     """One key. `name` is the caller's name; during a rotation two keys may have the same one."""
 
     id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{8}\Z")]
@@ -45,7 +45,7 @@ class Entry(Section, frozen=True, omit_defaults=True):
     groups: tuple[str, ...] = ()
     models: ModelPatterns | None = None
     routes: tuple[Route, ...] | None = None
-    limits: Limits | None = None
+    limits: RateLimits | None = None
     role: Role = "user"
 
     def ends_at(self) -> float:
@@ -54,7 +54,7 @@ class Entry(Section, frozen=True, omit_defaults=True):
             return float("-inf")
         return float("inf") if self.expires is None else self.expires.timestamp()
 
-    def standing(self, now: datetime) -> str:
+    def status(self, now: datetime) -> str:
         """`active`, `expired` or `revoked`."""
         if self.revoked is not None:
             return "revoked"
@@ -62,10 +62,10 @@ class Entry(Section, frozen=True, omit_defaults=True):
 
 
 class _File(Section, frozen=True):
-    keys: tuple[Entry, ...]  # an empty file is a mistake, and no reason to let nobody in
+    keys: tuple[KeyEntry, ...]  # an empty file is a mistake, and no reason to let nobody in
 
 
-def read_entries(content: bytes) -> tuple[Entry, ...]:
+def read_entries(content: bytes) -> tuple[KeyEntry, ...]:
     """The entries of a file's content. Raises KeysError."""
     if len(content) > MAX_BYTES:
         raise KeysError(f"larger than {MAX_BYTES} bytes")
@@ -74,14 +74,14 @@ def read_entries(content: bytes) -> tuple[Entry, ...]:
         if raw is None or raw == {}:
             raise KeysError("is empty; a file without a key says so: `keys: []`")
         found = msgspec.convert(raw, _File)
-    except YamlFault:
+    except YamlError:
         raise KeysError("not valid YAML, or a key of it stands twice") from None  # its own words would show a line
     except msgspec.ValidationError as error:
         raise KeysError(f"not a file of keys: {_in_short(str(error))}") from None
     except KeysError:
         raise
-    except Exception as fault:  # whatever it is, the last good keys stay; its words would show a line
-        raise KeysError(f"cannot be read: {type(fault).__name__}") from None
+    except Exception as failure:  # whatever it is, the last good keys stay; its words would show a line
+        raise KeysError(f"cannot be read: {type(failure).__name__}") from None
     seen: set[str] = set()
     for entry in found.keys:
         if entry.id in seen:
@@ -93,16 +93,16 @@ def read_entries(content: bytes) -> tuple[Entry, ...]:
     return found.keys
 
 
-def _in_short(complaint: str) -> str:
+def _in_short(reason: str) -> str:
     """What is wrong and where, without anything that stands in the file: somebody may have put a key there."""
-    found = re.search(r" - at `(\$[\w.\[\]]*)`$", complaint)
-    is_plain = complaint.startswith(("Expected", "Object missing required field"))
-    words = complaint[: found.start() if found else None] if is_plain else "a field or value that is not known"
+    found = re.search(r" - at `(\$[\w.\[\]]*)`$", reason)
+    is_plain = reason.startswith(("Expected", "Object missing required field"))
+    words = reason[: found.start() if found else None] if is_plain else "a field or value that is not known"
     hint = " (put it in quotes)" if words.startswith("Expected `str") and "got `null`" not in words else ""
     return f"{words} at {found[1]}{hint}" if found else words
 
 
-def write_entries(entries: tuple[Entry, ...]) -> str:
+def write_entries(entries: tuple[KeyEntry, ...]) -> str:
     """The file's content for these entries."""
     listed: list[Any] = [msgspec.to_builtins(entry, builtin_types=(datetime,)) for entry in entries]
     return yaml.safe_dump({"keys": [_plain(entry) for entry in listed]}, sort_keys=False, allow_unicode=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from ai_gateway.auth.caching_verifier import MOST_ASKED, CachingVerifier
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.jwt_look import claims_of, end_of, is_for, is_over
-from ai_gateway.auth.remembering import MOST_ASKED, Remembering
+from ai_gateway.auth.unverified_claims import end_of, is_for, is_over, unverified_claims
 from ai_gateway.cluster.api import ApiFailure
-from ai_gateway.cluster.token_review import Answer
+from ai_gateway.cluster.token_review import ReviewResult
 
 log = logging.getLogger("ai_gateway.auth")
 
@@ -21,7 +21,7 @@ _ACCOUNT: Final = "system:serviceaccount:"
 
 
 # One review of a token for an audience. Blocks. Raises ApiFailure.
-Ask = Callable[[str, str], Answer]
+Ask = Callable[[str, str], ReviewResult]
 
 
 class ServiceAccounts:
@@ -39,8 +39,8 @@ class ServiceAccounts:
         self._wall_clock = wall_clock
         # Of their own: a flood of tokens must not hold up whatever else waits for a thread.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="token-review")
-        self._remembering = Remembering(self._ask, clock, wall_clock)
-        self.complaint: str | None = None  # why the API server could not be asked the last time
+        self._remembering = CachingVerifier(self._ask, clock, wall_clock)
+        self.reason: str | None = None  # why the API server could not be asked the last time
 
     def close(self) -> None:
         """No more questions; those under way end by their own timeouts."""
@@ -48,7 +48,7 @@ class ServiceAccounts:
 
     def fits(self, token: bytes) -> bool:
         """A JWT of a ServiceAccount, made for the gateway, whose time is not over: others would be refused anyway."""
-        claims = claims_of(token)
+        claims = unverified_claims(token)
         if claims is None or not is_for(claims, self._audience) or is_over(claims, self._wall_clock()):
             return False
         return str(claims.get("sub", "")).startswith(_ACCOUNT)
@@ -63,23 +63,23 @@ class ServiceAccounts:
         if not answer.authenticated or self._audience not in answer.audiences:
             return None, float("inf")
         account = account_of(answer.user.username)
-        ends_at = end_of(claims_of(token) or {})  # proved, now that the answer is good
+        ends_at = end_of(unverified_claims(token) or {})  # proved, now that the answer is good
         if account is None or ends_at is None:
             return None, float("inf")
         return Identity(answer.user.username, "kubernetes", None, answer.user.groups, None, account), ends_at
 
-    async def _answer(self, token: str) -> Answer:
+    async def _answer(self, token: str) -> ReviewResult:
         try:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._threads, self._review, token, self._audience)
         except ApiFailure as failure:
-            if self.complaint != str(failure):
+            if self.reason != str(failure):
                 log.error("tokens of ServiceAccounts cannot be reviewed: %s", failure)
-            self.complaint = str(failure)
+            self.reason = str(failure)
             raise Unavailable(str(failure)) from None
-        if self.complaint is not None:
+        if self.reason is not None:
             log.info("tokens of ServiceAccounts are reviewed again")
-        self.complaint = None
+        self.reason = None
         return answer
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ai_gateway.auth.caching_verifier import CachingVerifier
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.jwt_look import claims_of, end_of, is_for, is_over
-from ai_gateway.auth.remembering import Remembering
+from ai_gateway.auth.unverified_claims import end_of, is_for, is_over, unverified_claims
 from ai_gateway.config.access import Oidc
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ class Issuer:
         self._keys: Keys | None = None
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
-        self._remembering = Remembering(self._ask, clock, wall_clock)
+        self._remembering = CachingVerifier(self._ask, clock, wall_clock)
         importlib.import_module("jwt")  # now, and not while requests wait: with cryptography it takes a while
-        self.complaint: str | None = None  # why its keys could not be had the last time
+        self.reason: str | None = None  # why its keys could not be had the last time
 
     def fits(self, token: bytes) -> bool:
         """A JWT that names this issuer and the gateway's audience, and whose time is not over."""
-        claims = claims_of(token)
+        claims = unverified_claims(token)
         if claims is None or claims.get("iss") != self._settings.issuer:
             return False
         return is_for(claims, self._settings.audience) and not is_over(claims, self._wall_clock() - LEEWAY_SECONDS)
@@ -101,7 +101,7 @@ class Issuer:
         if name not in (self._keys or {}) and self._clock() >= self._looked_at + SOONEST_SECONDS:
             await self._refresh(self._looked_at)
         if self._keys is None:
-            raise Unavailable(self.complaint or "the issuer's keys are not known yet")
+            raise Unavailable(self.reason or "the issuer's keys are not known yet")
         listed = self._keys.get(name, [])
         if name is None and not listed and len(self._keys) == 1:
             (listed,) = self._keys.values()
@@ -115,11 +115,11 @@ class Issuer:
             try:
                 self._keys = await self._fetch_keys()
             except FetchFailure as failure:
-                if str(failure) != self.complaint:
+                if str(failure) != self.reason:
                     log.error("the keys of %s cannot be had: %s", self._settings.issuer, failure)
-                self.complaint = str(failure)
+                self.reason = str(failure)
             else:
-                self.complaint = None
+                self.reason = None
             self._looked_at = self._clock()
 
     async def _fetch_keys(self) -> Keys:

@@ -5,7 +5,7 @@ import msgspec
 from ai_gateway.auth.identity import Identity
 from ai_gateway.auth.patterns import fits, fits_parts
 from ai_gateway.config.access import CallerRule, Match
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.exchange import Allowance, Caller
 
 
@@ -56,7 +56,7 @@ def _both(own: tuple[str, ...] | None, ruled: tuple[str, ...] | None) -> tuple[s
     return tuple(route for route in own if route in ruled)
 
 
-def _least(own: Limits | None, ruled: Limits | None) -> Allowance | None:
+def _least(own: RateLimits | None, ruled: RateLimits | None) -> Allowance | None:
     """Of each kind the tighter limit; None where nobody says anything, so that the default limits hold."""
     stated = [msgspec.structs.asdict(limits) for limits in (own, ruled) if limits is not None]
     if not stated:

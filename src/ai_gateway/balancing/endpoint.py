@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from ai_gateway.balancing.health import Health
+from ai_gateway.balancing.health import EjectionState
 from ai_gateway.wire.address import Address
 
 State = Literal["unknown", "up", "down", "ejected", "draining"]
@@ -53,17 +53,37 @@ class Endpoint:
     """Changed by the fleet (polls, failures, leases), by no one else; single-threaded, always between awaits."""
 
     __slots__ = (
-        "_loaded", "_model_health", "_random", "address", "complaint", "contexts", "health", "held", "in_flight",
-        "is_draining", "is_reachable", "last_resident", "look_complaints", "missing", "pod", "resident", "seen_at",
-        "total_attempts", "total_failures", "total_in_flight", "total_loads", "total_unloads", "version",
+        "_loaded",
+        "_model_health",
+        "_random",
+        "address",
+        "check_reasons",
+        "contexts",
+        "health",
+        "held",
+        "in_flight",
+        "is_draining",
+        "is_reachable",
+        "last_resident",
+        "missing",
+        "pod",
+        "reason",
+        "resident",
+        "seen_at",
+        "total_attempts",
+        "total_failures",
+        "total_in_flight",
+        "total_loads",
+        "total_unloads",
+        "version",
     )  # fmt: skip
 
-    def __init__(self, address: Address, chance: random.Random) -> None:
+    def __init__(self, address: Address, rng: random.Random) -> None:
         self.address = address
         self.pod: Pod | None = None
-        self._random = chance
-        self.health = Health(chance)
-        self._model_health: dict[str, Health] = {}
+        self._random = rng
+        self.health = EjectionState(rng)
+        self._model_health: dict[str, EjectionState] = {}
         self._loaded: _Loaded | None = None
         self.held: dict[str, HeldModel] | None = None  # by canonical name; None: not known
         self.resident: frozenset[str] | None = None  # canonical names; None: not known
@@ -79,8 +99,8 @@ class Endpoint:
         self.is_draining = False
         self.is_reachable: bool | None = None  # None: not looked yet
         self.version: str | None = None
-        self.complaint: str | None = None
-        self.look_complaints: dict[str, str] = {}  # by path: why the last look there brought nothing, or not all
+        self.reason: str | None = None
+        self.check_reasons: dict[str, str] = {}  # by path: why the last look there brought nothing, or not all
         self.seen_at: float | None = None
 
     def __repr__(self) -> str:
@@ -126,11 +146,11 @@ class Endpoint:
             loaded = self._loaded = _Loaded(self.held, self.resident, digests)
         return loaded.digests
 
-    def model_health(self, model: str) -> Health:
+    def model_health(self, model: str) -> EjectionState:
         """The health of one model on this endpoint; 5xx answers count there and not against all of it."""
         health = self._model_health.get(model)
         if health is None:
-            health = self._model_health[model] = Health(self._random)
+            health = self._model_health[model] = EjectionState(self._random)
         return health
 
     def succeed(self, model: str) -> bool:

@@ -19,10 +19,10 @@ class Fleet:
     `clock` gives monotonic seconds; `chance` breaks ties and spreads ejections.
     """
 
-    def __init__(self, clock: Callable[[], float], chance: random.Random, retry_share: float = 0.2) -> None:
+    def __init__(self, clock: Callable[[], float], rng: random.Random, retry_share: float = 0.2) -> None:
         self._clock = clock
-        self._random = chance
-        self._policy: Policy = WarmLeastInFlight(chance)
+        self._random = rng
+        self._policy: Policy = WarmLeastInFlight(rng)
         self._pools: dict[str, Pool] = {}
         self.named: frozenset[str] = frozenset()  # the models of the config, whose pools stay; the catalog tells them
         self.endpoints: dict[Address, Endpoint] = {}
@@ -88,7 +88,7 @@ class Fleet:
         was_usable = endpoint.is_usable
         was_up = endpoint.is_reachable is True
         endpoint.is_reachable = True
-        endpoint.complaint = None
+        endpoint.reason = None
         endpoint.seen_at = self._clock()
         endpoint.version = version
         # Of an endpoint that was up all the while a probe says nothing new: the calls that it cuts add up.
@@ -97,23 +97,23 @@ class Fleet:
         self.dispatch()  # each time: no other event tells that the ejection of a model is over
         return endpoint.is_usable and not (was_usable and was_up)
 
-    def saw_down(self, endpoint: Endpoint, complaint: str) -> bool:
+    def saw_down(self, endpoint: Endpoint, reason: str) -> bool:
         """A probe failed; True if the endpoint was thought to be up. It is down until a probe is answered."""
         was_usable = endpoint.is_usable
-        endpoint.complaint = complaint
+        endpoint.reason = reason
         self._fail(endpoint)
         endpoint.is_reachable = False
         endpoint.resident = None
-        endpoint.look_complaints.clear()
+        endpoint.check_reasons.clear()
         self.dispatch()
         return was_usable
 
-    def complained(self, endpoint: Endpoint, path: str, complaint: str | None) -> bool:
+    def complained(self, endpoint: Endpoint, path: str, reason: str | None) -> bool:
         """A look at a path brought nothing, or not all, or (None) was good; True if that is news."""
-        before = endpoint.look_complaints.pop(path, None)
-        if complaint is not None:
-            endpoint.look_complaints[path] = complaint
-        return complaint != before
+        before = endpoint.check_reasons.pop(path, None)
+        if reason is not None:
+            endpoint.check_reasons[path] = reason
+        return reason != before
 
     def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
         """The endpoint listed the models on its disk."""
@@ -152,7 +152,7 @@ class Fleet:
             endpoint.total_unloads += len(before - names)
         endpoint.last_resident = names
 
-    def lacks(self, endpoint: Endpoint, model: str) -> None:
+    def mark_missing(self, endpoint: Endpoint, model: str) -> None:
         """The endpoint answered 404 for a model: it counts as missing there until the models are listed again."""
         endpoint.missing.add(model)
         self.dispatch()

@@ -8,7 +8,7 @@ LONGEST_EJECTION_SECONDS = 60.0
 JITTER = 0.2
 
 
-class Health:
+class EjectionState:
     """Failures in a row of one thing (an endpoint, or one model on it). Changed by the endpoint that owns it.
 
     `threshold` failures in a row eject it, 5 s at first, then longer each time until it succeeds, up to 60 s,
@@ -18,8 +18,8 @@ class Health:
 
     __slots__ = ("_ejections", "_random", "ejected_until", "failures", "threshold")
 
-    def __init__(self, chance: random.Random, threshold: int = THRESHOLD) -> None:
-        self._random = chance
+    def __init__(self, rng: random.Random, threshold: int = THRESHOLD) -> None:
+        self._random = rng
         self._ejections = 0
         self.threshold = threshold
         self.failures = 0

@@ -25,8 +25,8 @@ class Policy(Protocol):
 class WarmLeastInFlight:
     """Prefers an endpoint without failures of late, then one with the model loaded, then the least busy."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._random = chance
+    def __init__(self, rng: random.Random) -> None:
+        self._random = rng
 
     def pick(self, candidates: Sequence[Endpoint], model: str) -> Choice:
         """See Policy. Ties are broken by chance, so that several gateways do not move in step."""

@@ -9,10 +9,10 @@ import msgspec
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.beside import breathe
-from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.model_names import ModelNames, warnings
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
-from ai_gateway.wire.names import canonical, has_tag, is_cloud
+from ai_gateway.wire.names import has_tag, is_cloud, ollama_name
 
 MOST_DISCOVERED: Final = 4096  # entries that are kept; beyond it all are made anew as they are asked for
 
@@ -20,7 +20,7 @@ MODELS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
 MOST_LISTED: Final = 2000  # models that are found and not configured, in lists and metrics; each can be called
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ServedModel(msgspec.Struct, frozen=True):
     """One served model with all its settings resolved. `name` is sent to Ollama, `canonical` compares names.
 
     `id` is what rights, limits and metrics know the model by, whatever it was asked as: the config's id, or the
@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     id: str
     name: str
-    canonical: str
+    ollama_name: str
     version: str
     max_tokens: int | None
     slots: int  # where an endpoint does not tell
@@ -53,20 +53,20 @@ class Catalog:
         self._config = config
         self._names = ModelNames(config.models)
         self._by_id = {entry.id: entry for entry in _entries(config)}
-        self._named = frozenset(entry.canonical for entry in self._by_id.values())  # whose pools stay
-        self._entries: dict[str, Entry] = {}
+        self._named = frozenset(entry.ollama_name for entry in self._by_id.values())  # whose pools stay
+        self._entries: dict[str, ServedModel] = {}
         for entry in self._by_id.values():
             self._entries.update((known_as, entry) for known_as in (entry.id, *entry.aliases))
-        self._discovered: dict[str, Entry] = {}  # by canonical name
+        self._discovered: dict[str, ServedModel] = {}  # by canonical name
         self.limits = self._limits()
         self.warnings = tuple(warnings(self._names))
 
-    def find(self, asked: str, fleet: Fleet) -> Entry | None:
+    def find(self, asked: str, fleet: Fleet) -> ServedModel | None:
         """The model of an id or alias, see ModelNames; with `catalog.discover` also by Ollama's own name."""
         entry = self._entries.get(asked)
         return entry if entry is not None else self._read(asked, fleet)
 
-    def _read(self, asked: str, fleet: Fleet) -> Entry | None:
+    def _read(self, asked: str, fleet: Fleet) -> ServedModel | None:
         model_id = self._names.find(asked)
         if model_id is None and self._config.catalog.discover:
             model_id = self._names.find_by_ollama(asked)
@@ -74,7 +74,7 @@ class Catalog:
                 return self._discover(asked, fleet)
         return None if model_id is None else self._by_id[model_id]
 
-    def entries(self, fleet: Fleet) -> Iterator[tuple[str, Entry]]:
+    def entries(self, fleet: Fleet) -> Iterator[tuple[str, ServedModel]]:
         """Every id that is served, aliases too, with its model."""
         yield from self._entries.items()
         if not self._config.catalog.discover:
@@ -84,7 +84,7 @@ class Catalog:
             if entry is not None:
                 yield asked, entry
 
-    def models(self, fleet: Fleet) -> Iterator[Entry]:
+    def models(self, fleet: Fleet) -> Iterator[ServedModel]:
         """Every model once."""
         seen = set()
         for _, entry in self.entries(fleet):
@@ -117,16 +117,16 @@ class Catalog:
         fleet.named = self._named
         yield
         for number, entry in enumerate(self._by_id.values(), 1):
-            pool = fleet.pool(entry.canonical).limit(entry.slots, entry.max_waiting, entry.own_slots)
+            pool = fleet.pool(entry.ollama_name).limit(entry.slots, entry.max_waiting, entry.own_slots)
             if pool.waiting:
                 pool.dispatch()
             if number % MODELS_AT_ONCE == 0:
                 yield
         fleet.budget.share = self._config.balancing.retry_budget
 
-    def _discover(self, asked: str, fleet: Fleet) -> Entry | None:
+    def _discover(self, asked: str, fleet: Fleet) -> ServedModel | None:
         """By one spelling alone, with or without the tag `latest`: as the first endpoint that holds it lists it."""
-        name = canonical(asked)
+        name = ollama_name(asked)
         if is_cloud(name):
             return None
         for endpoint in fleet.endpoints.values():
@@ -135,7 +135,7 @@ class Catalog:
                 return self._kept(name, held, fleet)
         return None
 
-    def _kept(self, name: str, held: HeldModel, fleet: Fleet) -> Entry:
+    def _kept(self, name: str, held: HeldModel, fleet: Fleet) -> ServedModel:
         entry = self._discovered.get(name)
         if entry is None or entry.name != held.name:
             if len(self._discovered) >= MOST_DISCOVERED:
@@ -146,7 +146,7 @@ class Catalog:
         return entry
 
 
-def _entries(config: Config) -> Iterator[Entry]:
+def _entries(config: Config) -> Iterator[ServedModel]:
     """Those of the config; other threads may go on between some of them."""
     for number, (model_id, model) in enumerate(config.models.items()):
         if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
@@ -162,13 +162,13 @@ def _most_held(fleet: Fleet) -> set[str]:
     return set(sorted(names, key=lambda name: (-names[name], name))[:MOST_LISTED])
 
 
-def _entry(config: Config, model_id: str, model: Model) -> Entry:
+def _entry(config: Config, model_id: str, model: Model) -> ServedModel:
     name = model_name(model_id, model)
     own = {key: value for key, value in msgspec.structs.asdict(model.timeouts).items() if value is not None}
-    return Entry(
+    return ServedModel(
         id=model_id,
         name=name,
-        canonical=canonical(name),
+        ollama_name=ollama_name(name),
         version=name.rpartition(":")[2],
         max_tokens=model.max_tokens,
         slots=model.slots or config.balancing.slots,

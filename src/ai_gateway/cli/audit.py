@@ -13,10 +13,10 @@ from ai_gateway.cli.paths import path_flag
 if TYPE_CHECKING:
     from ai_gateway.audit.chain import Checkpoint
     from ai_gateway.audit.damage import Damaged
-    from ai_gateway.audit.entry import Entry
+    from ai_gateway.audit.entry import AuditEntry
     from ai_gateway.audit.store import Archive, Query
     from ai_gateway.audit.verification import Report
-    from ai_gateway.config.auditing import Audit
+    from ai_gateway.config.audit import AuditSection
 
 _EPILOG = """examples:
   ai-gateway audit verify                                  the store that config.yml means
@@ -31,8 +31,8 @@ own checkpoints: only --checkpoints shows that a writer, or the end of its chain
 where rows of the store are no entries; standard error names them.
 """
 _UNSEEN: Final = "; without --checkpoints FILE what was removed together with its checkpoints is not missed"
-_FAULT: Final = 1
-_TROUBLE: Final = 2
+_HAS_FINDINGS: Final = 1
+_NOT_CHECKED: Final = 2
 _PAGE: Final = 1000
 _MOST_TOLD: Final = 20
 _MOST_LINE: Final = 1 << 16  # of a log; a checkpoint is far shorter
@@ -91,21 +91,21 @@ def verify(arguments: argparse.Namespace) -> int:
         report = _examined(_audit(arguments), arguments)
     except (StoreUnavailable, OSError, ValueError) as error:
         print(f"ai-gateway audit verify: {error}", file=sys.stderr)
-        return _TROUBLE
+        return _NOT_CHECKED
     for sentence in report.store:
         print(printable(f"the store: {sentence}"))
-    for fault in report.faults:
-        detail = f" ({fault.detail})" if fault.detail else ""
-        print(printable(f"{fault.writer} {fault.sequence}: {fault.what}{detail}"))
+    for finding in report.findings:
+        detail = f" ({finding.detail})" if finding.detail else ""
+        print(printable(f"{finding.writer} {finding.sequence}: {finding.what}{detail}"))
     if report.is_cut:
-        print(f"... and more: only the first {len(report.faults)} are told")
+        print(f"... and more: only the first {len(report.findings)} are told")
     if report.is_good:
-        story = f"ok: {report.entries} entries of {report.writers} writers, {report.checkpoints} checkpoints"
-        print(story if arguments.checkpoints else story + _UNSEEN)
-    return 0 if report.is_good else _FAULT
+        sentence = f"ok: {report.entries} entries of {report.writers} writers, {report.checkpoints} checkpoints"
+        print(sentence if arguments.checkpoints else sentence + _UNSEEN)
+    return 0 if report.is_good else _HAS_FINDINGS
 
 
-def _examined(audit: "Audit", arguments: argparse.Namespace) -> "Report":
+def _examined(audit: "AuditSection", arguments: argparse.Namespace) -> "Report":
     """Raises StoreUnavailable, and OSError for a file of checkpoints or the key."""
     from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
     from ai_gateway.audit.verification import Report, examine, without_store
@@ -125,7 +125,7 @@ def _examined(audit: "Audit", arguments: argparse.Namespace) -> "Report":
         archive.close()
 
 
-def _key(audit: "Audit", arguments: argparse.Namespace) -> bytes:
+def _key(audit: "AuditSection", arguments: argparse.Namespace) -> bytes:
     from ai_gateway.audit.key import read_key
     from ai_gateway.audit.stores import key_path
 
@@ -135,7 +135,7 @@ def _key(audit: "Audit", arguments: argparse.Namespace) -> bytes:
     return read_key(path)
 
 
-def _is_missing(audit: "Audit") -> bool:
+def _is_missing(audit: "AuditSection") -> bool:
     from ai_gateway.audit.stores import path_of
 
     path = path_of(audit, os.environ) if audit.store == "sqlite" else None
@@ -144,8 +144,8 @@ def _is_missing(audit: "Audit") -> bool:
 
 def export(arguments: argparse.Namespace) -> int:
     """0, 1 where rows are no entries, or 2 with a line that says what stood in the way."""
-    from ai_gateway.audit.asking import FILTERS, BadQuestion, read_query
-    from ai_gateway.audit.listing import as_csv, as_lines
+    from ai_gateway.audit.format import as_csv, as_lines
+    from ai_gateway.audit.query import FILTERS, BadQuestion, read_query
     from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
 
     given = {name: value for name in FILTERS if (value := getattr(arguments, name)) is not None}
@@ -162,9 +162,9 @@ def export(arguments: argparse.Namespace) -> int:
         return 0
     except (StoreUnavailable, BadQuestion, OSError, ValueError) as error:
         print(f"ai-gateway audit export: {error}", file=sys.stderr)
-        return _FAULT if isinstance(error, StoreDamaged) else _TROUBLE
+        return _HAS_FINDINGS if isinstance(error, StoreDamaged) else _NOT_CHECKED
     archive.close()
-    return 0 if is_whole else _FAULT
+    return 0 if is_whole else _HAS_FINDINGS
 
 
 def _told(damaged: "list[Damaged]", unplaced: int) -> bool:
@@ -173,7 +173,7 @@ def _told(damaged: "list[Damaged]", unplaced: int) -> bool:
 
     for row in damaged[:_MOST_TOLD]:
         where = f"{row.writer} {'?' if row.sequence is None else row.sequence}"
-        print(printable(f"ai-gateway audit export: left out: {where}: {row.complaint}"), file=sys.stderr)
+        print(printable(f"ai-gateway audit export: left out: {where}: {row.reason}"), file=sys.stderr)
     if len(damaged) > _MOST_TOLD:
         print(f"ai-gateway audit export: left out: {len(damaged) - _MOST_TOLD} more", file=sys.stderr)
     if unplaced:
@@ -182,39 +182,39 @@ def _told(damaged: "list[Damaged]", unplaced: int) -> bool:
     return not damaged and not unplaced
 
 
-def _audit(arguments: argparse.Namespace) -> "Audit":
+def _audit(arguments: argparse.Namespace) -> "AuditSection":
     """Where the store is. Raises ValueError for a config that is not valid."""
-    from ai_gateway.config.auditing import Audit
+    from ai_gateway.config.audit import AuditSection
     from ai_gateway.config.loading import ConfigError, load
     from ai_gateway.config.units import FilePath
 
     path: Path = arguments.config or Path("config.yml")
     if arguments.store is not None:
-        return Audit(path=FilePath(arguments.store))
+        return AuditSection(path=FilePath(arguments.store))
     if arguments.config is None and not path.exists():
-        return Audit()
+        return AuditSection()
     try:
         return load(path / "config.yml" if path.is_dir() else path).audit
     except ConfigError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _open(audit: "Audit") -> "Archive":
+def _open(audit: "AuditSection") -> "Archive":
     from ai_gateway.audit.store import StoreUnavailable
-    from ai_gateway.audit.stores import sides
+    from ai_gateway.audit.stores import store_pair
 
-    archive = sides(audit, os.environ).archive
+    archive = store_pair(audit, os.environ).archive
     if archive is None:
         raise StoreUnavailable(f"a store {audit.store} cannot be read here")
     archive.open()
     return archive
 
 
-def _pages(archive: "Archive", query: "Query", damaged: "list[Damaged]") -> Iterator["Entry"]:
+def _pages(archive: "Archive", query: "Query", damaged: "list[Damaged]") -> Iterator["AuditEntry"]:
     """All entries of a query, page by page; rows that are none are added to `damaged`."""
     import msgspec
 
-    from ai_gateway.audit.asking import page_of
+    from ai_gateway.audit.query import page_of
 
     while True:
         page = page_of(archive, query)

@@ -31,7 +31,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line per fault."""
-    from ai_gateway.config import auditing
+    from ai_gateway.config import audit
     from ai_gateway.config.loading import ConfigError
     from ai_gateway.config.model_names import ModelNames, warnings
 
@@ -42,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"ai-gateway check: {error}", file=sys.stderr)
         return 1
     except ConfigError as error:
-        for complaint in error.complaints:
-            print(f"{path}: {complaint}", file=sys.stderr)
+        for reason in error.reasons:
+            print(f"{path}: {reason}", file=sys.stderr)
         return 1
-    for warning in (*warnings(ModelNames(config.models)), *auditing.warnings(config.audit), *_collision(config)):
+    for warning in (*warnings(ModelNames(config.models)), *audit.warnings(config.audit), *_collision(config)):
         print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")

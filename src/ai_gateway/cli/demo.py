@@ -21,19 +21,19 @@ async def with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
     from ai_gateway.cluster.api import ApiServer
     from ai_gateway.config.loading import ConfigError, load
     from ai_gateway.config.types import Config
-    from ai_gateway.discovery.choosing import Surroundings, finds_nothing
-    from ai_gateway.upstream.answering import answers
+    from ai_gateway.discovery.selection import DiscoveryInputs, finds_nothing
     from ai_gateway.upstream.client import Client
+    from ai_gateway.upstream.liveness import is_answering
 
     try:
         config = load(options.config_path) if options.config_path else Config()
     except ConfigError:
         config = Config()
     client = Client(asyncio.get_running_loop())
-    surroundings = Surroundings(
-        options.environment, lambda address: answers(client, address), ApiServer(options.access)
+    inputs = DiscoveryInputs(
+        options.environment, lambda address: is_answering(client, address), ApiServer(options.access)
     )
-    nothing = await finds_nothing(config.discovery, surroundings)
+    nothing = await finds_nothing(config.discovery, inputs)
     client.close()
     if not nothing:
         return options

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ai_gateway.cli.paths import path_flag
 
 if TYPE_CHECKING:
-    from ai_gateway.auth.keys_file import Entry
+    from ai_gateway.auth.keys_file import KeyEntry
 
 _EPILOG = """examples:
   ai-gateway keys create --name team-a --models 'llama3,code*' --expires 90d --file keys.yaml
@@ -120,14 +120,14 @@ def _create(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _entry(told: dict[str, object]) -> "Entry":
+def _entry(told: dict[str, object]) -> "KeyEntry":
     """An entry that the gateway would take. Raises ValueError."""
     import msgspec
 
-    from ai_gateway.auth.keys_file import Entry
+    from ai_gateway.auth.keys_file import KeyEntry
 
     try:
-        return msgspec.convert({key: value for key, value in told.items() if value is not None}, Entry)
+        return msgspec.convert({key: value for key, value in told.items() if value is not None}, KeyEntry)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
 
@@ -147,7 +147,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for entry in _read(arguments.file):
         expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
         models = "all" if entry.models is None else ",".join(entry.models) or "none"
-        rows.append((entry.id, entry.name, entry.standing(_now()), expires, entry.tenant or "-", entry.role, models))
+        rows.append((entry.id, entry.name, entry.status(_now()), expires, entry.tenant or "-", entry.role, models))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -183,11 +183,11 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"{known.key_id}: a key of {known.name}, {known.role}")
         return 0
     ended = next((entry for entry in entries if entry.hash == _hash(key)), None)
-    print("not in the file" if ended is None else f"{ended.id}: {ended.standing(_now())}", file=sys.stderr)
+    print("not in the file" if ended is None else f"{ended.id}: {ended.status(_now())}", file=sys.stderr)
     return 1
 
 
-def _read(path: Path) -> "tuple[Entry, ...]":
+def _read(path: Path) -> "tuple[KeyEntry, ...]":
     from ai_gateway.auth.keys_file import MAX_BYTES, read_entries
     from ai_gateway.config.reading import read
 
@@ -211,7 +211,7 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _write(path: Path, entries: "tuple[Entry, ...]") -> None:
+def _write(path: Path, entries: "tuple[KeyEntry, ...]") -> None:
     """The file is exchanged whole: nobody reads half of it. A new one is readable by its owner alone, an old one stays
     readable by whoever could read it."""
     from ai_gateway.auth.keys_file import write_entries

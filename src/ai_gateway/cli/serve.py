@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ai_gateway.cli.hangup import Hangup
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
-    from ai_gateway.server import Notices, ServerSettings
+    from ai_gateway.server import ServerCallbacks, ServerSettings
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.export import Exporting
     from ai_gateway.telemetry.output import Outputs
@@ -105,22 +105,22 @@ async def _serve(
             stack.callback(tracing.close, FLUSH_SECONDS)
         stack.callback(access_log.flush)  # comes first: a collector may be waited for until the gateway is killed
         gateway = Gateway(options, (access_log,), tracing)
-        gateway.auditing.say = outputs.out.write
-        gateway.metrics.add(outputs.readings, stack.enter_context(Descriptors(time.monotonic).running(loop)))
+        gateway.audit.write_line = outputs.out.write
+        gateway.metrics.add(outputs.samples, stack.enter_context(Descriptors(time.monotonic).running(loop)))
         gateway.on_config = lambda config: _set_logs(config, access_log)
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         await stack.enter_async_context(gateway.following_config())
         settings = _settings(arguments, gateway.current.now.config, options.access)
         settings = replace(settings, idle_seconds=lambda: gateway.current.now.config.connections.idle)
-        notices = _notices(gateway, arguments.hangup)
+        callbacks = _callbacks(gateway, arguments.hangup)
         drain = arguments.drain_delay and arguments.drain_grace
         given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
-        gateway.live.bind(notices.departure.begin, frozenset(key for key, flag in given.items() if flag))
-        gateway.on_drain = notices.departure.begin
+        gateway.live.bind(callbacks.shutdown.begin, frozenset(key for key, flag in given.items() if flag))
+        gateway.on_drain = callbacks.shutdown.begin
         _tune_collector()
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
-        await serve(api, admin, settings, notices, gateway.running())
+        await serve(api, admin, settings, callbacks, gateway.running())
 
 
 def _exporting_metrics(
@@ -151,7 +151,7 @@ def _tune_collector() -> None:
 
 
 def _settings(arguments: argparse.Namespace, config: "Config", access: "Access") -> "ServerSettings":
-    from ai_gateway.server import CertificateFiles, Limits, ServerSettings
+    from ai_gateway.server import CertificateFiles, FramingLimits, ServerSettings
 
     tls = None
     if config.tls is not None:
@@ -166,7 +166,7 @@ def _settings(arguments: argparse.Namespace, config: "Config", access: "Access")
         tls=tls,
         drain_seconds=_usual_delay(listen, access) if delay is None else delay,
         grace_seconds=config.drain.grace if grace is None else grace,
-        limits=Limits(write_silence_seconds=_longest_stall(config)),
+        limits=FramingLimits(write_silence_seconds=_longest_stall(config)),
     )
 
 
@@ -190,10 +190,10 @@ def _longest_stall(config: "Config") -> float:
     return max(60.0, config.timeouts.client_stall, *stalls)
 
 
-def _notices(gateway: "Gateway", hangup: "Hangup") -> "Notices":
+def _callbacks(gateway: "Gateway", hangup: "Hangup") -> "ServerCallbacks":
     import logging
 
-    from ai_gateway.server import Notices
+    from ai_gateway.server import ServerCallbacks
 
     log = logging.getLogger("ai_gateway.server")
 
@@ -213,11 +213,11 @@ def _notices(gateway: "Gateway", hangup: "Hangup") -> "Notices":
         log.info("leaving: running answers are finished first")
         gateway.leave()
 
-    return Notices(
+    return ServerCallbacks(
         on_listening=on_listening,
         leaving=leaving,
-        shutdown_streams=gateway.departures.end_all,
+        shutdown_streams=gateway.running_requests.end_all,
         refused=refused,
         reread=reread if hangup.is_wish else None,
-        certificate_refused=lambda complaint: log.error("certificate refused, the last one stays: %s", complaint),
+        certificate_refused=lambda reason: log.error("certificate refused, the last one stays: %s", reason),
     )

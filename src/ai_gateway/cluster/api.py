@@ -42,7 +42,7 @@ class Unreachable(ApiFailure):
         self.is_distrust = is_distrust
 
 
-class Refused(ApiFailure):
+class StatusFailure(ApiFailure):
     """The server answered with an error. `retry_after_seconds` is what it asks for, if it does."""
 
     def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
@@ -135,7 +135,7 @@ class ApiServer:
             response = client.call_api(*serialized, _request_timeout=(CONNECT_SECONDS, read_seconds)).response
         try:
             if not 200 <= response.status < 300:
-                raise _refusal(response)
+                raise _reason(response)
             yield response
         finally:
             response.close()
@@ -211,11 +211,11 @@ def _sentence(error: Exception) -> str:
     return _CONNECTION.sub("", text)
 
 
-def _refusal(response: Any) -> Refused:
+def _reason(response: Any) -> StatusFailure:
     try:
         body = response.read(1 << 16)
         message = msgspec.json.decode(body, type=Status).message
     except Exception:  # the status says enough: whatever the body is, it must not hide it
         message = None
     asked = response.headers.get("Retry-After", "")
-    return Refused(response.status, message or response.reason or "", float(asked) if asked.isdigit() else None)
+    return StatusFailure(response.status, message or response.reason or "", float(asked) if asked.isdigit() else None)

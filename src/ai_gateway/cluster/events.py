@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.cluster.api import ApiFailure, ApiServer, Refused
-from ai_gateway.cluster.pace import Pace
+from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
+from ai_gateway.cluster.token_bucket import TokenBucket
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -96,7 +96,7 @@ class Events:
         self._api = api
         self._waiting: deque[_Report] = deque()
         self._more = asyncio.Event()
-        self._pace = Pace(BURST, PER_SECOND)
+        self._bucket = TokenBucket(BURST, PER_SECOND)
         self._complained_at = -REPEAT_SECONDS
         self._is_sending = False
         self.total_dropped = 0
@@ -121,7 +121,7 @@ class Events:
             await self._more.wait()
             self._more.clear()
             while self._waiting:
-                await asyncio.sleep(self._pace.take(time.monotonic()))
+                await asyncio.sleep(self._bucket.take(time.monotonic()))
                 self._is_sending = True
                 await self._deliver(self._waiting.popleft())
                 self._is_sending = False
@@ -131,7 +131,7 @@ class Events:
             try:
                 await asyncio.to_thread(send, self._api, report)
             except ApiFailure as failure:
-                if isinstance(failure, Refused) and failure.status in (403, 404):
+                if isinstance(failure, StatusFailure) and failure.status in (403, 404):
                     return self._complain(f"grant create and patch on events ({failure})")
                 if attempt == TRIES - 1:
                     return self._complain(str(failure))
@@ -155,8 +155,8 @@ def send(api: ApiServer, report: _Report) -> None:
     place = f"/api/v1/namespaces/{report.subject.namespace}/events"
     try:
         api.send("POST", place, report.event(1, report.at), SEND_SECONDS)
-    except Refused as refusal:
-        if refusal.status != 409:
+    except StatusFailure as reason:
+        if reason.status != 409:
             raise
         _count_up(api, f"{place}/{report.name}", report)
 

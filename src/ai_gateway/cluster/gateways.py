@@ -6,10 +6,10 @@ from typing import Final
 import msgspec
 
 from ai_gateway.cluster.api import ApiServer
-from ai_gateway.cluster.mirror import Collection, Manner, Mirror
+from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings
 
 # The same as for discovery by default.
-MANNER: Final = Manner(watch_seconds=300.0, read_seconds=15.0)
+WATCH_SETTINGS: Final = WatchSettings(watch_seconds=300.0, read_seconds=15.0)
 
 
 class _Conditions(msgspec.Struct, frozen=True):
@@ -55,18 +55,18 @@ class Gateways:
     1 until the first list has come, and for ever where no Service is named.
     """
 
-    def __init__(self, service: str | None, api: ApiServer, manner: Manner = MANNER) -> None:
+    def __init__(self, service: str | None, api: ApiServer, settings: WatchSettings = WATCH_SETTINGS) -> None:
         self._service = service
         self._api = api
-        self._manner = manner
-        self._mirror: Mirror[frozenset[str]] | None = None
+        self._settings = settings
+        self._reflector: Reflector[frozenset[str]] | None = None
         self._ready = 1
         self.are_known = not service  # they were counted once, or nobody counts them
 
     @property
-    def complaint(self) -> str | None:
+    def reason(self) -> str | None:
         """What stands in the way of counting now."""
-        return self._mirror.complaint if self._mirror else None
+        return self._reflector.reason if self._reflector else None
 
     def ready(self) -> int:
         """How many there are now."""
@@ -74,7 +74,7 @@ class Gateways:
 
     def start(self) -> None:
         """Begins to count, once; reads a small file where the Service's namespace is not named."""
-        if not self._service or self._mirror is not None:
+        if not self._service or self._reflector is not None:
             return
         namespace, _, name = self._service.rpartition("/")
         namespace = namespace or self._api.access.namespace()
@@ -83,15 +83,15 @@ class Gateways:
             {"labelSelector": f"kubernetes.io/service-name={name}"},
             f"endpointslices of Service {name} in namespace {namespace}",
         )
-        self._mirror = Mirror(self._api, collection, self._manner, read_ready, self._count)
-        self._mirror.start()
+        self._reflector = Reflector(self._api, collection, self._settings, read_ready, self._count)
+        self._reflector.start()
 
     def stop(self) -> None:
         """Counts no more."""
-        if self._mirror is not None:
-            self._mirror.stop()
+        if self._reflector is not None:
+            self._reflector.stop()
 
     def _count(self) -> None:
-        if self._mirror is not None:
-            self._ready = count_ready(self._mirror.values())
+        if self._reflector is not None:
+            self._ready = count_ready(self._reflector.values())
             self.are_known = True

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.cluster.api import ApiFailure, ApiServer, Refused
+from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
 
 PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 SECONDS: Final = 5.0
@@ -15,7 +15,7 @@ class _User(msgspec.Struct):
     groups: tuple[str, ...] = ()
 
 
-class Answer(msgspec.Struct):
+class ReviewResult(msgspec.Struct):
     """`status` of a TokenReview, as far as it is read."""
 
     authenticated: bool = False
@@ -24,10 +24,10 @@ class Answer(msgspec.Struct):
 
 
 class _Review(msgspec.Struct):
-    status: Answer = msgspec.field(default_factory=Answer)
+    status: ReviewResult = msgspec.field(default_factory=ReviewResult)
 
 
-def review(api: ApiServer, token: str, audience: str) -> Answer:
+def review(api: ApiServer, token: str, audience: str) -> ReviewResult:
     """What the API server says of a token that should be made for an audience. Blocks. Raises ApiFailure."""
     asked = {
         "apiVersion": "authentication.k8s.io/v1",
@@ -36,7 +36,7 @@ def review(api: ApiServer, token: str, audience: str) -> Answer:
     }
     try:
         body = api.send("POST", PATH, asked, SECONDS)
-    except Refused as refused:
+    except StatusFailure as refused:
         if refused.status == 401:  # the gateway's own token was exchanged meanwhile
             api.forget_credentials()
             body = api.send("POST", PATH, asked, SECONDS)

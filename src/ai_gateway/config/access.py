@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ai_gateway.config.limiting import Limits
+from ai_gateway.config.limits import RateLimits
 from ai_gateway.config.units import FilePath, Seconds, Section, default
 from ai_gateway.exchange import AuthMethod
 
@@ -93,9 +93,9 @@ class CallerRule(Section, frozen=True):
     routes: Annotated[
         tuple[Route, ...] | None, Meta(description="routes it may use; not set: all that its role may")
     ] = None
-    limits: Annotated[Limits | None, Meta(description="of each caller that it fits, in place of `limits.default`")] = (
-        None
-    )
+    limits: Annotated[
+        RateLimits | None, Meta(description="of each caller that it fits, in place of `limits.default`")
+    ] = None
     role: Annotated[Role, Meta(description="`admin` may read audit logs and the detail of health")] = "user"
 
 

@@ -4,40 +4,40 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.reason import ConfigReason
 from ai_gateway.wire.hosts import split_url
 
 if TYPE_CHECKING:
     from ai_gateway.config.types import Config
 
 
-def check_access(config: "Config") -> Iterator[Complaint]:
+def check_access(config: "Config") -> Iterator[ConfigReason]:
     """Every complaint about who is let in and who may do what."""
     yield from _check_auth(config.auth)
     if config.callers is not None and not is_on(config.auth):
-        yield Complaint("callers", "nobody can be told from anybody while `auth.methods` is `none`")
+        yield ConfigReason("callers", "nobody can be told from anybody while `auth.methods` is `none`")
     for index, rule in enumerate(config.callers or ()):
         yield from _check_rule(rule, f"callers[{index}]", config.auth)
 
 
-def _check_auth(auth: Auth) -> Iterator[Complaint]:
+def _check_auth(auth: Auth) -> Iterator[ConfigReason]:
     if "none" in auth.methods and len(auth.methods) > 1:
-        yield Complaint("auth.methods", "`none` lets everyone in: beside it no other method is ever asked")
+        yield ConfigReason("auth.methods", "`none` lets everyone in: beside it no other method is ever asked")
     if len(set(auth.methods)) < len(auth.methods):
-        yield Complaint("auth.methods", "names a method twice")
+        yield ConfigReason("auth.methods", "names a method twice")
     if ("keys" in auth.methods) != (auth.keys_file is not None):
-        yield Complaint("auth.keys_file", "goes with method `keys`, which needs it")
+        yield ConfigReason("auth.keys_file", "goes with method `keys`, which needs it")
     if ("oidc" in auth.methods) != (auth.oidc is not None):
-        yield Complaint("auth.oidc", "goes with method `oidc`, which needs it")
+        yield ConfigReason("auth.oidc", "goes with method `oidc`, which needs it")
     if auth.oidc is not None:
         yield from _check_oidc(auth.oidc)
 
 
-def _check_oidc(oidc: Oidc) -> Iterator[Complaint]:
+def _check_oidc(oidc: Oidc) -> Iterator[ConfigReason]:
     for key in ("issuer", "jwks_url"):
         url = getattr(oidc, key)
         if url is not None and not _is_url(url):
-            yield Complaint(f"auth.oidc.{key}", f"{url!r} is no https URL (http is taken on loopback alone)")
+            yield ConfigReason(f"auth.oidc.{key}", f"{url!r} is no https URL (http is taken on loopback alone)")
 
 
 def _is_url(url: str) -> bool:
@@ -48,12 +48,12 @@ def _is_url(url: str) -> bool:
     return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
-def _check_rule(rule: CallerRule, path: str, auth: Auth) -> Iterator[Complaint]:
+def _check_rule(rule: CallerRule, path: str, auth: Auth) -> Iterator[ConfigReason]:
     match = rule.match
     if match.serviceaccount is not None:
         if match.serviceaccount.count("/") != 1:
-            yield Complaint(f"{path}.match.serviceaccount", f"{match.serviceaccount!r} is not NAMESPACE/NAME")
+            yield ConfigReason(f"{path}.match.serviceaccount", f"{match.serviceaccount!r} is not NAMESPACE/NAME")
         if "kubernetes" not in auth.methods:
-            yield Complaint(f"{path}.match.serviceaccount", "needs `kubernetes` in auth.methods")
+            yield ConfigReason(f"{path}.match.serviceaccount", "needs `kubernetes` in auth.methods")
     if match.key is not None and "keys" not in auth.methods:
-        yield Complaint(f"{path}.match.key", "needs `keys` in auth.methods")
+        yield ConfigReason(f"{path}.match.key", "needs `keys` in auth.methods")

@@ -21,22 +21,22 @@ async def beside(work: Callable[[], T], name: str = "reading") -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, fault: BaseException | None) -> None:
+    def settle(result: T | None, failure: BaseException | None) -> None:
         if done.done():
             return  # whoever asked has gone
-        if fault is not None:
-            done.set_exception(fault)
+        if failure is not None:
+            done.set_exception(failure)
         else:
             done.set_result(result)  # type: ignore[arg-type]  # without a fault it is one
 
     def run() -> None:
-        result, fault = None, None
+        result, failure = None, None
         try:
             result = work()
         except Exception as error:  # whatever it is, it is for whoever asked
-            fault = error
+            failure = error
         with suppress(RuntimeError):  # the loop may have ended meanwhile
-            loop.call_soon_threadsafe(settle, result, fault)
+            loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await done

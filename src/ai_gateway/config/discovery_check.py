@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.types import Discovery, Kubernetes, StaticUpstream
 from ai_gateway.wire.address import parse_endpoint
 from ai_gateway.wire.hosts import is_host
@@ -21,40 +21,42 @@ MOST_CHARACTERS: Final = 4096  # of a selector: more than any has, and few enoug
 _BETWEEN_REQUIREMENTS: Final = re.compile(r",(?![^(]*\))")
 
 
-def check_discovery(discovery: Discovery | None) -> Iterator[Complaint]:
+def check_discovery(discovery: Discovery | None) -> Iterator[ConfigReason]:
     """Every complaint about where endpoints come from."""
     if discovery is None:
         return
     named = [key for key in ("static", "dns", "kubernetes") if getattr(discovery, key) is not None]
     if len(named) > 1:
-        yield Complaint("discovery", f"only one of {', '.join(named)} can be used")
+        yield ConfigReason("discovery", f"only one of {', '.join(named)} can be used")
     if discovery.kubernetes is not None:
         yield from _check_kubernetes(discovery.kubernetes)
     if discovery.dns is not None and not is_host(discovery.dns.name):
         name = discovery.dns.name
-        yield Complaint("discovery.dns.name", f"{name!r} is no host name (the port has a key of its own)")
+        yield ConfigReason("discovery.dns.name", f"{name!r} is no host name (the port has a key of its own)")
     for index, upstream in enumerate(discovery.static or ()):
         url = upstream.url if isinstance(upstream, StaticUpstream) else upstream
         try:
             parse_endpoint(url)
         except ValueError as error:
-            yield Complaint(f"discovery.static[{index}]", str(error))
+            yield ConfigReason(f"discovery.static[{index}]", str(error))
 
 
-def _check_kubernetes(kubernetes: Kubernetes) -> Iterator[Complaint]:
+def _check_kubernetes(kubernetes: Kubernetes) -> Iterator[ConfigReason]:
     path = "discovery.kubernetes"
     if (kubernetes.mode == "endpointslices") != (kubernetes.service is not None):
-        yield Complaint(f"{path}.service", "goes with mode endpointslices, which needs it")
+        yield ConfigReason(f"{path}.service", "goes with mode endpointslices, which needs it")
     for index, namespace in enumerate(kubernetes.namespaces):
         if not _DNS_LABEL.fullmatch(namespace):
-            yield Complaint(f"{path}.namespaces[{index}]", f"{namespace!r} is no namespace")
+            yield ConfigReason(f"{path}.namespaces[{index}]", f"{namespace!r} is no namespace")
     for key in ("service", "port_name"):
         name = getattr(kubernetes, key)
         if name is not None and not _DNS_LABEL.fullmatch(name):
-            yield Complaint(f"{path}.{key}", f"{name!r} is no name that Kubernetes has")
+            yield ConfigReason(f"{path}.{key}", f"{name!r} is no name that Kubernetes has")
     selector = kubernetes.label_selector
     if selector.strip() and not _is_selector(selector):
-        yield Complaint(f"{path}.label_selector", f"{selector!r} is no label selector such as app=ollama,tier in (a,b)")
+        yield ConfigReason(
+            f"{path}.label_selector", f"{selector!r} is no label selector such as app=ollama,tier in (a,b)"
+        )
 
 
 def _is_selector(text: str) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ai_gateway.config.complaint import Complaint
 from ai_gateway.config.pem import PemError, client_context, load_authorities, load_chain, read_pem
 from ai_gateway.config.reading import Unreadable, missing, read, read_text
+from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.types import StaticUpstream
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class NamedFile(NamedTuple):
 
     key: str
     file: str
-    fault: Callable[[str], str | None]
+    failure: Callable[[str], str | None]
 
 
 def named_files(config: "Config") -> Iterator[NamedFile]:
     """All of them but the file of keys, which is followed by itself and may come late."""
     for index, upstream in enumerate((config.discovery and config.discovery.static) or ()):
         if isinstance(upstream, StaticUpstream) and upstream.ca_file:
-            yield NamedFile(f"discovery.static[{index}].ca_file", upstream.ca_file, _ca_fault)
+            yield NamedFile(f"discovery.static[{index}].ca_file", upstream.ca_file, _ca_reason)
     limits = config.limits
     sections: dict[str, object] = {
         "auth.oidc": config.auth.oidc,
@@ -51,20 +51,20 @@ def named_files(config: "Config") -> Iterator[NamedFile]:
         "audit": config.audit,
         "tls": config.tls,
     }
-    for key, fault in _FAULTS.items():
+    for key, failure in _FAULTS.items():
         section, _, name = key.rpartition(".")
         file: str | None = getattr(sections[section], name, None)  # a section that is not there names none
         if file:
-            yield NamedFile(key, file, fault)
+            yield NamedFile(key, file, failure)
 
 
-def file_complaints(config: "Config") -> list[Complaint]:
+def file_reasons(config: "Config") -> list[ConfigReason]:
     """What is wrong with them. Reads files: not for the event loop."""
-    found = [(named.key, named.fault(named.file)) for named in named_files(config)]
-    complaints = [Complaint(key, fault) for key, fault in found if fault is not None]
-    if config.tls is not None and not any(complaint.path in ("tls.certificate", "tls.key") for complaint in complaints):
-        complaints += _pair_complaints(config.tls)
-    return complaints
+    found = [(named.key, named.failure(named.file)) for named in named_files(config)]
+    reasons = [ConfigReason(key, failure) for key, failure in found if failure is not None]
+    if config.tls is not None and not any(reason.path in ("tls.certificate", "tls.key") for reason in reasons):
+        reasons += _pair_reasons(config.tls)
+    return reasons
 
 
 def signatures(files: tuple[str, ...]) -> tuple[object, ...]:
@@ -80,14 +80,14 @@ def _signature(file: str) -> object:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-def _pair_complaints(tls: "Tls") -> Iterator[Complaint]:
+def _pair_reasons(tls: "Tls") -> Iterator[ConfigReason]:
     try:
         load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Path(tls.certificate), Path(tls.key))
     except PemError as error:
-        yield Complaint("tls.key" if "pass phrase" in str(error) else "tls.certificate", str(error))
+        yield ConfigReason("tls.key" if "pass phrase" in str(error) else "tls.certificate", str(error))
 
 
-def _pem_fault(file: str) -> str | None:
+def _pem_reason(file: str) -> str | None:
     try:
         read_pem(file)
     except PemError as error:
@@ -95,7 +95,7 @@ def _pem_fault(file: str) -> str | None:
     return None
 
 
-def _text_fault(file: str) -> str | None:
+def _text_reason(file: str) -> str | None:
     try:
         read_text(Path(file))
     except Unreadable as error:
@@ -103,7 +103,7 @@ def _text_fault(file: str) -> str | None:
     return None
 
 
-def _key_fault(file: str) -> str | None:
+def _key_reason(file: str) -> str | None:
     try:
         size = len(read(Path(file), MOST_KEY_BYTES).data.strip())
     except Unreadable as error:
@@ -111,7 +111,7 @@ def _key_fault(file: str) -> str | None:
     return None if size >= LEAST_KEY_BYTES else f"{file} holds {size} bytes; a key has {LEAST_KEY_BYTES} or more"
 
 
-def _ca_fault(file: str) -> str | None:
+def _ca_reason(file: str) -> str | None:
     try:
         client_context(file)
     except PemError as error:
@@ -119,7 +119,7 @@ def _ca_fault(file: str) -> str | None:
     return None
 
 
-def _client_ca_fault(file: str) -> str | None:
+def _client_ca_reason(file: str) -> str | None:
     try:
         load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), file)
     except PemError as error:
@@ -128,13 +128,13 @@ def _client_ca_fault(file: str) -> str | None:
 
 
 _FAULTS: Final[dict[str, Callable[[str], str | None]]] = {
-    "auth.oidc.ca_file": _ca_fault,
-    "auth.oidc.token_file": _text_fault,
-    "limits.redis.password_file": _text_fault,
-    "limits.redis.ca_file": _ca_fault,
-    "audit.dsn_file": _text_fault,
-    "audit.key_file": _key_fault,
-    "tls.certificate": _pem_fault,
-    "tls.key": _pem_fault,
-    "tls.client_ca": _client_ca_fault,
+    "auth.oidc.ca_file": _ca_reason,
+    "auth.oidc.token_file": _text_reason,
+    "limits.redis.password_file": _text_reason,
+    "limits.redis.ca_file": _ca_reason,
+    "audit.dsn_file": _text_reason,
+    "audit.key_file": _key_reason,
+    "tls.certificate": _pem_reason,
+    "tls.key": _pem_reason,
+    "tls.client_ca": _client_ca_reason,
 }

@@ -9,24 +9,24 @@ from typing import Any, Final, get_type_hints
 
 import msgspec
 
-from ai_gateway.config import auditing
+from ai_gateway.config import audit as audit_section
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.beside import breathe
 from ai_gateway.config.browser_check import check_browsers
-from ai_gateway.config.complaint import MOST_COMPLAINTS, Complaint, bounded, fault_in_words
 from ai_gateway.config.discovery_check import check_discovery
-from ai_gateway.config.files import Awaited, file_complaints, named_files, signatures
-from ai_gateway.config.limiting import limits_complaints
+from ai_gateway.config.files import Awaited, file_reasons, named_files, signatures
+from ai_gateway.config.limits import limits_reasons
 from ai_gateway.config.model_names import check_limited
 from ai_gateway.config.paths import expanded
 from ai_gateway.config.protection import Parsed
 from ai_gateway.config.reading import Unreadable, read, shown
+from ai_gateway.config.reason import MOST_REASONS, ConfigReason, bounded, failure_reason
 from ai_gateway.config.sections import settled
 from ai_gateway.config.types import Config, Model, model_name
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
-from ai_gateway.config.yaml_text import YamlFault, read_yaml
+from ai_gateway.config.yaml_text import YamlError, read_yaml
 from ai_gateway.wire.hosts import split_listen, would_collide
-from ai_gateway.wire.names import canonical, is_model_name
+from ai_gateway.wire.names import is_model_name, ollama_name
 
 FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
@@ -50,10 +50,10 @@ class ConfigError(Exception):
     Where files that it names are at fault, `awaited` has all that it names: a change of one may mend it.
     """
 
-    def __init__(self, complaints: list[Complaint], awaited: Awaited | None = None) -> None:
-        self.complaints = bounded(complaints)
+    def __init__(self, reasons: list[ConfigReason], awaited: Awaited | None = None) -> None:
+        self.reasons = bounded(reasons)
         self.awaited = awaited or Awaited()
-        super().__init__("; ".join(map(str, self.complaints)))
+        super().__init__("; ".join(map(str, self.reasons)))
 
 
 def load(path: Path) -> Config:
@@ -65,10 +65,10 @@ def load_whole(path: Path) -> Parsed:
     """As `load`, with what was written in it."""
     try:
         content = read(path / FILE_NAME if path.is_dir() else path, MAX_BYTES).data
-    except Unreadable as fault:
-        raise ConfigError([Complaint("", str(fault))]) from None
+    except Unreadable as failure:
+        raise ConfigError([ConfigReason("", str(failure))]) from None
     except OSError as error:  # of the look whether it is a folder
-        raise ConfigError([Complaint("", f"cannot read {shown(path)}: {error.strerror}")]) from None
+        raise ConfigError([ConfigReason("", f"cannot read {shown(path)}: {error.strerror}")]) from None
     return parse_whole(content)
 
 
@@ -83,76 +83,76 @@ def parse_whole(content: bytes) -> Parsed:
         return _parse(content)
     except ConfigError:
         raise
-    except Exception as fault:  # whatever a check stumbles over is for whoever wrote the file
-        raise ConfigError([Complaint("", fault_in_words(fault))]) from fault
+    except Exception as failure:  # whatever a check stumbles over is for whoever wrote the file
+        raise ConfigError([ConfigReason("", failure_reason(failure))]) from failure
 
 
 def _parse(content: bytes) -> Parsed:
-    raw, written, complaints = settled(_yaml(content), Config)
-    refused = {complaint.path.partition(".")[0] for complaint in complaints}
+    raw, written, reasons = settled(_yaml(content), Config)
+    refused = {reason.path.partition(".")[0] for reason in reasons}
     parts: dict[str, Any] = {}
     hints = get_type_hints(Config, include_extras=True)
     for key, value in raw.items():
-        if len(complaints) > MOST_COMPLAINTS:
+        if len(reasons) > MOST_REASONS:
             break
         if key in refused:
             continue
         if key == "models" and isinstance(value, dict):
-            parts["models"] = _models(value, complaints)
+            parts["models"] = _models(value, reasons)
         elif key in hints:
-            parts[key] = _convert(value, hints[key], key, complaints)
+            parts[key] = _convert(value, hints[key], key, reasons)
         else:
-            complaints.append(Complaint(str(key), f"unknown key; known are {', '.join(hints)}"))
-    if complaints:
-        raise ConfigError(complaints)
+            reasons.append(ConfigReason(str(key), f"unknown key; known are {', '.join(hints)}"))
+    if reasons:
+        raise ConfigError(reasons)
     config = Config(**parts)
     files = tuple(named.file for named in named_files(config))
     awaited = Awaited(files, signatures(files))  # before they are read, so that no change is missed
-    at_fault = file_complaints(config)
-    complaints = bounded(chain(_check(config), at_fault))
-    if complaints:
-        raise ConfigError(complaints, awaited if at_fault else None)
+    at_fault = file_reasons(config)
+    reasons = bounded(chain(_check(config), at_fault))
+    if reasons:
+        raise ConfigError(reasons, awaited if at_fault else None)
     return Parsed(config, written)
 
 
 def _yaml(content: bytes) -> dict[Any, Any]:
     if len(content) > MAX_BYTES:
-        raise ConfigError([Complaint("", f"larger than {MAX_BYTES} bytes")])
+        raise ConfigError([ConfigReason("", f"larger than {MAX_BYTES} bytes")])
     try:
         raw = read_yaml(content)
-    except YamlFault as fault:
-        raise ConfigError([Complaint("", str(fault))]) from None
+    except YamlError as failure:
+        raise ConfigError([ConfigReason("", str(failure))]) from None
     if raw is None or raw == {}:
         # It may have been cut, or be half written: nobody turns off everything by an empty file.
-        raise ConfigError([Complaint("", "is empty: a config has one key or more, such as `models`")])
+        raise ConfigError([ConfigReason("", "is empty: a config has one key or more, such as `models`")])
     if not isinstance(raw, dict):
-        raise ConfigError([Complaint("", "the top level must be a mapping of keys such as `models`")])
+        raise ConfigError([ConfigReason("", "the top level must be a mapping of keys such as `models`")])
     return raw
 
 
-def _models(value: dict[Any, Any], complaints: list[Complaint]) -> dict[str, Model]:
+def _models(value: dict[Any, Any], reasons: list[ConfigReason]) -> dict[str, Model]:
     models = {}
     for number, (model_id, entry) in enumerate(value.items()):
         if number % MODELS_AT_ONCE == 0:
             breathe()
-        if len(complaints) > MOST_COMPLAINTS:
+        if len(reasons) > MOST_REASONS:
             break
         path = f"models.{model_id}"
-        checked = _convert({model_id: entry if entry is not None else {}}, dict[ModelId, Model], path, complaints)
+        checked = _convert({model_id: entry if entry is not None else {}}, dict[ModelId, Model], path, reasons)
         if checked:
             models.update(checked)
     return models
 
 
-def _convert(value: Any, wanted: Any, path: str, complaints: list[Complaint]) -> Any:
+def _convert(value: Any, wanted: Any, path: str, reasons: list[ConfigReason]) -> Any:
     try:
         return msgspec.convert(value, wanted, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
-        complaints.append(_complaint(str(error), path))
+        reasons.append(_reason(str(error), path))
         return None
 
 
-def _complaint(text: str, path: str) -> Complaint:
+def _reason(text: str, path: str) -> ConfigReason:
     """msgspec's ``Expected `str`, got `int` - at `$.version` `` as a path and a sentence."""
     found = _MSGSPEC_PATH.search(text)
     if found:
@@ -161,7 +161,7 @@ def _complaint(text: str, path: str) -> Complaint:
         path += tail
     if text.startswith("Expected `str") and text.endswith(_TAKEN_FOR_OTHERS):
         text += " (put it in quotes)"
-    return Complaint(path, text.replace("Object contains unknown field", "unknown key"))
+    return ConfigReason(path, text.replace("Object contains unknown field", "unknown key"))
 
 
 def _decode_unit(wanted: type, value: Any) -> Any:
@@ -210,7 +210,7 @@ def _file_path(value: Any) -> FilePath:
     return FilePath(expanded(value))
 
 
-def _check(config: Config) -> Iterator[Complaint]:
+def _check(config: Config) -> Iterator[ConfigReason]:
     """What the types alone cannot say."""
     yield from _check_models(config.models)
     yield from _check_shared(config.models)
@@ -218,54 +218,54 @@ def _check(config: Config) -> Iterator[Complaint]:
     yield from check_discovery(config.discovery)
     yield from check_browsers(config)
     yield from check_access(config)
-    yield from starmap(Complaint, limits_complaints(config.limits, config.models, config.catalog.discover))
+    yield from starmap(ConfigReason, limits_reasons(config.limits, config.models, config.catalog.discover))
     yield from check_limited(config)
-    yield from (Complaint(f"audit.{key}", fault) for key, fault in auditing.faults(config.audit))
+    yield from (ConfigReason(f"audit.{key}", failure) for key, failure in audit_section.reasons(config.audit))
     for index, network in enumerate(config.trusted_proxies):
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
-            yield Complaint(f"trusted_proxies[{index}]", f"{network!r} is no IP address or network")
+            yield ConfigReason(f"trusted_proxies[{index}]", f"{network!r} is no IP address or network")
     if config.body.buffered_bytes < config.body.max_bytes:
-        yield Complaint("body.buffered_bytes", "smaller than body.max_bytes: a body of that size could never pass")
+        yield ConfigReason("body.buffered_bytes", "smaller than body.max_bytes: a body of that size could never pass")
 
 
-def _check_models(models: dict[str, Model]) -> Iterator[Complaint]:
+def _check_models(models: dict[str, Model]) -> Iterator[ConfigReason]:
     owners = dict.fromkeys(models, "an id of its own")
     for model_id, model in models.items():
         path = f"models.{model_id}"
         if model.ollama and ":" in model.ollama.rpartition("/")[2] and model.version != "latest":
-            yield Complaint(f"{path}.version", f"`ollama: {model.ollama}` already names a tag")
+            yield ConfigReason(f"{path}.version", f"`ollama: {model.ollama}` already names a tag")
         elif not is_model_name(model_name(model_id, model)):
-            yield Complaint(
+            yield ConfigReason(
                 path,
                 f"{model_name(model_id, model)!r} is no name that Ollama accepts; set `ollama` and `version`",
             )
         for alias in model.aliases:
             if alias in owners:
-                yield Complaint(f"{path}.aliases", f"{alias!r} is already {owners[alias]}")
+                yield ConfigReason(f"{path}.aliases", f"{alias!r} is already {owners[alias]}")
             owners[alias] = f"an alias of {model_id}"
 
 
-def _check_shared(models: dict[str, Model]) -> Iterator[Complaint]:
+def _check_shared(models: dict[str, Model]) -> Iterator[ConfigReason]:
     """Ids of one Ollama model share its slots and its queue."""
     first: dict[str, str] = {}
     for model_id, model in models.items():
-        other = first.setdefault(canonical(model_name(model_id, model)), model_id)
+        other = first.setdefault(ollama_name(model_name(model_id, model)), model_id)
         for key in ("slots", "max_waiting"):
             if getattr(model, key) != getattr(models[other], key):
-                yield Complaint(
+                yield ConfigReason(
                     f"models.{model_id}.{key}", f"must be the same as of {other!r}, which is the same model"
                 )
 
 
-def _check_listening(config: Config) -> Iterator[Complaint]:
+def _check_listening(config: Config) -> Iterator[ConfigReason]:
     named = {key: address for key in ("listen", "admin") if (address := getattr(config, key)) is not None}
     for key, address in tuple(named.items()):
         try:
             split_listen(address)
         except ValueError as error:
-            yield Complaint(key, str(error))
+            yield ConfigReason(key, str(error))
             del named[key]
     if len(named) == 2 and would_collide(named["listen"], named["admin"]):
-        yield Complaint("admin", f"{named['admin']!r} is also where `listen` is: take another port")
+        yield ConfigReason("admin", f"{named['admin']!r} is also where `listen` is: take another port")

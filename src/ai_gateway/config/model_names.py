@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.types import Config, Model, model_name
-from ai_gateway.wire.names import DEFAULT_TAG, canonical, has_tag, is_cloud, plain
+from ai_gateway.wire.names import DEFAULT_TAG, has_tag, is_cloud, ollama_name, plain
 
 MOST_TOLD: Final = 20
 
@@ -26,7 +26,7 @@ class ModelNames:
             self._exact.update((name, model_id) for name in (model_id, *model.aliases))
             name = model_name(model_id, model)
             tags[model_id] = name.rpartition(":")[2]
-            self._ollama.setdefault(canonical(name), model_id)
+            self._ollama.setdefault(ollama_name(name), model_id)
         self._read: dict[str, str] = {}
         for name, model_id in self._exact.items():
             self._read.setdefault(plain(name), model_id)
@@ -45,14 +45,14 @@ class ModelNames:
 
     def find_by_ollama(self, asked: str) -> str | None:
         """The id of the model that Ollama's name means, where models are found by it; never by a name of the cloud."""
-        name = canonical(asked)
+        name = ollama_name(asked)
         return None if is_cloud(name) else self._ollama.get(name)
 
     def identity(self, asked: str, are_discovered: bool) -> str | None:
         """What limits and counts know a model by: its id, or the canonical name of one that is not in the config."""
         found = self.find(asked)
         if found is None and are_discovered:
-            found = self.find_by_ollama(asked) or canonical(asked)
+            found = self.find_by_ollama(asked) or ollama_name(asked)
         return found
 
     def equal_ones(self) -> Iterator[tuple[str, str]]:
@@ -72,7 +72,7 @@ def other_form(name: str, tag: str) -> str | None:
     return bare if own == DEFAULT_TAG else None
 
 
-def check_limited(config: Config) -> Iterator[Complaint]:
+def check_limited(config: Config) -> Iterator[ConfigReason]:
     """Where models are discovered, limits stand under any name of a model: but under one alone."""
     if config.limits is None or not config.catalog.discover:
         return
@@ -81,16 +81,16 @@ def check_limited(config: Config) -> Iterator[Complaint]:
     for name in config.limits.models:
         other = first.setdefault(names.identity(name, are_discovered=True), name)
         if other != name:
-            yield Complaint(f"limits.models.{name}", f"is the same model as {other!r}: give it limits once")
+            yield ConfigReason(f"limits.models.{name}", f"is the same model as {other!r}: give it limits once")
 
 
-def warnings(names: ModelNames) -> Iterator[Complaint]:
+def warnings(names: ModelNames) -> Iterator[ConfigReason]:
     """What a config is not refused for, and is a mistake all the same."""
     for number, (first, other) in enumerate(names.equal_ones()):
         if number == MOST_TOLD:
-            yield Complaint("models", "there are more names that are equal but for case")
+            yield ConfigReason("models", "there are more names that are equal but for case")
             return
-        yield Complaint(
+        yield ConfigReason(
             "models",
             f"{first!r} and {other!r} are equal to Ollama, and lead to different models: each is found by its exact "
             f"name, and any other spelling finds {first!r}",

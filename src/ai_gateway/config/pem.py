@@ -15,9 +15,9 @@ class PemError(ValueError):
 
 def read_pem(path: str | Path) -> bytes:
     """The content of a file, not yet understood. Raises PemError."""
-    fault = missing(str(path))
-    if fault is not None:
-        raise PemError(fault)
+    failure = missing(str(path))
+    if failure is not None:
+        raise PemError(failure)
     try:
         content = read(Path(path), MAX_BYTES).data
     except Unreadable as error:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ai_gateway.config.access import is_on
-from ai_gateway.config.auditing import Audit
-from ai_gateway.config.complaint import Complaint
-from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.audit import AuditSection
+from ai_gateway.config.limits import LimitsSection
+from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.sections import OFF
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def names_in(text: str) -> frozenset[str]:
     return names
 
 
-def missing_sections(required: Collection[str], new: Parsed) -> Iterator[Complaint]:
+def missing_sections(required: Collection[str], new: Parsed) -> Iterator[ConfigReason]:
     """What must be in the file and is not; a word that turns it off is in the file, too."""
     for name in REQUIRABLE:
         if name in required and name not in new.written:
-            yield Complaint(name, f"is missing, and --require asks for it; to go without it write `{OFF[name]}`")
+            yield ConfigReason(name, f"is missing, and --require asks for it; to go without it write `{OFF[name]}`")
 
 
-def missing_protection(in_force: "Config", new: Parsed) -> Iterator[Complaint]:
+def missing_protection(in_force: "Config", new: Parsed) -> Iterator[ConfigReason]:
     """What protects now and would go since nobody wrote of it. An edit within a section is an edit, and is taken."""
     config, written = new
     protecting = {
@@ -52,22 +52,22 @@ def missing_protection(in_force: "Config", new: Parsed) -> Iterator[Complaint]:
     }
     for name, is_protecting in protecting.items():
         if is_protecting and name not in written:
-            yield Complaint(name, f"is in force, and is not turned off by leaving it out: write `{OFF[name]}`")
+            yield ConfigReason(name, f"is in force, and is not turned off by leaving it out: write `{OFF[name]}`")
     if "audit" in written and "audit.mode" not in written and config.audit.store != "none":
         before = in_force.audit.mode
         if in_force.audit.store != "none" and _MODES.index(before) > _MODES.index(config.audit.mode):
-            yield Complaint(
+            yield ConfigReason(
                 "audit.mode", f"is {before}, and is not turned down by leaving it out: write `{OFF['audit']}`"
             )
     if in_force.tls and in_force.tls.client_ca and config.tls and "tls.client_ca" not in written:
-        yield Complaint(
+        yield ConfigReason(
             "tls.client_ca", "is in force, and is not turned off by leaving it out: write `client_ca: none`"
         )
 
 
-def _promises(audit: Audit) -> bool:
+def _promises(audit: AuditSection) -> bool:
     """Whether it keeps more, or keeps it better, than the audit that there is without a word about it."""
-    usual = Audit()
+    usual = AuditSection()
     if audit.store == "none":
         return False
     named = ("store", "mode", "level", "redact", "key_file", "hash_prompts")

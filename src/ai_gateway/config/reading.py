@@ -97,8 +97,8 @@ def missing(path: str) -> str | None:
         return None if os.access(path, os.R_OK) else f"cannot read {shown(path)}: Permission denied"
     except FileNotFoundError:
         return f"there is no file {shown(path)}"
-    except Unreadable as fault:
-        return str(fault)
+    except Unreadable as failure:
+        return str(failure)
     except (OSError, ValueError) as error:
         return str(_unreadable(path, error))
 

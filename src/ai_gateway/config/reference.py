@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, limiting, serving, types
-from ai_gateway.config.auditing import Audit
+from ai_gateway.config import access, limits, serving, types
+from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.types import RESTART_KEYS, Config
 from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
 
@@ -134,9 +134,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "queue": types.Queue,
     "polling": types.Polling,
     "body": types.Body,
-    "limits": limiting.LimitsSection,
-    "limits.default": limiting.Limits,
-    "limits.redis": limiting.Redis,
+    "limits": limits.LimitsSection,
+    "limits.default": limits.RateLimits,
+    "limits.redis": limits.Redis,
     "cors": serving.Cors,
     "connections": serving.Connections,
     "tls": serving.Tls,
@@ -147,7 +147,7 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "compatibility": types.Compatibility,
     "drain": types.Drain,
     "log": types.Log,
-    "audit": Audit,
+    "audit": AuditSection,
 }
 # What the types leave to their names.
 _MEANINGS: Final = {
@@ -171,7 +171,7 @@ _WORDS: Final[dict[Any, str]] = {
     ByteCount: "size",
 }
 # What stands under names of the user's own.
-_NAMED: Final[dict[Any, str]] = {types.Model: "ids with their models", limiting.Limits: "names with their limits"}
+_NAMED: Final[dict[Any, str]] = {types.Model: "ids with their models", limits.RateLimits: "names with their limits"}
 
 
 def keys() -> list[str]:
@@ -194,9 +194,9 @@ def _path(section: str, key: str) -> str:
 
 def _table(section: str) -> str:
     title = f"`{section}`" if section else "The top level"
-    story = (_SECTIONS[section].__doc__ or "").replace(" *restart*", " Restart").strip()
+    reason = (_SECTIONS[section].__doc__ or "").replace(" *restart*", " Restart").strip()
     rows = "".join(_row(section, field) for field in _fields(section))
-    return f"### {title}\n\n{story}\n\n{_HEAD}{rows}"
+    return f"### {title}\n\n{reason}\n\n{_HEAD}{rows}"
 
 
 def _row(section: str, field: msgspec.structs.FieldInfo) -> str:

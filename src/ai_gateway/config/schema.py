@@ -6,8 +6,8 @@ import msgspec
 
 from ai_gateway.config import types
 from ai_gateway.config.access import Auth
-from ai_gateway.config.auditing import Audit
-from ai_gateway.config.limiting import Redis
+from ai_gateway.config.audit import AuditSection
+from ai_gateway.config.limits import Redis
 from ai_gateway.config.sections import NEVER_EMPTY, WORDS, alternatives, is_container
 from ai_gateway.config.serving import Connections, Cors
 from ai_gateway.config.types import Config
@@ -21,7 +21,16 @@ def schema() -> dict[str, Any]:
     (top,), definitions = msgspec.json.schema_components(
         [Config], schema_hook=_unit_schema, ref_template="#/$defs/{name}"
     )
-    for section in (types.Timeouts, types.Polling, types.Body, Cors, Connections, types.Kubernetes, types.Drain, Audit):
+    for section in (
+        types.Timeouts,
+        types.Polling,
+        types.Body,
+        Cors,
+        Connections,
+        types.Kubernetes,
+        types.Drain,
+        AuditSection,
+    ):
         _write_defaults(definitions[section.__name__], section())
     _write_defaults(definitions["Redis"], Redis(url=""))
     _let_be_empty(Config, definitions)

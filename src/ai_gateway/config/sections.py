@@ -7,7 +7,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
-from ai_gateway.config.complaint import Complaint
+from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.units import Section
 
 # The line that turns off, or down, what a section protects.
@@ -24,32 +24,32 @@ WORDS: Final[dict[str, str]] = {"callers": "all", "limits": "none", "tls": "none
 NEVER_EMPTY: Final = ("auth", "callers", "limits")
 
 
-def settled(raw: dict[Any, Any], kind: type[Section]) -> tuple[dict[Any, Any], frozenset[str], list[Complaint]]:
+def settled(raw: dict[Any, Any], kind: type[Section]) -> tuple[dict[Any, Any], frozenset[str], list[ConfigReason]]:
     """What is left for the types, the paths that were written (of sections and their keys), and complaints."""
-    complaints = _empty_complaints(raw)
+    reasons = _empty_reasons(raw)
     written = {key for key, value in raw.items() if isinstance(key, str) and value is not None}
     for section in OFF:
         if isinstance(raw.get(section), dict):
             written |= {f"{section}.{key}" for key, value in raw[section].items() if value is not None}
-    return _without_empty(_without_words(raw), kind), frozenset(written), complaints
+    return _without_empty(_without_words(raw), kind), frozenset(written), reasons
 
 
-def _empty_complaints(raw: dict[Any, Any]) -> list[Complaint]:
+def _empty_reasons(raw: dict[Any, Any]) -> list[ConfigReason]:
     found = [
-        Complaint(key, f"is empty: give it a value, or turn it off in words, `{OFF[key]}`")
+        ConfigReason(key, f"is empty: give it a value, or turn it off in words, `{OFF[key]}`")
         for key in NEVER_EMPTY
         if key in raw and raw[key] is None
     ]
     limits = raw.get("limits")
     if isinstance(limits, dict) and limits and all(value is None for value in limits.values()):
-        found.append(Complaint("limits", f"has nothing in it: name a limit, or turn them off, `{OFF['limits']}`"))
+        found.append(ConfigReason("limits", f"has nothing in it: name a limit, or turn them off, `{OFF['limits']}`"))
     auth = raw.get("auth")
     if isinstance(auth, dict) and auth.get("methods") is None:
-        found.append(Complaint("auth.methods", f"is missing: name the methods; `{OFF['auth']}` lets everyone in"))
+        found.append(ConfigReason("auth.methods", f"is missing: name the methods; `{OFF['auth']}` lets everyone in"))
     for key in NEVER_EMPTY:
         value = raw.get(key)
         if value is not None and not isinstance(value, dict | list) and value != WORDS.get(key):
-            found.append(Complaint(key, f"{value!r} is no value for it; `{OFF[key]}` turns it off"))
+            found.append(ConfigReason(key, f"{value!r} is no value for it; `{OFF[key]}` turns it off"))
     return found
 
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ai_gateway.config.complaint import Complaint, fault_in_words
-from ai_gateway.config.live import Live, digest_of
+from ai_gateway.config.reason import ConfigReason, failure_reason
+from ai_gateway.config.state import ConfigState, digest_of
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -27,7 +27,9 @@ class StandIn:
     `clock` gives monotonic seconds; `has_file` says whether anybody will look at one.
     """
 
-    def __init__(self, live: Live, clock: Callable[[], float] = time.monotonic, *, has_file: bool = False) -> None:
+    def __init__(
+        self, live: ConfigState, clock: Callable[[], float] = time.monotonic, *, has_file: bool = False
+    ) -> None:
         self._live = live
         self._has_file = has_file
         self._clock = clock
@@ -38,22 +40,22 @@ class StandIn:
         self._given: deque[str] = deque(maxlen=REMEMBERED)  # digests of what the source gave, the last one at the end
         self._is_readable = False
         self._is_in_force = False  # what was offered last is the file's
-        self._trouble: str | None = None
-        self.fault: str | None = None  # why the file cannot be read
+        self._unseen_reason: str | None = None
+        self.failure: str | None = None  # why the file cannot be read
 
     @property
-    def trouble(self) -> str | None:
+    def unseen_reason(self) -> str | None:
         """Why a change of the file could not be seen; None while it does not count."""
-        return None if self._counts_from is None else self._trouble
+        return None if self._counts_from is None else self._unseen_reason
 
-    @trouble.setter
-    def trouble(self, sentence: str | None) -> None:
-        self._trouble = sentence
+    @unseen_reason.setter
+    def unseen_reason(self, sentence: str | None) -> None:
+        self._unseen_reason = sentence
 
     @property
     def is_awaited(self) -> bool:
         """Whether there is a file that nobody has looked at yet."""
-        return self._has_file and self._content is None and self.fault is None
+        return self._has_file and self._content is None and self.failure is None
 
     @property
     def is_used(self) -> bool:
@@ -75,30 +77,30 @@ class StandIn:
             was_in_force, self._is_in_force, self._counts_from = self._is_in_force, False, None
             yield was_in_force
 
-    async def offer(self, content: bytes) -> list[Complaint]:
+    async def submit(self, content: bytes) -> list[ConfigReason]:
         """The file has this content."""
         if content != self._content:
-            is_known = self._content is not None or self.fault is not None  # that it was otherwise
+            is_known = self._content is not None or self.failure is not None  # that it was otherwise
             self._content, self._changed_at = content, self._clock() if is_known else -math.inf
-        self._is_readable, self.fault = True, None
+        self._is_readable, self.failure = True, None
         await self._hand_on()
-        return self._live.complaints
+        return self._live.reasons
 
-    async def look_again(self) -> None:
+    async def check_again(self) -> None:
         """The file is as it was; whether it counts may have changed."""
         await self._hand_on()
-        await self._live.look_again()
+        await self._live.check_again()
 
-    def lack(self, complaint: str) -> None:
+    def config_missing(self, reason: str) -> None:
         """The file cannot be read. Who follows the source says so, if that gives nothing either."""
-        self._is_readable, self.fault = False, complaint
+        self._is_readable, self.failure = False, reason
 
-    def fail(self, fault: Exception) -> None:
+    def fail(self, failure: Exception) -> None:
         """A fault of the gateway's own; in the log once."""
-        sentence = fault_in_words(fault)
-        if sentence != self.fault:
-            log.error("config: a fault of the gateway itself", exc_info=fault)
-        self.lack(sentence)
+        sentence = failure_reason(failure)
+        if sentence != self.failure:
+            log.error("config: a fault of the gateway itself", exc_info=failure)
+        self.config_missing(sentence)
 
     def forget(self) -> None:
         """What is offered next is looked at, even if it is the same."""
@@ -108,7 +110,7 @@ class StandIn:
         async with self._turn:
             if self._is_readable and self._content is not None and self._counts(self._content):
                 self._is_in_force = True
-                await self._live.offer(self._content)
+                await self._live.submit(self._content)
 
     def _counts(self, content: bytes) -> bool:
         if self._counts_from is None or self._changed_at < self._counts_from:

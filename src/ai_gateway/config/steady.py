@@ -70,11 +70,11 @@ class Steady:
         """For how long there has been something new that could not be taken."""
         return 0.0 if self._restless_at is None else self._clock() - self._restless_at
 
-    def doubt(self) -> None:
+    def expect_change(self) -> None:
         """With the next look the file that was taken is read once more."""
         self._is_sure, self._taken_at = False, self._clock() - REST_SECONDS
 
-    def look(self) -> bytes | None:
+    def check(self) -> bytes | None:
         """The content, if there is one to be taken: new, or to be sure of the last. Raises Unreadable."""
         path = self.path
         try:
@@ -140,4 +140,4 @@ class Steady:
         self._restless_at = self._seen = None
         self._was_gone = True
         if self._taken is not None:
-            self.doubt()
+            self.expect_change()

@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from ai_gateway.config.access import Auth, CallerRule
-from ai_gateway.config.auditing import Audit
-from ai_gateway.config.limiting import LimitsSection
+from ai_gateway.config.audit import AuditSection
+from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.serving import Connections, Cors, Tls
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, PositiveInt, Seconds, Section
 from ai_gateway.config.units import default as _default
@@ -276,7 +276,7 @@ class Config(Section, frozen=True):
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())
     log: Log = _default(Log())
-    audit: Audit = _default(Audit())
+    audit: AuditSection = _default(AuditSection())
     listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
     admin: Annotated[
         str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")

@@ -24,7 +24,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _COLLECTIONS: Final = (None, "!", _TAG + "map", _TAG + "seq")
 
 
-class YamlFault(ValueError):
+class YamlError(ValueError):
     """The text is no YAML that is taken; says why, with words of the text."""
 
 
@@ -33,16 +33,16 @@ def read_yaml(content: bytes) -> Any:
     try:
         text = content.decode("utf-8-sig")
         if sum(text.count(f"{end}%") for end in _BREAKS) > MAX_DIRECTIVES:
-            raise YamlFault(f"more than {MAX_DIRECTIVES} lines begin with %, as directives do")
+            raise YamlError(f"more than {MAX_DIRECTIVES} lines begin with %, as directives do")
         return _Document(text).value()
-    except YamlFault:
+    except YamlError:
         raise
     except (
         yaml.YAMLError,
         ValueError,
     ) as error:  # ValueError: half a surrogate pair, a character that there is none of
         words = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
-        raise YamlFault(f"not valid YAML: {words}") from None
+        raise YamlError(f"not valid YAML: {words}") from None
 
 
 class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
@@ -78,12 +78,12 @@ class _Document:
             if isinstance(event, yaml.NodeEvent):
                 nodes += 1
                 if nodes > MAX_NODES:
-                    raise YamlFault(f"more than {MAX_NODES} keys and values")
+                    raise YamlError(f"more than {MAX_NODES} keys and values")
             self._take(event)
             if number % EVENTS_AT_ONCE == 0:
                 breathe()
                 if time.thread_time() - began > MAX_SECONDS:
-                    raise YamlFault(f"takes more than {MAX_SECONDS:g} s of CPU to read")
+                    raise YamlError(f"takes more than {MAX_SECONDS:g} s of CPU to read")
         return self._root
 
     def _take(self, event: yaml.Event) -> None:
@@ -94,19 +94,19 @@ class _Document:
         elif isinstance(event, yaml.CollectionStartEvent):
             self._begin(event)
         elif isinstance(event, yaml.AliasEvent):
-            raise _fault("aliases are not accepted", event)
+            raise _reason("aliases are not accepted", event)
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                raise _fault("a second document begins", event)
+                raise _reason("a second document begins", event)
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._open) == MAX_DEPTH:
-            raise YamlFault(f"nested deeper than {MAX_DEPTH} levels at {_place(event)}")
+            raise YamlError(f"nested deeper than {MAX_DEPTH} levels at {_place(event)}")
         if event.tag not in _COLLECTIONS:
-            raise _fault(f"the tag {event.tag} is not accepted", event)
+            raise _reason(f"the tag {event.tag} is not accepted", event)
         if self._open and self._open[-1].awaits_key:
-            raise _fault("a key cannot be a list or a mapping", event)
+            raise _reason("a key cannot be a list or a mapping", event)
         made = _Mapping() if isinstance(event, yaml.MappingStartEvent) else _List()
         self._put(made.value, event)
         self._open.append(made)
@@ -118,7 +118,7 @@ class _Document:
         try:
             self._open[-1].put(value, event)
         except TypeError:
-            raise _fault("this cannot be a key", event) from None
+            raise _reason("this cannot be a key", event) from None
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
         value = event.value
@@ -130,16 +130,16 @@ class _Document:
             return value
         make = self._makers.get(tag)
         if tag == _TAG + "merge":
-            raise _fault("merge keys (<<) are not accepted, since aliases are not", event)
+            raise _reason("merge keys (<<) are not accepted, since aliases are not", event)
         if make is None:
-            raise _fault(f"the tag {tag} is not accepted", event)
+            raise _reason(f"the tag {tag} is not accepted", event)
         if len(value) > MAX_DIGITS:
-            raise _fault(f"a number of more than {MAX_DIGITS} digits", event)
+            raise _reason(f"a number of more than {MAX_DIGITS} digits", event)
         try:
             return make(yaml.ScalarNode(tag, value))
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
             # PyYAML lets these through: a date with a 13th month, a `!!int` that is none
-            raise _fault(f"{value!r} is no {tag.removeprefix(_TAG)}", event) from None
+            raise _reason(f"{value!r} is no {tag.removeprefix(_TAG)}", event) from None
 
 
 class _List:
@@ -171,7 +171,7 @@ class _Mapping:
         else:
             assert isinstance(event, yaml.ScalarEvent)
             if event.value in self._seen or value in self.value:
-                raise _fault(f"key {event.value!r} stands twice", event)
+                raise _reason(f"key {event.value!r} stands twice", event)
             self._seen.add(event.value)
             self._key = value
         self.awaits_key = not self.awaits_key
@@ -186,5 +186,5 @@ def _place(event: yaml.Event) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
-def _fault(words: str, event: yaml.Event) -> YamlFault:
-    return YamlFault(f"not valid YAML: {words} at {_place(event)}")
+def _reason(words: str, event: yaml.Event) -> YamlError:
+    return YamlError(f"not valid YAML: {words} at {_place(event)}")

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from ai_gateway.config.types import Dns
-from ai_gateway.discovery.source import Found, Source, Standing
+from ai_gateway.discovery.source import Found, Source, SourceStatus
 from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.discovery")
@@ -31,9 +31,9 @@ class DnsSource(Source):
         self._settings = settings
         self._look_up = look_up
         self._heard_at: float | None = None
-        self._complaint: str | None = None
+        self._reason: str | None = None
         self._failures = 0
-        self._looks = 0
+        self._checks = 0
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class DnsSource(Source):
         """See Source."""
         last: list[str] | None = None
         while True:
-            hosts = await self._look()
+            hosts = await self._check()
             if hosts is not None and hosts != last:
                 if len(hosts) == 1:
                     self._tell_of_one(hosts[0])
@@ -52,23 +52,23 @@ class DnsSource(Source):
                 yield Found(tuple(Address(host, self._settings.port) for host in hosts))
             await asyncio.sleep(self._settings.interval)
 
-    def standing(self) -> Standing:
+    def status(self) -> SourceStatus:
         """See Source."""
         age = None if self._heard_at is None else asyncio.get_running_loop().time() - self._heard_at
-        return Standing(age, self._complaint, lists=self._looks, failures=self._failures)
+        return SourceStatus(age, self._reason, lists=self._checks, failures=self._failures)
 
-    async def _look(self) -> list[str] | None:
-        self._looks += 1
+    async def _check(self) -> list[str] | None:
+        self._checks += 1
         try:
             hosts = await self._look_up(self._settings.name)
         except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all, such as "a..b"
             self._failures += 1
-            complaint = f"{self._settings.name} cannot be looked up: {getattr(error, 'strerror', None) or error}"
-            if complaint != self._complaint:
-                log.warning("discovery: %s; what was found before stays", complaint)
-            self._complaint = complaint
+            reason = f"{self._settings.name} cannot be looked up: {getattr(error, 'strerror', None) or error}"
+            if reason != self._reason:
+                log.warning("discovery: %s; what was found before stays", reason)
+            self._reason = reason
             return None
-        self._complaint = None
+        self._reason = None
         self._heard_at = asyncio.get_running_loop().time()
         return hosts
 

@@ -57,7 +57,7 @@ class Slice(NamedTuple):
 
     found: dict[Address, Pod]
     left_out: tuple[tuple[Pod, str], ...] = ()
-    complaint: str | None = None
+    odd_reason: str | None = None
 
     @property
     def named(self) -> int:
@@ -72,17 +72,17 @@ def read_slice(content: bytes, settings: Kubernetes) -> Slice:
     port = _port(sent.ports or (), settings)
     found: dict[Address, Pod] = {}
     left_out: list[tuple[Pod, str]] = []
-    complaint = None
+    odd_reason = None
     if port is None and endpoints:
-        complaint = f"has no port named {settings.port_name!r} and none {settings.port}"
+        odd_reason = f"has no port named {settings.port_name!r} and none {settings.port}"
     for endpoint in endpoints:
         pod = _pod(endpoint, sent.metadata)
         reason = _waiting(endpoint.conditions)
         if reason is not None or port is None:
-            left_out.append((pod, reason or f"is in a Service that {complaint}"))
+            left_out.append((pod, reason or f"is in a Service that {odd_reason}"))
         else:
             found[_address(endpoint, port)] = pod
-    return Slice(found, tuple(left_out), complaint)
+    return Slice(found, tuple(left_out), odd_reason)
 
 
 def _waiting(conditions: _Conditions) -> str | None:

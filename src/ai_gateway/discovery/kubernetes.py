@@ -8,13 +8,13 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.cluster.api import ApiServer
-from ai_gateway.cluster.bell import Bell
-from ai_gateway.cluster.mirror import Collection, Manner, Mirror
+from ai_gateway.cluster.change_notice import ChangeNotice
+from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.discovery.endpoint_slices import Slice, join, read_slice
 from ai_gateway.discovery.left_out import grouped
 from ai_gateway.discovery.pods import Candidate, found_in, read_pod
-from ai_gateway.discovery.source import Found, Source, Standing
+from ai_gateway.discovery.source import Found, Source, SourceStatus
 from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.discovery")
@@ -45,7 +45,7 @@ class Kind(Protocol[T]):
     def seen(self, kept: Iterable[T]) -> int:
         """How many there are, ready or not."""
 
-    def complaints(self, kept: Iterable[T]) -> Iterable[str]:
+    def reasons(self, kept: Iterable[T]) -> Iterable[str]:
         """What is odd, a sentence each."""
 
     def left_out(self, kept: Iterable[T]) -> Iterable[tuple[Pod, str]]:
@@ -84,11 +84,11 @@ class Pods(Kind[Candidate]):
         """See Kind."""
         return sum(1 for _ in kept)
 
-    def complaints(self, kept: Iterable[Candidate]) -> Iterable[str]:
+    def reasons(self, kept: Iterable[Candidate]) -> Iterable[str]:
         """See Kind."""
         for candidate in kept:
-            if candidate.complaint is not None:
-                yield f"pod {candidate.pod.namespace}/{candidate.pod.name} {candidate.complaint}"
+            if candidate.reason is not None:
+                yield f"pod {candidate.pod.namespace}/{candidate.pod.name} {candidate.odd_reason}"
 
     def left_out(self, kept: Iterable[Candidate]) -> Iterable[tuple[Pod, str]]:
         """See Kind."""
@@ -133,9 +133,9 @@ class EndpointSlices(Kind[Slice]):
         """See Kind."""
         return sum(part.named for part in kept)
 
-    def complaints(self, kept: Iterable[Slice]) -> Iterable[str]:
+    def reasons(self, kept: Iterable[Slice]) -> Iterable[str]:
         """See Kind."""
-        return {f"Service {self._settings.service} {part.complaint}" for part in kept if part.complaint}
+        return {f"Service {self._settings.service} {part.odd_reason}" for part in kept if part.odd_reason}
 
     def left_out(self, kept: Iterable[Slice]) -> Iterable[tuple[Pod, str]]:
         """See Kind."""
@@ -171,7 +171,7 @@ class KubernetesSource(Source, Generic[T]):
         self._settings = settings
         self._api = api
         self._clock = clock
-        self._mirrors: dict[str, Mirror[T]] = {}  # by namespace
+        self._mirrors: dict[str, Reflector[T]] = {}  # by namespace
         self._told: set[str] = set()
         self._last: Found | None = None  # that was given
 
@@ -182,43 +182,43 @@ class KubernetesSource(Source, Generic[T]):
 
     async def lists(self) -> AsyncGenerator[Found]:
         """See Source. Nothing is given before something was listed: a server that is away empties no fleet."""
-        bell, self._last = Bell(), None
+        notice, self._last = ChangeNotice(), None
         namespaces = self._settings.namespaces or (await asyncio.to_thread(self._api.access.namespace),)
-        manner = Manner(self._settings.watch_timeout, self._settings.read_timeout)
+        settings = WatchSettings(self._settings.watch_timeout, self._settings.read_timeout)
         self._mirrors = {
-            namespace: Mirror(self._api, self._kind.collection(namespace), manner, self._kind.read, bell.ring)
+            namespace: Reflector(self._api, self._kind.collection(namespace), settings, self._kind.read, notice.ring)
             for namespace in namespaces
         }
-        for mirror in self._mirrors.values():
-            mirror.start()
+        for reflector in self._mirrors.values():
+            reflector.start()
         try:
-            await self._first_lists(bell)
+            await self._first_lists(notice)
             while True:
                 found = self._found()
                 if found != self._last:
                     self._last = found
                     if not found.addresses:
-                        log.info("discovery: %s", self.standing().hint)
+                        log.info("discovery: %s", self.status().hint)
                     yield found
-                await bell.wait()
+                await notice.wait()
         finally:
-            for mirror in self._mirrors.values():
-                mirror.stop()
+            for reflector in self._mirrors.values():
+                reflector.stop()
 
-    def standing(self) -> Standing:
+    def status(self) -> SourceStatus:
         """See Source. Its age is that of the namespace heard from last of all."""
-        heard = [mirror.heard_at for mirror in self._mirrors.values()]
+        heard = [reflector.heard_at for reflector in self._mirrors.values()]
         oldest = None if None in heard or not heard else min(at for at in heard if at is not None)
-        complaints = [mirror.complaint for mirror in self._mirrors.values() if mirror.complaint]
-        kept = {namespace: mirror.values() for namespace, mirror in self._mirrors.items()}
+        reasons = [reflector.reason for reflector in self._mirrors.values() if reflector.reason]
+        kept = {namespace: reflector.values() for namespace, reflector in self._mirrors.items()}
         together = [value for values in kept.values() for value in values]
         seen = self._kind.seen(together)
-        return Standing(
+        return SourceStatus(
             age_seconds=None if oldest is None else max(0.0, self._clock() - oldest),
-            complaint="; ".join(complaints) or None,
+            reason="; ".join(reasons) or None,
             seen=seen,
-            lists=sum(mirror.lists for mirror in self._mirrors.values()),
-            failures=sum(mirror.total_failures for mirror in self._mirrors.values()),
+            lists=sum(reflector.lists for reflector in self._mirrors.values()),
+            failures=sum(reflector.total_failures for reflector in self._mirrors.values()),
             selector=self._kind.selector(),
             namespaces=tuple(kept) or self._settings.namespaces or None,
             left_out=grouped(self._kind.left_out(together)),
@@ -236,24 +236,24 @@ class KubernetesSource(Source, Generic[T]):
         is_useless = self._last is not None and not self._last.addresses
         return f"{seen} seen, and none takes calls: left_out of /v1/health says why" if is_useless else None
 
-    async def _first_lists(self, bell: Bell) -> None:
+    async def _first_lists(self, notice: ChangeNotice) -> None:
         patience_ends = self._clock() + FIRST_LISTS_SECONDS
-        while not all(mirror.is_listed for mirror in self._mirrors.values()):
-            some = any(mirror.is_listed for mirror in self._mirrors.values())
+        while not all(reflector.is_listed for reflector in self._mirrors.values()):
+            some = any(reflector.is_listed for reflector in self._mirrors.values())
             left = patience_ends - self._clock()
             if some and left <= 0:
                 return
-            await bell.wait(max(left, 0.0) if some else None)
+            await notice.wait(max(left, 0.0) if some else None)
 
     def _kept(self) -> list[T]:
-        return [value for mirror in self._mirrors.values() for value in mirror.values()]
+        return [value for reflector in self._mirrors.values() for value in reflector.values()]
 
     def _found(self) -> Found:
         kept = self._kept()
-        complaints = set(self._kind.complaints(kept))
-        for complaint in sorted(complaints - self._told):
-            log.warning("discovery: %s; it is left out", complaint)
-        self._told = complaints  # and no more of those that went, of which there may be one a minute
+        reasons = set(self._kind.reasons(kept))
+        for reason in sorted(reasons - self._told):
+            log.warning("discovery: %s; it is left out", reason)
+        self._told = reasons  # and no more of those that went, of which there may be one a minute
         pods = self._kind.found(kept)
         return Found(tuple(pods), pods)
 

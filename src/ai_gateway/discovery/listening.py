@@ -59,7 +59,7 @@ class Trust(NamedTuple):
     """What a pod is trusted with. `refusal` says why no port is assumed that it does not declare, None if one is;
     `main` names the container that kubectl takes for the pod's own; `is_own`: the gateway is in that pod too."""
 
-    refusal: str | None = None
+    untrusted_reason: str | None = None
     main: str | None = None
     is_own: bool = False
 
@@ -69,7 +69,7 @@ class Listening(NamedTuple):
 
     container: Container | None
     port: int | None
-    complaint: str | None = None
+    reason: str | None = None
 
 
 def find_listening(spec: Spec, settings: Kubernetes, trust: Trust) -> Listening:
@@ -82,15 +82,21 @@ def find_listening(spec: Spec, settings: Kubernetes, trust: Trust) -> Listening:
     port = _first(containers, settings) if len(containers) == 1 else _asked_for(containers, settings)
     if port is None and ollama is not None and (trust.is_own or not _is_deaf(ollama)):
         port = _declared(ollama, settings)
-        if port is None and trust.refusal is None:
+        if port is None and trust.untrusted_reason is None:
             port = _assumed(ollama, settings)
     if port is None:
         port = _first(containers, settings)
-    if port is None and ollama is None and trust.refusal is None and containers and not any(map(_ports, containers)):
+    if (
+        port is None
+        and ollama is None
+        and trust.untrusted_reason is None
+        and containers
+        and not any(map(_ports, containers))
+    ):
         port = settings.port  # nothing tells the containers apart, and all have the pod's address
     if port is not None:
         return Listening(ollama or _declaring(containers, port), port)
-    return Listening(ollama, None, _complaint(containers, ollama, settings, trust))
+    return Listening(ollama, None, _reason(containers, ollama, settings, trust))
 
 
 def _lasting(spec: Spec) -> Iterator[Container]:
@@ -183,10 +189,10 @@ def _declaring(containers: Iterable[Container], number: int) -> Container | None
     return next((c for c in containers if any(port.container_port == number for port in _ports(c))), None)
 
 
-def _complaint(containers: tuple[Container, ...], ollama: Container | None, settings: Kubernetes, trust: Trust) -> str:
+def _reason(containers: tuple[Container, ...], ollama: Container | None, settings: Kubernetes, trust: Trust) -> str:
     words = f"declares no port named {settings.port_name!r} and none {settings.port}"
     if ollama is not None and not trust.is_own and _is_deaf(ollama):
         return f"{words}, and its OLLAMA_HOST is no address that other pods reach"
-    if trust.refusal is None or any(map(_ports, containers if ollama is None else (ollama,))):
+    if trust.untrusted_reason is None or any(map(_ports, containers if ollama is None else (ollama,))):
         return words
-    return f"{words}, which is not assumed of {trust.refusal}"
+    return f"{words}, which is not assumed of {trust.untrusted_reason}"

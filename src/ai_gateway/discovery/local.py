@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from ai_gateway.discovery.source import Found, Source, Standing
+from ai_gateway.discovery.source import Found, Source, SourceStatus
 from ai_gateway.wire.address import Address
 
 LOCAL = Address("127.0.0.1")
@@ -34,6 +34,6 @@ class LocalSource(Source):
         self._hint = None
         yield Found((LOCAL,))
 
-    def standing(self) -> Standing:
+    def status(self) -> SourceStatus:
         """See Source."""
-        return Standing(hint=self._hint)
+        return SourceStatus(hint=self._hint)

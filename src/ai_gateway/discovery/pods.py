@@ -72,7 +72,7 @@ class Candidate(msgspec.Struct, frozen=True):
     is_odd: bool = False
 
     @property
-    def complaint(self) -> str | None:
+    def odd_reason(self) -> str | None:
         """What is odd about it."""
         return self.reason if self.is_odd else None
 
@@ -85,12 +85,12 @@ def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -
     """
     sent = msgspec.json.decode(content, type=_Pod)
     is_own = own_uid is not None and sent.metadata.uid == own_uid
-    container, port, complaint = find_listening(sent.spec, settings, _trust(sent.metadata, is_own))
+    container, port, odd_reason = find_listening(sent.spec, settings, _trust(sent.metadata, is_own))
     pod = _pod(sent, container)
     if (reason := _ending(sent)) is not None:
         return Candidate(pod, None, reason)
     if port is None:
-        return Candidate(pod, None, sys.intern(complaint or ""), is_odd=True)  # thousands of pods have the same one
+        return Candidate(pod, None, sys.intern(odd_reason or ""), is_odd=True)  # thousands of pods have the same one
     if is_own:
         return Candidate(pod, Address("127.0.0.1", port, uid=sent.metadata.uid))
     if (reason := _waiting(sent.status)) is not None:
@@ -100,10 +100,10 @@ def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -
 
 def _trust(meta: _Meta, is_own: bool) -> Trust:
     annotations = meta.annotations or _Annotations()
-    return Trust(None if is_own else _refusal(meta, annotations), annotations.main, is_own)
+    return Trust(None if is_own else _reason(meta, annotations), annotations.main, is_own)
 
 
-def _refusal(meta: _Meta, annotations: _Annotations) -> str | None:
+def _reason(meta: _Meta, annotations: _Annotations) -> str | None:
     """Whose pods are not assumed to serve: those that run to an end, such as the test pod of the usual chart, which
     has the labels of Ollama."""
     if annotations.hook is not None:

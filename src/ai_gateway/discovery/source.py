@@ -17,14 +17,14 @@ class Found(NamedTuple):
     pods: Mapping[Address, Pod] = {}
 
 
-class Standing(msgspec.Struct, frozen=True):
+class SourceStatus(msgspec.Struct, frozen=True):
     """How a source fares. Times in seconds; None: it has nothing of the kind.
 
     A complaint says what stands in its way; a hint what to look at where nothing does, and yet nothing is found.
     """
 
     age_seconds: float | None = None  # since it last heard from whoever it asks
-    complaint: str | None = None
+    reason: str | None = None
     seen: int | None = None  # what it looked at, ready or not
     lists: int = 0  # whole lists that it asked for
     failures: int = 0
@@ -44,6 +44,6 @@ class Source(Protocol):
     def lists(self) -> AsyncGenerator[Found]:
         """The whole list at once, and again after each change; ends where nothing can change any more."""
 
-    def standing(self) -> Standing:
+    def status(self) -> SourceStatus:
         """How it fares; a source that cannot fail has nothing to say."""
-        return Standing()
+        return SourceStatus()

@@ -33,7 +33,7 @@ async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -
     exchange.status = exchange.sent_status = status
     headers = headers + exchange.reply_headers
     if exchange.heads is not None:
-        exchange.heads.told = headers
+        exchange.heads.answered = headers
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 

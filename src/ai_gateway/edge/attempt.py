@@ -10,16 +10,16 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing.policy import Choice
-from ai_gateway.catalog.catalog import Entry
+from ai_gateway.catalog.catalog import ServedModel
+from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline
+from ai_gateway.edge.classify import Blame, FailedAttempt, classify
 from ai_gateway.edge.downstream import EventReply
-from ai_gateway.edge.verdict import Blame, Setback, judge
-from ai_gateway.edge.watch import ClientStalled, Deadline, Watch
 from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
-from ai_gateway.upstream.faults import BrokenFault, ConnectFault, GarbledFault, ResetFault
+from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, GarbledFailure, ResetFailure
 from ai_gateway.wire.answer import Answer, BadAnswer
 from ai_gateway.wire.call import Operation
 from ai_gateway.wire.stream import EventStream, Shape
@@ -32,55 +32,55 @@ _DONE: Final = b"[DONE]"
 Feed = Callable[[bytes], bytes]
 
 
-class Errand(msgspec.Struct, frozen=True):
+class AttemptContext(msgspec.Struct, frozen=True):
     """All that the attempts of one request have in common. `events` is None for a whole answer."""
 
     exchange: Exchange
-    entry: Entry
+    entry: ServedModel
     operation: Operation
     request: Request
     shape: Shape
-    watch: Watch
+    watch: CancelScope
     events: EventReply | None
     release_body: Callable[[], None]  # once an answer has begun, nobody sends the body again
     room: AnswerRoom
 
 
-async def attempt(client: Client, errand: Errand, choice: Choice) -> Setback | Answer | None:
+async def attempt(client: Client, context: AttemptContext, choice: Choice) -> FailedAttempt | Answer | None:
     """Sends the request to the chosen endpoint.
 
     Returns an Answer, None after a stream was relayed to its end, or the Setback that came before the first
     byte. Raises GatewayError for what no other endpoint can mend.
     """
     address = choice.endpoint.address
-    exchange = errand.exchange
+    exchange = context.exchange
     tried = _begin(exchange, choice)
-    exchange.context = choice.endpoint.contexts.get(errand.entry.canonical)
-    errand.request.extra = exchange.trace.lines(tried.span_id)
-    if errand.events is not None:
-        errand.events.waits_for = "the first token" if choice.is_warm else "the model to load"
-        due = errand.watch.now + errand.entry.timeouts.first_byte
-        errand.watch.expect(lambda: (due, _no_first_byte(errand.entry)))
-    upstream = client.exchange(address, errand.request, errand.entry.timeouts.connect)
+    exchange.context = choice.endpoint.contexts.get(context.entry.ollama_name)
+    context.request.extra = exchange.trace.lines(tried.span_id)
+    if context.events is not None:
+        context.events.waits_for = "the first token" if choice.is_warm else "the model to load"
+        due = context.watch.now + context.entry.timeouts.first_byte
+        context.watch.expect(lambda: (due, _no_first_byte(context.entry)))
+    upstream = client.exchange(address, context.request, context.entry.timeouts.connect)
     try:
         async with upstream as answer:
             tried.status = answer.head.status
             tried.answered_at = monotonic()
-            result = await _take(errand, answer)
-    except ConnectFault as fault:
+            result = await _take(context, answer)
+    except ConnectFailure as failure:
         unreachable = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
-        blame: Blame = "nobody" if fault.is_ours else "endpoint"
-        result = Setback(unreachable, blame, str(fault), is_refused=fault.is_refused)
-    except ResetFault as fault:
+        blame: Blame = "nobody" if failure.is_ours else "endpoint"
+        result = FailedAttempt(unreachable, blame, str(failure), is_refused=failure.is_refused)
+    except ResetFailure as failure:
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
-        result = Setback(broke, "endpoint", str(fault), may_repeat_here=upstream.was_reused)
+        result = FailedAttempt(broke, "endpoint", str(failure), may_repeat_here=upstream.was_reused)
     except BackendUnavailable as error:
-        tried.fault, tried.error = exchange.story, error.error_code
+        tried.failure, tried.error = exchange.reason, error.error_code
         raise
     finally:
         tried.ended_at = monotonic()
-    if isinstance(result, Setback):
-        tried.fault, tried.error = result.story, result.error.error_code
+    if isinstance(result, FailedAttempt):
+        tried.failure, tried.error = result.reason, result.error.error_code
     return result
 
 
@@ -97,41 +97,41 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
     return tried
 
 
-async def _take(errand: Errand, answer: UpstreamExchange) -> Setback | Answer | None:
+async def _take(context: AttemptContext, answer: UpstreamExchange) -> FailedAttempt | Answer | None:
     if answer.head.status != 200:
         try:
             body = await answer.read_all(MAX_ERROR_BYTES)
-        except BrokenFault:
+        except BrokenFailure:
             body = b""
-        errand.exchange.story = f"Ollama answered {answer.head.status}"
-        return judge(answer.head.status, body, errand.entry.id, errand.operation)
-    errand.release_body()
-    if errand.events is not None:
-        await _relay(errand, errand.events, answer)
+        context.exchange.reason = f"Ollama answered {answer.head.status}"
+        return classify(answer.head.status, body, context.entry.id, context.operation)
+    context.release_body()
+    if context.events is not None:
+        await _relay(context, context.events, answer)
         return None
-    errand.exchange.first_byte_at = monotonic()
+    context.exchange.first_byte_at = monotonic()
     try:
-        whole = await read_whole(errand.operation, answer, errand.shape, errand.room)
-        for content in filter(None, (errand.exchange.content, errand.exchange.evidence)):
+        whole = await read_whole(context.operation, answer, context.shape, context.room)
+        for content in filter(None, (context.exchange.content, context.exchange.evidence)):
             content.answer(whole.short())
         return whole
     except BadAnswer as bad:
-        raise _broken(errand.exchange, str(bad), bad.is_garbled) from None
-    except BrokenFault as fault:
-        raise _broken(errand.exchange, str(fault), isinstance(fault, GarbledFault)) from None
+        raise _broken(context.exchange, str(bad), bad.is_garbled) from None
+    except BrokenFailure as failure:
+        raise _broken(context.exchange, str(failure), isinstance(failure, GarbledFailure)) from None
 
 
-async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) -> None:
+async def _relay(context: AttemptContext, reply: EventReply, answer: UpstreamExchange) -> None:
     """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
-    stream = EventStream(errand.shape)
-    exchange = errand.exchange
+    stream = EventStream(context.shape)
+    exchange = context.exchange
     feed: Feed = stream.feed
     for content in filter(None, (exchange.content, exchange.evidence)):
-        feed = content.overhear(feed)
+        feed = content.wrap_feed(feed)
     if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
         raise _broken(exchange, "the answer to a stream is no event stream", is_garbled=True)
-    timeouts = errand.entry.timeouts
-    errand.watch.expect(_silence(errand.entry, reply, errand.watch.now), min(timeouts.idle, timeouts.client_stall))
+    timeouts = context.entry.timeouts
+    context.watch.expect(_silence(context.entry, reply, context.watch.now), min(timeouts.idle, timeouts.client_stall))
     try:
         while data := await answer.read():
             events = feed(data)
@@ -145,16 +145,16 @@ async def _relay(errand: Errand, reply: EventReply, answer: UpstreamExchange) ->
                 break
         if stream.is_done:
             await _read_trailer(answer)
-    except BrokenFault as fault:
+    except BrokenFailure as failure:
         if not stream.is_done:  # behind [DONE] nothing is missing
-            stream.broken = stream.broken or str(fault)
-            stream.is_garbled = stream.is_garbled or isinstance(fault, GarbledFault)
+            stream.broken = stream.broken or str(failure)
+            stream.is_garbled = stream.is_garbled or isinstance(failure, GarbledFailure)
     finally:
         exchange.usage, exchange.written = stream.usage, stream.written
         exchange.finish_reason = stream.finish_reason
     if not stream.is_complete:
-        story = stream.broken or "the stream ended without a finish_reason and [DONE]"
-        raise _broken(exchange, story, stream.is_garbled)
+        reason = stream.broken or "the stream ended without a finish_reason and [DONE]"
+        raise _broken(exchange, reason, stream.is_garbled)
 
 
 async def _read_trailer(answer: UpstreamExchange) -> None:
@@ -180,13 +180,13 @@ def _shortcut(feeding: tuple[EventStream, Feed], reply: EventReply, answer: Upst
         if events:
             write_now(events, answer.received_at)
         if stream.broken is not None or stream.is_done:  # done here only if [DONE] came in two pieces
-            raise BrokenFault(stream.broken or "nothing is read behind [DONE]")
+            raise BrokenFailure(stream.broken or "nothing is read behind [DONE]")
         return True
 
     return pass_on
 
 
-def _silence(entry: Entry, reply: EventReply, begun_at: float) -> Callable[[], Deadline]:
+def _silence(entry: ServedModel, reply: EventReply, begun_at: float) -> Callable[[], Deadline]:
     """Who must move next, and until when: the client that is being written to, or else the endpoint.
 
     Only whole events count: comments, or a byte now and then, would hold a slot for hours.
@@ -203,15 +203,15 @@ def _silence(entry: Entry, reply: EventReply, begun_at: float) -> Callable[[], D
     return deadline
 
 
-def _no_first_byte(entry: Entry) -> Callable[[], GatewayError]:
+def _no_first_byte(entry: ServedModel) -> Callable[[], GatewayError]:
     seconds = entry.timeouts.first_byte
     return lambda: UpstreamTimeout(
         f"Ollama sent no first byte within {seconds:g} s (timeouts.first_byte).", code="first_byte_timeout"
     )
 
 
-def _broken(exchange: Exchange, story: str, is_garbled: bool = False) -> UpstreamFailed:
-    exchange.story = story
+def _broken(exchange: Exchange, reason: str, is_garbled: bool = False) -> UpstreamFailed:
+    exchange.reason = reason
     error = UpstreamFailed("Ollama broke off before the answer was finished.", code="upstream_disconnected")
     error.is_garbled = is_garbled
     return error

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from ai_gateway.accounting.audit import Audit
 from ai_gateway.audit.store import Archive, Query, StoreUnavailable
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
-from ai_gateway.edge.auditing import Auditing
 from ai_gateway.errors import AuditClosed, AuditOff, AuditUnavailable, InvalidRequest
 from ai_gateway.exchange import Caller
 from ai_gateway.wire.printable import printable_json
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 class AuditLogs:
     """Pages of entries. `may_read` says whether a caller may; `peers` is how many gateways are ready, this included."""
 
-    def __init__(self, auditing: Auditing, may_read: Callable[[Caller], bool], peers: Callable[[], int]) -> None:
+    def __init__(self, auditing: Audit, may_read: Callable[[Caller], bool], peers: Callable[[], int]) -> None:
         self._auditing = auditing
         self._may_read = may_read
         self._peers = peers
@@ -40,14 +40,14 @@ class AuditLogs:
             )
         if not self._auditing.is_on:
             raise AuditOff("The audit is off (`audit.store: none`): nothing is kept that could be read.")
-        if not self._auditing.can_be_asked:
+        if not self._auditing.can_be_queried:
             raise AuditOff(f"The audit goes to {self._auditing.audit.store}, and cannot be read here.")
-        exchange.story = "read: " + scope["query_string"].decode("latin-1")
+        exchange.reason = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
         try:
-            body, cursor, damaged = await self._auditing.ask(lambda archive: self._answer(archive, query, kind))
+            body, cursor, damaged = await self._auditing.query(lambda archive: self._answer(archive, query, kind))
         except StoreUnavailable as error:
-            exchange.story = str(error)
+            exchange.reason = str(error)
             raise AuditUnavailable("The audit cannot be read now; try again later.") from None
         headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", str(len(body)).encode())]
         headers += [(b"cache-control", b"no-store"), *self._told(kind, cursor)]
@@ -71,8 +71,8 @@ class AuditLogs:
     def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None, int]:
         """In the reader's thread: a page, in the form that is wanted, the cursor behind it, and how many rows in it
         are no entries: somebody has changed them, and they are left out."""
-        from ai_gateway.audit.asking import page_of, write_cursor
-        from ai_gateway.audit.listing import as_csv, as_lines, as_value
+        from ai_gateway.audit.format import as_csv, as_lines, as_value
+        from ai_gateway.audit.query import page_of, write_cursor
 
         page = page_of(archive, query)
         cursor = write_cursor(page.next)
@@ -82,12 +82,14 @@ class AuditLogs:
             return b"".join(as_csv(page.entries)), cursor, len(page.damaged)
         told: dict[str, Any] = {"data": [as_value(entry) for entry in page.entries], "next_cursor": cursor}
         if page.damaged:
-            told["damaged"] = [msgspec.structs.asdict(row) for row in page.damaged]
+            told["damaged"] = [
+                {"writer": row.writer, "sequence": row.sequence, "complaint": row.reason} for row in page.damaged
+            ]
         return printable_json(_encode({**told, **self._part()})), cursor, len(page.damaged)
 
 
 def _query(scope: Scope) -> Query:
-    from ai_gateway.audit.asking import BadQuestion, read_query
+    from ai_gateway.audit.query import BadQuestion, read_query
 
     try:
         pairs = parse_qsl(

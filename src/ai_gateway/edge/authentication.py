@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from ai_gateway.auth.authenticator import Authenticator, Forbidden, Unknown
-from ai_gateway.auth.guard import Guard
 from ai_gateway.auth.identity import Identity, Unavailable
+from ai_gateway.auth.state import AuthState
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of
 from ai_gateway.errors import AuthUnavailable, NotAllowed, Unauthorized
 from ai_gateway.exchange import Caller
@@ -20,12 +20,12 @@ OPEN: Final = frozenset(("/", "/v1/health"))
 class Authentication:
     """Stands before the routes, behind `cross-origin`: a browser's preflight carries no credential."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, auth_state: AuthState) -> None:
         self._app = app
-        self._guard = guard
+        self._auth_state = auth_state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        authenticator = self._guard.authenticator
+        authenticator = self._auth_state.authenticator
         if authenticator is not None:
             exchange = exchange_of(scope)
             caller = await self._caller(authenticator, scope)
@@ -34,7 +34,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
     async def _caller(self, authenticator: Authenticator, scope: Scope) -> Caller:
-        token = read_credential(scope["headers"], self._guard.headers)
+        token = read_credential(scope["headers"], self._auth_state.headers)
         try:
             return await authenticator.caller(token)
         except (Unknown, Forbidden, Unavailable) as error:

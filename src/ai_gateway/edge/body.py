@@ -5,13 +5,13 @@ from typing import Final
 
 from ai_gateway.config.types import Body
 from ai_gateway.edge.asgi import Message, Receive, Scope, header
-from ai_gateway.edge.body_pace import Pace
-from ai_gateway.edge.buffers import SMALL_BYTES, Buffers, Hold, others_first
+from ai_gateway.edge.body_deadline import BodyDeadline
+from ai_gateway.edge.buffers import SMALL_BYTES, BodyShare, Buffers, others_first
+from ai_gateway.edge.cancel_scope import ClientLeft
 from ai_gateway.edge.media_type import check_media_type
-from ai_gateway.edge.watch import ClientLeft
 from ai_gateway.errors import BodyTooLarge, GatewayError, RequestTimeout
 from ai_gateway.exchange import Caller
-from ai_gateway.limits.terms import address_scope, caller_scope, site_of
+from ai_gateway.limits.rules import address_scope, caller_scope, site_of
 from ai_gateway.wire.json_guard import SMALL_BYTES as WHOLE_BYTES
 from ai_gateway.wire.json_guard import is_small, refusal
 from ai_gateway.wire.json_scan import UNREADABLE, Scan, Value
@@ -22,16 +22,16 @@ from ai_gateway.wire.prompt_size import Measuring
 _BEGINNING: Final = 64  # bytes of a body that tell what it is instead of JSON
 
 
-class Reading:
+class BodyReader:
     """One body on its way in. What is held of it is counted in `hold`, which outlives the reading."""
 
     def __init__(self, buffers: Buffers, body: Body, caller: Caller) -> None:
-        self._turns = buffers.turns
+        self._slices = buffers.slices
         self._most = body.max_bytes
         self._total_seconds = body.timeout
         site = address_scope(site_of(caller.address))
         name = site if caller.method == "none" else caller_scope(caller.method, caller.name)
-        self.hold = Hold(buffers, (body.buffered_bytes, body.max_bytes), name, site)
+        self.hold = BodyShare(buffers, (body.buffered_bytes, body.max_bytes), name, site)
         self.body_bytes = 0  # that have come
         self.is_large = False  # it says so, or does not say how large it is
         self._clock: asyncio.Timeout | None = None
@@ -58,7 +58,7 @@ class Reading:
         if not message.get("more_body", False) and is_small(chunk):
             return chunk
         loop = asyncio.get_running_loop()
-        pace = Pace(loop.time(), self._total_seconds)
+        pace = BodyDeadline(loop.time(), self._total_seconds)
         self.hold.give_way = self._give_way
         try:
             async with asyncio.timeout_at(pace.due) as self._clock:
@@ -73,7 +73,9 @@ class Reading:
                 self._scan.close()  # the values are its reader's, if there are any
             self._clock = self._scan = None
 
-    async def _read_on(self, chunk: bytes, message: Message, receive: Receive, pace: Pace) -> bytes | dict[str, Value]:
+    async def _read_on(
+        self, chunk: bytes, message: Message, receive: Receive, pace: BodyDeadline
+    ) -> bytes | dict[str, Value]:
         begun = bytearray()  # of a body that may turn out small
         loop = asyncio.get_running_loop()
         while True:
@@ -103,7 +105,7 @@ class Reading:
             self._scan = Scan(SPLIT, mends=True)
             self._beginning = bytes(data[:_BEGINNING])
         for at in range(0, len(data), WINDOW):
-            async with self._turns:
+            async with self._slices:
                 window = bytes(data[at : at + WINDOW])
                 self.measuring.feed(window)
                 self._scan.feed(window)

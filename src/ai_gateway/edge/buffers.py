@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ai_gateway.edge.turns import Turns
+from ai_gateway.edge.fair_slices import FairSlices
 from ai_gateway.errors import BuffersFull
 
 SMALL_BYTES: Final = 64 << 10  # a body up to here is small, whatever length it announces
@@ -22,10 +22,10 @@ class Buffers:
     def __init__(self) -> None:
         self.held_bytes = 0
         self.large_bytes = 0  # of them, in holds that are not small
-        self.turns = Turns()
-        self.holds: dict[Hold, None] = {}  # the oldest first
+        self.slices = FairSlices()
+        self.holds: dict[BodyShare, None] = {}  # the oldest first
 
-    def count(self, hold: "Hold", size: int) -> None:
+    def count(self, hold: "BodyShare", size: int) -> None:
         """Takes note of bytes that a hold has more, or less."""
         self.held_bytes += size
         if hold.is_large:
@@ -41,7 +41,7 @@ class Buffers:
         return callers, addresses
 
 
-class Hold:
+class BodyShare:
     """What one request holds: `take` before anything is kept, `release` when nobody can need it again.
 
     `give_way`, where it is set, ends the request because others need its room. `limits` are the bytes of all room, and
@@ -104,10 +104,10 @@ class Hold:
             return True
         return self._buffers.large_bytes - large_given + size <= max(room - room // SMALL_PART, body)
 
-    def _givers(self, size: int) -> "list[Hold]":
+    def _givers(self, size: int) -> "list[BodyShare]":
         """Whose bodies go so that this one fits; none goes in vain."""
         given = large_given = 0
-        found: list[Hold] = []
+        found: list[BodyShare] = []
         callers, addresses = self._buffers.shares()
         own_caller, own_address = callers[self.caller] + size, addresses[self.address] + size
         for hold in self._younger_first():
@@ -126,7 +126,7 @@ class Hold:
             raise full()
         return found
 
-    def _younger_first(self) -> "Iterator[Hold]":
+    def _younger_first(self) -> "Iterator[BodyShare]":
         for hold in reversed(self._buffers.holds):
             if hold is not self and hold.give_way is not None and hold.held_bytes:
                 yield hold

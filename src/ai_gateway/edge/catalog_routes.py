@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.catalog import Entry
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.active import CurrentConfig
+from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
 from ai_gateway.edge.permissions import deny, may_use, refuse_unloaded, sees_endpoints
 from ai_gateway.upstream.details import ModelDetails
@@ -16,7 +16,7 @@ ModelState = Literal["ready", "loading", "missing", "unavailable"]
 class ListModels:
     """Every id of the catalog, aliases too. `started_at` (Unix seconds) stands for models no endpoint holds."""
 
-    def __init__(self, current: Current, fleet: Fleet, started_at: int) -> None:
+    def __init__(self, current: CurrentConfig, fleet: Fleet, started_at: int) -> None:
         self._current = current
         self._fleet = fleet
         self._started_at = started_at
@@ -36,7 +36,7 @@ class ListModels:
 class ShowModel:
     """One model: OpenAI's fields, and Ollama's own beside them."""
 
-    def __init__(self, current: Current, fleet: Fleet, details: ModelDetails, started_at: int) -> None:
+    def __init__(self, current: CurrentConfig, fleet: Fleet, details: ModelDetails, started_at: int) -> None:
         self._current = current
         self._fleet = fleet
         self._details = details
@@ -53,17 +53,17 @@ class ShowModel:
         shown = model_object(asked, entry, self._fleet, self._started_at)
         await reply_json(scope, send, {**shown, **await self._facts(entry, sees_endpoints(exchange_of(scope).caller))})
 
-    async def _facts(self, entry: Entry, is_detailed: bool) -> dict[str, Any]:
+    async def _facts(self, entry: ServedModel, is_detailed: bool) -> dict[str, Any]:
         holders = _holders(self._fleet, entry)
         facts: dict[str, Any] = {
             "ollama": entry.name,
             "state": model_state(self._fleet, entry),
         }
         if is_detailed:
-            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.canonical)]
+            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.ollama_name)]
             facts["endpoints"] = [endpoint.address.authority for endpoint in holders]
             facts["loaded_on"] = [endpoint.address.authority for endpoint in loaded]
-        held = (holders[0].held or {}).get(entry.canonical) if holders else None
+        held = (holders[0].held or {}).get(entry.ollama_name) if holders else None
         if held is None:
             return facts
         details = await self._details.of(holders[0], held)
@@ -78,9 +78,9 @@ class ShowModel:
         }
 
 
-def model_object(known_as: str, entry: Entry, fleet: Fleet, started_at: int) -> dict[str, Any]:
+def model_object(known_as: str, entry: ServedModel, fleet: Fleet, started_at: int) -> dict[str, Any]:
     """A model as OpenAI's API lists it, with its version."""
-    held = [(endpoint.held or {}).get(entry.canonical) for endpoint in fleet.endpoints.values()]
+    held = [(endpoint.held or {}).get(entry.ollama_name) for endpoint in fleet.endpoints.values()]
     created = max((model.modified for model in held if model is not None), default=0)
     return {
         "id": known_as,
@@ -91,11 +91,11 @@ def model_object(known_as: str, entry: Entry, fleet: Fleet, started_at: int) -> 
     }
 
 
-def _holders(fleet: Fleet, entry: Entry) -> list[Endpoint]:
-    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.canonical)]
+def _holders(fleet: Fleet, entry: ServedModel) -> list[Endpoint]:
+    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.ollama_name)]
 
 
-def model_state(fleet: Fleet, entry: Entry) -> ModelState:
+def model_state(fleet: Fleet, entry: ServedModel) -> ModelState:
     """One word for whether a call for the model would be answered now.
 
     `ready`: an endpoint holds it. `loading`: calls run for it and none has it loaded yet. `missing`: endpoints
@@ -104,8 +104,8 @@ def model_state(fleet: Fleet, entry: Entry) -> ModelState:
     holders = _holders(fleet, entry)
     if not holders:
         endpoints = fleet.endpoints.values()
-        is_elsewhere = any(endpoint.holds(entry.canonical) for endpoint in endpoints)
+        is_elsewhere = any(endpoint.holds(entry.ollama_name) for endpoint in endpoints)
         return "missing" if not is_elsewhere and any(endpoint.is_usable for endpoint in endpoints) else "unavailable"
-    if any(endpoint.is_resident(entry.canonical) for endpoint in holders):
+    if any(endpoint.is_resident(entry.ollama_name) for endpoint in holders):
         return "ready"
-    return "loading" if any(endpoint.in_flight.get(entry.canonical) for endpoint in holders) else "ready"
+    return "loading" if any(endpoint.in_flight.get(entry.ollama_name) for endpoint in holders) else "ready"

@@ -6,7 +6,7 @@ Sources: the fetch standard's CORS protocol, and of private networks its draft, 
 from functools import lru_cache
 from typing import Final
 
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.config.serving import Cors
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, header, reply
 from ai_gateway.errors import InvalidRequest
@@ -38,7 +38,7 @@ _NETWORKS: Final = (b"private-network", b"local-network")
 class CrossOrigin:
     """Stands before the routes. What carries no `Origin` is no page's and goes straight through."""
 
-    def __init__(self, app: ASGIApp, current: Current) -> None:
+    def __init__(self, app: ASGIApp, current: CurrentConfig) -> None:
         self._app = app
         self._current = current
 

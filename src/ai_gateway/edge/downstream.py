@@ -63,7 +63,7 @@ class EventReply:
 
     def begin(self) -> None:
         """Starts the heartbeat."""
-        self._timer = self._loop.call_at(self.sent_at + self._beat_seconds, self._look)
+        self._timer = self._loop.call_at(self.sent_at + self._beat_seconds, self._check)
 
     async def write(self, events: bytes) -> None:
         """Sends whole events; waits while the client does not read."""
@@ -107,7 +107,7 @@ class EventReply:
         if self._beating is not None:
             self._beating.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time()
         due = max(self.sent_at, self._beat_at) + self._beat_seconds
         if self.is_sending or self._beating is not None:  # a client that does not read needs no comment
@@ -115,7 +115,7 @@ class EventReply:
         elif now >= due:
             self._beating = self._loop.create_task(self._beat())
             due = now + self._beat_seconds
-        self._timer = self._loop.call_at(due, self._look)
+        self._timer = self._loop.call_at(due, self._check)
 
     async def _beat(self) -> None:
         self._beat_at = self._loop.time()

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Final
 
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
 from ai_gateway.edge.hosts import check_host
 from ai_gateway.errors import InvalidRequest
@@ -24,7 +24,7 @@ class Drain:
     Only this machine may ask, and neither a page in its browser nor somebody behind a proxy on it.
     """
 
-    def __init__(self, begin: Callable[[], None], current: Current) -> None:
+    def __init__(self, begin: Callable[[], None], current: CurrentConfig) -> None:
         self._begin = begin
         self._current = current
 

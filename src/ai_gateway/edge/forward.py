@@ -3,14 +3,14 @@
 from time import monotonic
 from typing import Final
 
-from ai_gateway.catalog.catalog import Entry
-from ai_gateway.catalog.current import InForce
+from ai_gateway.accounting.admission import Admitted
+from ai_gateway.catalog.active import ActiveConfig
+from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
-from ai_gateway.edge.errands import Errands, Parts
+from ai_gateway.edge.attempts import Attempts, RequestDeps
+from ai_gateway.edge.cancel_scope import CancelScope, Deadline
 from ai_gateway.edge.incoming import Incoming
-from ai_gateway.edge.limiting import Admitted
 from ai_gateway.edge.permissions import deny, may_use
-from ai_gateway.edge.watch import Deadline, Watch
 from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.errors import UpstreamTimeout
 from ai_gateway.exchange import Exchange
@@ -27,15 +27,15 @@ _ID_PREFIX: Final[dict[Operation, str]] = {"chat": "chatcmpl-", "completions": "
 class Forward:
     """One POST route, as a raw ASGI endpoint: the lease encloses connecting and streaming, so no slot can leak."""
 
-    def __init__(self, operation: Operation, parts: Parts) -> None:
+    def __init__(self, operation: Operation, parts: RequestDeps) -> None:
         self._operation = operation
         self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         in_force = self._parts.current.now
-        limiting = self._parts.limiting
-        incoming = Incoming(self._parts.buffers, limiting, exchange, in_force)
+        admission = self._parts.admission
+        incoming = Incoming(self._parts.buffers, admission, exchange, in_force)
         admitted: Admitted | None = None
         try:
             await incoming.ask(scope, self._parts.fleet)
@@ -45,14 +45,14 @@ class Forward:
                 exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
             if exchange.trace.is_recorded:
                 self._keep(call, exchange)
-            await incoming.in_turns(call, self._parts.audit.listen(call, exchange))
+            await incoming.in_turns(call, self._parts.audit.capture(call, exchange))
             entry = self._find(call, in_force, exchange)
-            total = _total(call, entry, patience(scope), self._parts.departures.loop.time())
-            if limiting.concerns(exchange.caller):
+            total = _total(call, entry, patience(scope), self._parts.running_requests.loop.time())
+            if admission.concerns(exchange.caller):
                 incoming.is_counted_anew()
-                admitted = await limiting.admit(exchange, entry, total[0] - self._parts.departures.loop.time())
-            room = AnswerRoom(incoming.hold, self._parts.buffers.turns, in_force.config.body.max_answer_bytes)
-            errand = Errands(self._parts, exchange, call, entry, room)
+                admitted = await admission.admit(exchange, entry, total[0] - self._parts.running_requests.loop.time())
+            room = AnswerRoom(incoming.hold, self._parts.buffers.slices, in_force.config.body.max_answer_bytes)
+            context = Attempts(self._parts, exchange, call, entry, room)
             shape = Shape(
                 _ID_PREFIX[self._operation] + exchange.answer_id,
                 call.model,
@@ -60,12 +60,12 @@ class Forward:
                 in_force.config.compatibility.reasoning_content,
             )
             if call.stream:
-                await errand.stream(shape, Watch(scope, self._parts.departures, total), scope, send)
+                await context.stream(shape, CancelScope(scope, self._parts.running_requests, total), scope, send)
             else:
-                await errand.whole(shape, Watch(scope, self._parts.departures, total), send)
+                await context.whole(shape, CancelScope(scope, self._parts.running_requests, total), send)
         finally:
             incoming.close()
-            limiting.settle(admitted, exchange)
+            admission.settle(admitted, exchange)
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""
@@ -73,7 +73,7 @@ class Forward:
         if self._parts.content is not None:
             exchange.content = self._parts.content(call)
 
-    def _find(self, call: Call, in_force: InForce, exchange: Exchange) -> Entry:
+    def _find(self, call: Call, in_force: ActiveConfig, exchange: Exchange) -> ServedModel:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
         if entry is None or not may_use(exchange.caller, entry):
@@ -84,7 +84,7 @@ class Forward:
         return entry
 
 
-def _total(call: Call, entry: Entry, patience_seconds: float | None, now: float) -> Deadline:
+def _total(call: Call, entry: ServedModel, patience_seconds: float | None, now: float) -> Deadline:
     """When all of it must be over. The client's patience goes for whole answers; a stream shows signs of life."""
     seconds: float = entry.timeouts.stream
     if not call.stream:

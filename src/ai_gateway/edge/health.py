@@ -5,15 +5,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from ai_gateway.auth.guard import Guard
+from ai_gateway.accounting.audit import Audit
+from ai_gateway.auth.state import AuthState
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.cluster.events import Events
-from ai_gateway.config.live import Live as LiveConfig
-from ai_gateway.discovery.following import Following
+from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
-from ai_gateway.edge.auditing import Auditing
 from ai_gateway.edge.catalog_routes import model_state
 from ai_gateway.limits.limiter import Limiter
 
@@ -28,53 +28,57 @@ class Readiness:
         self.is_draining = False
 
 
-class Condition(msgspec.Struct, frozen=True):
+class StatusSources(msgspec.Struct, frozen=True):
     """What health and metrics are told from. `clock` is monotonic seconds."""
 
     fleet: Fleet
-    current: Current
+    current: CurrentConfig
     live: LiveConfig
-    discovery: Following
+    discovery: DiscoveryRunner
     events: Events | None
-    guard: Guard
+    auth_state: AuthState
     limiter: Limiter
     readiness: Readiness
     clock: Callable[[], float]
     opened_at: float
-    auditing: Auditing
+    auditing: Audit
 
-    def fault(self) -> str | None:
+    def failure(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
         if self.live.config is None:
-            why = "; ".join(filter(None, (*map(str, self.live.complaints), self.live.trouble)))
+            why = "; ".join(filter(None, (*map(str, self.live.reasons), self.live.unseen_reason)))
             return f"no valid config: {why or 'it is still being read'}"
         return "draining" if self.readiness.is_draining else None
 
-    def complaint(self) -> str | None:
+    def reason(self) -> str | None:
         """Why the gateway is not ready, None if it is."""
-        return self.fault() or ("looking for endpoints" if self.readiness.is_looking else None) or self.auditing.fault()
+        return (
+            self.failure()
+            or ("looking for endpoints" if self.readiness.is_looking else None)
+            or self.auditing.unready_reason()
+        )
 
 
 class Health:
     """Three fields for everyone; the detail beside them is for admins where callers prove who they are."""
 
-    def __init__(self, condition: Condition) -> None:
+    def __init__(self, condition: StatusSources) -> None:
         self._condition = condition
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         condition = self._condition
-        fault = condition.fault()
+        failure = condition.failure()
         now = condition.clock()
-        guard = condition.guard
-        is_shown = guard.authenticator is None or exchange_of(scope).caller.is_admin
+        auth_state = condition.auth_state
+        is_shown = auth_state.authenticator is None or exchange_of(scope).caller.is_admin
         content: dict[str, Any] = {
-            "gateway": (fault if is_shown else _in_short(fault)) or "ok",
+            "gateway": (failure if is_shown else _in_short(failure)) or "ok",
             "ollama": ollama_state(condition.fleet, condition.current),
             "uptime_seconds": int(now - condition.opened_at),
         }
         if is_shown:
             content |= self._detail(now)
-        await reply_json(scope, send, content, 503 if fault else 200)
+        await reply_json(scope, send, content, 503 if failure else 200)
 
     def _detail(self, now: float) -> dict[str, Any]:
         condition = self._condition
@@ -83,20 +87,20 @@ class Health:
             "endpoints": [_endpoint(endpoint, now) for endpoint in condition.fleet.endpoints.values()],
             "models": _models(condition),
             "config": _config(condition.live),
-            "auth": condition.guard.standing(),
+            "auth": condition.auth_state.status(),
             "limits": _limits(condition.limiter),
-            "audit": condition.auditing.standing(),
+            "audit": condition.auditing.status(),
         }
 
 
 class Sign:
     """/health and /healthz on the API's port: the status of /v1/health and one word, for tools that look there."""
 
-    def __init__(self, condition: Condition) -> None:
+    def __init__(self, condition: StatusSources) -> None:
         self._condition = condition
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_well = self._condition.fault() is None
+        is_well = self._condition.failure() is None
         await reply_json(scope, send, {"status": "ok" if is_well else "unavailable"}, 200 if is_well else 503)
 
 
@@ -104,16 +108,16 @@ def _limits(limiter: Limiter) -> dict[str, Any]:
     return {
         "counted_in": "redis" if limiter.is_shared else "memory",
         "gateways": limiter.gateways,
-        "complaint": limiter.complaint,
+        "complaint": limiter.reason,
     }
 
 
-def _in_short(fault: str | None) -> str | None:
+def _in_short(failure: str | None) -> str | None:
     """A fault without the words behind it, which may name what is in the config."""
-    return None if fault is None else fault.partition(":")[0]
+    return None if failure is None else failure.partition(":")[0]
 
 
-def ollama_state(fleet: Fleet, current: Current) -> OllamaState:
+def ollama_state(fleet: Fleet, current: CurrentConfig) -> OllamaState:
     """`unavailable`: no endpoint is up. `degraded`: some endpoint or some model is missing."""
     endpoints = fleet.endpoints.values()
     if not any(endpoint.is_usable for endpoint in endpoints):
@@ -123,18 +127,18 @@ def ollama_state(fleet: Fleet, current: Current) -> OllamaState:
     return "ok" if all_up and states <= {"ready", "loading"} else "degraded"
 
 
-def _discovery(discovery: Following) -> dict[str, Any]:
-    standing = discovery.standing()
-    age = standing.age_seconds
+def _discovery(discovery: DiscoveryRunner) -> dict[str, Any]:
+    status = discovery.status()
+    age = status.age_seconds
     return {
         "source": discovery.source_name,
-        "selector": standing.selector,
-        "namespaces": standing.namespaces,
-        "seen": standing.seen,
-        "left_out": standing.left_out,
+        "selector": status.selector,
+        "namespaces": status.namespaces,
+        "seen": status.seen,
+        "left_out": status.left_out,
         "age_seconds": None if age is None else round(age, 1),
-        "complaint": standing.complaint,
-        "hint": standing.hint,
+        "complaint": status.reason,
+        "hint": status.hint,
     }
 
 
@@ -145,7 +149,7 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
         "pod": None if pod is None else f"{pod.namespace}/{pod.name}",
         "node": None if pod is None else pod.node,
         "state": endpoint.state,
-        "complaint": "; ".join(filter(None, (endpoint.complaint, *endpoint.look_complaints.values()))) or None,
+        "complaint": "; ".join(filter(None, (endpoint.reason, *endpoint.check_reasons.values()))) or None,
         "version": endpoint.version,
         "models": None if endpoint.held is None else sorted(model.name for model in endpoint.held.values()),
         "loaded": None if endpoint.resident is None else sorted(endpoint.resident),
@@ -155,34 +159,34 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
     }
 
 
-def _models(condition: Condition) -> dict[str, Any]:
+def _models(condition: StatusSources) -> dict[str, Any]:
     fleet = condition.fleet
     waiting = {pool.model: pool.waiting for pool in fleet.pools()}
     return {
         entry.id: {
             "state": model_state(fleet, entry),
-            "in_flight": sum(endpoint.in_flight.get(entry.canonical, 0) for endpoint in fleet.endpoints.values()),
-            "waiting": waiting.get(entry.canonical, 0),
+            "in_flight": sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in fleet.endpoints.values()),
+            "waiting": waiting.get(entry.ollama_name, 0),
         }
         for entry in condition.current.now.catalog.models(fleet)
     }
 
 
 def _config(live: LiveConfig) -> dict[str, Any]:
-    complaints = [{"path": complaint.path, "message": complaint.message} for complaint in live.complaints]
-    if live.trouble is not None:
-        complaints.append({"path": "", "message": live.trouble})
+    reasons = [{"path": reason.path, "message": reason.message} for reason in live.reasons]
+    if live.unseen_reason is not None:
+        reasons.append({"path": "", "message": live.unseen_reason})
     return {
         "source": live.source,
         "hash": live.digest,
         "loaded_at": None if live.loaded_at is None else int(live.loaded_at),
-        "last_reload": "refused" if live.complaints else "ok",
-        "complaints": complaints,
+        "last_reload": "refused" if live.reasons else "ok",
+        "complaints": reasons,
         "restart_required": live.restart_required,
     }
 
 
-class Live:
+class Liveness:
     """/livez: the event loop answers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,11 +196,9 @@ class Live:
 class Ready:
     """/readyz: requests may be sent here. Whether any Ollama is up plays no part."""
 
-    def __init__(self, condition: Condition) -> None:
+    def __init__(self, condition: StatusSources) -> None:
         self._condition = condition
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        complaint = self._condition.complaint()
-        await reply_json(
-            scope, send, {"ready": complaint is None, "reason": complaint}, 200 if complaint is None else 503
-        )
+        reason = self._condition.reason()
+        await reply_json(scope, send, {"ready": reason is None, "reason": reason}, 200 if reason is None else 503)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from ai_gateway.catalog.current import Current
+from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, header
 from ai_gateway.edge.cors import allowed_origins
 from ai_gateway.errors import InvalidRequest
@@ -26,7 +26,7 @@ class HostCheck:
     `is_closed` says whether callers prove who they are: then a foreign page has nothing to prove it with.
     """
 
-    def __init__(self, app: ASGIApp, current: Current, is_closed: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, current: CurrentConfig, is_closed: Callable[[], bool]) -> None:
         self._app = app
         self._current = current
         self._is_closed = is_closed
@@ -37,7 +37,7 @@ class HostCheck:
         await self._app(scope, receive, send)
 
 
-def check_host(scope: Scope, current: Current) -> None:
+def check_host(scope: Scope, current: CurrentConfig) -> None:
     """Raises InvalidRequest for a Host that is not this machine's, nor named by the config."""
     given = header(scope, b"host")
     config = current.now.config

@@ -3,16 +3,16 @@
 from collections.abc import Generator
 from typing import Final
 
+from ai_gateway.accounting.admission import AdmissionControl
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.current import InForce
+from ai_gateway.catalog.active import ActiveConfig
 from ai_gateway.edge.asgi import Receive, Scope
-from ai_gateway.edge.body import Reading
-from ai_gateway.edge.buffers import Buffers, Hold
-from ai_gateway.edge.limiting import Limiting
+from ai_gateway.edge.body import BodyReader
+from ai_gateway.edge.buffers import BodyShare, Buffers
 from ai_gateway.edge.permissions import may_use, no_model, refuse_unloaded
 from ai_gateway.errors import BackendUnavailable
 from ai_gateway.exchange import Exchange
-from ai_gateway.limits.verdict import Grant
+from ai_gateway.limits.admission import Grant
 from ai_gateway.wire.call import Call, Operation, read_call
 from ai_gateway.wire.large import read_large
 from ai_gateway.wire.prompt_size import measure
@@ -25,16 +25,18 @@ EARLY_SECONDS: Final = 900.0
 class Incoming:
     """One call from its head to what it asks; `hold` is the room that it takes. Leave it by `close`."""
 
-    def __init__(self, buffers: Buffers, limiting: Limiting, exchange: Exchange, in_force: InForce) -> None:
-        self._turns = buffers.turns
-        self._limiting = limiting
+    def __init__(
+        self, buffers: Buffers, admission: AdmissionControl, exchange: Exchange, in_force: ActiveConfig
+    ) -> None:
+        self._slices = buffers.slices
+        self._limiting = admission
         self._exchange = exchange
         self._in_force = in_force
-        self._reading = Reading(buffers, in_force.config.body, exchange.caller)
+        self._reading = BodyReader(buffers, in_force.config.body, exchange.caller)
         self._early: Grant | None = None
 
     @property
-    def hold(self) -> Hold:
+    def hold(self) -> BodyShare:
         """What is held of its body, and later of its answer."""
         return self._reading.hold
 
@@ -59,7 +61,7 @@ class Incoming:
             steps = read_large(operation, body)
             del body  # its pieces are let go of one by one
             self._exchange.prompt = self._reading.measuring.size(operation)
-            return await self._turns.through(steps, self.hold.change)
+            return await self._slices.through(steps, self.hold.change)
         except BackendUnavailable:  # no room: that is not the caller's doing
             self.is_counted_anew()
             raise
@@ -72,7 +74,7 @@ class Incoming:
             for _ in steps:
                 pass
         else:
-            await self._turns.through(steps, self.hold.change)
+            await self._slices.through(steps, self.hold.change)
 
     def is_counted_anew(self) -> None:
         """Takes back what the head was charged: the whole call is admitted now, or never was made."""

@@ -3,8 +3,8 @@
 from typing import Final
 
 from ai_gateway.auth.patterns import permits
-from ai_gateway.catalog.catalog import Entry
-from ai_gateway.catalog.current import Current, InForce
+from ai_gateway.catalog.active import ActiveConfig, CurrentConfig
+from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.errors import BackendUnavailable, ModelDenied, ModelNotFound, NotAllowed
 from ai_gateway.exchange import Caller
 from ai_gateway.wire.call import PATHS
@@ -25,7 +25,7 @@ def check_route(caller: Caller, route: str) -> None:
         raise NotAllowed(f"You may not use {route}; a rule of this gateway says so.", code="route_not_allowed")
 
 
-def may_use(caller: Caller, entry: Entry) -> bool:
+def may_use(caller: Caller, entry: ServedModel) -> bool:
     """Whether a model is for a caller: a rule may mean it by any of its names."""
     return not caller.models or permits(caller.models, entry.known_as)
 
@@ -35,18 +35,18 @@ def sees_endpoints(caller: Caller) -> bool:
     return caller.is_admin or caller.method == "none"
 
 
-def may_read_audit(current: Current, caller: Caller) -> bool:
+def may_read_audit(current: CurrentConfig, caller: Caller) -> bool:
     """Admins may; where nobody has to prove who they are, everyone if the config says so in as many words."""
     return caller.is_admin or (caller.method == "none" and current.now.config.audit.allow_unauthenticated_reads)
 
 
-def refuse_unloaded(in_force: InForce) -> None:
+def refuse_unloaded(in_force: ActiveConfig) -> None:
     """Raises BackendUnavailable while no valid config came: then nobody can say what is served, and to whom."""
     if not in_force.is_loaded:
         raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
 
 
-def deny(asked: str, entry: Entry | None) -> ModelNotFound:
+def deny(asked: str, entry: ServedModel | None) -> ModelNotFound:
     """The refusal of a model that is not served (`entry` is None), or not to this caller: the client cannot tell."""
     kind = ModelNotFound if entry is None else ModelDenied
     return kind(f"Model {asked!r} is not served here; GET /v1/models lists those that are.", param="model")

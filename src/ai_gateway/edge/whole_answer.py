@@ -2,8 +2,8 @@
 
 import msgspec
 
-from ai_gateway.edge.buffers import Hold
-from ai_gateway.edge.turns import Turns
+from ai_gateway.edge.buffers import BodyShare
+from ai_gateway.edge.fair_slices import FairSlices
 from ai_gateway.errors import UpstreamFailed
 from ai_gateway.upstream.client import UpstreamExchange
 from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
@@ -17,8 +17,8 @@ from ai_gateway.wire.stream import Shape
 class AnswerRoom(msgspec.Struct, frozen=True):
     """Where a whole answer is held, and how large it may be."""
 
-    hold: Hold
-    turns: Turns
+    hold: BodyShare
+    slices: FairSlices
     most_bytes: int
 
 
@@ -36,7 +36,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
             begun.append(data)
             if size > SMALL_BYTES:
                 scan = scan or Scan(SPLIT)
-                await _feed(scan, begun, room.turns)
+                await _feed(scan, begun, room.slices)
         if scan is None:
             return read_answer(operation, begun[0] if len(begun) == 1 else b"".join(begun), shape)
         values = scan.end()
@@ -45,7 +45,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
     finally:
         if scan is not None:
             scan.close()
-    return await room.turns.through(read_large_answer(operation, values, shape), room.hold.change)
+    return await room.slices.through(read_large_answer(operation, values, shape), room.hold.change)
 
 
 def _too_large(most_bytes: int) -> UpstreamFailed:
@@ -55,10 +55,10 @@ def _too_large(most_bytes: int) -> UpstreamFailed:
     return error
 
 
-async def _feed(scan: Scan, data: list[bytes], turns: Turns) -> None:
+async def _feed(scan: Scan, data: list[bytes], slices: FairSlices) -> None:
     """Reads what has come, and lets go of it."""
     while data:
         piece = data.pop(0)
         for at in range(0, len(piece), WINDOW):
-            async with turns:
+            async with slices:
                 scan.feed(piece[at : at + WINDOW])

@@ -17,7 +17,7 @@ SLACK_SECONDS: Final = 1e-6
 CONCURRENT_SECONDS: Final = 1.0
 
 
-class Moment(NamedTuple):
+class Instant(NamedTuple):
     """When something is counted: monotonic seconds, the UTC day by its number, and the seconds left of it."""
 
     now: float
@@ -44,13 +44,13 @@ class Account:
         """Tokens of this day."""
         return self.day_tokens if self.day == today else 0
 
-    def is_idle(self, moment: Moment) -> bool:
+    def is_idle(self, instant: Instant) -> bool:
         """Whether a new account would say the same."""
         latest = max(self.requests_until, self.tokens_until)
-        return latest <= moment.now and not self.running and not self.used(moment.today)
+        return latest <= instant.now and not self.running and not self.used(instant.today)
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True):
     """What one call has taken of one account: seconds of the minute for its tokens, and tokens of a day.
 
     `token_seconds` and `day` are 0 where there is no such limit.
@@ -64,12 +64,12 @@ class Hold(msgspec.Struct, frozen=True):
     request_seconds: float = 0.0
 
 
-def shortage(rates: Rates, account: Account, tokens: int, moment: Moment) -> tuple[Kind, float] | None:
+def shortage(rates: Rates, account: Account, tokens: int, instant: Instant) -> tuple[Kind, float] | None:
     """The limit that does not admit a call of so many tokens now, and how many seconds to wait; the longest wait.
 
     A call that asks for more than a whole limit is admitted when all of it is there.
     """
-    now = moment.now
+    now = instant.now
     kind: Kind | None = None
     wait = SLACK_SECONDS
     if rates.request_seconds:
@@ -86,14 +86,14 @@ def shortage(rates: Rates, account: Account, tokens: int, moment: Moment) -> tup
     if rates.concurrent and account.running >= rates.concurrent and wait < CONCURRENT_SECONDS:
         kind, wait = "concurrent", CONCURRENT_SECONDS
     day_tokens = rates.day_tokens
-    if day_tokens and account.used(moment.today) + min(tokens, day_tokens) > day_tokens and moment.day_left > wait:
-        kind, wait = "tokens_per_day", moment.day_left
+    if day_tokens and account.used(instant.today) + min(tokens, day_tokens) > day_tokens and instant.day_left > wait:
+        kind, wait = "tokens_per_day", instant.day_left
     return None if kind is None else (kind, wait)
 
 
-def charge(rates: Rates, account: Account, tokens: int, moment: Moment) -> Hold:
+def charge(rates: Rates, account: Account, tokens: int, instant: Instant) -> Charge:
     """Takes what an admitted call needs."""
-    now = moment.now
+    now = instant.now
     account.running += 1
     if rates.request_seconds:
         until = account.requests_until
@@ -105,13 +105,13 @@ def charge(rates: Rates, account: Account, tokens: int, moment: Moment) -> Hold:
         account.tokens_until = (until if until > now else now) + reserved_seconds
     day = day_tokens = 0
     if rates.day_tokens:
-        day, day_tokens = moment.today, min(tokens, rates.day_tokens)
+        day, day_tokens = instant.today, min(tokens, rates.day_tokens)
         account.day_tokens = account.used(day) + day_tokens
         account.day = day
-    return Hold(account, rates.token_seconds, reserved_seconds, day, day_tokens, rates.request_seconds)
+    return Charge(account, rates.token_seconds, reserved_seconds, day, day_tokens, rates.request_seconds)
 
 
-def settle(hold: Hold, tokens: int, now: float) -> None:
+def settle(hold: Charge, tokens: int, now: float) -> None:
     """Gives back what a call did not use, or takes what it used beyond: debts are paid off at the limit's rate.
 
     Tokens belong to the day on which their call was admitted.
@@ -125,7 +125,7 @@ def settle(hold: Hold, tokens: int, now: float) -> None:
         account.day_tokens += tokens - hold.day_tokens
 
 
-def take_back(hold: Hold, now: float) -> None:
+def take_back(hold: Charge, now: float) -> None:
     """Gives back all that a call took, that it was a request as well."""
     settle(hold, 0, now)
     hold.account.requests_until -= hold.request_seconds

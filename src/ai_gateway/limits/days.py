@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from ai_gateway.limits.account import Moment
+from ai_gateway.limits.account import Instant
 from ai_gateway.limits.rates import DAY_SECONDS
 
 
@@ -21,7 +21,7 @@ class Days:
         self._ends_at = (self._today + 1) * float(DAY_SECONDS)  # on the wall clock
         self._began_at = clock()
 
-    def moment(self) -> Moment:
+    def instant(self) -> Instant:
         """Now."""
         now = self.clock()
         left = self._ends_at - self._wall()
@@ -30,4 +30,4 @@ class Days:
             self._ends_at = (self._today + 1) * float(DAY_SECONDS)
             self._began_at = now
             left = self._ends_at - self._wall()
-        return Moment(now, self._today, left)  # where the clock was set back, the next day is as far as it says
+        return Instant(now, self._today, left)  # where the clock was set back, the next day is as far as it says

@@ -7,9 +7,9 @@ import math
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ai_gateway.limits.account import Account, Moment
+from ai_gateway.limits.account import Account, Instant
+from ai_gateway.limits.admission import Counts
 from ai_gateway.limits.rates import DAY_SECONDS, MINUTE_SECONDS, Kind, Rates
-from ai_gateway.limits.verdict import Counts
 from ai_gateway.wire.replies import Headers
 
 _NAMES: Final[dict[Kind, str]] = {
@@ -20,7 +20,7 @@ _PARAMETERS: Final[dict[Kind, str]] = {
 }  # fmt: skip
 
 
-class Left(NamedTuple):
+class Remaining(NamedTuple):
     """Of one limit: what is left now, of how much, and in how many seconds all of it is there again."""
 
     remaining: int
@@ -28,11 +28,11 @@ class Left(NamedTuple):
     reset_seconds: float
 
 
-def lefts(counts: Counts, moment: Moment) -> dict[Kind, Left]:
+def remaining_by_kind(counts: Counts, instant: Instant) -> dict[Kind, Remaining]:
     """The tightest limit of each kind, at a moment."""
-    found: dict[Kind, Left] = {}
-    for term, account in zip(counts.terms, counts.accounts, strict=True):
-        for kind, left in _of_term(term.rates, account, moment):
+    found: dict[Kind, Remaining] = {}
+    for rule, account in zip(counts.rules, counts.accounts, strict=True):
+        for kind, left in _of_rule(rule.rates, account, instant):
             if kind not in found or left < found[kind]:
                 found[kind] = left
     return found
@@ -40,7 +40,7 @@ def lefts(counts: Counts, moment: Moment) -> dict[Kind, Left]:
 
 def limit_headers(counts: Counts) -> Headers:
     """The headers of one answer."""
-    found = lefts(counts, counts.moment)
+    found = remaining_by_kind(counts, counts.instant)
     headers: Headers = []
     requests, tokens = found.get("rpm"), found.get("tpm") or found.get("tokens_per_day")
     if requests is not None:
@@ -58,12 +58,12 @@ def _policy(limits: tuple[tuple[Kind, int], ...]) -> bytes:
     return ", ".join(f'"{_NAMES[kind]}";q={limit}{_PARAMETERS[kind]}' for kind, limit in limits).encode()
 
 
-def _state(kind: Kind, left: Left) -> str:
+def _state(kind: Kind, left: Remaining) -> str:
     reset = "" if kind == "concurrent" else f";t={math.ceil(left.reset_seconds)}"
     return f'"{_NAMES[kind]}";r={left.remaining}{reset}'
 
 
-def _openai(unit: bytes, left: Left) -> Headers:
+def _openai(unit: bytes, left: Remaining) -> Headers:
     return [
         (b"x-ratelimit-limit-" + unit, b"%d" % left.limit),
         (b"x-ratelimit-remaining-" + unit, b"%d" % left.remaining),
@@ -71,25 +71,25 @@ def _openai(unit: bytes, left: Left) -> Headers:
     ]
 
 
-def _of_term(rates: Rates, account: Account, moment: Moment) -> list[tuple[Kind, Left]]:
-    found: list[tuple[Kind, Left]] = []
+def _of_rule(rates: Rates, account: Account, instant: Instant) -> list[tuple[Kind, Remaining]]:
+    found: list[tuple[Kind, Remaining]] = []
     share = rates.share
     if share.rpm is not None:
-        found.append(("rpm", _minute(account.requests_until - moment.now, rates.request_seconds, share.rpm)))
+        found.append(("rpm", _minute(account.requests_until - instant.now, rates.request_seconds, share.rpm)))
     if share.tpm is not None:
-        found.append(("tpm", _minute(account.tokens_until - moment.now, rates.token_seconds, share.tpm)))
+        found.append(("tpm", _minute(account.tokens_until - instant.now, rates.token_seconds, share.tpm)))
     if share.concurrent is not None:
-        found.append(("concurrent", Left(max(0, share.concurrent - account.running), share.concurrent, 0.0)))
+        found.append(("concurrent", Remaining(max(0, share.concurrent - account.running), share.concurrent, 0.0)))
     if share.tokens_per_day is not None:
-        left = max(0, share.tokens_per_day - account.used(moment.today))
-        found.append(("tokens_per_day", Left(left, share.tokens_per_day, moment.day_left)))
+        left = max(0, share.tokens_per_day - account.used(instant.today))
+        found.append(("tokens_per_day", Remaining(left, share.tokens_per_day, instant.day_left)))
     return found
 
 
-def _minute(busy_seconds: float, seconds_each: float, limit: int) -> Left:
+def _minute(busy_seconds: float, seconds_each: float, limit: int) -> Remaining:
     busy = max(0.0, busy_seconds)
     free = max(0.0, MINUTE_SECONDS - busy)
-    return Left(min(limit, int(free / seconds_each + 1e-6)), limit, busy)
+    return Remaining(min(limit, int(free / seconds_each + 1e-6)), limit, busy)
 
 
 def go_duration(seconds: float) -> str:

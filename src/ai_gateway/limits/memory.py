@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from ai_gateway.limits.account import Account, Hold, Moment, charge, settle, shortage, take_back
+from ai_gateway.limits.account import Account, Charge, Instant, charge, settle, shortage, take_back
+from ai_gateway.limits.admission import Counts, LimitExceeded
 from ai_gateway.limits.days import Days
 from ai_gateway.limits.rates import Kind
-from ai_gateway.limits.terms import Term
-from ai_gateway.limits.verdict import Counts, Refusal
+from ai_gateway.limits.rules import LimitRule
 
 MOST_ACCOUNTS: Final = 50_000
 SWEEP_SECONDS: Final = 10.0
@@ -17,12 +17,12 @@ SWEEP_ACCOUNTS: Final = 1000  # at a time: a fraction of a millisecond
 CANDIDATES: Final = 16  # that are looked at when one must go
 
 
-class Held:
+class MemoryGrant:
     """See Grant."""
 
     __slots__ = ("_holds", "_now", "counts")
 
-    def __init__(self, holds: list[Hold], counts: Counts, now: Callable[[], float]) -> None:
+    def __init__(self, holds: list[Charge], counts: Counts, now: Callable[[], float]) -> None:
         self._holds = holds
         self._now = now
         self.counts = counts
@@ -50,7 +50,7 @@ class Memory:
     """
 
     def __init__(self, days: Days, most: int = MOST_ACCOUNTS) -> None:
-        self._clock = days.moment
+        self._clock = days.instant
         self._now = days.clock
         self._most = most
         self._accounts: OrderedDict[str, Account] = OrderedDict()
@@ -59,69 +59,69 @@ class Memory:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def admit(self, terms: Sequence[Term], tokens: int) -> Held | Refusal:
+    def admit(self, rules: Sequence[LimitRule], tokens: int) -> MemoryGrant | LimitExceeded:
         """Charges a call of so many tokens to all of its terms, or to none."""
-        moment = self._clock()
-        if moment.now >= self._sweep_at:
-            self._sweep(moment)
-        refusal, counts = self._look(terms, tokens, moment)
-        if refusal is not None:
-            return refusal
-        pairs = zip(terms, counts.accounts, strict=True)
-        holds = [charge(term.rates, account, tokens, moment) for term, account in pairs]
-        return Held(holds, counts, self._now)
+        instant = self._clock()
+        if instant.now >= self._sweep_at:
+            self._sweep(instant)
+        exceeded, counts = self._check(rules, tokens, instant)
+        if exceeded is not None:
+            return exceeded
+        pairs = zip(rules, counts.accounts, strict=True)
+        holds = [charge(rule.rates, account, tokens, instant) for rule, account in pairs]
+        return MemoryGrant(holds, counts, self._now)
 
-    def look(self, terms: Sequence[Term], tokens: int) -> Refusal | None:
+    def preview(self, rules: Sequence[LimitRule], tokens: int) -> LimitExceeded | None:
         """The refusal that such a call would meet now; it is not charged."""
-        return self._look(terms, tokens, self._clock())[0]
+        return self._check(rules, tokens, self._clock())[0]
 
-    def _look(self, terms: Sequence[Term], tokens: int, moment: Moment) -> tuple[Refusal | None, Counts]:
+    def _check(self, rules: Sequence[LimitRule], tokens: int, instant: Instant) -> tuple[LimitExceeded | None, Counts]:
         found: tuple[Kind, float] | None = None
         refusing = None
         accounts = []
-        for term in terms:
-            account = self._account(term.scope, moment)
+        for rule in rules:
+            account = self._account(rule.scope, instant)
             accounts.append(account)
-            short = shortage(term.rates, account, tokens, moment)
+            short = shortage(rule.rates, account, tokens, instant)
             if short is not None and (found is None or short[1] > found[1]):
-                found, refusing = short, term
-        counts = Counts(terms, accounts, moment, are_live=True)
+                found, refusing = short, rule
+        counts = Counts(rules, accounts, instant, are_live=True)
         if found is not None and refusing is not None:
-            return Refusal(found[0], refusing, found[1], counts), counts
+            return LimitExceeded(found[0], refusing, found[1], counts), counts
         return None, counts
 
     def seed(self, used: Mapping[str, int]) -> None:
         """What was used today before this gateway started, by scope (see `terms`): of its own share."""
-        moment = self._clock()
+        instant = self._clock()
         for scope, tokens in used.items():
-            account = self._account(scope, moment)
-            account.day_tokens = account.used(moment.today) + tokens
-            account.day = moment.today
+            account = self._account(scope, instant)
+            account.day_tokens = account.used(instant.today) + tokens
+            account.day = instant.today
 
-    def _account(self, scope: str, moment: Moment) -> Account:
+    def _account(self, scope: str, instant: Instant) -> Account:
         account = self._accounts.get(scope)
         if account is not None:
             self._accounts.move_to_end(scope)
             return account
         if len(self._accounts) >= self._most:
-            self._drop_one(moment)
+            self._drop_one(instant)
         account = self._accounts[scope] = Account()
         return account
 
-    def _sweep(self, moment: Moment) -> None:
+    def _sweep(self, instant: Instant) -> None:
         """A piece at a time, from the one that was not used for longest."""
         looked_at = list(islice(self._accounts.items(), SWEEP_ACCOUNTS))
         for scope, account in looked_at:
-            if account.is_idle(moment):
+            if account.is_idle(instant):
                 del self._accounts[scope]
             else:
                 self._accounts.move_to_end(scope)
         is_all = len(looked_at) < SWEEP_ACCOUNTS
-        self._sweep_at = moment.now + (SWEEP_SECONDS if is_all else SWEEP_SECONDS / 100)
+        self._sweep_at = instant.now + (SWEEP_SECONDS if is_all else SWEEP_SECONDS / 100)
 
-    def _drop_one(self, moment: Moment) -> None:
+    def _drop_one(self, instant: Instant) -> None:
         at_rest = [
-            (not account.is_idle(moment), number, scope)
+            (not account.is_idle(instant), number, scope)
             for number, (scope, account) in enumerate(islice(self._accounts.items(), CANDIDATES))
             if not account.running
         ]

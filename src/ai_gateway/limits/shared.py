@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ai_gateway.config.limiting import Redis
+from ai_gateway.config.limits import Redis
 from ai_gateway.config.reading import read_text
-from ai_gateway.limits.account import Account, Moment, shortage
+from ai_gateway.limits.account import Account, Instant, shortage
+from ai_gateway.limits.admission import Counts, Grant, LimitExceeded
 from ai_gateway.limits.rates import DAY_SECONDS, MINUTE_SECONDS
+from ai_gateway.limits.rules import LimitRule
 from ai_gateway.limits.scripts import ADMIT, SETTLE
-from ai_gateway.limits.terms import Term
-from ai_gateway.limits.verdict import Counts, Grant, Refusal
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis as Client
@@ -39,36 +39,36 @@ LEAVE_SECONDS: Final = 1.0  # for what is still to be settled when the gateway l
 LEAST_WAIT_SECONDS: Final = 0.001
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RedisCheck(msgspec.Struct, frozen=True):
     """One check: what Redis is told of a call."""
 
-    terms: Sequence[Term]
+    rules: Sequence[LimitRule]
     tokens: int
     lease: str
     lease_seconds: float
 
 
-class Held:
+class RedisGrant:
     """See Grant."""
 
     __slots__ = ("_asked", "_shared", "counts")
 
-    def __init__(self, shared: "Shared", asked: Asked, counts: Counts) -> None:
+    def __init__(self, shared: "Shared", asked: RedisCheck, counts: Counts) -> None:
         self._shared = shared
-        self._asked: Asked | None = asked
+        self._asked: RedisCheck | None = asked
         self.counts = counts
 
     def settle(self, tokens: int) -> None:
         """See Grant."""
         asked, self._asked = self._asked, None
         if asked is not None:
-            self._shared.settle(asked, tokens, self.counts.moment.today)
+            self._shared.settle(asked, tokens, self.counts.instant.today)
 
     def take_back(self) -> None:
         """See Grant."""
         asked, self._asked = self._asked, None
         if asked is not None:
-            self._shared.settle(asked, 0, self.counts.moment.today, was_made=False)
+            self._shared.settle(asked, 0, self.counts.instant.today, was_made=False)
 
 
 class Shared:
@@ -80,7 +80,7 @@ class Shared:
     def __init__(self, settings: Redis) -> None:
         self.settings = settings
         self.is_away = True
-        self.complaint: str | None = None
+        self.reason: str | None = None
         self._client: Client | None = None
         self._admit: Any = None
         self._settle: Any = None
@@ -94,13 +94,15 @@ class Shared:
 
     def start(self) -> None:
         """Begins to look for it; needs a running event loop."""
-        self._begin(self._look())
+        self._begin(self._check())
 
-    async def admit(self, terms: Sequence[Term], tokens: int, lease_seconds: float) -> Grant | Refusal | None:
+    async def admit(
+        self, rules: Sequence[LimitRule], tokens: int, lease_seconds: float
+    ) -> Grant | LimitExceeded | None:
         """As Memory's; a call that never ends here is forgotten after `lease_seconds`. None: Redis is away."""
         if self.is_away or self._is_closed:
             return None
-        asked = Asked(terms, tokens, os.urandom(12).hex(), lease_seconds)
+        asked = RedisCheck(rules, tokens, os.urandom(12).hex(), lease_seconds)
         asking = self._begin(self._ask(asked))
         try:
             await asyncio.wait((asking,), timeout=self.settings.timeout)
@@ -117,7 +119,7 @@ class Shared:
             return None
         return self._verdict(asked, asking.result())
 
-    def settle(self, asked: Asked, tokens: int, day: int, *, was_made: bool = True) -> None:
+    def settle(self, asked: RedisCheck, tokens: int, day: int, *, was_made: bool = True) -> None:
         """Sends what a call used, or that it was not made; nobody waits for it."""
         if not self._is_closed:
             self._begin(self._send_settlement(asked, tokens, day, was_made))
@@ -143,52 +145,52 @@ class Shared:
         if not task.cancelled():
             task.exception()  # is looked at by whoever waits; nobody may
 
-    async def _ask(self, asked: Asked) -> list[Any]:
+    async def _ask(self, asked: RedisCheck) -> list[Any]:
         arguments: list[Any] = [asked.tokens, asked.lease, f"{asked.lease_seconds:.3f}"]
-        for term in asked.terms:
-            rates = term.rates
+        for rule in asked.rules:
+            rates = rule.rates
             arguments += (repr(rates.request_seconds), repr(rates.token_seconds), rates.concurrent, rates.day_tokens)
         answer: list[Any] = await self._admit(self._keys(asked), arguments)
         return answer
 
-    async def _send_settlement(self, asked: Asked, tokens: int, day: int, was_made: bool) -> None:
+    async def _send_settlement(self, asked: RedisCheck, tokens: int, day: int, was_made: bool) -> None:
         arguments: list[Any] = [tokens, asked.lease]
-        for term in asked.terms:
-            seconds, limit = term.rates.token_seconds, term.rates.day_tokens
+        for rule in asked.rules:
+            seconds, limit = rule.rates.token_seconds, rule.rates.day_tokens
             arguments += (repr(seconds), repr(min(asked.tokens * seconds, MINUTE_SECONDS)), day)
-            arguments += (min(asked.tokens, limit), repr(0.0 if was_made else term.rates.request_seconds))
+            arguments += (min(asked.tokens, limit), repr(0.0 if was_made else rule.rates.request_seconds))
         try:
             await self._settle(self._keys(asked), arguments)
         except Exception as failure:  # whatever it is: the lease ends and minutes drain without it
             self._lost(failure)
 
-    def _keys(self, asked: Asked) -> list[str]:
-        bases = (f"{self.settings.prefix}:{{limits}}:{term.scope}" for term in asked.terms)
+    def _keys(self, asked: RedisCheck) -> list[str]:
+        bases = (f"{self.settings.prefix}:{{limits}}:{rule.scope}" for rule in asked.rules)
         return [key for base in bases for key in (base, f"{base}:calls")]
 
-    def _take_back(self, asked: Asked) -> "Callable[[asyncio.Task[Any]], None]":
+    def _take_back(self, asked: RedisCheck) -> "Callable[[asyncio.Task[Any]], None]":
         def take_back(asking: "asyncio.Task[Any]") -> None:
             if not asking.cancelled() and asking.exception() is None and int(asking.result()[0]):
                 self.settle(asked, 0, int(asking.result()[2]), was_made=False)
 
         return take_back
 
-    def _verdict(self, asked: Asked, answer: list[Any]) -> Grant | Refusal:
+    def _verdict(self, asked: RedisCheck, answer: list[Any]) -> Grant | LimitExceeded:
         now = float(answer[1])
-        moment = Moment(now, int(answer[2]), DAY_SECONDS - now % DAY_SECONDS)
-        accounts = [_account(answer[at : at + 4], moment) for at in range(3, len(answer), 4)]
-        counts = Counts(asked.terms, accounts, moment)
+        instant = Instant(now, int(answer[2]), DAY_SECONDS - now % DAY_SECONDS)
+        accounts = [_account(answer[at : at + 4], instant) for at in range(3, len(answer), 4)]
+        counts = Counts(asked.rules, accounts, instant)
         if int(answer[0]):
-            return Held(self, asked, counts)
+            return RedisGrant(self, asked, counts)
         found = [
-            (short[1], short[0], term)
-            for term, account in zip(asked.terms, accounts, strict=True)
-            if (short := shortage(term.rates, account, asked.tokens, moment)) is not None
+            (short[1], short[0], rule)
+            for rule, account in zip(asked.rules, accounts, strict=True)
+            if (short := shortage(rule.rates, account, asked.tokens, instant)) is not None
         ]
         if not found:
-            return Refusal("rpm", asked.terms[0], LEAST_WAIT_SECONDS, counts)
-        wait, kind, term = max(found, key=lambda one: one[0])
-        return Refusal(kind, term, wait, counts)
+            return LimitExceeded("rpm", asked.rules[0], LEAST_WAIT_SECONDS, counts)
+        wait, kind, rule = max(found, key=lambda one: one[0])
+        return LimitExceeded(kind, rule, wait, counts)
 
     def _lost(self, failure: BaseException) -> None:
         """From here on nobody asks, until the task that looks for Redis has found it."""
@@ -197,14 +199,14 @@ class Shared:
             self._complain(failure)
             if monotonic() - self._answered_at > STEADY_SECONDS:
                 self._backoff = SHORTEST_BACKOFF_SECONDS
-            self._begin(self._look(self._backoff))
+            self._begin(self._check(self._backoff))
 
     def _complain(self, failure: BaseException) -> None:
-        if self.complaint is None:
+        if self.reason is None:
             log.warning("limits: Redis is away, each gateway counts its share: %s", failure or type(failure).__name__)
-        self.complaint = str(failure) or type(failure).__name__
+        self.reason = str(failure) or type(failure).__name__
 
-    async def _look(self, pause_seconds: float = 0.0) -> None:
+    async def _check(self, pause_seconds: float = 0.0) -> None:
         """Tries until it answers, as soon as a check wants it to."""
         while not self._is_closed:
             await asyncio.sleep(pause_seconds)
@@ -220,7 +222,7 @@ class Shared:
             except Exception as failure:  # whatever it is, it is away
                 self._complain(failure)
             else:
-                self.is_away, self.complaint = False, None
+                self.is_away, self.reason = False, None
                 self._answered_at = monotonic()
                 log.info("limits: counted together in Redis")
                 return
@@ -255,8 +257,8 @@ class Shared:
                 await client.aclose()
 
 
-def _account(told: Sequence[Any], moment: Moment) -> Account:
+def _account(told: Sequence[Any], instant: Instant) -> Account:
     account = Account()
     account.requests_until, account.tokens_until = float(told[0]), float(told[1])
-    account.running, account.day, account.day_tokens = int(told[2]), moment.today, int(told[3])
+    account.running, account.day, account.day_tokens = int(told[2]), instant.today, int(told[3])
     return account

@@ -17,16 +17,16 @@ listens, the server ends without serving anybody.
 
 from ai_gateway.server.certificate import CertificateFiles
 from ai_gateway.server.listen import ListenError, split_address
-from ai_gateway.server.run import Departure, Notices, ServerSettings, run, serve
-from ai_gateway.wire.framing import Limits
+from ai_gateway.server.run import ServerCallbacks, ServerSettings, Shutdown, run, serve
+from ai_gateway.wire.framing import FramingLimits
 
 __all__ = [
     "CertificateFiles",
-    "Departure",
-    "Limits",
+    "FramingLimits",
     "ListenError",
-    "Notices",
+    "ServerCallbacks",
     "ServerSettings",
+    "Shutdown",
     "run",
     "serve",
     "split_address",

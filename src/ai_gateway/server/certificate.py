@@ -36,7 +36,7 @@ class Certificate:
 
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
-        self._complaint = ""
+        self._reason = ""
         try:
             self.context = self._newest = _context(files)
             self._stamp = _stamp(files)
@@ -60,20 +60,20 @@ class Certificate:
                 self._newest = _context(self._files)
             self._stamp, self._digest = stamp, digest
         except (OSError, PemError) as error:
-            complaint = f"{_named(self._files)} were not taken over, the last good ones stay: {error}"
-            is_new = complaint != self._complaint
-            self._complaint = complaint
-            return complaint if is_new else None
-        self._complaint = ""
+            reason = f"{_named(self._files)} were not taken over, the last good ones stay: {error}"
+            is_new = reason != self._reason
+            self._reason = reason
+            return reason if is_new else None
+        self._reason = ""
         return None
 
     async def watch(self, complain: Callable[[str], None], poll_seconds: float) -> None:
         """Reload for ever. Files are read in a thread, one look at a time."""
         while True:
             await asyncio.sleep(poll_seconds)
-            complaint = await beside(self.reload, "certificate")  # the files may be long, or on a mount that hangs
-            if complaint is not None:
-                complain(complaint)
+            reason = await beside(self.reload, "certificate")  # the files may be long, or on a mount that hangs
+            if reason is not None:
+                complain(reason)
 
 
 def _context(files: CertificateFiles) -> ssl.SSLContext:

@@ -24,7 +24,7 @@ from ai_gateway.exchange import CUT, ON_LEFT, ON_LOOPBACK, WRITE_NOW
 from ai_gateway.server.cycle import Cycle
 from ai_gateway.server.pace import BodyPace, WritePace
 from ai_gateway.wire import framing
-from ai_gateway.wire.framing import Limits
+from ai_gateway.wire.framing import FramingLimits
 from ai_gateway.wire.replies import error_reply
 
 _TICK_SECONDS = 0.002  # the loop's timers may come so much early
@@ -40,7 +40,9 @@ class PortState(ServerState):
     `idle_seconds` is asked after each answer, since a config may change it; otherwise the limits have it.
     """
 
-    def __init__(self, limits: Limits, refused: Refused, idle_seconds: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, limits: FramingLimits, refused: Refused, idle_seconds: Callable[[], float] | None = None
+    ) -> None:
         super().__init__()
         self.limits = limits
         self.idle_seconds = idle_seconds or (lambda: limits.idle_seconds)
@@ -229,9 +231,9 @@ class Connection(HttpToolsProtocol):
     def _end_soon(self) -> None:
         """Without waiting for a sweep: the process waits for this connection."""
         self._deadline = min(self._deadline, self._stays_until)
-        self.loop.call_at(self._deadline + _TICK_SECONDS, self._look)
+        self.loop.call_at(self._deadline + _TICK_SECONDS, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self.sweep(self.loop.time())
 
     def _expire(self) -> None:

@@ -72,7 +72,7 @@ class Cycle(RequestResponseCycle):
     on_left: Callable[[], None] | None = None
     is_silent = False
     left_bytes: int | None = None
-    refusal: GatewayError | None = None  # of a body that turned out to be no good
+    body_error: GatewayError | None = None  # of a body that turned out to be no good
     _tell_refused: Callable[[GatewayError], None] | None = None
 
     async def run_asgi(self, app: "ASGI3Application") -> None:
@@ -80,10 +80,10 @@ class Cycle(RequestResponseCycle):
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
-            if error is not self.refusal:
+            if error is not self.body_error:
                 self.logger.error("Exception in ASGI application\n", exc_info=error)
             elif self._tell_refused is not None:
-                self._tell_refused(self.refusal)
+                self._tell_refused(self.body_error)
             await self._end_without_answer()
         else:
             if not self.response_complete and not self.disconnected:
@@ -100,15 +100,15 @@ class Cycle(RequestResponseCycle):
 
     async def receive(self) -> "ASGIReceiveEvent":
         """ASGI's receive. Raises the refusal of a body that cannot be read on: the app answers it as its own errors."""
-        if self.refusal is None:
+        if self.body_error is None:
             message = await super().receive()
-            if self.refusal is None:
+            if self.body_error is None:
                 return message
-        raise self.refusal
+        raise self.body_error
 
     def refuse(self, error: GatewayError, tell: Callable[[GatewayError], None]) -> None:
         """The body cannot be read on, and no more of it is asked for. `tell` is called if the app has no answer."""
-        self.refusal = error
+        self.body_error = error
         self._tell_refused = tell
         self.waiting_for_100_continue = False
         self.message_event.set()
@@ -226,7 +226,7 @@ class Cycle(RequestResponseCycle):
 
     async def send_500_response(self) -> None:
         """When the app failed, or had no words for a refusal, before it began to answer."""
-        error = self.refusal or InternalError("The gateway failed to answer; its log says why.")
+        error = self.body_error or InternalError("The gateway failed to answer; its log says why.")
         status, headers, body = error_reply(error)
         headers.append((b"x-request-id", uuid.uuid4().hex.encode()))
         self.keep_alive = False

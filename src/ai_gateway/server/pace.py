@@ -1,12 +1,12 @@
 """Whether a client sends or reads fast enough: arithmetic on a clock that the caller reads. Seconds and bytes."""
 
-from ai_gateway.wire.framing import Limits
+from ai_gateway.wire.framing import FramingLimits
 
 
 class BodyPace:
     """Judges a request's body, from the first sweep that finds it unfinished. Changes at each look."""
 
-    def __init__(self, now: float, limits: Limits) -> None:
+    def __init__(self, now: float, limits: FramingLimits) -> None:
         self._limits = limits
         self._since = now
         self._looked_at = now
@@ -32,7 +32,7 @@ class BodyPace:
 class WritePace:
     """Judges how a client reads while bytes wait for it. Changes at each look; belongs to one connection."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FramingLimits) -> None:
         self._limit_seconds = limits.write_silence_seconds
         self._least_bytes: int | None = None
         self._moved_at = 0.0

@@ -15,7 +15,7 @@ from ai_gateway.server.certificate import Certificate, CertificateFiles
 from ai_gateway.server.connection import PortState
 from ai_gateway.server.listen import ListenError, listen, refuse_collision
 from ai_gateway.server.port import Port
-from ai_gateway.wire.framing import Limits
+from ai_gateway.wire.framing import FramingLimits
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication
@@ -36,11 +36,11 @@ class ServerSettings:
     tls_poll_seconds: float = 2.0  # how often its files are looked at; polling works with every kind of mount
     drain_seconds: float = 0.0
     grace_seconds: float = 30.0
-    limits: Limits = field(default_factory=Limits)
+    limits: FramingLimits = field(default_factory=FramingLimits)
     idle_seconds: Callable[[], float] | None = None  # in place of the limits'; may change while it runs
 
 
-class Departure:
+class Shutdown:
     """Whether the server is to leave, and how patiently. Changes at each `ask`; a signal asks too."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def _ignore(*_: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Notices:
+class ServerCallbacks:
     """How the caller follows the server. All are called in the loop and must not wait.
 
     `on_listening(api_urls, admin_urls)` once everything is accepted; `leaving()` when the server is asked to leave;
@@ -86,27 +86,27 @@ class Notices:
     refused: Callable[[int, str, str], None] = _ignore
     certificate_refused: Callable[[str], None] = _ignore
     reread: Callable[[], None] | None = None
-    departure: Departure = field(default_factory=Departure)
+    shutdown: Shutdown = field(default_factory=Shutdown)
 
 
 async def serve(
     app: "ASGIApplication",
     admin: "ASGIApplication",
     settings: ServerSettings,
-    notices: Notices | None = None,
+    callbacks: ServerCallbacks | None = None,
     around: AbstractAsyncContextManager[object] | None = None,
 ) -> None:
     """Serve both apps until asked to leave; see the package's docstring. Asked before that, it ends without serving."""
-    notices = notices or Notices()
+    callbacks = callbacks or ServerCallbacks()
     certificate = Certificate(settings.tls) if settings.tls is not None else None
-    api_port, admin_port = _bind(app, admin, settings, notices, certificate)
+    api_port, admin_port = _bind(app, admin, settings, callbacks, certificate)
     try:
-        with _signals(notices, certificate) as hearing:
+        with _signals(callbacks, certificate) as hearing:
             async with AsyncExitStack() as stack:
                 beginning = _begin(stack, around, (api_port, admin_port))
-                if await _is_begun(beginning, notices.departure, hearing.close):
-                    notices.on_listening(api_port.urls, admin_port.urls)
-                    await _until_left(api_port, settings, notices, certificate)
+                if await _is_begun(beginning, callbacks.shutdown, hearing.close):
+                    callbacks.on_listening(api_port.urls, admin_port.urls)
+                    await _until_left(api_port, settings, callbacks, certificate)
     finally:
         await api_port.close()
         await admin_port.close()
@@ -116,7 +116,7 @@ def _bind(
     app: "ASGIApplication",
     admin: "ASGIApplication",
     settings: ServerSettings,
-    notices: Notices,
+    callbacks: ServerCallbacks,
     certificate: Certificate | None,
 ) -> tuple[Port, Port]:
     refuse_collision(settings.listen, settings.admin)
@@ -127,8 +127,8 @@ def _bind(
         for listening in api_sockets:
             listening.close()
         raise
-    api_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
-    admin_state = PortState(settings.limits, notices.refused, settings.idle_seconds)
+    api_state = PortState(settings.limits, callbacks.refused, settings.idle_seconds)
+    admin_state = PortState(settings.limits, callbacks.refused, settings.idle_seconds)
     return Port(app, api_sockets, certificate, api_state), Port(admin, admin_sockets, None, admin_state)
 
 
@@ -141,11 +141,11 @@ async def _begin(
         await port.open()
 
 
-async def _is_begun(beginning: Coroutine[Any, Any, None], departure: Departure, when_asked: Callable[[], None]) -> bool:
+async def _is_begun(beginning: Coroutine[Any, Any, None], shutdown: Shutdown, when_asked: Callable[[], None]) -> bool:
     """Whether it got to its end before the departure was asked for. It is cut off then: nobody was served yet."""
     try:
         async with asyncio.timeout(None) as patience:
-            asking = asyncio.create_task(_end_when_asked(patience, departure, when_asked))
+            asking = asyncio.create_task(_end_when_asked(patience, shutdown, when_asked))
             try:
                 await beginning
             finally:
@@ -153,50 +153,52 @@ async def _is_begun(beginning: Coroutine[Any, Any, None], departure: Departure, 
     except TimeoutError:
         if not patience.expired():
             raise
-    return not departure.asked.is_set()
+    return not shutdown.asked.is_set()
 
 
-async def _end_when_asked(patience: asyncio.Timeout, departure: Departure, when_asked: Callable[[], None]) -> None:
-    await departure.asked.wait()
+async def _end_when_asked(patience: asyncio.Timeout, shutdown: Shutdown, when_asked: Callable[[], None]) -> None:
+    await shutdown.asked.wait()
     when_asked()
     patience.reschedule(asyncio.get_running_loop().time())
 
 
-async def _until_left(port: Port, settings: ServerSettings, notices: Notices, certificate: Certificate | None) -> None:
+async def _until_left(
+    port: Port, settings: ServerSettings, callbacks: ServerCallbacks, certificate: Certificate | None
+) -> None:
     watching = None
     if certificate is not None:
-        watch = certificate.watch(notices.certificate_refused, settings.tls_poll_seconds)
+        watch = certificate.watch(callbacks.certificate_refused, settings.tls_poll_seconds)
         watching = asyncio.create_task(watch)
     try:
-        await notices.departure.asked.wait()
-        await _leave(port, settings, notices)
+        await callbacks.shutdown.asked.wait()
+        await _leave(port, settings, callbacks)
     finally:
         if watching is not None:
             watching.cancel()
         await port.close()
 
 
-async def _leave(port: Port, settings: ServerSettings, notices: Notices) -> None:
-    hurried = notices.departure.hurried
-    notices.leaving()
+async def _leave(port: Port, settings: ServerSettings, callbacks: ServerCallbacks) -> None:
+    hurried = callbacks.shutdown.hurried
+    callbacks.leaving()
     port.leave()
-    await _unless(notices.departure.undelayed, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
+    await _unless(callbacks.shutdown.undelayed, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
     port.stop_accepting()
-    if await _is_empty_in_time(port, settings, notices.departure):
+    if await _is_empty_in_time(port, settings, callbacks.shutdown):
         return
-    notices.shutdown_streams()
+    callbacks.shutdown_streams()
     await _unless(hurried, port.empty(), _FAREWELL_SECONDS)
 
 
-async def _is_empty_in_time(port: Port, settings: ServerSettings, departure: Departure) -> bool:
+async def _is_empty_in_time(port: Port, settings: ServerSettings, shutdown: Shutdown) -> bool:
     """Whether running requests end within the grace, or within a patience that is stated while they run."""
-    if not departure.undelayed.is_set():
-        if await _unless(departure.undelayed, port.empty(), settings.grace_seconds):
+    if not shutdown.undelayed.is_set():
+        if await _unless(shutdown.undelayed, port.empty(), settings.grace_seconds):
             return True
-        if not departure.undelayed.is_set():
+        if not shutdown.undelayed.is_set():
             return False
-    grace_seconds = min(settings.grace_seconds, departure.grace_seconds)
-    return await _unless(departure.hurried, port.empty(), grace_seconds)
+    grace_seconds = min(settings.grace_seconds, shutdown.grace_seconds)
+    return await _unless(shutdown.hurried, port.empty(), grace_seconds)
 
 
 async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], seconds: float) -> bool:
@@ -211,7 +213,7 @@ async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], secon
         waiting.cancel()
 
 
-def _signals(notices: Notices, certificate: Certificate | None) -> ExitStack:
+def _signals(callbacks: ServerCallbacks, certificate: Certificate | None) -> ExitStack:
     """SIGTERM and SIGINT ask for the departure, SIGHUP to read again; only the main thread can hear them.
 
     At its end, and already when the departure is asked for before anything is served, whoever heard them before hears
@@ -220,12 +222,12 @@ def _signals(notices: Notices, certificate: Certificate | None) -> ExitStack:
     hearing = ExitStack()
     if threading.current_thread() is not threading.main_thread():
         return hearing
-    departure = notices.departure
-    reread = partial(_read_again, notices, certificate)
+    shutdown = callbacks.shutdown
+    reread = partial(_read_again, callbacks, certificate)
     heard: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGTERM: departure.ask,
-        signal.SIGINT: partial(departure.ask, _INTERRUPT_GRACE_SECONDS),
-        signal.SIGHUP: departure.begin if notices.reread is None else reread,  # shells and kernel both send one
+        signal.SIGTERM: shutdown.ask,
+        signal.SIGINT: partial(shutdown.ask, _INTERRUPT_GRACE_SECONDS),
+        signal.SIGHUP: shutdown.begin if callbacks.reread is None else reread,  # shells and kernel both send one
     }
     loop = asyncio.get_running_loop()
     for number, answer in heard.items():
@@ -235,12 +237,12 @@ def _signals(notices: Notices, certificate: Certificate | None) -> ExitStack:
     return hearing
 
 
-def _read_again(notices: Notices, certificate: Certificate | None) -> None:
-    complaint = certificate.reload() if certificate is not None else None
-    if complaint is not None:
-        notices.certificate_refused(complaint)
-    if notices.reread is not None:
-        notices.reread()
+def _read_again(callbacks: ServerCallbacks, certificate: Certificate | None) -> None:
+    reason = certificate.reload() if certificate is not None else None
+    if reason is not None:
+        callbacks.certificate_refused(reason)
+    if callbacks.reread is not None:
+        callbacks.reread()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -94,8 +94,8 @@ class AccessLog:
     def flush(self) -> None:
         """Writes what is noted, and how many lines were held back."""
         if self._strangers.held:
-            told = self._strangers.told()
-            self._lines.append(told.story.encode() if self._out.is_terminal else _encode(told))
+            told = self._strangers.summary()
+            self._lines.append(told.reason.encode() if self._out.is_terminal else _encode(told))
         self._write()
 
     def _soon(self) -> asyncio.AbstractEventLoop:
@@ -111,7 +111,7 @@ class AccessLog:
 def _in_utf8(line: Line) -> Line:
     fields = msgspec.structs.asdict(line)
     texts = {name: utf8(value) for name, value in fields.items() if isinstance(value, str)}
-    return msgspec.structs.replace(line, **texts, faults=[utf8(fault) for fault in line.faults])
+    return msgspec.structs.replace(line, **texts, faults=[utf8(failure) for failure in line.faults])
 
 
 def describe(exchange: Exchange) -> Line:
@@ -133,7 +133,7 @@ def describe(exchange: Exchange) -> Line:
         status=exchange.status,
         outcome=exchange.outcome,
         error=exchange.error_code,
-        story=exchange.story,
+        story=exchange.reason,
         ollama_model=exchange.model,
         queue_ms=_between(exchange.queued_at, exchange.leased_at),
         first_byte_ms=_between(exchange.leased_at, exchange.first_byte_at),
@@ -153,7 +153,9 @@ def describe(exchange: Exchange) -> Line:
         line.pod = last.pod
         line.attempts = len(exchange.attempts)
         line.faults = [
-            f"{tried.pod or tried.endpoint}: {tried.fault}" for tried in exchange.attempts if tried.fault is not None
+            f"{tried.pod or tried.endpoint}: {tried.failure}"
+            for tried in exchange.attempts
+            if tried.failure is not None
         ]
     return line
 

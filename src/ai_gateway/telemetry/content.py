@@ -52,7 +52,7 @@ class KeptContent:
         message = {"role": "assistant", "finish_reason": self._finish_reason or "error", "parts": parts}
         return _encode([message]).decode()
 
-    def overhear(self, feed: Feed) -> Feed:
+    def wrap_feed(self, feed: Feed) -> Feed:
         """A stream's `feed` that also keeps what it passes on."""
 
         def keep(data: bytes) -> bytes:

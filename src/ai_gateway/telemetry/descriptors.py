@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from ai_gateway.telemetry import names
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 
 EVERY_SECONDS: Final = 0.5
 CALM_SECONDS: Final = 10.0  # without want, until it is said to be over
@@ -39,20 +39,20 @@ class Descriptors:
         self._wanted_at: float | None = None  # when there was none, the last time; None: all is well
 
     @contextmanager
-    def running(self, loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[], Iterator[Reading]]]:
+    def running(self, loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[], Iterator[Sample]]]:
         """Looks until the block is left; yields what is measured."""
         self._wait(loop)
         try:
-            yield self.readings
+            yield self.samples
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def readings(self) -> Iterator[Reading]:
+    def samples(self) -> Iterator[Sample]:
         """Whether there is want of them."""
-        yield Reading(names.DESCRIPTORS_OUT, self._wanted_at is not None)
+        yield Sample(names.DESCRIPTORS_OUT, self._wanted_at is not None)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Says when the last one is gone, and when there have been some for a while."""
         now = self._clock()
         if not self._has_one():
@@ -72,5 +72,5 @@ class Descriptors:
         self._timer = loop.call_later(EVERY_SECONDS, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.look()
+        self.check()
         self._wait(loop)

@@ -45,7 +45,7 @@ class Exporting:
         self._sampler = self._provider.sampler
         self._spans = Spans(who, limits, settings.headers)
 
-    def samples(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
+    def is_sampled(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
         """As OTEL_TRACES_SAMPLER says, asked once per request: its spans are made together or not at all."""
         context = None
         number = int(trace_id, 16)

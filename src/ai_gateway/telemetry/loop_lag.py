@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from ai_gateway.telemetry import names
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Histogram
 
 EVERY_SECONDS: Final = 0.25
@@ -32,9 +32,9 @@ class LoopLag:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def readings(self) -> Iterator[Reading]:
+    def samples(self) -> Iterator[Sample]:
         """What was measured so far."""
-        yield Reading(names.LOOP_LAG, self._lags.read())
+        yield Sample(names.LOOP_LAG, self._lags.read())
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = self._clock() + self._every_seconds

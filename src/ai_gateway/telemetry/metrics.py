@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from ai_gateway.telemetry.meanings import METRICS
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def as_text(readings: Iterable[Reading], *, is_open: bool = False) -> bytes:
+def as_text(samples: Iterable[Sample], *, is_open: bool = False) -> bytes:
     """The exposition of all readings; those of one name stand together.
 
     Prometheus' format 0.0.4, or OpenMetrics 1.0, which alone has room for exemplars.
@@ -27,49 +27,49 @@ def as_text(readings: Iterable[Reading], *, is_open: bool = False) -> bytes:
     from prometheus_client.openmetrics import exposition as openmetrics
 
     generate = openmetrics.generate_latest if is_open else exposition.generate_latest
-    text: bytes = generate(_Families(readings))  # all it asks of a registry is `collect`
+    text: bytes = generate(_Families(samples))  # all it asks of a registry is `collect`
     return text
 
 
-def process_readings() -> list[Reading]:
+def process_readings() -> list[Sample]:
     """Memory, CPU and files of this process; none where the system does not tell."""
     from prometheus_client import PROCESS_COLLECTOR
 
     samples = [sample for family in PROCESS_COLLECTOR.collect() for sample in family.samples]
-    return [Reading(sample.name, sample.value) for sample in samples if sample.name in METRICS]
+    return [Sample(sample.name, sample.value) for sample in samples if sample.name in METRICS]
 
 
 class _Families:
     """The library wants an object to ask; this one knows the answers already."""
 
-    def __init__(self, readings: Iterable[Reading]) -> None:
-        self._readings = readings
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._readings = samples
 
     def collect(self) -> Iterator["Metric"]:
         """See prometheus_client's Collector."""
-        families: dict[str, list[Reading]] = {}
-        for reading in self._readings:
-            assert len(reading.labels) == len(METRICS[reading.name].labels), reading
-            families.setdefault(reading.name, []).append(reading)
-        for name, readings in families.items():
-            yield _family(name, readings)
+        families: dict[str, list[Sample]] = {}
+        for sample in self._readings:
+            assert len(sample.labels) == len(METRICS[sample.name].labels), sample
+            families.setdefault(sample.name, []).append(sample)
+        for name, samples in families.items():
+            yield _family(name, samples)
 
 
-def _family(name: str, readings: Sequence[Reading]) -> "Metric":
+def _family(name: str, samples: Sequence[Sample]) -> "Metric":
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     metric = METRICS[name]
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(name, metric.meaning, labels=metric.labels)
-        for reading in readings:
-            assert isinstance(reading.value, Distribution)
-            histogram.add_metric(reading.labels, _buckets(reading.value), reading.value.total)
+        for sample in samples:
+            assert isinstance(sample.value, Distribution)
+            histogram.add_metric(sample.labels, _buckets(sample.value), sample.value.total)
         return histogram
     kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
     family = kind(name, metric.meaning, labels=metric.labels)
-    for reading in readings:
-        assert not isinstance(reading.value, Distribution)
-        family.add_metric(reading.labels, reading.value)
+    for sample in samples:
+        assert not isinstance(sample.value, Distribution)
+        family.add_metric(sample.labels, sample.value)
     return family
 
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from ai_gateway.telemetry.grpc import grpc_exporter
 from ai_gateway.telemetry.metrics import process_readings
 from ai_gateway.telemetry.otlp_metrics import Conversion
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.settings import TelemetrySettings
 
 log = logging.getLogger("ai_gateway.telemetry")
@@ -30,7 +30,7 @@ class MetricsExport:
     `read` is called in the event loop; whoever collects is waited for in a thread.
     """
 
-    def __init__(self, read: Callable[[], list[Reading]], exporters: Sequence[MetricExporter], who: Resource) -> None:
+    def __init__(self, read: Callable[[], list[Sample]], exporters: Sequence[MetricExporter], who: Resource) -> None:
         self._read = read
         self._exporters = exporters
         self._convert = Conversion(who, time.time_ns())
@@ -61,13 +61,13 @@ class MetricsExport:
             log.warning("the last metrics were not collected within %g s", seconds)
 
     async def _export(self) -> None:
-        readings, now_ns = self._read(), time.time_ns()
-        await _apart(lambda: self._send(readings, now_ns))
+        samples, now_ns = self._read(), time.time_ns()
+        await _apart(lambda: self._send(samples, now_ns))
 
-    def _send(self, readings: list[Reading], now_ns: int) -> None:
+    def _send(self, samples: list[Sample], now_ns: int) -> None:
         """In a thread. The exporters log what they could not send, and the next numbers hold it all."""
         with self._one_at_a_time:
-            data = self._convert([*readings, *process_readings()], now_ns)
+            data = self._convert([*samples, *process_readings()], now_ns)
             for exporter in self._exporters:
                 try:
                     exporter.export(data)

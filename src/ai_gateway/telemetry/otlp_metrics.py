@@ -21,7 +21,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ai_gateway.telemetry import meanings, names
 from ai_gateway.telemetry.meanings import METRICS, name_over_otlp
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution
 from ai_gateway.version import __version__
 
@@ -43,39 +43,39 @@ class Conversion:
         self._resource = resource
         self._started_ns = started_ns
 
-    def __call__(self, readings: Iterable[Reading], now_ns: int) -> MetricsData:
+    def __call__(self, readings: Iterable[Sample], now_ns: int) -> MetricsData:
         """The readings of one moment."""
-        families: dict[str, list[Reading]] = {}
-        for reading in readings:
-            families.setdefault(reading.name, []).append(reading)
+        families: dict[str, list[Sample]] = {}
+        for sample in readings:
+            families.setdefault(sample.name, []).append(sample)
         metrics = [self._metric(name, family, now_ns) for name, family in families.items()]
         scope = ScopeMetrics(_SCOPE, metrics, names.SCHEMA_URL)
         return MetricsData([ResourceMetrics(self._resource, [scope], names.SCHEMA_URL)])
 
-    def _metric(self, name: str, readings: Sequence[Reading], now_ns: int) -> Metric:
+    def _metric(self, name: str, readings: Sequence[Sample], now_ns: int) -> Metric:
         metric = METRICS[name]
         data: Sum | Gauge | Histogram
         if metric.kind == "histogram":
-            points = [self._distribution(metric, reading, now_ns) for reading in readings]
+            points = [self._distribution(metric, sample, now_ns) for sample in readings]
             data = Histogram(points, AggregationTemporality.CUMULATIVE)
         else:
-            numbers = [self._number(metric, reading, now_ns) for reading in readings]
+            numbers = [self._number(metric, sample, now_ns) for sample in readings]
             is_counter = metric.kind == "counter"
             data = Sum(numbers, AggregationTemporality.CUMULATIVE, True) if is_counter else Gauge(numbers)
         return Metric(name_over_otlp(name), metric.meaning, metric.unit, data)
 
-    def _number(self, metric: meanings.Metric, reading: Reading, now_ns: int) -> NumberDataPoint:
-        value = reading.value
+    def _number(self, metric: meanings.Metric, sample: Sample, now_ns: int) -> NumberDataPoint:
+        value = sample.value
         assert not isinstance(value, Distribution)
         whole = int(value) if isinstance(value, int) else value  # a yes is 1
-        return NumberDataPoint(_attributes(metric, reading.labels), self._started_ns, now_ns, whole)
+        return NumberDataPoint(_attributes(metric, sample.labels), self._started_ns, now_ns, whole)
 
-    def _distribution(self, metric: meanings.Metric, reading: Reading, now_ns: int) -> HistogramDataPoint:
-        read = reading.value
+    def _distribution(self, metric: meanings.Metric, sample: Sample, now_ns: int) -> HistogramDataPoint:
+        read = sample.value
         assert isinstance(read, Distribution)
         unknown: Any = None  # the least and the greatest value are not kept; OTLP does without
         return HistogramDataPoint(
-            attributes=_attributes(metric, reading.labels),
+            attributes=_attributes(metric, sample.labels),
             start_time_unix_nano=self._started_ns,
             time_unix_nano=now_ns,
             count=read.count,

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol, TextIO
 import msgspec
 
 from ai_gateway.telemetry import names
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 
 STANDARD_OUTPUT: Final = 1
 MOST_BYTES: Final = 1 << 20  # that wait, some 3,000 lines
@@ -78,9 +78,9 @@ class Output:
                 self._put(lines)
             self._pour()
 
-    def readings(self) -> Iterator[Reading]:
+    def samples(self) -> Iterator[Sample]:
         """What was dropped so far."""
-        yield Reading(names.LOG_LINES_DROPPED, self.dropped, (self._name,))
+        yield Sample(names.LOG_LINES_DROPPED, self.dropped, (self._name,))
 
     def flush(self) -> None:
         """Writes what can be written now."""
@@ -164,10 +164,10 @@ class Outputs(NamedTuple):
         for output in self:
             output.later = later
 
-    def readings(self) -> Iterator[Reading]:
+    def samples(self) -> Iterator[Sample]:
         """What was dropped so far."""
         for output in self:
-            yield from output.readings()
+            yield from output.samples()
 
     def close(self, seconds: float) -> None:
         """Waits so long at most, for each, until all of it is written."""

@@ -11,7 +11,7 @@ import msgspec
 
 from ai_gateway.exchange import Caller, Exchange
 from ai_gateway.telemetry import names
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import OTHER, Counter, Histogram, Mark, counters, histograms
 from ai_gateway.telemetry.span_attributes import METHODS, error_type, operation
 
@@ -96,15 +96,15 @@ class RequestMetrics:
         if exchange.usage is not None:
             _count_tokens(exchange, call, mark)
 
-    def readings(self) -> Iterator[Reading]:
+    def samples(self) -> Iterator[Sample]:
         """All numbers now; no histogram that holds nothing, for it is some twenty lines long."""
         for name, counted in self._counters.items():
-            yield from (Reading(name, counter.value, labels) for labels, counter in counted.items())
+            yield from (Sample(name, counter.value, labels) for labels, counter in counted.items())
         for name, kept in self._histograms.items():
             for labels, histogram in kept.items():
                 read = histogram.read()
                 if read.count:
-                    yield Reading(name, read, labels)
+                    yield Sample(name, read, labels)
 
     def _count_attempts(self, exchange: Exchange, row: _CallRow, mark: Mark | None) -> None:
         for tried in exchange.attempts:

@@ -103,9 +103,9 @@ def check_endpoint(given: Mapping[str, str], signal: str) -> None:
     name = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
     name = name if name in given else "OTEL_EXPORTER_OTLP_ENDPOINT"
     if name in given:
-        complaint = _endpoint_complaint(given[name], is_grpc)
-        if complaint is not None:
-            raise ValueError(f"{name}: {complaint}")
+        reason = _endpoint_reason(given[name], is_grpc)
+        if reason is not None:
+            raise ValueError(f"{name}: {reason}")
     for what in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"):
         for name in (f"OTEL_EXPORTER_OTLP_{signal}_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
             if name in given and not os.access(given[name], os.R_OK):
@@ -117,7 +117,7 @@ def check_endpoint(given: Mapping[str, str], signal: str) -> None:
         _word(given, name, "none", COMPRESSIONS)
 
 
-def _endpoint_complaint(text: str, is_grpc: bool) -> str | None:
+def _endpoint_reason(text: str, is_grpc: bool) -> str | None:
     """Why nothing could be sent there; None where it could. It is not shown: a URL may hold a password."""
     if any(not char.isprintable() or char.isspace() for char in text):
         return "there is a blank, or a character that cannot be seen, in it"

@@ -71,7 +71,7 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
         _add_heads(found, exchange.heads)
         for prefix, shown, listed in (
             (names.REQUEST_HEADER, headers.asked, exchange.heads.asked),
-            (names.RESPONSE_HEADER, headers.told, exchange.heads.told),
+            (names.RESPONSE_HEADER, headers.told, exchange.heads.answered),
         ):
             if shown is not None:
                 _add_headers(found, prefix, listed, shown, headers.secret)

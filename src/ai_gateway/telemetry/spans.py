@@ -56,7 +56,7 @@ class Spans:
         name = f"{method} {exchange.route}" if exchange.route else method
         status = _UNSET
         if (exchange.status or 0) >= 500 or exchange.outcome in _NOT_THE_CLIENTS:
-            status = _failed(exchange.story)
+            status = _failed(exchange.reason)
         times = tree.at(exchange.opened_at), tree.closed_ns
         return self._span(name, SpanKind.SERVER, (tree.server, tree.parent), times, (attributes, (), status))
 
@@ -64,7 +64,7 @@ class Spans:
         exchange = tree.exchange
         attributes = of_call(exchange)
         error = attributes.get(names.ERROR_TYPE)
-        status = _failed(exchange.story) if error else _UNSET
+        status = _failed(exchange.reason) if error else _UNSET
         times = tree.at(exchange.called_at or exchange.opened_at), tree.closed_ns
         context = tree.context(os.urandom(8).hex())
         name = f"{operation(exchange)} {exchange.model}"
@@ -74,7 +74,7 @@ class Spans:
     def _attempt(self, tree: "_Tree", parent: SpanContext | None, number: int) -> ReadableSpan:
         tried = tree.exchange.attempts[number]
         attributes = of_attempt(tree.exchange, number)
-        status = _failed(tried.fault) if names.ERROR_TYPE in attributes else _UNSET
+        status = _failed(tried.failure) if names.ERROR_TYPE in attributes else _UNSET
         ended_at = tried.answered_at or tried.ended_at
         times = tree.at(tried.started_at), tree.closed_ns if ended_at is None else tree.at(ended_at)
         context = tree.context(tried.span_id)

@@ -23,7 +23,7 @@ class HeldBack(msgspec.Struct):
     time: datetime
     log: str
     held_back: int
-    story: str
+    reason: str
 
 
 class Strangers:
@@ -47,8 +47,8 @@ class Strangers:
         self.held += 1
         return True
 
-    def told(self) -> HeldBack:
+    def summary(self) -> HeldBack:
         """The line for those that were held back until now."""
         held, self.held = self.held, 0
-        story = f"{held} more requests were refused whose callers proved nothing; the metrics have counted each"
-        return HeldBack(datetime.now(UTC), "access", held, story)
+        reason = f"{held} more requests were refused whose callers proved nothing; the metrics have counted each"
+        return HeldBack(datetime.now(UTC), "access", held, reason)

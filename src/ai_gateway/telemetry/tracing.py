@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry import names
-from ai_gateway.telemetry.reading import Reading
+from ai_gateway.telemetry.sample import Sample
 from ai_gateway.wire.trace_context import Parent
 
 Transport = TypeVar("Transport")
@@ -18,7 +18,7 @@ class Tracing(Protocol):
     def counts(self) -> Mapping[str, int]:
         """How many spans were exported, failed and dropped, by these words."""
 
-    def samples(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
+    def is_sampled(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
         """Whether spans are made of a request."""
 
     def __call__(self, exchange: Exchange) -> None:
@@ -28,7 +28,7 @@ class Tracing(Protocol):
         """An httpx transport that makes a span of each request through it, below the exchange at hand."""
 
 
-def span_readings(tracing: Tracing) -> Iterator[Reading]:
+def span_samples(tracing: Tracing) -> Iterator[Sample]:
     """What became of spans."""
     for result, count in tracing.counts.items():
-        yield Reading(names.SPANS, count, (result,))
+        yield Sample(names.SPANS, count, (result,))

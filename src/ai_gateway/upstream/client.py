@@ -17,7 +17,7 @@ from ai_gateway.config.beside import beside
 from ai_gateway.config.pem import client_context
 from ai_gateway.config.reading import stamp_of
 from ai_gateway.upstream.connection import Connection, Head, Tap
-from ai_gateway.upstream.faults import BrokenFault, ConnectFault, ResetFault
+from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, ResetFailure
 from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.upstream")
@@ -74,17 +74,17 @@ class Client:
                 context = await self._tls_for(address) if address.scheme == "https" else None
                 _, connection = await self._loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
-            raise ConnectFault(f"no connection to {address.authority} within {seconds:g} s") from None
+            raise ConnectFailure(f"no connection to {address.authority} within {seconds:g} s") from None
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded, no CA in the file
             number = error.errno if isinstance(error, OSError) else None
-            raise ConnectFault(f"cannot connect to {address.authority}: {error}", number) from None
+            raise ConnectFailure(f"cannot connect to {address.authority}: {error}", number) from None
         return connection
 
     async def accepts(self, address: Address, seconds: float) -> bool:
         """Whether the endpoint takes a connection now."""
         try:
             connection = await self.connect(address, seconds)
-        except ConnectFault:
+        except ConnectFailure:
             return False
         connection.close()
         return True
@@ -203,7 +203,7 @@ class UpstreamExchange:
             # Several lines are one list, and what stands in the last one counts as much.
             coding = b", ".join(value for name, value in self.head.headers if name == b"content-encoding" and value)
             if coding.lower() not in _PLAIN:  # small on the line, and whatever it likes in memory
-                raise ResetFault(f"the answer is compressed ({coding[:40]!r}), which the request does not allow")
+                raise ResetFailure(f"the answer is compressed ({coding[:40]!r}), which the request does not allow")
         except BaseException:
             connection.close()
             raise
@@ -237,5 +237,5 @@ class UpstreamExchange:
             chunks.append(data)
             size += len(data)
             if size > limit:
-                raise BrokenFault(f"an answer of more than {limit} bytes")
+                raise BrokenFailure(f"an answer of more than {limit} bytes")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -7,7 +7,7 @@ from typing import Final, Literal, cast
 
 import httptools
 
-from ai_gateway.upstream.faults import BrokenFault, GarbledFault, ResetFault, UpstreamFault
+from ai_gateway.upstream.failures import BrokenFailure, GarbledFailure, ResetFailure, UpstreamFailure
 
 Headers = list[tuple[bytes, bytes]]
 Tap = Callable[[bytes], bool]
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._headers: Headers = []
         self._is_over = False
         self._keeps_alive = False
-        self._lost: UpstreamFault | None = None
+        self._lost: UpstreamFailure | None = None
         self._tap: Tap | None = None
         self.is_busy = False
         self.idle_since = 0.0
@@ -101,15 +101,15 @@ class Connection(asyncio.Protocol):
         if not self.is_busy:
             if not data.startswith(_IDLE_TOO_LONG):
                 self._unasked()
-            self._fail(BrokenFault("the endpoint spoke unasked"))
+            self._fail(BrokenFailure("the endpoint spoke unasked"))
             return
         try:
             self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(GarbledFault(f"no HTTP answer: {error}"))
+            self._fail(GarbledFailure(f"no HTTP answer: {error}"))
             return
-        except UpstreamFault as fault:
-            self._fail(fault)
+        except UpstreamFailure as failure:
+            self._fail(failure)
             return
         if self._tap is not None and self._passes_by(self._tap):
             return
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             self._dry_bytes += len(data)
             self._parser.feed_data(data)
             if self._dry_bytes > MAX_DRY_BYTES:
-                raise GarbledFault(f"{MAX_DRY_BYTES} bytes of head, chunk sizes or trailers without a byte of body")
+                raise GarbledFailure(f"{MAX_DRY_BYTES} bytes of head, chunk sizes or trailers without a byte of body")
             return
         for start in range(0, len(data), MAX_DRY_BYTES):
             self._parse(data[start : start + MAX_DRY_BYTES])
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         self.is_busy = True
         self._is_bodiless = request.startswith(b"HEAD ")
         if self._lost is not None:
-            raise ResetFault(str(self._lost))
+            raise ResetFailure(str(self._lost))
         if len(body) == 1 and len(body[0]) < HIGH_WATER:
             self._transport.write(request + body[0])
         else:
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         """The head of the answer. Raises ResetFault where the connection ends before it."""
         while self._head is None:
             if self._lost is not None:
-                raise ResetFault(str(self._lost))
+                raise ResetFailure(str(self._lost))
             await self._wait()
         return self._head
 
@@ -218,8 +218,8 @@ class Connection(asyncio.Protocol):
         try:
             if not tap(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)):
                 return False
-        except UpstreamFault as fault:
-            self._fail(fault)
+        except UpstreamFailure as failure:
+            self._fail(failure)
         self._chunks = []
         self._waiting_bytes = 0
         return not self._is_over
@@ -264,7 +264,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Drops the connection at once; Ollama stops writing an answer when its client is gone."""
         if self._lost is None:
-            self._lost = BrokenFault("closed by the gateway")
+            self._lost = BrokenFailure("closed by the gateway")
         self._transport.abort()
 
     async def _wait(self) -> None:
@@ -278,9 +278,9 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, fault: UpstreamFault) -> None:
+    def _fail(self, failure: UpstreamFailure) -> None:
         if self._lost is None:
-            self._lost = fault
+            self._lost = failure
         self._transport.abort()
         self._wake()
 
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
             # A body without a length or chunks ends with the connection (RFC 9112 6.3).
             if self.is_busy and self._head is not None and not self._is_over and self._ends_with_connection():
                 self._is_over = True
-            self._lost = BrokenFault(str(error) or type(error).__name__ if error else "the endpoint hung up")
+            self._lost = BrokenFailure(str(error) or type(error).__name__ if error else "the endpoint hung up")
         self._wake()
 
     def _ends_with_connection(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing.endpoint import HeldModel
-from ai_gateway.wire.names import canonical, is_model_name
+from ai_gateway.wire.names import is_model_name, ollama_name
 
 # What msgspec raises for content that is no JSON.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -23,7 +23,7 @@ MAX_FACT: Final = 128  # characters of a digest, a family, a version
 _MOST_COMMAS: Final = 40 * MOST_MODELS  # an entry of Ollama's has 15 to 25
 
 
-class BadAnswer(Exception):
+class BadInventory(Exception):
     """What an endpoint says of itself cannot be used; the text says why."""
 
 
@@ -35,7 +35,7 @@ class _List(msgspec.Struct):
     models: list[msgspec.Raw]
 
 
-class _Entry(msgspec.Struct):
+class _ListedModel(msgspec.Struct):
     name: msgspec.Raw = msgspec.Raw()
     digest: msgspec.Raw = msgspec.Raw()
     size: msgspec.Raw = msgspec.Raw()
@@ -54,7 +54,7 @@ class _Details(msgspec.Struct):
 
 _read_version = msgspec.json.Decoder(_Version).decode
 _read_list = msgspec.json.Decoder(_List).decode
-_read_entry = msgspec.json.Decoder(_Entry).decode
+_read_entry = msgspec.json.Decoder(_ListedModel).decode
 _read_details = msgspec.json.Decoder(_Details).decode
 _read_text = msgspec.json.Decoder(str).decode
 _read_number = msgspec.json.Decoder(int).decode
@@ -67,20 +67,20 @@ def read_version(body: bytes) -> str | None:
     except UNREADABLE:
         version = msgspec.Raw()
     if not bytes(version):
-        raise BadAnswer("/api/version is not Ollama's")
+        raise BadInventory("/api/version is not Ollama's")
     return text_of(version) or None
 
 
 def read_list(body: bytes) -> list[msgspec.Raw]:
     """The entries of /api/tags or /api/ps, unread. Raises BadAnswer."""
     if body.count(b",") > _MOST_COMMAS:
-        raise BadAnswer(f"lists more than {MOST_MODELS} models")
+        raise BadInventory(f"lists more than {MOST_MODELS} models")
     try:
         entries = _read_list(readable(body)).models
     except UNREADABLE:
-        raise BadAnswer("is not Ollama's list") from None
+        raise BadInventory("is not Ollama's list") from None
     if len(entries) > MOST_MODELS:
-        raise BadAnswer(f"lists more than {MOST_MODELS} models")
+        raise BadInventory(f"lists more than {MOST_MODELS} models")
     return entries
 
 
@@ -97,19 +97,19 @@ def read_models(entries: Iterable[msgspec.Raw]) -> dict[str, HeldModel]:
     for raw in entries:
         entry, name = _named(raw)
         if name is not None:
-            held[canonical(name)] = _held_model(entry, name)
+            held[ollama_name(name)] = _held_model(entry, name)
     return held
 
 
 def read_residents(entries: Iterable[msgspec.Raw]) -> frozenset[str]:
     """Entries of /api/ps as canonical names of loaded models, without those that are no models."""
-    return frozenset(canonical(name) for _, name in map(_named, entries) if name is not None)
+    return frozenset(ollama_name(name) for _, name in map(_named, entries) if name is not None)
 
 
 def read_contexts(entries: Iterable[msgspec.Raw]) -> dict[str, int]:
     """Entries of /api/ps as the context of each loaded model, by canonical name; of some it is not told."""
     named = ((number_of(entry.context_length), name) for entry, name in map(_named, entries))
-    return {canonical(name): context for context, name in named if name is not None and context}
+    return {ollama_name(name): context for context, name in named if name is not None and context}
 
 
 def text_of(raw: msgspec.Raw, longest: int = MAX_FACT) -> str:
@@ -123,17 +123,17 @@ def text_of(raw: msgspec.Raw, longest: int = MAX_FACT) -> str:
     return text if len(text) <= longest and text.isprintable() else ""
 
 
-def _named(raw: msgspec.Raw) -> tuple[_Entry, str | None]:
+def _named(raw: msgspec.Raw) -> tuple[_ListedModel, str | None]:
     """An entry and its name; None where it is not one that Ollama could have given."""
     try:
         entry = _read_entry(raw)
     except UNREADABLE:
-        return _Entry(), None
+        return _ListedModel(), None
     name = text_of(entry.name, MAX_NAME)
     return entry, name if is_model_name(name) else None
 
 
-def _held_model(entry: _Entry, name: str) -> HeldModel:
+def _held_model(entry: _ListedModel, name: str) -> HeldModel:
     try:
         details = _read_details(entry.details)
     except UNREADABLE:

@@ -14,7 +14,14 @@ from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import BadAnswer, read_contexts, read_list, read_models, read_residents, read_version
+from ai_gateway.upstream.inventory import (
+    BadInventory,
+    read_contexts,
+    read_list,
+    read_models,
+    read_residents,
+    read_version,
+)
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address
 
@@ -37,13 +44,13 @@ RESIDENTS: Final = "/api/ps"
 class Poller:
     """One set of loops per endpoint, started and stopped as discovery adds and removes it."""
 
-    def __init__(self, fleet: Fleet, client: Client, settings: Callable[[], Polling], chance: random.Random) -> None:
+    def __init__(self, fleet: Fleet, client: Client, settings: Callable[[], Polling], rng: random.Random) -> None:
         self._fleet = fleet
         self._client = client
         self._settings = settings
-        self._random = chance
+        self._random = rng
         self._tasks: dict[Address, asyncio.Task[None]] = {}
-        self._watches: dict[Address, _Watch] = {}
+        self._watches: dict[Address, _EndpointPoller] = {}
 
     def follow(self, new: list[Endpoint], gone: list[Endpoint]) -> None:
         """Begins with new endpoints and leaves those that went."""
@@ -56,7 +63,7 @@ class Poller:
         late_seconds = len(new) / MOST_PER_SECOND if len(new) > AT_ONCE else 0.0
         for endpoint in new:
             self._client.keep(endpoint.address)
-            watch = _Watch(self._fleet, endpoint, self._settings_now, self._random)
+            watch = _EndpointPoller(self._fleet, endpoint, self._settings_now, self._random)
             self._watches[endpoint.address] = watch
             delay_seconds = self._random.uniform(0, late_seconds)
             self._tasks[endpoint.address] = asyncio.create_task(watch.run(self._client, delay_seconds))
@@ -68,7 +75,7 @@ class Poller:
             return settings
         return msgspec.structs.replace(settings, interval=least, models_interval=max(least, settings.models_interval))
 
-    def doubt(self, endpoint: Endpoint) -> None:
+    def probe_soon(self, endpoint: Endpoint) -> None:
         """A call failed there, or it lacked a model: look at once, whatever the intervals say."""
         watch = self._watches.get(endpoint.address)
         if watch is not None:
@@ -87,16 +94,14 @@ class Poller:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-class _Watch:
+class _EndpointPoller:
     """The loops of one endpoint."""
 
-    def __init__(
-        self, fleet: Fleet, endpoint: Endpoint, settings: Callable[[], Polling], chance: random.Random
-    ) -> None:
+    def __init__(self, fleet: Fleet, endpoint: Endpoint, settings: Callable[[], Polling], rng: random.Random) -> None:
         self._fleet = fleet
         self._endpoint = endpoint
         self._settings = settings
-        self._random = chance
+        self._random = rng
         self._up = asyncio.Event()
         self._strikes = 0
         self._looks_missing = {"models", "residents"}
@@ -123,8 +128,8 @@ class _Watch:
 
     async def _probe_often(self, http: httpx.AsyncClient) -> None:
         while True:
-            complaint = await self._probe(http)
-            if complaint is None:
+            reason = await self._probe(http)
+            if reason is None:
                 self._up.set()
             else:
                 self._up.clear()
@@ -149,11 +154,11 @@ class _Watch:
             version = read_version(answer.content) if answer.status_code == 200 else None
         except TimeoutError:
             self._strikes += 1
-            complaint = f"/api/version did not answer within {self._settings().timeout:g} s"
-            return self._down(complaint) if self._strikes >= STRIKES else complaint
+            reason = f"/api/version did not answer within {self._settings().timeout:g} s"
+            return self._down(reason) if self._strikes >= STRIKES else reason
         except httpx.HTTPError as error:
             return self._down(str(error))
-        except BadAnswer as bad:
+        except BadInventory as bad:
             return self._down(str(bad))
         if version is None:
             return self._down(f"/api/version answered {answer.status_code}; is this an Ollama?")
@@ -162,10 +167,10 @@ class _Watch:
             log.info("endpoint %s is up, Ollama %s", self._endpoint.address, version)
         return None
 
-    def _down(self, complaint: str) -> str:
-        if self._fleet.saw_down(self._endpoint, complaint):
-            log.warning("endpoint %s is down: %s", self._endpoint.address, complaint)
-        return complaint
+    def _down(self, reason: str) -> str:
+        if self._fleet.saw_down(self._endpoint, reason):
+            log.warning("endpoint %s is down: %s", self._endpoint.address, reason)
+        return reason
 
     async def _while_up(self, what: str, look: Callable[[], Awaitable[float]], outdated: asyncio.Event) -> None:
         while True:
@@ -219,13 +224,13 @@ class _Watch:
             self._fleet.complained(self._endpoint, path, f"{path} did not answer within {seconds:g} s")
         except httpx.HTTPError as error:
             self._complain(path, f"{path}: {error}")
-        except BadAnswer as bad:
+        except BadInventory as bad:
             self._complain(path, f"{path} {bad}")
         return None
 
-    def _complain(self, path: str, complaint: str | None) -> None:
-        if self._fleet.complained(self._endpoint, path, complaint) and complaint is not None:
-            log.warning("endpoint %s: %s", self._endpoint.address, complaint)
+    def _complain(self, path: str, reason: str | None) -> None:
+        if self._fleet.complained(self._endpoint, path, reason) and reason is not None:
+            log.warning("endpoint %s: %s", self._endpoint.address, reason)
 
 
 def _slices(entries: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:

@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
-from ai_gateway.upstream.faults import ConnectFault, UpstreamFault
+from ai_gateway.upstream.failures import ConnectFailure, UpstreamFailure
 from ai_gateway.wire.address import Address
 
 MAX_BYTES: Final = 2 << 20  # of one answer; /api/tags has some 500 for each model
@@ -44,10 +44,10 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         exchange = self._client.exchange(address, sent, connect_seconds)
         try:
             await exchange.__aenter__()
-        except ConnectFault as fault:
-            raise httpx.ConnectError(str(fault), request=request) from None
-        except UpstreamFault as fault:
-            raise httpx.ReadError(str(fault), request=request) from None
+        except ConnectFailure as failure:
+            raise httpx.ConnectError(str(failure), request=request) from None
+        except UpstreamFailure as failure:
+            raise httpx.ReadError(str(failure), request=request) from None
         # Nobody reads the headers, and httpx would do things by them: decode, parse cookies, make the request that a
         # redirect asks for, and fail over a bad Location with what is no httpx.HTTPError.
         return httpx.Response(exchange.head.status, stream=_Body(exchange))
@@ -67,8 +67,8 @@ class _Body(httpx.AsyncByteStream):
                 if size > MAX_BYTES:
                     raise httpx.ReadError(f"the answer is larger than {MAX_BYTES} bytes")
                 yield data
-        except UpstreamFault as fault:
-            raise httpx.ReadError(str(fault)) from None
+        except UpstreamFailure as failure:
+            raise httpx.ReadError(str(failure)) from None
 
     async def aclose(self) -> None:
         await self._exchange.__aexit__(None, None, None)

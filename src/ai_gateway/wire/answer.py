@@ -33,8 +33,8 @@ MOST_KEPT: Final = 1 << 20  # of a text
 class BadAnswer(Exception):
     """The body is not what Ollama answers; the text says how, for the log."""
 
-    def __init__(self, story: str, is_garbled: bool = False) -> None:
-        super().__init__(story)
+    def __init__(self, reason: str, is_garbled: bool = False) -> None:
+        super().__init__(reason)
         self.is_garbled = is_garbled  # it is not even JSON
 
 

@@ -166,7 +166,7 @@ def _check_chat(fields: Fields) -> None:
         refuse("messages", "`messages` is required.", "missing_value")
     if not text.startswith(b"[") or not text[1:-1].strip():
         refuse("messages", "`messages` must be a list with at least one message.")
-    mended = messages.mend(text)
+    mended = messages.normalize(text)
     if mended is not None:
         fields["messages"] = msgspec.Raw(mended)
 

@@ -21,7 +21,7 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FramingLimits:
     """How much, and how slowly, a client may send. Sizes in bytes, times in seconds."""
 
     line_bytes: int = 8 * 1024  # request line; what nginx and Envoy allow, and more than any id of ours needs
@@ -79,7 +79,7 @@ def malformed(message: str) -> InvalidRequest:
     return InvalidRequest(message, code="malformed_request")
 
 
-def check_part(head: bytes | bytearray, new_from: int, limits: Limits) -> None:
+def check_part(head: bytes | bytearray, new_from: int, limits: FramingLimits) -> None:
     """Refuse a head that is not whole yet as soon as it cannot become a good one.
 
     `new_from` is where the bytes not checked before begin, so that a drip costs no more than a gush.
@@ -95,13 +95,13 @@ def check_part(head: bytes | bytearray, new_from: int, limits: Limits) -> None:
         raise head_too_large(limits)
 
 
-def head_too_large(limits: Limits) -> InvalidRequest:
+def head_too_large(limits: FramingLimits) -> InvalidRequest:
     """A 431 that names both limits."""
     message = f"The request's head may have {limits.head_bytes} bytes and {limits.fields} fields."
     return InvalidRequest(message, code="headers_too_large", status=431)
 
 
-def request_line(head: bytes, limits: Limits) -> RequestLine:
+def request_line(head: bytes, limits: FramingLimits) -> RequestLine:
     """The request line at the beginning of `head`; 400, 405, 414 or 505 if it is not one we serve."""
     match = _LINE.match(head)
     if match is not None and match.end() <= limits.line_bytes + 2:
@@ -109,7 +109,7 @@ def request_line(head: bytes, limits: Limits) -> RequestLine:
     return _unusual_line(head, limits)
 
 
-def _unusual_line(head: bytes, limits: Limits) -> RequestLine:
+def _unusual_line(head: bytes, limits: FramingLimits) -> RequestLine:
     line_end = head.find(b"\r\n", 0, limits.line_bytes + 2)
     if line_end < 0:
         raise _line_too_long(limits)
@@ -127,12 +127,12 @@ def _unusual_line(head: bytes, limits: Limits) -> RequestLine:
     raise malformed("The request line is not 'METHOD /path HTTP/1.1'.")
 
 
-def _line_too_long(limits: Limits) -> InvalidRequest:
+def _line_too_long(limits: FramingLimits) -> InvalidRequest:
     message = f"The request line may have {limits.line_bytes} bytes."
     return InvalidRequest(message, code="uri_too_long", status=414)
 
 
-def check_fields(line: RequestLine, fields: Fields, limits: Limits) -> tuple[int, bool]:
+def check_fields(line: RequestLine, fields: Fields, limits: FramingLimits) -> tuple[int, bool]:
     """The body's length in bytes or CHUNKED, and whether the client waits for a 100 (Continue) before it.
 
     Refuses fields that leave the host or the body's end in doubt. `fields` have lower-case names.
@@ -195,7 +195,7 @@ def without_upgrade(head: bytes) -> bytes:
 class ChunkedBody:
     """Follows a chunked body to its end (RFC 9112 7.1). Changes as it is fed; belongs to one connection's reader."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FramingLimits) -> None:
         self.is_complete = False
         self._limits = limits
         self._line = bytearray()  # of a size line or trailer that is not whole yet

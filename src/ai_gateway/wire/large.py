@@ -85,7 +85,7 @@ class _Items:
 
     def _mended(self, text: bytes) -> bytes | bytearray | None:
         if self.key == "messages":
-            return messages.mend(text)
+            return messages.normalize(text)
         check_inputs(text)
         return None
 

@@ -39,7 +39,7 @@ _decode_fields = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def mend(text: bytes) -> bytearray | None:
+def normalize(text: bytes) -> bytearray | None:
     """New JSON text for a list of messages, or None where nothing has to change. Raises InvalidRequest."""
     mended: bytearray | None = None
     first = 0

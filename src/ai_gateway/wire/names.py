@@ -32,7 +32,7 @@ def has_tag(name: str) -> bool:
     return ":" in name.rpartition("/")[2]
 
 
-def canonical(name: str) -> str:
+def ollama_name(name: str) -> str:
     """The form by which names are compared: lower case, with a tag, without the default host and namespace.
 
     Ollama finds existing names whatever their case.
@@ -43,5 +43,5 @@ def canonical(name: str) -> str:
 
 def is_cloud(name: str) -> bool:
     """Whether Ollama would send a call for this name to its cloud: tag `cloud`, or one that ends in `-cloud`."""
-    tag = canonical(name).rpartition(":")[2]
+    tag = ollama_name(name).rpartition(":")[2]
     return tag == "cloud" or tag.endswith("-cloud")

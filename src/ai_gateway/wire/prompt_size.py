@@ -57,7 +57,7 @@ class Measuring:
         self._roles += window.count(_ROLE, start)
         self._quotes += window.count(_QUOTE, start)
         self._bytes += len(window)
-        self._look(window, start)
+        self._check(window, start)
 
     def size(self, operation: str) -> PromptSize:
         """Of all that came. JSON escapes quotes, so that no text looks like a key."""
@@ -67,7 +67,7 @@ class Measuring:
             return PromptSize(self._bytes)
         return PromptSize(self._bytes - self._media_bytes, max(1, self._roles), self._media)
 
-    def _look(self, window: bytes, start: int) -> None:
+    def _check(self, window: bytes, start: int) -> None:
         at = window.find(_IMAGE, start)
         while at >= 0 and self._media < MOST_MEDIA:
             self._media += 1

@@ -21,7 +21,7 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.usage import Usage, read_usage
 
 MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; what other clients of Ollama read of a line
-MAX_STORY: Final = 500  # characters that are told of an error
+MAX_REASON: Final = 500  # characters that are told of an error
 MOST_EVENTS: Final = 4096  # that one reading may bring: twice what fits of the shortest ones that Ollama writes
 
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # `:` begins a comment
@@ -200,9 +200,9 @@ class EventStream:
             return self._garble("a line that is no field of an event")
         return b"\n".join([line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")])
 
-    def _garble(self, story: str) -> bytes:
+    def _garble(self, reason: str) -> bytes:
         if self.broken is None and not self.is_done:
-            self.broken, self.is_garbled = story, True
+            self.broken, self.is_garbled = reason, True
         return b""
 
     def _done(self) -> bytes:
@@ -214,7 +214,7 @@ class EventStream:
 
     def _chunk(self, event: bytes, fields: Fields, content: dict[str, Any]) -> bytes:
         if content.get("error"):
-            self.broken = f"an error event: {content['error']}"[:MAX_STORY]
+            self.broken = f"an error event: {content['error']}"[:MAX_REASON]
             return b""
         if not content.get("model"):  # how Ollama shows a runner that died (middleware/openai.go)
             self.broken = "a chunk with an empty model: the runner failed"

@@ -52,7 +52,7 @@ def test_nothing_is_left_of_a_cluster_whose_parts_were_killed(files: Layout) -> 
     Cluster(files.kubeconfig, files).start_simulated("orphans", replicas=2)
     for name in ("kubelet", "containerd", "etcd"):
         os.kill(_process(files, name), signal.SIGKILL)
-    _wait_for(lambda: len(starting.complaints(files)) == 3)
+    _wait_for(lambda: len(starting.reasons(files)) == 3)
     assert starting.down(files) == []
     assert (_processes(files), _machine()) == ([], before)
 
@@ -63,9 +63,9 @@ def test_a_half_dead_cluster_is_started_anew_and_a_healthy_one_is_left_alone(fil
     starting.up(files)
     assert _process(files, "kube-apiserver") == apiserver
     os.kill(_process(files, "kube-scheduler"), signal.SIGKILL)
-    _wait_for(lambda: starting.complaints(files) == ["kube-scheduler ended with -9"])
+    _wait_for(lambda: starting.reasons(files) == ["kube-scheduler ended with -9"])
     starting.up(files)
-    assert starting.complaints(files) == []
+    assert starting.reasons(files) == []
     assert _process(files, "kube-apiserver") != apiserver
 
 

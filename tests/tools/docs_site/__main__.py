@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.tools.building import CannotBuild, install_debian
-from tests.tools.docs_site.checking import complaints
+from tests.tools.docs_site.checking import reasons
 from tests.tools.docs_site.staging import CHECKOUT, stage
 
 SITE = CHECKOUT / "build" / "site"
@@ -23,7 +23,7 @@ def main() -> int:
     try:
         install_debian(JEKYLL)
         stage(STAGED)
-        found = _build() or complaints(SITE)
+        found = _build() or reasons(SITE)
     except CannotBuild as reason:
         found = [str(reason)]
     print("\n".join(f"docs: {line}" for line in found) or f"the site is built and its links lead somewhere: {SITE}")

@@ -39,7 +39,7 @@ class _Reader(HTMLParser):
             self._page.loads.append(values[LOADS[tag]])
 
 
-def complaints(site: Path) -> list[str]:
+def reasons(site: Path) -> list[str]:
     """A line for each thing that is wrong, beginning with the page's name."""
     pages = {file.resolve(): read(file) for file in sorted(site.rglob("*.html"))}
     if not pages:

@@ -1,0 +1,64 @@
+"""Tokens of today that were used before the start, out of the audit: day budgets in memory must survive a restart."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from ai_gateway.accounting.audit import Audit
+from ai_gateway.audit.store import DayUsage, StoreUnavailable
+from ai_gateway.cluster.gateways import Gateways
+from ai_gateway.limits.rules import address_scope, caller_scope, model_scope, site_of, tenant_scope
+
+log = logging.getLogger("ai_gateway.limits")
+
+Identity = Callable[[str], str | None]
+
+PATIENCE_SECONDS: Final = 5.0  # a day with millions of entries must not hold up the start
+COUNT_SECONDS: Final = 3.0  # until it is known how many gateways there are
+LOOK_SECONDS: Final = 0.05
+
+
+async def restore_budgets(auditing: Audit, identity: Identity, gateways: Gateways) -> Mapping[str, int]:
+    """By scope (see `terms`), this gateway's share of what the audit knows: with a store of its own all of it.
+
+    To be asked before the first call, or its tokens count twice. `identity` gives the id of the model that is meant by
+    what clients ask. Nothing where the audit cannot be asked, or not in time.
+    """
+    if not auditing.can_be_queried:
+        return {}
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            found = await auditing.query(lambda archive: archive.usage_of_day(today))
+    except (StoreUnavailable, TimeoutError) as error:
+        log.warning("day budgets begin anew: the audit does not tell what was used today: %s", error or "too slow")
+        return {}
+    share = 1 if auditing.audit.store == "sqlite" else await _counted(gateways)
+    return {scope: tokens // share for scope, tokens in by_scope(found, identity).items()}
+
+
+async def _counted(gateways: Gateways) -> int:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(COUNT_SECONDS):
+            while not gateways.are_known:  # noqa: ASYNC110 - once, at the start; a thread finds out
+                await asyncio.sleep(LOOK_SECONDS)
+    return gateways.ready()
+
+
+def by_scope(found: Iterable[DayUsage], identity: Identity) -> Mapping[str, int]:
+    """What each scope used: the caller, its tenant, and the model."""
+    used: Counter[str] = Counter()
+    for one in found:
+        is_named = one.auth_method != "none"
+        caller = caller_scope(one.auth_method, one.actor) if is_named else address_scope(site_of(one.client_address))
+        used[caller] += one.tokens
+        if one.tenant is not None:
+            used[tenant_scope(one.tenant)] += one.tokens
+        model = identity(one.model_asked)
+        if model is not None:
+            used[model_scope(model)] += one.tokens
+    return used

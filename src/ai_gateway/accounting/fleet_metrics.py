@@ -1,0 +1,93 @@
+"""What the fleet says at the moment of a scrape: per model for dashboards and autoscalers, and per endpoint."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ai_gateway.balancing.endpoint import Endpoint, State
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.catalog.catalog import ServedModel
+from ai_gateway.edge.health import StatusSources
+from ai_gateway.telemetry import names
+from ai_gateway.telemetry.sample import Sample
+
+STATES: Final[tuple[State, ...]] = ("up", "unknown", "down", "ejected", "draining")
+
+
+def fleet_metrics(condition: StatusSources) -> Iterator[Sample]:
+    """Every served model has its lines, also one that nobody has asked for."""
+    fleet, now = condition.fleet, condition.clock()
+    yield Sample(names.RETRY_BUDGET, fleet.budget.left)
+    yield Sample(names.RETRIES_IN_FLIGHT, fleet.budget.retries)
+    entries = list(condition.current.now.catalog.models(fleet))
+    for entry in entries:
+        yield from _of_model(entry, fleet, now)
+    yield from _by_state(fleet)
+    for labels, endpoint in _labelled([*fleet.endpoints.values(), *fleet.leaving]):
+        yield from _of_endpoint(labels, endpoint, now)
+        for entry in entries:
+            if endpoint.is_resident(entry.ollama_name):
+                yield Sample(names.ENDPOINT_RESIDENT, 1, (*labels, entry.label))
+
+
+def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
+    label = (entry.label,)
+    pool = fleet.pool(entry.ollama_name)
+    everywhere = (*fleet.endpoints.values(), *fleet.leaving)
+    in_flight = sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in everywhere)
+    used, free = _slots(pool, now)
+    yield Sample(names.IN_FLIGHT, in_flight, label)
+    yield Sample(names.QUEUED, pool.waiting, label)
+    yield Sample(names.DEMAND, in_flight + pool.waiting, label)
+    yield Sample(names.SLOTS, used, (*label, "used"))
+    yield Sample(names.SLOTS, free, (*label, "free"))
+    yield Sample(names.SATURATION, used / (used + free) if used + free else 1.0, label)
+
+
+def _slots(pool: Pool, now: float) -> tuple[int, int]:
+    """Slots used and free on the endpoints that may get calls for the model; one that fails at it has none free."""
+    used = free = 0
+    for endpoint in pool.endpoints_with():
+        slots = endpoint.slots(pool.slots, pool.own_slots)
+        taken = endpoint.in_flight.get(pool.model, 0)
+        used += taken
+        if endpoint.takes(pool.model, slots, now):
+            free += slots - taken
+    return used, free
+
+
+def _by_state(fleet: Fleet) -> Iterator[Sample]:
+    states = Counter(endpoint.state for endpoint in fleet.endpoints.values())
+    states["draining"] += len(fleet.leaving)
+    for state in STATES:
+        yield Sample(names.ENDPOINTS, states[state], (state,))
+
+
+def _of_endpoint(labels: tuple[str, str], endpoint: Endpoint, now: float) -> Iterator[Sample]:
+    if not endpoint.is_draining:  # one that leaves as it shall is not down, however long its streams go on
+        yield Sample(names.ENDPOINT_UP, endpoint.state == "up", labels)
+        yield Sample(names.ENDPOINT_EJECTED, endpoint.health.is_ejected, labels)
+    yield Sample(names.ENDPOINT_IN_FLIGHT, endpoint.total_in_flight, labels)
+    yield Sample(names.ENDPOINT_ATTEMPTS, endpoint.total_attempts, labels)
+    yield Sample(names.ENDPOINT_FAILURES, endpoint.total_failures, labels)
+    yield Sample(names.ENDPOINT_LOADS, endpoint.total_loads, labels)
+    yield Sample(names.ENDPOINT_UNLOADS, endpoint.total_unloads, labels)
+    if endpoint.seen_at is not None:
+        yield Sample(names.ENDPOINT_POLL_AGE, now - endpoint.seen_at, labels)
+
+
+def _labelled(endpoints: Iterable[Endpoint]) -> Iterator[tuple[tuple[str, str], Endpoint]]:
+    """Endpoints with HOST:PORT and pod. Of two that these do not tell apart the second has its URL.
+
+    No two may have the same labels: Prometheus would refuse the whole scrape.
+    """
+    seen: set[tuple[str, str]] = set()
+    for endpoint in endpoints:
+        pod = "" if endpoint.pod is None else f"{endpoint.pod.namespace}/{endpoint.pod.name}"
+        labels = (endpoint.address.authority, pod)
+        if labels in seen:
+            labels = (endpoint.address.url, pod)
+        if labels not in seen:
+            seen.add(labels)
+            yield labels, endpoint

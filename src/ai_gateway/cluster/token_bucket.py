@@ -1,0 +1,19 @@
+"""A burst, then so many a second. Pure: time comes in."""
+
+
+class TokenBucket:
+    """A token bucket. Changed by `take`."""
+
+    def __init__(self, burst: int, per_second: float) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._left = float(burst)
+        self._at: float | None = None
+
+    def take(self, now: float) -> float:
+        """Takes a turn; returns the seconds until it has come, 0 within the burst. `now` is monotonic seconds."""
+        if self._at is not None:
+            self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        self._left -= 1
+        return max(0.0, -self._left / self._per_second)

@@ -1,0 +1,147 @@
+"""The `audit` section of config.yml: what is kept of each request, where, and how surely. *restart*, all of it."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from ai_gateway.config.pattern_cost import endless, slow
+from ai_gateway.config.units import ByteCount, FilePath, Seconds, Section, default
+
+AuditMode = Literal["best_effort", "blocking", "strict"]
+AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
+AuditLevel = Literal["metadata", "request", "full"]
+
+DEEPER: Final = 50
+REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
+
+MOST_DSN_CHARACTERS: Final = 4096  # few enough for patterns
+# libpq's two forms of a DSN, and where either may have a password.
+_DSN: Final = re.compile(r"postgres(?:ql)?://[!-~]+$|\s*[a-z_]+\s*=")
+_PASSWORD: Final = re.compile(r"(?:^|[\s?&'])password\s*=|://[^/@]*:[^/@]*@")
+# Sinks that nobody can ask again which intents are open.
+_WITHOUT_INTENTS: Final = ("jsonl", "otlp")
+
+
+class AuditSection(Section, frozen=True):
+    """One entry for each request to the API, in a store that can be asked and checked. *restart*"""
+
+    store: Annotated[
+        AuditStore,
+        Meta(description="where entries go; `none` turns the audit off. Several gateways share `postgresql`"),
+    ] = "sqlite"
+    mode: Annotated[
+        AuditMode,
+        Meta(
+            description="`best_effort` never holds up a request; `blocking` writes the entry before the last byte of "
+            "the answer; `strict` also writes an intent before the call is sent, or refuses it"
+        ),
+    ] = "best_effort"
+    level: Annotated[
+        AuditLevel, Meta(description="`request` also keeps what was asked, `full` the answer, too; both redacted")
+    ] = "metadata"
+    path: Annotated[
+        FilePath | None,
+        Meta(
+            description="file of `sqlite` or `jsonl`, or `stdout` for `jsonl`; without it `audit.db` or `audit.jsonl` "
+            "in `$XDG_STATE_HOME/ai-gateway-ollama`, or in `~/.local/state/ai-gateway-ollama`"
+        ),
+    ] = None
+    dsn: Annotated[str | None, Meta(description="of `postgresql`, without the password")] = None
+    dsn_file: Annotated[FilePath | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
+    spool: Annotated[
+        FilePath | None,
+        Meta(
+            description="folder of its own in which entries wait while `postgresql` is away; without it `audit-spool` "
+            "in the state directory, as for `path`"
+        ),
+    ] = None
+    spool_size: Annotated[ByteCount, Meta(description="of the spool; beyond it the audit cannot be written")] = default(
+        ByteCount(64 << 20)
+    )
+    keep: Annotated[Seconds, Meta(description="older entries are removed")] = default(Seconds(30 * 86400))
+    max_size: Annotated[ByteCount, Meta(description="of the store; beyond it the oldest entries are removed")] = (
+        default(ByteCount(2 << 30))
+    )
+    key_file: Annotated[
+        FilePath | None,
+        Meta(description="key of the hash chain, 32 bytes or more; without it one is made beside the store"),
+    ] = None
+    checkpoints: Annotated[
+        FilePath,
+        Meta(
+            description="second place of the chain's checkpoints: `stdout`, or a file; `none` keeps them in the store"
+        ),
+    ] = default(FilePath("stdout"))
+    allow_unauthenticated_reads: Annotated[
+        bool, Meta(description="let anyone read GET /v1/audit/logs while authentication is off")
+    ] = False
+    redact: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="regular expressions; what they match is not kept, nor are e-mail addresses, card and phone "
+            "numbers and what looks like a key"
+        ),
+    ] = ()
+    max_content: Annotated[ByteCount, Meta(description="kept of what was asked, and of the answer, each")] = default(
+        ByteCount(64 << 10)
+    )
+    hash_prompts: Annotated[bool, Meta(description="keep a keyed hash of what was asked")] = False
+
+
+def reasons(audit: AuditSection) -> Iterator[tuple[str, str]]:
+    """What the types alone cannot say: the key and what is wrong with it."""
+    if audit.store in _WITHOUT_INTENTS and audit.mode == "strict":
+        yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
+    if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
+        yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+    if audit.dsn is not None and len(audit.dsn) > MOST_DSN_CHARACTERS:
+        yield "dsn", f"is longer than {MOST_DSN_CHARACTERS} characters"
+        return
+    if audit.dsn is not None and not _DSN.match(audit.dsn):
+        yield "dsn", "is neither a URL such as postgresql://user@host:5432/database nor such as `host=db dbname=audit`"
+    if audit.dsn is not None and _PASSWORD.search(audit.dsn):
+        yield "dsn", "holds a password: put the DSN into a file, and name that in `dsn_file`"
+    if audit.store == "postgresql" and audit.key_file is None:
+        yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
+    if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
+        yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
+    yield from _redact_reasons(audit.redact)
+
+
+def warnings(audit: AuditSection) -> Iterator[str]:
+    """Likely mistakes, which are no faults."""
+    if audit.level == "metadata":
+        return
+    for index, pattern in enumerate(audit.redact):
+        seconds = slow(re.compile(pattern), audit.max_content)
+        if seconds is not None:
+            cost = f"may take {seconds:.1f} s of CPU for {audit.max_content} characters"
+            yield (
+                f"audit.redact[{index}]: {pattern!r} {cost}; "
+                "what is not looked at within 1 s is not kept. Bound its repeats, as in `\\w{1,64}`, or begin it with "
+                "something fixed"
+            )
+
+
+def _redact_reasons(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    began = time.thread_time()
+    for index, pattern in enumerate(patterns):
+        try:
+            text = endless(_deeper(DEEPER, pattern))
+            if text is not None:
+                why = "repeats in one another can be read in too many ways"
+                yield f"redact[{index}]", f"{pattern!r} takes time without bound, as on {text!r}: {why}"
+        except Exception as failure:  # beside re.error: too many groups in one another, numbers that are too large
+            why = str(failure) if isinstance(failure, re.error) else f"{type(failure).__name__}: {failure}"
+            yield f"redact[{index}]", f"{pattern!r} is no regular expression that can be used: {why}"
+        if time.thread_time() - began > REDACT_SECONDS:
+            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be checked"
+            return
+
+
+def _deeper(levels: int, pattern: str) -> "re.Pattern[str]":
+    """Compiled below so many calls: where the audit does it again there may be less room for groups in one another."""
+    return re.compile(pattern) if levels == 0 else _deeper(levels - 1, pattern)

@@ -1,0 +1,88 @@
+"""The section `limits` of config.yml: how much callers, tenants and models may ask for, and where that is counted."""
+
+import re
+from collections.abc import Container, Iterator
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from ai_gateway.config.units import FilePath, ModelId, PositiveInt, Seconds, Section, default
+from ai_gateway.wire.hosts import split_url
+
+LimitCount = Annotated[PositiveInt, Meta(le=10**12)]  # more is a slip, and arithmetic on floats stays exact below it
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+_DATABASE: Final = re.compile(r"/?|/[0-9]{1,6}")
+
+
+class RateLimits(Section, frozen=True):
+    """What someone may ask for; a key that is not set is no limit."""
+
+    rpm: Annotated[LimitCount | None, Meta(description="calls per minute; as many may come at once")] = None
+    tpm: Annotated[LimitCount | None, Meta(description="tokens per minute, of prompts and answers")] = None
+    concurrent: Annotated[LimitCount | None, Meta(description="calls at one time, waiting ones too")] = None
+    tokens_per_day: Annotated[LimitCount | None, Meta(description="tokens per day (UTC)")] = None
+
+
+class Redis(Section, frozen=True):
+    """A Redis or Valkey where all gateways count together."""
+
+    url: Annotated[str, Meta(description="`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS; never with a password")]
+    username: Annotated[str | None, Meta(description="of its ACL, where it has one")] = None
+    password_file: Annotated[
+        FilePath | None, Meta(description="file that holds the password; read with each connect")
+    ] = None
+    ca_file: Annotated[
+        FilePath | None, Meta(description="CA bundle in PEM that its certificate is checked against, not the system's")
+    ] = None
+    timeout: Annotated[
+        Seconds, Meta(description="for its answer to one check; then the gateway's own counts decide")
+    ] = default(Seconds(0.05))
+    prefix: Annotated[Name, Meta(description="of all its keys: gateways with the same one count together")] = (
+        "ai-gateway"
+    )
+
+
+class LimitsSection(Section, frozen=True):
+    """How much may be asked for. Every limit that applies to a call must admit it."""
+
+    default: Annotated[
+        RateLimits | None,
+        Meta(description="of each caller that has no limits of its own; the unknown are told apart by address"),
+    ] = None
+    tenants: Annotated[dict[Name, RateLimits], Meta(description="of all callers of a tenant together")] = msgspec.field(
+        default_factory=dict
+    )
+    models: Annotated[
+        dict[ModelId, RateLimits], Meta(description="of all calls of a model, by its id, whatever it is asked by")
+    ] = msgspec.field(default_factory=dict)
+    redis: Annotated[Redis | None, Meta(description="without it each gateway counts its share in memory")] = None
+
+
+def limits_reasons(
+    section: LimitsSection | None, models: Container[str], are_discovered: bool
+) -> Iterator[tuple[str, str]]:
+    """Path and sentence of all that the types cannot say. `are_discovered`: further models are served."""
+    if section is None:
+        return
+    for model_id in section.models:
+        if model_id not in models and not are_discovered:
+            yield f"limits.models.{model_id}", "is no id of `models` (limits of aliases stand under the id)"
+    if section.redis is not None:
+        yield from _redis_reasons(section.redis)
+
+
+def _redis_reasons(redis: Redis) -> Iterator[tuple[str, str]]:
+    if "@" in redis.url:
+        yield "limits.redis.url", "holds a name or password: use `username` and `password_file`"
+        return
+    try:
+        parts = split_url(redis.url, ("redis", "rediss"))
+    except ValueError as error:
+        yield "limits.redis.url", f"is no URL such as redis://redis.ai:6379: {error}"
+        return
+    if not _DATABASE.fullmatch(parts.path) or not redis.url.startswith(("redis://", "rediss://")):
+        yield "limits.redis.url", "is no URL such as redis://redis.ai:6379 or rediss://redis.ai:6379/0"
+    if redis.ca_file and parts.scheme != "rediss":
+        yield "limits.redis.ca_file", "goes with a rediss:// URL"

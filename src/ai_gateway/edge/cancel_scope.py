@@ -1,0 +1,141 @@
+"""Watches over a request while it waits: ends it when the client leaves, a deadline passes, or the gateway does."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from types import TracebackType
+
+from ai_gateway.edge.asgi import Scope
+from ai_gateway.errors import ServerShutdown
+from ai_gateway.exchange import ON_LEFT
+
+
+class ClientLeft(Exception):
+    """The client closed its connection; there is nobody to answer."""
+
+
+class ClientStalled(ClientLeft):
+    """The client is there but reads nothing of its answer; it is cut off."""
+
+
+class RunningRequests:
+    """The watches of all running requests, so that a gateway that leaves can end them. Changed by the watches."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.watches: set[CancelScope] = set()
+        self.is_over = False
+
+    def end_all(self) -> None:
+        """Ends every running request with ServerShutdown, and each that still comes."""
+        self.is_over = True
+        for watch in list(self.watches):
+            watch.end(_shutdown())
+
+
+def _shutdown() -> ServerShutdown:
+    return ServerShutdown("The gateway was shut down before the answer was finished; send it again.")
+
+
+Deadline = tuple[float, Callable[[], Exception]]
+
+
+class CancelScope:
+    """`async with Watch(...)` cancels the block when its reason to go on is gone, and raises that reason instead.
+
+    Raises ClientLeft, ServerShutdown, or what a deadline says. Deadlines are moments on the loop's clock, each
+    with a maker of its error: `total` holds throughout, `expect` sets the one of the present phase.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_is_over",
+        "_look_seconds",
+        "_loop",
+        "_phase",
+        "_running_requests",
+        "_scope",
+        "_task",
+        "_timer",
+        "_total",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, running_requests: RunningRequests, total: Deadline) -> None:
+        self._scope = scope
+        self._running_requests = running_requests
+        self._loop = running_requests.loop
+        self._total = total
+        self._phase: Callable[[], Deadline] | None = None
+        self._look_seconds = math.inf
+        self._ended: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+
+    async def __aenter__(self) -> "CancelScope":
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._task = task
+        self._running_requests.watches.add(self)
+        tell_when_left = self._scope.get("extensions", {}).get(ON_LEFT)
+        assert tell_when_left is not None, "the server must be the gateway's own"
+        tell_when_left(self._left)
+        self._arm(self._total[0])
+        if self._running_requests.is_over:
+            self.end(_shutdown())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running_requests.watches.discard(self)
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ended is not None:
+            self._task.uncancel()
+            raise self._ended from None
+
+    def expect(self, phase: Callable[[], Deadline], look_seconds: float = math.inf) -> None:
+        """Sets what the present phase may take; `phase` is asked again whenever its moment has come.
+
+        A phase whose moment can also come nearer is asked at least every `look_seconds`.
+        """
+        self._phase = phase
+        self._look_seconds = look_seconds
+        due = min(phase()[0], self._loop.time() + look_seconds)
+        if self._timer is None or due < self._timer.when():
+            self._arm(due)
+
+    @property
+    def now(self) -> float:
+        """The moment on the clock of deadlines, in seconds."""
+        return self._loop.time()
+
+    def relax(self) -> None:
+        """The present phase is over, and the next one has no limit of its own."""
+        self._phase = None
+
+    def end(self, reason: Exception) -> None:
+        """Ends the block with a reason; the first one counts."""
+        if self._ended is None and not self._is_over:
+            self._ended = reason
+            self._task.cancel()
+
+    def _left(self) -> None:
+        self.end(ClientLeft())
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        soonest = self._loop.time() + self._look_seconds
+        self._timer = self._loop.call_at(min(due, self._total[0], soonest), self._check)
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        due, error = self._total
+        if self._phase is not None:
+            due, error = min(self._total, self._phase(), key=lambda deadline: deadline[0])
+        if now < due:
+            self._arm(due)
+        else:
+            self.end(error())

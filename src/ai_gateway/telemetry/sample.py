@@ -1,0 +1,13 @@
+"""One number of a metric at one moment: what rooms tell, and what is written for Prometheus or sent over OTLP."""
+
+import msgspec
+
+from ai_gateway.telemetry.series import Distribution
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """The value of a metric now. `labels` are values, in the order in which `METRICS` lists their names."""
+
+    name: str
+    value: float | Distribution
+    labels: tuple[str, ...] = ()
