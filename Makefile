@@ -87,7 +87,6 @@ bench: setup-dev ## measure against nginx, as users install it (no test packages
 
 generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
-	$(BIN)/python -m ai_gateway.config.reference > docs/configuration.md
 	$(BIN)/python -m tests.docs.generate
 	$(BIN)/python -m tests.helm.generate
 

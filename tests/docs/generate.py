@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Final
 
+from ai_gateway.config import reference as config_reference
 from ai_gateway.telemetry.reference import as_text
 from ai_gateway.wire.parameters import TABLE, Operation
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGE: Final = DOCS / "observability.md"
 API_PAGE: Final = DOCS / "api-endpoints.md"
+CONFIG_PAGE: Final = DOCS / "configuration.md"
 BEGIN: Final = "<!-- metrics: made by `make generate` -->\n"
 END: Final = "<!-- end of metrics -->\n"
 BEGIN_PARAMETERS: Final = "<!-- parameters: made by `make generate` -->\n"
 END_PARAMETERS: Final = "<!-- end of parameters -->\n"
+BEGIN_KEYS: Final = "<!-- keys: made by `make generate` -->\n"
+END_KEYS: Final = "<!-- end of keys -->\n"
 
 _PLACES: Final[dict[tuple[Operation, ...], str]] = {
     ("chat",): "chat",
@@ -35,6 +39,11 @@ def generated_api(page: str) -> str:
     return _between(page, BEGIN_PARAMETERS, table, END_PARAMETERS)
 
 
+def generated_configuration(page: str) -> str:
+    """The page with the tables of keys as the types of config.yml have them."""
+    return _between(page, BEGIN_KEYS, config_reference.as_text(), END_KEYS)
+
+
 def _between(page: str, begin: str, text: str, end: str) -> str:
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
@@ -44,3 +53,4 @@ def _between(page: str, begin: str, text: str, end: str) -> str:
 if __name__ == "__main__":
     PAGE.write_text(generated(PAGE.read_text()))
     API_PAGE.write_text(generated_api(API_PAGE.read_text()))
+    CONFIG_PAGE.write_text(generated_configuration(CONFIG_PAGE.read_text()))

@@ -15,64 +15,65 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 class Oidc(Section, frozen=True):
-    """Tokens of an OpenID Connect issuer; its keys come from the discovery document."""
+    """Tokens of an OpenID Connect issuer. Its discovery document says where its keys are."""
 
     issuer: Annotated[str, Meta(min_length=1, description="URL of the issuer, exactly as its tokens name it in `iss`")]
-    audience: Annotated[str, Meta(min_length=1, description="what its tokens must name in `aud`")]
-    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1, description="signatures that are accepted")] = (
+    audience: Annotated[str, Meta(min_length=1, description="audience that its tokens must have in `aud`")]
+    algorithms: Annotated[
+        tuple[Algorithm, ...], Meta(min_length=1, description="signature algorithms that the gateway accepts")
+    ] = (
         "RS256",
         "ES256",
     )
     name_claim: Annotated[str, Meta(description="claim with the caller's name")] = "sub"
     groups_claim: Annotated[str, Meta(description="claim with the caller's groups, a list or one text")] = "groups"
     tenant_claim: Annotated[str | None, Meta(description="claim with the caller's tenant")] = None
-    jwks_url: Annotated[
-        str | None, Meta(description="where its keys are, in place of the discovery document's word")
-    ] = None
-    ca_file: Annotated[
-        FilePath | None, Meta(description="CA bundle in PEM for the issuer, in place of the system's")
-    ] = None
+    jwks_url: Annotated[str | None, Meta(description="where its keys are; overrides the discovery document")] = None
+    ca_file: Annotated[FilePath | None, Meta(description="CA bundle in PEM for the issuer; replaces the system's")] = (
+        None
+    )
     token_file: Annotated[
-        FilePath | None, Meta(description="token sent to the issuer, where it tells its keys only to whom it knows")
+        FilePath | None, Meta(description="token that the gateway sends to the issuer, if the issuer protects its keys")
     ] = None
     refresh: Annotated[
-        Seconds, Meta(description="between two looks at its keys; an unknown key is looked for at once")
+        Seconds, Meta(description="time between two fetches of its keys; the gateway looks for an unknown key at once")
     ] = default(Seconds(600))
 
 
 class Auth(Section, frozen=True):
-    """Who is let in. Several methods may be on together; a token's look says which of them it is for."""
+    """Who may call. You can turn on several methods; the form of a token tells which one it is for."""
 
     methods: Annotated[
         tuple[AuthMethod, ...],
         Meta(
             min_length=1,
-            description="`none` lets everyone in, and stands alone. A section `auth` names its methods, always",
+            description="`none` lets everyone in, and must stand alone. A section `auth` must name its methods",
         ),
     ] = ("none",)
     keys_file: Annotated[
-        FilePath | None, Meta(description="file that `ai-gateway keys` writes; read again when it changes")
+        FilePath | None,
+        Meta(description="file that `ai-gateway keys` writes; the gateway reads it again when it changes"),
     ] = None
     audience: Annotated[
-        str, Meta(min_length=1, description="that ServiceAccount tokens must be made for (method `kubernetes`)")
+        str, Meta(min_length=1, description="audience that ServiceAccount tokens must have (method `kubernetes`)")
     ] = "ai-gateway-ollama"
     oidc: Annotated[Oidc | None, Meta(description="the issuer, for method `oidc`")] = None
     headers: Annotated[
-        tuple[KeyHeader, ...], Meta(description="headers that may hold a credential beside `Authorization`")
+        tuple[KeyHeader, ...], Meta(description="headers that may carry a credential, beside `Authorization`")
     ] = ()
 
 
 class Match(Section, frozen=True):
-    """Whom a rule is for: all that is named must fit. In a pattern `*` stands for any run of characters."""
+    """Which callers a rule is for: every key that you set must match. In a pattern `*` stands for any characters."""
 
     method: Annotated[AuthMethod | None, Meta(description="how the caller proved who it is")] = None
 
     serviceaccount: Annotated[
         str | None,
-        Meta(description="NAMESPACE/NAME of a ServiceAccount of this cluster, a pattern; no `*` reaches over the `/`"),
+        Meta(description="NAMESPACE/NAME of a ServiceAccount of this cluster, as a pattern; `*` never matches the `/`"),
     ] = None
-    key: Annotated[str | None, Meta(description="name of a key, as a pattern")] = None
-    group: Annotated[str | None, Meta(description="a group that a token names, as a pattern")] = None
+    key: Annotated[str | None, Meta(description="name of an API key, as a pattern")] = None
+    group: Annotated[str | None, Meta(description="group that a token names, as a pattern")] = None
     tenant: Annotated[str | None, Meta(description="tenant that a key or token names, as a pattern")] = None
     name: Annotated[str | None, Meta(description="the caller's name, as a pattern")] = None
 
@@ -81,22 +82,23 @@ ModelPatterns = tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
 
 
 class CallerRule(Section, frozen=True):
-    """One entry of `callers`; the first whose `match` fits holds."""
+    """One entry of `callers`. The first rule that matches applies."""
 
     match: Match
     tenant: Annotated[
-        Annotated[str, Meta(min_length=1)] | None, Meta(description="tenant of the caller, in place of its token's")
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="tenant of the caller; overrides the one in its token"),
     ] = None
     models: Annotated[
-        ModelPatterns | None, Meta(description="models it may use, as patterns of any of their names; not set: all")
+        ModelPatterns | None, Meta(description="models it may use, as patterns for any of their names; not set: all")
     ] = None
     routes: Annotated[
-        tuple[Route, ...] | None, Meta(description="routes it may use; not set: all that its role may")
+        tuple[Route, ...] | None, Meta(description="routes it may use; not set: all that its role allows")
     ] = None
     limits: Annotated[
-        RateLimits | None, Meta(description="of each caller that it fits, in place of `limits.default`")
+        RateLimits | None, Meta(description="limits of each caller that it matches; they replace `limits.default`")
     ] = None
-    role: Annotated[Role, Meta(description="`admin` may read audit logs and the detail of health")] = "user"
+    role: Annotated[Role, Meta(description="`admin` may read audit logs and the details of /v1/health")] = "user"
 
 
 def is_on(auth: Auth) -> bool:

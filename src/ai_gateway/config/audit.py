@@ -26,21 +26,23 @@ _WITHOUT_INTENTS: Final = ("jsonl", "otlp")
 
 
 class AuditSection(Section, frozen=True):
-    """One entry for each request to the API, in a store that can be asked and checked. *restart*"""
+    """One entry for each request to the API, in a store that you can query and verify. *restart* after a change."""
 
     store: Annotated[
         AuditStore,
-        Meta(description="where entries go; `none` turns the audit off. Several gateways share `postgresql`"),
+        Meta(description="where entries go. Several gateways share `postgresql`; `none` turns the audit off"),
     ] = "sqlite"
     mode: Annotated[
         AuditMode,
         Meta(
-            description="`best_effort` never holds up a request; `blocking` writes the entry before the last byte of "
-            "the answer; `strict` also writes an intent before the call is sent, or refuses it"
+            description="`best_effort` never delays a request; `blocking` writes the entry before the last byte of "
+            "the answer; `strict` also writes an intent before it sends the call, and sends no call "
+            "without one"
         ),
     ] = "best_effort"
     level: Annotated[
-        AuditLevel, Meta(description="`request` also keeps what was asked, `full` the answer, too; both redacted")
+        AuditLevel,
+        Meta(description="`request` also keeps what the caller asked, `full` the answer, too; both are redacted"),
     ] = "metadata"
     path: Annotated[
         FilePath | None,
@@ -49,7 +51,7 @@ class AuditSection(Section, frozen=True):
             "in `$XDG_STATE_HOME/ai-gateway-ollama`, or in `~/.local/state/ai-gateway-ollama`"
         ),
     ] = None
-    dsn: Annotated[str | None, Meta(description="of `postgresql`, without the password")] = None
+    dsn: Annotated[str | None, Meta(description="connection string of `postgresql`, without the password")] = None
     dsn_file: Annotated[FilePath | None, Meta(description="file with the DSN, such as a mounted Secret's")] = None
     spool: Annotated[
         FilePath | None,
@@ -61,18 +63,19 @@ class AuditSection(Section, frozen=True):
     spool_size: Annotated[ByteCount, Meta(description="of the spool; beyond it the audit cannot be written")] = default(
         ByteCount(64 << 20)
     )
-    keep: Annotated[Seconds, Meta(description="older entries are removed")] = default(Seconds(30 * 86400))
-    max_size: Annotated[ByteCount, Meta(description="of the store; beyond it the oldest entries are removed")] = (
-        default(ByteCount(2 << 30))
-    )
+    keep: Annotated[Seconds, Meta(description="the gateway removes older entries")] = default(Seconds(30 * 86400))
+    max_size: Annotated[
+        ByteCount, Meta(description="size of the store; above it the gateway removes the oldest entries")
+    ] = default(ByteCount(2 << 30))
     key_file: Annotated[
         FilePath | None,
-        Meta(description="key of the hash chain, 32 bytes or more; without it one is made beside the store"),
+        Meta(description="key of the hash chain, 32 bytes or more; without it the gateway makes one beside the store"),
     ] = None
     checkpoints: Annotated[
         FilePath,
         Meta(
-            description="second place of the chain's checkpoints: `stdout`, or a file; `none` keeps them in the store"
+            description="second place for the chain's checkpoints: `stdout` or a file; `none` keeps them in the store "
+            "alone"
         ),
     ] = default(FilePath("stdout"))
     allow_unauthenticated_reads: Annotated[
@@ -81,14 +84,14 @@ class AuditSection(Section, frozen=True):
     redact: Annotated[
         tuple[str, ...],
         Meta(
-            description="regular expressions; what they match is not kept, nor are e-mail addresses, card and phone "
-            "numbers and what looks like a key"
+            description="regular expressions; the audit drops text that matches. It always drops e-mail addresses, "
+            "card and phone numbers, and what looks like a key"
         ),
     ] = ()
-    max_content: Annotated[ByteCount, Meta(description="kept of what was asked, and of the answer, each")] = default(
-        ByteCount(64 << 10)
-    )
-    hash_prompts: Annotated[bool, Meta(description="keep a keyed hash of what was asked")] = False
+    max_content: Annotated[
+        ByteCount, Meta(description="most bytes kept of what the caller asked, and of the answer, each")
+    ] = default(ByteCount(64 << 10))
+    hash_prompts: Annotated[bool, Meta(description="keep a keyed hash of what the caller asked")] = False
 
 
 def reasons(audit: AuditSection) -> Iterator[tuple[str, str]]:

@@ -17,47 +17,56 @@ _DATABASE: Final = re.compile(r"/?|/[0-9]{1,6}")
 
 
 class RateLimits(Section, frozen=True):
-    """What someone may ask for; a key that is not set is no limit."""
+    """Limits of one caller, tenant or model. A key that you do not set is no limit."""
 
-    rpm: Annotated[LimitCount | None, Meta(description="calls per minute; as many may come at once")] = None
+    rpm: Annotated[LimitCount | None, Meta(description="calls per minute; that many may come at once")] = None
     tpm: Annotated[LimitCount | None, Meta(description="tokens per minute, of prompts and answers")] = None
-    concurrent: Annotated[LimitCount | None, Meta(description="calls at one time, waiting ones too")] = None
+    concurrent: Annotated[
+        LimitCount | None, Meta(description="calls at a time, including those that wait for a slot")
+    ] = None
     tokens_per_day: Annotated[LimitCount | None, Meta(description="tokens per day (UTC)")] = None
 
 
 class Redis(Section, frozen=True):
-    """A Redis or Valkey where all gateways count together."""
+    """A Redis or Valkey in which all gateways count together."""
 
     url: Annotated[str, Meta(description="`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS; never with a password")]
-    username: Annotated[str | None, Meta(description="of its ACL, where it has one")] = None
+    username: Annotated[str | None, Meta(description="ACL user, if Redis has one")] = None
     password_file: Annotated[
-        FilePath | None, Meta(description="file that holds the password; read with each connect")
+        FilePath | None, Meta(description="file with the password; the gateway reads it for each connection")
     ] = None
     ca_file: Annotated[
-        FilePath | None, Meta(description="CA bundle in PEM that its certificate is checked against, not the system's")
+        FilePath | None, Meta(description="CA bundle in PEM for its certificate; replaces the system's")
     ] = None
     timeout: Annotated[
-        Seconds, Meta(description="for its answer to one check; then the gateway's own counts decide")
+        Seconds, Meta(description="longest wait for one check; after that the gateway's own counts decide")
     ] = default(Seconds(0.05))
-    prefix: Annotated[Name, Meta(description="of all its keys: gateways with the same one count together")] = (
-        "ai-gateway"
-    )
+    prefix: Annotated[
+        Name, Meta(description="prefix of all its keys; gateways with the same prefix count together")
+    ] = "ai-gateway"
 
 
 class LimitsSection(Section, frozen=True):
-    """How much may be asked for. Every limit that applies to a call must admit it."""
+    """How much callers, tenants and models may use. Every limit that applies to a call must admit it."""
 
     default: Annotated[
         RateLimits | None,
-        Meta(description="of each caller that has no limits of its own; the unknown are told apart by address"),
+        Meta(
+            description="limits of each caller without limits of its own; callers without a name are told apart by "
+            "address"
+        ),
     ] = None
-    tenants: Annotated[dict[Name, RateLimits], Meta(description="of all callers of a tenant together")] = msgspec.field(
-        default_factory=dict
+    tenants: Annotated[dict[Name, RateLimits], Meta(description="limits of all callers of a tenant together")] = (
+        msgspec.field(default_factory=dict)
     )
     models: Annotated[
-        dict[ModelId, RateLimits], Meta(description="of all calls of a model, by its id, whatever it is asked by")
+        dict[ModelId, RateLimits],
+        Meta(description="limits of all calls of a model together, by its id, whatever name a call uses"),
     ] = msgspec.field(default_factory=dict)
-    redis: Annotated[Redis | None, Meta(description="without it each gateway counts its share in memory")] = None
+    redis: Annotated[
+        Redis | None,
+        Meta(description="where all gateways count together; without it each gateway counts its share in memory"),
+    ] = None
 
 
 def limits_reasons(

@@ -1,4 +1,4 @@
-"""docs/configuration.md, its tables made from the types of config.yml: `python -m ai_gateway.config.reference`."""
+"""The tables of docs/configuration.md, made from the types of config.yml; the prose is the page's own."""
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
@@ -12,113 +12,6 @@ from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.types import RESTART_KEYS, Config
 from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
 
-_INTRODUCTION: Final = """\
----
-layout: docs
-title: Configuration
-description: config.yml, key by key, with defaults and units; what a change does, and when it takes effect.
-nav_order: 3
----
-
-# Configuration
-
-One file says which models are served and how. `ai-gateway serve` reads `config.yml` in the current folder, or what
-`--config` names. Every key has a default but the models themselves:
-
-```yaml
-models:
-  llama3:                 # the id that clients ask for
-    version: latest       # Ollama's tag: llama3:latest
-  coder:
-    ollama: codellama     # Ollama's name, where it differs from the id
-    version: 13b
-    max_tokens: 2048      # token limit of an answer when the request names none
-    aliases: [code]       # further ids for the same model
-    timeouts: {queue: 2m} # for this model alone
-  embed: {ollama: nomic-embed-text}
-discovery:
-  static:
-    - http://10.1.0.5:11434
-    - url: https://ollama.example:443
-      ca_file: /etc/ssl/private-ca.pem
-```
-
-## Names of models
-
-A client asks for a model by its id or an alias. Spelt exactly it is what the config says. Else the name is read as
-Ollama reads names, whatever the case and with or without `registry.ollama.ai/` and `library/`, and with the model's own
-`version` for a tag:
-
-| config | answers | does not |
-|---|---|---|
-| `llama3: {}` | `llama3`, `llama3:latest`, `LLAMA3`, `library/llama3` | `llama3:8b` |
-| `llama3: {version: 8b}` | `llama3`, `llama3:8b`, `Llama3:8B` | `llama3:latest` |
-| `coder: {ollama: codellama, version: 13b}` | `coder`, `coder:13b` | `codellama:13b`, unless `catalog.discover` |
-
-Whatever it is asked by, it is one model: limits, rights, `max_tokens`, slots, queue and name in metrics are those of
-the id. With `catalog.discover` Ollama's name of a model in `models` is that model, too; where two ids are the same
-model to Ollama, the first one. A model that is in no config is known by Ollama's name in lower case. Names of the cloud
-(`:cloud`, `-cloud`) are found by the config alone.
-
-Two ids that are equal but for case are both served, each by its exact name, and any other spelling finds the first:
-`check` and the log warn of them.
-
-## Checked, then in force
-
-A file is taken whole or not at all. Unknown keys, doubled keys, wrong types and impossible values are refused, each
-with its path:
-
-```console
-$ ai-gateway check config.yml
-config.yml: models.coder.version: Expected `str`, got `int` (put it in quotes)
-```
-
-A section with nothing in it, where every line is commented out, counts as absent. `auth`, `callers` and `limits` are
-refused then: what protects is turned off in words alone (`auth: {methods: [none]}`, `callers: all`, `limits: none`),
-and never by leaving it out of a file that is reloaded ([Turning it off](security.md#turning-it-off)).
-
-A path may begin with `~` for a home, as in a shell. Files that it names must be there and of use, such as a CA bundle
-or a TLS key without a pass phrase; a config that is refused for one is checked again when that file comes or changes.
-
-An editor can do the same while you write: [config.schema.json](../config.schema.json) is a JSON Schema made from the
-same types. A file has 1 MiB, 200,000 keys and values, and 16 levels at most. YAML aliases (`*name`) and merge keys
-(`<<`) are refused, since a page of them can stand for gigabytes; so are tags (`!name`) but YAML's own for plain values.
-
-**An empty file is no config.** A file without a key is refused: no bytes, only spaces or comments, `null`, `{}`,
-`---`. It may have been cut, and everything in force would be off. `models: {}` is the shortest config that there is.
-
-## Live changes
-
-The file is looked at twice a second, also when it is a symbolic link that is swapped, as a ConfigMap's is. New
-content that is valid takes effect; calls under way finish under the old one. Content that is not valid changes
-nothing: the log and `GET /v1/health` say what is wrong, and the last good config stays in force.
-
-A file that is half written must not be taken for a whole one:
-
-| what happens to the file | it is taken |
-|---|---|
-| it is there when the gateway starts | at once |
-| another file (`mv`, most editors, `sed -i`) or another link (a ConfigMap) takes its place | within a second |
-| the ConfigMap is followed through the API (`--configmap`) | at once |
-| it is written in its place (`cp`, `>`, some editors), or comes after the start | when it has rested for a second |
-
-To be sure of the moment, write the new file beside the old one and `mv` it there. The same holds for the keys file: a
-key that is not in it any more is refused from then on. A file that never rests is told in `GET /v1/health`. What is no
-file, such as a FIFO or a device, is refused and never waited for.
-
-A few things are bound or opened once. The tables mark their keys **restart**: a change is accepted, the log and
-`restart_required` in `GET /v1/health` name it, and it takes effect with the next start. All other keys are **live**.
-The two files of `tls` are read again when they change, without a restart. `kill -HUP` has config and certificates read
-again at once, changed or not ([Leaving](kubernetes.md#leaving) tells of terminals).
-
-## Units
-
-A **duration** is a number of seconds, or text: `250ms`, `2s`, `5m`, `1h`, `30d`. A **size** is a number of bytes, or
-text: `64KiB`, `20MiB`, `1GB`. An empty default means: not set.
-
-## Every key
-
-"""
 _HEAD: Final = "| key | value | default | a change | meaning |\n|---|---|---|---|---|\n"
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "": Config,
@@ -151,13 +44,13 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
 }
 # What the types leave to their names.
 _MEANINGS: Final = {
-    "models.<id>.max_waiting": "in place of `queue.max_waiting`",
-    "models.<id>.timeouts": "in place of those in `timeouts`, see below",
-    "discovery.static[].url": "http or https, with a path before `/api` and `/v1` if there is one; port 11434 unless "
-    "named (https: 443)",
-    "discovery.static[].ca_file": "CA bundle in PEM that its certificate is checked against, in place of the system's",
-    "discovery.dns.port": "of every one of its addresses",
-    "tls.certificate": "file in PEM, the chain included",
+    "models.<id>.max_waiting": "overrides `queue.max_waiting` for this model",
+    "models.<id>.timeouts": "overrides `timeouts` for this model, see below",
+    "discovery.static[].url": "http or https, with the path before `/api` and `/v1` if there is one. Default port: "
+    "11434 (https: 443)",
+    "discovery.static[].ca_file": "CA bundle in PEM for its certificate; replaces the system's",
+    "discovery.dns.port": "port of every address",
+    "tls.certificate": "file in PEM, with the whole chain",
     "tls.key": "file in PEM, without a passphrase",
 }
 _WORDS: Final[dict[Any, str]] = {
@@ -180,8 +73,8 @@ def keys() -> list[str]:
 
 
 def as_text() -> str:
-    """The page, in Markdown."""
-    return _INTRODUCTION + "\n".join(_table(section) for section in _SECTIONS)
+    """One table for each section, in Markdown."""
+    return "\n".join(_table(section) for section in _SECTIONS)
 
 
 def _fields(section: str) -> tuple[msgspec.structs.FieldInfo, ...]:
@@ -211,7 +104,7 @@ def _meaning(path: str, field: msgspec.structs.FieldInfo) -> str:
     if told is not None:
         return told.removesuffix(" *restart*")
     if path.startswith("models.<id>.timeouts."):
-        return f"in place of `timeouts.{field.encode_name}`"
+        return f"overrides `timeouts.{field.encode_name}`"
     if path in _MEANINGS:
         return _MEANINGS[path]
     part = _part(field.type)
@@ -278,7 +171,3 @@ def _in_units(value: Any) -> str:
     if isinstance(value, tuple):
         return "[]" if not value else msgspec.json.encode(value).decode()
     return str(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-if __name__ == "__main__":
-    print(as_text(), end="")

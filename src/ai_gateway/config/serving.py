@@ -9,16 +9,18 @@ from ai_gateway.config.units import default as _default
 
 
 class Cors(Section, frozen=True):
-    """Cross-origin calls from browsers; off while `origins` is empty."""
+    """Calls from web pages of other origins; off while `origins` is empty."""
 
     origins: Annotated[
         tuple[str, ...],
         Meta(
-            description="such as https://app.example; `http://localhost:*` is any port, `https://*.example.com` any "
-            'name below it, `moz-extension://*` any extension, "*" everyone'
+            description="such as https://app.example; `http://localhost:*` allows any port, `https://*.example.com` "
+            'any name below it, `moz-extension://*` any extension, "*" every origin'
         ),
     ] = ()
-    max_age: Annotated[Seconds, Meta(description="a browser may remember a preflight")] = _default(Seconds(600))
+    max_age: Annotated[Seconds, Meta(description="how long a browser may remember a preflight")] = _default(
+        Seconds(600)
+    )
 
 
 class Connections(Section, frozen=True):
@@ -27,21 +29,21 @@ class Connections(Section, frozen=True):
     idle: Annotated[
         Seconds,
         Meta(
-            description="that one is kept between two requests; longer than whoever stands in front keeps it, so that "
-            "no request meets its end"
+            description="how long an idle connection stays open. Set it longer than the proxy in front keeps its own, "
+            "so that no request meets a closing connection"
         ),
     ] = _default(Seconds(130))  # above the 60 s of most balancers, 90 s of Go's client, 120 s of Azure's
 
 
 class Tls(Section, frozen=True):
-    """HTTPS on the API port; both files are read again when they change. *restart* to turn it on or off."""
+    """HTTPS on the API port. The gateway reads both files again when they change. *restart* to turn it on or off."""
 
     certificate: FilePath
     key: FilePath
     client_ca: Annotated[
         FilePath | None,
         Meta(
-            description="CA bundle in PEM; clients must show a certificate of it, and speak TLS 1.3. `none`: they need "
-            "not"
+            description="CA bundle in PEM. Clients must then show a certificate of that CA and speak TLS 1.3. `none`: "
+            "they need no certificate"
         ),
     ] = None

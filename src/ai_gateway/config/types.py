@@ -19,7 +19,7 @@ Slots = Annotated[int, Meta(ge=1, le=4096)]
 
 
 class ModelTimeouts(Section, frozen=True):
-    """Timeouts of one model, in place of those in `timeouts`."""
+    """Timeouts of one model. Each key overrides the same key of `timeouts`."""
 
     connect: Seconds | None = None
     queue: Seconds | None = None
@@ -32,61 +32,58 @@ class ModelTimeouts(Section, frozen=True):
 
 
 class Timeouts(Section, frozen=True):
-    """How long the gateway waits, phase by phase; each may be set per model."""
+    """How long the gateway waits in each phase of a call. You can also set each one per model."""
 
-    connect: Annotated[Seconds, Meta(description="for a TCP (and TLS) connection to an endpoint")] = _default(
-        Seconds(2)
-    )
-    queue: Annotated[Seconds, Meta(description="for a free slot, in the model's queue")] = _default(Seconds(30))
+    connect: Annotated[Seconds, Meta(description="longest wait for a TCP (and TLS) connection")] = _default(Seconds(2))
+    queue: Annotated[Seconds, Meta(description="longest wait in the model's queue for a slot")] = _default(Seconds(30))
     first_byte: Annotated[
-        Seconds, Meta(description="for the first byte of a stream; a model may have to be loaded before it")
+        Seconds, Meta(description="longest wait for the first byte of a stream; Ollama may load the model first")
     ] = _default(Seconds(300))
     idle: Annotated[
-        Seconds,
-        Meta(description="between two chunks of a stream; Ollama is silent while it writes a tool call"),
+        Seconds, Meta(description="longest silence between two chunks; Ollama is silent while it writes a tool call")
     ] = _default(Seconds(300))
     total: Annotated[
         Seconds,
-        Meta(description="for a whole answer; the patience that a client states goes before it, up to `stream`"),
+        Meta(description="longest time for a whole answer; a client's own timeout overrides it, up to `stream`"),
     ] = _default(Seconds(600))
-    stream: Annotated[Seconds, Meta(description="for a whole stream")] = _default(Seconds(1800))
-    client_stall: Annotated[Seconds, Meta(description="until a client that reads nothing of its answer is cut off")] = (
-        _default(Seconds(60))
-    )
+    stream: Annotated[Seconds, Meta(description="longest time for a whole stream")] = _default(Seconds(1800))
+    client_stall: Annotated[
+        Seconds, Meta(description="the gateway cuts a client off if it reads nothing of its answer for this long")
+    ] = _default(Seconds(60))
     heartbeat: Annotated[
         Seconds,
-        Meta(description="of silence in a stream until an SSE comment keeps idle proxies from cutting it"),
+        Meta(description="after this much silence in a stream an SSE comment keeps idle proxies from cutting it"),
     ] = _default(Seconds(15))
 
 
 class Model(Section, frozen=True):
     """One entry of `models`; its key is the id that clients ask for."""
 
-    ollama: Annotated[str | None, Meta(description="Ollama's name of the model, where it differs from the id")] = None
+    ollama: Annotated[str | None, Meta(description="Ollama's name of the model, if it differs from the id")] = None
     version: Annotated[str, Meta(description="Ollama's tag")] = "latest"
-    max_tokens: Annotated[
-        PositiveInt | None, Meta(description="token limit of an answer when the request names none")
-    ] = None
+    max_tokens: Annotated[PositiveInt | None, Meta(description="token limit of an answer if the request sets none")] = (
+        None
+    )
     aliases: Annotated[tuple[ModelId, ...], Meta(description="further ids for the same model")] = ()
-    slots: Annotated[Slots | None, Meta(description="in place of `balancing.slots`")] = None
+    slots: Annotated[Slots | None, Meta(description="overrides `balancing.slots` for this model")] = None
     max_waiting: Annotated[int, Meta(ge=0)] | None = None
     timeouts: ModelTimeouts = _default(ModelTimeouts())
 
 
 class Catalog(Section, frozen=True):
-    """Which models are served beside those in `models`."""
+    """Which models the gateway serves beside those in `models`."""
 
     discover: Annotated[
         bool,
         Meta(
-            description="serve every local model that an endpoint lists under its Ollama name, never a cloud name; "
-            "that of a model in `models` is the same model"
+            description="also serve every local model that an endpoint lists, under Ollama's name; never a cloud "
+            "model. If `models` has the same model, both names mean that one"
         ),
     ] = False
 
 
 class StaticUpstream(Section, frozen=True):
-    """An endpoint by its URL, with the CA that its certificate is checked against."""
+    """One endpoint: its URL, and the CA for its certificate."""
 
     url: str
     ca_file: FilePath | None = None
@@ -100,114 +97,111 @@ class Kubernetes(Section, frozen=True):
 
     mode: Annotated[
         Literal["pods", "endpointslices"],
-        Meta(description="pods tell more (their slots, labels); endpoint slices need no rights on pods"),
+        Meta(description="`pods` shows the gateway more (slots, labels); `endpointslices` needs no rights on pods"),
     ] = "pods"
-    namespaces: Annotated[
-        tuple[str, ...], Meta(description="where to look; none named: the gateway's own namespace")
-    ] = ()
-    label_selector: Annotated[str, Meta(description="of the pods; the usual Ollama chart sets this label")] = (
-        "app.kubernetes.io/name=ollama"
-    )
-    service: Annotated[str | None, Meta(description="name of the Service; mode `endpointslices` needs it")] = None
-    port_name: Annotated[str, Meta(description="Ollama's port by its name in the pod or Service")] = "http"
-    port: Annotated[PortNumber, Meta(description="where no port has that name, or none is declared")] = 11434
-    watch_timeout: Annotated[Seconds, Meta(description="until a watch is asked for anew, with 20 % jitter")] = _default(
-        Seconds(300)
-    )
+    namespaces: Annotated[tuple[str, ...], Meta(description="where to look; empty: the gateway's own namespace")] = ()
+    label_selector: Annotated[
+        str, Meta(description="which pods are Ollama; the usual Ollama chart sets this label")
+    ] = "app.kubernetes.io/name=ollama"
+    service: Annotated[str | None, Meta(description="name of the Service; required in mode `endpointslices`")] = None
+    port_name: Annotated[str, Meta(description="name of Ollama's port in the pod or Service")] = "http"
+    port: Annotated[PortNumber, Meta(description="Ollama's port, if none has that name or is declared")] = 11434
+    watch_timeout: Annotated[
+        Seconds, Meta(description="the gateway renews a watch after this time, with 20 % jitter")
+    ] = _default(Seconds(300))
     read_timeout: Annotated[
         Seconds,
-        Meta(description="for a list; a watch that is silent so long after its end is given up as stalled"),
+        Meta(description="longest wait for a list; a watch that is silent this long after its end counts as stalled"),
     ] = _default(Seconds(15))
 
 
 class Dns(Section, frozen=True):
-    """Endpoints from the addresses of a name, such as that of a headless Service."""
+    """Endpoints from the addresses of a host name, such as a headless Service's."""
 
     name: Annotated[str, Meta(min_length=1, description="a host name; each of its addresses is an endpoint")]
     port: PortNumber = 11434
-    interval: Annotated[Seconds, Meta(description="between two look-ups")] = _default(Seconds(5))
+    interval: Annotated[Seconds, Meta(description="time between two look-ups")] = _default(Seconds(5))
 
 
 class Discovery(Section, frozen=True):
-    """Where Ollama endpoints come from; one of these."""
+    """Where Ollama endpoints come from. Set one of these."""
 
     static: Annotated[tuple[str | StaticUpstream, ...] | None, Meta(description="a fixed list of URLs")] = None
-    dns: Annotated[Dns | None, Meta(description="the addresses of a name")] = None
-    kubernetes: Annotated[Kubernetes | None, Meta(description="pods or endpoint slices, through the API")] = None
+    dns: Annotated[Dns | None, Meta(description="the addresses of a host name")] = None
+    kubernetes: Annotated[Kubernetes | None, Meta(description="pods or endpoint slices, from the API server")] = None
 
 
 class Drain(Section, frozen=True):
-    """How the gateway leaves on SIGTERM."""
+    """How the gateway shuts down on SIGTERM."""
 
     delay: Annotated[
         Pause | None,
         Meta(
-            description="that new requests are still served, until Services have noticed; without it 10 s in a "
-            "cluster, none elsewhere and on loopback"
+            description="how long the gateway still takes new requests, so that Services notice. Default: 10 s in a "
+            "cluster, 0 elsewhere and on loopback"
         ),
     ] = None
     grace: Annotated[
-        Pause, Meta(description="then for running answers, until they are ended with `server_shutdown`")
+        Pause, Meta(description="how long running answers may then go on; after that they end with `server_shutdown`")
     ] = _default(Pause(300))
 
 
 class Balancing(Section, frozen=True):
-    """How calls are spread over endpoints."""
+    """How the gateway spreads calls over endpoints."""
 
     slots: Annotated[
         Slots,
-        Meta(description="calls at a time per model and endpoint; Ollama's own default of OLLAMA_NUM_PARALLEL is 1"),
+        Meta(description="calls at a time, per model and endpoint; Ollama's own default (OLLAMA_NUM_PARALLEL) is 1"),
     ] = 1
     retry_budget: Annotated[
-        float,
-        Meta(ge=0, le=1, description="retries under way, as a share of calls under way (never below 3)"),
+        float, Meta(ge=0, le=1, description="retries at a time, as a share of running calls; 3 are always allowed")
     ] = 0.2
 
 
 class Queue(Section, frozen=True):
-    """The queue that each model has."""
+    """Each model has a queue of its own."""
 
     max_waiting: Annotated[
-        int, Meta(ge=0, description="calls that may wait per model; one more is refused with queue_full")
+        int, Meta(ge=0, description="calls that may wait, per model; the next one gets the error queue_full")
     ] = 100
 
 
 class Polling(Section, frozen=True):
-    """How often endpoints are asked for their state."""
+    """How often the gateway asks endpoints for their state."""
 
     interval: Annotated[
-        Seconds, Meta(description="between two looks at /api/version and /api/ps, with 20 % jitter")
+        Seconds, Meta(description="time between two polls of /api/version and /api/ps, with 20 % jitter")
     ] = _default(Seconds(2))
-    models_interval: Annotated[Seconds, Meta(description="between two looks at /api/tags")] = _default(Seconds(10))
-    timeout: Annotated[Seconds, Meta(description="for /api/version and /api/tags")] = _default(Seconds(5))
+    models_interval: Annotated[Seconds, Meta(description="time between two polls of /api/tags")] = _default(Seconds(10))
+    timeout: Annotated[Seconds, Meta(description="longest wait for /api/version and /api/tags")] = _default(Seconds(5))
     residents_timeout: Annotated[
-        Seconds, Meta(description="for /api/ps, which Ollama can hold back 5 s while it unloads a model")
+        Seconds, Meta(description="longest wait for /api/ps; Ollama can hold it back 5 s while it unloads a model")
     ] = _default(Seconds(8))
 
 
 class Body(Section, frozen=True):
-    """Limits on request bodies, and on whole answers."""
+    """Size limits of request bodies and of whole answers."""
 
-    max_bytes: Annotated[ByteCount, Meta(description="one body; larger ones get 413")] = _default(ByteCount(20 << 20))
+    max_bytes: Annotated[ByteCount, Meta(description="a request body; a larger one gets 413")] = _default(
+        ByteCount(20 << 20)
+    )
     max_answer_bytes: Annotated[
-        ByteCount, Meta(description="one whole answer, a stream's apart; instead of a larger one 502 answer_too_large")
+        ByteCount, Meta(description="a whole answer, not a stream; in place of a larger one: 502 answer_too_large")
     ] = _default(ByteCount(32 << 20))
     buffered_bytes: Annotated[
         ByteCount,
-        Meta(description="all bodies and whole answers held at one time; above it calls get 503 buffers_full"),
+        Meta(description="all bodies and whole answers in memory at a time; above it calls get 503 buffers_full"),
     ] = _default(ByteCount(64 << 20))
     timeout: Annotated[
-        Seconds,
-        Meta(description="for all of a body to come; 256 KiB of it, or its rest, must come every 30 s. Else 408"),
+        Seconds, Meta(description="longest time for a whole body. Each 30 s must bring 256 KiB, or the rest. Else 408")
     ] = _default(Seconds(300))
 
 
 class Compatibility(Section, frozen=True):
-    """Options for clients with habits of their own."""
+    """Options for clients with special needs."""
 
     reasoning_content: Annotated[
-        bool,
-        Meta(description="also send Ollama's `reasoning` as `reasoning_content`, as some clients read it"),
+        bool, Meta(description="also send Ollama's `reasoning` as `reasoning_content`; some clients read only that")
     ] = False
 
 
@@ -229,13 +223,13 @@ LogName = Literal[
 
 
 class Log(Section, frozen=True):
-    """What is written to the log; a change holds from the next line on."""
+    """What the gateway logs. A change applies from the next line on."""
 
-    level: Annotated[LogLevel, Meta(description="the least level that is written")] = "info"
+    level: Annotated[LogLevel, Meta(description="lowest level that is written")] = "info"
     levels: Annotated[
-        dict[LogName, LogLevel], Meta(description="in place of `level` for one part, such as `{discovery: debug}`")
+        dict[LogName, LogLevel], Meta(description="overrides `level` for one part, such as `{discovery: debug}`")
     ] = _default({})
-    access: Annotated[bool, Meta(description="one line per request on standard output, after its end")] = True
+    access: Annotated[bool, Meta(description="one line on standard output for each finished request")] = True
 
 
 class Config(Section, frozen=True):
@@ -250,14 +244,15 @@ class Config(Section, frozen=True):
     polling: Polling = _default(Polling())
     body: Body = _default(Body())
     limits: Annotated[
-        LimitsSection | None, Meta(description="how much may be asked for. `none`, `{}`, or not set: there is no limit")
+        LimitsSection | None,
+        Meta(description="how much callers, tenants and models may use. `none`, `{}`, or not set: no limit"),
     ] = None
     cors: Cors = _default(Cors())
     hosts: Annotated[
         tuple[str, ...],
         Meta(
-            description="further names that a gateway without authentication answers to when it listens on loopback, "
-            'such as `gateway.test` or `*.example.com`; "*" is every name'
+            description="further host names that the gateway answers to, such as `gateway.test` or `*.example.com`. "
+            'It checks them only without authentication and on loopback; "*" is every name'
         ),
     ] = ()
     connections: Connections = _default(Connections())
@@ -267,19 +262,24 @@ class Config(Section, frozen=True):
     auth: Auth = _default(Auth())
     callers: Annotated[
         tuple[CallerRule, ...] | None,
-        Meta(description="who may do what; whom none fits is refused. `all`, or not set: all known callers are let in"),
+        Meta(
+            description="who may do what; a caller with neither a matching rule nor a key gets 403. `all`, or not "
+            "set: all known callers may call"
+        ),
     ] = None
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Meta(description="addresses or networks whose X-Forwarded-For is believed, with or without ports"),
+        Meta(
+            description="addresses or networks of proxies; the gateway believes their X-Forwarded-For (ports are fine)"
+        ),
     ] = ()
     compatibility: Compatibility = _default(Compatibility())
     drain: Drain = _default(Drain())
     log: Log = _default(Log())
     audit: AuditSection = _default(AuditSection())
-    listen: Annotated[str | None, Meta(description="HOST:PORT of the API; a flag goes before it. *restart*")] = None
+    listen: Annotated[str | None, Meta(description="HOST:PORT of the API; `--listen` overrides it *restart*")] = None
     admin: Annotated[
-        str | None, Meta(description="HOST:PORT of /livez and /readyz; a flag goes before it. *restart*")
+        str | None, Meta(description="HOST:PORT of /livez and /readyz; `--admin` overrides it *restart*")
     ] = None
 
 
