@@ -25,6 +25,7 @@ _EXPOSED: Final = (
         "x-next-cursor",
         "x-audit-complete",
         "x-audit-writer",
+        "x-audit-damaged",
         "x-ai-gateway-ignored",
         "x-ai-gateway-demo",
         "ratelimit",
