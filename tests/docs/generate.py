@@ -31,7 +31,9 @@ def generated(page: str) -> str:
 def generated_api(page: str) -> str:
     """The page with the table of parameters as the program has it."""
     rows = [f"| `{row.name}` | {_PLACES[row.operations]} | {row.treatment} | {row.what} |" for row in TABLE]
-    table = "\n".join(["| parameter | for | treatment | values, and what happens to them |", "|---|---|---|---|", *rows])
+    table = "\n".join(
+        ["| parameter | for | treatment | values, and what happens to them |", "|---|---|---|---|", *rows]
+    )
     return _between(page, BEGIN_PARAMETERS, table, END_PARAMETERS)
 
 

@@ -13,8 +13,8 @@ from ai_gateway.wire.reading import MAX_TOKENS, Reader, lost_unless, refused_unl
 
 Operation = Literal["chat", "completions", "embeddings"]
 
-# `passed`: Ollama gets it as it came. `rewritten`: it gets an equivalent that it understands. `ignored`: it gets nothing,
-# and a header of the answer says so. `silent`: it has no effect here, and no header names it. `refused`: 400.
+# `passed`: Ollama gets it as it came. `rewritten`: it gets an equivalent that it understands. `ignored`: it gets
+# nothing, and a header of the answer says so. `silent`: it has no effect, and no header names it. `refused`: 400.
 Treatment = Literal["passed", "rewritten", "ignored", "silent", "refused"]
 
 
@@ -116,9 +116,7 @@ TABLE: Final = (
     Parameter("audio", _CHAT, "ignored", "Ollama makes no speech", lost_unless()),
     Parameter("web_search_options", _CHAT, "refused", "any", refused_unless("nobody searches the web here.")),
     Parameter("moderation", _CHAT, "ignored", "Ollama does not moderate", lost_unless()),
-    Parameter(
-        "store", _CHAT, "ignored", "`false` is silent; only the audit keeps anything", lost_unless(False)
-    ),
+    Parameter("store", _CHAT, "ignored", "`false` is silent; only the audit keeps anything", lost_unless(False)),
     Parameter("service_tier", _CHAT, "ignored", "`auto`, `default` are silent", lost_unless("auto", "default")),
     Parameter("encoding_format", _VECTORS, "passed", "`float` or `base64`"),
     Parameter("dimensions", _VECTORS, "passed", "a whole number above 0", whole(1, MAX_TOKENS)),
