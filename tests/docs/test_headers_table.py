@@ -56,4 +56,9 @@ def test_the_page_has_every_header_that_an_answer_may_carry() -> None:
 
 def test_pages_may_read_the_headers_that_the_page_says() -> None:
     listed = _rows("header of an answer")
-    assert {*listed[: listed.index("x-audit-damaged") + 1]} == {*cors._EXPOSED}
+    assert {*listed[: listed.index("x-audit-damaged") + 1]} == {*cors.EXPOSED}
+
+
+def test_openapi_has_the_headers_that_pages_may_read() -> None:
+    text = (ROOT / "docs" / "openapi.yaml").read_text()
+    assert {name for name in cors.EXPOSED if not re.search(rf"^ +{name}: ", text, re.MULTILINE)} == set()
