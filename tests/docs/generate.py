@@ -34,8 +34,10 @@ def generated(page: str) -> str:
 
 def generated_api(page: str) -> str:
     """The page with the table of parameters as the program has it."""
-    rows = [f"| `{row.name}` | {_PLACES[row.operations]} | {row.fate} | {row.what} |" for row in TABLE]
-    table = "\n".join(["| parameter | of | fate | what it may be, or what becomes of it |", "|---|---|---|---|", *rows])
+    rows = [f"| `{row.name}` | {_PLACES[row.operations]} | {row.treatment} | {row.what} |" for row in TABLE]
+    table = "\n".join(
+        ["| parameter | for | treatment | values, and what happens to them |", "|---|---|---|---|", *rows]
+    )
     return _between(page, BEGIN_PARAMETERS, table, END_PARAMETERS)
 
 

@@ -18,7 +18,7 @@ def said() -> set[str]:
 def known() -> set[str]:
     """Those of the program; convention metrics stand in the generated table alone."""
     found = {value for key, value in vars(names).items() if key.isupper() and isinstance(value, str)}
-    found -= {names.SCHEMA_URL, names.SCOPE, names.PROVIDER, names.SPAN_PRELOAD, names.TOKEN_TYPE}
+    found -= {names.SCHEMA_URL, names.SCOPE, names.PROVIDER, names.TOKEN_TYPE}
     return {name for name in found if not name.startswith(("gen_ai_", "http_server_"))}
 
 

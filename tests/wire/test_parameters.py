@@ -1,4 +1,4 @@
-"""The table of parameters: each of OpenAI's has a fate, and what the table says is what becomes of it."""
+"""The table of parameters: each of OpenAI's has a treatment, and the table tells it."""
 
 import inspect
 import json
@@ -11,7 +11,7 @@ from openai.resources.embeddings import Embeddings
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire.call import Call, read_call
-from ai_gateway.wire.parameters import TABLE, Fate, Operation, Parameter
+from ai_gateway.wire.parameters import TABLE, Operation, Parameter, Treatment
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g", "h")]
 MINIMAL: dict[Operation, dict[str, Any]] = {
@@ -19,7 +19,7 @@ MINIMAL: dict[Operation, dict[str, Any]] = {
     "completions": {"model": "m", "prompt": "x"},
     "embeddings": {"model": "m", "input": "x"},
 }
-# A value that asks for something, where the table's fate shows; and some that ask for nothing.
+# A value that asks for something, where the table's treatment shows; and some that ask for nothing.
 VALUES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "temperature": (0.5, ()), "top_p": (1, ()), "frequency_penalty": (-2.0, ()), "presence_penalty": (2, ()),
     "seed": (-7, ()), "response_format": ({"type": "json_object"}, ()), "tools": (TOOLS, ()),
@@ -44,7 +44,7 @@ PLAIN = [
     pytest.param(row, operation, id=f"{row.name}-{operation}")
     for row in TABLE
     for operation in row.operations
-    if row.fate != "mended" and row.name != "model"
+    if row.treatment != "rewritten" and row.name != "model"
 ]
 
 
@@ -72,7 +72,7 @@ def values(row: Parameter, operation: str) -> tuple[Any, tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("operation", "method"), [("chat", Chat), ("completions", Completions), ("embeddings", Embeddings)]
 )
-def test_every_parameter_of_openais_client_has_a_fate(operation: Operation, method: Any) -> None:
+def test_every_parameter_of_openais_client_has_a_treatment(operation: Operation, method: Any) -> None:
     """A new one of theirs is a new row here, and no silence."""
     parameters = set(inspect.signature(method.create).parameters)
     ours = {row.name for row in TABLE if operation in row.operations}
@@ -80,17 +80,17 @@ def test_every_parameter_of_openais_client_has_a_fate(operation: Operation, meth
 
 
 @pytest.mark.parametrize(("row", "operation"), PLAIN)
-def test_a_parameter_has_the_fate_that_the_table_says(row: Parameter, operation: Operation) -> None:
+def test_a_parameter_has_the_treatment_that_the_table_says(row: Parameter, operation: Operation) -> None:
     """Passed, ignored with its name in the header, silent, or refused by its name."""
     value, _ = values(row, operation)
-    if row.fate == "refused":
+    if row.treatment == "refused":
         assert failure(operation, **{row.name: value}) == row.name
         return
     asked = call(operation, **{row.name: value})
-    assert asked.ignored == ((row.name,) if row.fate == "ignored" else ())
-    kept: dict[Fate, bool] = {"passed": True, "silent": True, "ignored": False}
-    assert (row.name in sent(asked)) is kept[row.fate]
-    if kept[row.fate]:
+    assert asked.ignored == ((row.name,) if row.treatment == "ignored" else ())
+    kept: dict[Treatment, bool] = {"passed": True, "silent": True, "ignored": False}
+    assert (row.name in sent(asked)) is kept[row.treatment]
+    if kept[row.treatment]:
         assert sent(asked)[row.name] == value
 
 

@@ -15,7 +15,7 @@ from ai_gateway.wire.replies import Headers
 
 _METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 _HARMLESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
-_EXPOSED: Final = (
+EXPOSED: Final = (
     *(
         "x-request-id",
         "x-trace-id",
@@ -25,6 +25,7 @@ _EXPOSED: Final = (
         "x-next-cursor",
         "x-audit-complete",
         "x-audit-writer",
+        "x-audit-damaged",
         "x-ai-gateway-ignored",
         "x-ai-gateway-demo",
         "ratelimit",
@@ -119,6 +120,6 @@ def _told(origins: Origins, given: bytes) -> Headers:
             return varies
     return [
         (b"access-control-allow-origin", allowed),
-        (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
+        (b"access-control-expose-headers", ", ".join(EXPOSED).encode()),
         *varies,
     ]

@@ -43,8 +43,8 @@ def _seconds(meaning: str, *labels: str, convention: str = "") -> Metric:
 
 _REQUESTS: Final[dict[str, Metric]] = {
     names.REQUESTS: _counter(
-        "Requests by outcome. `status` is what the client got, or would have got had a stream not begun; `error_type` "
-        "and `code` are those of the error's reply, or how the request ended. Empty: there is none.",
+        "Requests by outcome. `status` is what the client got; for a stream that had begun, what it would have got. "
+        "`error_type` and `code` are those of the error, or say how the request ended. Empty: there is no error.",
         *("route", "model", "caller", "status", "error_type", "code"),
         unit="{request}",
     ),
@@ -54,22 +54,22 @@ _REQUESTS: Final[dict[str, Metric]] = {
         convention="http.server.request.duration",
     ),
     names.SERVER_DURATION: _seconds(
-        "Of calls to a model: from the request's head to the last byte of the answer.",
+        "Calls to a model: from the request's head to the last byte of the answer.",
         *(*_CALL, "error_type"),
         convention="gen_ai.server.request.duration",
     ),
     names.CLIENT_DURATION: _seconds(
-        "Of calls that were sent: from the last attempt's start to the last byte of the answer.",
+        "Calls sent to Ollama: from the start of the last attempt to the last byte of the answer.",
         *(*_CALL, "error_type"),
         convention="gen_ai.client.operation.duration",
     ),
     names.FIRST_TOKEN: _seconds(
-        "Of streams that went well: from the request's head to the first token, waiting and loading included.",
+        "Successful streams: from the request's head to the first token, including waiting and loading.",
         *_CALL,
         convention="gen_ai.server.time_to_first_token",
     ),
     names.PER_TOKEN: _seconds(
-        "Of streams that went well: the mean time between two tokens of an answer.",
+        "Successful streams: the mean time between two tokens of an answer.",
         *_CALL,
         convention="gen_ai.server.time_per_output_token",
     ),
@@ -81,97 +81,107 @@ _REQUESTS: Final[dict[str, Metric]] = {
         "gen_ai.client.token.usage",
     ),
     names.CALLER_TOKENS: _counter(
-        "Tokens by who asked for them, `input` and `output`.", "caller", "model", "token_type", unit="{token}"
+        "Tokens by caller, `input` and `output`.", "caller", "model", "token_type", unit="{token}"
     ),
-    names.QUEUE_WAIT: _seconds("How long calls waited for a slot; those too that waited in vain.", "model"),
+    names.QUEUE_WAIT: _seconds("How long calls waited for a slot, including those that got none.", "model"),
     names.LOAD_AND_PREFILL: _seconds(
-        "From sending to the first byte, where the model was not resident: streams and embeddings, whose first byte "
-        "does not wait for the last token.",
+        "From sending a call to the first byte, if the model was not resident. Only streams and embeddings: the first "
+        "byte of other answers waits for their last token.",
         "model",
     ),
-    names.PICKS: _counter("Attempts by why the policy chose their endpoint.", "model", "reason", unit="{attempt}"),
+    names.PICKS: _counter(
+        "Attempts, by the reason why the policy chose the endpoint.", "model", "reason", unit="{attempt}"
+    ),
     names.RETRIES: _counter("Second attempts.", "model", unit="{attempt}"),
     names.REFUSED_CONNECTIONS: _counter(
-        "Requests that were refused before they were any: broken framing, too large a head, too slow.",
+        "Requests refused before the gateway could read them: broken framing, a head too large, a client too slow.",
         *("status", "code"),
         unit="{request}",
     ),
 }
 _FLEET: Final[dict[str, Metric]] = {
-    names.IN_FLIGHT: _gauge("Calls that hold a slot. Ids of one Ollama model show the same.", *_MODEL, unit="{call}"),
+    names.IN_FLIGHT: _gauge(
+        "Calls that hold a slot. All ids of one Ollama model show the same number.", *_MODEL, unit="{call}"
+    ),
     names.QUEUED: _gauge("Calls that wait for a slot.", *_MODEL, unit="{call}"),
     names.SLOTS: _gauge(
-        "Calls that the endpoints in use can run at a time, `used` and `free`.", "model", "state", unit="{slot}"
+        "Slots of the endpoints in use, `used` and `free`: how many calls can run at a time.",
+        "model",
+        "state",
+        unit="{slot}",
     ),
-    names.SATURATION: _gauge("Used slots / all slots; 1 where there are none.", *_MODEL),
-    names.DEMAND: _gauge("Calls that hold a slot or wait for one: what an autoscaler asks.", *_MODEL, unit="{call}"),
+    names.SATURATION: _gauge("Used slots / all slots; 1 if there are no slots.", *_MODEL),
+    names.DEMAND: _gauge("Calls that hold a slot or wait for one: scale on this.", *_MODEL, unit="{call}"),
     names.RETRY_BUDGET: _gauge("Retries that may begin now.", unit="{attempt}"),
-    names.RETRIES_IN_FLIGHT: _gauge("Retries under way.", unit="{attempt}"),
+    names.RETRIES_IN_FLIGHT: _gauge("Retries that run now.", unit="{attempt}"),
     names.ENDPOINTS: _gauge("Endpoints by state.", "state", unit="{endpoint}"),
-    names.ENDPOINT_UP: _gauge("Whether calls may be sent there; of one that leaves nothing is said.", *_ENDPOINT),
-    names.ENDPOINT_EJECTED: _gauge("Whether it is left alone after failures in a row.", *_ENDPOINT),
-    names.ENDPOINT_IN_FLIGHT: _gauge("Calls that run there.", *_ENDPOINT, unit="{call}"),
-    names.ENDPOINT_RESIDENT: _gauge("1 for each served model that is loaded there.", *_ENDPOINT, "model"),
-    names.ENDPOINT_ATTEMPTS: _counter("Calls that were sent there.", *_ENDPOINT, unit="{attempt}"),
+    names.ENDPOINT_UP: _gauge("Whether the endpoint takes calls; draining endpoints have no value.", *_ENDPOINT),
+    names.ENDPOINT_EJECTED: _gauge("Whether the endpoint is ejected after failures in a row.", *_ENDPOINT),
+    names.ENDPOINT_IN_FLIGHT: _gauge("Calls that run on the endpoint.", *_ENDPOINT, unit="{call}"),
+    names.ENDPOINT_RESIDENT: _gauge("1 for each served model that the endpoint has loaded.", *_ENDPOINT, "model"),
+    names.ENDPOINT_ATTEMPTS: _counter("Calls sent to the endpoint.", *_ENDPOINT, unit="{attempt}"),
     names.ENDPOINT_FAILURES: _counter(
-        "Calls that it failed: not reached, cut before an answer began, or a 5xx where another one could answer.",
+        "Calls that the endpoint failed: not reached, cut before the answer began, or a 5xx that another endpoint "
+        "did not give.",
         *_ENDPOINT,
         unit="{attempt}",
     ),
-    names.ENDPOINT_LOADS: _counter(
-        "Models that appeared among the loaded ones between two looks at it.", *_ENDPOINT, unit="{model}"
-    ),
+    names.ENDPOINT_LOADS: _counter("Models that appeared in `/api/ps` between two probes.", *_ENDPOINT, unit="{model}"),
     names.ENDPOINT_UNLOADS: _counter(
-        "Models that went from the loaded ones between two looks at it.", *_ENDPOINT, unit="{model}"
+        "Models that disappeared from `/api/ps` between two probes.", *_ENDPOINT, unit="{model}"
     ),
-    names.ENDPOINT_POLL_AGE: _gauge("Since it last answered a probe.", *_ENDPOINT, unit="s"),
+    names.ENDPOINT_POLL_AGE: _gauge("Seconds since the endpoint last answered a probe.", *_ENDPOINT, unit="s"),
 }
 _GATEWAY: Final[dict[str, Metric]] = {
-    names.BUILD: _gauge("The version that runs.", "version"),
-    names.LOOP_LAG: _seconds("How late the event loop ran what was due, four times a second."),
+    names.BUILD: _gauge("The version of this gateway.", "version"),
+    names.LOOP_LAG: _seconds("How late the event loop runs a timer, measured four times a second."),
     names.TASKS: _gauge("Tasks of the event loop.", unit="{task}"),
     names.LOG_LINES_DROPPED: _counter(
-        "Lines of the access log or the gateway's own log that nobody took in time.", "stream", unit="{line}"
+        "Lines of the access log or the gateway's own log that were dropped because nobody read them in time.",
+        "stream",
+        unit="{line}",
     ),
-    names.DESCRIPTORS_OUT: _gauge("Whether no file descriptor is left: new connections are closed unheard."),
-    names.SPANS: _counter("Spans by what became of them; only where spans are exported.", "result", unit="{span}"),
-    names.AUTH_FAILING: _gauge("Whether a method that tells who callers are does not work now.", "method"),
-    names.CONFIG_GOOD: _gauge("Whether the newest content of the config is in force."),
-    names.CONFIG_TAKEN: _gauge("When the config in force was taken, in Unix seconds.", unit="s"),
-    names.CONFIG_FAILING: _gauge("Whether a change of the config could not be seen now."),
-    names.CONFIG_REJECTED: _counter("Contents that were no valid config."),
+    names.DESCRIPTORS_OUT: _gauge(
+        "Whether no file descriptor is left: the gateway closes new connections without reading them."
+    ),
+    names.SPANS: _counter("Spans, by whether they were exported; only if you export spans.", "result", unit="{span}"),
+    names.AUTH_FAILING: _gauge("Whether this method of authentication does not work now.", "method"),
+    names.CONFIG_GOOD: _gauge("Whether the newest config is in force."),
+    names.CONFIG_TAKEN: _gauge("When the config in force was loaded, in Unix seconds.", unit="s"),
+    names.CONFIG_FAILING: _gauge("Whether the gateway cannot follow its config now, and would miss a change."),
+    names.CONFIG_REJECTED: _counter("Configs that were refused because they were not valid."),
     names.CONFIG: _gauge("The config in force.", "hash", "source"),
     names.EVENTS_DROPPED: _counter("Kubernetes Events that could not be sent."),
     names.DISCOVERY_AGE: _gauge(
-        "Seconds since discovery heard from whoever it asks; a quiet watch hears about once a minute.",
+        "Seconds since the source of endpoints last answered; a quiet watch gets an answer about once a minute.",
         *_SOURCE,
         unit="s",
     ),
-    names.DISCOVERY_SEEN: _gauge("Pods or endpoints that were looked at, ready or not.", *_SOURCE),
-    names.DISCOVERY_FAILING: _gauge("Whether discovery has a complaint now.", *_SOURCE),
-    names.DISCOVERY_LISTS: _counter("Whole lists that were taken.", *_SOURCE),
-    names.DISCOVERY_FAILURES: _counter("Requests that failed.", *_SOURCE),
+    names.DISCOVERY_SEEN: _gauge("Pods or endpoints that discovery found, ready or not.", *_SOURCE),
+    names.DISCOVERY_FAILING: _gauge("Whether discovery fails now.", *_SOURCE),
+    names.DISCOVERY_LISTS: _counter("Whole lists of endpoints that discovery received.", *_SOURCE),
+    names.DISCOVERY_FAILURES: _counter("Requests of discovery that failed.", *_SOURCE),
 }
 _LIMITS: Final[dict[str, Metric]] = {
     names.LIMIT_REFUSALS: _counter(
-        "Calls that a limit refused. `limit` is whose it is and which: `caller_rpm`, `tenant_tpm`, "
+        "Calls that a limit refused. `limit` says whose limit and which one: `caller_rpm`, `tenant_tpm`, "
         "`model_concurrent`, `caller_tokens_per_day`, ...",
         *("caller", "limit"),
         unit="{request}",
     ),
     names.LIMIT_REMAINING: _gauge(
-        "What whoever called last under this name has left, of its tightest limit of each kind: `rpm`, `tpm`, "
-        "`concurrent`, `tokens_per_day`.",
+        "What the last caller of this name has left of its tightest limit of each kind: `rpm`, `tpm`, `concurrent`, "
+        "`tokens_per_day`.",
         *("caller", "limit"),
     ),
     names.LIMIT_FALLBACKS: _counter(
-        "Calls that were checked by this gateway's own counts, because Redis was away.", unit="{request}"
+        "Calls that this gateway checked with its own counts because Redis was away.", unit="{request}"
     ),
     names.LIMIT_GATEWAYS: _gauge(
-        "By how many gateways limits are divided here; 1 where counts are shared.", unit="{gateway}"
+        "How many gateways share the limits when each counts by itself; 1 if they count together.", unit="{gateway}"
     ),
     names.DISBELIEVED: _counter(
-        "Answers whose `usage` cannot be true, or holds no counts: what the gateway counted itself stands for it.",
+        "Answers whose `usage` is impossible or has no counts: the gateway uses its own count instead.",
         *("model", "upstream"),
         unit="{request}",
     ),
@@ -179,15 +189,16 @@ _LIMITS: Final[dict[str, Metric]] = {
 
 _AUDIT: Final[dict[str, Metric]] = {
     names.AUDIT_ENTRIES: _counter(
-        "Entries by what became of them: `stored`; `dropped` where too many waited; `failed` where it ended.",
+        "Entries by result: `stored`; `dropped` because too many waited; `failed` because the store rejected them, "
+        "or the gateway ended first.",
         "result",
         unit="{entry}",
     ),
-    names.AUDIT_QUEUED: _gauge("Entries that are not durable yet.", unit="{entry}"),
-    names.AUDIT_LAG: _gauge("How long the oldest of them has been waiting.", unit="s"),
-    names.AUDIT_FAILING: _gauge("Whether the audit cannot be written now."),
-    names.AUDIT_LOSSES: _counter("Times that what the audit had stored was found to be gone."),
-    names.AUDIT_SPOOL: _gauge("Size of the entries that wait on disk while PostgreSQL is away.", unit="By"),
+    names.AUDIT_QUEUED: _gauge("Entries that are not stored yet.", unit="{entry}"),
+    names.AUDIT_LAG: _gauge("How long the oldest of these entries has been waiting.", unit="s"),
+    names.AUDIT_FAILING: _gauge("Whether the gateway cannot write its audit now."),
+    names.AUDIT_LOSSES: _counter("How often stored entries turned out to be gone."),
+    names.AUDIT_SPOOL: _gauge("Bytes of entries that wait on disk while PostgreSQL is away.", unit="By"),
 }
 # Prometheus' standard names, measured by its client library, on Linux alone.
 _PROCESS: Final[dict[str, Metric]] = {

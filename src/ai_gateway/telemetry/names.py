@@ -79,7 +79,6 @@ PHASE_QUEUE: Final = "aigw.phase.queue"  # until a slot was free
 PHASE_PREFILL: Final = "aigw.phase.prefill"  # until the first byte of the answer, where the model was resident
 PHASE_LOAD_AND_PREFILL: Final = "aigw.phase.load_and_prefill"  # the same where it was not: /v1 does not tell them apart
 PHASE_DECODE: Final = "aigw.phase.decode"  # until the last byte
-PHASE_LOAD: Final = "aigw.phase.load"  # of a preload's own trace, or how long a request waited for one
 
 # -- log records of the audit, where it goes to a collector
 AUDIT_EVENT: Final = "aigw.audit"
@@ -91,9 +90,6 @@ EVENT_PICKED: Final = "aigw.picked"
 EVENT_RETRY: Final = "aigw.retry"
 EVENT_FIRST_CHUNK: Final = "aigw.first_chunk"
 EVENT_TRUNCATED: Final = "aigw.truncated"
-
-# -- spans that have no request above them; a request that waited for a preload carries a link to it
-SPAN_PRELOAD: Final = "preload"  # preload {model}
 
 # -- metrics of conventions, as Prometheus writes them
 HTTP_DURATION: Final = "http_server_request_duration_seconds"
@@ -166,15 +162,6 @@ AUDIT_LAG: Final = "ai_gateway_audit_lag_seconds"
 AUDIT_FAILING: Final = "ai_gateway_audit_failing"
 AUDIT_LOSSES: Final = "ai_gateway_audit_losses_total"
 AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
-
-# -- names that later parts fill: loads, residency, rollouts
-LOADS: Final = "ai_gateway_loads_total"  # model, reason, result
-LOAD_SECONDS: Final = "ai_gateway_load_seconds"  # model
-LOAD_WAIT: Final = "ai_gateway_load_wait_seconds"  # model; what a request waited for a load
-UNLOADS: Final = "ai_gateway_unloads_total"  # model, reason
-RESIDENTS: Final = "ai_gateway_residents"  # model; endpoints where it is loaded
-ROLLOUT: Final = "ai_gateway_rollout"  # model, phase
-ROLLOUT_ENDPOINTS: Final = "ai_gateway_rollout_endpoints"  # model, state: current, pending, failed
 
 # -- buckets: those that the conventions advise, and longer ones where a model may have to be loaded first
 _GEN_AI_SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
