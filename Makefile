@@ -59,10 +59,10 @@ e2e-beside: setup-dev
 	$(E2E) --ignore=tests/kubernetes --ignore=tests/release tests
 
 image: setup-dev ## build the container image into build/; BASE=, IMAGE=, TAG= and BUILDER=docker|podman|buildah may be given
-	$(BIN)/python -m tests.tools.image $(if $(BASE),--base '$(BASE)') $(if $(IMAGE),--name '$(IMAGE)') $(if $(TAG),--tag '$(TAG)') $(if $(BUILDER),--builder '$(BUILDER)')
+	$(BIN)/python -m tools.image $(if $(BASE),--base '$(BASE)') $(if $(IMAGE),--name '$(IMAGE)') $(if $(TAG),--tag '$(TAG)') $(if $(BUILDER),--builder '$(BUILDER)')
 
 docs: setup-dev ## build the docs as a site into build/site and check its links (Debian's jekyll)
-	$(BIN)/python -m tests.tools.docs_site
+	$(BIN)/python -m tools.docs_site
 
 check: format lint types contracts lock-check ## format, lint, types, import contracts, locks
 
@@ -79,7 +79,7 @@ contracts: setup-dev
 	$(BIN)/lint-imports
 
 lock-check: setup-dev ## every locked package has a wheel for Python 3.11 to 3.14
-	$(BIN)/python tests/tools/check_wheels.py requirements/runtime.txt requirements/pip.txt
+	$(BIN)/python tools/check_wheels.py requirements/runtime.txt requirements/pip.txt
 
 bench: setup-dev ## measure against nginx, as users install it (no test packages); writes a table to bench/results/
 	$(MAKE) --no-print-directory setup VENV=build/venv
@@ -88,8 +88,8 @@ bench: setup-dev ## measure against nginx, as users install it (no test packages
 generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
 	$(BIN)/python -m ai_gateway.config.reference > docs/configuration.md
-	$(BIN)/python -m tests.docs.generate
-	$(BIN)/python -m tests.helm.generate
+	$(BIN)/python -m tools.docs_tables
+	$(BIN)/python -m tools.chart
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 

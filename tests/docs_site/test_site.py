@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.tools.docs_site.checking import complaints
-from tests.tools.docs_site.staging import DOCS, stage
+from tools.docs_site.checking import complaints
+from tools.docs_site.staging import DOCS, stage
 
 LAYOUT = (DOCS / "_layouts" / "docs.html").read_text()
 STYLE = (DOCS / "assets" / "docs.css").read_text()

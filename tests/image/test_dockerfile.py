@@ -5,8 +5,8 @@ import re
 import tomllib
 
 import pytest
-from tests.tools.image.making import DEFAULT_BASE, Wanted
-from tests.tools.image.wheels import CHECKOUT, NOT_WANTED, PIP_LOCK, RUNTIME_LOCK, Target
+from tools.image.making import DEFAULT_BASE, Wanted
+from tools.image.wheels import CHECKOUT, NOT_WANTED, PIP_LOCK, RUNTIME_LOCK, Target
 
 TEXT = re.sub(r"\\\n\s*", "", (CHECKOUT / "Dockerfile").read_text())
 LINES = [tuple(line.split(" ", 1)) for line in TEXT.splitlines() if line and not line.startswith("#")]

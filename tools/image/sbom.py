@@ -8,8 +8,8 @@ import venv
 import zipfile
 from pathlib import Path
 
-from tests.tools.building import CannotBuild, cache_folder, hash_of, only_one, run
-from tests.tools.image.wheels import CHECKOUT, PROJECT, Wheel, normalized
+from tools.building import CannotBuild, cache_folder, hash_of, only_one, run
+from tools.image.wheels import CHECKOUT, PROJECT, Wheel, normalized
 
 # What a wheel says in words of its own, which the tool leaves out.
 LICENCES = {"protobuf": "BSD-3-Clause"}

@@ -1,4 +1,4 @@
-"""The picture of a trace in docs/observability.md, from a real run: `python -m tests.tools.trace_picture`.
+"""The picture of a trace in docs/observability.md, from a real run: `python -m tools.pictures.trace`.
 
 A gateway with two endpoints, both busy: a call waits, its first attempt is cut before an answer, and the second one
 goes to an endpoint that must load the model. The spans are those that the gateway exported.
@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.flow.upstream import END, SSE_HEAD, Upstream, Visit, event, framed, whole
-from tests.tools.span_bars import Bar, Mark, drawing
+from tools.pictures.span_bars import Bar, Mark, drawing
 
 PICTURE: Final = Path(__file__).parents[2] / "docs/images/trace.svg"
 GATEWAY: Final = Path(sys.executable).parent / "ai-gateway"

@@ -14,9 +14,9 @@ from email.parser import BytesHeaderParser
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from tests.tools.building import CannotBuild, cache_folder, hash_of, made_whole, only_one, run
+from tools.building import CannotBuild, cache_folder, hash_of, made_whole, only_one, run
 
-CHECKOUT = Path(__file__).parents[3]
+CHECKOUT = Path(__file__).parents[2]
 RUNTIME_LOCK = CHECKOUT / "requirements" / "runtime.txt"
 PIP_LOCK = CHECKOUT / "requirements" / "pip.txt"
 PROJECT = "ai-gateway-ollama"

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.tools.building import CannotBuild, install_debian
-from tests.tools.docs_site.checking import complaints
-from tests.tools.docs_site.staging import CHECKOUT, stage
+from tools.building import CannotBuild, install_debian
+from tools.docs_site.checking import complaints
+from tools.docs_site.staging import CHECKOUT, stage
 
 SITE = CHECKOUT / "build" / "site"
 STAGED = CHECKOUT / "build" / "site-source"
