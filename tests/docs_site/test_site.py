@@ -11,6 +11,7 @@ from tools.docs_site.staging import DOCS, stage
 
 LAYOUT = (DOCS / "_layouts" / "docs.html").read_text()
 STYLE = (DOCS / "assets" / "docs.css").read_text()
+SEARCH = (DOCS / "assets" / "search.js").read_text()
 LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text
 INKS = ("text", "soft", "link", "comment", "keyword", "string", "number", "key")
 GOOD = '<!doctype html><html lang="en"><h1 id="top">A</h1><a href="other.html#top">B</a><link href="a.css"></html>'
@@ -63,8 +64,13 @@ def test_links_to_elsewhere_in_the_repository_come_along(tmp_path: Path) -> None
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    assert not re.search(r"https?://|@import|url\(", LAYOUT + STYLE)
-    assert "<script" not in LAYOUT
+    assert not re.search(r"https?://|@import|url\(", LAYOUT + STYLE + SEARCH)
+    assert re.findall("<script.*", LAYOUT) == ['<script src="assets/search.js"></script>']
+
+
+def test_without_scripts_no_field_is_shown_that_does_nothing() -> None:
+    assert re.search('<form class="search"[^>]* hidden>', LAYOUT)
+    assert "form.hidden = false;" in SEARCH
 
 
 @pytest.mark.parametrize(
