@@ -85,10 +85,11 @@ bench: setup-dev ## measure against nginx, as users install it (no test packages
 	$(MAKE) --no-print-directory setup VENV=build/venv
 	$(BIN)/python -m bench --gateway build/venv
 
-generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values
+generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values, pictures
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
 	$(BIN)/python -m ai_gateway.config.reference > docs/configuration.md
 	$(BIN)/python -m tools.docs_tables
+	$(BIN)/python -m tools.pictures
 	$(BIN)/python -m tools.chart
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url

@@ -1,72 +1,48 @@
 """The picture of a trace in docs/observability.md, from a real run: `python -m tools.pictures.trace`.
 
-A gateway with two endpoints, both busy: a call waits, its first attempt is cut before an answer, and the second one
-goes to an endpoint that must load the model. The spans are those that the gateway exported.
+A gateway with two simulated endpoints, both busy: a call waits, its first attempt is cut before an answer, and the
+second one goes to an endpoint that must load the model. The spans are those that the gateway exported.
 """
 
 import asyncio
+import gzip
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.flow.upstream import END, SSE_HEAD, Upstream, Visit, event, framed, whole
 from tools.pictures.span_bars import Bar, Mark, drawing
+
+from ai_gateway.simulator import Fault, Settings, Simulator
 
 PICTURE: Final = Path(__file__).parents[2] / "docs/images/trace.svg"
 GATEWAY: Final = Path(sys.executable).parent / "ai-gateway"
-DONE: Final = b"data: [DONE]\n\n"
-LOADED: Final = whole(b'{"models":[{"name":"llama3:latest","model":"llama3:latest"}]}')
-CALL: Final = {"model": "llama3", "stream": True, "messages": [{"role": "user", "content": "Why?"}]}
+MODEL: Final = "llama3:latest"
+QUESTION: Final = {"role": "user", "content": "Why is the sky blue? " * 80}
+CALL: Final = {"model": "llama3", "stream": True, "max_tokens": 20, "messages": [QUESTION]}
+FRAIL: Final = Settings(models=(MODEL,), load_seconds=0, tokens_per_second=40)
+COLD: Final = Settings(models=(MODEL,), load_seconds=0.45, tokens_per_second=60, keep_alive_seconds=0)
+CUT: Final = Fault(kind="drop", delay=0.08, path="/v1/chat/completions")
+SPANS: Final = 4  # the request's, the model's, and one for each attempt
 
 
-class Endpoint:
-    """Speaks for `seconds`, after `load_seconds`; cuts its calls after the first one if it is frail."""
-
-    def __init__(self, seconds: float, load_seconds: float = 0.0, is_frail: bool = False) -> None:
-        self._seconds = seconds
-        self._load_seconds = load_seconds
-        self._is_frail = is_frail
-        self._calls = 0
-
-    async def act(self, visit: Visit) -> None:
-        """One call."""
-        self._calls += 1
-        if self._is_frail and self._calls > 1:
-            await asyncio.sleep(0.08)
-            visit.reset()
-            return
-        await asyncio.sleep(self._load_seconds)
-        await visit.say(SSE_HEAD)
-        for _ in range(20):
-            await visit.say(framed(event("word ")))
-            await asyncio.sleep(self._seconds / 20)
-        usage = {"prompt_tokens": 412, "completion_tokens": 20, "total_tokens": 432}
-        last = event("", choices=[], usage=usage)
-        await visit.say(framed(event("", "stop")), framed(last), framed(DONE), END)
-
-
-class Receiver(Upstream):
-    """A collector: keeps what comes to /v1/traces."""
+class Received:
+    """What came to a collector. Filled by its threads, read when enough is there."""
 
     def __init__(self) -> None:
-        super().__init__(self.take)
-        self.taken: list[ExportTraceServiceRequest] = []
-
-    async def take(self, visit: Visit) -> None:
-        """One export."""
-        self.taken.append(ExportTraceServiceRequest.FromString(visit.body))
-        await visit.say(whole(b"", headers=["content-type: application/x-protobuf"]))
+        self.exports: list[ExportTraceServiceRequest] = []
 
     def bars(self, trace_id: str) -> list[Bar]:
         """The spans of a trace, parents first."""
-        sent = (span for request in self.taken for resource in request.resource_spans for span in _spans(resource))
+        sent = (span for export in self.exports for resource in export.resource_spans for span in _spans(resource))
         spans = [span for span in sent if span.trace_id.hex() == trace_id]
         known = {span.span_id for span in spans}
         bars: list[Bar] = []
@@ -79,6 +55,30 @@ class Receiver(Upstream):
 
         walk(None, 0)
         return bars
+
+
+@contextmanager
+def _collector(received: Received) -> Iterator[str]:
+    """Its address. It takes OTLP over HTTP, as a real one does."""
+
+    class Take(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers["Content-Encoding"] == "gzip":
+                body = gzip.decompress(body)
+            received.exports.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Take) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def _spans(resource: Any) -> Iterator[Any]:
@@ -94,47 +94,52 @@ def _bar(span: Any, depth: int) -> Bar:
 
 
 async def _run(folder: Path) -> list[Bar]:
+    received = Received()
     async with AsyncExitStack() as stack:
-        frail = Upstream(Endpoint(0.3, is_frail=True).act, state={"/api/ps": LOADED})
-        cold = Upstream(Endpoint(0.5, load_seconds=0.45).act)
-        receiver = Receiver()
-        for server in (frail, cold, receiver):
-            await server.start()
-            stack.push_async_callback(server.stop)
-        port = await _gateway(folder, [frail.url, cold.url], receiver.url, stack)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:
-            calls = [asyncio.create_task(client.post("/v1/chat/completions", json=CALL)) for _ in range(2)]
-            while len(frail.visits) + len(cold.visits) < 2:  # noqa: ASYNC110 - a tool, no test
-                await asyncio.sleep(0.01)
-            answer = await client.post("/v1/chat/completions", json=CALL)
-            await asyncio.gather(*calls)
+        simulator = await stack.enter_async_context(Simulator([FRAIL, COLD]))
+        frail, cold = simulator.urls
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=20))
+        await client.post(f"{frail}/v1/chat/completions", json=CALL)  # loads the model there
+        collector = stack.enter_context(_collector(received))
+        port = await stack.enter_async_context(_gateway(folder, [frail, cold], collector))
+        address = f"http://127.0.0.1:{port}/v1/chat/completions"
+        calls = [asyncio.create_task(client.post(address, json=CALL)) for _ in range(2)]
+        await asyncio.sleep(0.1)  # both endpoints are busy
+        simulator.endpoints[0].faults.add(CUT)
+        answer = await client.post(address, json=CALL)
+        await asyncio.gather(*calls)
         trace_id = answer.headers["x-trace-id"]
-        while len(receiver.bars(trace_id)) < 4:  # noqa: ASYNC110
+        while len(received.bars(trace_id)) < SPANS:  # noqa: ASYNC110 - a tool, no test
             await asyncio.sleep(0.05)
-        return receiver.bars(trace_id)
+    return received.bars(trace_id)
 
 
-async def _gateway(folder: Path, urls: list[str], collector: str, stack: AsyncExitStack) -> int:
+@asynccontextmanager
+async def _gateway(folder: Path, urls: list[str], collector: str) -> AsyncIterator[int]:
+    """Its port, once it knows the endpoints and their models."""
     config = folder / "config.yml"
     config.write_text(json.dumps({"models": {"llama3": {}}, "discovery": {"static": urls}}))
-    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    environment = {
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "XDG_STATE_HOME": str(folder),
+    }
     command = [str(GATEWAY), "serve", "--config", str(config), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
     assert process.stderr is not None
-
-    async def end() -> None:
+    port, up = 0, 0
+    try:
+        while up < len(urls):
+            line = json.loads(await process.stderr.readline())["message"]
+            up += " is up" in line
+            if line.startswith("listening on "):
+                port = int(line.split()[2].rpartition(":")[2])
+        await asyncio.sleep(0.2)  # the models are listed right after
+        yield port
+    finally:
         process.terminate()
         await process.wait()
-
-    stack.push_async_callback(end)
-    port, up = 0, 0
-    while up < len(urls):
-        line = json.loads(await process.stderr.readline())["message"]
-        up += " is up" in line
-        if line.startswith("listening on "):
-            port = int(line.split()[2].rpartition(":")[2])
-    await asyncio.sleep(0.2)  # the models are listed right after
-    return port
 
 
 def main() -> None:
