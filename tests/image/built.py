@@ -13,10 +13,10 @@ from tests.cluster.images import image, write_archive
 from tools.building import cache_folder, hash_of, install_debian, made_whole, only_one
 from tools.image.builders import builder
 from tools.image.making import SBOM, Wanted, make
-from tools.image.wheels import CHECKOUT, SOURCES
+from tools.image.sources import CHECKOUT, SOURCES
 
 KEPT = 2  # a run of tests that began before a change may still use one
-MADE_FROM = (*SOURCES, "Dockerfile", ".dockerignore", "image", "requirements", "tools/image")
+MADE_FROM = (*SOURCES, "Dockerfile", ".dockerignore", "image", "requirements", "tools/image", "tools/building.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from tools.building import CannotBuild, install_debian, run
-from tools.image.wheels import CHECKOUT, Target
+from tools.image.sources import CHECKOUT
+from tools.image.wheels import Target
 
 ASK = """
 import platform, sys

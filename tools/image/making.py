@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.building import only_one, timed
 from tools.image import sbom, wheels
 from tools.image.builders import Builder
-from tools.image.wheels import CHECKOUT
+from tools.image.sources import CHECKOUT
 
 from ai_gateway.version import __version__
 
