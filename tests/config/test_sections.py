@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
-from tests.helm.chart import CHART
+from tools.chart.files import CHART
 
 from ai_gateway.config.loading import ConfigError, parse
 from ai_gateway.config.schema import schema

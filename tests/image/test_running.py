@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.image.built import Built
 from tests.image.running import Container, run, started
-from tests.tools.image.wheels import CHECKOUT
+from tools.image.sources import CHECKOUT
 
 from ai_gateway.version import __version__
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.helm.chart import CHART
-from tests.tools.building import install_debian
+from tools.building import install_debian
+from tools.chart.files import CHART
 
 NAMESPACE = "test"
 PROMETHEUS, PROMTOOL = Path("/usr/bin/prometheus"), Path("/usr/bin/promtool")

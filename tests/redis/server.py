@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.tools.building import install_debian
+from tools.building import install_debian
 
 from ai_gateway.config.limits import Redis
 from ai_gateway.config.units import Seconds

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.tools.building import install_debian
+from tools.building import install_debian
 
 USER: Final = "gateway"  # of the database; it may create databases
 PROGRAMS: Final = Path("/usr/lib/postgresql")

@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs anew: `python -m tests.docs.generate`."""
+"""Writes the generated parts of docs anew: `python -m tools.docs_tables`."""
 
 from pathlib import Path
 from typing import Final
@@ -7,7 +7,7 @@ from ai_gateway.config import reference as config_reference
 from ai_gateway.telemetry.reference import as_text
 from ai_gateway.wire.parameters import TABLE, Operation
 
-DOCS: Final = Path(__file__).parents[2] / "docs"
+DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = DOCS / "observability.md"
 API_PAGE: Final = DOCS / "api-endpoints.md"
 CONFIG_PAGE: Final = DOCS / "configuration.md"

@@ -8,8 +8,9 @@ import venv
 import zipfile
 from pathlib import Path
 
-from tests.tools.building import CannotBuild, cache_folder, hash_of, only_one, run
-from tests.tools.image.wheels import CHECKOUT, PROJECT, Wheel, normalized
+from tools.building import CannotBuild, cache_folder, hash_of, only_one, run
+from tools.image.sources import CHECKOUT
+from tools.image.wheels import PROJECT, Wheel, normalized
 
 # What a wheel says in words of its own, which the tool leaves out.
 LICENCES = {"protobuf": "BSD-3-Clause"}
@@ -22,9 +23,12 @@ sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read()))
 """
 
 
-def write(wheels: list[Wheel], file: Path) -> None:
-    """Writes the bill of those wheels: the tool reads them as an environment, the hashes are ours."""
-    tools = _tools()
+def write(wheels: list[Wheel], file: Path, tools: Path | None = None) -> None:
+    """Writes the bill of those wheels: the tool reads them as an environment, the hashes are ours.
+
+    `tools` is an environment with the tool; without it one in the cache is used.
+    """
+    tools = tools or _tools()
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=False)
         (packages,) = Path(folder).glob("lib/python*/site-packages")

@@ -1,24 +1,35 @@
 """k8s/gateway/gateway.yaml: the chart without values, as plain manifests for one namespace."""
 
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import yaml
-from tests.helm.chart import ROOT
-from tests.helm.running import Object, rendered
+from tools.chart.files import CHART, ROOT
 
 FILE = ROOT / "k8s" / "gateway" / "gateway.yaml"
-HEAD = """# The chart without values, for the namespace `ai`. Made by tests/helm/generate.py: change the chart instead.
+HEAD = """# The chart without values, for the namespace `ai`. Made by tools/chart: change the chart instead.
 """
 OF_HELM = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 VALUES = {"tests": {"enabled": False}, "headlessService": {"enabled": True}}  # the latter is for sidecars
 
-
-def as_text() -> str:
-    """The file."""
-    return HEAD + yaml.dump_all(map(_plain, rendered("helm4", values=VALUES)), Dumper=_Readable, sort_keys=False)
+Object = dict[str, Any]
 
 
-def write() -> None:
-    """Needs Helm 4, as built for the tests."""
-    FILE.write_text(as_text())
+def as_text(helm: Path) -> str:
+    """The file, as that Helm 4 renders it."""
+    return HEAD + yaml.dump_all(map(_plain, _rendered(helm)), Dumper=_Readable, sort_keys=False)
+
+
+def _rendered(helm: Path) -> list[Object]:
+    """The chart's objects. Nothing is read from the user's home."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
+    environment["HOME"] = "/nonexistent"
+    command = [str(helm), "template", "ai-gateway-ollama", str(CHART), "--namespace=ai", "--values=-"]
+    given = yaml.safe_dump(VALUES)
+    done = subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=True)
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
 
 
 def _plain(one: Object) -> Object:

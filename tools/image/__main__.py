@@ -7,16 +7,16 @@ Dockerfile then installs from them without a network.
 import argparse
 import sys
 
-from tests.tools.building import CannotBuild
-from tests.tools.image.builders import builder
-from tests.tools.image.making import BUILD, DEFAULT_BASE, DEFAULT_NAME, SBOM, Wanted, make, sizes
+from tools.building import CannotBuild
+from tools.image.builders import builder
+from tools.image.making import BUILD, DEFAULT_BASE, DEFAULT_NAME, SBOM, Wanted, make, sizes
 
 from ai_gateway.version import __version__
 
 
 def main() -> int:
     """0 when the archive is written, 1 with the reason on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m tests.tools.image", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.image", description=__doc__)
     parser.add_argument("--base", default=DEFAULT_BASE, help="any image with a python3, 3.11 to 3.14 (%(default)s)")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the image (%(default)s)")
     parser.add_argument("--tag", default=__version__, help="of the image (%(default)s)")

@@ -6,10 +6,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tools.building import only_one, timed
-from tests.tools.image import sbom, wheels
-from tests.tools.image.builders import Builder
-from tests.tools.image.wheels import CHECKOUT
+from tools.building import only_one, timed
+from tools.image import sbom, wheels
+from tools.image.builders import Builder
+from tools.image.sources import CHECKOUT
 
 from ai_gateway.version import __version__
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.helm.chart import CHART, at, defaults, documented_values
+from tools.chart.files import CHART, at, defaults, documented_values
 
 FILE = CHART / "files" / "empty-values.json"  # JSON, which a template reads ten times faster than YAML
 # Without these Kubernetes or the other project has a default of its own, which somebody may want.

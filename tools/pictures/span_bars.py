@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from tools.pictures.canvas import framed
+
 WIDTH: Final = 980
 LEFT: Final = 250  # where time begins
 ROW: Final = 62
 TOP: Final = 46
-_BOLD: Final = 'font-weight="600"'
 _COLOURS: Final = ("#3b6fb6", "#7a4fb0", "#2f8f6b")  # by depth
 _PHASES: Final = (
-    ("aigw.phase.body", "body", "#b8b8b8"),
-    ("aigw.phase.queue", "queue", "#e0a030"),
-    ("aigw.phase.prefill", "prefill", "#8c6bd0"),
+    ("aigw.phase.body", "body", "#6b6b6b"),
+    ("aigw.phase.queue", "queue", "#8a5d00"),
+    ("aigw.phase.prefill", "prefill", "#7a5cc0"),
     ("aigw.phase.load_and_prefill", "load and prefill", "#b0413e"),
     ("aigw.phase.decode", "decode", "#7a4fb0"),
 )
@@ -52,16 +53,11 @@ def drawing(bars: Sequence[Bar]) -> str:
     """The whole picture."""
     scale = Scale(min(bar.start_ns for bar in bars), max(bar.end_ns for bar in bars))
     height = TOP + ROW * len(bars) + 12
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        'font-family="system-ui, sans-serif" font-size="12">',
-        "<title>A trace: a call that waited, was cut on one endpoint and answered by another</title>",
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        *_ticks(scale, height),
-    ]
+    parts = list(_ticks(scale, height))
     for number, bar in enumerate(bars):
         parts += _row(bar, TOP + number * ROW, scale)
-    return "\n".join([*parts, "</svg>", ""])
+    title = "A trace: a call that waited, was cut on one endpoint and answered by another"
+    return framed((WIDTH, height), title, parts)
 
 
 def _ticks(scale: Scale, height: int) -> Iterator[str]:
@@ -69,13 +65,13 @@ def _ticks(scale: Scale, height: int) -> Iterator[str]:
     step = next(step for step in (50, 100, 200, 500, 1000, 2000) if whole_ms / step <= 9)
     for ms in range(0, int(whole_ms) + 1, step):
         x = scale.x(scale.start_ns + ms * 1e6)
-        yield f'<path d="M{x:.1f} 30V{height - 8}" stroke="#e4e4e4"/>'
-        yield f'<text x="{x:.1f}" y="22" text-anchor="middle" fill="#666">{ms} ms</text>'
+        yield f'<path d="M{x:.1f} 30V{height - 8}" class="tick"/>'
+        yield _text(x, 22, f"{ms} ms", 'class="small soft" text-anchor="middle"')
 
 
 def _row(bar: Bar, y: int, scale: Scale) -> Iterator[str]:
-    yield _text(12 + 14 * bar.depth, y + 14, bar.name, "#111", _BOLD)
-    yield _text(12 + 14 * bar.depth, y + 30, _caption(bar), "#555")
+    yield _text(12 + 14 * bar.depth, y + 14, bar.name, 'class="small head"')
+    yield _text(12 + 14 * bar.depth, y + 30, _caption(bar), 'class="small soft"')
     left, right = scale.x(bar.start_ns), scale.x(bar.end_ns)
     error = bar.attributes.get("error.type")
     colour = "#b0413e" if error else _COLOURS[min(bar.depth, len(_COLOURS) - 1)]
@@ -86,9 +82,9 @@ def _row(bar: Bar, y: int, scale: Scale) -> Iterator[str]:
         yield f'<rect x="{left:.1f}" y="{y}" width="{max(2, right - left):.1f}" height="18" rx="3" fill="{colour}"/>'
     for number, mark in enumerate(bar.marks):
         x = scale.x(mark.at_ns)
-        yield f'<path d="M{x:.1f} {y - 3}v24" stroke="#111" stroke-width="1.5"/>'
+        yield f'<path d="M{x:.1f} {y - 3}v24" class="mark"/>'
         name = mark.name.removeprefix("aigw.")
-        yield _text(x + 3, y + 31 + 11 * (number % 2), name, "#111")
+        yield _text(x + 3, y + 31 + 11 * (number % 2), name, 'class="small"')
 
 
 def _phases(bar: Bar, y: int, scale: Scale) -> Iterator[str]:
@@ -100,7 +96,7 @@ def _phases(bar: Bar, y: int, scale: Scale) -> Iterator[str]:
         left, right = scale.x(start), scale.x(end)
         yield f'<rect x="{left:.1f}" y="{y}" width="{max(1, right - left):.1f}" height="18" rx="2" fill="{colour}"/>'
         if right - left > 7 * len(name):
-            yield _text((left + right) / 2, y + 13, name, "#fff", f'{_BOLD} text-anchor="middle"')
+            yield _text((left + right) / 2, y + 13, name, 'class="small head on" text-anchor="middle"')
 
 
 def _laid_out(bar: Bar) -> list[tuple[str, str, float, float]]:
@@ -117,7 +113,7 @@ def _laid_out(bar: Bar) -> list[tuple[str, str, float, float]]:
         queued = begun + seconds["queue"] * 1e9
         laid.append(("queue", colours["queue"], begun, queued))
         if end - queued > 1e6:
-            laid.append(("until the retry", "#c9897f", queued, end))
+            laid.append(("until the retry", "#965c52", queued, end))
     return laid
 
 
@@ -131,5 +127,5 @@ def _caption(bar: Bar) -> str:
     return f"{said.get('http.response.status_code')} · {said.get('aigw.outcome')}"
 
 
-def _text(x: float, y: float, text: str, colour: str, style: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" {style}>{escape(text)}</text>'
+def _text(x: float, y: float, text: str, style: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'

@@ -4,10 +4,10 @@ import json
 from itertools import groupby
 from typing import Any
 
-from tests.helm.chart import CHART, documented_values
+from tools.chart.files import CHART, documented_values
 
 README = CHART / "README.md"
-BEGIN = "<!-- values: made by tests/helm/generate.py from values.yaml -->"
+BEGIN = "<!-- values: made by tools/chart from values.yaml -->"
 END = "<!-- end of values -->"
 
 

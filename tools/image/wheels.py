@@ -14,13 +14,12 @@ from email.parser import BytesHeaderParser
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from tests.tools.building import CannotBuild, cache_folder, hash_of, made_whole, only_one, run
+from tools.building import CannotBuild, cache_folder, hash_of, made_whole, only_one, run
+from tools.image.sources import CHECKOUT, MADE_FROM, SOURCES, made_from
 
-CHECKOUT = Path(__file__).parents[3]
 RUNTIME_LOCK = CHECKOUT / "requirements" / "runtime.txt"
 PIP_LOCK = CHECKOUT / "requirements" / "pip.txt"
 PROJECT = "ai-gateway-ollama"
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src")
 # The Kubernetes client requires these for its asyncio twin, which nothing here imports.
 NOT_WANTED = {"aiohttp", "aiohttp-retry"}
 OLDEST_EPOCH = "315532800"  # 1980: zip files know no earlier time; a fixed one makes the same wheel of the same sources
@@ -72,8 +71,8 @@ class Wheel:
 
 
 def fill(folder: Path, target: Target) -> list[Wheel]:
-    """Makes `folder` anew: the wheels that the image needs, pip's, and `requirements.txt` with a hash for each.
-    Returns those that the image holds."""
+    """Makes `folder` anew: the wheels that the image needs, pip's, `requirements.txt` with a hash for each, and what
+    they were made from. Returns those that the image holds."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in _downloaded(target).glob("*.whl"):
@@ -86,6 +85,7 @@ def fill(folder: Path, target: Target) -> list[Wheel]:
     held = [wheels[name] for name in sorted(needed)]
     lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in held]
     (folder / "requirements.txt").write_text("".join(lines))
+    (folder / MADE_FROM).write_text(made_from(target.version, target.machine, target.libc))
     return held
 
 

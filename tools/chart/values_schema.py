@@ -4,7 +4,7 @@ import json
 from functools import cache
 from typing import Any
 
-from tests.helm.chart import ROOT, defaults, documented_values
+from tools.chart.files import ROOT, defaults, documented_values
 
 from ai_gateway.config.sections import OFF
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from tests.tools.building import CannotBuild, install_debian, run
-from tests.tools.image.wheels import CHECKOUT, Target
+from tools.building import CannotBuild, install_debian, run
+from tools.image.sources import CHECKOUT
+from tools.image.wheels import Target
 
 ASK = """
 import platform, sys
