@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.binaries import binary
 from tests.config.pem_files import write_pair
 from tests.helm.chart import CHART
-from tests.ollama.process import free_port
+from tests.ports import free_port
 from tests.release.installed import NAME, Installed
 from tests.release.test_sidecars import beside_ollama
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from tests.flow.waiting import PATIENCE_SECONDS
 from tests.simulator.conftest import FAST, HELLO, Client, ask, chat, connect, until
 
 from ai_gateway.simulator import Settings, Simulator
@@ -65,7 +66,7 @@ async def test_leaving_during_the_load_aborts_it() -> None:
 
 
 async def test_nothing_is_sent_during_a_load() -> None:
-    async with Simulator(replace(FAST, load_seconds=0.3)) as simulator:
+    async with Simulator(replace(FAST, load_seconds=30)) as simulator:
         client = await started(simulator.endpoints[0])
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), 0.1)
@@ -81,15 +82,15 @@ async def test_a_full_queue_is_answered_503() -> None:
 
 
 async def test_a_warm_prompt_is_answered_sooner() -> None:
-    settings = replace(FAST, prefill_tokens_per_second=10_000, context_length=100_000)
+    settings = replace(FAST, prefill_tokens_per_second=4_000, context_length=100_000)
     async with Simulator(settings) as simulator:
         loop, times = asyncio.get_running_loop(), []
         for _ in range(2):
             started_at = loop.time()
             await chat(simulator.endpoints[0], "word " * 4000, max_tokens=1)
             times.append(loop.time() - started_at)
-        assert times[0] > 0.5
-        assert times[1] < 0.25
+        assert times[0] > 1.0
+        assert times[1] < times[0] / 2
 
 
 async def test_a_killed_pod_drops_its_streams_and_refuses(endpoint: Endpoint) -> None:
@@ -120,7 +121,7 @@ async def test_a_slow_reader_stops_the_writing() -> None:
         client = await started(endpoint)
         await asyncio.sleep(0.3)
         assert endpoint.ledger.running == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while b"[DONE]" not in await client.reader.read(1 << 20):
                 pass
         await client.close()
