@@ -200,6 +200,7 @@ async def test_a_slow_reader_stops_the_reading_upstream(world: World) -> None:
     async def act(visit: Visit) -> None:
         nonlocal wrote
         visit.writer.transport.set_write_buffer_limits(high=1 << 12)
+        visit.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # or megabytes
         await visit.say(SSE_HEAD)
         data = framed(event(text))
         for _ in range(count):

@@ -125,6 +125,7 @@ def test_control_calls_have_the_stable_names_whatever_else_is_opted_for(
 ) -> None:
     """Another signal's word must not bring the names of old back."""
     gateway = run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_SEMCONV_STABILITY_OPT_IN=words)
+    gateway.chat()  # it knows an endpoint then, whose details it can ask for
     trace_id = gateway.ask("GET", "/v1/models/llama3").headers["x-trace-id"]
     gateway.leave()
     (server,) = receiver.trees(trace_id)
