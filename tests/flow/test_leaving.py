@@ -209,7 +209,7 @@ async def test_a_slow_reader_stops_the_reading_upstream(world: World) -> None:
         await visit.say(framed(event("", "stop")), framed(DONE), END)
 
     served = await world.gateway([(await world.upstream(act)).url])
-    line = await served.open(receive_bytes=4096)
+    line = await served.open(receive_bytes=1 << 16)
     await line.send("POST", CHAT, STREAM)
     await line.head()
     seen = [-1]

@@ -137,7 +137,7 @@ async def test_both_forms_are_what_strict_readers_take_and_say_the_same(world: W
     served = await world.gateway(simulator.urls)
     await served.chat(stream=True)
     await served.recorded()
-    await until(lambda: served.endpoint(simulator.addresses[0]).is_resident("llama3:latest"))  # what is told then is all
+    await until(lambda: served.endpoint(simulator.addresses[0]).is_resident("llama3:latest"))  # all is told then
     plain = list(plain_families((await served.probe("/metrics")).body.decode()))
     opened_families = await opened(served)
     assert [(f.name, f.type) for f in plain] == [(f.name, f.type) for f in opened_families]
