@@ -38,7 +38,7 @@ class Running:
 
     def ask(self, name: str) -> None:
         """A request that a line of the access log would name."""
-        httpx.get(f"{self._url}/v1/models", headers={"x-request-id": name}, trust_env=False, timeout=10)
+        httpx.get(f"{self._url}/v1/models", headers={"x-request-id": name}, trust_env=False, timeout=60)
 
     def asked(self) -> list[str]:
         """Names of requests in the access log."""
@@ -51,7 +51,7 @@ class Running:
 
     def until(self, happens: Callable[[], object]) -> None:
         """Waits for it."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not happens():
             assert time.monotonic() < deadline, self.messages()
             time.sleep(0.02)
@@ -63,7 +63,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path)
     yield running
     running.process.terminate()
-    assert running.process.wait(10) == 0
+    assert running.process.wait(60) == 0
 
 
 def test_access_lines_are_turned_off_and_on_while_it_runs(running: Running) -> None:

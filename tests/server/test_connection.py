@@ -224,7 +224,7 @@ async def test_an_answered_request_leaves_nothing_to_the_garbage_collector(servi
         gc.disable()
         try:
             await world.talk(*[get("/a")] * 10 + [get("/b", CLOSE)])
-            alive = sum(isinstance(each, Cycle) for each in gc.get_objects())
+            alive = sum(type(each) is Cycle for each in gc.get_objects())
         finally:
             gc.enable()
     assert len(world.app.seen) == 11
