@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
-from tests.flow.waiting import PATIENCE_SECONDS
+from tests.flow.waiting import PATIENCE_SECONDS, soon
 from tests.simulator.conftest import FAST, HELLO, Client, ask, chat, connect, until
 
 from ai_gateway.simulator import Settings, Simulator
@@ -40,7 +40,7 @@ async def test_a_client_that_leaves_frees_its_slot_for_the_next(stream: bool) ->
         first = await started(endpoint, stream=stream)
         second = await started(endpoint)
         await first.close()
-        assert b'"content":"I"' in await asyncio.wait_for(second.reader.readuntil(b"\n\n"), 5)
+        assert b'"content":"I"' in await soon(second.reader.readuntil(b"\n\n"))
         assert (endpoint.ledger.cancelled, endpoint.ledger.running) == (1, 1)
         await second.close()
 
