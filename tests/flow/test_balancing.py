@@ -240,11 +240,13 @@ async def test_retries_are_a_share_of_the_calls(world: World) -> None:
 
 async def test_a_killed_endpoint_loses_no_call_that_has_not_begun(world: World) -> None:
     """N calls in flight there are all sent again, outside the budget."""
-    simulator = await world.simulator(count=2, slots=12, tokens_per_second=4.0)
-    served = await world.gateway(simulator.urls, balancing={"slots": 12, "retry_budget": 0.0})
-    lines = [await served.begin(chat(str(number), max_tokens=2)) for number in range(20)]
-    await until(lambda: all(endpoint.ledger.running >= 10 for endpoint in simulator.endpoints))
-    simulator.endpoints[0].kill()
+    held = Gate()
+    killed, other = await world.upstream(held.act), await world.upstream(held.act)
+    served = await world.gateway([killed.url, other.url], balancing={"slots": 12, "retry_budget": 0.0})
+    lines = [await served.begin(chat(str(number))) for number in range(20)]
+    await until(lambda: all(len(endpoint.visits) == 10 for endpoint in (killed, other)))
+    await killed.stop()
+    held.opened.set()
     assert [(await line.reply()).status for line in lines] == [200] * 20
     records = [exchange for exchange in served.exchanges if len(exchange.attempts) == 2]
     assert len(records) == 10
