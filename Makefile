@@ -29,8 +29,13 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-test: setup-dev ## set up and run every test that needs nothing but Python
-	$(BIN)/python -m pytest -m "not ollama and not cluster and not prometheus and not services and not site and not attack"
+# Most of a test is waiting: more workers than cores are busy. Each has its share of the tests and takes from others
+# what they have left. Byte code is kept: the commands that tests start by the hundred are compiled once.
+WORKERS ?= 4
+
+test: export PYTHONDONTWRITEBYTECODE :=
+test: setup-dev ## set up and run every test that needs nothing but Python, in WORKERS=4 processes (0: in this one)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not ollama and not cluster and not prometheus and not services and not site and not attack"
 
 ollama: setup-dev ## build the real Ollama for the tests, once, into a cache outside the checkout (needs Go)
 	$(BIN)/python tests/tools/build_ollama.py

@@ -272,7 +272,7 @@ class Endless:
     def lines(self) -> Iterator[bytes]:
         """See Stream."""
         self.is_read.set()
-        assert self.is_stopped.wait(10)
+        assert self.is_stopped.wait(60)
         yield from ()
 
     def stop(self) -> None:
@@ -301,8 +301,8 @@ def test_a_mirror_that_is_stopped_ends_its_thread() -> None:
     )
     before = set(threading.enumerate())
     reflector.start()
-    assert endless.is_read.wait(10)
+    assert endless.is_read.wait(60)
     (thread,) = set(threading.enumerate()) - before
     reflector.stop()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()

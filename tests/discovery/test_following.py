@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 
 import pytest
+from tests.flow.waiting import PATIENCE_SECONDS
 
 from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.config.types import StaticUpstream
@@ -51,7 +52,7 @@ class Applied:
 
     async def next(self) -> Found:
         """Waits for it."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.lists.get()
 
 

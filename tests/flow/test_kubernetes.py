@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tests.flow.kubernetes_api import KubernetesApi, config_map, pod
 from tests.flow.upstream import DONE, END, SSE_HEAD, Upstream, Visit, answer_well, event, framed
-from tests.flow.waiting import soon, until
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 from tests.flow.world import MODELS, NO_OLLAMA, Served, World, chat, config
 
 from ai_gateway.cluster.config_map import ConfigMapRef
@@ -49,7 +49,7 @@ async def following(world: World, api: KubernetesApi) -> Served:
 
 async def health(served: Served, holds: Callable[[Any], object]) -> Any:
     """What /v1/health says, once something holds of it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             told = (await served.ask("GET", "/v1/health")).json
             if holds(told):

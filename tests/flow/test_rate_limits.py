@@ -12,7 +12,7 @@ from tests.flow.line import Line, Reply
 from tests.flow.scraping import scraped
 from tests.flow.test_access import Ring, bearer
 from tests.flow.upstream import DONE, END, SSE_HEAD, Act, Visit, answer, event, framed, whole
-from tests.flow.waiting import until
+from tests.flow.waiting import PATIENCE_SECONDS, until
 from tests.flow.world import CHAT, Served, World, chat, config
 
 ORIGIN = "https://app.example"
@@ -248,7 +248,7 @@ async def test_a_place_in_the_queue_is_given_back_too(world: World) -> None:
     holding = Holding()
     upstream = await world.upstream(holding)
     limits = {"models": {"llama3": {"concurrent": 2}}}
-    served = await world.gateway([upstream.url], limits=limits, timeouts={"queue": "50ms"})
+    served = await world.gateway([upstream.url], limits=limits, timeouts={"queue": "700ms"})
     await begun(served)
     assert (await served.chat()).error["code"] == "queue_timeout"
     for number in range(3):
@@ -305,7 +305,7 @@ async def test_in_a_cluster_limits_are_divided_by_the_ready_gateways(world: Worl
     labels = {"kubernetes.io/service-name": "gateway"}
     api.put("endpointslices", {"metadata": {"name": "gateway-x", "labels": labels}, "endpoints": endpoints})
     await served.reload(config(simulator.urls, limits={"default": {"rpm": 8}}))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await scraped(served))["limit_gateways"] != 4:
             assert (await served.chat(max_tokens=1)).status in (200, 429)
     told = await served.chat(max_tokens=1)

@@ -196,7 +196,7 @@ def held(served: Served) -> int:
 @pytest.mark.parametrize("announced", [None, 900_000])
 async def test_a_body_that_does_not_end_is_408_and_gives_back_its_room(world: World, announced: int | None) -> None:
     """In the API's shape, and as such in the record."""
-    served = await world.gateway((await world.simulator()).urls, body={"timeout": "200ms"})
+    served = await world.gateway((await world.simulator()).urls, body={"timeout": "1s"})
     line = await begun(served, 300_000, announced)
     await until(lambda: held(served) > 300_000)
     reply = await line.reply()

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +24,13 @@ class Value(NamedTuple):
 
 
 def defaults() -> dict[str, Any]:
-    """values.yaml."""
-    loaded: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+    """values.yaml, which may be changed by whoever asked."""
+    return deepcopy(_values((CHART / "values.yaml").read_text()))
+
+
+@cache
+def _values(text: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 
 
