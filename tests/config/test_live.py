@@ -195,7 +195,7 @@ async def test_a_config_that_cannot_be_put_in_force_is_told(place: str, caplog: 
 async def test_the_start_waits_until_what_has_come_is_understood() -> None:
     go_on = threading.Event()
     live = ConfigState("the test", lambda _: None, lambda _: go_on.wait(60))
-    offered = asyncio.create_task(live.offer(GOOD))
+    offered = asyncio.create_task(live.submit(GOOD))
     settled = asyncio.create_task(live.settled())
     await asyncio.sleep(0.05)
     assert not settled.done()
