@@ -92,7 +92,7 @@ async def test_a_late_stream_says_that_the_server_leaves(world: World) -> None:
     assert error_in(last.removeprefix("data: "))["code"] == "server_shutdown"
     assert "[DONE]" not in rest
     record = await served.recorded()
-    assert (record.outcome, record.error_code) == ("shutdown", "server_shutdown")
+    assert (record.outcome.kind, record.outcome.error_code) == ("shutdown", "server_shutdown")
 
 
 async def test_after_a_late_stream_its_client_is_told_to_go_elsewhere(world: World) -> None:

@@ -34,7 +34,7 @@ async def test_leaving_before_the_head_frees_the_endpoint(world: World, way: str
     await soon(gone.wait())
     await until(lambda: served.is_idle)
     record = await served.recorded()
-    assert record.outcome == "client_left"
+    assert record.outcome.kind == "client_left"
     assert record.attempts[0].status is None
 
 
@@ -56,8 +56,8 @@ async def test_leaving_in_mid_stream_frees_the_endpoint(world: World, way: str) 
     await soon(gone.wait())
     await until(lambda: served.is_idle)
     record = await served.recorded()
-    assert (record.outcome, record.status) == ("client_left", 200)
-    assert record.sent_bytes > 0
+    assert (record.outcome.kind, record.outcome.status) == ("client_left", 200)
+    assert record.outcome.sent_bytes > 0
 
 
 async def test_leaving_in_the_middle_of_a_whole_answer_frees_the_endpoint(world: World) -> None:
@@ -97,7 +97,7 @@ async def test_leaving_the_queue_leaves_no_trace(world: World, stream: bool) -> 
     await until(lambda: served.waiting == 2)
     leaver.leave()
     await until(lambda: served.waiting == 1)
-    assert (await served.recorded()).outcome == "client_left"
+    assert (await served.recorded()).outcome.kind == "client_left"
     go_on.set()
     assert [(await first.reply()).status, (await third.reply()).status] == [200, 200]
     assert [visit.fields["messages"][0]["content"] for visit in upstream.visits] == ["first", "third"]
@@ -127,7 +127,7 @@ async def test_leaving_while_connecting_frees_the_slot(world: World) -> None:
         await until(lambda: served.in_flight == 1)
         line.leave()
         await until(lambda: served.is_idle)
-        assert (await served.recorded()).outcome == "client_left"
+        assert (await served.recorded()).outcome.kind == "client_left"
     finally:
         for sock in (*fillers, listener):
             sock.close()
@@ -166,7 +166,7 @@ async def test_leaving_while_the_body_is_sent_is_recorded(world: World) -> None:
     await line.write(f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode())
     await line.write(b"content-length: 1000\r\n\r\n{")
     line.leave()
-    assert (await served.recorded()).outcome == "client_left"
+    assert (await served.recorded()).outcome.kind == "client_left"
     assert not simulator.endpoints[0].ledger.last
 
 
@@ -225,7 +225,7 @@ async def test_a_slow_reader_stops_the_reading_upstream(world: World) -> None:
         found += block.count(text)
     assert found == count
     line.leave()
-    assert (await served.recorded()).outcome == "ok"
+    assert (await served.recorded()).outcome.kind == "ok"
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(world: World) -> None:
@@ -248,7 +248,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(world: World) -> None:
     await soon(gone.wait())
     await until(lambda: served.is_idle)
     record = await served.recorded()
-    assert record.outcome == "client_stalled"
+    assert record.outcome.kind == "client_stalled"
     line.vanish()
 
 

@@ -49,9 +49,9 @@ async def test_a_call_beyond_the_minute_is_429_and_says_how_long(world: World) -
     assert reply.header("retry-after") == "30"
     assert 29_000 < int(reply.header("retry-after-ms") or 0) <= 30_000
     assert reply.header("x-should-retry") is None
-    assert (served.last.outcome, served.last.error_code) == ("refused", "rate_limit_exceeded")
-    assert served.last.reason is not None
-    assert "rpm of address:127.0.0.1" in served.last.reason
+    assert (served.last.outcome.kind, served.last.outcome.error_code) == ("refused", "rate_limit_exceeded")
+    assert served.last.outcome.reason is not None
+    assert "rpm of address:127.0.0.1" in served.last.outcome.reason
     assert served.last.attempts == []
 
 
@@ -327,8 +327,8 @@ async def test_a_key_and_a_rule_bring_limits_of_their_own(world: World, tmp_path
         return [(await served.ask("POST", CHAT, chat(max_tokens=1), bearer(key))).status for key in keys]
 
     assert await statuses(first, second, first, second, first) == [200, 200, 200, 429, 429]
-    assert served.last.reason is not None
-    assert "rpm of caller:keys:alice" in served.last.reason
+    assert served.last.outcome.reason is not None
+    assert "rpm of caller:keys:alice" in served.last.outcome.reason
     assert await statuses(bob, bob) == [200, 429]
     assert await statuses(*[free] * 9) == [200] * 9
     samples = await scraped(served)

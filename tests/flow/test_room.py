@@ -202,7 +202,7 @@ async def test_a_body_that_does_not_end_is_408_and_gives_back_its_room(world: Wo
     reply = await line.reply()
     assert (reply.status, reply.error["code"]) == (408, "request_timeout")
     await until(lambda: served.exchanges)
-    assert (served.last.status, held(served)) == (408, 0)
+    assert (served.last.outcome.status, held(served)) == (408, 0)
 
 
 async def test_others_find_room_while_one_address_holds_all_of_it(world: World) -> None:

@@ -53,7 +53,7 @@ async def test_no_first_byte_of_a_stream_in_time_is_504(world: World) -> None:
         "backend_unavailable",
     )
     record = await served.recorded()
-    assert (record.outcome, record.status) == ("timeout", 504)
+    assert (record.outcome.kind, record.outcome.status) == ("timeout", 504)
 
 
 async def test_a_head_is_no_first_byte(world: World) -> None:
@@ -75,7 +75,7 @@ async def test_silence_between_chunks_ends_a_stream(world: World) -> None:
     error = error_in(reply.events[-1].removeprefix("data: "))
     assert (error["code"], error["type"]) == ("idle_timeout", "backend_unavailable")
     record = await served.recorded()
-    assert (record.outcome, record.status, record.error_code) == ("timeout", 504, "idle_timeout")
+    assert (record.outcome.kind, record.outcome.status, record.outcome.error_code) == ("timeout", 504, "idle_timeout")
 
 
 async def test_comments_do_not_keep_a_silent_endpoint_alive(world: World) -> None:
@@ -92,7 +92,7 @@ async def test_comments_do_not_keep_an_endpoint_without_first_byte_alive(world: 
     reply = await served.chat(stream=True)
     assert reply.status == 200
     assert error_in(reply.events[-1].removeprefix("data: "))["code"] == "first_byte_timeout"
-    assert (await served.recorded()).status == 504
+    assert (await served.recorded()).outcome.status == 504
 
 
 async def test_a_queue_timeout_after_the_early_200_is_an_event(world: World) -> None:
@@ -104,7 +104,7 @@ async def test_a_queue_timeout_after_the_early_200_is_an_event(world: World) -> 
     assert reply.status == 200
     assert reply.events[0].startswith(":")
     assert error_in(reply.events[-1].removeprefix("data: "))["code"] == "queue_timeout"
-    assert (await served.recorded()).status == 503
+    assert (await served.recorded()).outcome.status == 503
 
 
 async def test_a_steady_slow_stream_is_not_idle(world: World) -> None:
@@ -134,7 +134,7 @@ async def test_a_whole_answer_has_only_the_total_deadline(world: World) -> None:
     served = await over(world, hold, total="100ms")
     reply = await served.chat()
     assert (reply.status, reply.error["code"]) == (504, "total_timeout")
-    assert (await served.recorded()).outcome == "timeout"
+    assert (await served.recorded()).outcome.kind == "timeout"
 
 
 async def test_a_stream_has_a_total_deadline_too(world: World) -> None:

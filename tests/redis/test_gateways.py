@@ -73,7 +73,7 @@ async def test_a_day_budget_outlives_the_gateway(world: World, redis: Server) ->
     """What one used is used for the next one too."""
     first, second = await two(world, redis, {"tokens_per_day": 1000})
     assert (await first.chat("word " * 200, max_tokens=1)).status == 200
-    usage = first.last.usage
+    usage = first.last.tokens.usage
     assert usage is not None
     used = usage.input_tokens + usage.output_tokens
     limiter = first.gateway.limiter
