@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from tests.docs.openapi import OPENAPI, generated_openapi
+
 from ai_gateway.config import reference as config_reference
 from ai_gateway.telemetry.reference import as_text
 from ai_gateway.wire.operations import KNOWN_PARAMETERS
@@ -48,3 +50,4 @@ if __name__ == "__main__":
     PAGE.write_text(generated(PAGE.read_text()))
     API_PAGE.write_text(generated_api(API_PAGE.read_text()))
     CONFIG_PAGE.write_text(generated_configuration(CONFIG_PAGE.read_text()))
+    OPENAPI.write_text(generated_openapi(OPENAPI.read_text()))

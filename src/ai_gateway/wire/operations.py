@@ -38,6 +38,17 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes
 
 
+class ApiPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Its words in docs/openapi.yaml: an id, sentences, and the names of the schemas; `event` is that of a stream."""
+
+    operation_id: str
+    summary: str
+    returns: str
+    request: str
+    answer: str
+    event: str | None
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One row. No field has a default: an operation that lacks a part is none.
 
@@ -46,7 +57,6 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     name: str
     path: str
-    summary: str  # what it does, for the API's page
     convention: str  # gen_ai.operation.name, see OpenTelemetry's semantic conventions for GenAI
     id_prefix: str  # of an answer's id; "": its answers have none
     model_field: str  # of the body, which names the model
@@ -62,14 +72,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     stream: StreamFormat | None  # None: it cannot stream
     write_error: Callable[[GatewayError], tuple[int, Headers, bytes]]
     example: Example
+    page: ApiPage
 
 
+_RETURNS: Final = "The answer; with `stream` one server-sent event per chunk."
 _EVENTS: Final = StreamFormat(read=EventStream, write_error=error_event)
 
 CHAT: Final = Operation(
     name="chat",
     path="/v1/chat/completions",
-    summary="Write the next message of a chat, whole or as a stream",
     convention="chat",
     id_prefix="chatcmpl-",
     model_field="model",
@@ -90,12 +101,19 @@ CHAT: Final = Operation(
         b'[{"index":0,"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}],'
         b'"usage":{"prompt_tokens":12,"completion_tokens":2,"total_tokens":14}}',
     ),
+    page=ApiPage(
+        operation_id="createChatCompletion",
+        summary="Write the next message of a chat, whole or as a stream",
+        returns=_RETURNS,
+        request="ChatRequest",
+        answer="ChatCompletion",
+        event="ChatEvent",
+    ),
 )
 
 COMPLETIONS: Final = Operation(
     name="completions",
     path="/v1/completions",
-    summary="Continue a text, whole or as a stream",
     convention="text_completion",
     id_prefix="cmpl-",
     model_field="model",
@@ -116,12 +134,19 @@ COMPLETIONS: Final = Operation(
         b'[{"index":0,"text":" return 2 * x","finish_reason":"stop"}],'
         b'"usage":{"prompt_tokens":6,"completion_tokens":6,"total_tokens":12}}',
     ),
+    page=ApiPage(
+        operation_id="createCompletion",
+        summary="Continue a text, whole or as a stream",
+        returns=_RETURNS,
+        request="CompletionRequest",
+        answer="Completion",
+        event="CompletionEvent",
+    ),
 )
 
 EMBEDDINGS: Final = Operation(
     name="embeddings",
     path="/v1/embeddings",
-    summary="Turn texts into vectors",
     convention="embeddings",
     id_prefix="",
     model_field="model",
@@ -141,6 +166,14 @@ EMBEDDINGS: Final = Operation(
         answer=b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.6,0.8]},'
         b'{"object":"embedding","index":1,"embedding":[0.8,0.6]}],"model":"nomic-embed-text",'
         b'"usage":{"prompt_tokens":6,"total_tokens":6}}',
+    ),
+    page=ApiPage(
+        operation_id="createEmbedding",
+        summary="Turn texts into vectors",
+        returns="One vector per text, in the order of the texts.",
+        request="EmbeddingRequest",
+        answer="EmbeddingList",
+        event=None,
     ),
 )
 
