@@ -16,6 +16,7 @@ from ai_gateway.wire.parameters import Parameter, Treatment
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g", "h")]
 MINIMAL: dict[str, dict[str, Any]] = {
+    **{row.name: json.loads(row.example.request) for row in OPERATIONS.values()},
     "chat": {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": TOOLS},
     "completions": {"model": "m", "prompt": "x"},
     "embeddings": {"model": "m", "input": "x"},
@@ -67,7 +68,9 @@ def failure(operation: str, **more: Any) -> str | None:
 
 
 def values(row: Parameter, operation: str) -> tuple[Any, tuple[Any, ...]]:
-    return BY_OPERATION.get((operation, row.name)) or VALUES[row.name]
+    """For a parameter that stands in one operation's row alone, what its example sends."""
+    own = BY_OPERATION.get((operation, row.name)) or VALUES.get(row.name)
+    return own or (MINIMAL[operation][row.name], ())
 
 
 @pytest.mark.parametrize(
