@@ -23,6 +23,7 @@ from ai_gateway.audit.writer import Writer
 from ai_gateway.exchange import Attempt, Caller, Exchange, Upstream
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.call import Call
+from ai_gateway.wire.operations import CHAT
 from ai_gateway.wire.usage import Usage
 
 KEY = b"k" * 32
@@ -58,7 +59,7 @@ def exchanges(count: int) -> Iterator[Exchange]:
         exchange.route = "/v1/chat/completions"
         exchange.client_name = "OpenAI/Python 1.99.9"
         exchange.caller = Caller(name=f"caller-{rng.randrange(50)}", tenant=f"team-{rng.randrange(8)}")
-        exchange.call = Call("chat", f"model-{rng.randrange(10)}", True, True, {})
+        exchange.call = Call(CHAT, f"model-{rng.randrange(10)}", True, True, {})
         exchange.ids.model = "llama3:latest"
         attempt = Attempt(Upstream(address, "ai/ollama-0"), "warm", True)
         attempt.started_at = 100.01

@@ -1,6 +1,7 @@
 """What holds for every run: where commands keep their state, what Hypothesis may not measure, and, told at the end,
 the seconds that each group of tests took."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,26 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def recording_failures() -> Iterator[list[logging.LogRecord]]:
+    """What a reader of finished exchanges failed with. The gateway logs it and goes on, so a test would see nothing.
+
+    A test that expects such failures takes them out of the list.
+    """
+    found: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.module == "exchange_middleware":
+                found.append(record)
+
+    logger, kept = logging.getLogger("ai_gateway.telemetry"), Kept(logging.ERROR)
+    logger.addHandler(kept)
+    yield found
+    logger.removeHandler(kept)
+    assert [record.exc_info and record.exc_info[1] for record in found] == []
 
 
 def pytest_configure(config: pytest.Config) -> None:

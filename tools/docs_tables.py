@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Final
 
+from tests.docs.openapi import OPENAPI, generated_openapi
+
 from ai_gateway.config import reference as config_reference
 from ai_gateway.telemetry.reference import as_text
-from ai_gateway.wire.parameters import TABLE, Operation
+from ai_gateway.wire.operations import KNOWN_PARAMETERS
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = DOCS / "observability.md"
@@ -18,14 +20,6 @@ END_PARAMETERS: Final = "<!-- end of parameters -->\n"
 BEGIN_KEYS: Final = "<!-- keys: made by `make generate` -->\n"
 END_KEYS: Final = "<!-- end of keys -->\n"
 
-_PLACES: Final[dict[tuple[Operation, ...], str]] = {
-    ("chat",): "chat",
-    ("completions",): "completions",
-    ("embeddings",): "embeddings",
-    ("chat", "completions"): "both",
-    ("chat", "completions", "embeddings"): "all",
-}
-
 
 def generated(page: str) -> str:
     """The page with the table of metrics as the program has it."""
@@ -34,7 +28,7 @@ def generated(page: str) -> str:
 
 def generated_api(page: str) -> str:
     """The page with the table of parameters as the program has it."""
-    rows = [f"| `{row.name}` | {_PLACES[row.operations]} | {row.treatment} | {row.what} |" for row in TABLE]
+    rows = [f"| `{row.name}` | {row.group} | {row.treatment} | {row.what} |" for row in KNOWN_PARAMETERS]
     table = "\n".join(
         ["| parameter | for | treatment | values, and what happens to them |", "|---|---|---|---|", *rows]
     )
@@ -56,3 +50,4 @@ if __name__ == "__main__":
     PAGE.write_text(generated(PAGE.read_text()))
     API_PAGE.write_text(generated_api(API_PAGE.read_text()))
     CONFIG_PAGE.write_text(generated_configuration(CONFIG_PAGE.read_text()))
+    OPENAPI.write_text(generated_openapi(OPENAPI.read_text()))

@@ -61,7 +61,7 @@ from ai_gateway.upstream.details import ModelDetails
 from ai_gateway.upstream.liveness import is_answering
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
-from ai_gateway.wire.call import PATHS
+from ai_gateway.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
@@ -161,7 +161,7 @@ class Gateway:
         )
         logs = AuditLogs(self.audit, partial(may_read_audit, self.current), self.gateways.ready)
         hot: dict[str, ASGIApp] = {
-            path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
+            row.path: Methods(row.path, Forward(row, parts), "POST") for row in OPERATIONS.values()
         }
         signs = dict.fromkeys(SIGNS, Sign(self._condition))
         reading: dict[str, ASGIApp] = {"/v1/models": listed, "/v1/models/{model}": shown, "/v1/audit/logs": logs}

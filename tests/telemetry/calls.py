@@ -5,11 +5,12 @@ from typing import Any
 
 from ai_gateway.exchange import Attempt, Exchange, Trace, Upstream
 from ai_gateway.wire.address import Address
-from ai_gateway.wire.call import Operation, read_call
+from ai_gateway.wire.call import read_call
+from ai_gateway.wire.operations import OPERATIONS
 from ai_gateway.wire.usage import Usage
 
 TRACE = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", is_recorded=True)
-_BODIES: dict[Operation, dict[str, Any]] = {
+_BODIES: dict[str, dict[str, Any]] = {
     "chat": {"messages": [{"role": "user", "content": "SECRET"}]},
     "completions": {"prompt": "SECRET"},
     "embeddings": {"input": "SECRET"},
@@ -22,12 +23,12 @@ def attempt(started_at: float, reason: str = "least_in_flight", *, is_warm: bool
     return Attempt(Upstream(Address("10.0.0.1")), reason, is_warm, started_at=started_at, status=200)
 
 
-def served(operation: Operation = "chat", *, stream: bool = True, **stamps: Any) -> Exchange:
+def served(operation: str = "chat", *, stream: bool = True, **stamps: Any) -> Exchange:
     """A call that went well: 0.5 s in the queue, 2 s to the first byte, 4 s in all. `stamps` replace what is known."""
     exchange = Exchange("req-1", "POST", _PATHS[operation], 10.0)
     body = {"model": "best", "stream": stream and operation != "embeddings", **_BODIES[operation]}
     exchange.route = exchange.path
-    exchange.call = read_call(operation, json.dumps(body).encode())
+    exchange.call = read_call(OPERATIONS[operation], json.dumps(body).encode())
     exchange.ids.model, exchange.ids.model_label = "codellama:13b", "coder"
     exchange.attempts = [attempt(10.5)]
     times = exchange.times

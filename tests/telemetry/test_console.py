@@ -12,6 +12,7 @@ from ai_gateway.telemetry.settings import HeaderPatterns
 from ai_gateway.telemetry.spans import Spans
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
+from ai_gateway.wire.operations import CHAT
 
 
 class Terminal(io.StringIO):
@@ -32,7 +33,7 @@ def spans(
     exchange.times.started_ns, exchange.route, exchange.ids.model = started_ns, exchange.path, model
     exchange.ids.trace = Trace("a" * 32, span_id, None, True)
     exchange.caller = Caller(caller)
-    exchange.call = read_call("chat", b'{"model":"llama3","messages":[{"role":"user","content":"SECRET"}]}')
+    exchange.call = read_call(CHAT, b'{"model":"llama3","messages":[{"role":"user","content":"SECRET"}]}')
     exchange.attempts = [
         Attempt(Upstream(Address("10.0.0.1")), "only", True, os.urandom(8).hex(), 10.1, 10.4, 10.5, 200)
     ]

@@ -24,6 +24,7 @@ from ai_gateway.telemetry.logs import (
 )
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
+from ai_gateway.wire.operations import CHAT
 from ai_gateway.wire.usage import Usage
 
 NO_TRACE = {"trace_id": "0" * 32, "span_id": "0" * 16, "caller": "anonymous"}
@@ -40,9 +41,7 @@ def finished(path: str = "/v1/chat/completions") -> Exchange:
     """A streamed chat that went well at the second try."""
     exchange = Exchange("req-1", "POST", path, 10.0)
     exchange.caller = Caller("anonymous", "10.0.0.7")
-    exchange.call = read_call(
-        "chat", b'{"model":"coder","stream":true,"messages":[{"role":"user","content":"SECRET"}]}'
-    )
+    exchange.call = read_call(CHAT, b'{"model":"coder","stream":true,"messages":[{"role":"user","content":"SECRET"}]}')
     exchange.ids.model = "codellama:13b"
     first, second = Upstream(Address("a", 1)), Upstream(Address("b", 1))
     exchange.attempts = [Attempt(first, "only", False, failure="reset"), Attempt(second, "warm", True, status=200)]
@@ -175,7 +174,7 @@ async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.Strin
     exchange = finished("/" + HOSTILE + "x" * 10_000)
     exchange.outcome.reason = HOSTILE
     exchange.call = read_call(
-        "chat", json.dumps({"model": HOSTILE + "m" * 300, "messages": [{"role": "user", "content": ""}]}).encode()
+        CHAT, json.dumps({"model": HOSTILE + "m" * 300, "messages": [{"role": "user", "content": ""}]}).encode()
     )
     text = written(kind(), exchange)
     assert text.count("\n") == 1

@@ -41,7 +41,7 @@ class TokenAccounting:
             known_as(exchange.caller),
             exchange.tokens.prompt,
             exchange.tokens.limit,
-            writes=call.operation != "embeddings",
+            writes=call.operation.writes_tokens,
         )
 
     def close(self, exchange: Exchange, guess: Guess | None = None) -> None:
@@ -72,7 +72,7 @@ class TokenAccounting:
             self._clock() - exchange.attempts[-1].started_at,
             exchange.tokens.limit,
             exchange.tokens.context,
-            is_embedding=exchange.call is not None and exchange.call.operation == "embeddings",
+            is_many_texts=exchange.call is not None and exchange.call.operation.prompt_kind == "texts",
         )
 
     def _disbelieve(self, exchange: Exchange, usage: Usage) -> None:

@@ -123,7 +123,8 @@ async def _take(context: AttemptContext, answer: UpstreamExchange) -> FailedAtte
 
 async def _relay(context: AttemptContext, reply: EventReply, answer: UpstreamExchange) -> None:
     """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
-    stream = EventStream(context.shape)
+    assert context.operation.stream is not None, "a call that cannot stream is refused"
+    stream = context.operation.stream.read(context.shape)
     exchange = context.exchange
     feed: Feed = stream.feed
     for content in filter(None, (exchange.kept.content, exchange.kept.evidence)):

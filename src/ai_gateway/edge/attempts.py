@@ -28,7 +28,7 @@ from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, No
 from ai_gateway.exchange import Content, Exchange
 from ai_gateway.upstream.client import Client, Request
 from ai_gateway.wire.answer import Answer
-from ai_gateway.wire.call import PATHS, Call
+from ai_gateway.wire.call import Call
 from ai_gateway.wire.stream import Shape
 
 log = logging.getLogger("ai_gateway.balancing")
@@ -80,7 +80,7 @@ class Attempts:
         self._exchange = exchange
         self._entry = entry
         self._operation = call.operation
-        self._request = Request("POST", PATHS[call.operation], call.upstream_pieces(entry.name, entry.max_tokens))
+        self._request = Request("POST", call.operation.path, call.upstream_pieces(entry.name, entry.max_tokens))
         call.let_go()  # from here on the body lives in the request alone
         self._room = room
         self._hold: BodyShare = room.hold

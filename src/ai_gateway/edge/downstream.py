@@ -8,7 +8,7 @@ from ai_gateway.edge.asgi import Scope, Send, reply, start
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import CUT, WRITE_NOW, Exchange
 from ai_gateway.wire.answer import Answer
-from ai_gateway.wire.replies import Headers, error_event, json_headers, json_headers_for
+from ai_gateway.wire.replies import Headers, json_headers, json_headers_for
 
 # Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 SSE_HEADERS: Final[Headers] = [
@@ -93,7 +93,9 @@ class EventReply:
 
     async def fail(self, error: GatewayError) -> None:
         """Tells the client in an event what went wrong, without `[DONE]`, and ends the stream."""
-        await self.write(error_event(error))
+        call = self._exchange.call
+        assert call is not None and call.operation.stream is not None, "a stream has begun"  # noqa: PT018
+        await self.write(call.operation.stream.write_error(error))
         await self.end()
 
     def cut(self) -> None:

@@ -8,6 +8,7 @@ from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, rep
 from ai_gateway.edge.cancel_scope import ClientLeft
 from ai_gateway.errors import GatewayError, InternalError, UpstreamTimeout
 from ai_gateway.exchange import Exchange
+from ai_gateway.wire.operations import BY_PATH
 from ai_gateway.wire.replies import error_reply
 
 log = logging.getLogger("ai_gateway.rescue")
@@ -60,7 +61,8 @@ def note(exchange: Exchange, error: GatewayError) -> None:
 async def _reply(exchange: Exchange, send: Send, error: GatewayError, scope: Scope) -> None:
     if exchange.outcome.status is not None:
         return
-    status, headers, body = error_reply(error)
+    operation = BY_PATH.get(exchange.route)
+    status, headers, body = (operation.write_error if operation else error_reply)(error)
     if status in (408, 413):  # the rest of the body is not waited for
         headers.append((b"connection", b"close"))
     await reply(exchange, send, status, headers, b"" if scope["method"] == "HEAD" else body)

@@ -21,8 +21,6 @@ from ai_gateway.wire.stream import Shape
 MARGIN_SECONDS: Final = 1.0
 MARGIN_SHARE: Final = 0.05
 
-_ID_PREFIX: Final[dict[Operation, str]] = {"chat": "chatcmpl-", "completions": "cmpl-", "embeddings": "embd-"}
-
 
 class Forward:
     """One POST route, as a raw ASGI endpoint: the lease encloses connecting and streaming, so no slot can leak."""
@@ -54,7 +52,7 @@ class Forward:
             room = AnswerRoom(incoming.hold, self._parts.buffers.slices, in_force.config.body.max_answer_bytes)
             context = Attempts(self._parts, exchange, call, entry, room)
             shape = Shape(
-                _ID_PREFIX[self._operation] + exchange.ids.answer_id,
+                self._operation.id_prefix + exchange.ids.answer_id,
                 call.model,
                 call.wants_usage,
                 in_force.config.compatibility.reasoning_content,
@@ -79,7 +77,7 @@ class Forward:
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
         exchange.ids.model, exchange.ids.model_label = entry.name, entry.label
-        if call.operation != "embeddings":
+        if call.operation.limit_field is not None:
             exchange.tokens.limit = call.token_limit() or entry.max_tokens
         return entry
 

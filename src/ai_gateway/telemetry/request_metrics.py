@@ -13,7 +13,8 @@ from ai_gateway.exchange import Caller, Exchange
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import OTHER, Counter, Histogram, Mark, counters, histograms
-from ai_gateway.telemetry.span_attributes import METHODS, error_type, operation
+from ai_gateway.telemetry.span_attributes import METHODS, error_type
+from ai_gateway.wire.operations import Operation
 
 MOST_ROWS: Final = 4000  # kept between requests; beyond it all are looked up anew
 _COUNTERS: Final = (names.REQUESTS, names.CALLER_TOKENS, names.PICKS, names.RETRIES)
@@ -38,7 +39,7 @@ class _CallRow(msgspec.Struct):
     """The numbers of calls of one kind: operation, model, caller and how they ended."""
 
     model: str
-    is_embedding: bool
+    writes_tokens: bool
     server: Histogram
     client: Histogram
     first_token: Histogram
@@ -119,7 +120,7 @@ class RequestMetrics:
         first_byte_at = exchange.times.first_byte_at
         is_stream = exchange.call is not None and exchange.call.stream
         # The head of a whole answer comes when all of it is written: its first byte tells of no first token.
-        if first_byte_at is None or not (is_stream or row.is_embedding):
+        if first_byte_at is None or (row.writes_tokens and not is_stream):
             return
         if not last.is_warm:
             row.load.observe(first_byte_at - last.started_at, mark)
@@ -149,16 +150,16 @@ class RequestMetrics:
         row = self._rows[key] = _Row(
             self._counters[names.REQUESTS].at(*asked),
             self._histograms[names.HTTP_DURATION].at(*http),
-            None if call is None or not model else self._call_row(operation(exchange), model, caller, error),
+            None if call is None or not model else self._call_row(call.operation, model, caller, error),
         )
         return row
 
-    def _call_row(self, operation: str, model: str, caller: str, error: str) -> _CallRow:
+    def _call_row(self, operation: Operation, model: str, caller: str, error: str) -> _CallRow:
         kept, counted = self._histograms, self._counters
-        call = (operation, names.PROVIDER, model)
+        call = (operation.convention, names.PROVIDER, model)
         return _CallRow(
             model=model,
-            is_embedding=operation == "embeddings",
+            writes_tokens=operation.writes_tokens,
             server=kept[names.SERVER_DURATION].at(*call, error),
             client=kept[names.CLIENT_DURATION].at(*call, error),
             first_token=kept[names.FIRST_TOKEN].at(*call),
@@ -190,7 +191,7 @@ def _count_tokens(exchange: Exchange, row: _CallRow, mark: Mark | None) -> None:
     if read >= 0:
         row.tokens[0].observe(read, mark)
         row.caller_tokens[0].value += read
-    if written >= 0 and not row.is_embedding:
+    if written >= 0 and row.writes_tokens:
         row.tokens[1].observe(written, mark)
         row.caller_tokens[1].value += written
 

@@ -11,8 +11,6 @@ from ai_gateway.telemetry.settings import HeaderPatterns
 Attributes = dict[str, Any]
 
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
-_OPERATIONS: Final = {"chat": "chat", "completions": "text_completion", "embeddings": "embeddings"}
-_ID_PREFIXES: Final = {"chat": "chatcmpl-", "completions": "cmpl-"}  # answers with embeddings have no id
 _NUMBERS: Final = {
     "temperature": names.REQUEST_TEMPERATURE,
     "top_p": names.REQUEST_TOP_P,
@@ -33,7 +31,7 @@ _WHOLE: Final = range(-(2**63), 2**63)  # what an attribute holds
 def operation(exchange: Exchange) -> str:
     """gen_ai.operation.name of a call."""
     assert exchange.call is not None
-    return _OPERATIONS[exchange.call.operation]
+    return exchange.call.operation.convention
 
 
 def error_type(exchange: Exchange) -> str | None:
@@ -177,15 +175,15 @@ def _add_answer(found: Attributes, exchange: Exchange) -> None:
     call, usage = exchange.call, exchange.tokens.usage
     if exchange.times.first_byte_at is not None and call is not None:
         found[names.RESPONSE_MODEL] = exchange.ids.model
-        if call.operation in _ID_PREFIXES:
-            found[names.RESPONSE_ID] = _ID_PREFIXES[call.operation] + exchange.ids.answer_id
+        if call.operation.id_prefix:
+            found[names.RESPONSE_ID] = call.operation.id_prefix + exchange.ids.answer_id
         if call.stream and exchange.times.called_at is not None:
             found[names.FIRST_CHUNK_SECONDS] = round(exchange.times.first_byte_at - exchange.times.called_at, 6)
     if exchange.outcome.finish_reason is not None:
         found[names.FINISH_REASONS] = [exchange.outcome.finish_reason]
     if usage is not None:
         found[names.INPUT_TOKENS] = usage.input_tokens
-        if call is not None and call.operation != "embeddings":
+        if call is not None and call.operation.writes_tokens:
             found[names.OUTPUT_TOKENS] = usage.output_tokens
 
 
