@@ -258,7 +258,7 @@ class Gateway:
         """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
         new, prepared, parts = made
         config, old = new.config, self.current.now
-        yield from new.catalog.steps_to(self.fleet)
+        yield from self.fleet.configure(new.catalog.balancing)
         if not old.is_loaded:
             self.audit.on_first_config(config.audit)
         self.auth_state.apply(config.auth, config.callers, prepared)

@@ -31,7 +31,7 @@ def fleet_metrics(fleet: Fleet, catalog: Catalog, now: float) -> Iterator[Sample
 
 def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
     label = (entry.label,)
-    pool = fleet.pool(entry.ollama_name)
+    pool = fleet.look_at(entry.ollama_name)
     everywhere = (*fleet.endpoints.values(), *fleet.leaving)
     in_flight = sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in everywhere)
     used, free = _slots(pool, now)
@@ -47,7 +47,7 @@ def _slots(pool: Pool, now: float) -> tuple[int, int]:
     """Slots used and free on the endpoints that may get calls for the model; one that fails at it has none free."""
     used = free = 0
     for endpoint in pool.endpoints_with():
-        slots = endpoint.slots(pool.slots, pool.own_slots)
+        slots = endpoint.slots(pool.settings.slots, pool.settings.own_slots)
         taken = endpoint.in_flight.get(pool.model, 0)
         used += taken
         if endpoint.takes(pool.model, slots, now):
