@@ -389,7 +389,8 @@ async def test_with_other_gateways_the_answer_says_whose_it_is(world: World) -> 
     assert "complete" not in (await served.ask("GET", "/v1/audit/logs")).json
     endpoints = [{"addresses": [f"10.0.0.{number}"], "targetRef": {"uid": f"uid-{number}"}} for number in range(2)]
     labels = {"kubernetes.io/service-name": "gateway"}
-    api.put("endpointslices", {"metadata": {"name": "gateway-x", "labels": labels}, "endpoints": endpoints})
+    sliced = {"metadata": {"name": "gateway-x", "labels": labels}, "addressType": "IPv4", "endpoints": endpoints}
+    api.put("endpointslices", sliced)
     await until(lambda: served.gateway.gateways.ready() == 2, "both gateways counted")
     reply = await served.ask("GET", "/v1/audit/logs")
     assert reply.json["complete"] is False

@@ -11,6 +11,7 @@ from tests.flow.upstream import DONE, END, SSE_HEAD, Act, Visit, answer, event, 
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, World, chat
 
+from ai_gateway.accounting.audit_status import audit_status
 from ai_gateway.telemetry.access_log import describe
 from ai_gateway.wire.usage import Usage
 
@@ -124,7 +125,7 @@ async def test_the_audit_has_what_limits_were_charged(world: World) -> None:
     served = await world.gateway([upstream.url], audit={"allow_unauthenticated_reads": True})
     await served.chat()
     await served.chat(model="nobody")
-    await until(lambda: served.gateway.audit.status()["queued"] == 0)
+    await until(lambda: audit_status(served.gateway.audit)["queued"] == 0)
     entries: list[dict[str, Any]] = (await served.get("/v1/audit/logs"))["data"]
     counted = {entry["model_asked"]: entry["tokens_counted"] for entry in entries if entry["model_asked"]}
     assert counted == {"llama3": (await served.recorded()).tokens.counted, "nobody": None}

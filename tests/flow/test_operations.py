@@ -199,7 +199,7 @@ async def test_a_stream_that_is_cut_ends_in_an_error_event_and_is_recorded(world
     assert (reply.status, last["error"]["code"]) == (200, "upstream_disconnected")
     assert {event["model"] for event in events} == {json.loads(row.example.request)[row.model_field]}
     await recorded.check(served, 502, "upstream_disconnected")
-    assert served.last.written
+    assert served.last.tokens.written
 
 
 @ROWS

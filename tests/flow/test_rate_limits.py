@@ -303,7 +303,8 @@ async def test_in_a_cluster_limits_are_divided_by_the_ready_gateways(world: Worl
     served = await world.gateway_with(content, access=api.access(world.folder))
     endpoints = [{"addresses": [f"10.0.0.{number}"], "targetRef": {"uid": f"uid-{number}"}} for number in range(4)]
     labels = {"kubernetes.io/service-name": "gateway"}
-    api.put("endpointslices", {"metadata": {"name": "gateway-x", "labels": labels}, "endpoints": endpoints})
+    sliced = {"metadata": {"name": "gateway-x", "labels": labels}, "addressType": "IPv4", "endpoints": endpoints}
+    api.put("endpointslices", sliced)
     await served.reload(config(simulator.urls, limits={"default": {"rpm": 8}}))
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await scraped(served))["limit_gateways"] != 4:

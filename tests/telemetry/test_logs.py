@@ -3,9 +3,9 @@
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 
 import msgspec
 import pytest
@@ -28,6 +28,7 @@ from ai_gateway.wire.operations import CHAT
 from ai_gateway.wire.usage import Usage
 
 NO_TRACE = {"trace_id": "0" * 32, "span_id": "0" * 16, "caller": "anonymous"}
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HOSTILE = 'x\r\n{"log":"access"}\x1b[31m\u2028\u0085"\\'
 
 
@@ -67,6 +68,14 @@ async def test_of_those_who_prove_nothing_some_have_a_line_and_the_rest_are_coun
     written_lines = [json.loads(line) for line in written(out, *strangers, served()).splitlines()]
     assert [line.get("status") for line in written_lines] == [401] * 20 + [200, None]
     assert written_lines[-1]["held_back"] == 80
+    assert all(MOMENT.fullmatch(line["time"]) for line in written_lines)
+
+
+def test_a_record_tells_its_moment_as_all_lines_do() -> None:
+    """In UTC, wherever the gateway runs, and to the millisecond."""
+    made = record("x")
+    made.created = 1_700_000_000.25
+    assert json.loads(JsonLines().format(made))["time"] == "2023-11-14T22:13:20.250Z"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +134,7 @@ async def test_an_access_line_tells_the_whole_story_once() -> None:
     """Times in milliseconds, the last attempt's endpoint, the tokens."""
     (line,) = written(io.StringIO(), finished()).splitlines()
     fields = json.loads(line)
-    assert datetime.fromisoformat(fields.pop("time")).utcoffset() is not None
+    assert MOMENT.fullmatch(fields.pop("time"))
     assert fields == {
         "log": "access", "request_id": "req-1", **NO_TRACE,
         "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",

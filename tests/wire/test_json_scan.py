@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cost import least_cpu_seconds
 
-from ai_gateway.wire.json_scan import MAX_KEYS, UNREADABLE, Doubled, Scan, TooMuch, Value
+from ai_gateway.wire.json_scan import MAX_KEYS, NO_OBJECT, Doubled, Scan, TooMuch, Value
 from ai_gateway.wire.json_windows import MAX_DEPTH, WINDOW, Cut, Place, TooDeep, cut, letters_end, text_end
 
 SPLIT = frozenset(("items",))
@@ -63,7 +63,7 @@ def test_damage_is_found_wherever_it_is(value: Any, at: int, gone: int, noise: b
         body.decode()
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError):
-        with pytest.raises(UNREADABLE):
+        with pytest.raises(NO_OBJECT):
             scanned(body, step, window)
         return
     try:

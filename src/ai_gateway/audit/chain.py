@@ -8,7 +8,6 @@ another chain; the checkpoints in a second place show that, and that a tail was 
 
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
@@ -16,6 +15,8 @@ import msgspec
 
 from ai_gateway.audit.damage import Damaged, reason_of
 from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.wire.timestamp import timestamp
+from ai_gateway.wire.unreadable import UNREADABLE
 
 FIRST: Final = bytes(32)  # what the first entry of a writer is chained to
 LOOK_AHEAD: Final = 1000  # entries among which one that was moved is looked for
@@ -90,7 +91,7 @@ def read_checkpoint(row: Sequence[Any]) -> Checkpoint:
     """The checkpoint with these values, in the order of its fields; of what is none, one that nobody has sealed."""
     try:
         return msgspec.convert(dict(zip(Checkpoint.__struct_fields__, row, strict=True)), Checkpoint)
-    except (msgspec.ValidationError, UnicodeError):
+    except UNREADABLE:
         writer, sequence = row[1], row[2]
         told = writer if isinstance(writer, str) else ""
         return Checkpoint("checkpoint", told, sequence if isinstance(sequence, int) else 0, "", 0, "")
@@ -187,8 +188,7 @@ def _findings(writer: str, chain: Iterator[Row], told: _KnownCheckpoints, key: b
 
 
 def _lost(writer: str, sequence: int, at_ns: int, what: str) -> Finding:
-    moment = datetime.fromtimestamp(at_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
-    return Finding(writer, sequence, "lost", f"{what} at {moment}")
+    return Finding(writer, sequence, "lost", f"{what} at {timestamp(at_ns)}")
 
 
 def _wrong(entry: AuditEntry, stored: bytes, previous: bytes, key: bytes) -> str | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import time_of
 from ai_gateway.wire.printable import printable_json
+from ai_gateway.wire.timestamp import timestamp
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -67,5 +67,5 @@ class CheckpointFile:
 
 
 def _line(made: Checkpoint) -> bytes:
-    told = {"time": time_of(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
+    told = {"time": timestamp(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
     return printable_json(json.dumps(told).encode()) + b"\n"

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ai_gateway.config.beside import breathe
+from ai_gateway.wire.unreadable import UNREADABLE
 
 CUT: Final = "…"
 OVERLAP: Final = 1024  # characters past the size: more than the usual patterns need to know what they see
@@ -53,7 +54,6 @@ _USUAL: Final = tuple(
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 Redact = Callable[[str], str]
 Patterns = Sequence[re.Pattern[str]]
@@ -186,7 +186,7 @@ def _container(text: str) -> Any:
         return None
     try:
         return _decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

@@ -14,6 +14,7 @@ import msgspec
 from ai_gateway.audit.chain import Checkpoint, Row
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -149,7 +150,7 @@ def open_intents(contents: Iterable[str | bytes]) -> list[AuditEntry]:
     for content in contents:
         try:
             entry = _decode(content)
-        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        except (*UNREADABLE, TypeError, ValueError) as error:
             log.error("an open intent of the audit cannot be read, and stays open: %s", error)
             continue
         if entry.kind == "intent" and entry.intent is not None:

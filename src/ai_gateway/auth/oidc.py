@@ -17,6 +17,7 @@ from ai_gateway.auth.caching_verifier import CachingVerifier
 from ai_gateway.auth.identity import Identity, Unavailable
 from ai_gateway.auth.unverified_claims import end_of, is_for, is_over, unverified_claims
 from ai_gateway.config.access import Oidc
+from ai_gateway.wire.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -203,5 +204,5 @@ def read_keys(body: bytes) -> Keys:
 def _object(body: bytes, what: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise FetchFailure(f"the {what} cannot be read") from None

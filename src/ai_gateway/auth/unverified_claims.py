@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ai_gateway.wire.unreadable import UNREADABLE
+
 LAST_SECOND: Final = 1 << 40  # in 34,000 years
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -18,7 +20,7 @@ def unverified_claims(token: bytes) -> dict[str, Any] | None:
         return None
     try:
         return _decode(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
-    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
+    except (*UNREADABLE, binascii.Error):
         return None
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
 from ai_gateway.cluster.token_bucket import TokenBucket
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -136,7 +137,7 @@ class Events:
                 if attempt == TRIES - 1:
                     return self._complain(str(failure))
                 await asyncio.sleep(RETRY_SECONDS)
-            except (msgspec.MsgspecError, UnicodeError) as error:  # not an API server's: it ends no later report
+            except UNREADABLE as error:  # not an API server's: it ends no later report
                 return self._complain(f"the answer is not that of a Kubernetes API server ({error})")
             else:
                 return None

@@ -18,6 +18,7 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure, Stream, Unreachable
 from ai_gateway.cluster.watch_failure import WatchFailure
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.cluster")
 
@@ -85,7 +86,7 @@ class Gone(ApiFailure):
     """The server no longer knows the version that a watch or a page began from."""
 
 
-# Makes of an object's JSON what is kept of it, or None for what is not wanted. Raises msgspec's errors.
+# Makes of an object's JSON what is kept of it, or None for what is not wanted. Raises one of UNREADABLE.
 Read = Callable[[bytes], T | None]
 
 
@@ -247,7 +248,7 @@ class Reflector(Generic[T]):
         key = _key(_decoded(content, _Object).metadata)
         try:
             value = self._read(bytes(content))
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except UNREADABLE as error:
             log.warning("%s: %s cannot be read: %s", self._collection.words, "/".join(key), error)
             value = None
         if value is None:
@@ -298,5 +299,5 @@ S = TypeVar("S", _Page, _Event, _Object)
 def _decoded(content: bytes | msgspec.Raw, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Unreachable(f"the answer is not that of a Kubernetes API server: {error}") from error

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
+from ai_gateway.wire.unreadable import UNREADABLE
 
 PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 SECONDS: Final = 5.0
@@ -44,5 +45,5 @@ def review(api: ApiServer, token: str, audience: str) -> ReviewResult:
             raise
     try:
         return msgspec.json.decode(body, type=_Review).status
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise ApiFailure("the answer to a TokenReview cannot be read") from None

@@ -87,7 +87,7 @@ class Pods(Kind[Candidate]):
     def reasons(self, kept: Iterable[Candidate]) -> Iterable[str]:
         """See Kind."""
         for candidate in kept:
-            if candidate.reason is not None:
+            if candidate.odd_reason is not None:
                 yield f"pod {candidate.pod.namespace}/{candidate.pod.name} {candidate.odd_reason}"
 
     def left_out(self, kept: Iterable[Candidate]) -> Iterable[tuple[Pod, str]]:

@@ -78,7 +78,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -> Candidate:
-    """A pod from its JSON. Raises msgspec's errors for what is no pod.
+    """A pod from its JSON. Raises one of UNREADABLE for what is no pod.
 
     The Ollama beside the gateway, in the pod of `own_uid`, is reached on loopback, ready or not: the pod becomes
     ready only with its gateway.

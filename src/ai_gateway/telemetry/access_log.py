@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from datetime import UTC, datetime
+import time
 from typing import Final, TextIO, cast
 
 import msgspec
@@ -11,6 +11,7 @@ from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Lines, Output, TextLines
 from ai_gateway.telemetry.strangers import PAUSE_SECONDS, Strangers
 from ai_gateway.wire.printable import printable_json, utf8
+from ai_gateway.wire.timestamp import timestamp
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,7 +23,7 @@ _NOT_FOR_PEOPLE: Final = ("time", "log", "client", "caller", "trace_id", "span_i
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The fields of an access line; times in milliseconds. What did not happen is left out."""
 
-    time: datetime
+    time: str
     log: str
     request_id: str
     trace_id: str
@@ -118,7 +119,7 @@ def describe(exchange: Exchange) -> Line:
     """What a finished exchange leaves in the log."""
     call, usage = exchange.call, exchange.tokens.usage
     line = Line(
-        time=datetime.now(UTC),
+        time=timestamp(time.time_ns()),
         log="access",
         request_id=exchange.ids.request_id,
         trace_id=exchange.ids.trace.trace_id,
