@@ -12,7 +12,7 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import AuditEntry, columns
-from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
+from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures, transaction
 from ai_gateway.audit.sqlite_lock import SilenceTracker, WriterLock
 from ai_gateway.audit.sqlite_retention import Oldest, keep, remove_segment, size_of
 from ai_gateway.audit.sqlite_rows import as_text, is_text
@@ -20,6 +20,7 @@ from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate, versi
 from ai_gateway.audit.sqlite_watch import (
     CHECKPOINT_BYTES,
     Change,
+    SetAside,
     SqliteWatch,
     Stored,
     has_all,
@@ -28,12 +29,10 @@ from ai_gateway.audit.sqlite_watch import (
     make,
     not_there,
     reader_of,
-    set_aside,
 )
 from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
 
 MOST_LOST: Final = 500
-ASIDE_SECONDS: Final = 3600.0  # between two damaged files that are kept
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
 VACUUM_PAGES: Final = 2000
 # The journal is folded into the database by `_look` alone, so that it knows each write to it that is not its own.
@@ -74,8 +73,7 @@ class SqliteStore:
         self._stored: Stored | None = None
         self._is_unsure = False  # the last batch may be there
         self._is_damaged = False
-        self._monotonic = monotonic
-        self._next_aside = float("-inf")
+        self._set_aside = SetAside(path, clock, monotonic)
         self._is_accepted = False  # that an earlier database is gone
         self._folded_bytes = 0  # of the journal, when it was last folded into the database
 
@@ -118,12 +116,7 @@ class SqliteStore:
         self._watch.forget()
         self._stored, self._is_accepted = None, True
         if self._is_damaged:
-            if self._monotonic() < self._next_aside:
-                raise StoreDamaged(f"{self._path} is damaged once more")
-            self._next_aside = self._monotonic() + ASIDE_SECONDS
-            with failures():
-                aside = set_aside(self._path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock() // 10**9)))
-            log.error("the audit database is damaged, and was moved to %s", aside)
+            log.error("the audit database is damaged, and was moved to %s", self._set_aside.move())
             self._is_damaged = False
 
     def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
@@ -205,16 +198,8 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._open()
-        with self._failures():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # a full disk may have ended the transaction already
-                    connection.execute("ROLLBACK")
-                raise
+        with self._failures(), transaction(self._open()) as connection:
+            yield connection
 
     def _settle_intents(self, connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:
         gone: set[str] = set()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
+from ai_gateway.audit.sqlite_failures import transaction
 from ai_gateway.audit.store import StoreDamaged, StoreTooNew
 
 VERSION: Final = 2
@@ -72,8 +73,7 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = S
     if version_of(connection)[0] >= len(steps):
         check_writable(connection, len(steps))
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Another gateway may have been faster.
         version, writable_from = version_of(connection)
         connection.execute("CREATE TABLE IF NOT EXISTS schema (version INTEGER, writable_from INTEGER)")
@@ -83,10 +83,6 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = S
             writable_from = max(writable_from, getattr(step, "writable_from", None) or 1)
         connection.execute("DELETE FROM schema")
         connection.execute("INSERT INTO schema VALUES (?, ?)", (max(version, len(steps)), writable_from))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def check_writable(connection: sqlite3.Connection, version: int = VERSION) -> None:
