@@ -1,4 +1,4 @@
-"""Who else has an SQLite store: a lock that all gateways share, and how long each has been silent."""
+"""Which other gateways have an SQLite store: a lock that all of them share, and how long each has been silent."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Whether an SQLite store is still what was opened: somebody may delete, move, replace, empty or restore its files."""
+"""Whether an SQLite store is still what was opened: its files may be deleted, moved, replaced, emptied or restored."""
 
 import logging
 import os
@@ -21,11 +21,11 @@ CHECKPOINT_BYTES: Final = 4000 * 4096  # of the journal: larger ones write a pag
 
 
 class Change(Enum):
-    """What a look finds while the database itself is where it was."""
+    """What a check finds while the database itself is where it was."""
 
     NONE = "none"
-    JOURNAL = "journal"  # the files beside it are gone: what is written reaches nobody who opens it anew
-    CONTENT = "content"  # somebody else has written to it
+    JOURNAL = "journal"  # the files beside it are gone: a connection that opens it anew does not see what is written
+    CONTENT = "content"  # another program has written to it
 
 
 class Stored(NamedTuple):
@@ -41,7 +41,7 @@ class SqliteWatch:
     `journal` are the ends of the names of those beside the database.
 
     The database itself is written to only while its journal is folded into it, which the store does on its own and then
-    says `wrote`: any other change of it is somebody else's.
+    says `wrote`: any other change of it is another program's.
     """
 
     def __init__(self, path: Path, journal: tuple[str, ...] = ("-wal", "-shm")) -> None:
@@ -87,7 +87,7 @@ class SqliteWatch:
         return None if found.st_size else f"{self._path} was emptied while it was used"
 
     def check(self) -> Change:
-        """Raises StoreLost where the database is not the one that is held, StoreUnavailable where nobody knows."""
+        """Raises StoreLost where the database is not the one that is held, StoreUnavailable where that is unknown."""
         reason = self.missing()
         if reason is not None:
             raise StoreLost(reason)
