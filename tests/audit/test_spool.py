@@ -116,6 +116,20 @@ def test_it_takes_no_more_than_it_may_and_all_or_none(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_it_takes_little_more_of_the_disk_than_it_may(tmp_path: Path) -> None:
+    """Also where each record leaves nearly half of its page empty."""
+    spool, chain = opened(tmp_path, max_bytes=8 << 20), Chain()
+
+    def fill() -> None:
+        for _ in range(100):
+            spool.append(*chain.numbered([entry(request_content="x" * 1700) for _ in range(100)]))
+
+    with pytest.raises(SpoolFull):
+        fill()
+    assert (tmp_path / "spool" / FILE).stat().st_size < 12 << 20
+    spool.close()
+
+
 def test_a_damaged_file_is_missed_and_set_aside(spool: Spool, tmp_path: Path) -> None:
     """What waits in it was counted as kept, so it is a loss; the file stays for whoever can read it."""
     put(spool, 60, Chain())

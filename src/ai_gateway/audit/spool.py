@@ -25,6 +25,7 @@ log = logging.getLogger("ai_gateway.audit")
 
 FILE: Final = "spool.db"
 _RECORD_BYTES: Final = 40  # of an entry beside its JSON: its hash and its place
+_LEAST_FILE_BYTES: Final = 1 << 20
 # The lock is held as long as the connection is open. Without WAL, all that waits is in one file.
 _SETTINGS: Final = ("locking_mode = EXCLUSIVE", "auto_vacuum = FULL", "journal_mode = TRUNCATE", "synchronous = FULL")
 _TABLE: Final = (
@@ -58,6 +59,7 @@ class Spool:
         self._folder = folder
         self._path = folder / FILE
         self._max_bytes = max_bytes
+        self._most_on_disk = max_bytes * 5 // 4 + _LEAST_FILE_BYTES  # records of some sizes leave pages half empty
         self._connection: sqlite3.Connection | None = None
         self._watch = SqliteWatch(self._path, journal=())
         self._set_aside = SetAside(self._path, time.time_ns, time.monotonic)
@@ -102,7 +104,8 @@ class Spool:
         """Puts entries at the end, all or none; they are on the disk on return. Raises SpoolFull, StoreUnavailable."""
         rows = [(digest, canonical(entry)) for entry, digest in zip(entries, hashes, strict=True)]
         size = sum(len(content) + _RECORD_BYTES for _, content in rows)
-        if self.bytes_held + size > self._max_bytes and not may_exceed:
+        is_full = self.bytes_held + size > self._max_bytes or self._watch.database_bytes > self._most_on_disk
+        if is_full and not may_exceed:
             raise SpoolFull("the spool is full")
         self.check()
         with failures(), transaction(self._open()) as connection:

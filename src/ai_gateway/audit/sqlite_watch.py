@@ -52,6 +52,11 @@ class SqliteWatch:
         self.journal_bytes = 0
 
     @property
+    def database_bytes(self) -> int:
+        """Of the database itself, after the last change of our own."""
+        return 0 if self._touched is None else self._touched[1]
+
+    @property
     def holds(self) -> bool:
         """Whether there is anything to be missed."""
         return bool(self._held)
