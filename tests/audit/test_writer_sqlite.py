@@ -15,7 +15,7 @@ from ai_gateway.audit.sqlite_failures import BUSY_SECONDS
 from ai_gateway.audit.store import Query
 
 
-async def test_a_locked_database_holds_up_nobody_and_loses_nothing(tmp_path: Path) -> None:
+async def test_a_locked_database_holds_up_no_caller_and_loses_nothing(tmp_path: Path) -> None:
     """Another process has the write lock for longer than the writer waits; the event loop does not feel it."""
     path = tmp_path / "audit.db"
     async with writing(SqliteStore(path, False, time.time_ns)) as made:
@@ -46,7 +46,7 @@ class Small(SqliteStore):
         self._connection.execute(f"PRAGMA max_page_count = {self.most_pages}")
 
 
-async def test_a_full_disk_is_told_and_recovered_from(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     kept = Small(tmp_path / "audit.db", False, time.time_ns)
     async with writing(kept) as made:
         for _ in range(200):
