@@ -8,11 +8,11 @@ import pytest
 from tests.auth.tokens import AUDIENCE, account_token, unsigned
 
 from ai_gateway.auth.caching_verifier import (
-    AWAY_SECONDS,
     KNOWN_SECONDS,
     MOST_WAITING,
     PATIENCE_SECONDS,
     STALE_SECONDS,
+    UNAVAILABLE_SECONDS,
     UNKNOWN_SECONDS,
 )
 from ai_gateway.auth.identity import Unavailable
@@ -118,7 +118,7 @@ async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long
     assert time.monotonic() - began < 0.5
     world.server.answer = ReviewResult(False)
     world.server.held.set()
-    world.now += AWAY_SECONDS + 1
+    world.now += UNAVAILABLE_SECONDS + 1
     assert await world.accounts.identify(token) is None
 
 
