@@ -25,8 +25,8 @@ from ai_gateway.cluster.config_map import ConfigMapRef, sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
-from ai_gateway.config.beside import fade
 from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner
@@ -212,7 +212,7 @@ class Gateway:
         async with AsyncExitStack() as ending:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
-            await self.live.settled()
+            await self.live.wait_for_outcome()
             yield
 
     @asynccontextmanager
@@ -267,7 +267,7 @@ class Gateway:
         self.limiter.configure(new.catalog.limits)
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
-        fade(parts)
+        release_slowly(parts)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo

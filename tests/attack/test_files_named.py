@@ -118,7 +118,7 @@ async def test_a_late_audit_key_is_taken(world: World) -> None:
     key.write_text("short")
     told = config(simulator.urls, audit={"key_file": str(key)})
     async with serving(world.folder, told) as command:
-        await until(lambda: "a key has 32 or more" in command.log, "the complaint")
+        await until(lambda: "a key needs at least 32" in command.log, "the complaint")
         key.write_text("k" * 32)
         await until(lambda: "config loaded" in command.log, "the config")
 

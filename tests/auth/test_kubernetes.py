@@ -9,10 +9,10 @@ from tests.flow.waiting import soon
 
 from ai_gateway.auth import caching_verifier
 from ai_gateway.auth.caching_verifier import (
-    AWAY_SECONDS,
     KNOWN_SECONDS,
     MOST_WAITING,
     STALE_SECONDS,
+    UNAVAILABLE_SECONDS,
     UNKNOWN_SECONDS,
 )
 from ai_gateway.auth.identity import Unavailable
@@ -116,7 +116,7 @@ async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long
     assert len(world.server.asked) == asked
     world.server.answer = ReviewResult(False)
     world.server.held.set()
-    world.now += AWAY_SECONDS + 1
+    world.now += UNAVAILABLE_SECONDS + 1
     assert await world.accounts.identify(token) is None
 
 

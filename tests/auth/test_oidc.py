@@ -9,7 +9,7 @@ import pytest
 from tests.auth.tokens import AUDIENCE, DAY, ISSUER, NOW, Key, jwks, new_key, public, token, unsigned
 
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.oidc import DISCOVERY, SOONEST_SECONDS, FetchFailure, Issuer, read_keys
+from ai_gateway.auth.oidc import DISCOVERY, SHORTEST_REFRESH_SECONDS, FetchFailure, Issuer, read_keys
 from ai_gateway.config.access import Oidc
 
 KEY, OTHER = new_key(), new_key()
@@ -117,7 +117,7 @@ async def test_a_rotated_key_is_found_at_once_and_the_old_one_fails_with_the_nex
     world = _World()
     assert await world.ask(token(KEY)) is not None
     world.documents[KEYS_URL] = jwks(public(OTHER, "k9"))
-    world.now = SOONEST_SECONDS
+    world.now = SHORTEST_REFRESH_SECONDS
     assert await world.ask(token(OTHER, "k9")) is not None
     assert await world.ask(token(KEY, jti="new")) is None
 
@@ -127,7 +127,7 @@ async def test_a_flood_of_unknown_key_ids_asks_the_issuer_once_in_ten_seconds() 
     for number in range(50):
         assert await world.ask(token(KEY, f"unknown-{number}")) is None
     assert world.fetched.count(KEYS_URL) == 1
-    world.now = SOONEST_SECONDS
+    world.now = SHORTEST_REFRESH_SECONDS
     await world.ask(token(KEY, "unknown"))
     assert world.fetched.count(KEYS_URL) == 2
 
@@ -138,7 +138,7 @@ async def test_an_issuer_that_is_away_keeps_its_keys_and_one_never_seen_is_no_re
     with pytest.raises(Unavailable):
         await world.ask(token(KEY))
     assert world.issuer.reason is not None
-    world.documents, world.now = documents, SOONEST_SECONDS
+    world.documents, world.now = documents, SHORTEST_REFRESH_SECONDS
     assert await world.ask(token(KEY)) is not None
     assert str(world.issuer.reason) == "None"
     world.documents, world.now = {}, 10_000.0

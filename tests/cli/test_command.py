@@ -129,7 +129,7 @@ def test_a_required_section_is_looked_for(capsys: pytest.CaptureFixture[str], tm
 def test_a_required_section_that_there_is_not_ends_it(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     status, _, err = said(capsys, *command, "--require", "auth,model")
     assert status == 1
-    assert "'model' is none of auth, callers, limits, audit, tls" in err
+    assert "'model' is not one of auth, callers, limits, audit, tls" in err
 
 
 def test_a_folder_is_checked_by_its_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -264,8 +264,8 @@ def test_a_drain_of_nonsense_is_one_line_and_status_1(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--drain-delay", "soon"], "'soon' is no duration"),
-        (["--drain-grace", "-1s"], "'-1s' is no duration"),
+        (["--drain-delay", "soon"], "'soon' is not a duration"),
+        (["--drain-grace", "-1s"], "'-1s' is not a duration"),
         (["--configmap", "a/b/c"], "'a/b/c' is not [NAMESPACE/]NAME[:KEY]"),
     ],
 )

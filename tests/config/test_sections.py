@@ -48,7 +48,7 @@ def schemas() -> tuple[Any, Any]:
 def test_an_empty_section_counts_as_absent_unless_it_protects(section: str) -> None:
     """Whoever comments out every key of it means no harm; where it could let everyone in, a word is asked for."""
     if section in NEVER_EMPTY:
-        with pytest.raises(ConfigError, match=f"^{section}: is empty: .*turn it off in words, `{section}: "):
+        with pytest.raises(ConfigError, match=f"^{section}: is empty: .*turn it off with `{section}: "):
             parse(f"{section}:".encode())
     else:
         assert parse(f"{section}:".encode()) == Config()

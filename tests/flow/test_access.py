@@ -215,7 +215,7 @@ async def test_a_keys_file_that_is_missing_or_nonsense_lets_nobody_in_and_health
     assert health["auth"] == {
         "methods": ["keys"],
         "keys": 1,
-        "complaints": {"keys": f"{ring.path}: not valid YAML, or a key of it stands twice"},
+        "complaints": {"keys": f"{ring.path}: not valid YAML, or it has a duplicate key"},
     }
 
 

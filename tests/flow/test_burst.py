@@ -17,7 +17,7 @@ from tests.flow.waiting import PATIENCE_SECONDS, until
 from ai_gateway.app import Gateway, Options
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.cluster.change_notice import SETTLE_SECONDS
-from ai_gateway.discovery.runner import AT_ONCE
+from ai_gateway.discovery.runner import STEP_ENDPOINTS
 
 PODS = 500
 MOST_SECONDS = 0.1
@@ -150,7 +150,7 @@ async def test_500_pods_that_come_as_events_cost_the_loop_no_more(
                     await asyncio.to_thread(add_pods, api, seconds)
                     await all_followed(gateway)
                 took = time.monotonic() - began_at
-        steps = PODS / AT_ONCE  # a list that brings many is put in force in steps, between which calls go on
+        steps = PODS / STEP_ENDPOINTS  # a list that brings many is put in force in steps, between which calls go on
         assert 1 <= len(changes) <= took / SETTLE_SECONDS + 1 + steps
         return loop
 

@@ -62,7 +62,7 @@ async def test_without_redis_each_gateway_counts_alone_and_says_so(world: World,
     assert (await scraped(first))["limit_fallbacks_total"] == 3
     health = (await first.get("/v1/health"))["limits"]
     assert (health["counted_in"], health["gateways"]) == ("memory", 1)
-    assert health["complaint"].startswith("Redis is away: ")
+    assert health["complaint"].startswith("Redis is unavailable: ")
     redis.start()
     limiters = [one.gateway.limiter for one in (first, second)]
     await until(lambda: all(limiter.is_shared for limiter in limiters), "both count together again")

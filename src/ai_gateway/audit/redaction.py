@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ai_gateway.config.beside import breathe
+from ai_gateway.config.threads import pause_for_others
 from ai_gateway.wire.unreadable import UNREADABLE
 
 CUT: Final = "…"
@@ -117,7 +117,7 @@ class _Own:
                 if self._left <= 0:
                     yield _Found(place, len(text), TOO_SLOW)
                     return
-                breathe()
+                pause_for_others()
                 rested = time.thread_time()
         self._left -= time.thread_time() - rested
 

@@ -13,10 +13,10 @@ from tests.flow.waiting import PATIENCE_SECONDS, until
 
 from ai_gateway.cluster.config_map import ConfigMap, ConfigMapRef
 from ai_gateway.cluster.reflector import WatchSettings
-from ai_gateway.config.standing_in import StandIn
+from ai_gateway.config.config_file import ConfigFile
+from ai_gateway.config.fallback_file import FallbackFile
 from ai_gateway.config.state import ConfigState
 from ai_gateway.config.types import Config
-from ai_gateway.config.watching import ConfigFile
 
 META = {"metadata": {"uid": "u1"}}
 FAST = 100.0  # so many seconds of the follower's clock pass in one of ours
@@ -40,7 +40,7 @@ class Followed:
         self._path = folder / "mounted.yml"
         self.applied: list[Config] = []
         self.live = ConfigState("both", self.applied.append)
-        stand_in = StandIn(self.live, fast, has_file=True)
+        stand_in = FallbackFile(self.live, fast, has_file=True)
         self.file = ConfigFile(self._path, stand_in)
         settings = WatchSettings(watch_seconds=300.0, read_seconds=15.0, clock=fast)
         self.config_map = ConfigMap(ConfigMapRef("models"), reach(api, folder), self.live, settings, stand_in)
@@ -126,7 +126,7 @@ async def test_edits_of_the_file_are_taken_while_the_api_refuses(api: FakeApi, f
     await until(lambda: followed.live.unseen_reason)
     assert "ConfigMap ai/models cannot be read: " in followed.words
     assert "grant list and watch" in followed.words
-    assert "the file stands in" in followed.words
+    assert "the mounted file is used instead" in followed.words
     assert followed.live.reasons == []
 
 
@@ -163,10 +163,10 @@ async def test_a_right_that_is_revoked_lets_later_edits_of_the_file_in(api: Fake
     await followed.is_away()
     await followed.file.check()
     assert followed.model == "mapped"
-    assert "edits are not seen now: " in followed.words
+    assert "the gateway cannot see edits of the ConfigMap now: " in followed.words
     await followed.write(content("new"))
     await followed.serves("new")
-    await until(lambda: "the file stands in" in followed.words)
+    await until(lambda: "the mounted file is used instead" in followed.words)
     api.forbidden.clear()
     await followed.serves("mapped")
     await until(lambda: not followed.words.strip(" |"))
@@ -217,7 +217,9 @@ async def test_the_file_is_followed_until_there_is_a_config_map(followed: Follow
     """Also where the API answers; the ConfigMap that is made goes before it."""
     await followed.write(content("a"))
     await followed.serves("a")
-    await until(lambda: "there is no ConfigMap models in namespace ai; the file stands in" in followed.words)
+    await until(
+        lambda: "there is no ConfigMap models in namespace ai; the mounted file is used instead" in followed.words
+    )
     await followed.write(content("b"))
     assert followed.model == "b"
     followed.put("mapped")
@@ -230,9 +232,11 @@ async def test_the_file_is_followed_until_the_config_map_has_the_key(api: FakeAp
     api.put("ai", "models", META | {"data": {"config.yaml": content("a")}})
     await followed.write(content("a"))
     await followed.serves("a")
-    await until(lambda: "has no key 'config.yml', but config.yaml; the file stands in" in followed.words)
+    await until(
+        lambda: "has no key 'config.yml'; it has config.yaml; the mounted file is used instead" in followed.words
+    )
     await until(lambda: api.sent)
-    assert api.sent[0]["message"] == "ConfigMap ai/models has no key 'config.yml', but config.yaml"
+    assert api.sent[0]["message"] == "ConfigMap ai/models has no key 'config.yml'; it has config.yaml"
     await followed.write(content("b"))
     assert followed.model == "b"
 
@@ -250,7 +254,7 @@ async def test_a_deleted_config_map_keeps_its_config_until_the_file_is_changed(
     assert followed.model == "mapped"
     await followed.write(content("new"))
     assert followed.model == "new"
-    await until(lambda: "the file stands in" in followed.words)
+    await until(lambda: "the mounted file is used instead" in followed.words)
     followed.put("mapped")
     await followed.serves("mapped")
     await until(lambda: not followed.words.strip(" |"))
@@ -262,22 +266,22 @@ async def test_without_the_file_and_the_config_map_both_are_told(api: FakeApi, f
     await followed.file.check()
     await until(lambda: followed.live.reasons)
     assert "ConfigMap ai/models cannot be read: " in followed.words
-    assert "nor is there a file: cannot read " in followed.words
-    assert not followed.live.is_settled
+    assert "the mounted file cannot be used either: cannot read " in followed.words
+    assert not followed.live.has_outcome
     await followed.write(content("a"))
     await followed.serves("a")
     assert followed.live.reasons == []
     await followed.remove()
-    await until(lambda: "nor is there a file" in followed.words)
+    await until(lambda: "the mounted file cannot be used either" in followed.words)
     assert followed.model == "a"
 
 
 async def test_the_start_waits_for_a_file_that_is_still_to_be_looked_at(followed: Followed) -> None:
     """There is no ConfigMap: that is not yet the whole story."""
     await until(lambda: followed.live.reasons)
-    settled_before = followed.live.is_settled
+    settled_before = followed.live.has_outcome
     await followed.write(content("a"))
-    assert (settled_before, followed.live.is_settled, followed.model) == (False, True, "a")
+    assert (settled_before, followed.live.has_outcome, followed.model) == (False, True, "a")
 
 
 async def test_a_fault_of_the_gateways_own_in_a_look_ends_with_the_next(

@@ -11,7 +11,7 @@ from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.config.types import StaticUpstream
 from ai_gateway.config.units import FilePath
 from ai_gateway.discovery.local import LOCAL, LocalSource
-from ai_gateway.discovery.runner import AT_ONCE, DiscoveryRunner
+from ai_gateway.discovery.runner import STEP_ENDPOINTS, DiscoveryRunner
 from ai_gateway.discovery.source import Found, Source, SourceStatus
 from ai_gateway.discovery.static import StaticSource, UrlSource
 from ai_gateway.wire.address import Address
@@ -152,7 +152,7 @@ async def test_a_local_ollama_is_listed_from_the_moment_it_answers() -> None:
         asked += 1
         return asked >= 4
 
-    lists = [found.addresses async for found in LocalSource(answers, look_seconds=0).lists()]
+    lists = [found.addresses async for found in LocalSource(answers, check_seconds=0).lists()]
     assert lists == [(), (LOCAL,)]
     assert asked == 4
 
@@ -164,7 +164,7 @@ async def test_while_nothing_answers_on_this_machine_it_is_said_where_it_was_loo
     async def answers(address: Address) -> bool:
         return next(answering)
 
-    source = LocalSource(answers, look_seconds=0)
+    source = LocalSource(answers, check_seconds=0)
     assert source.status().hint is None
     hints = [source.status().hint async for _ in source.lists()]
     assert str(hints[0]).startswith("nothing answers at http://127.0.0.1:11434: start Ollama there")
@@ -183,18 +183,18 @@ async def test_a_large_change_is_taken_in_steps(kept: int) -> None:
         source.script.put_nowait(found)
         while (step := await applied.next()) != found:
             now = set(step.addresses)
-            assert 0 < len(now ^ before) <= 2 * AT_ONCE
+            assert 0 < len(now ^ before) <= 2 * STEP_ENDPOINTS
             assert now <= before | set(found.addresses)
             assert now >= before & set(found.addresses)
             before = now
-        assert len(before ^ set(found.addresses)) <= AT_ONCE
+        assert len(before ^ set(found.addresses)) <= STEP_ENDPOINTS
         before = set(found.addresses)
     await applied.runner.stop()
 
 
 async def test_another_source_amid_the_steps_begins_where_they_were() -> None:
     applied = Applied()
-    many = tuple(Address(f"a{number}") for number in range(10 * AT_ONCE))
+    many = tuple(Address(f"a{number}") for number in range(10 * STEP_ENDPOINTS))
     applied.runner.follow(StaticSource(many))
     await applied.next()
     applied.runner.follow(StaticSource(A.addresses))

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from ai_gateway.config.reading import Unreadable
-from ai_gateway.config.steady import (
-    CLOSE_LOOK_SECONDS,
-    LOOK_SECONDS,
+from ai_gateway.config.watched_file import (
+    CHECK_SECONDS,
+    CLOSE_CHECK_SECONDS,
     PATIENCE_SECONDS,
     REST_SECONDS,
     SETTLE_SECONDS,
-    Steady,
+    WatchedFile,
 )
 
 
@@ -24,14 +24,14 @@ class Looked:
     def __init__(self, path: Path, inside: str | None = None) -> None:
         self.path = path
         self.now = 0.0
-        self.steady = Steady(path, 1 << 20, inside, lambda: self.now)
+        self.steady = WatchedFile(path, 1 << 20, inside, lambda: self.now)
 
     def check(self, after: float = 0.0) -> bytes | None:
         """What a look takes, so many seconds later."""
         self.now += after
         return self.steady.check()
 
-    def looks(self, seconds: float, step: float = CLOSE_LOOK_SECONDS) -> list[bytes]:
+    def looks(self, seconds: float, step: float = CLOSE_CHECK_SECONDS) -> list[bytes]:
         """All that is taken by looks in this time."""
         found = (self.check(step) for _ in range(round(seconds / step)))
         return [content for content in found if content is not None]
@@ -72,7 +72,7 @@ def test_what_does_not_change_is_read_once_more_and_then_no_more(tmp_path: Path)
 def test_a_file_that_is_written_in_its_place_is_taken_after_a_rest(file: Looked) -> None:
     file.path.write_bytes(b"new")
     assert file.looks(REST_SECONDS) == []
-    assert file.check(CLOSE_LOOK_SECONDS) == b"new"
+    assert file.check(CLOSE_CHECK_SECONDS) == b"new"
 
 
 @pytest.mark.parametrize("gap", [0.03, 0.25, 0.5, 0.9])
@@ -82,7 +82,7 @@ def test_a_slow_writer_is_waited_for(file: Looked, gap: float) -> None:
     for piece in range(40):
         with file.path.open("ab") as end:
             end.write(b"%d " % piece)
-        assert file.looks(gap, min(gap, CLOSE_LOOK_SECONDS)) == []
+        assert file.looks(gap, min(gap, CLOSE_CHECK_SECONDS)) == []
     (taken, *again) = file.looks(3)
     assert taken.endswith(b"39 ")
     assert again in ([], [taken])
@@ -94,32 +94,32 @@ def test_the_time_that_a_file_has_plays_no_part(file: Looked, seconds: int) -> N
     file.path.write_bytes(b"new")
     os.utime(file.path, (seconds, seconds))
     assert file.looks(REST_SECONDS) == []
-    assert file.check(CLOSE_LOOK_SECONDS) == b"new"
+    assert file.check(CLOSE_CHECK_SECONDS) == b"new"
 
 
 def test_a_file_that_was_exchanged_is_taken_at_once(file: Looked) -> None:
     for content in (b"one", b"two", b"", b"three"):
         file.exchange(content)
-        assert file.check(LOOK_SECONDS) == content
+        assert file.check(CHECK_SECONDS) == content
 
 
 def test_a_file_that_may_have_been_made_in_its_place_is_taken_when_it_settles(file: Looked) -> None:
     """Nothing tells a file that was moved within a tick of its writing from one that somebody writes into now."""
     file.exchange(b"half", is_moved=False)
     with file.path.open("ab") as end:
-        assert file.check(LOOK_SECONDS) is None
+        assert file.check(CHECK_SECONDS) is None
         end.write(b" and half")
         end.flush()
-        assert file.check(CLOSE_LOOK_SECONDS) is None
+        assert file.check(CLOSE_CHECK_SECONDS) is None
     assert file.check(SETTLE_SECONDS) == b"half and half"
 
 
 def test_files_that_are_exchanged_without_a_pause_are_taken_all_the_same(file: Looked) -> None:
     """Each of them is whole."""
     found = []
-    for number in range(round(2 * PATIENCE_SECONDS / LOOK_SECONDS)):
+    for number in range(round(2 * PATIENCE_SECONDS / CHECK_SECONDS)):
         file.exchange(b"%d" % number, is_moved=False)
-        found.append(file.check(LOOK_SECONDS))
+        found.append(file.check(CHECK_SECONDS))
     assert any(found)
 
 
@@ -134,7 +134,7 @@ def test_a_link_that_leads_elsewhere_is_followed_at_once(tmp_path: Path) -> None
     assert looked.check() == b"..1"
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    assert looked.check(LOOK_SECONDS) == b"..2"
+    assert looked.check(CHECK_SECONDS) == b"..2"
 
 
 def test_a_file_that_comes_late_must_rest(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_file_that_comes_late_must_rest(tmp_path: Path) -> None:
     assert looked.looks(REST_SECONDS) == []
     looked.path.write_bytes(b"whole")
     assert looked.looks(REST_SECONDS) == []
-    assert looked.check(CLOSE_LOOK_SECONDS) == b"whole"
+    assert looked.check(CLOSE_CHECK_SECONDS) == b"whole"
 
 
 def test_a_file_that_comes_late_and_whole_is_taken_at_once(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_comes_late_and_whole_is_taken_at_once(tmp_path: Path) -> No
     with pytest.raises(Unreadable):
         looked.check()
     looked.exchange(b"whole")
-    assert looked.check(LOOK_SECONDS) == b"whole"
+    assert looked.check(CHECK_SECONDS) == b"whole"
 
 
 def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> None:
@@ -162,21 +162,21 @@ def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> 
     file.path.rename(tmp_path / "away")
     for _ in range(2):
         with pytest.raises(Unreadable):
-            file.check(LOOK_SECONDS)
+            file.check(CHECK_SECONDS)
     (tmp_path / "away").rename(file.path)
     assert b"first" in file.looks(2 * REST_SECONDS)
 
 
 def test_looks_come_closer_while_there_is_something_new(file: Looked) -> None:
-    assert file.steady.pause_seconds == LOOK_SECONDS
+    assert file.steady.pause_seconds == CHECK_SECONDS
     file.path.write_bytes(b"new")
-    file.check(LOOK_SECONDS)
-    assert file.steady.pause_seconds == CLOSE_LOOK_SECONDS
-    assert file.steady.restless_seconds == 0
+    file.check(CHECK_SECONDS)
+    assert file.steady.pause_seconds == CLOSE_CHECK_SECONDS
+    assert file.steady.changing_seconds == 0
     file.now += 7
-    assert file.steady.restless_seconds == 7
+    assert file.steady.changing_seconds == 7
     assert file.check() == b"new"
-    assert file.steady.pause_seconds == LOOK_SECONDS
+    assert file.steady.pause_seconds == CHECK_SECONDS
 
 
 def _as_folder(path: Path) -> None:
@@ -204,4 +204,4 @@ def test_what_is_no_file_any_more_is_told_and_never_waited_for(file: Looked, spo
     spoil(file.path)
     for _ in range(3):
         with pytest.raises(Unreadable, match="cannot read"):
-            file.check(LOOK_SECONDS)
+            file.check(CHECK_SECONDS)

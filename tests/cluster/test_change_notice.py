@@ -20,19 +20,19 @@ async def test_many_rings_are_heard_once() -> None:
     """A list of 500 pods is one change of the fleet; the next ring is the next one."""
     notice = ChangeNotice(settle_seconds=0.0)
     for _ in range(500):
-        notice.ring()
+        notice.notify()
     await soon(notice.wait())
     second = asyncio.create_task(notice.wait())
     await rounds()
     assert not second.done()
-    notice.ring()
+    notice.notify()
     await soon(second)
 
 
 async def test_what_rings_is_not_heard_before_the_burst_has_settled() -> None:
     """What comes until then is taken up together with it."""
     notice = ChangeNotice(settle_seconds=60.0)
-    notice.ring()
+    notice.notify()
     waiting = asyncio.create_task(notice.wait())
     await rounds()
     assert not waiting.done()
@@ -44,7 +44,7 @@ async def test_a_waiter_that_is_cancelled_takes_no_ring_with_it() -> None:
     notice = ChangeNotice(settle_seconds=0.0)
     cancelled = asyncio.create_task(notice.wait())
     await rounds()
-    notice.ring()
+    notice.notify()
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
     await soon(notice.wait())
@@ -53,9 +53,9 @@ async def test_a_waiter_that_is_cancelled_takes_no_ring_with_it() -> None:
 async def test_a_ring_after_a_wait_that_gave_up_is_heard() -> None:
     """And no old one stands in its way."""
     notice = ChangeNotice(settle_seconds=0.0)
-    notice.ring()
+    notice.notify()
     await notice.wait(0.0)
-    notice.ring()
+    notice.notify()
     await soon(notice.wait())
 
 
@@ -65,13 +65,13 @@ async def test_a_bell_rung_in_another_thread_is_heard() -> None:
 
     def ring_on() -> None:
         for _ in range(1000):
-            notice.ring()
+            notice.notify()
 
     ringing = threading.Thread(target=ring_on)
     ringing.start()
     await soon(notice.wait())
     ringing.join()
-    notice.ring()
+    notice.notify()
     await soon(notice.wait())
 
 
@@ -87,4 +87,4 @@ def test_a_bell_of_a_loop_that_is_closed_is_rung_without_harm() -> None:
         bells.append(ChangeNotice())
 
     asyncio.run(make())
-    bells[0].ring()
+    bells[0].notify()

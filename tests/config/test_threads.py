@@ -8,13 +8,13 @@ import threading
 import pytest
 from tests.flow.waiting import until
 
-from ai_gateway.config.beside import FEW, beside, fade
+from ai_gateway.config.threads import RELEASE_AT_ONCE, release_slowly, run_in_thread
 
 
 async def test_what_is_returned_and_raised_comes_back() -> None:
-    assert await beside(lambda: threading.current_thread().name, "mine") == "mine"
+    assert await run_in_thread(lambda: threading.current_thread().name, "mine") == "mine"
     with pytest.raises(ZeroDivisionError):
-        await beside(lambda: 1 / 0)
+        await run_in_thread(lambda: 1 / 0)
 
 
 async def test_whoever_has_gone_is_not_missed() -> None:
@@ -25,7 +25,7 @@ async def test_whoever_has_gone_is_not_missed() -> None:
         go_on.wait(60)
         is_done.set()
 
-    waiting = asyncio.create_task(beside(work))
+    waiting = asyncio.create_task(run_in_thread(work))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -36,9 +36,9 @@ async def test_whoever_has_gone_is_not_missed() -> None:
 
 HANGS = """
 import asyncio, time
-from ai_gateway.config.beside import beside
+from ai_gateway.config.threads import run_in_thread
 async def main():
-    task = asyncio.create_task(beside(lambda: time.sleep(3600)))
+    task = asyncio.create_task(run_in_thread(lambda: time.sleep(3600)))
     await asyncio.sleep(0.05)
     task.cancel()
 asyncio.run(main())
@@ -51,8 +51,8 @@ def test_a_mount_that_hangs_does_not_hold_up_the_end() -> None:
 
 
 async def test_many_things_are_let_go_of_by_and_by() -> None:
-    few, many = [object()], [object() for _ in range(FEW + 1)]
-    fade(few)
-    fade(many)
+    few, many = [object()], [object() for _ in range(RELEASE_AT_ONCE + 1)]
+    release_slowly(few)
+    release_slowly(many)
     await until(lambda: not many)
     assert few

@@ -151,7 +151,9 @@ def test_a_missing_right_is_named_once_a_minute(
         reflector.iterate()
     told = [record.getMessage() for record in caplog.records]
     assert 5 <= len(told) <= 6
-    assert all(f"does not allow to {verb} pods in namespace ai: grant list and watch" in line for line in told)
+    assert all(
+        f"does not allow the gateway to {verb} pods in namespace ai: grant list and watch" in line for line in told
+    )
     assert names(reflector) == ([] if lists else ["a"])
 
 
@@ -245,7 +247,7 @@ def test_what_is_no_api_server_is_complained_of(nonsense: bytes) -> None:
     script.watches = [[]]
     reflector = script.reflector()
     reflector.iterate()
-    assert "not that of a Kubernetes API server" in str(reflector.reason)
+    assert "not from a Kubernetes API server" in str(reflector.reason)
     reflector.iterate()
     assert names(reflector) == ["a"]
 

@@ -55,8 +55,8 @@ def test_a_missing_right_to_watch_and_one_to_list_are_told_apart(caplog: pytest.
     for _ in range(2):
         reflector.iterate()
     first, second = (record.getMessage() for record in caplog.records)
-    assert "does not allow to watch pods in namespace ai" in first
-    assert "does not allow to list pods in namespace ai" in second
+    assert "does not allow the gateway to watch pods in namespace ai" in first
+    assert "does not allow the gateway to list pods in namespace ai" in second
 
 
 def test_an_authority_that_was_rotated_is_read_anew() -> None:
@@ -264,4 +264,4 @@ def test_a_collection_that_is_known_is_said_to_stay_in_force(caplog: pytest.LogC
         reflector.iterate()
     first, second, _ = (record.getMessage() for record in caplog.records)
     assert first == "cannot follow pods in namespace ai: Connection refused"
-    assert second == "cannot follow pods in namespace ai; what is known stays in force: 503 starting"
+    assert second == "cannot follow pods in namespace ai; the last known state stays in force: 503 starting"

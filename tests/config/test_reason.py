@@ -84,7 +84,7 @@ def test_complaints_are_bounded(content: str) -> None:
     began = time.thread_time()
     found = reasons(content)
     assert len(found) == MOST_REASONS + 1
-    assert found[-1] == ("", "there is more that is wrong; mend this first")
+    assert found[-1] == ("", "there are more problems; fix these first")
     assert time.thread_time() - began < 5
 
 

@@ -76,13 +76,13 @@ def test_the_start_waits_for_what_passes_and_for_nothing_else() -> None:
     settled = []
     for is_passing in (True, False, True):
         live.config_missing(f"passing: {is_passing}", is_passing)
-        settled.append(live.is_settled)
+        settled.append(live.has_outcome)
     assert settled == [False, True, True]
 
 
 @pytest.mark.parametrize("content", [GOOD, BAD])
 async def test_content_ends_the_wait_good_or_bad(content: bytes) -> None:
-    assert (await Kept.of(content)).live.is_settled
+    assert (await Kept.of(content)).live.has_outcome
 
 
 @pytest.mark.parametrize("changed", ["listen: ':1'", "admin: ':1'", "drain: {delay: 1s}"])
@@ -142,7 +142,7 @@ async def test_contents_are_taken_in_the_order_in_which_they_are_offered() -> No
     offered = [asyncio.create_task(live.submit(f"models: {{{name}: }}".encode())) for name in ("slow", "b", "c")]
     await asyncio.sleep(0.05)
     assert applied == []
-    assert not live.is_settled
+    assert not live.has_outcome
     go_on.set()
     await asyncio.gather(*offered)
     assert applied == [["slow"], ["b"], ["c"]]
@@ -196,7 +196,7 @@ async def test_the_start_waits_until_what_has_come_is_understood() -> None:
     go_on = threading.Event()
     live = ConfigState("the test", lambda _: None, lambda _: go_on.wait(60))
     offered = asyncio.create_task(live.submit(GOOD))
-    settled = asyncio.create_task(live.settled())
+    settled = asyncio.create_task(live.wait_for_outcome())
     await asyncio.sleep(0.05)
     assert not settled.done()
     go_on.set()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tests.config.pem_files import write_ca
 
+from ai_gateway.config.config_file import FAILURE_SECONDS, ConfigFile
 from ai_gateway.config.state import ConfigState
-from ai_gateway.config.steady import Steady
 from ai_gateway.config.types import Config
-from ai_gateway.config.watching import FAILURE_SECONDS, ConfigFile
+from ai_gateway.config.watched_file import WatchedFile
 
 
 class Watched:
@@ -89,7 +89,7 @@ async def test_bad_content_at_the_start_serves_nothing(watched: Watched, caplog:
     await watched.write("models: [")
     assert watched.live.config is None
     assert watched.applied == []
-    assert "nothing is served until it is mended" in caplog.text
+    assert "the gateway serves no models until you fix it" in caplog.text
 
 
 async def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watched) -> None:
@@ -158,7 +158,7 @@ async def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog
     await watched.write("listen: ':2'\nmodels: {a: }")
     assert watched.live.restart_required == ["listen"]
     assert watched.models == ["a"]
-    assert "the change of listen takes effect with a restart" in caplog.text
+    assert "listen has changed; restart the gateway to apply it" in caplog.text
     await watched.write("listen: ':1'")
     assert watched.live.restart_required == []
 
@@ -202,9 +202,9 @@ async def test_a_path_that_leads_to_no_file_is_a_complaint(
 async def test_a_file_that_never_rests_is_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in force stays, and somebody should know why."""
     await watched.write("models: {a: }")
-    monkeypatch.setattr(Steady, "restless_seconds", FAILURE_SECONDS)
+    monkeypatch.setattr(WatchedFile, "changing_seconds", FAILURE_SECONDS)
     await watched.file.check()
-    assert "changes all the time" in str(watched.live.unseen_reason)
+    assert "keeps changing" in str(watched.live.unseen_reason)
     monkeypatch.undo()
     await watched.file.check()
     assert watched.live.unseen_reason is None
@@ -228,7 +228,7 @@ async def test_a_look_sees_that_a_named_file_has_come(watched: Watched, tmp_path
 
 
 GONE = "cannot read "
-EMPTY = "is empty: a config has one key or more, such as `models`"
+EMPTY = "is empty: set at least one key, such as `models`"
 
 
 async def test_a_complaint_follows_what_becomes_of_a_mounted_key(tmp_path: Path) -> None:
