@@ -56,7 +56,7 @@ def test_a_row_reads_its_own_example(row: Operation) -> None:
 @ROWS
 @pytest.mark.parametrize("value", [None, 7, [], {}])
 def test_a_call_without_a_sound_text_is_refused_by_the_name_of_the_field(row: Operation, value: object) -> None:
-    """Not by Ollama, and not with a fault."""
+    """The gateway says so itself; it does not fail on it."""
     body = json.dumps({**json.loads(row.example.request), row.text_field: value}).encode()
     with pytest.raises(InvalidRequest) as caught:
         read_call(row, body)

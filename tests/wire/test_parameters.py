@@ -102,7 +102,7 @@ def test_a_parameter_has_the_treatment_that_the_table_says(row: Parameter, opera
 def test_a_value_that_asks_for_nothing_is_silent(row: Parameter, operation: str) -> None:
     """What OpenAI assumes anyway, and null."""
     _, nothing = values(row, operation)
-    for value in (*nothing, *([None] if row.name not in ("model", "input") else [])):
+    for value in (*nothing, *([None] if row.name not in OPERATIONS[operation].prompt_fields else [])):
         assert call(operation, **{row.name: value}).ignored == ()
 
 
