@@ -28,6 +28,7 @@ from ai_gateway.audit.store import (
     StoreUnavailable,
     StoreUnsure,
 )
+from ai_gateway.failure_log import FailureLog
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -60,7 +61,7 @@ class Writer:
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = False
         self._was_open = False
-        self._astonishment = ""
+        self._failures = FailureLog(log)
         self._duties = Duties()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
@@ -130,9 +131,7 @@ class Writer:
                 except StoreUnavailable as error:
                     self._rest(error)
                 except Exception as error:  # whatever it is, the next entries must not be lost for it
-                    if repr(error) != self._astonishment:  # and one story of each is enough
-                        self._astonishment = repr(error)
-                        log.exception("the audit failed in a way that nobody has thought of")
+                    self._failures.note(error, "the audit failed in a way that nobody has thought of")
                     self._rest(StoreUnavailable(f"{type(error).__name__}; the log has the story"))
             if self.failure is None:
                 self._mark()

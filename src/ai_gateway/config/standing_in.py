@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ai_gateway.config.reason import ConfigReason, failure_reason
-from ai_gateway.config.state import ConfigState, digest_of
+from ai_gateway.config.state import OWN_FAILURE, ConfigState, digest_of
+from ai_gateway.failure_log import FailureLog
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -38,6 +39,7 @@ class StandIn:
         self._content: bytes | None = None
         self._changed_at = -math.inf
         self._given: deque[str] = deque(maxlen=REMEMBERED)  # digests of what the source gave, the last one at the end
+        self._failures = FailureLog(log)
         self._is_readable = False
         self._is_in_force = False  # what was offered last is the file's
         self._unseen_reason: str | None = None
@@ -97,10 +99,8 @@ class StandIn:
 
     def fail(self, failure: Exception) -> None:
         """A fault of the gateway's own; in the log once."""
-        sentence = failure_reason(failure)
-        if sentence != self.failure:
-            log.error("config: a fault of the gateway itself", exc_info=failure)
-        self.config_missing(sentence)
+        self._failures.note(failure, OWN_FAILURE)
+        self.config_missing(failure_reason(failure))
 
     def forget(self) -> None:
         """What is offered next is looked at, even if it is the same."""

@@ -21,12 +21,14 @@ from ai_gateway.config.loading import ConfigError, parse_whole
 from ai_gateway.config.protection import missing_protection, missing_sections
 from ai_gateway.config.reason import ConfigReason, failure_reason
 from ai_gateway.config.types import Config, restart_required
+from ai_gateway.failure_log import FailureLog
 
 log = logging.getLogger("ai_gateway.config")
 
 FIRST_SECONDS: Final = 5.0  # that the start waits for a source, such as an API server or a mount
 UNDERSTANDING_SECONDS: Final = 60.0  # for a content that has come, and is about to be understood
 LOOK_SECONDS: Final = 0.01
+OWN_FAILURE: Final = "config: the gateway itself failed"
 MOST_REMEMBERED: Final = 1000  # contents that were refused, so that each is in the log once
 
 
@@ -65,6 +67,7 @@ class ConfigState:
         self._required = required
         self._awaited = Awaited()
         self._turn = asyncio.Lock()
+        self._failures = FailureLog(log)
         self._content: bytes | None = None
         self._refused: set[str] = set()  # digests of what was logged already
         self._started: Config | None = None
@@ -137,10 +140,8 @@ class ConfigState:
     def fail(self, failure: Exception) -> None:
         """Something that should never go wrong has: it is a complaint like others, and in the log once with its
         place."""
-        sentence = failure_reason(failure)
-        if [ConfigReason("", sentence)] != self.reasons:
-            log.error("config: a fault of the gateway itself", exc_info=failure)
-        self.config_missing(sentence)
+        self._failures.note(failure, OWN_FAILURE)
+        self.config_missing(failure_reason(failure))
 
     def _understand(self, content: bytes) -> _Understood:
         """In a thread."""
@@ -153,7 +154,7 @@ class ConfigState:
         except ConfigError as error:
             return _Understood(digest, None, None, error.reasons, error.awaited)
         except Exception as failure:  # what is made of a config must not end the gateway, nor go unseen
-            log.error("config: a fault of the gateway itself", exc_info=failure)
+            self._failures.note(failure, OWN_FAILURE)
             return _Understood(digest, None, None, [ConfigReason("", failure_reason(failure))])
 
     def _checked(self, content: bytes) -> Config:
@@ -172,7 +173,7 @@ class ConfigState:
                 for _ in self._apply(understood.made) or ():
                     await asyncio.sleep(0)
             except Exception as failure:  # as above
-                log.error("config: a fault of the gateway itself", exc_info=failure)
+                self._failures.note(failure, OWN_FAILURE)
                 reasons = [ConfigReason("", failure_reason(failure))]
             else:
                 self._accept(config, digest)
