@@ -1,10 +1,13 @@
-"""What every run tells at its end: the seconds that each group of tests took."""
+"""What holds for every run: where commands keep their state, what Hypothesis may not measure, and, told at the end,
+the seconds that each group of tests took."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _TOLD_FROM_SECONDS = 1.0
 
@@ -38,6 +41,28 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def recording_failures() -> Iterator[list[logging.LogRecord]]:
+    """What a reader of finished exchanges failed with. The gateway logs it and goes on, so a test would see nothing.
+
+    A test that expects such failures takes them out of the list.
+    """
+    found: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.module == "exchange_middleware":
+                found.append(record)
+
+    logger, kept = logging.getLogger("ai_gateway.telemetry"), Kept(logging.ERROR)
+    logger.addHandler(kept)
+    yield found
+    logger.removeHandler(kept)
+    assert [record.exc_info and record.exc_info[1] for record in found] == []
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers it."""
+    """Registers them. Hypothesis measures its examples by the wall clock, which tells of what else the machine does."""
     config.pluginmanager.register(Groups(), "time by group")
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")

@@ -25,8 +25,8 @@ from ai_gateway.cluster.config_map import ConfigMapRef, sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
-from ai_gateway.config.beside import fade
 from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner
@@ -63,7 +63,7 @@ from ai_gateway.upstream.details import ModelDetails
 from ai_gateway.upstream.liveness import is_answering
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
-from ai_gateway.wire.call import PATHS
+from ai_gateway.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
@@ -163,7 +163,7 @@ class Gateway:
         )
         logs = AuditLogs(self.audit, partial(may_read_audit, self.current), self.gateways.ready)
         hot: dict[str, ASGIApp] = {
-            path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
+            row.path: Methods(row.path, Forward(row, parts), "POST") for row in OPERATIONS.values()
         }
         signs = dict.fromkeys(SIGNS, Sign(self._condition))
         reading: dict[str, ASGIApp] = {"/v1/models": listed, "/v1/models/{model}": shown, "/v1/audit/logs": logs}
@@ -212,7 +212,7 @@ class Gateway:
         async with AsyncExitStack() as ending:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
-            await self.live.settled()
+            await self.live.wait_for_outcome()
             yield
 
     @asynccontextmanager
@@ -267,7 +267,7 @@ class Gateway:
         self.limiter.configure(new.catalog.limits)
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
-        fade(parts)
+        release_slowly(parts)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo

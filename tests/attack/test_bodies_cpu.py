@@ -23,7 +23,7 @@ from ai_gateway.edge.incoming import Incoming
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import Exchange
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
-from ai_gateway.wire.call import Operation
+from ai_gateway.wire.operations import CHAT, EMBEDDINGS
 
 CHUNK: Final = 64 << 10  # as the server hands a body on
 LARGEST: Final = 20 * MIB - 4096
@@ -37,7 +37,7 @@ async def _came(body: bytes) -> AsyncIterator[Message]:
 
 async def read(path: str, body: bytes) -> int:
     """Reads a body as the request path does; returns the status that it would get, 200 where it may go on."""
-    operation: Operation = "embeddings" if "embeddings" in path else "chat"
+    operation = EMBEDDINGS if "embeddings" in path else CHAT
     config = Config(body=Body())
     limiting = AdmissionControl(Limiter(LimiterDeps(lambda: 0.0, lambda: 0.0)), TokenAccounting(lambda: 0.0))
     incoming = Incoming(Buffers(), limiting, Exchange("r", "POST", path, 0.0), ActiveConfig(config, Catalog(config)))

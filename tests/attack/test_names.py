@@ -56,7 +56,7 @@ async def test_no_spelling_gets_round_a_cap(world: World, tried: Tried) -> None:
     for model in asked:
         reply = await served.ask("POST", CHAT, chat(model=model))
         assert (reply.status, reply.json["usage"]["completion_tokens"], reply.json["model"]) == (200, 7, model)
-        assert served.last.model == "codellama:13b"
+        assert served.last.ids.model == "codellama:13b"
     labels = set(of(await scraped(served), "picks_total"))
     assert all('model="coder"' in one for one in labels)
 

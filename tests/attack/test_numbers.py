@@ -106,8 +106,8 @@ async def test_usage_that_cannot_be_true_moves_nothing(world: World, tried: Trie
     assert after > 19_000, "the guess for somebody else is what it was"
     for exchange in served.exchanges:
         if exchange.call is not None:
-            assert exchange.usage is None
-            assert 0 < (exchange.tokens_counted or 0) < 120
+            assert exchange.tokens.usage is None
+            assert 0 < (exchange.tokens.counted or 0) < 120
     assert not of(samples, "caller_tokens_total") or set(of(samples, "caller_tokens_total").values()) == {0}
     if lie not in ("missing", "a list", "a text"):
         assert sum(of(samples, "usage_disbelieved_total").values()) == 9

@@ -31,7 +31,7 @@ class Scripted:
         self.gone: frozenset[str] = frozenset()
         self.lost: list[AuditEntry] = []
         self.poison: str | None = None
-        self.failures: list[Exception] = []  # of kinds that nobody has thought of, one each time that it is opened
+        self.failures: list[Exception] = []  # unexpected ones, one each time that it is opened
         self.tries = 0
 
     @property

@@ -16,6 +16,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.docs.program import ROOT, serve, simulate, write_config
 
+from ai_gateway.wire.operations import BY_PATH
+
 PAGE = ROOT / "docs" / "openapi.yaml"
 MODELS: dict[str, dict[str, object]] = {
     "llama3": {"max_tokens": 4},
@@ -40,7 +42,8 @@ def map_body(context: Any, body: Any) -> Any:
     """Most bodies ask for a model that is served, and half of them for a stream: else there are few 200s to see."""
     if not isinstance(body, dict) or not isinstance(model := body.get("model"), str) or len(model) == 3:
         return body
-    if context.operation.path == "/v1/embeddings":
+    operation = BY_PATH.get(context.operation.path)
+    if operation is not None and not operation.writes_tokens:
         return {**body, "model": "embed"}
     return {**body, "model": "llama3", **({"stream": True} if len(body) % 2 else {})}
 

@@ -1,9 +1,8 @@
 """A finished request is told to everyone who records, whatever becomes of one of them."""
 
+import logging
 import time
 from typing import Any
-
-import pytest
 
 from ai_gateway.edge.asgi import Receive, Scope, Send
 from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, Reader
@@ -36,7 +35,7 @@ def recording(*readers: Reader) -> ExchangeMiddleware:
 
 
 async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_others(
-    caplog: pytest.LogCaptureFixture,
+    recording_failures: list[logging.LogRecord],
 ) -> None:
     """It is told once for its kind: it would come with every request."""
     seen: list[Exchange] = []
@@ -48,13 +47,15 @@ async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_othe
     for _ in range(3):
         assert (await ask(app))[0]["status"] == 200
     assert len(seen) == 3
-    assert all(exchange.closed_at is not None for exchange in seen)
-    assert [type(record.exc_info and record.exc_info[1]) for record in caplog.records] == [ValueError]
+    assert all(exchange.times.closed_at is not None for exchange in seen)
+    assert [type(record.exc_info and record.exc_info[1]) for record in recording_failures] == [ValueError]
+    recording_failures.clear()
 
 
-async def test_faults_of_each_who_records_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+async def test_faults_of_each_who_records_are_told_apart(recording_failures: list[logging.LogRecord]) -> None:
     def broken(exchange: Exchange) -> None:
         raise ValueError("broken")
 
     await ask(recording(broken, broken))
-    assert len(caplog.records) == 2
+    assert len(recording_failures) == 2
+    recording_failures.clear()

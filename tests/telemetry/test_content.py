@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from ai_gateway.telemetry.content import MAX_READ_BYTES, MAX_TEXT, KeptContent
-from ai_gateway.wire.call import Operation, read_call
+from ai_gateway.wire.call import read_call
+from ai_gateway.wire.operations import OPERATIONS
 
 
-def kept(operation: Operation = "chat", **fields: Any) -> KeptContent:
+def kept(operation: str = "chat", **fields: Any) -> KeptContent:
     """What is kept of a call."""
-    return KeptContent(read_call(operation, json.dumps({"model": "llama3", **fields}).encode()))
+    return KeptContent(read_call(OPERATIONS[operation], json.dumps({"model": "llama3", **fields}).encode()))
 
 
 def asked(*messages: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from tests.wire.recordings import OURS, WITH_REASONING, recorded, with_openais_null
 
 from ai_gateway.wire.answer import MAX_MESSAGE, BadAnswer, read_answer, read_error
-from ai_gateway.wire.call import Operation
+from ai_gateway.wire.operations import CHAT, OPERATIONS
 from ai_gateway.wire.usage import NO_COUNT, Usage
 
 
@@ -25,12 +25,10 @@ def chat(**fields: Any) -> bytes:
         ("embeddings", "embeddings-base64", Usage(7, 0), None),
     ],
 )
-def test_an_answer_keeps_all_but_its_id_and_model(
-    operation: Operation, name: str, usage: Usage, finish: str | None
-) -> None:
+def test_an_answer_keeps_all_but_its_id_and_model(operation: str, name: str, usage: Usage, finish: str | None) -> None:
     """As Ollama wrote it, with the model that was asked; embeddings have no id, before or after."""
     theirs = json.loads(recorded(name))
-    answer = read_answer(operation, recorded(name), OURS)
+    answer = read_answer(OPERATIONS[operation].read_answer, recorded(name), OURS)
     ours = {"model": OURS.model} if operation == "embeddings" else {"id": OURS.id, "model": OURS.model}
     for choice in theirs.get("choices", ()):
         with_openais_null(choice.get("message", {}))
@@ -43,7 +41,7 @@ def test_an_answer_keeps_all_but_its_id_and_model(
 def test_unknown_fields_and_numbers_survive_as_they_were_written() -> None:
     """What a later Ollama adds reaches the client."""
     body = chat(usage=None)[:-1] + b', "new": {"a": 1.0, "b": 12345678901234567890123}}'
-    assert b'{"a": 1.0, "b": 12345678901234567890123}' in read_answer("chat", body, OURS).body
+    assert b'{"a": 1.0, "b": 12345678901234567890123}' in read_answer(CHAT.read_answer, body, OURS).body
 
 
 def test_an_empty_text_beside_tool_calls_is_null() -> None:
@@ -56,16 +54,16 @@ def test_an_empty_text_beside_tool_calls_is_null() -> None:
         ({"content": "Hi", "tool_calls": calls}, {"content": "Hi", "tool_calls": calls}),
     ):
         body = chat(choices=[{"message": said, "finish_reason": "stop"}])
-        assert json.loads(read_answer("chat", body, OURS).body)["choices"][0]["message"] == expected
+        assert json.loads(read_answer(CHAT.read_answer, body, OURS).body)["choices"][0]["message"] == expected
 
 
 def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
     """Beside Ollama's own key, and only where there is one."""
     body = chat(choices=[{"message": {"content": "", "reasoning": "Hm"}, "finish_reason": "stop"}])
-    assert b"reasoning_content" not in read_answer("chat", body, OURS).body
-    message = json.loads(read_answer("chat", body, WITH_REASONING).body)["choices"][0]["message"]
+    assert b"reasoning_content" not in read_answer(CHAT.read_answer, body, OURS).body
+    message = json.loads(read_answer(CHAT.read_answer, body, WITH_REASONING).body)["choices"][0]["message"]
     assert message == {"content": "", "reasoning": "Hm", "reasoning_content": "Hm"}
-    assert b"reasoning_content" not in read_answer("chat", chat(), WITH_REASONING).body
+    assert b"reasoning_content" not in read_answer(CHAT.read_answer, chat(), WITH_REASONING).body
 
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
@@ -78,20 +76,20 @@ def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
         b"[" * 100_000, b'{"choices":' + b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_what_is_no_whole_answer_is_found_out(operation: Operation, body: bytes) -> None:
+def test_what_is_no_whole_answer_is_found_out(operation: str, body: bytes) -> None:
     """A 200 with nothing, nonsense or an error in it is Ollama's fault and never the client's answer."""
     with pytest.raises(BadAnswer):
-        read_answer(operation, body, OURS)
+        read_answer(OPERATIONS[operation].read_answer, body, OURS)
 
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
 @pytest.mark.parametrize("odd", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\x1b", b"\\ud83d", b"\\x41", b"\n"])
-def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: Operation, odd: bytes) -> None:
+def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: str, odd: bytes) -> None:
     """It is passed on as it is, and the client's parser would fail on it."""
     good = chat(data=[{"embedding": [0.1]}], new="ODD")
-    assert read_answer(operation, good, OURS).body
+    assert read_answer(OPERATIONS[operation].read_answer, good, OURS).body
     with pytest.raises(BadAnswer, match="no JSON object") as caught:
-        read_answer(operation, good.replace(b"ODD", odd), OURS)
+        read_answer(OPERATIONS[operation].read_answer, good.replace(b"ODD", odd), OURS)
     assert caught.value.is_garbled
 
 
@@ -102,26 +100,26 @@ def test_a_character_may_lie_anywhere_in_a_large_answer() -> None:
         assert (
             text.encode()
             in read_answer(
-                "chat", json.dumps({**json.loads(chat()), "new": text}, ensure_ascii=False).encode(), OURS
+                CHAT.read_answer, json.dumps({**json.loads(chat()), "new": text}, ensure_ascii=False).encode(), OURS
             ).body
         )
     cut = chat(new="ODD").replace(b"ODD", b"x" * 70_000 + "😀".encode()[:3])
     with pytest.raises(BadAnswer):
-        read_answer("chat", cut, OURS)
+        read_answer(CHAT.read_answer, cut, OURS)
 
 
 def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
     """Each key once; of two lists of choices not the one that says it is finished."""
     body = chat()[:-1] + b', "choices": [{"message": {"content": ""}, "finish_reason": null}]}'
     with pytest.raises(BadAnswer, match="finish_reason"):
-        read_answer("chat", body, OURS)
-    assert read_answer("chat", chat()[:-1] + b', "new": 1, "new": 2}', OURS).body.count(b'"new"') == 1
+        read_answer(CHAT.read_answer, body, OURS)
+    assert read_answer(CHAT.read_answer, chat()[:-1] + b', "new": 1, "new": 2}', OURS).body.count(b'"new"') == 1
 
 
 def test_an_answer_that_was_cut_short_is_not_called_nonsense() -> None:
     """That is Ollama's way of saying that a runner died."""
     with pytest.raises(BadAnswer) as caught:
-        read_answer("chat", chat(choices=[]), OURS)
+        read_answer(CHAT.read_answer, chat(choices=[]), OURS)
     assert not caught.value.is_garbled
 
 
@@ -129,7 +127,7 @@ def test_an_answer_that_was_cut_short_is_not_called_nonsense() -> None:
 def test_an_answer_without_a_finish_reason_was_cut_short(choice: dict[str, Any]) -> None:
     """So Ollama shows a runner that ended, or its guard against loops."""
     with pytest.raises(BadAnswer, match="finish_reason"):
-        read_answer("chat", chat(choices=[{"message": {"content": "Hi"}, **choice}]), OURS)
+        read_answer(CHAT.read_answer, chat(choices=[{"message": {"content": "Hi"}, **choice}]), OURS)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,7 @@ def test_an_answer_without_a_finish_reason_was_cut_short(choice: dict[str, Any])
 )
 def test_odd_usage_is_no_usage(usage: Any) -> None:
     """The answer itself is good."""
-    assert read_answer("chat", chat(usage=usage), OURS).usage in (None, NO_COUNT)
+    assert read_answer(CHAT.read_answer, chat(usage=usage), OURS).usage in (None, NO_COUNT)
 
 
 @pytest.mark.parametrize(

@@ -7,43 +7,44 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.call import MAX_MODEL_LENGTH, Call, Operation, read_call
+from ai_gateway.wire.call import MAX_MODEL_LENGTH, Call, read_call
+from ai_gateway.wire.operations import CHAT, OPERATIONS
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}
-MINIMAL: dict[Operation, dict[str, Any]] = {
+MINIMAL: dict[str, dict[str, Any]] = {
     "chat": {"model": "m", "messages": MESSAGES},
     "completions": {"model": "m", "prompt": "Hi"},
     "embeddings": {"model": "m", "input": "Hi"},
 }
 
 
-def call(operation: Operation = "chat", **fields: Any) -> Call:
-    return read_call(operation, json.dumps({**MINIMAL[operation], **fields}).encode())
+def call(operation: str = "chat", **fields: Any) -> Call:
+    return read_call(OPERATIONS[operation], json.dumps({**MINIMAL[operation], **fields}).encode())
 
 
-def sent(operation: Operation = "chat", models_limit: int | None = None, **fields: Any) -> Any:
+def sent(operation: str = "chat", models_limit: int | None = None, **fields: Any) -> Any:
     """The body that goes upstream."""
     return json.loads(call(operation, **fields).upstream_body("llama3:latest", models_limit))
 
 
-def refused(operation: Operation, body: bytes) -> InvalidRequest:
+def refused(operation: str, body: bytes) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        read_call(operation, body)
+        read_call(OPERATIONS[operation], body)
     return caught.value
 
 
-def failure(operation: Operation = "chat", **fields: Any) -> tuple[str | None, str]:
+def failure(operation: str = "chat", **fields: Any) -> tuple[str | None, str]:
     """The param and the code of the refusal."""
     error = refused(operation, json.dumps({**MINIMAL[operation], **fields}).encode())
     return error.param, error.error_code
 
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
-def test_a_minimal_call_is_read(operation: Operation) -> None:
+def test_a_minimal_call_is_read(operation: str) -> None:
     """Model and operation, and no wish beyond them."""
     asked = call(operation)
-    assert (asked.operation, asked.model, asked.stream, asked.wants_usage) == (operation, "m", False, False)
+    assert (asked.operation.name, asked.model, asked.stream, asked.wants_usage) == (operation, "m", False, False)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,7 @@ def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
 
 def test_a_model_is_kept_as_the_client_wrote_it() -> None:
     """Escapes are read, nothing else is changed."""
-    assert (
-        read_call("chat", b'{"model":"\\u00e9\\"/x:y","messages":[{"role":"user","content":"Hi"}]}').model == 'é"/x:y'
-    )
+    assert read_call(CHAT, b'{"model":"\\u00e9\\"/x:y","messages":[{"role":"user","content":"Hi"}]}').model == 'é"/x:y'
 
 
 @pytest.mark.parametrize("value", ["yes", 1, 0, "true", [], {}])
@@ -119,7 +118,7 @@ def test_null_means_absent() -> None:
     ],
 )
 def test_a_value_that_ollama_would_misread_is_refused_by_its_name(
-    operation: Operation, key: str, value: Any, code: str
+    operation: str, key: str, value: Any, code: str
 ) -> None:
     """400 with `param`, before anything is sent."""
     assert failure(operation, **{key: value}) == (key, code)
@@ -166,7 +165,7 @@ def test_an_image_url_behind_an_escape_is_found() -> None:
 def test_role_developer_becomes_system(role: str) -> None:
     """Ollama would drop the message."""
     body = b'{"model":"m","messages":[{"role":"%b","content":"Be kind"},{"role":"user","content":"developer"}]}'
-    read = read_call("chat", body % role.encode())
+    read = read_call(CHAT, body % role.encode())
     assert [m["role"] for m in json.loads(read.upstream_body("x", None))["messages"]] == ["system", "user"]
 
 
@@ -181,7 +180,7 @@ def test_role_developer_becomes_system(role: str) -> None:
         ("embeddings", b'"input":[1e999]'),
     ],
 )
-def test_a_number_beyond_all_numbers_is_refused_and_not_a_fault_of_ours(operation: Operation, field: bytes) -> None:
+def test_a_number_beyond_all_numbers_is_refused_and_not_a_fault_of_ours(operation: str, field: bytes) -> None:
     """1e999 fits into nothing: a 400 wherever the gateway reads the value it stands in."""
     assert refused(operation, b'{"model":"m",%b}' % field).error_status == 400
 
@@ -195,7 +194,7 @@ def test_tool_choice_none_takes_the_tools_away() -> None:
 
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
-def test_some_keys_never_go_upstream(operation: Operation) -> None:
+def test_some_keys_never_go_upstream(operation: str) -> None:
     """They would change what Ollama loads, keeps or shows, or name what it cannot do."""
     extra: dict[str, Any] = {
         "_debug_render_only": True,
@@ -227,7 +226,7 @@ def test_numbers_keep_their_text() -> None:
     """What is not the gateway's to judge is not rewritten."""
     numbers = b'"seed":1234567890123456789,"temperature":1.0,"top_p":1E-2,"x":[1.50, 1e999]'
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],%b}' % numbers
-    upstream = read_call("chat", body).upstream_body("m", None)
+    upstream = read_call(CHAT, body).upstream_body("m", None)
     for text in (b'"seed":1234567890123456789', b'"temperature":1.0', b'"top_p":1E-2', b'"x":[1.50, 1e999]'):
         assert text in upstream
 
@@ -289,7 +288,7 @@ def test_no_spelling_that_go_would_fold_to_a_known_key_passes() -> None:
         pairs.insert(rng.randrange(len(pairs) + 1), f'"{spelt}":{value}')
         body = ("{" + ",".join(pairs) + "}").encode()
         try:
-            read_call("chat", body)
+            read_call(CHAT, body)
         except InvalidRequest as error:
             if error.error_code in ("ambiguous_key", "duplicate_key"):
                 continue

@@ -8,10 +8,11 @@ import pytest
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire.asides import finished
-from ai_gateway.wire.call import Call, Operation, read_call
+from ai_gateway.wire.call import Call, read_call
 from ai_gateway.wire.json_scan import Scan
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT, read_large
+from ai_gateway.wire.operations import OPERATIONS
 
 
 def scan(body: bytes) -> Scan:
@@ -22,25 +23,25 @@ def scan(body: bytes) -> Scan:
     return scan
 
 
-def large(operation: Operation, body: bytes) -> Call:
+def large(operation: str, body: bytes) -> Call:
     """The call in a body, as a large one is read."""
-    return finished(read_large(operation, scan(body).end()))
+    return finished(read_large(OPERATIONS[operation], scan(body).end()))
 
 
-def sent(operation: Operation, **fields: Any) -> Any:
+def sent(operation: str, **fields: Any) -> Any:
     """What goes upstream of a large body; it is what would go of a small one."""
     body = json.dumps({"model": "m", **fields}).encode()
     pieces = large(operation, body).upstream_pieces("llama3:latest", 7)
     content = json.loads(b"".join(pieces))
-    assert content == json.loads(read_call(operation, body).upstream_body("llama3:latest", 7))
+    assert content == json.loads(read_call(OPERATIONS[operation], body).upstream_body("llama3:latest", 7))
     return content
 
 
-def refusals(operation: Operation, **fields: Any) -> list[tuple[str, str | None, str]]:
+def refusals(operation: str, **fields: Any) -> list[tuple[str, str | None, str]]:
     """The refusal of a large body, and of the same as a small one."""
     body = json.dumps({"model": "m", **fields}).encode()
     found = []
-    for read in (large, read_call):
+    for read in (large, lambda name, body: read_call(OPERATIONS[name], body)):
         with pytest.raises(InvalidRequest) as caught:
             read(operation, body)
         found.append((caught.value.error_code, caught.value.param, caught.value.message))
@@ -113,7 +114,7 @@ def test_what_is_too_much_to_be_judged_is_refused_by_name() -> None:
         ("chat", "messages", b'{"role":"user","content":"\\u0041"}'),
     ],
 )
-def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: Operation, key: str, item: bytes) -> None:
+def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: str, key: str, item: bytes) -> None:
     """What is read, judged and mended together takes less than twice its bytes, where objects would take ten times."""
     size = 2 << 20
     body = b'{"model":"m","%b":[%b]}' % (key.encode(), b",".join([item] * (size // (len(item) + 1))))
@@ -121,7 +122,7 @@ def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: Operati
     try:
         values = scan(body).end()
         try:
-            call = finished(read_large(operation, values))
+            call = finished(read_large(OPERATIONS[operation], values))
             assert sum(map(len, call.upstream_pieces("m:latest", None))) > size * 0.8
         except InvalidRequest:
             pass

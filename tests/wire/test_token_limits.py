@@ -7,13 +7,14 @@ import pytest
 from tests.wire.test_call import call, refused, sent
 
 from ai_gateway.wire.call import read_call
+from ai_gateway.wire.operations import CHAT
 
 
 @pytest.mark.parametrize(("text", "sent_as"), [("100.0", 100), ("1e2", 100), ("1E2", 100), ("100", 100)])
 def test_a_limit_in_an_odd_spelling_is_the_number_that_it_is(text: str, sent_as: int) -> None:
     """JavaScript and Python write 100.0; Go reads no such number into an int."""
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":%b}' % text.encode()
-    read = read_call("chat", body)
+    read = read_call(CHAT, body)
     assert read.token_limit() == sent_as
     assert json.loads(read.upstream_body("m", None))["max_tokens"] == sent_as
 

@@ -58,4 +58,4 @@ def test_a_prompt_has_no_more_tokens_than_its_body_allows() -> None:
     assert SEEN.allows(Usage(200 + 2 * 4096, 0))
     assert not SEEN.allows(Usage(200 + 2 * 4096 + 1, 0))
     assert not Seen(PromptSize(20 << 20), 0, 1.0).allows(Usage(MOST_TOKENS + 1, 0))
-    assert Seen(PromptSize(20 << 20), 0, 1.0, is_embedding=True).allows(Usage(MOST_TOKENS + 1, 0))
+    assert Seen(PromptSize(20 << 20), 0, 1.0, is_many_texts=True).allows(Usage(MOST_TOKENS + 1, 0))

@@ -62,22 +62,22 @@ class Audit:
     def __call__(self, exchange: Exchange) -> None:
         """Takes a finished exchange (see recording's Reader)."""
         writer = self.opened.writer
-        if writer is not None and not exchange.is_audited:
-            exchange.is_audited = True
-            writer.enqueue(record(exchange, "end", exchange.closed_at or self._clock()))
+        if writer is not None and not exchange.outcome.is_audited:
+            exchange.outcome.is_audited = True
+            writer.enqueue(record(exchange, "end", exchange.times.closed_at or self._clock()))
 
     def capture(self, call: Call, exchange: Exchange) -> Generator[int, None, None]:
         """Keeps what the level asks for of a call, before its fields go; step by step, since a call may be large."""
         section, writer = self.opened.section, self.opened.writer
         if section.level != "metadata":
             content = KeptContent if section.level == "full" else CapturedRequest
-            exchange.evidence = content(call, self.opened.most_kept)
+            exchange.kept.evidence = content(call, self.opened.most_kept)
         if section.hash_prompts and writer is not None and writer.key is not None:
             digest = hmac.new(writer.key, b"prompt", "sha256")
             for piece in call.prompt():
                 digest.update(piece)
                 yield 0
-            exchange.prompt_hash = digest.hexdigest()
+            exchange.kept.prompt_hash = digest.hexdigest()
 
     async def write_intent(self, exchange: Exchange) -> None:
         """Before a call is sent: in strict mode an intent, durable; in blocking mode an audit that can be written.
@@ -92,7 +92,7 @@ class Audit:
                 raise _unavailable()
             return
         self._intents += 1
-        exchange.intent = f"{self.opened.name}#{self._intents}"
+        exchange.ids.intent = f"{self.opened.name}#{self._intents}"
         try:
             async with asyncio.timeout(INTENT_SECONDS):
                 await writer.durable(record(exchange, "intent", self._clock()))
@@ -105,9 +105,9 @@ class Audit:
         What no endpoint was asked for goes without that while the audit fails: the client should know why.
         """
         writer = self.opened.writer
-        if writer is None or exchange.is_audited:
+        if writer is None or exchange.outcome.is_audited:
             return True
-        exchange.is_audited = True
+        exchange.outcome.is_audited = True
         entry = record(exchange, "end", self._clock())
         if writer.failure is not None and not exchange.attempts:
             writer.enqueue(entry)

@@ -1,7 +1,7 @@
 """What the audit keeps of one request: one entry at its end, and in strict mode an intent before it is dispatched.
 
 The columns of every store and of every export are made of the fields here. A field that is added later comes last and
-is None by default: None is left out of what is hashed, so that entries of old keep their hashes.
+is None by default: None is left out of what is hashed, so that older entries keep their hashes.
 """
 
 from types import NoneType
@@ -64,7 +64,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     prompt_hash: str | None = None  # keyed
     request_content: str | None = None  # only where `audit.level` asks for it
     answer_content: str | None = None
-    # By the gateway, where Ollama told none that could be believed; of an intent what limits reserved.
+    # By the gateway, where Ollama sent no plausible count; of an intent what limits reserved.
     tokens_counted: int | None = None
 
 

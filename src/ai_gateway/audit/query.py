@@ -62,7 +62,7 @@ def page_of(archive: Archive, query: Query) -> Page:
                 last = entries[-1]
                 return Page(entries, Position(last.at_ns, last.writer, last.sequence), damaged)
             entries.append(entry)
-        # A short step looked at as much as a page may, and says where to go on.
+        # A short step has read as much as a page may, and says where to go on.
         if page.next is None or len(page.entries) < step or len(entries) == query.limit:
             return Page(entries, page.next, damaged)
         after = page.next
@@ -123,7 +123,7 @@ def _cursor(name: str, text: str) -> Position:
         if len(text) > _MOST_CURSOR:
             raise ValueError
         found = _decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        # Any number that a store can hold: a row that somebody has changed may stand at the end of a page.
+        # Any number that a store can hold: a row that was changed may stand at the end of a page.
         if not all(-_MOST_NS - 1 <= number <= _MOST_NS for number in (found.at_ns, found.sequence)):
             raise ValueError
     except (*UNREADABLE, ValueError):

@@ -1,4 +1,4 @@
-"""What a JWT says of itself, unproved: enough to tell whom to ask, and to pass over what nobody would accept."""
+"""The claims of a JWT before verification. They select the method, and reject hopeless tokens early."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def unverified_claims(token: bytes) -> dict[str, Any] | None:
-    """The payload of a JWT, or None for anything else. Nothing of it is proved."""
+    """The payload of a JWT, or None for anything else. Not verified."""
     parts = token.split(b".")
     if len(parts) != 3 or not all(parts):
         return None
@@ -25,20 +25,20 @@ def unverified_claims(token: bytes) -> dict[str, Any] | None:
 
 
 def is_for(claims: dict[str, Any], audience: str) -> bool:
-    """Whether an audience is among those that it names."""
+    """Whether the claims name this audience."""
     named = claims.get("aud")
     return audience == named or (isinstance(named, list) and audience in named)
 
 
 def end_of(claims: dict[str, Any]) -> float | None:
-    """When its time is over, in Unix seconds; None where it names no moment that a clock can show."""
+    """When it expires, in Unix seconds; None if it has no valid `exp`."""
     ends = claims.get("exp")
     if not isinstance(ends, int | float) or isinstance(ends, bool) or not 0 <= ends < LAST_SECOND:
         return None
     return float(ends)
 
 
-def is_over(claims: dict[str, Any], now: float) -> bool:
-    """Whether its time is over at a Unix time, or it names none."""
+def is_expired(claims: dict[str, Any], now: float) -> bool:
+    """Whether it has expired at this Unix time, or has no valid `exp`."""
     ends = end_of(claims)
     return ends is None or now >= ends

@@ -9,9 +9,9 @@ import msgspec
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet, FleetSettings
 from ai_gateway.balancing.pool import PoolSettings
-from ai_gateway.config.beside import breathe
 from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.model_names import ModelNames, warnings
+from ai_gateway.config.threads import pause_for_others
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import has_tag, is_cloud, ollama_name
 
@@ -137,7 +137,7 @@ def _entries(config: Config) -> Iterator[ServedModel]:
     """Those of the config; other threads may go on between some of them."""
     for number, (model_id, model) in enumerate(config.models.items()):
         if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
-            breathe()
+            pause_for_others()
         yield _entry(config, model_id, model)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ai_gateway.cli.paths import path_flag
+from ai_gateway.config.access import ROUTES
 
 if TYPE_CHECKING:
     from ai_gateway.auth.keys_file import KeyEntry
@@ -65,7 +66,7 @@ def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--tenant", help="the tenant it belongs to")
     parser.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups that rules may name")
     parser.add_argument("--models", type=_words, metavar="A,B*", help="models it may use, as patterns (default: all)")
-    parser.add_argument("--routes", type=_words, metavar="A,B", help="chat, completions, embeddings, models, audit")
+    parser.add_argument("--routes", type=_words, metavar="A,B", help=", ".join(ROUTES))
     for name, meaning in _LIMITS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"at most so many {meaning}")
     parser.add_argument("--expires", metavar="DURATION", help="such as 90d (default: never)")

@@ -1,17 +1,23 @@
-"""The types of `auth` and `callers` in config.yml: who is let in, and who may do what."""
+"""The types of `auth` and `callers` in config.yml: who may call, and what each caller may do."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
 from ai_gateway.config.limits import RateLimits
 from ai_gateway.config.units import FilePath, Seconds, Section, default
 from ai_gateway.exchange import AuthMethod
+from ai_gateway.wire.operations import OPERATIONS
 
 Role = Literal["user", "admin"]
-Route = Literal["chat", "completions", "embeddings", "models", "audit"]
 KeyHeader = Literal["x-api-key", "api-key"]
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+ROUTES = (*OPERATIONS, "models", "audit")
+if TYPE_CHECKING:
+    Route = str
+else:
+    Route = Literal[ROUTES]
 
 
 class Oidc(Section, frozen=True):
@@ -59,7 +65,7 @@ class Auth(Section, frozen=True):
     ] = "ai-gateway-ollama"
     oidc: Annotated[Oidc | None, Meta(description="the issuer, for method `oidc`")] = None
     headers: Annotated[
-        tuple[KeyHeader, ...], Meta(description="headers that may carry a credential, beside `Authorization`")
+        tuple[KeyHeader, ...], Meta(description="headers that may carry a credential, in addition to `Authorization`")
     ] = ()
 
 

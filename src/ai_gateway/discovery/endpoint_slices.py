@@ -32,7 +32,7 @@ def read_slice(content: bytes, settings: Kubernetes) -> Slice:
     left_out: list[tuple[Pod, str]] = []
     odd_reason = None
     if port is None and endpoints:
-        odd_reason = f"has no port named {settings.port_name!r} and none {settings.port}"
+        odd_reason = f"has no port named {settings.port_name!r} and no port {settings.port}"
     for endpoint in endpoints:
         pod = _pod(endpoint, sent.metadata)
         reason = endpoint.waits_for

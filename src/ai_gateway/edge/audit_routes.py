@@ -43,12 +43,12 @@ class AuditLogs:
             raise AuditOff("The audit is off (`audit.store: none`): nothing is kept that could be read.")
         if opened.reader is None:
             raise AuditOff(f"The audit goes to {opened.section.store}, and cannot be read here.")
-        exchange.reason = "read: " + scope["query_string"].decode("latin-1")
+        exchange.outcome.reason = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
         try:
             body, cursor, damaged = await opened.reader.query(lambda archive: self._answer(archive, query, kind))
         except StoreUnavailable as error:
-            exchange.reason = str(error)
+            exchange.outcome.reason = str(error)
             raise AuditUnavailable("The audit cannot be read now; try again later.") from None
         headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", str(len(body)).encode())]
         headers += [(b"cache-control", b"no-store"), *self._told(kind, cursor)]

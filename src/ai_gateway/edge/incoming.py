@@ -13,8 +13,9 @@ from ai_gateway.edge.permissions import may_use, no_model, refuse_unloaded
 from ai_gateway.errors import BackendUnavailable
 from ai_gateway.exchange import Exchange
 from ai_gateway.limits.admission import Grant
-from ai_gateway.wire.call import Call, Operation, read_call
+from ai_gateway.wire.call import Call, read_call
 from ai_gateway.wire.large import read_large
+from ai_gateway.wire.operations import Operation
 from ai_gateway.wire.prompt_size import measure
 
 # A large body counts as a call under way from its head on. Where several gateways count together, and this one dies,
@@ -56,11 +57,11 @@ class Incoming:
             body = await self._reading.read(receive)
             if isinstance(body, bytes):
                 call = read_call(operation, body)
-                self._exchange.prompt = measure(operation, body)
+                self._exchange.tokens.prompt = measure(operation.prompt_kind, body)
                 return call
             steps = read_large(operation, body)
             del body  # its pieces are let go of one by one
-            self._exchange.prompt = self._reading.measuring.size(operation)
+            self._exchange.tokens.prompt = self._reading.measuring.size(operation.prompt_kind)
             return await self._slices.through(steps, self.hold.change)
         except BackendUnavailable:  # no room: that is not the caller's doing
             self.is_counted_anew()

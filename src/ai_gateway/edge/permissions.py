@@ -7,11 +7,11 @@ from ai_gateway.catalog.active import ActiveConfig, CurrentConfig
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.errors import BackendUnavailable, ModelDenied, ModelNotFound, NotAllowed
 from ai_gateway.exchange import Caller
-from ai_gateway.wire.call import PATHS
+from ai_gateway.wire.operations import OPERATIONS
 
 # Routes by the words of `routes`; the others are for everyone who is let in.
 _ROUTES: Final = {
-    **{path: operation for operation, path in PATHS.items()},
+    **{row.path: row.name for row in OPERATIONS.values()},
     "/v1/models": "models",
     "/v1/models/{model}": "models",
     "/v1/audit/logs": "audit",

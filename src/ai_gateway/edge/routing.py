@@ -9,14 +9,17 @@ from starlette.routing import Route, Router
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
 from ai_gateway.edge.permissions import check_route
 from ai_gateway.errors import UnknownPath, UnsupportedRoute, WrongMethod
+from ai_gateway.wire.operations import OPERATIONS
+
+_NAMED = ", ".join(row.path.removeprefix("/v1/") for row in OPERATIONS.values())
 
 GREETING = (
-    b"AI Gateway Ollama. The API is under /v1 (OpenAI style): chat/completions, completions, embeddings, models, "
-    b"health.\nDocs: docs/api-endpoints.md in the repository.\n"
-)
+    f"AI Gateway Ollama. The API is under /v1 (OpenAI style): {_NAMED}, models, health.\n"
+    "Docs: docs/api-endpoints.md in the repository.\n"
+).encode()
 
 SERVED = (
-    "served here are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models, "
+    f"served here are POST {', '.join(row.path for row in OPERATIONS.values())} and GET /v1/models, "
     "/v1/models/{model}, /v1/health, /v1/audit/logs"
 )
 

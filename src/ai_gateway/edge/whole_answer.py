@@ -7,10 +7,10 @@ from ai_gateway.edge.fair_slices import FairSlices
 from ai_gateway.errors import UpstreamFailed
 from ai_gateway.upstream.client import UpstreamExchange
 from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
-from ai_gateway.wire.call import Operation
 from ai_gateway.wire.json_guard import SMALL_BYTES
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan
 from ai_gateway.wire.json_windows import WINDOW
+from ai_gateway.wire.operations import Operation
 from ai_gateway.wire.stream import Shape
 
 
@@ -38,14 +38,14 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
                 scan = scan or Scan(SPLIT)
                 await _feed(scan, begun, room.slices)
         if scan is None:
-            return read_answer(operation, begun[0] if len(begun) == 1 else b"".join(begun), shape)
+            return read_answer(operation.read_answer, begun[0] if len(begun) == 1 else b"".join(begun), shape)
         values = scan.end()
     except NO_OBJECT:
         raise BadAnswer("no JSON object") from None
     finally:
         if scan is not None:
             scan.close()
-    return await room.slices.through(read_large_answer(operation, values, shape), room.hold.change)
+    return await room.slices.through(read_large_answer(operation.read_answer, values, shape), room.hold.change)
 
 
 def _too_large(most_bytes: int) -> UpstreamFailed:

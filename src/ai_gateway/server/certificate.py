@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_gateway.config.beside import beside
 from ai_gateway.config.pem import PemError, load_authorities, load_chain, read_pem
+from ai_gateway.config.threads import run_in_thread
 from ai_gateway.failure_log import FailureLog
 from ai_gateway.server.listen import ListenError
 
@@ -77,9 +77,11 @@ class Certificate:
         while True:
             await asyncio.sleep(poll_seconds)
             try:
-                reason = await beside(self.reload, "certificate")  # the files may be long, or on a mount that hangs
+                reason = await run_in_thread(
+                    self.reload, "certificate"
+                )  # the files may be long, or on a mount that hangs
             except Exception as failure:  # one of ours in one look must not end all later ones
-                self._failures.note(failure, "%s could not be looked at", _named(self._files))
+                self._failures.note(failure, "%s could not be checked", _named(self._files))
                 continue
             if reason is not None:
                 complain(reason)

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from ai_gateway.wire.operations import OPERATIONS
+
 Kind = Literal[
     "refuse",  # the listener is closed: connection refused; connections that are open stay
     "hang",  # the request is read and never answered
@@ -35,9 +37,7 @@ INFERENCE_PATHS = frozenset(
         "/api/chat",
         "/api/embed",
         "/api/embeddings",
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/embeddings",
+        *(row.path for row in OPERATIONS.values()),
     }
 )
 

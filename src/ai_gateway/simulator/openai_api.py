@@ -1,17 +1,20 @@
 """The handlers of /v1. Each takes a `Call` and writes its answer, or raises `Refusal`."""
 
+from functools import partial
+
 from ai_gateway.simulator import openai_asks
 from ai_gateway.simulator.asks import Ask
 from ai_gateway.simulator.composition import Composition
 from ai_gateway.simulator.embedding import make_vectors
-from ai_gateway.simulator.go_json import encode
-from ai_gateway.simulator.inference import Inference, find_model
+from ai_gateway.simulator.go_json import Fields, decode, encode
+from ai_gateway.simulator.inference import Inference, break_before_head, find_model, ticket_for
 from ai_gateway.simulator.models import Model
 from ai_gateway.simulator.openai_answers import ChatWriter, CompletionWriter, OldChatWriter
 from ai_gateway.simulator.outcome import Outcome
-from ai_gateway.simulator.pod import JSON, Call, Pod
+from ai_gateway.simulator.pod import JSON, Call, Handler, Pod
 from ai_gateway.simulator.refusals import Refusal, not_found
 from ai_gateway.simulator.vectors import as_base64, as_numbers
+from ai_gateway.wire.operations import CHAT, COMPLETIONS, EMBEDDINGS, Operation
 
 
 class OpenAIApi:
@@ -20,6 +23,11 @@ class OpenAIApi:
     def __init__(self, pod: Pod, inference: Inference) -> None:
         self._pod = pod
         self._inference = inference
+
+    def answer_to(self, operation: Operation) -> Handler:
+        """The handler of one of the gateway's operations; what Ollama itself does not have gets the row's example."""
+        own = {CHAT: self.chat, COMPLETIONS: self.completion, EMBEDDINGS: self.embeddings}
+        return own.get(operation) or partial(self._example, operation)
 
     async def chat(self, call: Call) -> None:
         """`POST /v1/chat/completions`."""
@@ -74,6 +82,15 @@ class OpenAIApi:
         if model is None:
             raise not_found(written)
         self._whole(call, _model_card(written, model))
+
+    async def _example(self, operation: Operation, call: Call) -> None:
+        fields = Fields(decode(call.request.body), operation.name)
+        model = find_model(self._pod, fields.text(operation.model_field))
+        async with self._pod.leasing.lease(ticket_for(self._pod, model, None, call.slowness)):
+            if call.ending is not None:
+                await break_before_head(call, call.ending)
+            else:
+                call.answer.whole(200, JSON, operation.example.answer)
 
     def _chat_writer(self, ask: Ask) -> ChatWriter:
         number, clock = self._pod.next_number(), self._pod.clock

@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from ai_gateway.simulator.answer import Answer
 from ai_gateway.simulator.faults import ENDINGS, Fault
@@ -91,6 +92,9 @@ class Call:
     def reply(self, value: object, status: int = 200) -> None:
         """A JSON answer as gin writes it."""
         self.answer.whole(status, GIN_JSON, encode(value))
+
+
+Handler = Callable[[Call], Coroutine[Any, Any, None]]
 
 
 async def forever() -> None:

@@ -1,15 +1,12 @@
 """Which handler serves which method and path, and what gin says where none does."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
 from ai_gateway.simulator.inference import Inference
 from ai_gateway.simulator.native_api import NativeApi
 from ai_gateway.simulator.openai_api import OpenAIApi
-from ai_gateway.simulator.pod import Call, Pod
+from ai_gateway.simulator.pod import Call, Handler, Pod
 from ai_gateway.simulator.store_api import StoreApi
+from ai_gateway.wire.operations import OPERATIONS
 
-Handler = Callable[[Call], Coroutine[Any, Any, None]]
 Routes = dict[str, dict[str, Handler]]  # by path, then by method; a path may end in one parameter "/:"
 
 _PARAMETER_PATHS = ("/v1/models/", "/api/blobs/")
@@ -35,9 +32,7 @@ def routes_of(pod: Pod) -> Routes:
         "/api/copy": {"POST": store.copy},
         "/api/delete": {"DELETE": store.delete},
         "/api/blobs/:": {"HEAD": store.has_blob, "POST": store.add_blob},
-        "/v1/chat/completions": {"POST": openai.chat},
-        "/v1/completions": {"POST": openai.completion},
-        "/v1/embeddings": {"POST": openai.embeddings},
+        **{row.path: {"POST": openai.answer_to(row)} for row in OPERATIONS.values()},
         "/v1/models": {"GET": openai.models},
         "/v1/models/:": {"GET": openai.model},
     }

@@ -91,7 +91,7 @@ class KeptContent:
 
 
 def _asked(call: Call, most: int) -> str | None:
-    if call.operation == "embeddings":
+    if not call.operation.writes_tokens:
         return None
     messages: list[Part] = []
     left, read = most, 0

@@ -35,8 +35,8 @@ class JsonLines(logging.Formatter):
         }
         exchange = CURRENT.get()
         if exchange is not None:
-            fields["request_id"] = exchange.request_id
-            fields["trace_id"], fields["span_id"] = exchange.trace.trace_id, exchange.trace.span_id
+            fields["request_id"] = exchange.ids.request_id
+            fields["trace_id"], fields["span_id"] = exchange.ids.trace.trace_id, exchange.ids.trace.span_id
         if record.exc_info:
             fields["trace"] = utf8(self.formatException(record.exc_info))
         return printable_json(_encode(fields)).decode()

@@ -37,9 +37,9 @@ class Strangers:
 
     def holds_back(self, exchange: Exchange) -> bool:
         """Whether the line of a finished exchange is one too many."""
-        if exchange.status != 401 and exchange.error_code not in _UNPROVEN:
+        if exchange.outcome.status != 401 and exchange.outcome.error_code not in _UNPROVEN:
             return False
-        now = exchange.opened_at
+        now = exchange.times.opened_at
         if now - self._since >= PAUSE_SECONDS:
             self._since, self._count = now, 0
         self._count += 1

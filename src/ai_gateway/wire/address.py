@@ -7,14 +7,15 @@ from typing import Final
 import msgspec
 
 from ai_gateway.wire.hosts import split_url
+from ai_gateway.wire.operations import OPERATIONS
 
 OLLAMA_PORT = 11434
 
 _PATH: Final = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+)*")
 # What people copy from their clients. In front of it a path may be that of a proxy, such as the API server's.
+_OWN_PATHS: Final = "|".join(row.path.removeprefix("/v1/") for row in OPERATIONS.values())
 _OWN_ROUTE: Final = re.compile(
-    r"/(?:v1(?:/(?:chat/completions|chat|completions|embeddings|models))?|api(?:/(?:chat|generate|embed|embeddings|tags|ps"
-    r"|show|version))?)$"
+    rf"/(?:v1(?:/(?:{_OWN_PATHS}|chat|models))?|api(?:/(?:chat|generate|embed|embeddings|tags|ps|show|version))?)$"
 )
 
 

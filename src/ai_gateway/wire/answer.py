@@ -1,13 +1,12 @@
 """A whole answer of Ollama's: read, found honest, and given the gateway's id and the model that was asked."""
 
 from codecs import getincrementaldecoder
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 import msgspec
 
 from ai_gateway.wire.asides import Asides
-from ai_gateway.wire.call import Operation
 from ai_gateway.wire.choices import add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
@@ -55,17 +54,21 @@ class Answer(msgspec.Struct, frozen=True):
         return self.asides.short(self.body, MOST_KEPT)
 
 
-def read_answer(operation: Operation, body: bytes, shape: Shape) -> Answer:
+# Makes the client's answer of Ollama's fields, with its usage. Raises BadAnswer where they are no finished answer.
+AnswerReader = Callable[[Fields, Shape], Answer]
+
+
+def read_answer(read: AnswerReader, body: bytes, shape: Shape) -> Answer:
     """Ollama's answer, rewritten. Unknown fields stay. Raises BadAnswer for anything that is no whole answer."""
     try:
         _check_text(body)
         fields = _decode_fields(body)
     except UNREADABLE:
         raise BadAnswer("no JSON object" if body else "an empty body", is_garbled=True) from None
-    return _honest(operation, fields, shape)
+    return read(fields, shape)
 
 
-def read_large_answer(operation: Operation, values: dict[str, Value], shape: Shape) -> Generator[int, None, Answer]:
+def read_large_answer(read: AnswerReader, values: dict[str, Value], shape: Shape) -> Generator[int, None, Answer]:
     """The same for an answer that was read in pieces, step by step; `choices` were split."""
     asides = Asides()
     fields: Fields = {}
@@ -77,7 +80,7 @@ def read_large_answer(operation: Operation, values: dict[str, Value], shape: Sha
             fields[key], said = yield from _large_choice(value, asides)
         else:
             fields[key] = msgspec.Raw(asides.whole(value))
-    answer = _honest(operation, fields, shape)
+    answer = read(fields, shape)
     written = max(answer.written, tokens_of_text(said))
     pieces = tuple(asides.pieces(answer.body))
     return msgspec.structs.replace(answer, written=written, pieces=pieces, asides=asides)
@@ -110,13 +113,22 @@ def _large_choice(value: Value, asides: Asides) -> Generator[int, None, tuple[ms
     return msgspec.Raw(b"[%b]" % _encode(fields)), said
 
 
-def _honest(operation: Operation, fields: Fields, shape: Shape) -> Answer:
-    usage = read_usage(_value(fields, "usage"))
-    if operation == "embeddings":
-        if bytes(fields.get("data", b""))[:2] in (b"", b"[]", b"nu"):
-            raise BadAnswer("no embeddings in it")
+def read_list(key: str, what: str) -> AnswerReader:
+    """Reads answers that are a list and have no id, such as vectors; `what` names its items in the log."""
+
+    def read(fields: Fields, shape: Shape) -> Answer:
+        usage = read_usage(_value(fields, "usage"))
+        if bytes(fields.get(key, b""))[:2] in (b"", b"[]", b"nu"):
+            raise BadAnswer(f"no {what} in it")
         fields["model"] = msgspec.Raw(_encode(shape.model))
         return Answer(_encode(fields), usage, None, 0)
+
+    return read
+
+
+def read_choices(fields: Fields, shape: Shape) -> Answer:
+    """Reads what a model wrote: choices, the first with a finish_reason."""
+    usage = read_usage(_value(fields, "usage"))
     choices = _value(fields, "choices")
     finish_reason = _finish_reason(choices)
     fields["id"] = msgspec.Raw(_encode(shape.id))

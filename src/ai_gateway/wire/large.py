@@ -11,18 +11,18 @@ from typing import Final, NoReturn
 import msgspec
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire import messages
 from ai_gateway.wire.asides import Asides, finished
-from ai_gateway.wire.call import LISTS, Call, Operation, call_of, check_inputs, is_known
+from ai_gateway.wire.call import Call, call_of, is_known
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.json_scan import Piece, TooMuch, Value
+from ai_gateway.wire.operations import OPERATIONS, ItemsRule, Operation
 
 SMALL_VALUE: Final = 16 << 10  # bytes that are taken as they are
 MOST_OF_FIELD: Final = 1 << 20  # of any value but the list that the call is about, long texts apart
 MOST_OF_ITEM: Final = 256 << 10  # likewise of one of its items
-SPLIT: Final = frozenset(("messages", "input"))
+SPLIT: Final = frozenset(one.text_field for one in OPERATIONS.values() if one.check_items is not None)
 
-_PLACE: Final = re.compile(r"\b(messages|input)\[(\d+)\]")
+_PLACE: Final = re.compile(rf"\b({'|'.join(sorted(SPLIT))})\[(\d+)\]")
 
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -43,8 +43,8 @@ def read_large(operation: Operation, values: dict[str, Value]) -> Generator[int,
             fields[key] = msgspec.Raw(value.text())
         elif not known:  # nobody looks at it, Ollama neither
             fields[key] = msgspec.Raw(asides.whole(value))
-        elif value.is_split and key == LISTS[operation]:
-            long = _Items(key, value, asides)
+        elif value.is_split and key == operation.text_field and operation.check_items is not None:
+            long = _Items(key, value, asides, operation.check_items)
             fields[key] = msgspec.Raw((yield from long.light(0)))
         else:
             fields[key] = msgspec.Raw((yield from _light_field(key, value, asides)))
@@ -66,9 +66,10 @@ def _light_field(key: str, value: Value, asides: Asides) -> Generator[int, None,
 class _Items:
     """A long list on its way through the rules, group by group. Changed by `judge`, which exchanges groups."""
 
-    def __init__(self, key: str, value: Value, asides: Asides) -> None:
+    def __init__(self, key: str, value: Value, asides: Asides, rule: ItemsRule) -> None:
         self.key = key
         self.value = value
+        self._rule = rule
         self._asides = asides
         self._aside = asides  # what is set aside of the group that is looked at
 
@@ -78,16 +79,10 @@ class _Items:
         for number in range(1, len(self.value.groups)):
             text = yield from self.light(number)
             try:
-                mended = self._mended(text)
+                mended = self._rule(text)
             except InvalidRequest as error:
                 _refuse_at(error, self.value.groups[:number])
             yield 0 if mended is None else self._exchange(number, bytes(mended))
-
-    def _mended(self, text: bytes) -> bytes | bytearray | None:
-        if self.key == "messages":
-            return messages.normalize(text)
-        check_inputs(text)
-        return None
 
     def light(self, number: int) -> Generator[int, None, bytes]:
         """A group as a list of its own, in which long texts are short where there are any."""

@@ -11,27 +11,28 @@ from ai_gateway.wire import reading, tools
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.reading import MAX_TOKENS, Reader, lost_unless, refused_unless, whole
 
-Operation = Literal["chat", "completions", "embeddings"]
-
+# Which operations know a parameter: all, both that write text, or one.
+Group = Literal["all", "both", "chat", "completions", "embeddings"]
 # `passed`: Ollama gets it as it came. `rewritten`: it gets an equivalent that it understands. `ignored`: it gets
 # nothing, and a header of the answer says so. `silent`: it has no effect, and no header names it. `refused`: 400.
 Treatment = Literal["passed", "rewritten", "ignored", "silent", "refused"]
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """One row. `what` is a clause for the API page: which values it takes, or what happens to them."""
+    """One row. `group` says which operations know it; `what` is a clause for the API page: which values it takes, or
+    what happens to them."""
 
     name: str
-    operations: tuple[Operation, ...]
+    group: str
     treatment: Treatment
     what: str
     read: Reader | None = None
 
 
-def read_parameters(operation: Operation, fields: Fields) -> tuple[str, ...]:
+def read_parameters(parameters: tuple[Parameter, ...], fields: Fields) -> tuple[str, ...]:
     """Checks and mends the parameters of a call in place; returns those that are ignored, for the header."""
     lost = []
-    for parameter in _TABLE_OF[operation]:
+    for parameter in parameters:
         name = parameter.name
         if name in fields:
             if bytes(memoryview(fields[name])[:5]) == b"null":
@@ -42,11 +43,16 @@ def read_parameters(operation: Operation, fields: Fields) -> tuple[str, ...]:
     return tuple(lost)
 
 
-_CHAT: Final = ("chat",)
-_TEXT: Final = ("completions",)
-_VECTORS: Final = ("embeddings",)
-_WRITING: Final = ("chat", "completions")
-_ALL: Final = ("chat", "completions", "embeddings")
+def parameters_of(*groups: Group) -> tuple[Parameter, ...]:
+    """Those of the table that an operation of these groups knows, in its order."""
+    return tuple(row for row in TABLE if row.group in groups)
+
+
+_CHAT: Final = "chat"
+_TEXT: Final = "completions"
+_VECTORS: Final = "embeddings"
+_WRITING: Final = "both"
+_ALL: Final = "all"
 
 _MODEL: Final = "Ollama's name of the model, such as `codellama:13b`; the answer has your id"
 _USAGE: Final = '`{"include_usage": true}` for a stream, else nothing; you see `usage` only if you asked'
@@ -133,6 +139,3 @@ TABLE: Final = (
     Parameter("think", _WRITING, "ignored", _NATIVE + "; use `reasoning_effort`", lost_unless()),
     *(Parameter(name, _WRITING, "ignored", _NATIVE, lost_unless()) for name in ("top_k", "min_p", "repeat_penalty")),
 )
-
-_OPERATIONS: Final[tuple[Operation, ...]] = ("chat", "completions", "embeddings")
-_TABLE_OF: Final = {operation: tuple(row for row in TABLE if operation in row.operations) for operation in _OPERATIONS}

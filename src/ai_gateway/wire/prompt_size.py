@@ -5,9 +5,12 @@ has at most TOKENS_PER_INPUT. The bytes of images and audio (base64) say nothing
 each counts as one more input.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+
+# How a body holds its prompt: one text, texts that are read one by one, or messages, with media in them.
+PromptKind = Literal["text", "texts", "messages"]
 
 TOKENS_PER_INPUT: Final = 4096
 TOKENS_PER_MEDIUM: Final = 1024  # what an image is thought to take
@@ -59,11 +62,11 @@ class Measuring:
         self._bytes += len(window)
         self._check(window, start)
 
-    def size(self, operation: str) -> PromptSize:
+    def size(self, kind: PromptKind) -> PromptSize:
         """Of all that came. JSON escapes quotes, so that no text looks like a key."""
-        if operation == "embeddings":
+        if kind == "texts":
             return PromptSize(self._bytes, max(1, self._quotes // 2))
-        if operation != "chat":
+        if kind == "text":
             return PromptSize(self._bytes)
         return PromptSize(self._bytes - self._media_bytes, max(1, self._roles), self._media)
 
@@ -90,10 +93,10 @@ class Measuring:
         return end
 
 
-def measure(operation: str, body: bytes) -> PromptSize:
+def measure(kind: PromptKind, body: bytes) -> PromptSize:
     """The size of the prompt in a request's body that is there at once."""
     if len(body) > MOST_SEARCHED:
-        return PromptSize(len(body), 1, media=1 if operation == "chat" else 0)
+        return PromptSize(len(body), 1, media=1 if kind == "messages" else 0)
     measuring = Measuring()
     measuring.feed(body)
-    return measuring.size(operation)
+    return measuring.size(kind)

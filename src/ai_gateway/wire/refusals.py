@@ -11,12 +11,8 @@ from typing import Final
 import msgspec
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.parameters import Operation
 
 MAX_MESSAGE: Final = 2000  # characters of Ollama's that a client gets
-
-# The field that holds the text of a call.
-TEXT_FIELD: Final[dict[Operation, str]] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 
 _OVERFLOWS: Final = re.compile(
     r"exceed_context_size|(?:exceed(?:s|ed)?|longer than) (?:(?:the|its|model's|available|maximum|max) )*context|"
@@ -75,11 +71,11 @@ _ROWS: Final = (
 _SCHEMA: Final = re.compile(r'invalid JSON schema in format|expected "json" or a valid JSON Schema')
 
 
-def refusal(status: int, message: str, operation: Operation) -> InvalidRequest:
-    """The error that a client gets for a 4xx of Ollama's."""
+def refusal(status: int, message: str, text_field: str) -> InvalidRequest:
+    """The error that a client gets for a 4xx of Ollama's. `text_field` holds the text of the call."""
     text = message.strip()[:MAX_MESSAGE] or "Ollama refused the request."
     if _OVERFLOWS.search(message) is not None:
-        return overflow(message, operation)
+        return overflow(message, text_field)
     if (wrong := _GO_TYPE.search(message)) is not None:
         path = wrong[2]
         wanted = next((words for start, words in _GO_WORDS if wrong[3].startswith(start)), "an object")
@@ -88,14 +84,14 @@ def refusal(status: int, message: str, operation: Operation) -> InvalidRequest:
     for row in _ROWS:
         if row.words.search(message) is not None:
             text = row.sentence or text
-            return InvalidRequest(text, code=row.code, param=row.param or TEXT_FIELD[operation], status=status)
+            return InvalidRequest(text, code=row.code, param=row.param or text_field, status=status)
     return InvalidRequest(text, code="upstream_rejected", status=status)
 
 
-def hidden_refusal(message: str, operation: Operation) -> InvalidRequest | None:
+def hidden_refusal(message: str, text_field: str) -> InvalidRequest | None:
     """The error for a 500 that is the request's fault: no other endpoint would answer it."""
     if _OVERFLOWS.search(message) is not None:
-        return overflow(message, operation)
+        return overflow(message, text_field)
     if _SCHEMA.search(message) is None:
         return None
     return InvalidRequest(
@@ -105,21 +101,20 @@ def hidden_refusal(message: str, operation: Operation) -> InvalidRequest | None:
     )
 
 
-def overflow(message: str, operation: Operation) -> InvalidRequest:
+def overflow(message: str, text_field: str) -> InvalidRequest:
     """A text longer than the context, in OpenAI's own words, for which LiteLLM and pydantic-ai look.
 
     LangChain looks for the code in the text of OpenAI's exception, which since 3.x is the message alone.
     """
-    param = TEXT_FIELD[operation]
     most, asked = (_first(pattern.search(message)) for pattern in (_MOST, _ASKED))
     if most is None:
         asked = f", which resulted in {asked} tokens" if asked else ""
-        sentence = f"This model's maximum context length is exceeded by your {param}{asked}."
+        sentence = f"This model's maximum context length is exceeded by your {text_field}{asked}."
     else:
         asked = f"resulted in {asked} tokens" if asked else "are longer"
-        sentence = f"This model's maximum context length is {most} tokens. However, your {param} {asked}."
-    sentence += f" Please reduce the length of the {param} (context_length_exceeded)."
-    return InvalidRequest(sentence, code="context_length_exceeded", param=param)
+        sentence = f"This model's maximum context length is {most} tokens. However, your {text_field} {asked}."
+    sentence += f" Please reduce the length of the {text_field} (context_length_exceeded)."
+    return InvalidRequest(sentence, code="context_length_exceeded", param=text_field)
 
 
 def _first(found: re.Match[str] | None) -> str | None:
