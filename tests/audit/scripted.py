@@ -31,7 +31,7 @@ class Scripted:
         self.gone: frozenset[str] = frozenset()
         self.lost: list[AuditEntry] = []
         self.poison: str | None = None
-        self.failure: Exception | None = None  # unexpected, once
+        self.failures: list[Exception] = []  # unexpected ones, one each time that it is opened
         self.tries = 0
 
     @property
@@ -78,9 +78,8 @@ class Scripted:
 
     def heartbeat(self, writer: str) -> None:
         """Fails while there is trouble."""
-        failure, self.failure = self.failure, None
-        if failure is not None:
-            raise failure
+        if self.failures:
+            raise self.failures.pop()
         self._try()
 
     def lost_intents(self, writer: str) -> Sequence[AuditEntry]:

@@ -13,13 +13,14 @@ from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
 
 
 async def test_an_unexpected_failure_does_not_end_the_writer(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has each kind once, though they take turns."""
     kept = Scripted()
-    kept.failure = KeyError("odd")
+    kept.failures = [KeyError("odd"), ValueError("odder"), KeyError("odd"), ValueError("odder")]
     async with writing(kept) as made:
         made.enqueue(entry(request_id="r"))
         await until(lambda: len(kept.entries) == 1, "it is written all the same")
         assert made.failure is None
-    assert "failed unexpectedly" in caplog.text
+    assert caplog.text.count("failed unexpectedly") == caplog.text.count("Traceback") == 2
 
 
 class _Broken(Scripted):
@@ -33,9 +34,7 @@ async def test_an_unexpected_failure_that_stays_is_logged_once(caplog: pytest.Lo
     broken = _Broken()
     async with writing(broken):
         await until(lambda: broken.tries > 5, "it is tried again and again")
-    assert [one.message for one in caplog.records if one.exc_info] == [
-        "the audit failed unexpectedly; it is logged once, and tried again every second"
-    ]
+    assert len([one for one in caplog.records if one.exc_info]) == 1
 
 
 async def test_a_second_place_that_is_closed_harms_nothing() -> None:

@@ -145,7 +145,23 @@ async def test_an_exporter_with_a_fault_ends_no_other(collector: Collector, capl
     export = MetricsExport(numbers, [Broken(), collector.exporter()], WHO)
     async with export.running(every_seconds=0.01):
         await until(lambda: len(collector.taken) >= 2)
-    assert "metrics could not be exported" in caplog.messages
+    assert caplog.text.count("metrics could not be exported") == caplog.text.count("Traceback") == 1
+
+
+async def test_numbers_that_cannot_be_read_end_no_later_export(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Formerly nothing more was exported, and nothing said so."""
+    fails = iter([True, True])
+
+    def read() -> list[Sample]:
+        if next(fails, False):
+            raise RuntimeError("broken")
+        return numbers()
+
+    async with MetricsExport(read, [collector.exporter()], WHO).running(every_seconds=0.01):
+        await until(lambda: len(collector.taken) >= 1)
+    assert caplog.text.count("metrics could not be read for their export") == caplog.text.count("Traceback") == 1
 
 
 def test_names_come_back_as_those_of_a_scrape() -> None:

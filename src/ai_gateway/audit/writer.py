@@ -27,6 +27,7 @@ from ai_gateway.audit.store import (
     StoreUnavailable,
     StoreUnsure,
 )
+from ai_gateway.failure_log import FailureLog
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -58,7 +59,7 @@ class Writer:
         self._leave_by = float("inf")
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = self._was_open = False
-        self._unexpected: set[type[Exception]] = set()  # that were logged
+        self._failures = FailureLog(log)
         self._duties = Duties()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
@@ -128,9 +129,7 @@ class Writer:
                 except StoreUnavailable as error:
                     self._rest(error)
                 except Exception as error:  # whatever it is, the next entries must not be lost for it
-                    if type(error) not in self._unexpected:
-                        self._unexpected.add(type(error))
-                        log.exception("the audit failed unexpectedly; it is logged once, and tried again every second")
+                    self._failures.note(error, "the audit failed unexpectedly, and is tried again every second")
                     self._rest(StoreUnavailable(f"{type(error).__name__}; the log has its traceback"))
             if self.failure is None:
                 self._mark()

@@ -15,6 +15,7 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
 from ai_gateway.cluster.token_bucket import TokenBucket
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.config")
@@ -99,6 +100,7 @@ class Events:
         self._more = asyncio.Event()
         self._bucket = TokenBucket(BURST, PER_SECOND)
         self._warned_at = -REPEAT_SECONDS
+        self._failures = FailureLog(log)
         self._is_sending = False
         self.total_dropped = 0
 
@@ -124,7 +126,11 @@ class Events:
             while self._waiting:
                 await asyncio.sleep(self._bucket.take(time.monotonic()))
                 self._is_sending = True
-                await self._deliver(self._waiting.popleft())
+                try:
+                    await self._deliver(self._waiting.popleft())
+                except Exception as failure:  # one of ours in one report must not end all later ones
+                    self._failures.note(failure, "config: a refusal could not be reported as a Kubernetes Event")
+                    self.total_dropped += 1
                 self._is_sending = False
 
     async def _deliver(self, report: _Report) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure, Stream, Unreachable
 from ai_gateway.cluster.watch_failure import WatchFailure
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.cluster")
@@ -115,6 +116,7 @@ class Reflector(Generic[T]):
         self._verb = "list"
         self._listed_at = -math.inf
         self._failure = WatchFailure(collection.description, settings.clock)
+        self._unexpected = FailureLog(log)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stream: Stream | None = None
@@ -165,8 +167,9 @@ class Reflector(Generic[T]):
         except ApiFailure as failure:
             if not self._stopping.is_set():
                 self._fail(failure)
-        except Exception:  # a bug in one iteration must not end all later ones
-            log.exception("cannot follow %s: unexpected failure; the gateway lists again", self._collection.description)
+        except Exception as failure:  # a bug in one iteration must not end all later ones
+            sentence = "cannot follow %s: unexpected failure; the gateway lists again"
+            self._unexpected.note(failure, sentence, self._collection.description)
             self._version = None
             self._pause(LONGEST_BACKOFF_SECONDS)
 

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ai_gateway.config.reason import ConfigReason, failure_reason
-from ai_gateway.config.state import ConfigState, digest_of
+from ai_gateway.config.state import OWN_FAILURE, ConfigState, digest_of
+from ai_gateway.failure_log import FailureLog
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -36,6 +37,7 @@ class FallbackFile:
         self._counts_from: float | None = -math.inf  # changes of the file count from this time on; None: none counts
         self._content: bytes | None = None
         self._changed_at = -math.inf
+        self._failures = FailureLog(log)
         self._source_digests: deque[str] = deque(
             maxlen=REMEMBERED
         )  # of the contents that the source gave, the last one at the end
@@ -100,10 +102,8 @@ class FallbackFile:
 
     def fail(self, failure: Exception) -> None:
         """An unexpected failure of the gateway; the log has it once."""
-        sentence = failure_reason(failure)
-        if sentence != self.failure:
-            log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
-        self.config_missing(sentence)
+        self._failures.note(failure, OWN_FAILURE)
+        self.config_missing(failure_reason(failure))
 
     def forget(self) -> None:
         """The next content counts as new, even if it is the same."""

@@ -21,12 +21,14 @@ from ai_gateway.config.protection import missing_protection, missing_sections
 from ai_gateway.config.reason import ConfigReason, failure_reason
 from ai_gateway.config.threads import run_in_thread
 from ai_gateway.config.types import Config, restart_required
+from ai_gateway.failure_log import FailureLog
 
 log = logging.getLogger("ai_gateway.config")
 
 FIRST_SECONDS: Final = 5.0  # startup waits this long for a source, such as an API server or a mount
 EVALUATION_SECONDS: Final = 60.0  # startup waits this long for the evaluation of content that has come
 CHECK_SECONDS: Final = 0.01
+OWN_FAILURE: Final = "config: unexpected failure of the gateway itself, please report it"
 MOST_REMEMBERED: Final = 1000  # refused contents, so that the log has each one once
 
 
@@ -66,6 +68,7 @@ class ConfigState:
         self._required = required
         self._snapshot = FileSnapshot()
         self._lock = asyncio.Lock()
+        self._failures = FailureLog(log)
         self._content: bytes | None = None
         self._refused: set[str] = set()  # digests of contents that are in the log already
         self._started: Config | None = None
@@ -139,10 +142,8 @@ class ConfigState:
 
     def fail(self, failure: Exception) -> None:
         """An unexpected failure of the gateway: it becomes a reason, and the log has its traceback once."""
-        sentence = failure_reason(failure)
-        if [ConfigReason("", sentence)] != self.reasons:
-            log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
-        self.config_missing(sentence)
+        self._failures.note(failure, OWN_FAILURE)
+        self.config_missing(failure_reason(failure))
 
     def _evaluate(self, content: bytes) -> _Evaluated:
         """Runs in a thread."""
@@ -155,7 +156,7 @@ class ConfigState:
         except ConfigError as error:
             return _Evaluated(digest, None, None, error.reasons, error.snapshot)
         except Exception as failure:  # it must neither end the gateway nor go unnoticed
-            log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
+            self._failures.note(failure, OWN_FAILURE)
             return _Evaluated(digest, None, None, [ConfigReason("", failure_reason(failure))])
 
     def _checked(self, content: bytes) -> Config:
@@ -174,7 +175,7 @@ class ConfigState:
                 for _ in self._apply(evaluated.made) or ():
                     await asyncio.sleep(0)
             except Exception as failure:  # as above
-                log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
+                self._failures.note(failure, OWN_FAILURE)
                 reasons = [ConfigReason("", failure_reason(failure))]
             else:
                 self._accept(config, digest)

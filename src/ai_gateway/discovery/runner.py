@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ai_gateway.discovery.source import Found, Source, SourceStatus
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.discovery")
@@ -29,6 +30,7 @@ class DiscoveryRunner:
 
     def __init__(self, apply: Callable[[Found], None]) -> None:
         self._apply = apply
+        self._failures = FailureLog(log)
         self._task: asyncio.Task[None] | None = None
         self._source: Source | None = None
         self._last: Found | None = None  # from the source
@@ -70,8 +72,8 @@ class DiscoveryRunner:
                         self._log_changes(source, found)
                         await self._apply_in_steps(found)
                 return
-            except Exception:  # a source may raise anything; the known endpoints stay
-                log.exception("discovery (%s) failed; the last list stays in force", source.name)
+            except Exception as failure:  # a source may raise anything; the known endpoints stay
+                self._failures.note(failure, "discovery (%s) failed; the last list stays in force", source.name)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _apply_in_steps(self, found: Found) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from pathlib import Path
 
 from ai_gateway.config.pem import PemError, load_authorities, load_chain, read_pem
 from ai_gateway.config.threads import run_in_thread
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.server.listen import ListenError
+
+log = logging.getLogger("ai_gateway.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Certificate:
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
         self._reason = ""
+        self._failures = FailureLog(log)
         try:
             self.context = self._newest = _context(files)
             self._stamp = _stamp(files)
@@ -71,7 +76,13 @@ class Certificate:
         """Reload for ever. Files are read in a thread, one look at a time."""
         while True:
             await asyncio.sleep(poll_seconds)
-            reason = await run_in_thread(self.reload, "certificate")  # the files may be long, or on a mount that hangs
+            try:
+                reason = await run_in_thread(
+                    self.reload, "certificate"
+                )  # the files may be long, or on a mount that hangs
+            except Exception as failure:  # one of ours in one look must not end all later ones
+                self._failures.note(failure, "%s could not be checked", _named(self._files))
+                continue
             if reason is not None:
                 complain(reason)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ai_gateway.config.types import Log, LogName
 from ai_gateway.exchange import CURRENT
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Output, Outputs
 from ai_gateway.wire.printable import printable, printable_json, printable_lines, utf8
 from ai_gateway.wire.timestamp import timestamp
@@ -113,6 +114,7 @@ class LinesHandler(logging.Handler):
         self.out = out
         self._sparing = sparing
         self._is_timed = False
+        self._failures = FailureLog(logging.getLogger("ai_gateway.output"))
         self.setFormatter(Words() if out.is_terminal else JsonLines())
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -132,8 +134,9 @@ class LinesHandler(logging.Handler):
         """See logging.Handler."""
         try:
             self.out.write(f"{self.format(record)}\n".encode())
-        except Exception:
-            self.handleError(record)
+        except Exception as failure:
+            if self._failures.is_new(failure):
+                self.handleError(record)
 
     def _tell(self) -> None:
         with self.lock or nullcontext():

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, MetricsData
 from opentelemetry.sdk.resources import Resource
 
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.telemetry.grpc import grpc_exporter
 from ai_gateway.telemetry.metrics import process_readings
 from ai_gateway.telemetry.otlp_metrics import Conversion
@@ -35,6 +36,7 @@ class MetricsExport:
         self._exporters = exporters
         self._convert = Conversion(who, time.time_ns())
         self._one_at_a_time = threading.Lock()
+        self._failures = FailureLog(log)
 
     @asynccontextmanager
     async def running(self, every_seconds: float, last_seconds: float = LAST_SECONDS) -> AsyncIterator[None]:
@@ -61,18 +63,28 @@ class MetricsExport:
             log.warning("the last metrics were not collected within %g s", seconds)
 
     async def _export(self) -> None:
-        samples, now_ns = self._read(), time.time_ns()
+        try:
+            samples, now_ns = self._read(), time.time_ns()
+        except Exception as failure:  # of whoever measures: the next numbers may be there
+            self._failures.note(failure, "metrics could not be read for their export")
+            return
         await _apart(lambda: self._send(samples, now_ns))
 
     def _send(self, samples: list[Sample], now_ns: int) -> None:
         """In a thread. The exporters log what they could not send, and the next numbers hold it all."""
         with self._one_at_a_time:
-            data = self._convert([*samples, *process_readings()], now_ns)
-            for exporter in self._exporters:
-                try:
-                    exporter.export(data)
-                except Exception:  # a fault of one exporter neither ends the others nor what comes later
-                    log.exception("metrics could not be exported")
+            try:
+                data = self._convert([*samples, *process_readings()], now_ns)
+                for exporter in self._exporters:
+                    self._send_by(exporter, data)
+            except Exception as failure:  # in our own conversion
+                self._failures.note(failure, "metrics could not be exported")
+
+    def _send_by(self, exporter: MetricExporter, data: MetricsData) -> None:
+        try:
+            exporter.export(data)
+        except Exception as failure:  # of one exporter: it neither ends the others nor what comes later
+            self._failures.note(failure, "metrics could not be exported")
 
     def _shut_down(self) -> None:
         for exporter in self._exporters:

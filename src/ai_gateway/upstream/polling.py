@@ -13,6 +13,7 @@ from ai_gateway.balancing.endpoint import Endpoint, HeldModel
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.config.types import Polling
 from ai_gateway.config.units import Seconds
+from ai_gateway.failure_log import FailureLog
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.inventory import (
     BadInventory,
@@ -51,6 +52,7 @@ class Poller:
         self._random = rng
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._watches: dict[Address, _EndpointPoller] = {}
+        self._failures = FailureLog(log)
 
     def follow(self, new: list[Endpoint], gone: list[Endpoint]) -> None:
         """Begins with new endpoints and leaves those that went."""
@@ -66,7 +68,7 @@ class Poller:
             watch = _EndpointPoller(self._fleet, endpoint, self._settings_now, self._random)
             self._watches[endpoint.address] = watch
             delay_seconds = self._random.uniform(0, late_seconds)
-            self._tasks[endpoint.address] = asyncio.create_task(watch.run(self._client, delay_seconds))
+            self._tasks[endpoint.address] = asyncio.create_task(watch.run(self._client, delay_seconds, self._failures))
 
     def _settings_now(self) -> Polling:
         settings = self._settings()
@@ -109,14 +111,14 @@ class _EndpointPoller:
         self.outdated = asyncio.Event()
         self.first_look = asyncio.Event()
 
-    async def run(self, client: Client, delay_seconds: float) -> None:
+    async def run(self, client: Client, delay_seconds: float, failures: FailureLog) -> None:
         """Probes, and while the endpoint is up lists its models on disk and in memory, each at its own pace."""
         await asyncio.sleep(delay_seconds)
         while True:
             try:
                 await self._look_on(client)
-            except Exception:  # a fault of ours in one look must not end all later ones
-                log.exception("looking at endpoint %s failed; it begins anew", self._endpoint.address)
+            except Exception as failure:  # one of ours in one look must not end all later ones
+                failures.note(failure, "looking at endpoint %s failed; it begins anew", self._endpoint.address)
                 self.first_look.set()
                 await self._pause(self._settings().interval, asyncio.Event())
 

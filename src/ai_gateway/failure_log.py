@@ -1,0 +1,44 @@
+"""Unexpected failures of what goes on for ever: each kind stands in the log once, with its traceback.
+
+A thread or a loop that fails in each iteration would write a traceback every second. What fails besides is for
+metrics and health to show.
+"""
+
+import logging
+import traceback
+from typing import Final
+
+MOST_KINDS: Final = 100  # that are told; a program has few places to fail at
+
+Kind = tuple[type[BaseException], str, int]
+
+
+class FailureLog:
+    """One for each thread or loop. A kind is a type of exception and the line that raised it."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._known: set[Kind] = set()
+
+    def note(self, failure: BaseException, message: str, *arguments: object) -> None:
+        """Logs a failure of a kind that was not there before: the message, as of `logging`, and the traceback."""
+        if self.is_new(failure):
+            self._log.error(f"{message} (logged once)", *arguments, exc_info=failure)
+
+    def is_new(self, failure: BaseException) -> bool:
+        """Whether this is the first failure of its kind; from then on it is known."""
+        kind = _kind(failure)
+        if kind in self._known or len(self._known) >= MOST_KINDS:
+            return False
+        self._known.add(kind)
+        return True
+
+
+def _kind(failure: BaseException) -> Kind:
+    """Of a group, that of its first part: the group itself says nothing."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    place, line = "", 0
+    for frame, number in traceback.walk_tb(failure.__traceback__):
+        place, line = frame.f_code.co_filename, number
+    return type(failure), place, line
