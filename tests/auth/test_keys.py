@@ -56,7 +56,7 @@ def test_two_keys_of_one_name_both_work_during_a_rotation() -> None:
     assert [one and one.key_id for one in found] == [first.id, second.id]
 
 
-def test_a_key_that_ended_is_nobodys() -> None:
+def test_an_expired_or_revoked_key_is_invalid() -> None:
     past, future = datetime.fromtimestamp(NOW - 1, UTC), datetime.fromtimestamp(NOW + 1, UTC)
     for more, works in (({"expires": past}, 0), ({"revoked": past}, 0), ({"expires": future}, 1)):
         key, entry = _made(**more)
@@ -64,7 +64,7 @@ def test_a_key_that_ended_is_nobodys() -> None:
 
 
 @given(data=st.data())
-def test_nothing_but_the_key_itself_is_known(data: st.DataObject) -> None:
+def test_only_the_exact_key_is_valid(data: st.DataObject) -> None:
     key, entry = KNOWN
     keys = _keys(entry)
     place = data.draw(st.integers(0, len(key) - 1))
@@ -84,7 +84,7 @@ def test_nothing_but_the_key_itself_is_known(data: st.DataObject) -> None:
 KNOWN = _made()
 
 
-def test_no_key_and_an_empty_one_are_nobodys() -> None:
+def test_an_empty_key_is_invalid() -> None:
     assert _keys(KNOWN[1]).find(b"") is None
     assert _keys().find(b"aigw_") is None
 
@@ -110,13 +110,13 @@ def test_no_key_and_an_empty_one_are_nobodys() -> None:
         ("a: &a [1]\nkeys: *a", "not valid YAML"),
     ],
 )
-def test_a_file_that_is_nonsense_is_refused(content: str, words: str) -> None:
+def test_an_invalid_keys_file_is_refused(content: str, words: str) -> None:
     with pytest.raises(KeysError) as refused:
         read_entries(content.encode())
     assert words in str(refused.value)
 
 
-def test_doubled_ids_and_times_without_a_zone_are_refused() -> None:
+def test_duplicate_ids_and_times_without_a_zone_are_refused() -> None:
     entry = KNOWN[1]
     with pytest.raises(KeysError, match="twice"):
         read_entries(write_entries((entry, entry)).encode())
@@ -131,7 +131,7 @@ def test_a_file_survives_being_written_and_read() -> None:
     assert read_entries(write_entries((entry, KNOWN[1])).encode()) == (entry, KNOWN[1])
 
 
-def test_a_file_that_goes_or_breaks_keeps_the_keys_and_says_so_once(
+def test_a_file_that_disappears_or_breaks_keeps_the_keys_and_logs_it_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, entry = KNOWN
@@ -141,11 +141,11 @@ def test_a_file_that_goes_or_breaks_keeps_the_keys_and_says_so_once(
     path.write_text(good)
     file.take(file.read())
     assert keys.count == 1
-    for trouble in ("keys: [", None, "keys: [", "", good[:-30]):
+    for broken in ("keys: [", None, "keys: [", "", good[:-30]):
         caplog.clear()
         path.unlink(missing_ok=True)
-        if trouble is not None:
-            path.write_text(trouble)
+        if broken is not None:
+            path.write_text(broken)
         for _ in range(5):
             file.take(file.read())
         assert keys.reason
@@ -180,24 +180,24 @@ def test_a_key_is_not_revived_by_a_file_that_is_half_written(tmp_path: Path) -> 
     assert keys.find(KNOWN[0].encode()) is None
 
 
-async def test_until_a_file_was_read_nobody_is_told_that_their_key_is_bad() -> None:
+async def test_until_a_file_was_read_keys_are_unavailable_not_invalid() -> None:
     keys = Keys()
     with pytest.raises(Unavailable):
         await keys.identify(b"aigw_some")
     assert await keys.identify(b"") is None
 
 
-def test_a_revoked_key_is_over_whatever_the_clock_of_whoever_revoked_it_said() -> None:
+def test_a_revoked_key_is_invalid_even_if_its_date_is_in_the_future() -> None:
     key, entry = _made(revoked=datetime.fromtimestamp(NOW + 3600, UTC))
     assert _keys(entry).find(key.encode()) is None
 
 
 @pytest.mark.parametrize("field", ["id", "name", "hash"])
-def test_a_line_end_behind_a_field_is_not_overlooked(field: str) -> None:
-    told = {"id": "aaaaaaaa", "name": "a", "hash": "sha256:" + "0" * 64}
-    msgspec.convert(told, KeyEntry)
+def test_a_line_end_after_a_field_is_refused(field: str) -> None:
+    entry = {"id": "aaaaaaaa", "name": "a", "hash": "sha256:" + "0" * 64}
+    msgspec.convert(entry, KeyEntry)
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({**told, field: told[field] + "\n"}, KeyEntry)
+        msgspec.convert({**entry, field: entry[field] + "\n"}, KeyEntry)
 
 
 def test_no_log_line_holds_a_key_or_its_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -229,10 +229,10 @@ def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.Capture
     assert main(["keys", "create", "--name", "x", "--rpm", "0"]) == 1
 
 
-async def test_a_fault_in_following_the_file_is_told_once_and_passes(
+async def test_an_unexpected_failure_of_the_follower_is_logged_once_and_passes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as no room for a thread; the next look is not missed, since a key may be revoked then."""
+    """Such as no room for a thread. The next read still happens, since it may revoke a key."""
     path = tmp_path / "keys.yaml"
     path.write_text(write_entries((KNOWN[1],)))
     monkeypatch.setattr(WatchedFile, "pause_seconds", 0.001)

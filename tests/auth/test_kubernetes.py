@@ -1,4 +1,4 @@
-"""ServiceAccount tokens, with a stand-in for the API server; tests/kubernetes asks a real one."""
+"""ServiceAccount tokens, with a fake API server; tests/kubernetes has a real one."""
 
 import asyncio
 import threading
@@ -74,7 +74,7 @@ async def test_a_token_is_reviewed_once_and_remembered_for_a_minute() -> None:
         ReviewResult(True, _User("system:serviceaccount:team-a"), (AUDIENCE,)),
     ],
 )
-async def test_what_the_server_does_not_vouch_for_is_nobodys_and_asked_again_after_five_seconds(
+async def test_a_token_that_the_server_rejects_is_invalid_and_reviewed_again_after_five_seconds(
     answer: ReviewResult,
 ) -> None:
     world, token = _World(), account_token()
@@ -87,7 +87,7 @@ async def test_what_the_server_does_not_vouch_for_is_nobodys_and_asked_again_aft
     assert len(world.server.asked) == 2
 
 
-async def test_while_the_server_is_away_known_callers_go_on_and_others_are_not_told_that_they_are_unknown() -> None:
+async def test_while_the_server_is_unavailable_known_callers_go_on_and_others_get_unavailable() -> None:
     world, token = _World(), account_token(seconds=10_000)
     await world.accounts.identify(token)
     world.server.is_away = True
@@ -104,7 +104,7 @@ async def test_while_the_server_is_away_known_callers_go_on_and_others_are_not_t
     assert not world.accounts.reason
 
 
-async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long() -> None:
+async def test_a_server_that_hangs_delays_a_known_caller_once_and_briefly() -> None:
     world, token = _World(), account_token(seconds=10_000)
     await world.accounts.identify(token)
     world.now = KNOWN_SECONDS + 1
@@ -121,10 +121,9 @@ async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long
 
 
 async def test_a_flood_of_unknown_tokens_keeps_no_revoked_token_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was known before is asked about in turns of its own, however many strangers wait."""
-    monkeypatch.setattr(
-        caching_verifier, "PATIENCE_SECONDS", 3600.0
-    )  # the answer comes, and may take a busy machine long
+    """Known tokens have their own limit, however many unknown ones wait."""
+    # The answer comes, and may take a busy machine long.
+    monkeypatch.setattr(caching_verifier, "PATIENCE_SECONDS", 3600.0)
     world, revoked = _World(), account_token(seconds=10_000)
     await world.accounts.identify(revoked)
     world.now = KNOWN_SECONDS + 1
@@ -138,7 +137,7 @@ async def test_a_flood_of_unknown_tokens_keeps_no_revoked_token_alive(monkeypatc
     await asyncio.gather(*flood)
 
 
-async def test_a_token_that_is_over_is_nobodys_though_it_is_remembered() -> None:
+async def test_an_expired_token_is_invalid_even_if_it_is_cached() -> None:
     world, token = _World(), account_token(seconds=30)
     assert await world.accounts.identify(token) is not None
     world.wall += 31
@@ -148,7 +147,7 @@ async def test_a_token_that_is_over_is_nobodys_though_it_is_remembered() -> None
     assert not world.accounts.fits(token)
 
 
-async def test_many_requests_with_one_token_ask_once_and_one_that_leaves_does_not_end_it() -> None:
+async def test_many_requests_with_one_token_review_it_once_and_one_that_leaves_does_not_end_it() -> None:
     world, token = _World(), account_token()
     world.server.held.clear()
     waiting = [asyncio.create_task(world.accounts.identify(token)) for _ in range(20)]
@@ -162,7 +161,7 @@ async def test_many_requests_with_one_token_ask_once_and_one_that_leaves_does_no
     assert len(world.server.asked) == 1
 
 
-async def test_a_flood_of_unknown_tokens_waits_in_a_bounded_line() -> None:
+async def test_a_flood_of_unknown_tokens_waits_in_a_bounded_queue() -> None:
     world = _World()
     world.server.held.clear()
     tokens = [account_token(jti=str(number)) for number in range(MOST_WAITING + 5)]
@@ -188,7 +187,7 @@ async def test_a_flood_of_unknown_tokens_waits_in_a_bounded_line() -> None:
         unsigned({"alg": "RS256"}, sub=["system:serviceaccount:a:b"], aud={}),
     ],
 )
-def test_what_nobody_would_accept_is_not_asked_about(token: bytes) -> None:
+def test_hopeless_tokens_are_not_reviewed(token: bytes) -> None:
     assert not _World().accounts.fits(token)
 
 

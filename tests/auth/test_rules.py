@@ -1,4 +1,4 @@
-"""From who someone is to what they may do."""
+"""From an identity to the rights of its caller."""
 
 from typing import Any
 
@@ -56,12 +56,12 @@ def _rules(*rules: dict[str, Any]) -> tuple[CallerRule, ...]:
         ({}, ACCOUNT, True),
     ],
 )
-def test_a_rule_fits_whom_all_that_it_names_fits(match: dict[str, str], who: Identity, holds: bool) -> None:
+def test_a_rule_matches_if_all_of_its_keys_match(match: dict[str, str], who: Identity, holds: bool) -> None:
     caller = grant(who, _rules({"match": match, "role": "admin"}))
     assert (caller is not None and caller.is_admin) == holds
 
 
-def test_the_first_rule_that_fits_holds() -> None:
+def test_the_first_matching_rule_applies() -> None:
     rules = _rules(
         {"match": {"group": "nobody"}, "tenant": "x"},
         {"match": {"group": "staff"}, "tenant": "first", "models": ["llama3"]},
@@ -72,7 +72,7 @@ def test_the_first_rule_that_fits_holds() -> None:
     assert (caller.tenant, caller.models, caller.label) == ("first", (("llama3",),), "first")
 
 
-def test_whom_no_rule_fits_is_refused_where_there_are_rules_and_a_user_where_there_are_none() -> None:
+def test_a_caller_without_a_matching_rule_is_refused_unless_there_are_no_rules() -> None:
     assert grant(PERSON, _rules({"match": {"group": "nobody"}})) is None
     assert grant(PERSON, ()) is None
     caller = grant(PERSON, None)
@@ -80,7 +80,7 @@ def test_whom_no_rule_fits_is_refused_where_there_are_rules_and_a_user_where_the
     assert (caller.is_admin, caller.models, caller.routes) == (False, (), None)
 
 
-def test_a_key_that_no_rule_fits_has_what_its_entry_says() -> None:
+def test_a_key_without_a_matching_rule_has_the_rights_of_its_entry() -> None:
     for rules in (None, (), _rules({"match": {"key": "other"}})):
         caller = grant(KEY, rules)
         assert caller is not None
@@ -110,7 +110,7 @@ def test_a_rule_narrows_a_keys_models_and_routes_and_never_widens_them() -> None
         ({}, {}, Allowance()),
     ],
 )
-def test_of_a_keys_limits_and_its_rules_the_tighter_hold(
+def test_the_tighter_limits_of_key_and_rule_apply(
     own: dict[str, int] | None, ruled: dict[str, int] | None, holds: Allowance | None
 ) -> None:
     key = msgspec.structs.replace(KEY, limits=None if own is None else msgspec.convert(own, RateLimits))
@@ -157,7 +157,7 @@ def test_a_star_stands_for_what_lies_between(head: str, tail: str, between: str)
         assert fits_parts(f"{head}*{tail}", head + between + tail) == ("/" not in between)
 
 
-def test_a_hostile_name_costs_no_more_than_its_length() -> None:
+def test_matching_a_hostile_name_takes_linear_time() -> None:
     assert not fits("*a" * 50 + "*b", "a" * 100_000)
     assert_cheap(lambda: fits("*a" * 50 + "*b", "a" * 100_000), 0.5)
 

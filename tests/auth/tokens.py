@@ -27,8 +27,8 @@ def new_key(kind: str = "RS256") -> Key:
 def public(key: Key, kid: str | None, **more: Any) -> dict[str, Any]:
     """The key as a JWKS lists it."""
     algorithm: Any = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
-    told: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True)
-    return told | {"use": "sig"} | ({} if kid is None else {"kid": kid}) | more
+    content: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True)
+    return content | {"use": "sig"} | ({} if kid is None else {"kid": kid}) | more
 
 
 def jwks(*keys: dict[str, Any]) -> bytes:
@@ -38,16 +38,16 @@ def jwks(*keys: dict[str, Any]) -> bytes:
 
 def token(key: Key, kid: str | None = "k1", algorithm: str = "RS256", **claims: Any) -> bytes:
     """A signed token; a claim of None is left out."""
-    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "iat": NOW, "exp": NOW + DAY} | claims
+    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "iat": NOW, "exp": NOW + DAY} | claims
     headers = {} if kid is None else {"kid": kid}
-    kept = {name: value for name, value in told.items() if value is not None}
+    kept = {name: value for name, value in content.items() if value is not None}
     return jwt.encode(kept, key, algorithm=algorithm, headers=headers).encode()
 
 
 def unsigned(head: dict[str, Any], **claims: Any) -> bytes:
     """A token with a made-up signature."""
-    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "exp": NOW + DAY} | claims
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, told)]
+    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "exp": NOW + DAY} | claims
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, content)]
     return b".".join([*parts, b"c2lnbmF0dXJl"])
 
 

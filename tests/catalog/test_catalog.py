@@ -47,7 +47,7 @@ def test_a_model_is_found_by_its_id_and_its_aliases() -> None:
     assert catalog.find("c", EMPTY) is entry
 
 
-def test_a_model_without_a_name_of_its_own_has_its_id_for_one() -> None:
+def test_a_model_without_an_ollama_name_uses_its_id() -> None:
     """With the tag `latest`."""
     entry = Catalog(CODER).find("llama3", EMPTY)
     assert entry is not None
@@ -80,7 +80,7 @@ def test_nothing_else_is_found(asked: str) -> None:
     assert Catalog(CODER).find(asked, fleet_with(local("codellama:13b"), local("llama3:latest"))) is None
 
 
-def test_settings_come_from_the_model_before_the_sections() -> None:
+def test_settings_of_the_model_override_the_sections() -> None:
     """What the model does not say is as for all."""
     config = parse(
         b"balancing: {slots: 4}\nqueue: {max_waiting: 9}\ntimeouts: {queue: 7s, idle: 8s}\n"
@@ -101,7 +101,7 @@ def test_the_list_has_every_id_and_alias() -> None:
 DISCOVERING = parse(b"catalog: {discover: true}\nmodels: {llama3: }")
 
 
-def test_with_discovery_what_an_endpoint_holds_is_served_under_its_own_name() -> None:
+def test_with_discovery_models_on_endpoints_are_served_under_their_own_names() -> None:
     """With or without the tag `latest`, as Ollama itself takes it."""
     catalog, fleet = Catalog(DISCOVERING), fleet_with(local("qwen3:8b"), local("me/x:latest"))
     for asked, name in (("qwen3:8b", "qwen3:8b"), ("me/x", "me/x:latest"), ("me/x:latest", "me/x:latest")):
@@ -136,7 +136,7 @@ def test_a_cloud_model_is_served_where_the_config_lists_it() -> None:
     assert entry.name == "gpt-oss:120b-cloud"
 
 
-def test_without_discovery_what_an_endpoint_holds_is_not_served() -> None:
+def test_without_discovery_models_on_endpoints_are_not_served() -> None:
     """The default."""
     fleet = fleet_with(local("qwen3:8b"))
     assert Catalog(CODER).find("qwen3:8b", fleet) is None

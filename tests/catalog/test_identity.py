@@ -49,7 +49,7 @@ def test_an_id_has_its_own_version_for_a_tag() -> None:
     assert found("models: {x: {ollama: 'llama3:8b'}}", "x:8b", "x:latest", "llama3:8b") == ["x", None, None]
 
 
-def test_the_exact_name_goes_first() -> None:
+def test_an_exact_name_overrides_other_spellings() -> None:
     """Then what is spelt like an id or alias, then what has a tag more or less; of equals the first."""
     content = "models: {llama3: {version: 8b}, Llama3: , 'llama3:8b': {ollama: mistral}}"
     assert found(content, "llama3", "Llama3", "llama3:8b", "LLAMA3", "Llama3:8B", "LLAMA3:LATEST") == [
@@ -120,7 +120,7 @@ def test_a_pattern_fits_a_model_by_any_of_its_names(pattern: str) -> None:
     assert not permits(((pattern,), ("llama3",)), entry.known_as)
 
 
-def test_limits_stand_under_any_name_where_models_are_discovered() -> None:
+def test_with_discovery_limits_may_use_any_name_of_a_model() -> None:
     """They are the model's: nobody gets rid of them by another name of it."""
     models = "models: {coder: {ollama: codellama, version: 13b, aliases: [code]}}\n"
     for name in ("coder", "code", "CODER:13b", "codellama:13b"):
@@ -134,15 +134,15 @@ def test_limits_stand_under_any_name_where_models_are_discovered() -> None:
     assert limits.models == {"me/x:latest": RateLimits(rpm=1)}
 
 
-def test_what_was_used_before_the_start_is_known_by_the_same_identity() -> None:
-    """No endpoint has told yet what it holds."""
+def test_usage_before_startup_has_the_same_identity() -> None:
+    """No endpoint has listed its models yet."""
     catalog = Catalog(parse((DISCOVER + "models: {coder: {ollama: codellama, version: 13b}}").encode()))
     asked = ("CODER", "codellama:13b", "qwen3:8b", "Me/X")
     assert [catalog.identity(name) for name in asked] == ["coder", "coder", "qwen3:8b", "me/x:latest"]
     assert Catalog(parse(b"models: {coder: }")).identity("qwen3:8b") is None
 
 
-def test_what_is_asked_is_never_remembered() -> None:
+def test_requested_names_are_never_cached() -> None:
     """Nor what endpoints hold without number."""
     catalog = Catalog(parse((DISCOVER + "models: {llama3: }").encode()))
     for number in range(MOST_DISCOVERED + 2):

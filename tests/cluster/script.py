@@ -1,4 +1,4 @@
-"""A scripted API server: says what it is told to, and remembers what it was asked. No sockets, no waiting."""
+"""A scripted API server: gives scripted answers and records requests. No sockets, no waiting."""
 
 import json
 import random

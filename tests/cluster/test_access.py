@@ -1,4 +1,4 @@
-"""Which files say how a cluster is reached, and in which namespace; what is sent with them is in `test_api.py`."""
+"""Which files say how to reach a cluster, and which namespace is the gateway's own."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def kubeconfig(path: Path, current: str | None, **namespaces: str | None) -> Pat
     return path
 
 
-def test_a_token_means_a_cluster_unless_another_one_is_named(tmp_path: Path) -> None:
+def test_a_mounted_token_means_in_cluster_unless_a_flag_names_a_cluster(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
     assert Access(service_account=tmp_path).is_in_cluster
     assert not Access(context="staging", service_account=tmp_path).is_in_cluster
@@ -53,14 +53,14 @@ def test_several_kubeconfigs_are_one(tmp_path: Path) -> None:
     assert Access(named, service_account=tmp_path / "none").namespace() == "other"
 
 
-def test_the_home_folder_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_in_a_kubeconfig_path_means_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No shell has seen the default. An empty part of the list is no file."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Access().kubeconfig_files == [tmp_path / ".kube/config"]
     assert Access("~/a:/b::").kubeconfig_files == [tmp_path / "a", Path("/b")]
 
 
-def test_a_kubeconfig_that_is_named_goes_before_the_usual_one() -> None:
+def test_a_named_kubeconfig_overrides_the_usual_one() -> None:
     assert Access("/named", usual_kubeconfig="/usual").kubeconfig_files == [Path("/named")]
     assert Access(usual_kubeconfig="/usual").kubeconfig_files == [Path("/usual")]
 
@@ -69,8 +69,8 @@ def test_a_kubeconfig_that_is_named_goes_before_the_usual_one() -> None:
     ("access", "is_named"),
     [(Access(), False), (Access(usual_kubeconfig="/usual"), False), (Access("/x"), True), (Access(context="x"), True)],
 )
-def test_only_a_person_names_a_cluster(access: Access, is_named: bool) -> None:
-    """What kubectl would use is not looked at without being asked to."""
+def test_only_flags_name_a_cluster(access: Access, is_named: bool) -> None:
+    """Without a flag, the default kubeconfig names no cluster."""
     assert access.is_named == is_named
 
 
@@ -96,15 +96,15 @@ def test_the_first_current_context_of_several_files_counts(tmp_path: Path) -> No
         b"current-context: x\ncontexts: [{name: x, context: {namespace: ''}}]",
     ],
 )
-def test_a_kubeconfig_that_says_no_namespace_means_the_default(tmp_path: Path, content: bytes) -> None:
-    """The library that connects complains in full."""
+def test_a_kubeconfig_without_a_namespace_means_the_default(tmp_path: Path, content: bytes) -> None:
+    """The library reports the details when it connects."""
     path = tmp_path / "config"
     path.write_bytes(content)
     assert Access(str(path), service_account=tmp_path / "none").namespace() == "default"
 
 
 @pytest.mark.parametrize("contexts", ["contexts: 5", "contexts: [5]", "contexts: [{name: a, context: x}]"])
-def test_a_kubeconfig_that_is_nonsense_has_no_namespace(tmp_path: Path, contexts: str) -> None:
-    """Whoever connects with it complains in full."""
+def test_an_invalid_kubeconfig_means_the_default_namespace(tmp_path: Path, contexts: str) -> None:
+    """The library reports the details when it connects."""
     (tmp_path / "config").write_text(f"current-context: a\n{contexts}\n")
     assert Access(str(tmp_path / "config"), service_account=tmp_path / "none").namespace() == "default"

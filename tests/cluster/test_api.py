@@ -136,7 +136,7 @@ def test_a_refusal_says_what_the_server_says(tmp_path: Path, body: bytes, words:
     assert (str(refused.value), refused.value.status) == (words, 403)
 
 
-def test_a_server_may_say_when_to_ask_again(tmp_path: Path) -> None:
+def test_a_server_may_say_when_to_retry(tmp_path: Path) -> None:
     """It is asked once, and not again by the library."""
     with serving(lambda asked: asked.say(429, b"", Retry_After="7")) as server, pytest.raises(StatusFailure) as refused:
         kubeconfig(tmp_path, server.port).get("/x", {}, 5.0)
@@ -144,7 +144,7 @@ def test_a_server_may_say_when_to_ask_again(tmp_path: Path) -> None:
     assert len(server.seen) == 1
 
 
-def test_a_refused_connection_is_said_in_words(tmp_path: Path) -> None:
+def test_a_refused_connection_gives_a_readable_reason(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"^Failed to establish a new connection: .*refused$"):
         kubeconfig(tmp_path, 9).get("/x", {}, 5.0)
 
@@ -159,7 +159,7 @@ def test_a_server_that_does_not_answer_in_time_is_given_up(tmp_path: Path) -> No
     assert len(server.seen) <= 1
 
 
-def test_a_kubeconfig_that_is_missing_or_nonsense_is_said_in_words(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_kubeconfig_gives_a_readable_reason(tmp_path: Path) -> None:
     missing = ApiServer(Access(str(tmp_path / "no-such"), service_account=tmp_path / "none"))
     with pytest.raises(Unreachable, match=r"."):
         missing.get("/x", {}, 1.0)
@@ -226,7 +226,7 @@ def test_a_stream_is_read_line_by_line(tmp_path: Path) -> None:
         assert list(stream.lines()) == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
 
 
-def test_a_fault_of_whoever_reads_a_stream_is_not_the_servers(tmp_path: Path) -> None:
+def test_an_error_of_the_reader_of_a_stream_is_not_the_servers(tmp_path: Path) -> None:
     """It comes out as what it is, with its trace, and is no word about the connection."""
 
     def read(port: int) -> None:

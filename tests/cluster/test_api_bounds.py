@@ -24,7 +24,7 @@ def test_an_answer_without_end_is_given_up(tmp_path: Path) -> None:
         kubeconfig(tmp_path, server.port).get("/x", {}, 5.0)
 
 
-def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
+def test_a_slow_answer_is_given_up(tmp_path: Path) -> None:
     """Each byte comes in time, and all of them never."""
 
     def drip(asked: Asked) -> None:
@@ -54,7 +54,7 @@ def test_an_event_without_end_ends_the_watch(tmp_path: Path) -> None:
             next(lines)
 
 
-def test_a_compressed_answer_is_none(tmp_path: Path) -> None:
+def test_a_compressed_answer_is_not_unpacked(tmp_path: Path) -> None:
     """None is asked for: what is small on the line may be anything in memory."""
     import gzip
 

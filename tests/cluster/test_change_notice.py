@@ -1,4 +1,4 @@
-"""Many rings are heard once, and none is missed, whatever became of who waited before."""
+"""Many notices wake the waiter once, and none is lost, whatever happened to earlier waiters."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from tests.flow.waiting import soon
 
 from ai_gateway.cluster.change_notice import ChangeNotice
 
-ROUNDS = 10  # of the event loop: more than a ring takes to be heard
+ROUNDS = 10  # of the event loop: more than a notice needs
 
 
 async def rounds() -> None:
@@ -16,8 +16,8 @@ async def rounds() -> None:
         await asyncio.sleep(0)
 
 
-async def test_many_rings_are_heard_once() -> None:
-    """A list of 500 pods is one change of the fleet; the next ring is the next one."""
+async def test_many_notices_wake_the_waiter_once() -> None:
+    """A list of 500 pods is one change of the fleet; the next notice is the next change."""
     notice = ChangeNotice(settle_seconds=0.0)
     for _ in range(500):
         notice.notify()
@@ -29,8 +29,8 @@ async def test_many_rings_are_heard_once() -> None:
     await soon(second)
 
 
-async def test_what_rings_is_not_heard_before_the_burst_has_settled() -> None:
-    """What comes until then is taken up together with it."""
+async def test_a_notice_wakes_the_waiter_after_the_burst_has_settled() -> None:
+    """Notices until then belong to the same burst."""
     notice = ChangeNotice(settle_seconds=60.0)
     notice.notify()
     waiting = asyncio.create_task(notice.wait())
@@ -39,8 +39,8 @@ async def test_what_rings_is_not_heard_before_the_burst_has_settled() -> None:
     waiting.cancel()
 
 
-async def test_a_waiter_that_is_cancelled_takes_no_ring_with_it() -> None:
-    """Who waits next hears it."""
+async def test_a_cancelled_waiter_loses_no_notice() -> None:
+    """The next waiter gets it."""
     notice = ChangeNotice(settle_seconds=0.0)
     cancelled = asyncio.create_task(notice.wait())
     await rounds()
@@ -50,8 +50,8 @@ async def test_a_waiter_that_is_cancelled_takes_no_ring_with_it() -> None:
     await soon(notice.wait())
 
 
-async def test_a_ring_after_a_wait_that_gave_up_is_heard() -> None:
-    """And no old one stands in its way."""
+async def test_a_notice_after_a_wait_that_timed_out_wakes_the_next_waiter() -> None:
+    """The old notice does not block it."""
     notice = ChangeNotice(settle_seconds=0.0)
     notice.notify()
     await notice.wait(0.0)
@@ -59,32 +59,32 @@ async def test_a_ring_after_a_wait_that_gave_up_is_heard() -> None:
     await soon(notice.wait())
 
 
-async def test_a_bell_rung_in_another_thread_is_heard() -> None:
-    """A thousand rings are one."""
+async def test_a_notice_from_another_thread_wakes_the_waiter() -> None:
+    """A thousand notices are one."""
     notice = ChangeNotice(settle_seconds=0.01)
 
-    def ring_on() -> None:
+    def notify_often() -> None:
         for _ in range(1000):
             notice.notify()
 
-    ringing = threading.Thread(target=ring_on)
-    ringing.start()
+    notifying = threading.Thread(target=notify_often)
+    notifying.start()
     await soon(notice.wait())
-    ringing.join()
+    notifying.join()
     notice.notify()
     await soon(notice.wait())
 
 
-async def test_waiting_has_an_end_if_it_is_asked_for() -> None:
+async def test_a_wait_may_have_a_timeout() -> None:
     await soon(ChangeNotice().wait(0.01))
 
 
-def test_a_bell_of_a_loop_that_is_closed_is_rung_without_harm() -> None:
+def test_a_notice_for_a_closed_loop_does_no_harm() -> None:
     """A thread may outlive the loop by a moment."""
-    bells = []
+    notices = []
 
     async def make() -> None:
-        bells.append(ChangeNotice())
+        notices.append(ChangeNotice())
 
     asyncio.run(make())
-    bells[0].notify()
+    notices[0].notify()

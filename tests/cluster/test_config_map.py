@@ -1,6 +1,6 @@
 """How a ConfigMap is named on the command line, and how its content is found in it.
 
-What becomes of an edit is tested with a whole gateway (`tests/flow/test_kubernetes.py`) and a real API server.
+Edits are tested with a whole gateway (`tests/flow/test_kubernetes.py`) and a real API server.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ def test_a_name_may_have_a_namespace_and_a_key(text: str, named: ConfigMapRef) -
 
 
 @pytest.mark.parametrize("text", ["", "/", "ai/", "a/b/c", "models:", "two words", ":key"])
-def test_what_is_no_name_is_refused(text: str) -> None:
+def test_an_invalid_name_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         parse_ref(text)
 
 
-def test_people_are_told_all_three() -> None:
+def test_messages_name_namespace_name_and_key() -> None:
     assert str(ConfigMapRef("models", "ai")) == "ConfigMap ai/models, key config.yml"
 
 
@@ -67,7 +67,7 @@ class Followed:
         await until(lambda: self.live.config is not None and list(self.live.config.models) == list(names))
 
     async def reason(self) -> str:
-        """The one that there is, once there is one and Events tell of it."""
+        """The only reason, once there is one and its Event is sent."""
         await until(lambda: self.live.reasons and not self.config_map.events.is_busy)
         (reason,) = self.live.reasons
         return str(reason)
@@ -117,7 +117,7 @@ async def test_the_content_of_the_key_is_the_config(
     ("content", "there"),
     [({"data": {"b": "", "a": ""}, "binaryData": {"c": ""}}, "a, b, c"), ({}, "no keys")],
 )
-async def test_a_key_that_is_missing_is_named_with_those_that_are_there(
+async def test_a_missing_key_is_named_with_the_existing_ones(
     api: FakeApi, tmp_path: Path, content: dict[str, Any], there: str
 ) -> None:
     """In health and in an Event; the last good config stays in force."""
@@ -146,7 +146,7 @@ async def test_the_same_content_under_a_new_version_is_neither_applied_nor_repor
         assert (len(api.sent), len(followed.applied), followed.live.total_refused) == (1, 1, 1)
 
 
-async def test_an_object_that_is_deleted_and_made_anew_is_another_one(api: FakeApi, tmp_path: Path) -> None:
+async def test_an_object_that_is_deleted_and_created_again_is_another_one(api: FakeApi, tmp_path: Path) -> None:
     """Its bad content is reported for it as well."""
     bad = {"data": {"config.yml": "models: ["}}
     api.put("ai", "models", META | bad)
@@ -158,7 +158,7 @@ async def test_an_object_that_is_deleted_and_made_anew_is_another_one(api: FakeA
     assert [event["involvedObject"]["uid"] for event in api.sent] == ["u1", "u2"]
 
 
-async def test_an_immutable_config_map_is_told_of_once(
+async def test_an_immutable_config_map_is_logged_once(
     api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A change needs a new object, which may be immutable as well."""
@@ -178,8 +178,8 @@ async def test_another_namespace_can_be_named(api: FakeApi, tmp_path: Path) -> N
         await followed.models("a")
 
 
-async def test_an_object_that_comes_back_as_it_was_ends_the_complaint(api: FakeApi, tmp_path: Path) -> None:
-    """Health must not tell for ever of one that was away for a moment."""
+async def test_an_object_that_comes_back_unchanged_clears_the_reason(api: FakeApi, tmp_path: Path) -> None:
+    """Health must not report for ever an object that was missing for a moment."""
     good = META | {"data": {"config.yml": GOOD}}
     api.put("ai", "models", good)
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
@@ -190,10 +190,10 @@ async def test_an_object_that_comes_back_as_it_was_ends_the_complaint(api: FakeA
         await until(lambda: not followed.live.reasons)
 
 
-async def test_a_fault_of_the_gateways_own_ends_no_later_reload(
+async def test_an_unexpected_failure_ends_no_later_reload(
     api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told with its trace; the next edit is applied."""
+    """The log has its traceback; the next edit is applied."""
     applied: list[Config] = []
 
     def apply(config: Config) -> None:
@@ -208,8 +208,8 @@ async def test_a_fault_of_the_gateways_own_ends_no_later_reload(
         await until(lambda: [list(config.models) for config in applied] == [["b"]])
 
 
-async def test_a_server_that_does_not_let_it_read_may_do_so_in_a_moment(api: FakeApi, tmp_path: Path) -> None:
-    """The start waits for that; what stands in the way is told meanwhile."""
+async def test_a_server_that_refuses_reads_may_allow_them_later(api: FakeApi, tmp_path: Path) -> None:
+    """Startup waits for that; health gives the reason meanwhile."""
     api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
     api.forbidden.add("ai")
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
@@ -220,7 +220,7 @@ async def test_a_server_that_does_not_let_it_read_may_do_so_in_a_moment(api: Fak
         assert (settled_before, followed.live.has_outcome, followed.live.reasons) == (False, True, [])
 
 
-async def test_who_follows_no_more_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
+async def test_a_stopped_follower_ends_its_watch(api: FakeApi, tmp_path: Path) -> None:
     """The watch would last for minutes."""
     api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
     before = set(threading.enumerate())
@@ -231,15 +231,15 @@ async def test_who_follows_no_more_watches_no_more(api: FakeApi, tmp_path: Path)
     await until(lambda: not watching[0].is_alive())
 
 
-async def test_bytes_that_are_none_are_a_missing_key(api: FakeApi, tmp_path: Path) -> None:
-    """What is no base64 cannot come from an API server, and is no reason to fall over."""
+async def test_invalid_base64_counts_as_a_missing_key(api: FakeApi, tmp_path: Path) -> None:
+    """No API server sends it, but it must not break the gateway."""
     api.put("ai", "models", META | {"binaryData": {"config.yml": "###"}})
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
         assert "has no key 'config.yml'; it has config.yml" in await followed.reason()
 
 
-async def test_content_is_checked_again_when_a_named_file_comes(api: FakeApi, tmp_path: Path) -> None:
-    """The object itself was not changed: no watch tells of it."""
+async def test_content_is_checked_again_when_its_named_file_appears(api: FakeApi, tmp_path: Path) -> None:
+    """The object did not change: no watch event comes."""
     ca = tmp_path / "ca.pem"
     content = f"{GOOD}\nlimits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}"
     api.put("ai", "models", META | {"data": {"config.yml": content}})
@@ -249,8 +249,8 @@ async def test_content_is_checked_again_when_a_named_file_comes(api: FakeApi, tm
         await followed.models("a")
 
 
-async def test_a_complaint_follows_the_keys_that_are_there(api: FakeApi, tmp_path: Path) -> None:
-    """Formerly that of a renamed key stayed when all was emptied. Each state has its Event; a right one ends it."""
+async def test_the_reason_follows_the_existing_keys(api: FakeApi, tmp_path: Path) -> None:
+    """Formerly the reason of a renamed key stayed when all was emptied. Each state has its Event."""
     there: list[tuple[dict[str, Any], str]] = [
         ({"data": {"config.yaml": GOOD}}, "no key 'config.yml'; it has config.yaml"),
         ({"data": {}}, "no key 'config.yml'; it has no keys"),
@@ -263,9 +263,9 @@ async def test_a_complaint_follows_the_keys_that_are_there(api: FakeApi, tmp_pat
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
         await followed.models("a")
         for content, words in there:
-            told = len(api.sent)
+            sent = len(api.sent)
             api.put("ai", "models", META | content)
-            await until(lambda told=told: len(api.sent) > told)  # type: ignore[misc]  # a default in a lambda
+            await until(lambda sent=sent: len(api.sent) > sent)  # type: ignore[misc]  # a default in a lambda
             assert api.sent[-1]["message"].endswith(words)
             assert [str(reason) for reason in followed.live.reasons] == [api.sent[-1]["message"]]
         api.put("ai", "models", META | {"data": {"config.yml": GOOD}})

@@ -1,4 +1,4 @@
-"""A file that stands in for a ConfigMap: it is followed while the ConfigMap gives nothing, and at no other time."""
+"""The fallback file of a ConfigMap counts only while the ConfigMap gives no content."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def content(model: str) -> str:
 
 
 class Followed:
-    """A ConfigMap, the file beside it, and the config that both give."""
+    """A ConfigMap, its fallback file, and the config state of both."""
 
     def __init__(self, api: FakeApi, folder: Path) -> None:
         self._api = api
@@ -46,7 +46,7 @@ class Followed:
         self.config_map = ConfigMap(ConfigMapRef("models"), reach(api, folder), self.live, settings, stand_in)
 
     async def write(self, text: str) -> None:
-        """Exchanges the file, as the kubelet does, and looks at it."""
+        """Replaces the file, as the kubelet does, and checks it."""
         new = self._path.with_suffix(".new")
         new.write_text(text)
         os.utime(new, ns=(1, 1))
@@ -54,7 +54,7 @@ class Followed:
         await self.file.check()
 
     async def remove(self) -> None:
-        """Takes the file away, and looks."""
+        """Removes the file, and checks."""
         self._path.unlink()
         await self.file.check()
 
@@ -88,7 +88,7 @@ class Followed:
 
     @property
     def words(self) -> str:
-        """All that is told of the config."""
+        """All reasons that health shows for the config."""
         return " | ".join((*map(str, self.live.reasons), self.live.unseen_reason or ""))
 
 
@@ -130,7 +130,7 @@ async def test_edits_of_the_file_are_taken_while_the_api_refuses(api: FakeApi, f
     assert followed.live.reasons == []
 
 
-async def test_a_bad_edit_of_the_file_is_told_and_its_mending_too(api: FakeApi, followed: Followed) -> None:
+async def test_a_bad_edit_of_the_file_gives_a_reason_and_its_fix_clears_it(api: FakeApi, followed: Followed) -> None:
     followed.forbid()
     await followed.write(content("a"))
     await followed.serves("a")
@@ -141,7 +141,7 @@ async def test_a_bad_edit_of_the_file_is_told_and_its_mending_too(api: FakeApi, 
     assert followed.live.reasons == []
 
 
-async def test_a_right_that_is_granted_later_ends_the_files_turn(api: FakeApi, followed: Followed) -> None:
+async def test_a_right_that_is_granted_later_ends_the_use_of_the_file(api: FakeApi, followed: Followed) -> None:
     """What the ConfigMap says is in force, and no edit of the file any more."""
     followed.put("mapped")
     followed.forbid()
@@ -154,7 +154,7 @@ async def test_a_right_that_is_granted_later_ends_the_files_turn(api: FakeApi, f
     assert followed.model == "mapped"
 
 
-async def test_a_right_that_is_revoked_lets_later_edits_of_the_file_in(api: FakeApi, followed: Followed) -> None:
+async def test_after_a_right_is_revoked_later_edits_of_the_file_count(api: FakeApi, followed: Followed) -> None:
     """What the file held before is no newer than the ConfigMap; the ConfigMap counts again once it can be read."""
     await followed.write(content("old"))
     followed.put("mapped")
@@ -172,7 +172,7 @@ async def test_a_right_that_is_revoked_lets_later_edits_of_the_file_in(api: Fake
     await until(lambda: not followed.words.strip(" |"))
 
 
-async def test_a_file_that_was_written_while_the_api_answered_stays_out(api: FakeApi, followed: Followed) -> None:
+async def test_a_file_written_while_the_api_answered_does_not_count(api: FakeApi, followed: Followed) -> None:
     """An outage of the API server must not put another config in force."""
     followed.put("mapped")
     await followed.write(content("old"))
@@ -186,7 +186,7 @@ async def test_a_file_that_was_written_while_the_api_answered_stays_out(api: Fak
     assert followed.model == "later"
 
 
-async def test_a_copy_that_comes_late_does_not_undo_an_edit(api: FakeApi, followed: Followed) -> None:
+async def test_a_late_copy_does_not_undo_an_edit(api: FakeApi, followed: Followed) -> None:
     """The mount shows an earlier content just after the later one was heard of, and then the API goes away."""
     await followed.write(content("first"))
     for model in ("first", "second", "third"):
@@ -201,7 +201,7 @@ async def test_a_copy_that_comes_late_does_not_undo_an_edit(api: FakeApi, follow
     await followed.serves("first")
 
 
-async def test_what_the_first_look_finds_late_is_no_change(api: FakeApi, followed: Followed) -> None:
+async def test_a_late_first_check_is_no_change(api: FakeApi, followed: Followed) -> None:
     """A mount may hang at the start while the ConfigMap is read."""
     followed.put("mapped")
     await until(lambda: followed.model == "mapped")
@@ -214,7 +214,7 @@ async def test_what_the_first_look_finds_late_is_no_change(api: FakeApi, followe
 
 
 async def test_the_file_is_followed_until_there_is_a_config_map(followed: Followed) -> None:
-    """Also where the API answers; the ConfigMap that is made goes before it."""
+    """Also if the API answers; a new ConfigMap overrides the file."""
     await followed.write(content("a"))
     await followed.serves("a")
     await until(
@@ -228,7 +228,7 @@ async def test_the_file_is_followed_until_there_is_a_config_map(followed: Follow
 
 
 async def test_the_file_is_followed_until_the_config_map_has_the_key(api: FakeApi, followed: Followed) -> None:
-    """An Event tells of the key that is missing all the same."""
+    """An Event still reports the missing key."""
     api.put("ai", "models", META | {"data": {"config.yaml": content("a")}})
     await followed.write(content("a"))
     await followed.serves("a")
@@ -244,7 +244,7 @@ async def test_the_file_is_followed_until_the_config_map_has_the_key(api: FakeAp
 async def test_a_deleted_config_map_keeps_its_config_until_the_file_is_changed(
     api: FakeApi, followed: Followed
 ) -> None:
-    """Made anew as it was, it counts again."""
+    """Created again with the same content, it counts again."""
     await followed.write(content("old"))
     followed.put("mapped")
     await followed.serves("mapped")
@@ -260,8 +260,8 @@ async def test_a_deleted_config_map_keeps_its_config_until_the_file_is_changed(
     await until(lambda: not followed.words.strip(" |"))
 
 
-async def test_without_the_file_and_the_config_map_both_are_told(api: FakeApi, followed: Followed) -> None:
-    """And the start waits for the API server, as it does without a file."""
+async def test_without_file_and_config_map_the_reason_names_both(api: FakeApi, followed: Followed) -> None:
+    """Startup waits for the API server, as without a file."""
     followed.forbid()
     await followed.file.check()
     await until(lambda: followed.live.reasons)
@@ -276,18 +276,18 @@ async def test_without_the_file_and_the_config_map_both_are_told(api: FakeApi, f
     assert followed.model == "a"
 
 
-async def test_the_start_waits_for_a_file_that_is_still_to_be_looked_at(followed: Followed) -> None:
-    """There is no ConfigMap: that is not yet the whole story."""
+async def test_startup_waits_for_the_first_check_of_the_file(followed: Followed) -> None:
+    """There is no ConfigMap, but the file may still give content."""
     await until(lambda: followed.live.reasons)
     settled_before = followed.live.has_outcome
     await followed.write(content("a"))
     assert (settled_before, followed.live.has_outcome, followed.model) == (False, True, "a")
 
 
-async def test_a_fault_of_the_gateways_own_in_a_look_ends_with_the_next(
+async def test_an_unexpected_failure_in_a_check_ends_with_the_next_check(
     followed: Followed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Told once, with its trace; what the ConfigMap gives is not touched by it."""
+    """The log has its traceback once; the config from the ConfigMap stays."""
     followed.put("mapped")
     await followed.write(content("a"))
     await followed.serves("mapped")
@@ -299,8 +299,8 @@ async def test_a_fault_of_the_gateways_own_in_a_look_ends_with_the_next(
     assert (followed.live.reasons, followed.model) == ([], "mapped")
 
 
-async def test_a_wish_to_read_again_takes_up_the_config_map_too(followed: Followed, tmp_path: Path) -> None:
-    """SIGHUP: formerly the content was forgotten, and what it names was never looked at again."""
+async def test_reread_reads_the_config_map_again_too(followed: Followed, tmp_path: Path) -> None:
+    """SIGHUP. Formerly the content was forgotten, and its named files were never read again."""
     await followed.write(content("a"))
     followed.put("mapped")
     await followed.serves("mapped")

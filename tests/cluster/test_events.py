@@ -102,7 +102,7 @@ class Raced(Server):
 
 
 @pytest.mark.parametrize(("edit", "count"), [("107", 2), ("108", 3)])
-async def test_of_two_gateways_that_count_at_once_one_sees_the_other(edit: str, count: int) -> None:
+async def test_two_gateways_that_count_at_once_lose_no_count(edit: str, count: int) -> None:
     """The loser of the race looks again: the same edit is counted once, and that of another one is not lost."""
     server = Raced(edit)
     events = await report(server, ("abc", "100", "wrong"), ("abc", "107", "wrong"))
@@ -120,7 +120,7 @@ async def test_an_event_that_could_not_be_sent_is_sent_a_second_later() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_a_missing_right_is_said_once_and_nothing_waits_for_it(
+async def test_a_missing_right_is_logged_once_and_nothing_waits_for_it(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = Server()
@@ -130,7 +130,7 @@ async def test_a_missing_right_is_said_once_and_nothing_waits_for_it(
     assert caplog.text.count("grant create and patch on events") == 1
 
 
-async def test_more_than_can_wait_is_dropped_and_counted() -> None:
+async def test_reports_beyond_the_queue_are_dropped_and_counted() -> None:
     """An API server that is away must not fill the memory."""
     server = Server()
     server.failures = [Unreachable("away")] * 10_000
@@ -185,7 +185,7 @@ class Odd(Server):
         return super().send(method, path, body, read_seconds)
 
 
-async def test_an_answer_that_is_no_event_ends_no_later_report(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_answer_ends_no_later_report(caplog: pytest.LogCaptureFixture) -> None:
     """It is dropped and counted; formerly nothing was ever sent after it."""
     server = Odd()
     events = await report(server, ("abc", "100", "wrong"), ("abc", "107", "wrong"), ("abd", "100", "wrong"))
@@ -194,8 +194,8 @@ async def test_an_answer_that_is_no_event_ends_no_later_report(caplog: pytest.Lo
     assert "cannot report the refused config as a Kubernetes Event" in caplog.text
 
 
-async def test_a_message_that_is_no_unicode_is_sent_as_far_as_it_is() -> None:
-    """YAML may hold half a surrogate pair, as a key that is complained of; formerly no Event came after it."""
+async def test_a_message_with_half_a_surrogate_pair_is_sent_without_it() -> None:
+    """YAML may hold half a surrogate pair, as a key in a reason; formerly no Event came after it."""
     server = Server()
     await report(server, ("abc", "100", "models.a\ud800: unknown key"), ("abd", "100", "wrong"))
     assert [event["message"] for event in server.events.values()] == ["models.a?: unknown key", "wrong"]

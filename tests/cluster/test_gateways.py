@@ -54,7 +54,7 @@ def test_a_gateway_with_two_addresses_counts_once() -> None:
     assert count_ready([ready(sliced(("10.0.0.1", "a"), ("10.0.0.2", "b"))), ready(sliced(("fd00::1", "a")))]) == 2
 
 
-def test_whoever_asks_is_there() -> None:
+def test_the_gateway_itself_always_counts() -> None:
     assert count_ready([]) == 1
     assert count_ready([frozenset()]) == 1
 
@@ -87,14 +87,14 @@ async def test_the_namespace_may_be_named(api: FakeApi, tmp_path: Path) -> None:
     gateways.stop()
 
 
-async def test_without_a_service_nobody_is_asked(api: FakeApi, tmp_path: Path) -> None:
+async def test_without_a_service_it_asks_no_server(api: FakeApi, tmp_path: Path) -> None:
     before = set(threading.enumerate())
     gateways = Gateways(None, reach(api, tmp_path))
     gateways.start()
     assert (gateways.ready(), set(threading.enumerate()) - before) == (1, set())
 
 
-async def test_without_rights_it_is_one(api: FakeApi, tmp_path: Path) -> None:
+async def test_without_rights_it_counts_one(api: FakeApi, tmp_path: Path) -> None:
     api.forbidden.add("ai")
     gateways = Gateways("gateway", reach(api, tmp_path))
     gateways.start()

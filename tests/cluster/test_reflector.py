@@ -1,4 +1,4 @@
-"""A copy that lists and watches: it goes on where it ended, begins anew where it must, and never empties itself."""
+"""A reflector lists and watches: it continues where it ended, lists again if it must, and never empties its copy."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ GONE = StatusFailure(410, "too old resource version")
 AWAY = Unreachable("Connection refused")
 
 
-def test_a_list_is_read_in_pages_and_taken_whole() -> None:
+def test_a_list_is_read_in_pages_and_applied_as_a_whole() -> None:
     """The watch begins from the version of the list."""
     script = Script()
     script.lists = [page("a", "b", more="next"), page("c", version="12")]
@@ -31,7 +31,7 @@ def test_a_list_is_read_in_pages_and_taken_whole() -> None:
 
 
 def test_events_change_the_copy() -> None:
-    """Each is told; what is not wanted any more goes."""
+    """It reports each change; deleted objects leave the copy."""
     script = Script()
     script.lists = [page("a", "b")]
     script.watches = [[event("ADDED", "c", "11"), event("DELETED", "a", "12"), event("MODIFIED", "b", "13")]]
@@ -42,7 +42,7 @@ def test_events_change_the_copy() -> None:
 
 
 @pytest.mark.parametrize("last", [event("MODIFIED", "a", "17"), bookmark("17")])
-def test_a_watch_that_ends_is_taken_up_where_it_ended(last: bytes) -> None:
+def test_a_new_watch_continues_where_the_last_one_ended(last: bytes) -> None:
     """At once, also from the version of a bookmark."""
     script = Script()
     script.lists = [page("a")]
@@ -55,7 +55,7 @@ def test_a_watch_that_ends_is_taken_up_where_it_ended(last: bytes) -> None:
 
 
 @pytest.mark.parametrize("watch", [GONE, [event("ADDED", "b", "11"), error_event(410)]])
-def test_a_version_that_is_gone_is_listed_anew_and_nothing_is_empty_meanwhile(
+def test_a_gone_version_is_listed_again_and_the_copy_stays_meanwhile(
     watch: Exception | list[bytes | Exception],
 ) -> None:
     """As a status, and inside a watch."""
@@ -71,8 +71,8 @@ def test_a_version_that_is_gone_is_listed_anew_and_nothing_is_empty_meanwhile(
     assert reflector.reason is None
 
 
-def test_a_server_that_always_says_gone_is_not_asked_without_a_pause() -> None:
-    """What was listed just now cannot be gone."""
+def test_a_server_that_always_says_gone_gets_pauses() -> None:
+    """A fresh list cannot be gone."""
     script = Script()
     script.line_seconds = 0.0
     script.lists = [page("a")] * 3
@@ -86,7 +86,7 @@ def test_a_server_that_always_says_gone_is_not_asked_without_a_pause() -> None:
 @pytest.mark.parametrize(
     "failure", [AWAY, StatusFailure(500, "etcd"), StatusFailure(403, "forbidden"), StatusFailure(503, "starting")]
 )
-def test_a_failure_empties_nothing_and_is_tried_again_after_a_jittered_pause(failure: Exception) -> None:
+def test_a_failure_keeps_the_copy_and_is_retried_after_a_jittered_pause(failure: Exception) -> None:
     """Of half a second to three, however long it lasts: an outage of days, too."""
     script = Script()
     script.lists = [page("a"), *[failure] * 3000]
@@ -121,7 +121,7 @@ def test_an_hour_without_the_server_at_the_real_times_ends_with_the_right_view()
     assert reflector.reason is None
 
 
-def test_credentials_that_are_not_accepted_are_read_anew_and_tried_at_once() -> None:
+def test_rejected_credentials_are_read_again_and_retried_at_once() -> None:
     """The first time; a token that is simply wrong is not tried without a pause."""
     script = Script()
     script.lists = [page("a")]
@@ -149,10 +149,10 @@ def test_a_missing_right_is_named_once_a_minute(
     began = script.now
     while script.now < began + 300:
         reflector.iterate()
-    told = [record.getMessage() for record in caplog.records]
-    assert 5 <= len(told) <= 6
+    lines = [record.getMessage() for record in caplog.records]
+    assert 5 <= len(lines) <= 6
     assert all(
-        f"does not allow the gateway to {verb} pods in namespace ai: grant list and watch" in line for line in told
+        f"does not allow the gateway to {verb} pods in namespace ai: grant list and watch" in line for line in lines
     )
     assert names(reflector) == ([] if lists else ["a"])
 
@@ -169,7 +169,7 @@ def test_a_server_that_is_overloaded_says_how_long_to_wait() -> None:
     assert len(script.list_queries) == 1
 
 
-def test_the_times_that_are_asked_for_are_spread() -> None:
+def test_watch_times_have_jitter() -> None:
     """4 to 6 minutes for the server, and the silence that is put up with lies beyond its end."""
     script = Script()
     script.lists = [page("a")]
@@ -183,8 +183,8 @@ def test_the_times_that_are_asked_for_are_spread() -> None:
     assert all(15 <= silence - seconds <= 18 for silence, seconds in zip(script.silences, asked, strict=True))
 
 
-def test_a_watch_that_stalls_is_taken_up_from_where_it_was() -> None:
-    """Its silence is a failure that is told, and no list is needed."""
+def test_a_stalled_watch_is_continued_where_it_was() -> None:
+    """Its silence gives a reason, and needs no new list."""
     script = Script()
     script.lists = [page("a")]
     script.watches = [[bookmark("11"), Unreachable("Read timed out.")], [event("ADDED", "b", "12")]]
@@ -197,8 +197,8 @@ def test_a_watch_that_stalls_is_taken_up_from_where_it_was() -> None:
     assert len(script.list_queries) == 1
 
 
-def test_only_bytes_count_as_heard() -> None:
-    """Not that a watch was opened: that is how others stay green for hours while nothing comes."""
+def test_only_bytes_count_as_contact() -> None:
+    """An opened watch is no contact: it may stay silent for hours."""
     script = Script()
     script.lists = [page("a")]
     script.watches = [[], [bookmark("11")]]
@@ -240,8 +240,8 @@ def test_an_object_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("nonsense", [b"<html>", b"[]", b'{"items": 5}', b"\xff\xfe"])
-def test_what_is_no_api_server_is_complained_of(nonsense: bytes) -> None:
-    """And asked again: it may become one."""
+def test_a_server_that_is_no_api_server_gives_a_reason(nonsense: bytes) -> None:
+    """The gateway tries again: it may become one."""
     script = Script()
     script.lists = [nonsense, page("a")]
     script.watches = [[]]
@@ -252,8 +252,8 @@ def test_what_is_no_api_server_is_complained_of(nonsense: bytes) -> None:
     assert names(reflector) == ["a"]
 
 
-def test_the_end_of_trouble_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Only where trouble was said before."""
+def test_a_recovery_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Only if a failure was logged before."""
     caplog.set_level(logging.INFO, logger="ai_gateway.cluster")
     script = Script()
     script.lists = [page("a")]
@@ -282,8 +282,8 @@ class Endless:
         self.is_stopped.set()
 
 
-def test_a_mirror_that_is_stopped_ends_its_thread() -> None:
-    """Also in the midst of a watch that may last for minutes."""
+def test_a_stopped_reflector_ends_its_thread() -> None:
+    """Also in the middle of a watch that may last for minutes."""
     endless = Endless()
 
     class Server(Script):

@@ -1,6 +1,6 @@
-"""What may go wrong in the midst of a list, of a watch, or in the gateway itself: nothing of it empties the copy.
+"""Failures in the middle of a list, of a watch, or in the gateway itself never empty the copy.
 
-The rules of list and watch are in `test_mirror.py`.
+The rules of list and watch are in `test_reflector.py`.
 """
 
 import json
@@ -18,7 +18,7 @@ GONE = StatusFailure(410, "too old resource version")
 AWAY = Unreachable("Connection refused")
 
 
-def test_a_list_that_breaks_off_between_its_pages_changes_nothing() -> None:
+def test_a_list_that_fails_between_pages_changes_nothing() -> None:
     """Half a list is no list; the next one is read from its beginning."""
     script = Script()
     script.lists = [page("a"), page("b", more="next"), AWAY, page("b", version="90")]
@@ -32,7 +32,7 @@ def test_a_list_that_breaks_off_between_its_pages_changes_nothing() -> None:
     assert "continue" not in script.list_queries[-1]
 
 
-def test_pages_that_are_gone_are_listed_anew() -> None:
+def test_gone_pages_are_listed_again() -> None:
     """A list that took too long lost its place: 410 between two pages."""
     script = Script()
     script.lists = [page("a", more="next"), GONE, page("a", "b", version="90")]
@@ -45,7 +45,7 @@ def test_pages_that_are_gone_are_listed_anew() -> None:
     assert reflector.reason is None
 
 
-def test_a_missing_right_to_watch_and_one_to_list_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_rights_to_watch_and_to_list_are_logged_separately(caplog: pytest.LogCaptureFixture) -> None:
     """Both at once, within the same minute."""
     forbidden = StatusFailure(403, "cannot do it")
     script = Script()
@@ -59,7 +59,7 @@ def test_a_missing_right_to_watch_and_one_to_list_are_told_apart(caplog: pytest.
     assert "does not allow the gateway to list pods in namespace ai" in second
 
 
-def test_an_authority_that_was_rotated_is_read_anew() -> None:
+def test_a_rotated_authority_is_read_again() -> None:
     """A certificate that does not fit is tried again after a pause."""
     script = Script()
     script.lists = [Unreachable("certificate verify failed", is_distrust=True), page("a")]
@@ -84,7 +84,7 @@ def test_an_error_inside_a_watch_that_is_not_gone_leads_to_a_new_list_after_a_pa
 
 
 @pytest.mark.parametrize("failure", [None, msgspec.ValidationError("no name")])
-def test_what_was_known_and_is_not_wanted_or_cannot_be_read_any_more_goes(failure: Exception | None) -> None:
+def test_a_known_object_that_is_left_out_or_unreadable_is_removed(failure: Exception | None) -> None:
     seen = 0
 
     def read(content: bytes) -> Named | None:
@@ -105,14 +105,14 @@ def test_what_was_known_and_is_not_wanted_or_cannot_be_read_any_more_goes(failur
 
 
 @pytest.mark.parametrize("place", ["list", "watch"])
-def test_a_fault_of_the_gateways_own_ends_no_later_turn(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told once with its trace, and everything is listed anew after the longest pause."""
-    faults = [RuntimeError("a bug"), RuntimeError("a bug")]
+def test_an_unexpected_failure_ends_no_later_iteration(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has its traceback once, and the reflector lists again after the longest pause."""
+    failures = [RuntimeError("a bug"), RuntimeError("a bug")]
 
     def read(content: bytes) -> Named | None:
         name = msgspec.json.decode(content)["metadata"]["name"]
-        if name == "odd" and faults:
-            raise faults.pop()
+        if name == "odd" and failures:
+            raise failures.pop()
         return Named(name)
 
     script = Script()
@@ -129,8 +129,8 @@ def test_a_fault_of_the_gateways_own_ends_no_later_turn(place: str, caplog: pyte
     assert caplog.text.count("a bug") == 1
 
 
-def test_a_mirror_that_is_stopped_while_a_watch_is_opened_does_not_read_it() -> None:
-    """Nobody could end the reading."""
+def test_a_reflector_stopped_while_it_opens_a_watch_does_not_read_it() -> None:
+    """`stop` could not end the read."""
     script = Script()
     script.lists = [page("a")]
     script.watches = [[event("ADDED", "b", "11")]]
@@ -150,8 +150,8 @@ def test_a_mirror_that_is_stopped_while_a_watch_is_opened_does_not_read_it() -> 
 
 
 @pytest.mark.parametrize("left", ["between events", "while the stream breaks"])
-def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -> None:
-    """And what breaks because it was stopped is no failure."""
+def test_a_reflector_stopped_while_it_reads_applies_nothing_more(left: str) -> None:
+    """A stream that breaks because of `stop` is no failure."""
     script = Script()
     script.lists = [page("a")]
     script.watches = [[bookmark("11"), AWAY if left == "while the stream breaks" else event("ADDED", "b", "12")]]
@@ -159,7 +159,7 @@ def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -
     opened = script.stream
 
     class Left:
-        """A stream whose first line comes when the mirror has been asked to stop."""
+        """A stream whose first line comes when the reflector has been asked to stop."""
 
         def __init__(self, stream: Stream) -> None:
             self._lines = stream.lines()
@@ -185,8 +185,8 @@ def test_a_mirror_that_is_stopped_while_it_reads_takes_nothing_more(left: str) -
     assert (reflector.total_failures, reflector.reason, script.pauses) == (0, None, [])
 
 
-def test_after_an_outage_the_next_trouble_begins_from_the_shortest_pause() -> None:
-    """And credentials that are refused then are tried anew at once, as the first time."""
+def test_after_an_outage_the_next_failure_starts_with_the_shortest_pause() -> None:
+    """Credentials that are rejected then are retried at once, as the first time."""
     script = Script()
     script.lists = [page("a")] * 9
     script.watches = [*[AWAY] * 9, [bookmark("11"), StatusFailure(401, "Unauthorized")], [bookmark("12"), AWAY]]
@@ -201,8 +201,8 @@ def test_after_an_outage_the_next_trouble_begins_from_the_shortest_pause() -> No
     assert [0.5 <= pause <= 1.0 for pause in script.pauses] == [True]
 
 
-def test_a_server_that_asks_for_no_wait_is_not_asked_without_one() -> None:
-    """Retry-After: 0 is no leave for a hot loop."""
+def test_a_retry_after_of_zero_still_gets_a_pause() -> None:
+    """Retry-After: 0 must not cause a hot loop."""
     script = Script()
     script.lists = [page("a")]
     script.watches = [StatusFailure(429, "slow down", 0.0)]
@@ -210,7 +210,7 @@ def test_a_server_that_asks_for_no_wait_is_not_asked_without_one() -> None:
     assert script.pauses[0] >= 0.5
 
 
-def test_a_watch_that_ends_soon_is_taken_up_at_once_if_it_told_anything() -> None:
+def test_a_short_watch_is_continued_at_once_if_it_sent_anything() -> None:
     """Only one that ends without a byte is odd."""
     script = Script()
     script.line_seconds = 0.01
@@ -222,7 +222,7 @@ def test_a_watch_that_ends_soon_is_taken_up_at_once_if_it_told_anything() -> Non
     assert (script.pauses, reflector.reason) == ([], None)
 
 
-def test_an_event_that_tells_no_version_leaves_the_last_one_in_force() -> None:
+def test_an_event_without_a_version_keeps_the_last_one() -> None:
     """Formerly known events are not asked for again, and nothing is listed anew."""
     nameless = json.dumps({"type": "BOOKMARK", "object": {"metadata": {}}}).encode()
     script = Script()
@@ -236,7 +236,7 @@ def test_an_event_that_tells_no_version_leaves_the_last_one_in_force() -> None:
 
 
 def test_a_bookmark_changes_nothing() -> None:
-    """Nobody is woken for it: each of them comes about once a minute, for every collection."""
+    """It wakes no waiter: bookmarks come about once a minute, for every collection."""
     script = Script()
     script.lists = [page("a")]
     script.watches = [[bookmark("11"), bookmark("12")]]
@@ -244,8 +244,8 @@ def test_a_bookmark_changes_nothing() -> None:
     assert script.changes == 1  # the list
 
 
-def test_an_error_without_metadata_says_gone_all_the_same() -> None:
-    """Formerly it was no answer of an API server, and the same version was asked for again for ever."""
+def test_a_gone_error_without_metadata_is_understood() -> None:
+    """Formerly the gateway did not accept it, and requested the same version for ever."""
     status = {"kind": "Status", "code": 410, "message": "too old resource version"}
     script = Script()
     script.lists = [page("a"), page("b", version="90")]
@@ -256,8 +256,8 @@ def test_an_error_without_metadata_says_gone_all_the_same() -> None:
     assert names(reflector) == ["b"]
 
 
-def test_a_collection_that_is_known_is_said_to_stay_in_force(caplog: pytest.LogCaptureFixture) -> None:
-    """Before the first list there is nothing of the kind to say."""
+def test_the_log_says_that_the_known_state_stays_in_force(caplog: pytest.LogCaptureFixture) -> None:
+    """Before the first list there is no known state."""
     script = Script()
     script.lists = [AWAY, page("a"), StatusFailure(503, "starting")]
     script.watches = [StatusFailure(503, "starting")]

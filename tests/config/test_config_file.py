@@ -1,4 +1,4 @@
-"""config.yml is followed while the gateway runs: what is good is applied, what is bad is shown and never used."""
+"""The gateway follows config.yml: it applies good content, and shows bad content without ever using it."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ async def test_a_good_file_is_applied(watched: Watched) -> None:
 
 
 async def test_a_change_is_applied_once(watched: Watched) -> None:
-    """Looking again at the same file costs nothing and changes nothing."""
+    """Another check of the same file changes nothing."""
     await watched.write("models: {a: }")
     await watched.file.check()
     await watched.write("models: {b: }")
@@ -74,7 +74,7 @@ async def test_a_file_that_is_only_touched_is_not_applied_again(watched: Watched
 
 
 async def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """It is shown, and said in the log once, not with every look."""
+    """Health shows it, and the log has it once, not with every check."""
     await watched.write("models: {a: }")
     for _ in range(3):
         await watched.write("models: {a: {x: 1}}")
@@ -85,15 +85,15 @@ async def test_bad_content_keeps_the_last_good_one(watched: Watched, caplog: pyt
 
 
 async def test_bad_content_at_the_start_serves_nothing(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """And says so."""
+    """The log says so."""
     await watched.write("models: [")
     assert watched.live.config is None
     assert watched.applied == []
     assert "the gateway serves no models until you fix it" in caplog.text
 
 
-async def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watched) -> None:
-    """Also if it is what was in force all the time."""
+async def test_fixed_content_is_applied_and_clears_the_reason(watched: Watched) -> None:
+    """Also if it is the content that was in force all the time."""
     await watched.write("models: {a: }")
     await watched.write("models: [")
     assert reasons(watched)
@@ -103,7 +103,7 @@ async def test_mended_content_is_applied_and_the_complaint_is_gone(watched: Watc
 
 
 async def test_a_deleted_file_keeps_the_last_good_one(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """It is said once."""
+    """The log has it once."""
     await watched.write("models: {a: }")
     watched.path.unlink()
     await watched.file.check()
@@ -114,8 +114,8 @@ async def test_a_deleted_file_keeps_the_last_good_one(watched: Watched, caplog: 
     assert caplog.text.count("cannot read") == 1
 
 
-async def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watched) -> None:
-    """Health must not tell for ever of a file that was away for a moment."""
+async def test_a_file_that_comes_back_unchanged_clears_the_reason(watched: Watched) -> None:
+    """Health must not report for ever a file that was missing for a moment."""
     await watched.write("models: {a: }")
     watched.path.unlink()
     await watched.file.check()
@@ -124,7 +124,7 @@ async def test_a_file_that_comes_back_as_it_was_ends_the_complaint(watched: Watc
     assert watched.models == ["a"]
 
 
-async def test_a_file_that_comes_later_is_found(watched: Watched) -> None:
+async def test_a_file_that_appears_later_is_found(watched: Watched) -> None:
     """A gateway may start before its config is there."""
     await watched.file.check()
     assert watched.live.config is None
@@ -151,7 +151,9 @@ async def test_a_config_map_mount_is_followed(tmp_path: Path) -> None:
     assert watched.models == ["b"]
 
 
-async def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_that_needs_a_restart_is_accepted_and_named(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
     """Until it is changed back."""
     await watched.write("listen: ':1'")
     assert watched.live.restart_required == []
@@ -163,7 +165,7 @@ async def test_what_is_bound_once_is_accepted_and_named(watched: Watched, caplog
     assert watched.live.restart_required == []
 
 
-async def test_a_fault_of_the_gateway_itself_is_told_once_and_ends_nothing(
+async def test_an_unexpected_failure_is_logged_once_and_stops_nothing(
     watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Formerly health said ok, and the log had a traceback twice a second."""
@@ -181,10 +183,10 @@ async def test_a_fault_of_the_gateway_itself_is_told_once_and_ends_nothing(
 @pytest.mark.parametrize(
     "name", ["x" * 300, "file/config.yml", "a\0b", "\ud800", "loop", "fifo", "socket", "/dev/zero"]
 )
-async def test_a_path_that_leads_to_no_file_is_a_complaint(
+async def test_a_path_without_a_file_gives_a_reason(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told once, and looked at again."""
+    """Logged once, and checked again."""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "fifo")
@@ -199,8 +201,8 @@ async def test_a_path_that_leads_to_no_file_is_a_complaint(
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
 
 
-async def test_a_file_that_never_rests_is_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in force stays, and somebody should know why."""
+async def test_a_file_that_keeps_changing_is_reported(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The config in force stays, and health says why."""
     await watched.write("models: {a: }")
     monkeypatch.setattr(WatchedFile, "changing_seconds", FAILURE_SECONDS)
     await watched.file.check()
@@ -215,8 +217,8 @@ def _hears_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="ai_gateway")
 
 
-async def test_a_look_sees_that_a_named_file_has_come(watched: Watched, tmp_path: Path) -> None:
-    """The config itself was not touched: formerly nobody looked at it again."""
+async def test_a_check_sees_that_a_named_file_has_appeared(watched: Watched, tmp_path: Path) -> None:
+    """The config file did not change: formerly it was not checked again."""
     ca = tmp_path / "ca.pem"
     await watched.write(f"limits: {{redis: {{url: 'rediss://h', ca_file: {ca}}}}}")
     for _ in range(2):
@@ -231,8 +233,8 @@ GONE = "cannot read "
 EMPTY = "is empty: set at least one key, such as `models`"
 
 
-async def test_a_complaint_follows_what_becomes_of_a_mounted_key(tmp_path: Path) -> None:
-    """Renamed, emptied, blank, commented out, gone with the folder, in whatever order: the complaint is about what is
+async def test_the_reason_follows_the_state_of_a_mounted_key(tmp_path: Path) -> None:
+    """Renamed, emptied, blank, commented out, gone with the folder, in whatever order: the reason describes what is
     there now, the last good config stays, and the right content ends it."""
     states: list[tuple[dict[str, str], str]] = [
         ({"config.yml": ""}, EMPTY),

@@ -1,4 +1,4 @@
-"""`discovery` names one source whole, and what it cannot mean is refused with its path."""
+"""`discovery` names one source, and invalid values are refused with their paths."""
 
 import pytest
 
@@ -52,11 +52,11 @@ def test_the_defaults_are_those_of_the_usual_ollama_chart() -> None:
         ("{static: [], dns: {name: a}}", "discovery", "only one of static, dns can be used"),
     ],
 )
-def test_what_it_cannot_mean_is_refused_with_its_path(text: str, path: str, words: str) -> None:
+def test_an_invalid_discovery_is_refused_with_its_path(text: str, path: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(f"discovery: {text}".encode())
-    ((told, message),) = refused.value.reasons
-    assert told == path
+    ((found, message),) = refused.value.reasons
+    assert found == path
     assert words in message
 
 
@@ -65,7 +65,7 @@ def test_what_it_cannot_mean_is_refused_with_its_path(text: str, path: str, word
     ["app=ollama", "app==ollama", "app!=ollama", "app", "!app", "a.example/app=x,tier in (a, b),!old", "app=", "n>1",
      "tier notin (a)", "app.kubernetes.io/name=ollama,app.kubernetes.io/instance=x", " app = x , b ", ""],
 )  # fmt: skip
-def test_a_selector_that_kubernetes_reads_is_taken(selector: str) -> None:
+def test_a_valid_selector_is_accepted(selector: str) -> None:
     config = parse(f"discovery: {{kubernetes: {{label_selector: '{selector}'}}}}".encode())
     assert config.discovery is not None
 
@@ -74,6 +74,6 @@ def test_a_selector_that_kubernetes_reads_is_taken(selector: str) -> None:
     "selector",
     ["app in (a", "app in a", "=x", "app=a=b", "app=a b", "a/b/c=d", "app,,b", ",", "app=-x", "(a)", "app in (a),"],
 )
-def test_a_selector_that_it_does_not_read_is_refused(selector: str) -> None:
+def test_an_invalid_selector_is_refused(selector: str) -> None:
     with pytest.raises(ConfigError, match="is not a label selector"):
         parse(f"discovery: {{kubernetes: {{label_selector: '{selector}'}}}}".encode())

@@ -1,4 +1,4 @@
-"""Files that a config names: whatever is wrong with one is a complaint with its path, and a change of it is seen."""
+"""Files that a config names: a bad one gives a reason with its path, and the gateway sees its changes."""
 
 import os
 import ssl
@@ -24,7 +24,7 @@ def refusal(content: str) -> ConfigError:
 
 
 def spoil(path: Path, how: str) -> None:
-    """Puts something of no use in a file's place."""
+    """Replaces a file with something useless."""
     path.unlink(missing_ok=True)
     if how == "folder":
         path.mkdir()
@@ -50,7 +50,7 @@ KEYS = {
 }
 
 
-# What is of use there, however odd.
+# Odd content that is valid there.
 SOUND = {
     ("audit.key_file", "noise"),
     *((key, "text") for key in ("auth.oidc.token_file", "limits.redis.password_file", "audit.dsn_file")),
@@ -58,7 +58,7 @@ SOUND = {
 
 
 def test_every_key_that_names_a_file_is_in_the_table(pair: tuple[Path, Path], ca: Path) -> None:
-    """By its type, whatever section it stands in; those that are written or followed by themselves apart."""
+    """By its type, in any section; except files that the gateway writes or follows separately."""
     apart = {"auth.keys_file", "audit.path", "audit.spool", "audit.checkpoints"}
     found = set(_file_paths()) - apart
     assert found == {key.replace("[0]", "[]") for key in KEYS}
@@ -91,8 +91,8 @@ def _parsed_without_looking(content: str) -> list[NamedFile]:
 
 @pytest.mark.parametrize("how", ["missing", "empty", "noise", "text", "folder", "FIFO", "loop"])
 @pytest.mark.parametrize("key", KEYS)
-def test_a_file_of_no_use_is_a_complaint(tmp_path: Path, pair: tuple[Path, Path], ca: Path, key: str, how: str) -> None:
-    """And none is waited for."""
+def test_a_useless_file_gives_a_reason(tmp_path: Path, pair: tuple[Path, Path], ca: Path, key: str, how: str) -> None:
+    """The check waits for none of them."""
     if (key, how) in SOUND:
         pytest.skip("that is one")
     file = tmp_path / "file"
@@ -104,7 +104,7 @@ def test_a_file_of_no_use_is_a_complaint(tmp_path: Path, pair: tuple[Path, Path]
 
 
 def test_a_key_with_a_pass_phrase_is_refused_with_what_to_do(pair: tuple[Path, Path]) -> None:
-    """Nobody is asked for it."""
+    """The gateway asks for no pass phrase."""
     encrypt(pair[1])
     (reason,) = refusal(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}").reasons
     assert reason.path == "tls.key"
@@ -118,8 +118,8 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path, pair: tuple[Pat
     assert "key values mismatch" in reason.message
 
 
-async def test_content_is_checked_again_when_a_file_of_it_comes(tmp_path: Path) -> None:
-    """And neither before, nor once more after that."""
+async def test_content_is_checked_again_when_a_named_file_appears(tmp_path: Path) -> None:
+    """Not before, and only once after."""
     ca = tmp_path / "ca.pem"
     applied: list[Config] = []
     live = ConfigState("the test", applied.append)
@@ -135,7 +135,7 @@ async def test_content_is_checked_again_when_a_file_of_it_comes(tmp_path: Path) 
     assert (len(applied), live.reasons, live.total_refused) == (1, [], 1)
 
 
-async def test_a_file_that_comes_mends_nothing_else(tmp_path: Path) -> None:
+async def test_a_file_that_appears_clears_only_its_own_reason(tmp_path: Path) -> None:
     """Other mistakes in the same content stay."""
     ca = tmp_path / "ca.pem"
     live = ConfigState("the test", lambda config: None)
@@ -146,8 +146,8 @@ async def test_a_file_that_comes_mends_nothing_else(tmp_path: Path) -> None:
     assert [reason.path for reason in live.reasons] == ["admin"]
 
 
-def test_a_tilde_is_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a shell; where nobody knows it the path is refused, and no folder of that name is made."""
+def test_a_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell. An unknown home is refused; no folder of that name is created."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert parse(b"audit: {path: '~/audit.db', checkpoints: stdout}").audit.path == f"{tmp_path}/audit.db"
     assert parse(b"auth: {methods: [keys], keys_file: '~/keys'}").auth.keys_file == f"{tmp_path}/keys"
@@ -157,7 +157,7 @@ def test_a_tilde_is_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "cannot find this home folder" in str(refusal("audit: {path: '~/x'}"))
 
 
-def test_the_system_bundle_is_one() -> None:
+def test_the_default_is_the_systems_bundle() -> None:
     from ai_gateway.config.pem import client_context
 
     assert client_context().verify_mode == ssl.CERT_REQUIRED

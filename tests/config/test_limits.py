@@ -40,17 +40,17 @@ def reasons(content: str) -> list[tuple[str, str]]:
     ],
 )
 def test_a_mistake_is_refused_with_its_path(content: str, path: str, words: str) -> None:
-    told = reasons(content)
-    assert (told[0][0], words in told[0][1]) == (path, True), told
+    found = reasons(content)
+    assert (found[0][0], words in found[0][1]) == (path, True), found
 
 
-def test_limits_of_a_model_that_is_found_by_discovery_are_taken() -> None:
+def test_limits_of_a_discovered_model_are_accepted() -> None:
     limits = parse(b"{catalog: {discover: true}, limits: {models: {'qwen3:8b': {rpm: 1}}}}").limits
     assert limits is not None
     assert limits.models == {"qwen3:8b": RateLimits(rpm=1)}
 
 
-def test_redis_with_everything(tmp_path: Path) -> None:
+def test_redis_takes_all_of_its_keys(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("x")
     write_ca(tmp_path)
     places = f"password_file: {tmp_path}/password, ca_file: {tmp_path}/ca.pem"

@@ -1,4 +1,4 @@
-"""config.yml is read whole or refused whole, and each complaint names the path it is about."""
+"""config.yml is accepted or refused as a whole, and each reason names its path."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -88,8 +88,8 @@ def reasons(content: bytes) -> list[tuple[str, str]]:
         ),
     ],
 )
-def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, words: str) -> None:
-    """So that whoever wrote the file finds the line."""
+def test_a_reason_names_its_path_and_what_is_wrong(content: str, path: str, words: str) -> None:
+    """So that you find the line."""
     found = reasons(content.encode())
     assert any(where == path and words in what for where, what in found), found
     assert not any("at `" in what for _, what in found)  # where it is stands in the path alone
@@ -122,15 +122,15 @@ def test_a_complaint_names_its_path_and_what_is_wrong(content: str, path: str, w
         (b"a: !!float x", "not valid YAML"),
     ],
 )
-def test_what_is_no_sound_yaml_is_refused_as_a_whole(content: bytes, words: str) -> None:
+def test_invalid_yaml_is_refused_as_a_whole(content: bytes, words: str) -> None:
     """Bombs, doubled keys and tags that would run something included."""
     ((path, what),) = reasons(content)
     assert path == ""
     assert words in what
 
 
-def test_all_complaints_come_at_once() -> None:
-    """Nobody mends a file line by line."""
+def test_all_reasons_come_at_once() -> None:
+    """So that you can fix the whole file."""
     found = reasons(b"modles: {}\nmodels: {a: {x: 1}, b: {version: 3}}\nqueue: {y: 1}")
     assert [path for path, _ in found] == ["modles", "models.a", "models.b.version", "queue"]
 
@@ -151,8 +151,8 @@ EMPTY = [
 
 
 @pytest.mark.parametrize("content", EMPTY)
-def test_an_empty_file_is_no_config(content: bytes) -> None:
-    """It may be cut, or half written: formerly it turned off whatever was in force, authentication first."""
+def test_an_empty_file_is_refused(content: bytes) -> None:
+    """It may be cut or half written. Formerly it turned off everything, authentication included."""
     ((path, message),) = reasons(content)
     assert path == ""
     assert message.startswith(("is empty", "not valid YAML"))
@@ -215,7 +215,7 @@ def test_the_models_of_the_readme_are_read() -> None:
     assert config.models["coder"].aliases == ("code",)
 
 
-def test_a_certificate_authority_may_stand_beside_a_url(tmp_path: Path) -> None:
+def test_a_url_may_have_its_own_certificate_authority(tmp_path: Path) -> None:
     """Per upstream."""
     ca = write_ca(tmp_path)
     config = parse(f"discovery: {{static: [http://a, {{url: https://b, ca_file: {ca}}}]}}".encode())
@@ -230,7 +230,7 @@ def test_a_config_cannot_be_changed() -> None:
         Config().queue.max_waiting = 3  # type: ignore[misc]  # that is the test
 
 
-def test_a_file_that_cannot_be_read_is_a_complaint(tmp_path: Path) -> None:
+def test_an_unreadable_file_gives_a_reason(tmp_path: Path) -> None:
     """In words."""
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "nowhere.yml")
@@ -247,7 +247,7 @@ def test_a_file_that_cannot_be_read_is_a_complaint(tmp_path: Path) -> None:
         (b"models: {a: }", []),
     ],
 )
-def test_only_what_is_bound_once_needs_a_restart(content: bytes, paths: list[str]) -> None:
+def test_only_keys_that_are_bound_once_need_a_restart(content: bytes, paths: list[str]) -> None:
     """Everything else applies live."""
     assert restart_required(Config(), parse(content)) == paths
 
@@ -261,15 +261,15 @@ _WORDS = st.sampled_from(
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.one_of(st.lists(_WORDS, max_size=12).map(lambda words: "".join(words).encode()), st.binary(max_size=30)))
-def test_no_content_at_all_does_more_than_be_refused(content: bytes) -> None:
+def test_any_content_is_accepted_or_refused(content: bytes) -> None:
     """A watcher that read nonsense goes on watching."""
     with suppress(ConfigError):
         assert isinstance(parse(content), Config)
 
 
 @pytest.mark.parametrize("text", ['models: {"a\\ud800": {x: 1}}', 'models: {a: {ollama: "b\\udfff"}}'])
-def test_half_a_surrogate_pair_is_no_text(text: str) -> None:
-    """The complaint itself can be written as JSON and into a log."""
+def test_half_a_surrogate_pair_is_refused(text: str) -> None:
+    """The reason can be written as JSON and into a log."""
     with pytest.raises(ConfigError) as refused:
         parse(text.encode())
     assert "not valid YAML" in str(refused.value)

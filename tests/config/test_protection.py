@@ -1,4 +1,4 @@
-"""What protects is never turned off by absence: a reload must say it in words, and `--require` asks for them."""
+"""Leaving a section out never turns off protection: a reload needs the words, and `--require` demands sections."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ai_gateway.config.state import ConfigState
 AUTH = "auth: {methods: [kubernetes]}"
 CALLERS = "callers: [{match: {group: a}}]"
 LIMITS = "limits: {default: {rpm: 60}}"
-# What is in force, what comes next, and the path of the complaint; None where it is an edit and taken.
+# The content in force, the next one, and the path of the reason; None for an edit that is accepted.
 RELOADS = [
     (AUTH, "models: {a: }", "auth"),
     (AUTH, "auth: {methods: [none]}", None),
@@ -53,7 +53,7 @@ RELOADS = [
 
 
 async def reloaded(*contents: str) -> ConfigState:
-    """A live config to which these were offered, in order."""
+    """A config state after these contents, in order."""
     live = ConfigState("the test", lambda config: None)
     for content in contents:
         await live.submit(content.encode())
@@ -61,8 +61,8 @@ async def reloaded(*contents: str) -> ConfigState:
 
 
 @pytest.mark.parametrize(("before", "after", "path"), RELOADS, ids=lambda value: str(value).replace("\n", "; "))
-async def test_a_reload_turns_off_what_protects_in_words_alone(before: str, after: str, path: str | None) -> None:
-    """An edit within a section is an edit, and is taken."""
+async def test_a_reload_turns_off_protection_only_in_words(before: str, after: str, path: str | None) -> None:
+    """An edit within a section is accepted."""
     live = await reloaded(before)
     assert live.reasons == []
     in_force = live.config
@@ -72,8 +72,8 @@ async def test_a_reload_turns_off_what_protects_in_words_alone(before: str, afte
 
 
 @pytest.mark.parametrize("section", ["auth", "callers", "limits", "audit"])
-async def test_the_sentence_names_a_line_that_is_taken(section: str) -> None:
-    """As it stands there."""
+async def test_the_reason_names_a_line_that_is_accepted(section: str) -> None:
+    """Word for word."""
     before = {"auth": AUTH, "callers": f"{AUTH}\n{CALLERS}", "limits": LIMITS, "audit": "audit: {mode: strict}"}
     around = f"{AUTH}\n" if section == "callers" else ""
     live = await reloaded(before[section], f"{around}models: {{a: }}")
@@ -83,14 +83,14 @@ async def test_the_sentence_names_a_line_that_is_taken(section: str) -> None:
     assert await live.submit(f"{around}{line}".encode()) == []
 
 
-async def test_after_the_word_the_section_may_go() -> None:
-    """Nothing is in force any more that it could turn off."""
+async def test_a_section_that_was_turned_off_may_be_removed() -> None:
+    """It turns nothing off any more."""
     live = await reloaded(LIMITS, "limits: none", "models: {a: }")
     assert live.reasons == []
 
 
-async def test_what_was_refused_is_taken_where_it_turns_off_nothing() -> None:
-    """The same content: what is in force decides."""
+async def test_refused_content_is_accepted_once_it_turns_nothing_off() -> None:
+    """The same content: the config in force decides."""
     open_to_all = "models: {a: }"
     live = await reloaded(LIMITS, open_to_all)
     assert live.reasons
@@ -98,7 +98,7 @@ async def test_what_was_refused_is_taken_where_it_turns_off_nothing() -> None:
     assert await live.submit(open_to_all.encode()) == []
 
 
-async def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path) -> None:
+async def test_a_client_ca_is_turned_off_only_in_words(pair: tuple[Path, Path], ca: Path) -> None:
     """It is how clients prove who they are."""
     files = f"certificate: {pair[0]}, key: {pair[1]}"
     live = await reloaded(f"tls: {{{files}, client_ca: {ca}}}", f"tls: {{{files}}}")
@@ -109,14 +109,14 @@ async def test_a_client_ca_goes_in_words_alone(pair: tuple[Path, Path], ca: Path
     assert live.config.tls.client_ca is None
 
 
-async def test_https_goes_in_words_alone(pair: tuple[Path, Path]) -> None:
+async def test_https_is_turned_off_only_in_words(pair: tuple[Path, Path]) -> None:
     live = await reloaded(f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}", "models: {a: }")
     assert [reason.path for reason in live.reasons] == ["tls"]
     assert await live.submit(b"tls: none") == []
 
 
 @pytest.mark.parametrize("content", ["models: {a: }", "limits: {default: {rpm: 1}}", "auth:", "auth: {}"])
-async def test_without_a_required_section_no_content_is_taken(content: str) -> None:
+async def test_content_without_a_required_section_is_refused(content: str) -> None:
     """Not even the first one."""
     live = ConfigState("the test", lambda config: None, required=names_in("auth,limits"))
     assert await live.submit(content.encode())
@@ -124,15 +124,15 @@ async def test_without_a_required_section_no_content_is_taken(content: str) -> N
 
 
 @pytest.mark.parametrize("name", REQUIRABLE)
-async def test_the_word_is_in_the_file_too(name: str) -> None:
-    """Whoever wrote it meant it."""
+async def test_a_line_that_turns_a_section_off_satisfies_the_requirement(name: str) -> None:
+    """You wrote it, so you meant it."""
     live = ConfigState("the test", lambda config: None, required=names_in(name))
     assert [reason.path for reason in await live.submit(b"models: {a: }")] == [name]
     assert await live.submit(OFF[name].encode()) == []
 
 
-def test_names_of_required_sections_are_parted_by_commas() -> None:
-    """An empty list asks for nothing; a name that there is not is a mistake."""
+def test_names_of_required_sections_are_separated_by_commas() -> None:
+    """An empty list requires nothing; an unknown name is a mistake."""
     assert names_in(" auth, limits,,audit ") == {"auth", "limits", "audit"}
     assert names_in("") == frozenset()
     with pytest.raises(ValueError, match="'model' is not one of auth, callers, limits, audit, tls"):

@@ -1,4 +1,4 @@
-"""What is read is a file, whole and within a size; whatever else stands there is one sentence."""
+"""Only regular files are read, up to a size; anything else gives one sentence."""
 
 import os
 import socket
@@ -81,7 +81,7 @@ def strange(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return STRANGE[request.param](tmp_path / "it")
 
 
-def test_what_is_no_file_is_one_sentence(strange: Path) -> None:
+def test_a_path_without_a_regular_file_gives_one_sentence(strange: Path) -> None:
     for check in (stamp_of, lambda path: read(path, 10), read_text):
         with pytest.raises(Unreadable) as refused:
             check(strange)
@@ -90,7 +90,7 @@ def test_what_is_no_file_is_one_sentence(strange: Path) -> None:
         assert "\0" not in str(refused.value)
 
 
-def test_a_config_that_names_no_file_is_refused_with_its_path(strange: Path) -> None:
+def test_a_config_that_names_a_bad_path_is_refused_with_the_key(strange: Path) -> None:
     """Formerly a path that is too long, or in a folder that may not be read, ended the gateway at the start."""
     quoted = '"' + "".join(f"\\u{ord(letter):04x}" for letter in str(strange)) + '"'
     oidc = f"{{issuer: 'https://a', audience: b, ca_file: {quoted}}}"
@@ -111,14 +111,14 @@ def test_a_config_that_names_no_file_is_refused_with_its_path(strange: Path) -> 
         assert str(refused.value).encode()
 
 
-def test_a_config_file_that_is_none_is_refused(strange: Path) -> None:
+def test_a_config_path_without_a_file_is_refused(strange: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load(strange)
     assert "cannot read" in str(refused.value)
 
 
-def test_a_folder_that_may_not_be_read_is_told() -> None:
-    """Of the config and of what it names. Formerly a traceback twice a second."""
+def test_an_unreadable_folder_gives_a_reason() -> None:
+    """For the config and for files that it names. Formerly the log had a traceback twice a second."""
     with TemporaryDirectory() as open_:  # not of the tests' own, which nobody else may enter
         Path(open_).chmod(0o755)
         inside = Path(open_) / "closed"
@@ -134,7 +134,7 @@ def test_a_folder_that_may_not_be_read_is_told() -> None:
         inside.chmod(0o700)
 
 
-def test_a_file_that_is_larger_is_read_to_one_byte_more(tmp_path: Path) -> None:
+def test_a_larger_file_is_read_to_one_byte_more(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 100)
     assert read(tmp_path / "file", 10).data == b"x" * 11
 
@@ -142,8 +142,8 @@ def test_a_file_that_is_larger_is_read_to_one_byte_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"), [(b"", "empty"), (b" \n", "empty"), (b"\xff", "UTF-8"), (b"x" * 20, "larger")]
 )
-def test_a_secret_that_is_empty_or_no_text_is_none(tmp_path: Path, content: bytes, words: str) -> None:
-    """An empty password or DSN would mean something else: none at all, or the database of the environment."""
+def test_a_secret_that_is_empty_or_not_text_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    """An empty password or DSN would mean none, or the database of the environment."""
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(Unreadable, match=words):
         read_text(tmp_path / "file", 10)

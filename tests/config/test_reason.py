@@ -1,4 +1,4 @@
-"""Whatever reading, parsing or checking stumbles over is a complaint with its path: short, bounded, fit for a log."""
+"""Every failure to read, parse or check a config is a reason with its path: short, bounded, fit for a log."""
 
 import json
 import time
@@ -28,18 +28,18 @@ def reasons(content: str) -> list[ConfigReason]:
         ("[b-a]", "bad character range"),
     ],
 )
-def test_a_pattern_that_cannot_be_used_is_told(pattern: str, words: str) -> None:
+def test_an_unusable_pattern_gives_a_reason(pattern: str, words: str) -> None:
     """Formerly five hundred groups in one another ended the gateway at the start."""
     (reason,) = reasons(f"audit: {{redact: [{json.dumps(pattern)}]}}")
     assert reason.path == "audit.redact[0]"
     assert words in reason.message
 
 
-def test_many_groups_beside_one_another_are_no_fault() -> None:
+def test_many_groups_in_a_row_are_accepted() -> None:
     assert parse(f"audit: {{redact: ['{'(a)' * 500}']}}".encode()).audit.redact
 
 
-def test_patterns_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns_that_take_long_to_check_give_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """Together: a file has room for many."""
     monkeypatch.setattr(audit, "REDACT_SECONDS", 0.0)
     assert reasons("audit: {redact: [a, b]}")[0].message.startswith("takes more than 0 s of CPU")
@@ -61,7 +61,7 @@ def test_patterns_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> No
         "discovery: {static: ['http://[', 'http://a:99999', 'http://[::1']}",
     ],
 )
-def test_complaints_are_short_and_can_be_written(content: str) -> None:
+def test_reasons_are_short_and_can_be_logged(content: str) -> None:
     found = reasons(content)
     assert found
     assert json.dumps(found).encode()
@@ -78,7 +78,7 @@ def test_complaints_are_short_and_can_be_written(content: str) -> None:
         "cors: {origins: [" + "x, " * 90_000 + "]}",
     ],
 )
-def test_complaints_are_bounded(content: str) -> None:
+def test_the_number_of_reasons_is_bounded(content: str) -> None:
     """Each of them is a line of the log, and part of each answer of health."""
     assert len(content) < MAX_BYTES
     began = time.thread_time()
@@ -88,8 +88,8 @@ def test_complaints_are_bounded(content: str) -> None:
     assert time.thread_time() - began < 5
 
 
-def test_a_check_that_breaks_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ours: it must not end the gateway, nor go on as if all were well."""
+def test_a_check_that_raises_gives_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug must neither end the gateway nor let the config pass."""
 
     def broken(_: Config) -> None:
         raise MemoryError("no room")

@@ -46,7 +46,7 @@ def schemas() -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_an_empty_section_counts_as_absent_unless_it_protects(section: str) -> None:
-    """Whoever comments out every key of it means no harm; where it could let everyone in, a word is asked for."""
+    """All of its keys may be commented out. If that could let everyone in, it needs a word."""
     if section in NEVER_EMPTY:
         with pytest.raises(ConfigError, match=f"^{section}: is empty: .*turn it off with `{section}: "):
             parse(f"{section}:".encode())
@@ -71,7 +71,7 @@ def test_checker_and_schemas_agree_on_a_section(section: str, value: object, sch
 
 
 @pytest.mark.parametrize("text", NESTED)
-def test_they_agree_within_sections(text: str, schemas: tuple[Any, Any]) -> None:
+def test_checker_and_schema_agree_within_sections(text: str, schemas: tuple[Any, Any]) -> None:
     content = yaml.safe_load(text)
     assert schemas[0].is_valid(content) == is_taken(content)
 
@@ -111,7 +111,7 @@ def test_lists_and_sections_within_sections_may_be_empty_too() -> None:
         ("listen: 8080", "listen"),
     ],
 )
-def test_what_yaml_took_for_something_else_wants_quotes(text: str, path: str) -> None:
+def test_a_value_that_yaml_read_as_another_type_needs_quotes(text: str, path: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(text.encode())
     found = {reason.path: reason.message for reason in refused.value.reasons}

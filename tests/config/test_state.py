@@ -1,4 +1,4 @@
-"""The config in force, wherever its content comes from: what is bad is told once, what came late may need a restart."""
+"""The config in force, from any source: bad content is logged once, and late content may need a restart."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ GOOD, BAD = b"models: {a: }", b"models: {a: {x: 1}}"
 
 
 class Kept:
-    """A live config, what was applied of it, and how often a restart was asked for."""
+    """A config state, what it applied, and how often it asked for a restart."""
 
     def __init__(self) -> None:
         self.applied: list[Config] = []
@@ -33,7 +33,7 @@ class Kept:
         return kept
 
     def bind(self, *decided: str) -> None:
-        """The gateway has started with what there is; flags stand above these keys."""
+        """The gateway has started with the current config; flags override these keys."""
         self.live.bind(self._restart, frozenset(decided))
 
     def _restart(self) -> None:
@@ -45,7 +45,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_the_same_mistake_made_again_is_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Also with a good config in between; another mistake is told. Each is counted."""
+    """Also with a good config in between; another mistake is logged. Each is counted."""
     kept = await Kept.of(GOOD, BAD, GOOD, BAD)
     assert len(errors(caplog)) == 1
     await kept.live.submit(b"models: [")
@@ -53,15 +53,15 @@ async def test_the_same_mistake_made_again_is_in_the_log_once(caplog: pytest.Log
     assert kept.live.total_refused == 3
 
 
-async def test_the_same_content_offered_again_is_not_looked_at() -> None:
-    """Whether it is good or bad."""
+async def test_the_same_content_is_evaluated_once() -> None:
+    """Both good and bad content."""
     kept = await Kept.of(GOOD, GOOD, BAD, BAD)
     assert (len(kept.applied), kept.live.total_refused) == (1, 1)
     assert kept.live.digest == digest_of(GOOD)
 
 
-async def test_the_same_lack_is_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
-    """And keeps what is in force; content that was there before is taken anew."""
+async def test_a_missing_config_is_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The config in force stays; the same content is applied again."""
     kept = await Kept.of(GOOD)
     for _ in range(3):
         kept.live.config_missing("it is gone")
@@ -70,8 +70,8 @@ async def test_the_same_lack_is_in_the_log_once(caplog: pytest.LogCaptureFixture
     assert (kept.live.reasons, len(kept.applied)) == ([], 2)
 
 
-def test_the_start_waits_for_what_passes_and_for_nothing_else() -> None:
-    """An API server that is away may be back in a moment; a ConfigMap that is not there is an answer."""
+def test_startup_waits_only_for_a_passing_failure() -> None:
+    """An unavailable API server may soon be back; a missing ConfigMap is an answer."""
     live = Kept().live
     settled = []
     for is_passing in (True, False, True):
@@ -81,12 +81,12 @@ def test_the_start_waits_for_what_passes_and_for_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("content", [GOOD, BAD])
-async def test_content_ends_the_wait_good_or_bad(content: bytes) -> None:
+async def test_any_content_ends_the_wait_of_startup(content: bytes) -> None:
     assert (await Kept.of(content)).live.has_outcome
 
 
 @pytest.mark.parametrize("changed", ["listen: ':1'", "admin: ':1'", "drain: {delay: 1s}"])
-async def test_a_first_config_that_comes_after_the_start_may_ask_for_a_new_start(changed: str) -> None:
+async def test_a_first_config_after_startup_may_need_a_restart(changed: str) -> None:
     """Once, and not before the gateway has bound anything."""
     kept = Kept()
     kept.bind()
@@ -96,8 +96,8 @@ async def test_a_first_config_that_comes_after_the_start_may_ask_for_a_new_start
     assert kept.restarts == 1
 
 
-async def test_https_in_a_first_config_that_comes_after_the_start_asks_for_a_new_start(tmp_path: Path) -> None:
-    """In plain HTTP it must not go on."""
+async def test_https_in_a_first_config_after_startup_needs_a_restart(tmp_path: Path) -> None:
+    """It must not go on in plain HTTP."""
     certificate, key = write_pair(tmp_path)
     kept = Kept()
     kept.bind()
@@ -105,31 +105,31 @@ async def test_https_in_a_first_config_that_comes_after_the_start_asks_for_a_new
     assert kept.restarts == 1
 
 
-async def test_a_first_config_that_fits_what_was_bound_asks_for_nothing() -> None:
-    """Nor does one that only says what flags have decided: formerly that was a restart, each time anew."""
+async def test_a_first_config_that_fits_what_was_bound_needs_no_restart() -> None:
+    """Nor does one that changes only keys that flags override: formerly the gateway restarted again and again."""
     kept = Kept()
     kept.bind("listen")
     await kept.live.submit(b"listen: ':1'\nmodels: {a: }")
     assert (kept.restarts, kept.live.restart_required) == (0, [])
 
 
-async def test_a_later_config_never_ends_a_gateway_that_serves() -> None:
-    """It is named, and waits for somebody to restart it."""
+async def test_a_later_config_never_restarts_the_gateway() -> None:
+    """Health names the keys; you restart the gateway."""
     kept = await Kept.of(GOOD)
     kept.bind()
     await kept.live.submit(b"listen: ':1'\nadmin: ':2'")
     assert (kept.restarts, kept.live.restart_required) == (0, ["listen", "admin"])
 
 
-async def test_a_bad_first_config_asks_for_no_restart() -> None:
+async def test_a_bad_first_config_causes_no_restart() -> None:
     kept = Kept()
     kept.bind()
     await kept.live.submit(b"listen: nonsense")
     assert (kept.restarts, kept.applied) == (0, [])
 
 
-async def test_contents_are_taken_in_the_order_in_which_they_are_offered() -> None:
-    """One that takes long is not overtaken by the next one; what was offered last is in force at the end."""
+async def test_contents_are_applied_in_the_order_of_their_submission() -> None:
+    """The next content waits for a slow one; the last content is in force at the end."""
     go_on = threading.Event()
     applied: list[list[str]] = []
 
@@ -150,7 +150,7 @@ async def test_contents_are_taken_in_the_order_in_which_they_are_offered() -> No
 
 
 async def test_a_config_is_put_in_force_in_steps() -> None:
-    """Others go on between them, and it is in force with the last one."""
+    """Other tasks run between the steps; the config is in force after the last one."""
     seen: list[bool] = []
 
     def apply(_: Config) -> Iterator[None]:
@@ -167,8 +167,10 @@ async def test_a_config_is_put_in_force_in_steps() -> None:
 
 
 @pytest.mark.parametrize("place", ["prepare", "apply", "later"])
-async def test_a_config_that_cannot_be_put_in_force_is_told(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever goes wrong: formerly health said ok, with the new digest, and a traceback was in the log."""
+async def test_a_config_that_cannot_be_put_in_force_gives_a_reason(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong. Formerly health said ok with the new digest, and the log had a traceback."""
 
     def apply(config: Config) -> Iterator[None]:
         if place == "apply" and "a" in config.models:
@@ -192,7 +194,7 @@ async def test_a_config_that_cannot_be_put_in_force_is_told(place: str, caplog: 
     assert (live.reasons, live.digest) == ([], digest_of(b"models: {c: }"))
 
 
-async def test_the_start_waits_until_what_has_come_is_understood() -> None:
+async def test_startup_waits_for_the_evaluation_of_content_that_has_come() -> None:
     go_on = threading.Event()
     live = ConfigState("the test", lambda _: None, lambda _: go_on.wait(60))
     offered = asyncio.create_task(live.submit(GOOD))

@@ -1,4 +1,4 @@
-"""Work beside the event loop: its outcome comes back, and nobody waits for it who has gone."""
+"""Work in a thread: its caller gets the outcome, and neither a cancelled caller nor the exit waits for it."""
 
 import asyncio
 import subprocess
@@ -11,14 +11,14 @@ from tests.flow.waiting import until
 from ai_gateway.config.threads import RELEASE_AT_ONCE, release_slowly, run_in_thread
 
 
-async def test_what_is_returned_and_raised_comes_back() -> None:
+async def test_the_caller_gets_the_result_or_the_exception() -> None:
     assert await run_in_thread(lambda: threading.current_thread().name, "mine") == "mine"
     with pytest.raises(ZeroDivisionError):
         await run_in_thread(lambda: 1 / 0)
 
 
-async def test_whoever_has_gone_is_not_missed() -> None:
-    """The work goes to its end, and its outcome nowhere."""
+async def test_a_cancelled_caller_does_not_stop_the_work() -> None:
+    """The work ends normally; its result is dropped."""
     go_on, is_done = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -45,12 +45,12 @@ asyncio.run(main())
 """
 
 
-def test_a_mount_that_hangs_does_not_hold_up_the_end() -> None:
-    """Formerly a read in the loop's pool was waited for when the gateway left."""
+def test_a_mount_that_hangs_does_not_delay_the_exit() -> None:
+    """Formerly the exit waited for a read in the loop's pool."""
     assert subprocess.run([sys.executable, "-c", HANGS], check=False, timeout=60).returncode == 0
 
 
-async def test_many_things_are_let_go_of_by_and_by() -> None:
+async def test_many_objects_are_freed_a_few_at_a_time() -> None:
     few, many = [object()], [object() for _ in range(RELEASE_AT_ONCE + 1)]
     release_slowly(few)
     release_slowly(many)

@@ -1,5 +1,4 @@
-"""A file that is followed is taken when it is whole: at once where it was exchanged, after a rest where it is written
-in its place."""
+"""A followed file is taken when it is complete: at once if it was replaced, after a rest if it was written in place."""
 
 import os
 from collections.abc import Callable
@@ -27,12 +26,12 @@ class Looked:
         self.steady = WatchedFile(path, 1 << 20, inside, lambda: self.now)
 
     def check(self, after: float = 0.0) -> bytes | None:
-        """What a look takes, so many seconds later."""
+        """What a check takes, so many seconds later."""
         self.now += after
         return self.steady.check()
 
     def looks(self, seconds: float, step: float = CLOSE_CHECK_SECONDS) -> list[bytes]:
-        """All that is taken by looks in this time."""
+        """All that checks take in this time."""
         found = (self.check(step) for _ in range(round(seconds / step)))
         return [content for content in found if content is not None]
 
@@ -47,7 +46,7 @@ class Looked:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Looked:
-    """A file that was taken, and looked at for some time."""
+    """A file that was taken, and checked for some time."""
     looked = Looked(tmp_path / "file")
     looked.path.write_bytes(b"first")
     assert looked.check() == b"first"
@@ -55,13 +54,13 @@ def file(tmp_path: Path) -> Looked:
     return looked
 
 
-def test_the_first_look_takes_what_is_there(tmp_path: Path) -> None:
+def test_the_first_check_takes_the_file(tmp_path: Path) -> None:
     looked = Looked(tmp_path / "file")
     looked.path.write_bytes(b"a")
     assert looked.check() == b"a"
 
 
-def test_what_does_not_change_is_read_once_more_and_then_no_more(tmp_path: Path) -> None:
+def test_an_unchanged_file_is_read_once_more_and_then_never(tmp_path: Path) -> None:
     """Two writes within one tick of the file system's clock leave the same state: the second would never be seen."""
     looked = Looked(tmp_path / "file")
     looked.path.write_bytes(b"a")
@@ -69,14 +68,14 @@ def test_what_does_not_change_is_read_once_more_and_then_no_more(tmp_path: Path)
     assert looked.looks(5) == [b"a"]
 
 
-def test_a_file_that_is_written_in_its_place_is_taken_after_a_rest(file: Looked) -> None:
+def test_a_file_written_in_place_is_taken_after_a_rest(file: Looked) -> None:
     file.path.write_bytes(b"new")
     assert file.looks(REST_SECONDS) == []
     assert file.check(CLOSE_CHECK_SECONDS) == b"new"
 
 
 @pytest.mark.parametrize("gap", [0.03, 0.25, 0.5, 0.9])
-def test_a_slow_writer_is_waited_for(file: Looked, gap: float) -> None:
+def test_it_waits_for_a_slow_writer(file: Looked, gap: float) -> None:
     """Each pause between two pieces is shorter than the rest that is asked for."""
     file.path.write_bytes(b"")
     for piece in range(40):
@@ -89,7 +88,7 @@ def test_a_slow_writer_is_waited_for(file: Looked, gap: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 10**9, 2 * 10**9, 10**10])
-def test_the_time_that_a_file_has_plays_no_part(file: Looked, seconds: int) -> None:
+def test_the_times_of_a_file_do_not_matter(file: Looked, seconds: int) -> None:
     """In the past, in the future, and back again: what rests is taken, and nothing before."""
     file.path.write_bytes(b"new")
     os.utime(file.path, (seconds, seconds))
@@ -97,13 +96,13 @@ def test_the_time_that_a_file_has_plays_no_part(file: Looked, seconds: int) -> N
     assert file.check(CLOSE_CHECK_SECONDS) == b"new"
 
 
-def test_a_file_that_was_exchanged_is_taken_at_once(file: Looked) -> None:
+def test_a_replaced_file_is_taken_at_once(file: Looked) -> None:
     for content in (b"one", b"two", b"", b"three"):
         file.exchange(content)
         assert file.check(CHECK_SECONDS) == content
 
 
-def test_a_file_that_may_have_been_made_in_its_place_is_taken_when_it_settles(file: Looked) -> None:
+def test_a_file_that_may_have_been_created_in_place_is_taken_when_it_settles(file: Looked) -> None:
     """Nothing tells a file that was moved within a tick of its writing from one that somebody writes into now."""
     file.exchange(b"half", is_moved=False)
     with file.path.open("ab") as end:
@@ -114,7 +113,7 @@ def test_a_file_that_may_have_been_made_in_its_place_is_taken_when_it_settles(fi
     assert file.check(SETTLE_SECONDS) == b"half and half"
 
 
-def test_files_that_are_exchanged_without_a_pause_are_taken_all_the_same(file: Looked) -> None:
+def test_files_that_are_replaced_without_a_pause_are_taken(file: Looked) -> None:
     """Each of them is whole."""
     found = []
     for number in range(round(2 * PATIENCE_SECONDS / CHECK_SECONDS)):
@@ -137,7 +136,7 @@ def test_a_link_that_leads_elsewhere_is_followed_at_once(tmp_path: Path) -> None
     assert looked.check(CHECK_SECONDS) == b"..2"
 
 
-def test_a_file_that_comes_late_must_rest(tmp_path: Path) -> None:
+def test_a_file_that_appears_late_must_rest(tmp_path: Path) -> None:
     """Somebody may be writing it, and nothing is in force that a half of it would be measured by."""
     looked = Looked(tmp_path / "file")
     with pytest.raises(Unreadable, match="No such file"):
@@ -149,7 +148,7 @@ def test_a_file_that_comes_late_must_rest(tmp_path: Path) -> None:
     assert looked.check(CLOSE_CHECK_SECONDS) == b"whole"
 
 
-def test_a_file_that_comes_late_and_whole_is_taken_at_once(tmp_path: Path) -> None:
+def test_a_complete_file_that_appears_late_is_taken_at_once(tmp_path: Path) -> None:
     looked = Looked(tmp_path / "file")
     with pytest.raises(Unreadable):
         looked.check()
@@ -157,8 +156,8 @@ def test_a_file_that_comes_late_and_whole_is_taken_at_once(tmp_path: Path) -> No
     assert looked.check(CHECK_SECONDS) == b"whole"
 
 
-def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> None:
-    """It is the same, and whoever was told that it is missing must hear it."""
+def test_a_file_that_was_missing_is_taken_again(file: Looked, tmp_path: Path) -> None:
+    """Its content is the same, but the reader must learn that it is there again."""
     file.path.rename(tmp_path / "away")
     for _ in range(2):
         with pytest.raises(Unreadable):
@@ -167,7 +166,7 @@ def test_a_file_that_was_away_is_told_of_again(file: Looked, tmp_path: Path) -> 
     assert b"first" in file.looks(2 * REST_SECONDS)
 
 
-def test_looks_come_closer_while_there_is_something_new(file: Looked) -> None:
+def test_checks_come_more_often_while_a_change_is_pending(file: Looked) -> None:
     assert file.steady.pause_seconds == CHECK_SECONDS
     file.path.write_bytes(b"new")
     file.check(CHECK_SECONDS)
@@ -200,7 +199,7 @@ def _as_device(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_as_folder, _as_fifo, _as_loop, _as_device, os.unlink])
-def test_what_is_no_file_any_more_is_told_and_never_waited_for(file: Looked, spoil: Callable[[Path], None]) -> None:
+def test_a_path_that_is_no_file_any_more_is_unreadable_at_once(file: Looked, spoil: Callable[[Path], None]) -> None:
     spoil(file.path)
     for _ in range(3):
         with pytest.raises(Unreadable, match="cannot read"):

@@ -68,13 +68,13 @@ def test_values_are_those_of_yaml(content: str, value: object) -> None:
         ("a: \x01", "not valid YAML"),
     ],
 )
-def test_what_is_not_taken_is_told_with_its_place(content: str, words: str) -> None:
+def test_a_refusal_names_the_line_and_column(content: str, words: str) -> None:
     with pytest.raises(YamlError) as refused:
         read_yaml(content.encode())
     assert words in str(refused.value)
 
 
-def test_no_text_is_no_yaml() -> None:
+def test_bytes_that_are_not_text_are_refused() -> None:
     with pytest.raises(YamlError, match="not valid YAML"):
         read_yaml(b"a: \xff")
 
@@ -82,7 +82,7 @@ def test_no_text_is_no_yaml() -> None:
 @pytest.mark.parametrize(
     "content", ["- a\n" * (MAX_NODES + 1), "[" + "1," * MAX_NODES + "]", "- {}\n" * (MAX_NODES + 1)]
 )
-def test_a_file_of_nodes_alone_is_refused(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_nodes_are_refused(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Formerly 9 s of the event loop for 1 MiB."""
     monkeypatch.setattr(yaml_text, "MAX_NODES", 2000)  # without libyaml all of them take their time
     with pytest.raises(YamlError, match="more than 2000 keys and values"):

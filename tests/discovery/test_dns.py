@@ -48,7 +48,7 @@ async def test_each_address_is_an_endpoint_and_a_change_is_a_new_list() -> None:
     assert source.status().reason is None
 
 
-async def test_a_failure_keeps_what_was_found_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_look_up_keeps_the_addresses_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """However often it is tried."""
     lists, source = await first(2, Resolver(["10.0.0.1", "10.0.0.2"], *[UNKNOWN] * 5, ["10.0.0.3", "10.0.0.4"]))
     assert lists[1] == ["10.0.0.3:8000", "10.0.0.4:8000"]
@@ -57,7 +57,7 @@ async def test_a_failure_keeps_what_was_found_and_is_said_once(caplog: pytest.Lo
     assert source.status().reason is None
 
 
-async def test_one_address_may_be_a_service_and_is_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_single_address_is_logged_as_a_possible_service(caplog: pytest.LogCaptureFixture) -> None:
     """It works, as one endpoint."""
     caplog.set_level(logging.INFO, logger="ai_gateway.discovery")
     lists, _ = await first(1, Resolver(["10.96.0.7"]))
@@ -76,7 +76,7 @@ async def test_the_systems_resolver_is_asked_and_families_are_not_mixed() -> Non
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".test"])
-async def test_what_is_no_host_name_is_a_failure_like_any_other(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_host_name_is_an_ordinary_failure(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Formerly it wrote a trace into the log each second. Python refuses such a name before it asks anyone."""
     source = DnsSource(Dns(name=name, interval=Seconds(0.001)))
     async with aclosing(source.lists()) as lists:

@@ -52,7 +52,7 @@ def test_ready_endpoints_take_calls(conditions: dict[str, bool | None], takes_ca
     assert (hosts(part), part.named) == (["10.0.0.1"] if takes_calls else [], 1)
 
 
-def test_what_the_slice_tells_is_kept() -> None:
+def test_the_details_of_a_slice_are_kept() -> None:
     ((address, pod),) = sliced(endpoint("10.0.0.1", "a")).found.items()
     assert (address.port, address.uid) == (11434, "a")
     assert (pod.namespace, pod.name, pod.node, pod.zone) == ("ai", "pod-a", "n1", "z1")
@@ -83,7 +83,7 @@ def test_each_slice_has_its_own_port(ports: list[Json], port: int) -> None:
         ([], 11434),  # a headless Service without ports, or whose target port no pod declares
     ],
 )
-def test_a_service_with_one_port_or_none_leaves_no_doubt(ports: list[Json], port: int) -> None:
+def test_a_service_with_one_port_or_none_is_unambiguous(ports: list[Json], port: int) -> None:
     """Whatever its name: whoever names a Service means what it serves."""
     (address,) = sliced(endpoint("10.0.0.1", "a"), ports=ports).found
     assert address.port == port
@@ -99,7 +99,7 @@ def test_ports_that_are_null_are_none() -> None:
     "ports",
     [[{"name": "web", "port": 80}, {"name": "metrics", "port": 90}], [{"name": "http", "port": 53, "protocol": "UDP"}]],
 )
-def test_a_slice_without_the_port_is_left_out_and_said_to_be(ports: list[Json]) -> None:
+def test_a_slice_without_the_port_is_left_out_with_a_reason(ports: list[Json]) -> None:
     """An empty one is nothing to talk of."""
     part = sliced(endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b", ready=False), ports=ports)
     assert part.odd_reason == "has no port named 'http' and no port 11434"

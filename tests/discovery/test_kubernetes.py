@@ -34,7 +34,7 @@ async def test_pods_come_change_and_go(api: FakeApi, tmp_path: Path) -> None:
     assert source.name == "kubernetes pods"
 
 
-async def test_the_own_namespace_is_asked_if_none_is_named(api: FakeApi, tmp_path: Path) -> None:
+async def test_the_default_is_the_gateways_own_namespace(api: FakeApi, tmp_path: Path) -> None:
     """For the pods with the label, and no others."""
     async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path, "mine"))) as lists:
         assert await hosts(lists) == []
@@ -53,9 +53,7 @@ async def test_several_namespaces_are_one_list(api: FakeApi, tmp_path: Path) -> 
         assert sum("watch" not in query for _, query in api.asked) == 2
 
 
-async def test_a_forbidden_namespace_costs_the_others_only_the_patience_of_the_start(
-    api: FakeApi, tmp_path: Path
-) -> None:
+async def test_a_forbidden_namespace_delays_the_others_only_at_startup(api: FakeApi, tmp_path: Path) -> None:
     """It is named, and its pods come as soon as it is allowed."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.put("lab", "b", pod("10.0.0.2", "b"))
@@ -74,7 +72,7 @@ async def test_a_forbidden_namespace_costs_the_others_only_the_patience_of_the_s
         assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
 
 
-async def test_all_namespaces_are_waited_for_at_the_start(api: FakeApi, tmp_path: Path) -> None:
+async def test_startup_waits_for_all_namespaces(api: FakeApi, tmp_path: Path) -> None:
     """Half a fleet is no list while the patience lasts."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.put("lab", "b", pod("10.0.0.2", "b"))
@@ -87,7 +85,7 @@ async def test_all_namespaces_are_waited_for_at_the_start(api: FakeApi, tmp_path
         assert await first == ["10.0.0.1", "10.0.0.2"]
 
 
-async def test_nothing_is_given_before_something_was_listed(api: FakeApi, tmp_path: Path) -> None:
+async def test_no_list_is_given_before_the_api_server_answers(api: FakeApi, tmp_path: Path) -> None:
     """However late that is: an empty list would take every endpoint away."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.forbidden.add("ai")
@@ -115,7 +113,7 @@ async def test_a_pod_without_the_port_is_named_once(
     assert caplog.text.count("pod ai/odd declares no port named 'http' and no port 11434; it is left out") == 1
 
 
-async def test_the_age_is_that_of_the_namespace_that_was_heard_longest_ago(api: FakeApi, tmp_path: Path) -> None:
+async def test_the_age_is_that_of_the_most_silent_namespace(api: FakeApi, tmp_path: Path) -> None:
     """One that talks all the time must not hide that another one has fallen silent."""
     source = kubernetes_source(Kubernetes(namespaces=("ai", "lab")), reach(api, tmp_path))
     async with runner(source) as lists:
@@ -130,7 +128,7 @@ async def test_the_age_is_that_of_the_namespace_that_was_heard_longest_ago(api: 
         assert age_seconds >= silent_seconds
 
 
-async def test_the_times_of_the_config_are_those_that_are_asked_for(api: FakeApi, tmp_path: Path) -> None:
+async def test_the_watch_uses_the_times_of_the_config(api: FakeApi, tmp_path: Path) -> None:
     """A watch of ten seconds, 20 % more or less."""
     source = kubernetes_source(Kubernetes(watch_timeout=Seconds(10)), reach(api, tmp_path))
     async with runner(source) as lists:
@@ -181,7 +179,7 @@ async def test_endpoint_slices_of_the_service_are_followed(api: FakeApi, tmp_pat
     assert source.name == "kubernetes endpoint slices"
 
 
-async def test_a_source_that_is_left_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
+async def test_a_stopped_source_ends_its_watch(api: FakeApi, tmp_path: Path) -> None:
     """Its watch would last for minutes."""
     before = set(threading.enumerate())
     async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:

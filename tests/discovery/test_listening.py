@@ -47,24 +47,24 @@ def find(*containers: Json, init: list[Json] | None = None, trust: Trust | None 
         (None, 11434),  # it comes from elsewhere
     ],
 )
-def test_ollama_host_says_the_port_where_none_is_declared(host: str | None, port: int) -> None:
+def test_ollama_host_gives_the_port_if_none_is_declared(host: str | None, port: int) -> None:
     assert find({**PLAIN, "env": env(OLLAMA_HOST=host)}).port == port
 
 
-def test_an_empty_ollama_host_is_one_that_the_api_leaves_out() -> None:
+def test_an_ollama_host_without_a_value_is_empty() -> None:
     """`value: ""` in a manifest comes back as the name alone; Ollama then listens on loopback."""
     found = find({**PLAIN, "env": [{"name": "OLLAMA_HOST"}]})
     assert found.port is None
     assert str(found.reason).endswith("and other pods cannot reach its OLLAMA_HOST")
 
 
-def test_ollama_host_does_not_count_where_it_is_not_assumed_to_serve() -> None:
+def test_ollama_host_does_not_count_for_untrusted_pods() -> None:
     """A Job with the labels calls Ollama, and may say where it is."""
     assert find({**PLAIN, "env": env(OLLAMA_HOST="0.0.0.0:8000")}, trust=REFUSED).port is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:11434", "", "[::1]", "http://ollama:11434"])
-def test_one_that_listens_to_nobody_outside_is_left_out(host: str) -> None:
+def test_an_ollama_that_other_pods_cannot_reach_is_left_out(host: str) -> None:
     """On loopback, as an empty value means; or it is no server at all."""
     found = find({**PLAIN, "env": env(OLLAMA_HOST=host)})
     assert found.port is None
@@ -72,7 +72,7 @@ def test_one_that_listens_to_nobody_outside_is_left_out(host: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["web", "http"])
-def test_a_declared_port_goes_before_what_is_assumed(name: str) -> None:
+def test_a_declared_port_overrides_an_assumed_one(name: str) -> None:
     """Whatever its name, where OLLAMA_HOST says the same; it needs no owner then."""
     ollama = {**PLAIN, "ports": [{"name": name, "containerPort": 8000}], "env": env(OLLAMA_HOST=":8000")}
     assert find(ollama, trust=REFUSED).port == 8000
@@ -120,14 +120,14 @@ def test_among_several_containers_ollama_is_known_by_port_variables_or_name(besi
     ],
     ids=str,
 )
-def test_a_client_of_ollama_beside_it_is_not_taken_for_it(client: Json) -> None:
+def test_a_client_in_the_same_pod_is_not_taken_for_ollama(client: Json) -> None:
     """Such as a web interface or an exporter."""
     web = {**client, "ports": [{"name": "http", "containerPort": 8080}]}
     assert find(web, PLAIN).port == 11434
     assert find(web, {**PLAIN, "env": env(OLLAMA_HOST=":8000")}).port == 8000
 
 
-def test_a_proxy_before_an_ollama_on_loopback_is_what_takes_calls() -> None:
+def test_a_proxy_in_front_of_an_ollama_on_loopback_takes_the_calls() -> None:
     """The slots are those of Ollama all the same."""
     found = find(PROXY, {**PLAIN, "env": env(OLLAMA_HOST="127.0.0.1", OLLAMA_NUM_PARALLEL="4")})
     assert found.port == 8080
@@ -135,7 +135,7 @@ def test_a_proxy_before_an_ollama_on_loopback_is_what_takes_calls() -> None:
     assert found.container.name == "ollama"
 
 
-def test_a_name_of_a_port_that_was_asked_for_is_an_order() -> None:
+def test_a_configured_port_name_is_decisive() -> None:
     """In whichever container it is: that of a proxy before Ollama."""
     door = {"name": "nginx", "ports": [{"name": "door", "containerPort": 8080}]}
     ollama = {**PLAIN, "ports": [{"containerPort": 11434}]}
@@ -143,14 +143,14 @@ def test_a_name_of_a_port_that_was_asked_for_is_an_order() -> None:
     assert find(ollama, door).port == 11434
 
 
-def test_containers_that_nothing_tells_apart_have_one_address() -> None:
+def test_containers_without_any_sign_share_one_address() -> None:
     """None of them declares a port, so that Ollama can only be at its usual one."""
     found = find({"name": "a"}, {"name": "b"})
     assert (found.port, found.container) == (11434, None)
     assert find({"name": "a"}, {"name": "b"}, trust=REFUSED).port is None
 
 
-def test_the_main_container_of_a_pod_is_ollama_where_nothing_else_tells() -> None:
+def test_without_other_signs_the_main_container_is_ollama() -> None:
     """Meshes annotate it for kubectl when they put their own beside it."""
     main = {"name": "llm", "image": "registry/llm:1"}
     assert find(main, MESH, trust=Trust(main="llm")).port == 11434
@@ -165,11 +165,11 @@ def test_containers_that_end_do_not_count() -> None:
     assert find({"name": "llm"}, init=[pull]).port == 11434
 
 
-def test_ports_of_other_protocols_are_none() -> None:
+def test_ports_of_other_protocols_do_not_count() -> None:
     assert find({**PLAIN, "ports": [{"containerPort": 53, "protocol": "UDP"}]}).port == 11434
 
 
-def test_in_the_own_pod_loopback_is_where_it_is_called() -> None:
+def test_in_its_own_pod_the_gateway_calls_loopback() -> None:
     """The gateway and an application that calls it stand beside it."""
     gateway = {"name": "ai-gateway", "image": "ai-gateway-ollama", "ports": [{"name": "api", "containerPort": 8080}]}
     app = {"name": "app", "env": env(OLLAMA_HOST="http://127.0.0.1:8080")}
@@ -178,5 +178,5 @@ def test_in_the_own_pod_loopback_is_where_it_is_called() -> None:
     assert find(app, ollama, init=[{**gateway, "restartPolicy": "Always"}], trust=Trust(is_own=True)).port == 8000
 
 
-def test_a_pod_without_containers_is_no_reason_to_fail() -> None:
+def test_a_pod_without_containers_does_no_harm() -> None:
     assert find().port is None

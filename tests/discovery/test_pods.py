@@ -115,14 +115,14 @@ def test_a_pod_that_takes_no_calls_says_why(meta: Json, status: Json, reason: st
     assert read(pod(meta, status=status)).reason == reason
 
 
-def test_a_pod_without_the_port_is_left_out_and_said_to_be() -> None:
+def test_a_pod_without_the_port_is_left_out_with_a_reason() -> None:
     candidate = read(with_ports({"name": "web", "containerPort": 80}))
     assert candidate.address is None
     assert candidate.odd_reason == "declares no port named 'http' and no port 11434"
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": []}, {"phase": "Pending", "podIP": None}])
-def test_the_wrong_port_is_told_before_that_it_is_not_ready(status: Json) -> None:
+def test_a_wrong_port_is_reported_before_readiness(status: Json) -> None:
     """No time mends it. Of a pod that has ended nobody needs to know."""
     pods = {"containers": [{"name": "ollama", "ports": [{"containerPort": 80}]}]}
     assert "declares no port" in str(read(pod(spec=pods, status=status)).odd_reason)
@@ -144,7 +144,7 @@ def test_a_pod_that_is_kept_running_needs_to_declare_no_port(kind: str) -> None:
     assert address.url == "http://10.0.0.5:11434"
 
 
-def test_the_port_that_is_assumed_is_that_of_the_config() -> None:
+def test_the_assumed_port_is_that_of_the_config() -> None:
     address = read(owned("ReplicaSet"), port=8000).address
     assert address is not None
     assert address.port == 8000
@@ -200,13 +200,13 @@ def test_other_labels_are_the_same_endpoint() -> None:
     assert read(pod()).address == read(pod({"labels": {"tier": "code"}})).address
 
 
-def test_what_the_spec_tells_is_read() -> None:
-    told = with_env(
+def test_the_settings_in_the_spec_are_read() -> None:
+    found = with_env(
         {"name": "OLLAMA_NUM_PARALLEL", "value": "4"},
         {"name": "OLLAMA_MAX_LOADED_MODELS", "value": ' "3" '},
         {"name": "OLLAMA_CONTEXT_LENGTH", "value": "8192"},
     )
-    assert (told.num_parallel, told.max_loaded_models, told.context_length) == (4, 3, 8192)
+    assert (found.num_parallel, found.max_loaded_models, found.context_length) == (4, 3, 8192)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_the_spec_tells_is_read() -> None:
         ({}, None),
     ],
 )
-def test_slots_that_cannot_be_read_are_not_known(variable: Json, slots: int | None) -> None:
+def test_unreadable_slots_are_unknown(variable: Json, slots: int | None) -> None:
     """The config counts then."""
     assert with_env({"name": "OLLAMA_NUM_PARALLEL", **variable}).num_parallel == slots
 

@@ -1,4 +1,4 @@
-"""A laptop beside a cluster is told why nothing answers; a gateway in the cluster never is."""
+"""A gateway outside the cluster explains why no pod answers; a gateway inside never does."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -47,8 +47,8 @@ class Here:
         self.due.pop()()
 
 
-async def test_pods_that_nobody_reaches_are_explained_once(caplog: pytest.LogCaptureFixture) -> None:
-    """In the log and in health; and no more when one answers."""
+async def test_unreachable_pods_are_explained_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In the log and in health, until one answers."""
     here = Here(Access(context="staging"))
     here.runner.follow(Cluster())
     here.reachability.listed()
@@ -65,8 +65,8 @@ async def test_pods_that_nobody_reaches_are_explained_once(caplog: pytest.LogCap
     await here.runner.stop()
 
 
-async def test_a_source_that_knows_no_pods_is_not_looked_after() -> None:
-    """Endpoints that a person named are that person's business."""
+async def test_a_source_without_pods_is_not_checked() -> None:
+    """You named these endpoints yourself."""
     here = Here(Access(context="staging"))
     here.runner.follow(StaticSource((POD,)))
     here.reachability.listed()
@@ -74,7 +74,7 @@ async def test_a_source_that_knows_no_pods_is_not_looked_after() -> None:
     await here.runner.stop()
 
 
-async def test_in_the_cluster_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_in_the_cluster_there_is_no_advice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """There a pod that does not answer is down, and no more."""
     caplog.set_level(logging.INFO)
     (tmp_path / "token").touch()

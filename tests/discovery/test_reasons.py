@@ -1,4 +1,4 @@
-"""A source says what it asked for, and why what it saw is left out."""
+"""The status of a source has its query, and why pods are left out."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ai_gateway.discovery.left_out import LeftOut
 async def test_a_pod_that_went_and_came_again_is_named_again(
     api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is kept of pods that went: a Job may make one a minute, for years."""
+    """It forgets pods that are gone: a Job may create one a minute, for years."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     async with runner(kubernetes_source(Kubernetes(), reach(api, tmp_path))) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
@@ -29,8 +29,8 @@ async def test_a_pod_that_went_and_came_again_is_named_again(
     assert caplog.text.count("pod ai/odd declares no port") == 2
 
 
-async def test_pods_that_are_left_out_are_told_by_their_reasons(api: FakeApi, tmp_path: Path) -> None:
-    """With what was asked, and where."""
+async def test_pods_that_are_left_out_are_grouped_by_reason(api: FakeApi, tmp_path: Path) -> None:
+    """With selector and namespaces."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.put("ai", "odd", pod("10.0.0.9", "odd", port=80))
     for name in ("b", "c"):
@@ -47,10 +47,10 @@ async def test_pods_that_are_left_out_are_told_by_their_reasons(api: FakeApi, tm
     )
 
 
-async def test_labels_that_no_pod_has_are_said_to_be(
+async def test_labels_that_no_pod_has_give_a_hint(
     api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the namespaces, and how to find the labels: in health, and once in the log. It is no complaint: what scales
+    """With the namespaces, and how to find the labels: in health, and once in the log. It is no failure: what scales
     to zero has no pods."""
     caplog.set_level("INFO", logger="ai_gateway")
     source = kubernetes_source(Kubernetes(label_selector="app=llm"), reach(api, tmp_path, "mine"))
@@ -68,7 +68,7 @@ async def test_labels_that_no_pod_has_are_said_to_be(
     assert caplog.text.count(f"discovery: {status.hint}") == 1
 
 
-async def test_a_namespace_without_pods_is_named_beside_others_that_have_some(api: FakeApi, tmp_path: Path) -> None:
+async def test_a_namespace_without_pods_is_named_even_if_others_have_some(api: FakeApi, tmp_path: Path) -> None:
     """It may be misspelt."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     source = kubernetes_source(Kubernetes(namespaces=("ai", "lab", "gpu")), reach(api, tmp_path))
@@ -77,8 +77,8 @@ async def test_a_namespace_without_pods_is_named_beside_others_that_have_some(ap
         assert str(source.status().hint).startswith("no pod in namespaces lab, gpu has the labels")
 
 
-async def test_a_namespace_that_is_forbidden_is_not_said_to_be_empty(api: FakeApi, tmp_path: Path) -> None:
-    """Nobody knows what is there; the complaint names the right that is missing."""
+async def test_a_forbidden_namespace_is_not_called_empty(api: FakeApi, tmp_path: Path) -> None:
+    """Its pods are unknown; the reason names the missing right."""
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.forbidden.add("lab")
     now = iter([0.0])
@@ -91,7 +91,7 @@ async def test_a_namespace_that_is_forbidden_is_not_said_to_be_empty(api: FakeAp
         assert source.status().namespaces == ("ai", "lab")
 
 
-async def test_pods_of_which_none_takes_calls_are_pointed_at(api: FakeApi, tmp_path: Path) -> None:
+async def test_pods_of_which_none_takes_calls_give_a_hint(api: FakeApi, tmp_path: Path) -> None:
     api.put("ai", "odd", pod("10.0.0.9", "odd", port=80))
     source = kubernetes_source(Kubernetes(), reach(api, tmp_path))
     async with runner(source) as lists:
@@ -99,7 +99,7 @@ async def test_pods_of_which_none_takes_calls_are_pointed_at(api: FakeApi, tmp_p
         assert source.status().hint == "1 seen, but none takes calls: see left_out in /v1/health"
 
 
-async def test_a_service_that_is_not_there_or_selects_nothing_is_said_to_be(api: FakeApi, tmp_path: Path) -> None:
+async def test_a_service_that_is_missing_or_selects_nothing_gives_a_hint(api: FakeApi, tmp_path: Path) -> None:
     """A Service that selects nothing has a slice without endpoints."""
     settings = Kubernetes(mode="endpointslices", service="llm")
     source = kubernetes_source(settings, reach(api, tmp_path))

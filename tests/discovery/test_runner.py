@@ -82,7 +82,7 @@ async def test_another_source_takes_the_place_of_the_first() -> None:
     await applied.runner.stop()
 
 
-async def test_a_source_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_source_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     """Its last list stays in force meanwhile, and the log says so once, however often it fails."""
     applied, source = Applied(), Scripted()
     applied.runner.follow(source)
@@ -93,7 +93,7 @@ async def test_a_source_that_fails_is_asked_again(caplog: pytest.LogCaptureFixtu
     await applied.runner.stop()
 
 
-async def test_what_is_found_is_said(caplog: pytest.LogCaptureFixture) -> None:
+async def test_found_endpoints_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Also that nothing is."""
     caplog.set_level(logging.INFO, logger="ai_gateway")
     applied = Applied()
@@ -121,7 +121,7 @@ async def test_a_change_of_many_is_one_line(caplog: pytest.LogCaptureFixture) ->
     await applied.runner.stop()
 
 
-async def test_what_a_source_says_of_itself_is_passed_on_with_the_gateways_advice() -> None:
+async def test_the_status_has_the_sources_reason_and_the_gateways_advice() -> None:
     """Both, if there are both; another source begins without advice."""
     runner = Applied().runner
     assert runner.status() == SourceStatus()
@@ -134,7 +134,7 @@ async def test_what_a_source_says_of_itself_is_passed_on_with_the_gateways_advic
     await runner.stop()
 
 
-async def test_stopping_twice_or_before_the_beginning_is_no_harm() -> None:
+async def test_stopping_twice_or_before_the_start_does_no_harm() -> None:
     """A gateway may leave before it began."""
     runner = Applied().runner
     await runner.stop()
@@ -157,7 +157,7 @@ async def test_a_local_ollama_is_listed_from_the_moment_it_answers() -> None:
     assert asked == 4
 
 
-async def test_while_nothing_answers_on_this_machine_it_is_said_where_it_was_looked() -> None:
+async def test_while_nothing_answers_a_hint_names_the_address() -> None:
     """Until something does."""
     answering = iter([False, True])
 
@@ -172,7 +172,7 @@ async def test_while_nothing_answers_on_this_machine_it_is_said_where_it_was_loo
 
 
 @pytest.mark.parametrize("kept", [0, 40, 300])
-async def test_a_large_change_is_taken_in_steps(kept: int) -> None:
+async def test_a_large_change_is_applied_in_steps(kept: int) -> None:
     """Each is a whole list, none much larger than the larger of both; the last is the source's own."""
     applied, source = Applied(), Scripted()
     applied.runner.follow(source)
@@ -192,7 +192,7 @@ async def test_a_large_change_is_taken_in_steps(kept: int) -> None:
     await applied.runner.stop()
 
 
-async def test_another_source_amid_the_steps_begins_where_they_were() -> None:
+async def test_another_source_between_steps_starts_from_the_current_list() -> None:
     applied = Applied()
     many = tuple(Address(f"a{number}") for number in range(10 * STEP_ENDPOINTS))
     applied.runner.follow(StaticSource(many))

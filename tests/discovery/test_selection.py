@@ -1,4 +1,4 @@
-"""Where endpoints come from: the config, else the surroundings, else nothing; never an invention."""
+"""Endpoints come from the config, else from the environment, else from nowhere."""
 
 from contextlib import aclosing
 from pathlib import Path
@@ -41,24 +41,24 @@ async def first_list(source: Source) -> tuple[Address, ...]:
         return (await anext(lists)).addresses
 
 
-async def test_the_config_goes_before_all_else(account: Path) -> None:
+async def test_the_config_overrides_everything_else(account: Path) -> None:
     """Also in a cluster, and with OLLAMA_HOST set."""
     source = choose(STATIC, around("b", answers=True, account=account))
     assert (source.name, await first_list(source)) == ("static", (Address("a", 1),))
 
 
-async def test_an_empty_list_in_the_config_is_an_answer() -> None:
-    """Whoever wrote it wants no endpoint, and no guess."""
+async def test_an_empty_list_in_the_config_means_no_endpoint() -> None:
+    """You want no endpoint, and no guess."""
     source = choose(Discovery(static=()), around("b", answers=True))
     assert await first_list(source) == ()
 
 
-async def test_in_a_cluster_pods_are_looked_for(account: Path) -> None:
+async def test_in_a_cluster_the_source_is_its_pods(account: Path) -> None:
     """A ServiceAccount's token tells; OLLAMA_HOST is not asked then."""
     assert choose(None, around("b", answers=True, account=account)).name == "kubernetes pods"
 
 
-async def test_a_cluster_that_a_person_names_is_looked_at() -> None:
+async def test_a_named_cluster_is_used() -> None:
     """From outside, by --context or --kubeconfig."""
     assert choose(None, around("b", answers=True, context="staging")).name == "kubernetes pods"
 
@@ -76,13 +76,13 @@ async def test_the_config_may_name_other_sources(discovery: Discovery, name: str
     assert choose(discovery, around("b")).name == name
 
 
-async def test_ollama_host_goes_before_localhost() -> None:
+async def test_ollama_host_overrides_localhost() -> None:
     """Read as Ollama's own client reads it."""
     source = choose(None, around(" 0.0.0.0:1234 ", answers=True))
     assert (source.name, await first_list(source)) == ("OLLAMA_HOST", (Address("127.0.0.1", 1234),))
 
 
-async def test_without_all_that_an_ollama_on_this_machine_is_looked_for() -> None:
+async def test_by_default_the_source_is_this_machine() -> None:
     """And found as soon as it answers."""
     source = choose(Discovery(), around(answers=True))
     assert (source.name, await first_list(source)) == ("local", (LOCAL,))
@@ -115,5 +115,5 @@ async def test_a_demo_is_for_those_who_have_nothing(
 
 
 async def test_a_demo_is_not_for_a_cluster(account: Path) -> None:
-    """Words without meaning would be served to an application."""
+    """The simulator would serve nonsense to an application."""
     assert not await finds_nothing(None, around(account=account))

@@ -25,7 +25,7 @@ def test_a_burst_is_the_limit_and_then_the_rate_is_exact() -> None:
     assert admitted(memory, limit, tries=100) == 30
 
 
-def test_the_wait_that_is_told_is_the_wait_that_is_needed() -> None:
+def test_the_reported_wait_is_the_needed_wait() -> None:
     clocks = Clocks()
     memory, limit = clocks.memory(), [rule(rpm=7)]
     assert admitted(memory, limit, tries=9) == 7
@@ -132,7 +132,7 @@ def test_a_refused_call_costs_nothing() -> None:
     assert admitted(memory, [wide], tries=20) == 9
 
 
-def test_the_longest_wait_is_told() -> None:
+def test_the_longest_wait_is_reported() -> None:
     """Whoever comes back after it is not refused by another limit."""
     clocks = Clocks()
     memory = clocks.memory()

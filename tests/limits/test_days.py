@@ -9,7 +9,7 @@ BUDGET = [rule(tokens_per_day=100)]
 TODAY = int(NOON // DAY_SECONDS)
 
 
-def test_a_budget_is_there_again_the_next_day() -> None:
+def test_a_budget_is_renewed_the_next_day() -> None:
     clocks = Clocks()
     memory = clocks.memory()
     assert admitted(memory, BUDGET, tokens=40, tries=5) == 2
@@ -27,7 +27,7 @@ def test_the_wait_is_until_midnight() -> None:
     assert getattr(verdict, "wait_seconds", None) == DAY_SECONDS / 2
 
 
-def test_a_clock_that_is_set_back_gives_no_budget_twice() -> None:
+def test_setting_the_clock_back_gives_no_budget_twice() -> None:
     """Neither the day that it goes back to, nor the one that comes again."""
     clocks = Clocks()
     memory = clocks.memory()
@@ -53,7 +53,7 @@ def test_a_clock_that_was_years_ahead_is_believed_after_a_day() -> None:
     assert clocks.days.instant().today == TODAY + 1
 
 
-def test_jumps_change_nothing_of_minutes() -> None:
+def test_clock_jumps_do_not_affect_limits_per_minute() -> None:
     clocks = Clocks()
     memory, limit = clocks.memory(), [rule(rpm=10)]
     assert admitted(memory, limit, tries=20) == 10
@@ -76,7 +76,7 @@ def test_tokens_belong_to_the_day_on_which_their_call_began() -> None:
     assert admitted(memory, BUDGET, tokens=1) == 0
 
 
-def test_what_was_used_before_the_start_counts() -> None:
+def test_tokens_used_before_startup_count() -> None:
     clocks = Clocks()
     memory = clocks.memory()
     memory.seed({caller_scope("keys", "alice"): 70})

@@ -15,12 +15,12 @@ def taught(estimates: Estimates, caller: str, usage: Usage, times: int = 100, pr
     return estimates
 
 
-def test_the_limit_of_the_answer_is_what_may_come() -> None:
+def test_a_token_limit_is_the_estimate_of_the_answer() -> None:
     guess = Estimates().guess("llama3", "me", PromptSize(400), 50)
     assert (guess.prompt, guess.output, guess.tokens) == (101, 50, 151)
 
 
-def test_what_calls_really_use_is_learnt_per_model() -> None:
+def test_estimates_learn_the_usage_per_model() -> None:
     estimates = taught(Estimates(), "me", Usage(125, 40))
     guess = estimates.guess("llama3", "me", TEXT, None)
     assert guess.prompt == pytest.approx(125, abs=2)
@@ -29,13 +29,13 @@ def test_what_calls_really_use_is_learnt_per_model() -> None:
 
 
 @pytest.mark.parametrize("odd", [Usage(1_000_000, 1_000_000), Usage(1, 1)])
-def test_one_callers_odd_calls_are_its_own(odd: Usage) -> None:
+def test_odd_calls_of_one_caller_do_not_affect_others(odd: Usage) -> None:
     """Long answers or images of one caller say nothing of what others will ask."""
     estimates = taught(Estimates(), "odd", odd)
     assert estimates.guess("llama3", "me", TEXT, None) == Estimates().guess("llama3", "me", TEXT, None)
 
 
-def test_what_is_usual_among_callers_is_a_new_ones_first_guess() -> None:
+def test_a_new_caller_starts_with_the_median_of_the_others() -> None:
     estimates = Estimates()
     for caller in "abcde":
         taught(estimates, caller, Usage(500, 40))
@@ -76,7 +76,7 @@ def test_embeddings_write_nothing() -> None:
     assert Estimates().guess("embed", "me", PromptSize(400), None, writes=False).output == 0
 
 
-def test_models_and_callers_without_number_are_not_remembered() -> None:
+def test_the_number_of_remembered_models_and_callers_is_bounded() -> None:
     estimates = Estimates()
     for number in range(5000):
         estimates.learn(f"m{number}", "me", PromptSize(100), Usage(1, 1))

@@ -1,4 +1,4 @@
-"""What clients are told: the tightest limit of each kind, in the forms that they read."""
+"""Response headers show the tightest limit of each kind, in the forms that clients read."""
 
 import pytest
 from tests.limits.worlds import Clocks, rule
@@ -7,14 +7,14 @@ from ai_gateway.limits.admission import Counts
 from ai_gateway.limits.headers import go_duration, limit_headers
 
 
-def told(clocks: Clocks, *rules: object, tokens: int = 0) -> dict[str, str]:
+def headers_of(clocks: Clocks, *rules: object, tokens: int = 0) -> dict[str, str]:
     verdict = clocks.memory().admit(rules, tokens)  # type: ignore[arg-type]  # Terms
     counts: Counts = verdict.counts
     return {name.decode(): value.decode() for name, value in limit_headers(counts)}
 
 
-def test_the_tightest_limit_of_each_kind_is_told() -> None:
-    headers = told(Clocks(), rule("alice", rpm=60, tpm=1000), rule("team", rpm=30, tokens_per_day=50), tokens=40)
+def test_headers_show_the_tightest_limit_of_each_kind() -> None:
+    headers = headers_of(Clocks(), rule("alice", rpm=60, tpm=1000), rule("team", rpm=30, tokens_per_day=50), tokens=40)
     assert headers["x-ratelimit-limit-requests"] == "30"
     assert headers["x-ratelimit-remaining-requests"] == "29"
     assert headers["x-ratelimit-reset-requests"] == "2s"
@@ -23,14 +23,14 @@ def test_the_tightest_limit_of_each_kind_is_told() -> None:
     assert headers["ratelimit"] == '"rpm";r=29;t=2, "tpm";r=960;t=3, "tokens-per-day";r=10;t=43200'
 
 
-def test_where_there_is_no_limit_per_minute_the_day_is_told() -> None:
-    headers = told(Clocks(), rule(tokens_per_day=50), tokens=40)
+def test_without_a_limit_per_minute_headers_show_the_day() -> None:
+    headers = headers_of(Clocks(), rule(tokens_per_day=50), tokens=40)
     assert headers["x-ratelimit-reset-tokens"] == "12h0m0s"
     assert "x-ratelimit-limit-requests" not in headers
 
 
-def test_a_gateway_tells_its_own_share() -> None:
-    assert told(Clocks(), rule(gateways=3, rpm=60))["ratelimit-policy"] == '"rpm";q=20;w=60'
+def test_headers_show_the_gateways_own_share() -> None:
+    assert headers_of(Clocks(), rule(gateways=3, rpm=60))["ratelimit-policy"] == '"rpm";q=20;w=60'
 
 
 @pytest.mark.parametrize(

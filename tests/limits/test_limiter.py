@@ -12,7 +12,7 @@ ALICE = known("alice", tenant="team-a")
 
 
 class World:
-    """A limiter, and all that it is told."""
+    """A limiter, and all that it depends on."""
 
     def __init__(self, **default: int) -> None:
         self.clocks = Clocks()
@@ -69,7 +69,7 @@ async def test_a_new_config_keeps_what_was_counted() -> None:
     assert await world.admitted(20) == 10
 
 
-async def test_only_what_is_limited_is_limited() -> None:
+async def test_calls_without_limits_are_not_limited() -> None:
     world = World(rpm=10)
     states = [world.limiter.is_on]
     world.limiter.configure(None)
@@ -79,7 +79,7 @@ async def test_only_what_is_limited_is_limited() -> None:
     assert await world.admitted(5) == 1
 
 
-async def test_tokens_of_before_the_start_are_used_already() -> None:
+async def test_the_limiter_counts_tokens_used_before_startup() -> None:
     world = World(tokens_per_day=100)
     world.limiter.seed({caller_scope("keys", "alice"): 80})
     assert await world.admitted(5, tokens=10) == 2

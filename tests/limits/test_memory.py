@@ -21,7 +21,7 @@ def test_idle_accounts_are_swept() -> None:
     assert len(memory) <= 2
 
 
-def test_what_still_counts_is_not_swept() -> None:
+def test_accounts_in_use_are_not_swept() -> None:
     """A call that runs, a minute that is not over, and a budget of today."""
     clocks = Clocks()
     memory = clocks.memory()
@@ -54,7 +54,7 @@ def test_a_flood_of_callers_stays_within_bounds_and_is_quick() -> None:
     assert admitted(memory, [rule("busy", concurrent=1)]) == 1
 
 
-def test_the_account_that_says_least_goes_first() -> None:
+def test_idle_accounts_are_dropped_first() -> None:
     clocks = Clocks()
     memory = clocks.memory(most=20)
     admitted(memory, [rule("debtor", rpm=1)])

@@ -18,7 +18,7 @@ def scopes(caller: Caller, model: str = "llama3", section: LimitsSection = SECTI
     return [rule.scope for rule in LimitSet(section, 1).rules(caller, model)]
 
 
-def test_every_limit_that_applies_holds() -> None:
+def test_every_limit_that_applies_counts() -> None:
     assert scopes(known("alice", tenant="team-a")) == ["caller:keys:alice", "tenant:team-a", "model:llama3"]
     assert scopes(known("alice", tenant="team-b"), "coder") == ["caller:keys:alice"]
     assert scopes(known("alice", tenant="unlimited"), "coder") == ["caller:keys:alice"]
@@ -30,11 +30,11 @@ def test_a_callers_own_limits_take_the_place_of_the_default() -> None:
     assert scopes(known("alice", Allowance()), "coder") == []
 
 
-def test_without_a_default_the_unknown_are_not_limited() -> None:
+def test_without_a_default_anonymous_callers_are_not_limited() -> None:
     assert scopes(Caller(address="192.0.2.1"), "coder", LimitsSection(models={"llama3": RateLimits(rpm=1)})) == []
 
 
-def test_nobody_becomes_a_caller_by_its_name() -> None:
+def test_equal_names_of_different_kinds_count_apart() -> None:
     """An address, a tenant or a model of the same name is counted apart."""
     section = LimitsSection(RateLimits(rpm=1), {"x": RateLimits(rpm=1)}, {"x": RateLimits(rpm=1)})
     assert len(set(scopes(known("x", tenant="x"), "x", section) + scopes(Caller(address="x"), "x", section))) == 4

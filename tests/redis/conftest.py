@@ -33,7 +33,7 @@ async def opened(redis: Server) -> AsyncIterator[Open]:
             shared = Shared(redis.settings(**settings))
             stack.push_async_callback(shared.close)
             shared.start()
-            await until(lambda: not shared.is_away, "Redis is found")
+            await until(lambda: not shared.is_unavailable, "Redis is found")
             return shared
 
         yield open_one

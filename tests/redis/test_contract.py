@@ -95,7 +95,7 @@ async def test_a_call_beyond_the_whole_limit_takes_all_of_it(admit: Admit) -> No
     await free_again(admit, limit, 10_000)
 
 
-async def test_calls_at_one_time(admit: Admit) -> None:
+async def test_concurrent_calls(admit: Admit) -> None:
     limit = [rule(concurrent=2)]
     first, _ = await granted(admit, limit), await granted(admit, limit)
     assert (await refused(admit, limit)).kind == "concurrent"
@@ -115,7 +115,7 @@ async def test_days(admit: Admit) -> None:
     assert (await free_again(admit, limit, 700)).counts.accounts[0].day_tokens == 1000
 
 
-async def test_all_terms_must_admit_and_a_refusal_costs_nothing(admit: Admit) -> None:
+async def test_all_rules_must_admit_and_a_refusal_costs_nothing(admit: Admit) -> None:
     wide, narrow = rule("team", rpm=3, concurrent=3), rule("alice", rpm=1)
     (await granted(admit, [wide, narrow])).settle(0)
     for _ in range(5):

@@ -42,12 +42,12 @@ async def test_two_gateways_admit_the_limit_within_five_percent(world: World, re
     gateways = await two(world, redis, {"rpm": 300})
     began = time.monotonic()
     clients = [statuses(gateways[number % 2], began + 4) for number in range(CLIENTS)]
-    told = [status for client in await asyncio.gather(*clients) for status in client]
+    found = [status for client in await asyncio.gather(*clients) for status in client]
     seconds = time.monotonic() - began
-    assert set(told) == {200, 429}
+    assert set(found) == {200, 429}
     expected = 300 + seconds * 5
-    print(f"{told.count(200)} admitted of {len(told)} calls in {seconds:.1f} s, {expected:.0f} by the limit")
-    assert abs(told.count(200) - expected) <= 0.05 * expected
+    print(f"{found.count(200)} admitted of {len(found)} calls in {seconds:.1f} s, {expected:.0f} by the limit")
+    assert abs(found.count(200) - expected) <= 0.05 * expected
     assert [(await scraped(one))["limit_fallbacks_total"] for one in gateways] == [0, 0]
 
 
@@ -83,7 +83,7 @@ async def test_a_day_budget_outlives_the_gateway(world: World, redis: Server) ->
     assert 1000 - used - 50 < int(left) <= 1000 - used
 
 
-async def test_places_are_given_back_over_both(world: World, redis: Server) -> None:
+async def test_concurrency_is_released_over_both_gateways(world: World, redis: Server) -> None:
     """Also those of clients that leave."""
     gateways = await two(world, redis, {"concurrent": 3})
     for number in range(12):

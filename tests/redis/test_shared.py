@@ -38,7 +38,7 @@ async def test_gateways_count_together(opened: Open) -> None:
     ]
 
 
-async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_over(opened: Open) -> None:
+async def test_calls_of_a_dead_gateway_are_released_when_their_leases_end(opened: Open) -> None:
     dead, alive = await opened(), await opened()
     limit = [rule(concurrent=2)]
     assert await is_admitted(alive, limit)  # and goes on to run
@@ -50,7 +50,7 @@ async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_o
     assert time.monotonic() - began > 0.5
 
 
-async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
+async def test_redis_keys_expire(opened: Open, redis: Server) -> None:
     shared = await opened()
     assert await is_admitted(shared, [rule(rpm=60, concurrent=3)], lease_seconds=30)
     assert await is_admitted(shared, [rule("daily", tokens_per_day=100)])
@@ -81,20 +81,18 @@ async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -
     assert refusal.wait_seconds <= 30
 
 
-async def test_a_redis_that_is_gone_is_away_until_it_answers(opened: Open, redis: Server) -> None:
+async def test_a_stopped_redis_is_unavailable_until_it_answers(opened: Open, redis: Server) -> None:
     shared = await opened()
     assert await is_admitted(shared, ONE)
     redis.stop()
     assert await shared.admit(ONE, 0, 60) is None
-    assert shared.is_away
+    assert shared.is_unavailable
     redis.start()
-    await until(lambda: not shared.is_away, "it is found again")
+    await until(lambda: not shared.is_unavailable, "it is found again")
     assert await is_admitted(shared, ONE)  # a new Redis knows nothing of the call that runs
 
 
-async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_nothing(
-    opened: Open, redis: Server
-) -> None:
+async def test_a_paused_redis_delays_one_call_and_no_other(opened: Open, redis: Server) -> None:
     """What it makes of that call when it goes on is taken back, so nothing is held."""
     shared = await opened(timeout=ONE_SECOND)
     first = None
@@ -116,7 +114,7 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
         assert time.monotonic() - began < 2 * PATIENCE_SECONDS
 
 
-async def test_a_client_that_leaves_during_the_check_holds_nothing(opened: Open, redis: Server) -> None:
+async def test_a_client_that_leaves_during_the_check_keeps_nothing_taken(opened: Open, redis: Server) -> None:
     shared, other = await opened(), await opened()
     assert await is_admitted(shared, [rule("warm", rpm=9)])
     assert await is_admitted(other, [rule("warm", rpm=9)])
@@ -139,7 +137,7 @@ async def test_a_password_is_read_from_its_file_with_each_connect(tmp_path: Path
         await until(lambda: shared.reason, "it is refused")
         assert await shared.admit(ONE, 0, 60) is None
         secret.write_text("right\n")
-        await until(lambda: not shared.is_away, "the new password is taken")
+        await until(lambda: not shared.is_unavailable, "the new password is taken")
         assert await is_admitted(shared, ONE)
         await shared.close()
 
@@ -160,7 +158,7 @@ async def test_redis_behind_tls(tmp_path: Path) -> None:
             settings = Redis(f"rediss://127.0.0.1:{server.port}", ca_file=ca_file, timeout=Seconds(5))
             shared = Shared(settings)
             shared.start()
-            await until(lambda shared=shared: shared.reason or not shared.is_away, "it is found or refused")  # type: ignore[misc]  # bound by its default
+            await until(lambda shared=shared: shared.reason or not shared.is_unavailable, "it is found or refused")  # type: ignore[misc]  # bound by its default
             assert (await shared.admit(ONE, 0, 60) is not None) is trusts, shared.reason
             await shared.close()
 

@@ -14,7 +14,7 @@ def read_key(path: Path) -> bytes:
     path.stat()  # a file that is missing is FileNotFoundError: it can be made
     key = read(path, MOST_KEY_BYTES).data.strip()
     if len(key) < LEAST_KEY_BYTES:
-        raise OSError(f"{path} holds {len(key)} bytes; a key has {LEAST_KEY_BYTES} or more")
+        raise OSError(f"{path} holds {len(key)} bytes; a key needs at least {LEAST_KEY_BYTES}")
     return key
 
 

@@ -26,7 +26,7 @@ CHECK_SECONDS: Final = 0.2
 # Time until health shows that the watch has failed, or works again.
 FAILURE_SECONDS: Final = 1.0
 # Silence of the API server until the file is used: longer than the time between two retries of a list.
-AWAY_SECONDS: Final = 10.0
+UNAVAILABLE_SECONDS: Final = 10.0
 FILE_IS_USED: Final = "; the mounted file is used instead"
 
 
@@ -125,7 +125,7 @@ class ConfigMap:
                 self._config_missing(
                     f"ConfigMap {namespace}/{self._ref.name} cannot be read: {reason}", is_passing=True
                 )
-        elif reason and self._has_been_away(reflector):
+        elif reason and self._is_unavailable(reflector):
             self._fallback.activate(reflector.heard_at or 0.0)
             await self._check(None, namespace)
         else:
@@ -135,8 +135,8 @@ class ConfigMap:
             self._unseen_reason = f"the gateway cannot see edits of the ConfigMap now: {reason}{hint}"
         self._state.unseen_reason = "; ".join(filter(None, (self._unseen_reason, self._fallback.unseen_reason))) or None
 
-    def _has_been_away(self, reflector: Reflector[_ConfigMap]) -> bool:
-        return self._settings.clock() - (reflector.heard_at or 0.0) >= AWAY_SECONDS
+    def _is_unavailable(self, reflector: Reflector[_ConfigMap]) -> bool:
+        return self._settings.clock() - (reflector.heard_at or 0.0) >= UNAVAILABLE_SECONDS
 
     async def _check(self, values: list[_ConfigMap] | None, namespace: str) -> None:
         try:

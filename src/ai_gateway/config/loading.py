@@ -144,9 +144,9 @@ def _models(value: dict[Any, Any], reasons: list[ConfigReason]) -> dict[str, Mod
     return models
 
 
-def _convert(value: Any, wanted: Any, path: str, reasons: list[ConfigReason]) -> Any:
+def _convert(value: Any, kind: Any, path: str, reasons: list[ConfigReason]) -> Any:
     try:
-        return msgspec.convert(value, wanted, dec_hook=_decode_unit)
+        return msgspec.convert(value, kind, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
         reasons.append(_reason(str(error), path))
         return None
@@ -164,16 +164,16 @@ def _reason(text: str, path: str) -> ConfigReason:
     return ConfigReason(path, text.replace("Object contains unknown field", "unknown key"))
 
 
-def _decode_unit(wanted: type, value: Any) -> Any:
-    if wanted is Seconds:
+def _decode_unit(kind: type, value: Any) -> Any:
+    if kind is Seconds:
         return _seconds(value)
-    if wanted is Pause:
+    if kind is Pause:
         return pause(value)
-    if wanted is ByteCount:
+    if kind is ByteCount:
         return _byte_count(value)
-    if wanted is FilePath:
+    if kind is FilePath:
         return _file_path(value)
-    raise NotImplementedError(wanted)  # a type of the config without a reader is a bug
+    raise NotImplementedError(kind)  # a type of the config without a reader is a bug
 
 
 def pause(value: Any) -> Pause:

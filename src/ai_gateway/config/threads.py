@@ -1,4 +1,4 @@
-"""Work outside the event loop that nobody must wait for: reads from a mount that may hang, parsing of a long file."""
+"""Work outside the event loop, which must block neither it nor the exit: file reads that may hang, long parsing."""
 
 import asyncio
 import threading

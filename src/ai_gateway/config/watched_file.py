@@ -46,7 +46,7 @@ class WatchedFile:
         self._taken_at = 0.0
         self._real_path = ""  # of the file that was taken
         self._was_gone = False  # the file was missing since it was taken, or always
-        self._is_final = False  # nobody wrote more within the tick of its stamp
+        self._is_final = False  # no later write fell into the tick of its stamp
         self._seen: Stamp | None = None  # a new state, and since when it is there
         self._seen_at = 0.0
         self._changing_since: float | None = None  # since when the file differs from the one that was taken

@@ -62,13 +62,13 @@ class Limiter:
     @property
     def is_shared(self) -> bool:
         """Whether all gateways count together now."""
-        return self._shared is not None and not self._shared.is_away
+        return self._shared is not None and not self._shared.is_unavailable
 
     @property
     def reason(self) -> str | None:
         """Why limits are not exact now."""
-        away = self._shared.reason if self._shared is not None else None
-        return f"Redis is unavailable: {away}" if away else self._deps.reason()
+        failure = self._shared.reason if self._shared is not None else None
+        return f"Redis is unavailable: {failure}" if failure else self._deps.reason()
 
     def instant(self) -> Instant:
         """The current instant, on the clock of this gateway's own counts."""

@@ -74,12 +74,13 @@ class RedisGrant:
 class Shared:
     """One Redis. Calls and its own tasks change it.
 
-    `is_away` is true until Redis answers after `start`, and from a failure until it answers again; `reason` says why.
+    `is_unavailable` is true from `start` until Redis answers, and from a failure until it answers again. `reason` says
+    why.
     """
 
     def __init__(self, settings: Redis) -> None:
         self.settings = settings
-        self.is_away = True
+        self.is_unavailable = True
         self.reason: str | None = None
         self._client: Client | None = None
         self._admit: Any = None
@@ -90,7 +91,7 @@ class Shared:
         self._answered_at = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Shared at {self.settings.url}{', away' if self.is_away else ''}>"
+        return f"<Shared at {self.settings.url}{', unavailable' if self.is_unavailable else ''}>"
 
     def start(self) -> None:
         """Starts to connect. Needs a running event loop."""
@@ -100,7 +101,7 @@ class Shared:
         self, rules: Sequence[LimitRule], tokens: int, lease_seconds: float
     ) -> Grant | LimitExceeded | None:
         """As Memory's. Redis forgets a call that never ends after `lease_seconds`. None: Redis is unavailable."""
-        if self.is_away or self._is_closed:
+        if self.is_unavailable or self._is_closed:
             return None
         check = RedisCheck(rules, tokens, os.urandom(12).hex(), lease_seconds)
         pending = self._begin(self._send_check(check))
@@ -111,11 +112,11 @@ class Shared:
             raise
         if not pending.done():
             pending.add_done_callback(self._take_back(check))
-            self._mark_away(TimeoutError(f"no answer within {self.settings.timeout:g} s"))
+            self._mark_unavailable(TimeoutError(f"no answer within {self.settings.timeout:g} s"))
             return None
         failure = pending.exception()
         if failure is not None:
-            self._mark_away(failure)
+            self._mark_unavailable(failure)
             return None
         return self._outcome(check, pending.result())
 
@@ -128,7 +129,7 @@ class Shared:
         """Ends running tasks soon, and closes the connections."""
         self._is_closed = True
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=0.0 if self.is_away else LEAVE_SECONDS)
+            await asyncio.wait(self._tasks, timeout=0.0 if self.is_unavailable else LEAVE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -162,7 +163,7 @@ class Shared:
         try:
             await self._settle(self._keys(check), arguments)
         except Exception as failure:  # the lease ends and minutes drain without it
-            self._mark_away(failure)
+            self._mark_unavailable(failure)
 
     def _keys(self, check: RedisCheck) -> list[str]:
         bases = (f"{self.settings.prefix}:{{limits}}:{rule.scope}" for rule in check.rules)
@@ -192,10 +193,10 @@ class Shared:
         wait, kind, rule = max(found, key=lambda one: one[0])
         return LimitExceeded(kind, rule, wait, counts)
 
-    def _mark_away(self, failure: BaseException) -> None:
+    def _mark_unavailable(self, failure: BaseException) -> None:
         """Stops all checks until the reconnect task has found Redis again."""
-        if not self.is_away and not self._is_closed:
-            self.is_away = True
+        if not self.is_unavailable and not self._is_closed:
+            self.is_unavailable = True
             self._note_failure(failure)
             if monotonic() - self._answered_at > STABLE_SECONDS:
                 self._backoff = SHORTEST_BACKOFF_SECONDS
@@ -224,7 +225,7 @@ class Shared:
             except Exception as failure:  # Redis is unavailable, whatever the cause
                 self._note_failure(failure)
             else:
-                self.is_away, self.reason = False, None
+                self.is_unavailable, self.reason = False, None
                 self._answered_at = monotonic()
                 log.info("limits: all gateways count together in Redis")
                 return
