@@ -30,7 +30,7 @@ def test_a_refusal_is_a_rate_limit_error_with_all_that_it_says(limited: Gateway)
     assert (caught.value.type, caught.value.code) == ("rate_limited", "rate_limit_exceeded")
     assert "requests per minute of model chat: 1" in caught.value.message
     assert caught.value.response.headers["x-ratelimit-limit-requests"] == "1"
-    assert 50 < int(caught.value.response.headers["retry-after"]) <= 60
+    assert 20 < int(caught.value.response.headers["retry-after"]) <= 60
 
 
 @pytest.mark.parametrize("stream", [False, True])

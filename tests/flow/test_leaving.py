@@ -192,15 +192,17 @@ async def test_a_simulated_pod_sees_its_client_leave(world: World) -> None:
 
 
 async def test_a_slow_reader_stops_the_reading_upstream(world: World) -> None:
-    """Bounded memory: what the endpoint could write stays small while the client reads nothing; then all comes."""
+    """Bounded memory: what the endpoint could write stays small while the client reads nothing; then all comes.
+
+    The kernel's own buffers hold up to 38 MB: the busier the machine, the more of them.
+    """
     wrote = 0
-    text = "x" * 1000
-    count = 20_000
+    text = "x" * 10_000
+    count = 10_000
 
     async def act(visit: Visit) -> None:
         nonlocal wrote
         visit.writer.transport.set_write_buffer_limits(high=1 << 12)
-        visit.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # or megabytes
         await visit.say(SSE_HEAD)
         data = framed(event(text))
         for _ in range(count):
@@ -219,7 +221,7 @@ async def test_a_slow_reader_stops_the_reading_upstream(world: World) -> None:
         return len(seen) > 50 and seen[-1] == seen[-50]
 
     await until(is_still)
-    assert 0 < wrote < count * 1000 // 2
+    assert 0 < wrote < count * len(text) // 2
     found = 0
     while (block := await line.event()) is not None:
         found += block.count(text)

@@ -105,14 +105,14 @@ def test_an_edit_survives_an_upgrade_of_the_image(release: Installed, version: s
     )
     editor.chmod(0o755)
     release.edit(MODELS, editor)
-    release.until(lambda: "mine" in _served(release), 5)
+    release.until(lambda: "mine" in _served(release))
     release.upgrade("--set", f"image.tag={NEXT}")
     assert "mine" in _models(release)
     assert "mine" in _served(release)
     # The values change the models now, and the edit gives way; Helm 4 wants to be told so.
     force = ["--force-conflicts"] if version == "helm4" else []
     release.upgrade("--set", f"image.tag={NEXT}", "--set", "config.models.phi.version=mini", *force)
-    release.until(lambda: _served(release) == ["phi"], 5)
+    release.until(lambda: _served(release) == ["phi"])
     release.helm("rollback", NAME, "1", "--wait", *force)
-    release.until(lambda: "codellama:13b" in _served(release), 5)
+    release.until(lambda: "codellama:13b" in _served(release))
     release.helm("uninstall", NAME, "--wait")
