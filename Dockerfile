@@ -1,13 +1,20 @@
-# Built alike by BuildKit, buildah and podman. Nothing here needs a network or a shell.
+# Built alike by BuildKit, buildah and podman. Nothing here needs a shell.
 #
-# `make image` fills build/ first (wheels by the hashed locks, the bill of materials) and then builds this.
-# The bill of materials lies in the image at /opt/ai-gateway/sbom.cdx.json, beside the packages it lists.
+# `docker build .` is enough: the first stage fetches the wheels by the hashed locks and writes the bill of materials.
+# `make image` fills build/ with both on your machine and then builds this without a network; the first stage takes
+# them, if they were made from these sources. The bill lies in the image at /opt/ai-gateway/sbom.cdx.json.
 #
-# A base is any image with a python3, 3.11 to 3.14, wherever it lies; the wheels are those for it.
+# A base is any image with a python3, 3.11 to 3.14, wherever it lies; the wheels are those for it. To fetch them here it
+# needs pip too, as the default has.
 ARG BASE=python:3.13-slim
 
+FROM ${BASE} AS wheels
+WORKDIR /build/context
+COPY . .
+RUN ["python3", "-B", "-m", "tools.image.stage", "/build"]
+
 FROM ${BASE} AS build
-COPY build/wheels /build/wheels
+COPY --from=wheels /build/wheels /build/wheels
 COPY image/install.py /build/install.py
 RUN ["python3", "-B", "/build/install.py", "/build/wheels", "/build/bytecode"]
 
@@ -23,7 +30,7 @@ COPY --from=build /opt/ai-gateway /opt/ai-gateway
 # Of the base's standard library, where the base has none: without it every start compiles what it loads.
 COPY --from=build /build/bytecode /
 COPY image/health.py /opt/ai-gateway/health.py
-COPY build/sbom.cdx.json /opt/ai-gateway/sbom.cdx.json
+COPY --from=wheels /build/sbom.cdx.json /opt/ai-gateway/sbom.cdx.json
 COPY LICENSE /opt/ai-gateway/LICENSE
 
 # The audit wants a volume at /var/lib/ai-gateway that user 65532 can write to; without one it is kept nowhere.

@@ -29,8 +29,13 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-test: setup-dev ## set up and run every test that needs nothing but Python
-	$(BIN)/python -m pytest -m "not ollama and not cluster and not prometheus and not services and not attack"
+# Most of a test is waiting: more workers than cores are busy. Each has its share of the tests and takes from others
+# what they have left. Byte code is kept: the commands that tests start by the hundred are compiled once.
+WORKERS ?= 4
+
+test: export PYTHONDONTWRITEBYTECODE :=
+test: setup-dev ## set up and run every test that needs nothing but Python, in WORKERS=4 processes (0: in this one)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not ollama and not cluster and not prometheus and not services and not site and not attack"
 
 ollama: setup-dev ## build the real Ollama for the tests, once, into a cache outside the checkout (needs Go)
 	$(BIN)/python tests/tools/build_ollama.py
@@ -45,11 +50,11 @@ cluster-tools: setup-dev ## build what it is made of, once, into a cache outside
 	$(BIN)/python -m tests.cluster images
 	$(BIN)/python tests/tools/build_go.py helm3 helm4
 
-e2e: ollama cluster-tools ## run the tests that need a real Ollama, cluster, Prometheus, PostgreSQL or Redis (Linux, root, Go)
+e2e: ollama cluster-tools ## run the tests that need a real Ollama, cluster, Prometheus, PostgreSQL, Redis or Chromium (Linux, root, Go)
 	$(E2E) tests/kubernetes
 	@$(MAKE) --no-print-directory --jobs=2 e2e-release e2e-beside
 
-E2E := $(BIN)/python -m pytest -m "ollama or cluster or prometheus or services or attack"
+E2E := $(BIN)/python -m pytest -m "ollama or cluster or prometheus or services or site or attack"
 
 # First what is timed, by itself; then both of these at once, since a release waits for Kubernetes most of the time.
 e2e-release: setup-dev
@@ -59,10 +64,10 @@ e2e-beside: setup-dev
 	$(E2E) --ignore=tests/kubernetes --ignore=tests/release tests
 
 image: setup-dev ## build the container image into build/; BASE=, IMAGE=, TAG= and BUILDER=docker|podman|buildah may be given
-	$(BIN)/python -m tests.tools.image $(if $(BASE),--base '$(BASE)') $(if $(IMAGE),--name '$(IMAGE)') $(if $(TAG),--tag '$(TAG)') $(if $(BUILDER),--builder '$(BUILDER)')
+	$(BIN)/python -m tools.image $(if $(BASE),--base '$(BASE)') $(if $(IMAGE),--name '$(IMAGE)') $(if $(TAG),--tag '$(TAG)') $(if $(BUILDER),--builder '$(BUILDER)')
 
-docs: setup-dev ## build the docs as a site into build/site and check its links (Debian's jekyll)
-	$(BIN)/python -m tests.tools.docs_site
+docs: setup-dev ## build the docs as a site into build/site with its search and check its links (Debian's jekyll, nodejs)
+	$(BIN)/python -m tools.docs_site
 
 check: format lint types contracts lock-check ## format, lint, types, import contracts, locks
 
@@ -79,16 +84,17 @@ contracts: setup-dev
 	$(BIN)/lint-imports
 
 lock-check: setup-dev ## every locked package has a wheel for Python 3.11 to 3.14
-	$(BIN)/python tests/tools/check_wheels.py requirements/runtime.txt requirements/pip.txt
+	$(BIN)/python tools/check_wheels.py requirements/runtime.txt requirements/pip.txt
 
 bench: setup-dev ## measure against nginx, as users install it (no test packages); writes a table to bench/results/
 	$(MAKE) --no-print-directory setup VENV=build/venv
 	$(BIN)/python -m bench --gateway build/venv
 
-generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values
+generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values, pictures
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
-	$(BIN)/python -m tests.docs.generate
-	$(BIN)/python -m tests.helm.generate
+	$(BIN)/python -m tools.docs_tables
+	$(BIN)/python -m tools.pictures
+	$(BIN)/python -m tools.chart
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 

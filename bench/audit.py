@@ -55,21 +55,21 @@ def exchanges(count: int) -> Iterator[Exchange]:
             "/v1/chat/completions",
             100.0,
         )
-        exchange.started_ns = start + number * step
+        exchange.times.started_ns = start + number * step
         exchange.route = "/v1/chat/completions"
         exchange.client_name = "OpenAI/Python 1.99.9"
         exchange.caller = Caller(name=f"caller-{rng.randrange(50)}", tenant=f"team-{rng.randrange(8)}")
         exchange.call = Call(CHAT, f"model-{rng.randrange(10)}", True, True, {})
-        exchange.model = "llama3:latest"
+        exchange.ids.model = "llama3:latest"
         attempt = Attempt(Upstream(address, "ai/ollama-0"), "warm", True)
         attempt.started_at = 100.01
         exchange.attempts.append(attempt)
-        exchange.queued_at, exchange.leased_at, exchange.first_byte_at = 100.0, 100.005, 100.2
-        exchange.usage = Usage(120, 340)
-        exchange.status = 404 if number % 100 == 0 else 200
-        exchange.outcome = "refused" if number % 100 == 0 else "ok"
-        exchange.body_bytes, exchange.sent_bytes = 900, 24_000
-        exchange.closed_at = 101.5
+        exchange.times.queued_at, exchange.times.leased_at, exchange.times.first_byte_at = 100.0, 100.005, 100.2
+        exchange.tokens.usage = Usage(120, 340)
+        exchange.outcome.status = 404 if number % 100 == 0 else 200
+        exchange.outcome.kind = "refused" if number % 100 == 0 else "ok"
+        exchange.body_bytes, exchange.outcome.sent_bytes = 900, 24_000
+        exchange.times.closed_at = 101.5
         yield exchange
 
 

@@ -1,4 +1,5 @@
-"""What every run tells at its end: the seconds that each group of tests took."""
+"""What holds for every run: where commands keep their state, what Hypothesis may not measure, and, told at the end,
+the seconds that each group of tests took."""
 
 import logging
 from collections import defaultdict
@@ -6,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _TOLD_FROM_SECONDS = 1.0
 
@@ -60,5 +62,7 @@ def recording_failures() -> Iterator[list[logging.LogRecord]]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers it."""
+    """Registers them. Hypothesis measures its examples by the wall clock, which tells of what else the machine does."""
     config.pluginmanager.register(Groups(), "time by group")
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")

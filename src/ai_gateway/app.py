@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ai_gateway.accounting.admission import AdmissionControl
-from ai_gateway.accounting.audit import Audit, AuditGate
+from ai_gateway.accounting.audit import Audit
+from ai_gateway.accounting.audit_status import audit_samples
 from ai_gateway.accounting.budgets import restore_budgets
 from ai_gateway.accounting.tokens import TokenAccounting
 from ai_gateway.auth.state import AuthState, PreparedAuth
@@ -24,8 +25,8 @@ from ai_gateway.cluster.config_map import ConfigMapRef, sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
-from ai_gateway.config.beside import fade
 from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner
@@ -33,6 +34,7 @@ from ai_gateway.discovery.selection import DiscoveryInputs, choose, is_explicit
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.attempts import RequestDeps
+from ai_gateway.edge.audit_gate import AuditGate
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.buffers import Buffers
@@ -182,7 +184,7 @@ class Gateway:
     def _told(self) -> list[MetricSource]:
         """Everyone who measures something."""
         told: list[MetricSource] = [lambda: status_samples(self._condition), self._requests.samples, self._lag.samples]
-        told += [self.refused.samples, self._admission.samples, self.audit.samples]
+        told += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
         return told if self._tracing is None else [*told, partial(span_samples, self._tracing)]
 
     def _admin(self) -> ASGIApp:
@@ -210,7 +212,7 @@ class Gateway:
         async with AsyncExitStack() as ending:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
-            await self.live.settled()
+            await self.live.wait_for_outcome()
             yield
 
     @asynccontextmanager
@@ -256,7 +258,7 @@ class Gateway:
         """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
         new, prepared, parts = made
         config, old = new.config, self.current.now
-        yield from new.catalog.steps_to(self.fleet)
+        yield from self.fleet.configure(new.catalog.balancing)
         if not old.is_loaded:
             self.audit.on_first_config(config.audit)
         self.auth_state.apply(config.auth, config.callers, prepared)
@@ -265,7 +267,7 @@ class Gateway:
         self.limiter.configure(new.catalog.limits)
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
-        fade(parts)
+        release_slowly(parts)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo
@@ -288,7 +290,7 @@ class Gateway:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""
         config, catalog = self.current.now.config, self.current.now.catalog
         if config.limits is not None or is_on(config.auth):
-            self.limiter.seed(await restore_budgets(self.audit, catalog.identity, self.gateways))
+            self.limiter.seed(await restore_budgets(self.audit.opened, catalog.identity, self.gateways))
 
     def _fetching(self, oidc: Oidc) -> "Fetch":
         from ai_gateway.upstream.fetching import Fetching

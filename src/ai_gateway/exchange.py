@@ -21,7 +21,7 @@ CUT: Final = "ai_gateway.cut"
 # And whether the port listens on loopback alone, so that only this machine, or a browser on it, can have asked.
 ON_LOOPBACK: Final = "ai_gateway.on_loopback"
 
-Outcome = Literal[
+OutcomeKind = Literal[
     "ok", "denied", "refused", "client_left", "client_stalled", "upstream_broke", "timeout", "failed", "shutdown"
 ]
 
@@ -68,9 +68,9 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct):
-    """One try at one endpoint. Changed by the request path; `fault` stays None where it went well.
+    """One try at one endpoint. Changed by the request path; `failure` stays None where it went well.
 
-    Times as in Exchange: `answered_at` is when the head of the answer came.
+    Times as in Times: `answered_at` is when the head of the answer came.
     """
 
     upstream: Upstream
@@ -82,7 +82,7 @@ class Attempt(msgspec.Struct):
     ended_at: float | None = None
     status: int | None = None
     failure: str | None = None
-    error: str | None = None  # the fault in one word
+    error: str | None = None  # the failure in one word
 
     @property
     def endpoint(self) -> str:
@@ -125,7 +125,7 @@ class Trace(msgspec.Struct, frozen=True):
 class Heads(msgspec.Struct):
     """The heads of a request and of its answer as they were; kept only where spans are made of them.
 
-    `told` is set when the answer goes out.
+    `answered` is set when the answer goes out.
     """
 
     protocol: str
@@ -157,106 +157,104 @@ CURRENT: Final[ContextVar["Exchange | None"]] = ContextVar("ai_gateway.exchange"
 _NO_TRACE: Final = Trace("0" * 32, "0" * 16)
 
 
-class Exchange:
-    """One request with its outcome. The request path stamps it; whoever records reads it when it is closed.
+class Ids(msgspec.Struct):
+    """By which names the request, its answer and its model go. Changed by the request path."""
 
-    Times are in seconds on the monotonic clock of the event loop; None means that point was not reached.
+    request_id: str
+    answer_id: str = ""  # what makes the id of this answer unlike any other
+    trace: Trace = _NO_TRACE
+    asked_model: str | None = None  # as the client wrote it, where there is no call
+    model: str | None = None  # Ollama's name of the model served
+    model_label: str | None = None  # the catalog's one name of it, for metrics
+    intent: str | None = None  # id of the audit's intent that was written before the call was sent
+
+
+class Times(msgspec.Struct):
+    """When each point was reached, None where it was not. Changed by the request path.
+
+    In seconds on the monotonic clock of the event loop.
     """
 
+    opened_at: float
+    started_ns: int = 0  # opened_at in Unix nanoseconds
+    authenticated_at: float | None = None
+    called_at: float | None = None  # the body was read and understood
+    queued_at: float | None = None
+    leased_at: float | None = None
+    first_byte_at: float | None = None
+    closed_at: float | None = None
+
+
+class Outcome(msgspec.Struct):
+    """What became of the request. Changed by the request path."""
+
+    kind: OutcomeKind = "ok"
+    status: int | None = None  # what the client got, or would have got after an early 200
+    sent_status: int | None = None  # what it got
+    sent_bytes: int = 0
+    error_type: str | None = None
+    error_code: str | None = None
+    reason: str | None = None  # for operators: the cause in full, without prompts
+    finish_reason: str | None = None
+    is_audited: bool = False  # the audit has its entry already
+
+
+class Tokens(msgspec.Struct):
+    """What the call takes. Changed by the request path, and closed once by accounting/tokens.py."""
+
+    prompt: PromptSize = PromptSize(0)
+    limit: int | None = None  # of the answer, as it is sent to Ollama
+    context: int | None = None  # of the model where it runs, if that is known
+    written: int | None = None  # tokens of the answer that the gateway saw; None: there was none
+    usage: Usage | None = None  # as Ollama counted; once `is_counted`, only what can be true
+    is_counted: bool = False
+    counted: int | None = None  # in place of a missing usage; until `is_counted`, what is reserved
+
+
+class Kept(msgspec.Struct):
+    """What is kept of the request and its answer for spans and the audit, each only where it is asked for."""
+
+    heads: Heads | None = None
+    parameters: Mapping[str, Any] = {}  # of the call, for spans
+    content: Content | None = None  # of prompt and answer, for spans
+    evidence: Content | None = None  # of prompt and answer, for the audit
+    prompt_hash: str | None = None
+
+
+class Exchange:
+    """One request with its outcome. The request path stamps it; whoever records reads it when it is closed."""
+
     __slots__ = (
-        "answer_id",
-        "asked_model",
         "attempts",
-        "authenticated_at",
         "body_bytes",
         "call",
-        "called_at",
         "caller",
         "client_name",
-        "closed_at",
-        "content",
-        "context",
-        "error_code",
-        "error_type",
-        "evidence",
-        "finish_reason",
-        "first_byte_at",
-        "heads",
-        "intent",
-        "is_audited",
-        "is_counted",
-        "leased_at",
+        "ids",
+        "kept",
         "method",
-        "model",
-        "model_label",
-        "opened_at",
         "outcome",
-        "parameters",
         "path",
-        "prompt",
-        "prompt_hash",
-        "queued_at",
-        "reason",
-        "reason",
         "reply_headers",
-        "request_id",
         "route",
         "scheme",
-        "sent_bytes",
-        "sent_status",
-        "started_ns",
-        "status",
-        "token_limit",
-        "tokens_counted",
-        "trace",
-        "usage",
-        "written",
+        "times",
+        "tokens",
     )
 
     def __init__(self, request_id: str, method: str, path: str, opened_at: float) -> None:
-        self.request_id = request_id
+        self.ids = Ids(request_id)
+        self.times = Times(opened_at)
+        self.outcome = Outcome()
+        self.tokens = Tokens()
+        self.kept = Kept()
         self.method = method
         self.path = path
-        self.opened_at = opened_at
-        self.started_ns = 0  # opened_at in Unix nanoseconds
-        self.trace = _NO_TRACE
-        self.heads: Heads | None = None
         self.scheme = "http"
         self.route: str | None = None  # the path's pattern, where one is served
-        self.authenticated_at: float | None = None
-        self.called_at: float | None = None  # the body was read and understood
-        self.parameters: Mapping[str, Any] = {}  # of the call, for spans
-        self.content: Content | None = None  # of prompt and answer, only where it is asked for
         self.client_name: str | None = None  # its User-Agent
-        self.asked_model: str | None = None  # as the client wrote it, where there is no call
-        self.evidence: Content | None = None  # of prompt and answer for the audit, only where it is asked for
-        self.prompt_hash: str | None = None
-        self.intent: str | None = None  # id of the audit's intent that was written before the call was sent
-        self.is_audited = False  # the audit has its entry already
-        self.answer_id = ""  # what makes the id of this answer unlike any other
         self.caller = Caller()
         self.call: Call | None = None
-        self.model: str | None = None  # Ollama's name of the model served
-        self.model_label: str | None = None  # the catalog's one name of it, for metrics
         self.attempts: list[Attempt] = []
-        self.queued_at: float | None = None
-        self.leased_at: float | None = None
-        self.first_byte_at: float | None = None
-        self.closed_at: float | None = None
-        self.status: int | None = None  # what the client got, or would have got after an early 200
-        self.sent_status: int | None = None  # what it got
-        self.outcome: Outcome = "ok"
-        self.error_type: str | None = None
-        self.error_code: str | None = None
-        self.reason: str | None = None  # for operators: the cause in full, without prompts
-        self.finish_reason: str | None = None
-        self.prompt = PromptSize(0)
-        self.token_limit: int | None = None  # of the answer, as it is sent to Ollama
-        self.context: int | None = None  # of the model where it runs, if that is known
-        self.written: int | None = None  # tokens of the answer that the gateway saw; None: there was none
-        self.usage: Usage | None = None  # as Ollama counted; once `is_counted`, only what can be true
-        self.is_counted = False  # see accounting/tokens.py
-        self.tokens_counted: int | None = None  # in place of a missing usage; until `is_counted`, what is reserved
-        self.reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries
         self.body_bytes = 0
-        self.sent_bytes = 0
+        self.reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries

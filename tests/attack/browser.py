@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flow.waiting import soon
-from tests.tools.building import install_debian
+from tools.building import install_debian
 
 CHROMIUM = Path("/usr/bin/chromium")
 

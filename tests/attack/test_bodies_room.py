@@ -127,5 +127,5 @@ async def test_all_room_comes_back(world: World, tried: Tried) -> None:
         elif number % 3 == 1:
             line.leave()
     await until(lambda: len(served.exchanges) == tried.times)
-    assert {exchange.status for exchange in served.exchanges} == {408, 499}
+    assert {exchange.outcome.status for exchange in served.exchanges} == {408, 499}
     assert (buffers.held_bytes, buffers.large_bytes, len(buffers.holds)) == (0, 0, 0)

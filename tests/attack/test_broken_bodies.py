@@ -134,5 +134,5 @@ async def test_a_body_that_stops_is_a_408(world: World) -> None:
         reply = await answer(line)
         assert (reply.status, reply.error["code"]) == (408, "request_timeout")
         assert await line.is_closed()
-        await until(lambda: served.exchanges[-1].error_code == "request_timeout", "it is recorded")
-        assert (served.last.status, served.last.outcome) == (408, "refused")
+        await until(lambda: served.exchanges[-1].outcome.error_code == "request_timeout", "it is recorded")
+        assert (served.last.outcome.status, served.last.outcome.kind) == (408, "refused")

@@ -44,7 +44,7 @@ async def test_a_foreign_page_gets_nothing_done(world: World, tried: Tried) -> N
         tried.times += len(told) + 1
     assert sent(simulator) == 0
     assert not served.shutdown.asked.is_set()
-    codes = {exchange.error_code for exchange in served.exchanges if exchange.method == "POST"}
+    codes = {exchange.outcome.error_code for exchange in served.exchanges if exchange.method == "POST"}
     assert codes == {"origin_refused", "host_refused"}
     assert sum(exchange.method == "POST" for exchange in served.exchanges) >= 12
 

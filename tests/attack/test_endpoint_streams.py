@@ -81,7 +81,11 @@ async def test_nonsense_in_a_stream_ends_it_with_an_error(world: World, what: st
     assert not any("[DONE]" in block for block in before)
     assert all(json.loads(block.removeprefix("data: "))["choices"][0]["delta"]["content"] == "one" for block in before)
     record = await served.recorded()
-    assert (record.outcome, record.status, record.error_code) == ("upstream_broke", 502, "upstream_disconnected")
+    assert (record.outcome.kind, record.outcome.status, record.outcome.error_code) == (
+        "upstream_broke",
+        502,
+        "upstream_disconnected",
+    )
     assert record.attempts[-1].failure
     is_ollamas_word = ("error" in what and "field" not in what) or what == "[DONE] before its time"
     assert served.endpoint(upstream.address).total_failures == (0 if is_ollamas_word else 1)
@@ -124,7 +128,7 @@ async def test_an_odd_stream_that_is_sound_passes(world: World, what: str) -> No
     assert done == "data: [DONE]"
     texts = [json.loads(block.removeprefix("data: "))["choices"][0]["delta"]["content"] for block in events]
     assert texts == ["\u2028 ä 😀", "b", ""]
-    assert (await served.recorded()).outcome == "ok"
+    assert (await served.recorded()).outcome.kind == "ok"
 
 
 @pytest.mark.attack("endpoints", "an endpoint that answers calls with nonsense again and again")
@@ -152,7 +156,7 @@ async def test_signs_of_life_are_no_events(world: World, drop: bytes) -> None:
     served = await world.gateway([(await world.upstream(act)).url], timeouts=timeouts)
     _, error = await broken_stream(world, served)
     assert error["code"] in ("idle_timeout", "upstream_disconnected")
-    assert (await served.recorded()).outcome in ("timeout", "upstream_broke")
+    assert (await served.recorded()).outcome.kind in ("timeout", "upstream_broke")
 
 
 @pytest.mark.attack("endpoints", "events without end, of one kind or another")
@@ -218,7 +222,7 @@ async def test_what_is_no_answer_is_an_error_for_the_caller(world: World, what: 
     reply = await served.chat(stream=stream)
     assert reply.status == 502
     assert reply.error["type"] == "backend_unavailable"
-    assert (await served.recorded()).outcome == "upstream_broke"
+    assert (await served.recorded()).outcome.kind == "upstream_broke"
 
 
 @pytest.mark.attack("endpoints", "a stream that goes on without end behind its [DONE]")

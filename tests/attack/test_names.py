@@ -13,6 +13,8 @@ from tests.flow.test_access import Ring, bearer
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat, config
 
+from ai_gateway.accounting.audit_status import audit_status
+
 HELD = ("llama3:latest", "llama3:8b", "codellama:13b", "nomic-embed-text:latest", "Me/Own:Q4_K_M", "gpt-oss:120b-cloud")
 DISCOVER = {"catalog": {"discover": True}}
 # Everything that Ollama itself would read as one of these.
@@ -54,7 +56,7 @@ async def test_no_spelling_gets_round_a_cap(world: World, tried: Tried) -> None:
     for model in asked:
         reply = await served.ask("POST", CHAT, chat(model=model))
         assert (reply.status, reply.json["usage"]["completion_tokens"], reply.json["model"]) == (200, 7, model)
-        assert served.last.model == "codellama:13b"
+        assert served.last.ids.model == "codellama:13b"
     labels = set(of(await scraped(served), "picks_total"))
     assert all('model="coder"' in one for one in labels)
 
@@ -204,7 +206,7 @@ async def test_a_restart_knows_all_spellings(world: World) -> None:
     for model in ("LLAMA3", "library/llama3", "Me/Own:Q4_K_M"):
         reply = await first.chat(model=model, max_tokens=5)
         used = reply.json["usage"]["total_tokens"]
-    await until(lambda: first.gateway.audit.status()["queued"] == 0, "the entries are stored")
+    await until(lambda: audit_status(first.gateway.audit)["queued"] == 0, "the entries are stored")
     second = await over_all(world, limits=limits, **DISCOVER)
     for model, times in (("llama3", 2), ("Me/Own:Q4_K_M", 1)):
         reply = await second.chat(model=model, max_tokens=1)

@@ -58,7 +58,7 @@ async def test_a_foreign_page_is_refused_and_costs_nothing(
         assert "cors.origins" in reply.error["message"]
         assert reply.header("access-control-allow-origin") is None
     assert not sent(simulator)
-    assert {exchange.outcome for exchange in served.exchanges} == {"refused"}
+    assert {exchange.outcome.kind for exchange in served.exchanges} == {"refused"}
 
 
 @pytest.mark.attack("http", "simple cross-site POSTs, which need no preflight, to the API and the admin port")

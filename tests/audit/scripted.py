@@ -31,7 +31,7 @@ class Scripted:
         self.gone: frozenset[str] = frozenset()
         self.lost: list[AuditEntry] = []
         self.poison: str | None = None
-        self.failure: Exception | None = None  # of a kind that nobody has thought of, once
+        self.failure: Exception | None = None  # unexpected, once
         self.tries = 0
 
     @property

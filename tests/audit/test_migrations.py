@@ -10,8 +10,9 @@ from tests.audit.entries import KEY, archive, entry, mixed
 from ai_gateway.audit.chain import Link, verify
 from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite import SqliteStore
-from ai_gateway.audit.sqlite_schema import STEPS, VERSION, Step, version_of
+from ai_gateway.audit.sqlite_schema import STEPS, Step, version_of
 from ai_gateway.audit.store import Query, StoreTooNew
+from ai_gateway.audit.tables import VERSION
 
 NEWER = (*STEPS, Step(("ALTER TABLE entries ADD COLUMN added TEXT", "CREATE INDEX added ON entries (added)")))
 

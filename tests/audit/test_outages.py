@@ -167,10 +167,19 @@ async def test_a_strict_gateway_goes_on_within_its_spool_and_refuses_beyond_it(
     await until(lambda: gateway.writer.failure is None)
     assert await gateway.call()
     mortal_postgresql.kill()
-    while await gateway.call():
-        assert len(gateway.given) < 100
+    is_full = False
+
+    async def calls() -> None:
+        while not is_full and await gateway.call():
+            assert len(gateway.given) < 100
+
+    calling = asyncio.create_task(calls())
+    await until(lambda: gateway.writer.failure is not None)  # an end may wait for room now
+    is_full = True
+    assert not await gateway.call()
     assert len(gateway.given) > 5
     mortal_postgresql.start()
+    await calling
     await until(lambda: gateway.store.bytes_waiting == 0 and gateway.writer.failure is None)
     assert await gateway.call()
     await gateway.stop()

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,15 @@ from tests.audit.writing import KEY, NOON_NS, Chain, entry, intent
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import AuditEntry
-from ai_gateway.audit.spool import Spool, SpoolFull
+from ai_gateway.audit.spool import FILE, Spool, SpoolFull
 from ai_gateway.audit.spooled import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Spooled
 from ai_gateway.audit.store import StoreLost, StoreTooNew, StoreUnavailable, StoreUnsure
 
 
 class Fickle:
-    """A shared store in memory; `fault` is what it answers with while it is away. `poison` is an actor it cannot keep.
+    """A shared store in memory; `failure` is its answer while it is away. `poison` is an actor that it cannot keep.
 
-    Takes a batch before the fault where that is StoreUnsure.
+    Takes a batch before the failure where that is StoreUnsure.
     """
 
     def __init__(self) -> None:
@@ -243,18 +244,18 @@ def test_a_full_spool_says_so(world: World) -> None:
     assert world.store.kept == world.written
 
 
-def test_a_spool_that_cannot_be_read_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
+def test_a_spool_that_is_not_there_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
     """No entry counts as kept meanwhile, and signs of life harm nobody."""
     world.store.failure = AWAY
     world.write(3)
-    (file,) = (tmp_path / "spool").glob("*.spool")
+    file = tmp_path / "spool" / FILE
     file.rename(tmp_path / "elsewhere")
     world.store.failure = None
     world.now += LONGEST_PAUSE_SECONDS
-    for ask in (world.write, world.spooled.check, world.spooled.open):
+    sign_of_life = partial(world.spooled.heartbeat, "gateway/1")
+    for ask in (world.write, world.spooled.check, world.spooled.open, sign_of_life):
         with pytest.raises(StoreLost, match="deleted or moved"):
             ask()
-    world.spooled.heartbeat("gateway/1")
     assert (world.store.kept, world.store.signs_of_life) == ([], [])
     (tmp_path / "elsewhere").rename(file)
     world.spooled.open()
@@ -293,7 +294,7 @@ def test_a_spool_that_is_gone_is_missed_and_begun_anew(world: World, tmp_path: P
     if how == "deleted":
         shutil.rmtree(folder)
     elif how == "cut":
-        os.truncate(next(folder.glob("*.spool")), 100)
+        os.truncate(folder / FILE, 100)
     else:
         folder.rename(tmp_path / "elsewhere")
         if how == "replaced":

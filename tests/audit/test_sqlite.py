@@ -16,8 +16,9 @@ from tests.audit.entries import KEY, START_NS, WRITER, archive, entry, fill, mix
 from ai_gateway.audit.chain import Link, checkpoint, verify
 from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite import SqliteStore
-from ai_gateway.audit.sqlite_archive import MOST_LOOKED_AT, SqliteArchive
+from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import IntentsGone, Query, StoreUnavailable
+from ai_gateway.audit.tables import MOST_LOOKED_AT
 
 FILTERS: dict[str, tuple[str, Any]] = {
     "actor": ("actor", "caller-3"),

@@ -20,8 +20,8 @@ from ai_gateway.auth.state import AuthState
 from ai_gateway.cluster.token_review import ReviewResult
 from ai_gateway.config.access import Auth
 from ai_gateway.config.limits import RateLimits
-from ai_gateway.config.steady import Steady
 from ai_gateway.config.units import FilePath
+from ai_gateway.config.watched_file import WatchedFile
 
 NOW = 1_800_000_000.0
 
@@ -96,16 +96,16 @@ def test_no_key_and_an_empty_one_are_nobodys() -> None:
         ("keys: {}", "keys"),
         ("- a", "Expected"),
         ("keys: [", "not valid YAML"),
-        ("other: []", "not known"),
+        ("other: []", "unknown field"),
         ("\xff", "Expected"),
         ("keys: 2001-13-40", "not valid YAML"),
-        ("keys: " + "1:00" * 100 + ".5", "not a file of keys"),
+        ("keys: " + "1:00" * 100 + ".5", "not a keys file"),
         ("keys: 1" + ":00" * 200 + ".5", "not valid YAML"),
         ("", "is empty"),
         ("# keys: []", "is empty"),
         ("keys:", "Expected `array`"),
         ("keys: []\n---\n", "not valid YAML"),
-        ("keys: []\nkeys: []", "stands twice"),
+        ("keys: []\nkeys: []", "duplicate key"),
         ('keys: [{id: aaaaaaaa, name: "\\ud800", hash: "x"}]', "not valid YAML"),
         ("a: &a [1]\nkeys: *a", "not valid YAML"),
     ],
@@ -118,7 +118,7 @@ def test_a_file_that_is_nonsense_is_refused(content: str, words: str) -> None:
 
 def test_doubled_ids_and_times_without_a_zone_are_refused() -> None:
     entry = KNOWN[1]
-    with pytest.raises(KeysError, match="stands twice"):
+    with pytest.raises(KeysError, match="twice"):
         read_entries(write_entries((entry, entry)).encode())
     with pytest.raises(KeysError, match="no time zone"):
         read_entries(write_entries((entry,)).encode() + b"  expires: 2027-01-01 00:00:00\n")
@@ -235,18 +235,18 @@ async def test_a_fault_in_following_the_file_is_told_once_and_passes(
     """Such as no room for a thread; the next look is not missed, since a key may be revoked then."""
     path = tmp_path / "keys.yaml"
     path.write_text(write_entries((KNOWN[1],)))
-    monkeypatch.setattr(Steady, "pause_seconds", 0.001)
+    monkeypatch.setattr(WatchedFile, "pause_seconds", 0.001)
     guard = AuthState(lambda _token, _audience: ReviewResult(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
     guard.apply(Auth(methods=("keys",), keys_file=FilePath(path)), None)
     looks = count()
 
-    def fails(_: Steady) -> None:
+    def fails(_: WatchedFile) -> None:
         next(looks)
         raise RuntimeError("can't start new thread")
 
     following = asyncio.create_task(guard.follow())
     with monkeypatch.context() as patched:
-        patched.setattr(Steady, "check", fails)
+        patched.setattr(WatchedFile, "check", fails)
         await until(lambda: next(looks) > 5)
         assert "can't start new thread" in guard.status()["complaints"]["keys"]
     await until(lambda: not guard.status()["complaints"])

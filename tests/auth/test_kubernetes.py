@@ -2,17 +2,17 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
-from tests.auth.tokens import AUDIENCE, account_token, unsigned
+from tests.auth.tokens import AUDIENCE, NOW, account_token, unsigned
+from tests.flow.waiting import soon
 
+from ai_gateway.auth import caching_verifier
 from ai_gateway.auth.caching_verifier import (
-    AWAY_SECONDS,
     KNOWN_SECONDS,
     MOST_WAITING,
-    PATIENCE_SECONDS,
     STALE_SECONDS,
+    UNAVAILABLE_SECONDS,
     UNKNOWN_SECONDS,
 )
 from ai_gateway.auth.identity import Unavailable
@@ -37,7 +37,7 @@ class _Server:
     def __call__(self, token: str, audience: str) -> ReviewResult:
         self.asked.append(token)
         assert audience == AUDIENCE
-        assert token == self.lets_pass or self.held.wait(10)
+        assert token == self.lets_pass or self.held.wait(120)
         if self.is_away:
             raise Unreachable("connection refused")
         return self.answer
@@ -46,7 +46,7 @@ class _Server:
 class _World:
     def __init__(self) -> None:
         self.now = 0.0
-        self.wall = time.time()
+        self.wall = NOW
         self.server = _Server()
         self.accounts = ServiceAccounts(self.server, AUDIENCE, lambda: self.now, lambda: self.wall)
 
@@ -109,21 +109,22 @@ async def test_a_server_that_hangs_holds_up_a_known_caller_once_and_not_for_long
     await world.accounts.identify(token)
     world.now = KNOWN_SECONDS + 1
     world.server.held.clear()
-    began = time.monotonic()
-    assert await world.accounts.identify(token) is not None
-    assert time.monotonic() - began < PATIENCE_SECONDS + 1
-    began = time.monotonic()
+    assert await soon(world.accounts.identify(token)) is not None
+    asked = len(world.server.asked)
     for _ in range(50):
         assert await world.accounts.identify(token) is not None
-    assert time.monotonic() - began < 0.5
+    assert len(world.server.asked) == asked
     world.server.answer = ReviewResult(False)
     world.server.held.set()
-    world.now += AWAY_SECONDS + 1
+    world.now += UNAVAILABLE_SECONDS + 1
     assert await world.accounts.identify(token) is None
 
 
-async def test_a_flood_of_unknown_tokens_keeps_no_revoked_token_alive() -> None:
+async def test_a_flood_of_unknown_tokens_keeps_no_revoked_token_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was known before is asked about in turns of its own, however many strangers wait."""
+    monkeypatch.setattr(
+        caching_verifier, "PATIENCE_SECONDS", 3600.0
+    )  # the answer comes, and may take a busy machine long
     world, revoked = _World(), account_token(seconds=10_000)
     await world.accounts.identify(revoked)
     world.now = KNOWN_SECONDS + 1

@@ -1,16 +1,15 @@
 """Tokens of an issuer, signed with keys made here; tests/kubernetes asks a real issuer."""
 
 import json
-import time
 from typing import Any
 
 import jwt
 import msgspec
 import pytest
-from tests.auth.tokens import AUDIENCE, ISSUER, Key, jwks, new_key, public, token, unsigned
+from tests.auth.tokens import AUDIENCE, DAY, ISSUER, NOW, Key, jwks, new_key, public, token, unsigned
 
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.oidc import DISCOVERY, SOONEST_SECONDS, FetchFailure, Issuer, read_keys
+from ai_gateway.auth.oidc import DISCOVERY, SHORTEST_REFRESH_SECONDS, FetchFailure, Issuer, read_keys
 from ai_gateway.config.access import Oidc
 
 KEY, OTHER = new_key(), new_key()
@@ -24,7 +23,7 @@ class _World:
     def __init__(self, **more: Any) -> None:
         settings = msgspec.convert({"issuer": ISSUER, "audience": AUDIENCE, **more}, Oidc, strict=False)
         self.now = 0.0
-        self.wall = time.time()
+        self.wall = float(NOW)
         self.documents = {
             ISSUER + DISCOVERY: json.dumps({"issuer": ISSUER, "jwks_uri": KEYS_URL}).encode(),
             KEYS_URL: jwks(public(KEY, "k1"), public(CURVE, "c1")),
@@ -71,9 +70,6 @@ def _confused() -> bytes:
     return head + b"." + claims + b"." + base64.urlsafe_b64encode(digest).rstrip(b"=")
 
 
-NOW = int(time.time())
-
-
 @pytest.mark.parametrize(
     "shown",
     [
@@ -89,7 +85,7 @@ NOW = int(time.time())
         pytest.param(_confused(), id="the public key as a secret"),
         pytest.param(token(KEY, exp=NOW - 60), id="over"),
         pytest.param(token(KEY, exp=None), id="without an end"),
-        pytest.param(token(KEY, nbf=NOW + 86_400), id="not yet"),
+        pytest.param(token(KEY, nbf=NOW + DAY), id="not yet"),
         pytest.param(token(KEY, aud="other"), id="another audience"),
         pytest.param(token(KEY, aud=None), id="no audience"),
         pytest.param(token(KEY, iss="https://other.example"), id="another issuer"),
@@ -121,7 +117,7 @@ async def test_a_rotated_key_is_found_at_once_and_the_old_one_fails_with_the_nex
     world = _World()
     assert await world.ask(token(KEY)) is not None
     world.documents[KEYS_URL] = jwks(public(OTHER, "k9"))
-    world.now = SOONEST_SECONDS
+    world.now = SHORTEST_REFRESH_SECONDS
     assert await world.ask(token(OTHER, "k9")) is not None
     assert await world.ask(token(KEY, jti="new")) is None
 
@@ -131,7 +127,7 @@ async def test_a_flood_of_unknown_key_ids_asks_the_issuer_once_in_ten_seconds() 
     for number in range(50):
         assert await world.ask(token(KEY, f"unknown-{number}")) is None
     assert world.fetched.count(KEYS_URL) == 1
-    world.now = SOONEST_SECONDS
+    world.now = SHORTEST_REFRESH_SECONDS
     await world.ask(token(KEY, "unknown"))
     assert world.fetched.count(KEYS_URL) == 2
 
@@ -142,7 +138,7 @@ async def test_an_issuer_that_is_away_keeps_its_keys_and_one_never_seen_is_no_re
     with pytest.raises(Unavailable):
         await world.ask(token(KEY))
     assert world.issuer.reason is not None
-    world.documents, world.now = documents, SOONEST_SECONDS
+    world.documents, world.now = documents, SHORTEST_REFRESH_SECONDS
     assert await world.ask(token(KEY)) is not None
     assert str(world.issuer.reason) == "None"
     world.documents, world.now = {}, 10_000.0
@@ -150,9 +146,9 @@ async def test_an_issuer_that_is_away_keeps_its_keys_and_one_never_seen_is_no_re
 
 
 async def test_a_remembered_token_is_over_when_its_time_is() -> None:
-    world, shown = _World(), token(KEY, exp=int(time.time()) + 20)
+    world, shown = _World(), token(KEY)
     assert await world.issuer.identify(shown) is not None
-    world.wall += 60
+    world.wall += DAY + 60
     assert await world.issuer.identify(shown) is None
 
 

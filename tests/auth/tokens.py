@@ -11,6 +11,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "ai-gateway-ollama"
+DAY = 86_400
+NOW = int(time.time())  # by the clocks of all worlds here, which stand still unless a test moves them
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -36,8 +38,7 @@ def jwks(*keys: dict[str, Any]) -> bytes:
 
 def token(key: Key, kid: str | None = "k1", algorithm: str = "RS256", **claims: Any) -> bytes:
     """A signed token; a claim of None is left out."""
-    now = int(time.time())
-    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "iat": now, "exp": now + 300} | claims
+    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "iat": NOW, "exp": NOW + DAY} | claims
     headers = {} if kid is None else {"kid": kid}
     kept = {name: value for name, value in told.items() if value is not None}
     return jwt.encode(kept, key, algorithm=algorithm, headers=headers).encode()
@@ -45,14 +46,14 @@ def token(key: Key, kid: str | None = "k1", algorithm: str = "RS256", **claims: 
 
 def unsigned(head: dict[str, Any], **claims: Any) -> bytes:
     """A token with a made-up signature."""
-    now = int(time.time())
-    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "exp": now + 300} | claims
+    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "someone", "exp": NOW + DAY} | claims
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, told)]
     return b".".join([*parts, b"c2lnbmF0dXJl"])
 
 
-def account_token(audience: str = AUDIENCE, account: str = "team-a:web", seconds: float = 300, **claims: Any) -> bytes:
+def account_token(audience: str = AUDIENCE, account: str = "team-a:web", seconds: int = DAY, **claims: Any) -> bytes:
     """What a ServiceAccount token looks like; nobody has signed it."""
-    exp = int(time.time() + seconds)
     subject = f"system:serviceaccount:{account}"
-    return unsigned({"alg": "RS256"}, iss="https://kubernetes", aud=[audience], sub=subject, exp=exp, **claims)
+    return unsigned(
+        {"alg": "RS256"}, iss="https://kubernetes", aud=[audience], sub=subject, **{"exp": NOW + seconds, **claims}
+    )

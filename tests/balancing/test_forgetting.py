@@ -2,8 +2,8 @@
 
 from tests.balancing.worlds import MODEL, World, held
 
-from ai_gateway.balancing.fleet import POOL_SECONDS
-from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.fleet import POOL_SECONDS, FleetSettings
+from ai_gateway.balancing.pool import Pool, PoolSettings
 
 
 def name(number: int) -> str:
@@ -15,7 +15,7 @@ def turn_over(world: World, rounds: int, seconds: float) -> None:
     (endpoint,) = world.endpoints
     for number in range(rounds):
         world.fleet.saw_models(endpoint, held(MODEL, name(number)))
-        pool = world.fleet.pool(name(number)).limit(1, 1)
+        pool = world.fleet.pool(name(number))
         assert pool.ask() is not None
         pool.give_back(endpoint)
         world.fleet.failed_model(endpoint, name(number))
@@ -32,15 +32,37 @@ def test_names_that_change_with_every_look_do_not_add_up() -> None:
     assert len(endpoint._model_health) == 1
 
 
-def test_the_pool_of_a_model_in_the_config_stays() -> None:
-    """With its limits, though no endpoint holds it for a while."""
+def test_a_forgotten_pool_comes_back_with_its_settings() -> None:
+    """Those of the config that came in between."""
     world = World(count=1)
-    world.fleet.named = frozenset([MODEL])
-    pool = world.fleet.pool(MODEL)
-    world.fleet.saw_models(world.endpoints[0], held("other:latest"))
     world.clock.now += 10 * POOL_SECONDS
-    world.fleet.saw_models(world.endpoints[0], held())
-    assert world.fleet.pool(MODEL) is pool
+    world.fleet.apply([])
+    assert list(world.fleet.pools()) == []
+    settings = PoolSettings(3, 4, 5)
+    world.configure(FleetSettings(pools={MODEL: settings}))
+    assert world.fleet.pool(MODEL).settings == settings
+    assert world.fleet.pool("other:latest").settings == PoolSettings()
+
+
+def test_a_pool_stays_while_a_call_is_on_its_way_to_it() -> None:
+    """Else the call would wait where nobody binds it to a slot."""
+    world = World(count=1)
+    world.clock.now += 10 * POOL_SECONDS
+    pool = world.fleet.pool(MODEL)
+    world.clock.now += POOL_SECONDS / 2
+    world.fleet.apply([])
+    assert list(world.fleet.pools()) == [pool]
+
+
+def test_a_look_keeps_no_pool() -> None:
+    """Neither one that is not there, nor one that nobody asks for any more."""
+    world = World(count=1)
+    used_at = world.pool.used_at
+    world.clock.now += POOL_SECONDS
+    assert world.fleet.look_at(MODEL) is world.pool
+    assert world.fleet.look_at("other:latest").settings == PoolSettings(1, None, 10)
+    assert list(world.fleet.pools()) == [world.pool]
+    assert world.pool.used_at == used_at
 
 
 def pool_after_its_model_went(world: World) -> Pool:

@@ -1,7 +1,7 @@
 """A call asks and gets a slot, a place in the queue, or a refusal; each of them exactly once."""
 
 import pytest
-from tests.balancing.worlds import MODEL, World, addresses, held
+from tests.balancing.worlds import MODEL, World, addresses, fleet_settings, held
 
 from ai_gateway.errors import ModelMissing, NoEndpoint, QueueFull
 
@@ -30,7 +30,7 @@ def test_another_model_has_slots_of_its_own() -> None:
     world = World(1)
     world.take()
     world.fleet.saw_models(world.endpoints[0], held(MODEL, "other:latest"))
-    assert world.fleet.pool("other:latest").limit(1, 0).ask() is not None
+    assert world.fleet.pool("other:latest").ask() is not None
     assert world.endpoints[0].total_in_flight == 2
 
 
@@ -216,8 +216,7 @@ def test_more_slots_are_used_at_once() -> None:
     world = World(1)
     world.take()
     waiting = [world.queue() for _ in range(3)]
-    world.pool.limit(3, 10)
-    world.fleet.dispatch()
+    world.configure(fleet_settings(3, 10))
     assert [one.settled for one in waiting] == [1, 1, 0]
 
 

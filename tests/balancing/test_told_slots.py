@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from tests.balancing.worlds import MODEL, World, held
+from tests.balancing.worlds import MODEL, World, fleet_settings, held
 
 from ai_gateway.balancing.endpoint import Endpoint, Pod
 from ai_gateway.wire.address import Address
@@ -23,7 +23,7 @@ def of_pods(*pods: Pod, slots: int = 1, own: int | None = None) -> World:
     for endpoint in world.endpoints:
         world.fleet.saw_up(endpoint, "0.24.0")
         world.fleet.saw_models(endpoint, held(MODEL))
-    world.pool.limit(slots, 10, own)
+    world.configure(fleet_settings(slots, 10, own))
     return world
 
 

@@ -4,8 +4,8 @@ import random
 from typing import Any
 
 from ai_gateway.balancing.endpoint import Endpoint, HeldModel
-from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.pool import Pool, Ticket
+from ai_gateway.balancing.fleet import Fleet, FleetSettings
+from ai_gateway.balancing.pool import Pool, PoolSettings, Ticket
 from ai_gateway.wire.address import Address
 
 MODEL = "llama3:latest"
@@ -31,17 +31,27 @@ def addresses(count: int) -> list[Address]:
     return [Address(f"pod-{number}") for number in range(count)]
 
 
+def fleet_settings(slots: int, max_waiting: int, own_slots: int | None = None) -> FleetSettings:
+    """The same for every pool."""
+    return FleetSettings(others=PoolSettings(slots, own_slots, max_waiting))
+
+
 class World:
     """A fleet of endpoints that are up and hold the model, and its pool with one slot each and a queue of ten."""
 
     def __init__(self, count: int = 2, slots: int = 1, max_waiting: int = 10) -> None:
         self.clock = Clock()
-        self.fleet = Fleet(self.clock, random.Random(1))
+        self.fleet = Fleet(self.clock, random.Random(1), fleet_settings(slots, max_waiting))
         self.fleet.apply(addresses(count))
         for endpoint in self.endpoints:
             self.fleet.saw_up(endpoint, "0.24.0")
             self.fleet.saw_models(endpoint, held(MODEL))
-        self.pool: Pool = self.fleet.pool(MODEL).limit(slots, max_waiting)
+        self.pool: Pool = self.fleet.pool(MODEL)
+
+    def configure(self, settings: FleetSettings) -> None:
+        """Takes them, all steps at once."""
+        for _ in self.fleet.configure(settings):
+            pass
 
     @property
     def endpoints(self) -> list[Endpoint]:

@@ -7,6 +7,7 @@ import pytest
 
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.catalog.active import CurrentConfig, prepare
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.loading import parse
@@ -88,8 +89,8 @@ def test_settings_come_from_the_model_before_the_sections() -> None:
     a, b = (Catalog(config).find(name, EMPTY) for name in "ab")
     assert a is not None
     assert b is not None
-    assert [a.slots, a.max_waiting, float(a.timeouts.idle), float(a.timeouts.queue)] == [2, 0, 1, 7]
-    assert [b.slots, b.max_waiting, float(b.timeouts.idle), float(b.timeouts.queue)] == [4, 9, 8, 7]
+    assert [a.pool.slots, a.pool.max_waiting, float(a.timeouts.idle), float(a.timeouts.queue)] == [2, 0, 1, 7]
+    assert [b.pool.slots, b.pool.max_waiting, float(b.timeouts.idle), float(b.timeouts.queue)] == [4, 9, 8, 7]
 
 
 def test_the_list_has_every_id_and_alias() -> None:
@@ -142,14 +143,44 @@ def test_without_discovery_what_an_endpoint_holds_is_not_served() -> None:
     assert "qwen3:8b" not in dict(Catalog(CODER).entries(fleet))
 
 
-def test_the_limits_reach_the_pools() -> None:
-    """And those who wait get the slots that a new config adds."""
+def put_in_force(catalog: Catalog, fleet: Fleet) -> None:
+    """As a reload does, all steps at once."""
+    for _ in fleet.configure(catalog.balancing):
+        pass
+
+
+def test_the_settings_of_balancing_reach_the_fleet() -> None:
+    """Those of a model its pool, whether a call came for it before or not."""
     fleet = fleet_with(local("llama3:latest"))
-    Catalog(parse(b"models: {llama3: {slots: 3}}\nbalancing: {retry_budget: 0.5}\nqueue: {max_waiting: 2}")).apply_to(
-        fleet
-    )
-    pool = fleet.pool("llama3:latest")
-    assert (pool.slots, pool.max_waiting, fleet.budget.share) == (3, 2, 0.5)
+    before = fleet.pool("llama3:latest")
+    config = b"models: {llama3: {slots: 3}, b: }\nbalancing: {retry_budget: 0.5}\nqueue: {max_waiting: 2}"
+    put_in_force(Catalog(parse(config)), fleet)
+    assert (before.settings, fleet.budget.share) == (PoolSettings(3, 3, 2), 0.5)
+    assert fleet.pool("b:latest").settings == PoolSettings(1, None, 2)
+
+
+def test_a_reload_changes_the_settings_of_a_discovered_models_pool() -> None:
+    """At once: no call for it has to come first."""
+    fleet = fleet_with(local("qwen3:8b"))
+    put_in_force(Catalog(DISCOVERING), fleet)
+    pool = fleet.pool("qwen3:8b")
+    more = b"catalog: {discover: true}\nmodels: {llama3: }\nbalancing: {slots: 3}\nqueue: {max_waiting: 7}"
+    put_in_force(Catalog(parse(more)), fleet)
+    assert pool.settings == PoolSettings(3, None, 7)
+
+
+def test_a_look_at_the_catalog_leaves_the_fleet_as_it_is() -> None:
+    """No pool is made, exchanged or kept alive by a name that is looked up, nor by a list of all."""
+    fleet = fleet_with(local("qwen3:8b"), local("me/x:latest"))
+    catalog = Catalog(DISCOVERING)
+    put_in_force(Catalog(parse(b"balancing: {slots: 9}")), fleet)
+    pool = fleet.pool("qwen3:8b")
+    before = (pool.settings, pool.used_at)
+    assert catalog.find("qwen3:8b", fleet) is not None
+    assert catalog.find("me/x", fleet) is not None
+    assert len(list(catalog.models(fleet))) == len(list(catalog.entries(fleet))) == 3
+    assert list(fleet.pools()) == [pool]
+    assert (pool.settings, pool.used_at) == before
 
 
 def test_a_request_keeps_the_catalog_that_it_read() -> None:

@@ -64,7 +64,7 @@ def running(words: list[str], environment: Mapping[str, str], folder: Path) -> I
     try:
         yield Running(process)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         assert process.returncode == 0
     finally:
         process.kill()
@@ -72,7 +72,7 @@ def running(words: list[str], environment: Mapping[str, str], folder: Path) -> I
 
 
 def model_ids(url: str) -> list[str]:
-    with urllib.request.urlopen(f"{url}/v1/models", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=60) as answer:
         return [model["id"] for model in json.load(answer)["data"]]
 
 
@@ -129,7 +129,7 @@ def test_a_required_section_is_looked_for(capsys: pytest.CaptureFixture[str], tm
 def test_a_required_section_that_there_is_not_ends_it(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     status, _, err = said(capsys, *command, "--require", "auth,model")
     assert status == 1
-    assert "'model' is none of auth, callers, limits, audit, tls" in err
+    assert "'model' is not one of auth, callers, limits, audit, tls" in err
 
 
 def test_a_folder_is_checked_by_its_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def refused(words: list[str], folder: Path, **environment: str) -> str:
         env={**clean, **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 1
@@ -211,7 +211,7 @@ def test_port_0_takes_a_free_port_and_prints_it(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text("models: {llama3: }")
     with running(["--listen", FREE, "--admin", FREE], {}, tmp_path) as gateway:
         assert model_ids(gateway.api) == ["llama3"]
-        with urllib.request.urlopen(f"{gateway.admin}/livez", timeout=5) as answer:
+        with urllib.request.urlopen(f"{gateway.admin}/livez", timeout=60) as answer:
             assert answer.status == 200
 
 
@@ -227,7 +227,7 @@ def test_a_demo_gives_way_to_an_ollama_that_was_named(tmp_path: Path) -> None:
     """Even if that one is down; the addresses come from the config here."""
     (tmp_path / "config.yml").write_text("models: {llama3: }\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0")
     with running([], {"AI_GATEWAY_DEMO": "1", "OLLAMA_HOST": "127.0.0.1:9"}, tmp_path) as gateway:
-        answer = urllib.request.urlopen(f"{gateway.api}/v1/models", timeout=5)
+        answer = urllib.request.urlopen(f"{gateway.api}/v1/models", timeout=60)
         answer.close()
         assert answer.headers["x-ai-gateway-demo"] is None
 

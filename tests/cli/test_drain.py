@@ -19,7 +19,7 @@ from tests.cli.test_command import FREE, model_ids, refused, running, said
 from tests.flow.kubernetes_api import KubernetesApi, config_map
 from tests.flow.line import Line, Reply, error_in
 from tests.flow.upstream import DONE, Gate, Upstream
-from tests.flow.waiting import soon, until
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 from tests.flow.world import CHAT, chat, config
 
 
@@ -71,11 +71,9 @@ class Program:
 
     async def readiness(self, status: int) -> None:
         """Returns when /readyz answers with this status; 503 means that the signal was heard."""
-        for _ in range(2000):
-            if (await self.ask(self.admin_port, "GET", "/readyz")).status == status:
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError(f"/readyz did not answer {status}")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await self.ask(self.admin_port, "GET", "/readyz")).status != status:  # noqa: ASYNC110 - a process
+                await asyncio.sleep(0.005)
 
     async def ended(self) -> list[dict[str, Any]]:
         """The access lines of all calls, after a clean end that needed no force."""
@@ -111,7 +109,7 @@ async def program(folder: Path, *words: str, is_ready: bool = True) -> AsyncIter
 
 async def test_sigterm_serves_on_for_the_delay_then_finishes_for_the_grace(tmp_path: Path) -> None:
     """Not ready at once; new calls get `connection: close`; a stream that outlasts both is told; the status is 0."""
-    async with program(tmp_path, "--drain-delay", "1s", "--drain-grace", "2s") as gateway:
+    async with program(tmp_path, "--drain-delay", "3s", "--drain-grace", "1s") as gateway:
         line = await gateway.stream()
         signalled_at = time.monotonic()
         gateway.process.send_signal(signal.SIGTERM)
@@ -119,7 +117,7 @@ async def test_sigterm_serves_on_for_the_delay_then_finishes_for_the_grace(tmp_p
         reply = await gateway.chat()
         assert (reply.status, reply.header("connection")) == (200, "close")
         rest = (await line.rest()).decode()
-        assert time.monotonic() - signalled_at >= 3
+        assert time.monotonic() - signalled_at >= 4
         assert error_in(rest.split("\n\n")[-2].removeprefix("data: "))["code"] == "server_shutdown"
         assert "[DONE]" not in rest
         assert [line["outcome"] for line in await gateway.ended()] == ["ok", "shutdown"]
@@ -183,7 +181,7 @@ async def test_sigint_gives_what_runs_five_seconds(tmp_path: Path) -> None:
         signalled_at = time.monotonic()
         gateway.process.send_signal(signal.SIGINT)
         rest = (await line.rest()).decode()
-        assert 5 <= time.monotonic() - signalled_at < 8
+        assert time.monotonic() - signalled_at >= 5
         assert error_in(rest.split("\n\n")[-2].removeprefix("data: "))["code"] == "server_shutdown"
         assert [line["outcome"] for line in await gateway.ended()] == ["shutdown"]
 
@@ -266,8 +264,8 @@ def test_a_drain_of_nonsense_is_one_line_and_status_1(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--drain-delay", "soon"], "'soon' is no duration"),
-        (["--drain-grace", "-1s"], "'-1s' is no duration"),
+        (["--drain-delay", "soon"], "'soon' is not a duration"),
+        (["--drain-grace", "-1s"], "'-1s' is not a duration"),
         (["--configmap", "a/b/c"], "'a/b/c' is not [NAMESPACE/]NAME[:KEY]"),
     ],
 )

@@ -25,6 +25,9 @@ class Running:
         command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
+
+    def listening(self) -> None:
+        """Waits for it."""
         self.until(lambda: any("listening on" in line for line in self.messages()))
         (listening,) = (line for line in self.messages() if line.startswith("listening on"))
         self._url = listening.split()[2]
@@ -38,7 +41,7 @@ class Running:
 
     def ask(self, name: str) -> None:
         """A request that a line of the access log would name."""
-        httpx.get(f"{self._url}/v1/models", headers={"x-request-id": name}, trust_env=False, timeout=10)
+        httpx.get(f"{self._url}/v1/models", headers={"x-request-id": name}, trust_env=False, timeout=60)
 
     def asked(self) -> list[str]:
         """Names of requests in the access log."""
@@ -51,7 +54,7 @@ class Running:
 
     def until(self, happens: Callable[[], object]) -> None:
         """Waits for it."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not happens():
             assert time.monotonic() < deadline, self.messages()
             time.sleep(0.02)
@@ -61,9 +64,14 @@ class Running:
 def running(tmp_path: Path) -> Iterator[Running]:
     """Ends with the test."""
     running = Running(tmp_path)
-    yield running
-    running.process.terminate()
-    assert running.process.wait(10) == 0
+    try:
+        running.listening()
+        yield running
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+    finally:
+        running.process.kill()  # what is left behind would keep pytest's worker from its end
+        running.process.wait()
 
 
 def test_access_lines_are_turned_off_and_on_while_it_runs(running: Running) -> None:

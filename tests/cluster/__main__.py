@@ -16,7 +16,7 @@ from tests.cluster.binaries import NotBuilt, binary
 from tests.cluster.images import IMAGES, image
 from tests.cluster.layout import Layout, this_machines
 from tests.cluster.part import CannotStart
-from tests.tools.building import CannotBuild
+from tools.building import CannotBuild
 
 
 def main() -> int:

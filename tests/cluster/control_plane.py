@@ -16,7 +16,7 @@ from tests.cluster.binaries import binary
 from tests.cluster.configuration import flags
 from tests.cluster.credentials import Credentials
 from tests.cluster.part import Part
-from tests.ollama.process import free_port
+from tests.ports import free_port
 
 SERVICE_SUBNET = "10.96.0.0/24"  # only written into Services here; nothing routes to it
 CALL_SECONDS = 30.0

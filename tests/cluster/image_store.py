@@ -12,7 +12,7 @@ from tests.cluster.configuration import filled
 from tests.cluster.images import Image, import_missing
 from tests.cluster.layers import ALONE
 from tests.cluster.part import Part
-from tests.tools.building import cache_folder, only_one
+from tools.building import cache_folder, only_one
 
 
 def unpack(images: Sequence[Image], root: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.cluster.configuration import PARTS
 from tests.ollama.store import seeded_store
 from tests.tools import build_ollama
-from tests.tools.building import (
+from tools.building import (
     CannotBuild,
     cache_folder,
     check_go,

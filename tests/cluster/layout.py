@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.cluster.configuration import Values
 from tests.cluster.credentials import NODE_NAME
 from tests.cluster.images import image_name
-from tests.tools.building import cache_folder
+from tools.building import cache_folder
 
 API_PORT = 6443
 NODE_PREFIX = 24

@@ -25,7 +25,7 @@ from tests.cluster.layers import CHECKOUT
 from tests.cluster.layout import Layout
 from tests.cluster.part import CannotStart
 from tests.tools import build_go, build_ollama
-from tests.tools.building import install_debian, only_one
+from tools.building import install_debian, only_one
 
 DEBIAN = {
     "runc": Path("/usr/sbin/runc"),

@@ -2,7 +2,6 @@
 
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -153,12 +152,11 @@ def test_a_refused_connection_is_said_in_words(tmp_path: Path) -> None:
 def test_a_server_that_does_not_answer_in_time_is_given_up(tmp_path: Path) -> None:
     """Once: no retry of the library's makes three times of it."""
     over = threading.Event()
-    with serving(lambda asked: (over.wait(10), None)[1]) as server:
-        began = time.monotonic()
+    with serving(lambda asked: (over.wait(60), None)[1]) as server:
         with pytest.raises(Unreachable, match="timed out"):
             kubeconfig(tmp_path, server.port).get("/x", {}, 0.2)
-        assert time.monotonic() - began < 2.0
         over.set()
+    assert len(server.seen) <= 1
 
 
 def test_a_kubeconfig_that_is_missing_or_nonsense_is_said_in_words(tmp_path: Path) -> None:
@@ -247,9 +245,9 @@ def test_a_stream_that_is_silent_for_too_long_is_unreachable(tmp_path: Path) -> 
     def stall(asked: Asked) -> None:
         asked.begin_stream()
         asked.chunk(b"first\n")
-        over.wait(10)
+        over.wait(60)
 
-    with serving(stall) as server, kubeconfig(tmp_path, server.port).stream("/x", {}, 0.3) as stream:
+    with serving(stall) as server, kubeconfig(tmp_path, server.port).stream("/x", {}, 1.5) as stream:
         lines = stream.lines()
         assert next(lines) == b"first"
         with pytest.raises(Unreachable, match="timed out"):
@@ -260,14 +258,13 @@ def test_a_stream_that_is_silent_for_too_long_is_unreachable(tmp_path: Path) -> 
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_a_stream_can_be_ended_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_tls: bool) -> None:
     """Which does not wait for its next byte; with TLS, as in a cluster, and without."""
-    over, opened = threading.Event(), threading.Event()
-    ended: list[float] = []
+    over, opened, ended = threading.Event(), threading.Event(), threading.Event()
     streams: list[Stream] = []
 
     def hang(asked: Asked) -> None:
         asked.begin_stream()
         asked.chunk(b"first\n")
-        over.wait(10)
+        over.wait(60)
 
     def read(api: ApiServer) -> None:
         with api.stream("/x", {}, 60.0) as stream:
@@ -277,14 +274,14 @@ def test_a_stream_can_be_ended_by_another_thread(tmp_path: Path, monkeypatch: py
                     opened.set()
             except Unreachable:
                 pass
-            ended.append(time.monotonic())
+            ended.set()
 
     with serving(hang, service_account(tmp_path) if is_tls else None) as server:
         api = in_pod(tmp_path, server, monkeypatch) if is_tls else kubeconfig(tmp_path, server.port)
         reading = threading.Thread(target=read, args=(api,))
         reading.start()
-        assert opened.wait(10)
+        assert opened.wait(60)
         streams[0].stop()
-        reading.join(5)
-        assert ended
+        assert ended.wait(30)
+        reading.join()
         over.set()

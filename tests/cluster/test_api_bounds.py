@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.test_api import Asked, kubeconfig, serving
 
-from ai_gateway.cluster.api import MAX_BYTES, MAX_LINE_BYTES, SLOWEST, Unreachable
+from ai_gateway.cluster.api import MAX_BYTES, MAX_LINE_BYTES, SLOWEST_FACTOR, Unreachable
 
 PIECE = b" " * (1 << 20)
 
@@ -33,8 +33,8 @@ def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
             while True:
                 asked.chunk(b" ")
 
-    with serving(drip) as server, pytest.raises(Unreachable, match="not over within"):
-        kubeconfig(tmp_path, server.port).get("/x", {}, 0.5 / SLOWEST)
+    with serving(drip) as server, pytest.raises(Unreachable, match="not complete within"):
+        kubeconfig(tmp_path, server.port).get("/x", {}, 0.5 / SLOWEST_FACTOR)
 
 
 def test_an_event_without_end_ends_the_watch(tmp_path: Path) -> None:

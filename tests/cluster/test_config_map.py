@@ -16,13 +16,13 @@ from tests.cluster.fake_api import FakeApi, reach, serving
 from tests.config.pem_files import write_ca
 from tests.flow.waiting import until
 
-from ai_gateway.cluster.config_map import ConfigMap, ConfigMapRef, parse_named
+from ai_gateway.cluster.config_map import ConfigMap, ConfigMapRef, parse_ref
 from ai_gateway.config.state import ConfigState
 from ai_gateway.config.types import Config
 
 GOOD = "models: {a: }"
 META = {"metadata": {"uid": "u1"}}
-EMPTY = "is empty: a config has one key or more, such as `models`"
+EMPTY = "is empty: set at least one key, such as `models`"
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ EMPTY = "is empty: a config has one key or more, such as `models`"
     ],
 )
 def test_a_name_may_have_a_namespace_and_a_key(text: str, named: ConfigMapRef) -> None:
-    assert parse_named(text) == named
+    assert parse_ref(text) == named
 
 
 @pytest.mark.parametrize("text", ["", "/", "ai/", "a/b/c", "models:", "two words", ":key"])
 def test_what_is_no_name_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not"):
-        parse_named(text)
+        parse_ref(text)
 
 
 def test_people_are_told_all_three() -> None:
@@ -115,7 +115,7 @@ async def test_the_content_of_the_key_is_the_config(
 
 @pytest.mark.parametrize(
     ("content", "there"),
-    [({"data": {"b": "", "a": ""}, "binaryData": {"c": ""}}, "a, b, c"), ({}, "no key at all")],
+    [({"data": {"b": "", "a": ""}, "binaryData": {"c": ""}}, "a, b, c"), ({}, "no keys")],
 )
 async def test_a_key_that_is_missing_is_named_with_those_that_are_there(
     api: FakeApi, tmp_path: Path, content: dict[str, Any], there: str
@@ -125,7 +125,7 @@ async def test_a_key_that_is_missing_is_named_with_those_that_are_there(
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
         await followed.models("a")
         api.put("ai", "models", META | content)
-        sentence = f"ConfigMap ai/models has no key 'config.yml', but {there}"
+        sentence = f"ConfigMap ai/models has no key 'config.yml'; it has {there}"
         assert await followed.reason() == sentence
         await until(lambda: api.sent)
         assert api.sent[0]["message"] == sentence
@@ -167,7 +167,7 @@ async def test_an_immutable_config_map_is_told_of_once(
             api.put("ai", "models", META | {"immutable": True, "data": {"config.yml": f"models: {{{name}: }}"}})
             await followed.models(name)
             api.delete("ai", "models")
-    assert caplog.text.count("ConfigMap models is immutable: a change needs a new one of that name") == 1
+    assert caplog.text.count("ConfigMap models is immutable: to change it, delete it and create it again") == 1
 
 
 async def test_another_namespace_can_be_named(api: FakeApi, tmp_path: Path) -> None:
@@ -214,10 +214,10 @@ async def test_a_server_that_does_not_let_it_read_may_do_so_in_a_moment(api: Fak
     api.forbidden.add("ai")
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
         assert "ConfigMap ai/models cannot be read: " in await followed.reason()
-        settled_before = followed.live.is_settled
+        settled_before = followed.live.has_outcome
         api.forbidden.clear()
         await followed.models("a")
-        assert (settled_before, followed.live.is_settled, followed.live.reasons) == (False, True, [])
+        assert (settled_before, followed.live.has_outcome, followed.live.reasons) == (False, True, [])
 
 
 async def test_who_follows_no_more_watches_no_more(api: FakeApi, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_bytes_that_are_none_are_a_missing_key(api: FakeApi, tmp_path: Pat
     """What is no base64 cannot come from an API server, and is no reason to fall over."""
     api.put("ai", "models", META | {"binaryData": {"config.yml": "###"}})
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:
-        assert "has no key 'config.yml', but config.yml" in await followed.reason()
+        assert "has no key 'config.yml'; it has config.yml" in await followed.reason()
 
 
 async def test_content_is_checked_again_when_a_named_file_comes(api: FakeApi, tmp_path: Path) -> None:
@@ -252,12 +252,12 @@ async def test_content_is_checked_again_when_a_named_file_comes(api: FakeApi, tm
 async def test_a_complaint_follows_the_keys_that_are_there(api: FakeApi, tmp_path: Path) -> None:
     """Formerly that of a renamed key stayed when all was emptied. Each state has its Event; a right one ends it."""
     there: list[tuple[dict[str, Any], str]] = [
-        ({"data": {"config.yaml": GOOD}}, "no key 'config.yml', but config.yaml"),
-        ({"data": {}}, "no key 'config.yml', but no key at all"),
+        ({"data": {"config.yaml": GOOD}}, "no key 'config.yml'; it has config.yaml"),
+        ({"data": {}}, "no key 'config.yml'; it has no keys"),
         ({"data": {"config.yml": ""}}, EMPTY),
         ({"binaryData": {"config.yml": in_binary("# nothing")}}, EMPTY),
-        ({"data": {"a": "", "b": ""}}, "but a, b"),
-        ({"data": {"a": ""}}, "but a"),
+        ({"data": {"a": "", "b": ""}}, "it has a, b"),
+        ({"data": {"a": ""}}, "it has a"),
     ]
     api.put("ai", "models", META | {"data": {"config.yml": GOOD}})
     async with following(api, tmp_path, ConfigMapRef("models")) as followed:

@@ -191,7 +191,7 @@ async def test_an_answer_that_is_no_event_ends_no_later_report(caplog: pytest.Lo
     events = await report(server, ("abc", "100", "wrong"), ("abc", "107", "wrong"), ("abd", "100", "wrong"))
     assert list(server.events) == ["models.abc", "models.abd"]
     assert events.total_dropped == 1
-    assert "could not be reported as a Kubernetes Event" in caplog.text
+    assert "cannot report the refused config as a Kubernetes Event" in caplog.text
 
 
 async def test_a_message_that_is_no_unicode_is_sent_as_far_as_it_is() -> None:

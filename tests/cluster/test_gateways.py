@@ -26,7 +26,14 @@ def sliced(*pods: tuple[str, str], **conditions: bool) -> dict[str, Any]:
         {"addresses": [address], "conditions": conditions, "targetRef": {"kind": "Pod", "uid": uid}}
         for address, uid in pods
     ]
-    return {"addressType": "IPv4", "endpoints": endpoints, "ports": [{"name": "http", "port": 8080}]}
+    return of(endpoints)
+
+
+def of(endpoints: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """An endpoint slice with these."""
+    meta = {"name": "gateway-x", "namespace": "ai"}
+    ports = [{"name": "http", "port": 8080}]
+    return {"metadata": meta, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}
 
 
 def ready(content: object) -> frozenset[str]:
@@ -39,8 +46,8 @@ def test_only_ready_gateways_count() -> None:
     assert ready(sliced(("10.0.0.1", "a"), ready=True)) == {"a"}
     assert ready(sliced(("10.0.0.1", "a"), ready=False)) == frozenset()
     assert ready(sliced(("10.0.0.1", "a"), ready=True, terminating=True)) == frozenset()
-    assert ready({"endpoints": None}) == frozenset()
-    assert ready({"endpoints": [{"addresses": ["10.0.0.9"]}]}) == {"10.0.0.9"}
+    assert ready(of(None)) == frozenset()
+    assert ready(of([{"addresses": ["10.0.0.9"]}])) == {"10.0.0.9"}
 
 
 def test_a_gateway_with_two_addresses_counts_once() -> None:
@@ -81,10 +88,10 @@ async def test_the_namespace_may_be_named(api: FakeApi, tmp_path: Path) -> None:
 
 
 async def test_without_a_service_nobody_is_asked(api: FakeApi, tmp_path: Path) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     gateways = Gateways(None, reach(api, tmp_path))
     gateways.start()
-    assert (gateways.ready(), threading.active_count()) == (1, before)
+    assert (gateways.ready(), set(threading.enumerate()) - before) == (1, set())
 
 
 async def test_without_rights_it_is_one(api: FakeApi, tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def test_the_defaults_are_those_of_the_usual_ollama_chart() -> None:
     ("text", "path", "words"),
     [
         ("{kubernetes: {mode: nodes}}", "discovery.kubernetes.mode", "Invalid enum value"),
-        ("{kubernetes: {mode: endpointslices}}", "discovery.kubernetes.service", "goes with mode endpointslices"),
-        ("{kubernetes: {service: ollama}}", "discovery.kubernetes.service", "goes with mode endpointslices"),
-        ("{kubernetes: {namespaces: [ai, 'a/b']}}", "discovery.kubernetes.namespaces[1]", "is no namespace"),
-        ("{kubernetes: {namespaces: [Ai]}}", "discovery.kubernetes.namespaces[0]", "is no namespace"),
-        ("{kubernetes: {namespaces: ['']}}", "discovery.kubernetes.namespaces[0]", "is no namespace"),
+        ("{kubernetes: {mode: endpointslices}}", "discovery.kubernetes.service", "belongs to the mode endpointslices"),
+        ("{kubernetes: {service: ollama}}", "discovery.kubernetes.service", "belongs to the mode endpointslices"),
+        ("{kubernetes: {namespaces: [ai, 'a/b']}}", "discovery.kubernetes.namespaces[1]", "is not a valid namespace"),
+        ("{kubernetes: {namespaces: [Ai]}}", "discovery.kubernetes.namespaces[0]", "is not a valid namespace"),
+        ("{kubernetes: {namespaces: ['']}}", "discovery.kubernetes.namespaces[0]", "is not a valid namespace"),
         ("{kubernetes: {namespaces: ai}}", "discovery.kubernetes.namespaces", "Expected `array`"),
         ("{kubernetes: {port: 0}}", "discovery.kubernetes.port", ">= 1"),
-        ("{kubernetes: {watch_timeout: 0}}", "discovery.kubernetes.watch_timeout", "is no duration above 0"),
+        ("{kubernetes: {watch_timeout: 0}}", "discovery.kubernetes.watch_timeout", "is not a duration above 0"),
         ("{kubernetes: {label: x}}", "discovery.kubernetes", "unknown key `label`"),
         ("{dns: {}}", "discovery.dns", "missing required field `name`"),
         ("{dns: {name: ''}}", "discovery.dns.name", "length >= 1"),
@@ -75,5 +75,5 @@ def test_a_selector_that_kubernetes_reads_is_taken(selector: str) -> None:
     ["app in (a", "app in a", "=x", "app=a=b", "app=a b", "a/b/c=d", "app,,b", ",", "app=-x", "(a)", "app in (a),"],
 )
 def test_a_selector_that_it_does_not_read_is_refused(selector: str) -> None:
-    with pytest.raises(ConfigError, match="is no label selector"):
+    with pytest.raises(ConfigError, match="is not a label selector"):
         parse(f"discovery: {{kubernetes: {{label_selector: '{selector}'}}}}".encode())

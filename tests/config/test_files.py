@@ -100,7 +100,7 @@ def test_a_file_of_no_use_is_a_complaint(tmp_path: Path, pair: tuple[Path, Path]
     error = refusal(KEYS[key].format(file=file, key=ca, pair=pair))
     paths = [reason.path for reason in error.reasons]
     assert key in paths or (key.startswith("tls.") and "tls.certificate" in paths), error
-    assert str(file) in error.awaited.files
+    assert str(file) in error.snapshot.files
 
 
 def test_a_key_with_a_pass_phrase_is_refused_with_what_to_do(pair: tuple[Path, Path]) -> None:
@@ -128,7 +128,7 @@ async def test_content_is_checked_again_when_a_file_of_it_comes(tmp_path: Path) 
     await live.check_again()
     ca.write_text("no certificate yet")
     await live.check_again()
-    assert "holds no CA certificate" in live.reasons[0].message
+    assert "contains no CA certificate" in live.reasons[0].message
     write_ca(tmp_path)
     for _ in range(2):
         await live.check_again()
@@ -152,9 +152,9 @@ def test_a_tilde_is_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert parse(b"audit: {path: '~/audit.db', checkpoints: stdout}").audit.path == f"{tmp_path}/audit.db"
     assert parse(b"auth: {methods: [keys], keys_file: '~/keys'}").auth.keys_file == f"{tmp_path}/keys"
     for path in ("~nobody-at-all/x", "~nobody-at-all"):
-        assert "nobody knows whose home" in str(refusal(f"audit: {{path: '{path}'}}"))
+        assert "cannot find this home folder" in str(refusal(f"audit: {{path: '{path}'}}"))
     monkeypatch.setenv("HOME", "")
-    assert "nobody knows whose home" in str(refusal("audit: {path: '~/x'}"))
+    assert "cannot find this home folder" in str(refusal("audit: {path: '~/x'}"))
 
 
 def test_the_system_bundle_is_one() -> None:

@@ -8,7 +8,7 @@ import pytest
 from ai_gateway.__main__ import main
 from ai_gateway.catalog.active import CurrentConfig, prepare
 from ai_gateway.config.loading import ConfigError, parse
-from ai_gateway.config.model_names import MOST_TOLD, ModelNames, warnings
+from ai_gateway.config.model_names import MOST_WARNINGS, ModelNames, warnings
 from ai_gateway.config.types import Config
 
 
@@ -36,7 +36,7 @@ def test_names_of_one_model_may_be_equal() -> None:
 
 def test_many_warnings_are_cut_short() -> None:
     models = ", ".join(f"m{number}: , M{number}: " for number in range(100))
-    assert len(told(f"models: {{{models}}}")) == MOST_TOLD + 1
+    assert len(told(f"models: {{{models}}}")) == MOST_WARNINGS + 1
 
 
 def test_check_warns_and_says_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

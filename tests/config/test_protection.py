@@ -135,5 +135,5 @@ def test_names_of_required_sections_are_parted_by_commas() -> None:
     """An empty list asks for nothing; a name that there is not is a mistake."""
     assert names_in(" auth, limits,,audit ") == {"auth", "limits", "audit"}
     assert names_in("") == frozenset()
-    with pytest.raises(ValueError, match="'model' is none of auth, callers, limits, audit, tls"):
+    with pytest.raises(ValueError, match="'model' is not one of auth, callers, limits, audit, tls"):
         names_in("auth,model")

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
-from tests.helm.chart import CHART
+from tools.chart.files import CHART
 
 from ai_gateway.config.loading import ConfigError, parse
 from ai_gateway.config.schema import schema
@@ -48,7 +48,7 @@ def schemas() -> tuple[Any, Any]:
 def test_an_empty_section_counts_as_absent_unless_it_protects(section: str) -> None:
     """Whoever comments out every key of it means no harm; where it could let everyone in, a word is asked for."""
     if section in NEVER_EMPTY:
-        with pytest.raises(ConfigError, match=f"^{section}: is empty: .*turn it off in words, `{section}: "):
+        with pytest.raises(ConfigError, match=f"^{section}: is empty: .*turn it off with `{section}: "):
             parse(f"{section}:".encode())
     else:
         assert parse(f"{section}:".encode()) == Config()

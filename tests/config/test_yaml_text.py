@@ -1,9 +1,8 @@
 """YAML is read as plain values, within bounds, the same with libyaml and without it."""
 
-import time
-
 import pytest
 import yaml
+from tests.cost import assert_cheap
 
 from ai_gateway.config import yaml_text
 from ai_gateway.config.yaml_text import MAX_NODES, YamlError, read_yaml
@@ -43,21 +42,21 @@ def test_values_are_those_of_yaml(content: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a: 1\na: 2", "key 'a' stands twice at line 2, column 1"),
-        ("1: a\n'1': b", "key '1' stands twice at line 2"),
-        ("1: a\n0x1: b", "key '0x1' stands twice at line 2"),
+        ("a: 1\na: 2", "duplicate key 'a' at line 2, column 1"),
+        ("1: a\n'1': b", "duplicate key '1' at line 2"),
+        ("1: a\n0x1: b", "duplicate key '0x1' at line 2"),
         ("a: &x [1]\nb: *x", "aliases are not accepted at line 2, column 4"),
-        ("<<: {a: 1}", "merge keys (<<) are not accepted, since aliases are not at line 1, column 1"),
+        ("<<: {a: 1}", "merge keys (<<) are not accepted at line 1, column 1"),
         ("? [a]\n: b", "a key cannot be a list or a mapping at line 1, column 3"),
-        ("a: 1\n---\nb: 1", "a second document begins at line 2, column 1"),
+        ("a: 1\n---\nb: 1", "a second document starts at line 2, column 1"),
         ("a: !!binary YQ==", "the tag tag:yaml.org,2002:binary is not accepted at line 1, column 4"),
         ("a: !!set {b}", "tag:yaml.org,2002:set is not accepted"),
         ("a: !!python/object/apply:os.system [ls]", "is not accepted at line 1, column 4"),
         ("a: !mine b", "the tag !mine is not accepted"),
-        ("a: 2026-13-01", "'2026-13-01' is no timestamp at line 1, column 4"),
-        ("? 0x" + "f" * 5000 + "\n: 1", "a number of more than 1000 digits at line 1, column 3"),
-        ("a: " + "9" * 5000, "a number of more than 1000 digits"),
-        ("a: 1" + ":00" * 50000, "a number of more than 1000 digits"),
+        ("a: 2026-13-01", "'2026-13-01' is not a valid timestamp at line 1, column 4"),
+        ("? 0x" + "f" * 5000 + "\n: 1", "a number has more than 1000 digits at line 1, column 3"),
+        ("a: " + "9" * 5000, "a number has more than 1000 digits"),
+        ("a: 1" + ":00" * 50000, "a number has more than 1000 digits"),
         ("a: " + "[" * 17, "nested deeper than 16 levels at line 1, column 19"),
         ("- " * 17, "nested deeper than 16 levels at line 1"),
         ("%TAG !a! x\n" * 20 + "---\na: b", "lines begin with %"),
@@ -101,6 +100,5 @@ def test_ten_thousand_models_take_little_time(request: pytest.FixtureRequest) ->
     if "python" in request.node.name:
         pytest.skip("the bound is for libyaml")
     content = "models:\n" + "".join(f"  model{number}: {{version: 8b}}\n" for number in range(10_000))
-    began = time.thread_time()
     assert len(read_yaml(content.encode())["models"]) == 10_000
-    assert time.thread_time() - began < 0.8
+    assert_cheap(lambda: read_yaml(content.encode()), 0.8)

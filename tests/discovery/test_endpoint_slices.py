@@ -102,9 +102,9 @@ def test_ports_that_are_null_are_none() -> None:
 def test_a_slice_without_the_port_is_left_out_and_said_to_be(ports: list[Json]) -> None:
     """An empty one is nothing to talk of."""
     part = sliced(endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b", ready=False), ports=ports)
-    assert part.odd_reason == "has no port named 'http' and none 11434"
+    assert part.odd_reason == "has no port named 'http' and no port 11434"
     assert [(pod.name, reason) for pod, reason in part.left_out] == [
-        ("pod-a", "is in a Service that has no port named 'http' and none 11434"),
+        ("pod-a", "is in a Service that has no port named 'http' and no port 11434"),
         ("pod-b", "is not ready"),
     ]
     assert (part.found, part.named) == ({}, 2)

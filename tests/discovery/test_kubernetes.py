@@ -66,7 +66,9 @@ async def test_a_forbidden_namespace_costs_the_others_only_the_patience_of_the_s
     async with runner(source) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
         await until(lambda: source.status().reason)
-        assert "does not allow to list pods in namespace lab: grant list and watch" in str(source.status().reason)
+        assert "does not allow the gateway to list pods in namespace lab: grant list and watch" in str(
+            source.status().reason
+        )
         assert source.status().age_seconds is None  # lab was never heard
         api.forbidden.clear()
         assert await hosts(lists) == ["10.0.0.1", "10.0.0.2"]
@@ -110,7 +112,7 @@ async def test_a_pod_without_the_port_is_named_once(
         for number in (1, 2):
             api.put("ai", "a", pod(f"10.0.0.{number}", "a"))
             assert await hosts(lists) == [f"10.0.0.{number}"]
-    assert caplog.text.count("pod ai/odd declares no port named 'http' and none 11434; it is left out") == 1
+    assert caplog.text.count("pod ai/odd declares no port named 'http' and no port 11434; it is left out") == 1
 
 
 async def test_the_age_is_that_of_the_namespace_that_was_heard_longest_ago(api: FakeApi, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_an_empty_ollama_host_is_one_that_the_api_leaves_out() -> None:
     """`value: ""` in a manifest comes back as the name alone; Ollama then listens on loopback."""
     found = find({**PLAIN, "env": [{"name": "OLLAMA_HOST"}]})
     assert found.port is None
-    assert str(found.reason).endswith("and its OLLAMA_HOST is no address that other pods reach")
+    assert str(found.reason).endswith("and other pods cannot reach its OLLAMA_HOST")
 
 
 def test_ollama_host_does_not_count_where_it_is_not_assumed_to_serve() -> None:
@@ -68,7 +68,7 @@ def test_one_that_listens_to_nobody_outside_is_left_out(host: str) -> None:
     """On loopback, as an empty value means; or it is no server at all."""
     found = find({**PLAIN, "env": env(OLLAMA_HOST=host)})
     assert found.port is None
-    assert str(found.reason).endswith("and its OLLAMA_HOST is no address that other pods reach")
+    assert str(found.reason).endswith("and other pods cannot reach its OLLAMA_HOST")
 
 
 @pytest.mark.parametrize("name", ["web", "http"])

@@ -118,7 +118,7 @@ def test_a_pod_that_takes_no_calls_says_why(meta: Json, status: Json, reason: st
 def test_a_pod_without_the_port_is_left_out_and_said_to_be() -> None:
     candidate = read(with_ports({"name": "web", "containerPort": 80}))
     assert candidate.address is None
-    assert candidate.odd_reason == "declares no port named 'http' and none 11434"
+    assert candidate.odd_reason == "declares no port named 'http' and no port 11434"
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": []}, {"phase": "Pending", "podIP": None}])
@@ -168,7 +168,7 @@ def test_a_pod_that_runs_to_an_end_is_not_assumed_to_serve(content: bytes, whose
     """The test pod of the usual chart has the labels of Ollama and no port, as has a Job that pulls models."""
     candidate = read(content)
     assert candidate.address is None
-    words = f"declares no port named 'http' and none 11434, which is not assumed of {whose}"
+    words = f"declares no port named 'http' and no port 11434, and the gateway assumes none for {whose}"
     assert candidate.odd_reason == words
 
 

@@ -43,7 +43,7 @@ async def test_pods_that_are_left_out_are_told_by_their_reasons(api: FakeApi, tm
     assert (status.seen, status.hint, status.reason) == (4, None, None)
     assert status.left_out == (
         LeftOut("is not ready", 2, ("lab/b", "lab/c")),
-        LeftOut("declares no port named 'http' and none 11434", 1, ("ai/odd",)),
+        LeftOut("declares no port named 'http' and no port 11434", 1, ("ai/odd",)),
     )
 
 
@@ -58,7 +58,9 @@ async def test_labels_that_no_pod_has_are_said_to_be(
         assert await hosts(lists) == []
         status = source.status()
         assert status.hint is not None
-        assert "no pod in namespace mine has the labels app=llm: `kubectl get pods --show-labels`" in status.hint
+        assert (
+            "no pod in namespace mine has the labels app=llm: list the labels of your pods with `kubectl" in status.hint
+        )
         assert (status.reason, status.seen, status.left_out) == (None, 0, ())
         api.put("mine", "a", pod("10.0.0.1", "a"))
         assert await hosts(lists) == ["10.0.0.1"]
@@ -94,7 +96,7 @@ async def test_pods_of_which_none_takes_calls_are_pointed_at(api: FakeApi, tmp_p
     source = kubernetes_source(Kubernetes(), reach(api, tmp_path))
     async with runner(source) as lists:
         assert await hosts(lists) == []
-        assert source.status().hint == "1 seen, and none takes calls: left_out of /v1/health says why"
+        assert source.status().hint == "1 seen, but none takes calls: see left_out in /v1/health"
 
 
 async def test_a_service_that_is_not_there_or_selects_nothing_is_said_to_be(api: FakeApi, tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ async def test_a_service_that_is_not_there_or_selects_nothing_is_said_to_be(api:
     async with runner(source) as lists:
         assert await hosts(lists) == []
         assert source.status().selector == "kubernetes.io/service-name=llm"
-        assert "no endpoint slices of a Service llm are in namespace ai" in str(source.status().hint)
+        assert "no endpoint slices of a Service llm in namespace ai" in str(source.status().hint)
         api.put("ai", "llm-x", {**sliced("10.0.0.1", "a"), "endpoints": None})
         await until(lambda: "Service llm in namespace ai has no endpoints" in str(source.status().hint))
         api.put("ai", "llm-x", {**sliced("10.0.0.1", "a"), "ports": [{"name": "a"}, {"name": "b"}]})

@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).with_name("ai-gateway"))
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 _LISTENING = re.compile(r"listening on http://([0-9.:]+) \(admin http://([0-9.:]+)\)")
 

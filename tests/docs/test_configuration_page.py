@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.docs.generate import BEGIN_KEYS, CONFIG_PAGE, END_KEYS, generated_configuration
 from tests.docs.pages import PAGES, Block, blocks
 from tests.docs.program import ROOT
+from tools.docs_tables import BEGIN_KEYS, CONFIG_PAGE, END_KEYS, generated_configuration
 
 from ai_gateway.config import reference, schema
 from ai_gateway.config.loading import parse

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.generate import PAGE, generated
+from tools.docs_tables import PAGE, generated
 
 from ai_gateway.telemetry import names, settings
 from ai_gateway.telemetry.meanings import METRICS, name_over_otlp

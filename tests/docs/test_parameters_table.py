@@ -1,6 +1,6 @@
 """The table of parameters in docs/api-endpoints.md is the program's."""
 
-from tests.docs.generate import API_PAGE, generated_api
+from tools.docs_tables import API_PAGE, generated_api
 
 
 def test_the_table_of_parameters_is_the_programs() -> None:

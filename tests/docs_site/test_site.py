@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.tools.docs_site.checking import reasons
-from tests.tools.docs_site.staging import DOCS, stage
+from tests.docs_site.contrast import LEAST, contrast
+from tools.docs_site.checking import reasons
+from tools.docs_site.staging import DOCS, stage
 
 LAYOUT = (DOCS / "_layouts" / "docs.html").read_text()
 STYLE = (DOCS / "assets" / "docs.css").read_text()
-LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text
+SEARCH = (DOCS / "assets" / "search.js").read_text()
 INKS = ("text", "soft", "link", "comment", "keyword", "string", "number", "key")
 GOOD = '<!doctype html><html lang="en"><h1 id="top">A</h1><a href="other.html#top">B</a><link href="a.css"></html>'
 
@@ -63,8 +64,13 @@ def test_links_to_elsewhere_in_the_repository_come_along(tmp_path: Path) -> None
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    assert not re.search(r"https?://|@import|url\(", LAYOUT + STYLE)
-    assert "<script" not in LAYOUT
+    assert not re.search(r"https?://|@import|url\(", LAYOUT + STYLE + SEARCH)
+    assert re.findall("<script.*", LAYOUT) == ['<script src="assets/search.js"></script>']
+
+
+def test_without_scripts_no_field_is_shown_that_does_nothing() -> None:
+    assert re.search('<form class="search"[^>]* hidden>', LAYOUT)
+    assert "form.hidden = false;" in SEARCH
 
 
 @pytest.mark.parametrize(
@@ -83,12 +89,18 @@ def test_examples_may_hold_the_braces_of_a_chart() -> None:
 @pytest.mark.parametrize(("ground", "ink"), [*product(("page", "quiet"), INKS), ("mark", "text")])
 def test_text_stands_out_from_its_ground(mode: int, ground: str, ink: str) -> None:
     colours = [re.findall(rf"--{name}: (#\w{{6}});", STYLE)[mode] for name in (ink, ground)]
-    lighter, darker = sorted(map(_luminance, colours), reverse=True)
-    assert (lighter + 0.05) / (darker + 0.05) >= LEAST_CONTRAST
+    assert contrast(*colours) >= LEAST
 
 
-def _luminance(colour: str) -> float:
-    """Of `#rrggbb`, relative to white (WCAG 2.2)."""
-    shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
-    return sum(part * share for part, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+def test_the_first_page_opens_with_a_picture_and_three_ways_in() -> None:
+    text = (DOCS / "index.md").read_text()
+    heading, picture, ways = (
+        text.index(part) for part in ("\n# ", "(images/standing.svg)", "| I call it | I run it |")
+    )
+    assert heading < picture < ways < text.index("\n## ")
+    assert "| I am on call |" in text
+
+
+def test_the_first_page_lists_all_pages() -> None:
+    linked = set(re.findall(r"\]\(([a-z-]+\.(?:md|yaml))\)", (DOCS / "index.md").read_text()))
+    assert {page.name for page in DOCS.iterdir() if page.suffix in (".md", ".yaml")} - {"index.md"} <= linked

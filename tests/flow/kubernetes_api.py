@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from tests.flow.line import LINGER_NOT
 from tests.flow.upstream import END, Upstream, framed, whole
+from tests.ports import free_port
 
 from ai_gateway.cluster.access import Access
 
@@ -93,8 +94,8 @@ class KubernetesApi:
 
     async def start(self) -> None:
         """Takes a free port; started again it takes the same one."""
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Is gone, and every connection with it; what it knows it knows again after `start`."""

@@ -126,7 +126,7 @@ async def test_everyone_else_gets_the_same_401(world: World, ring: Ring, path: s
     assert reply.header("www-authenticate") == 'Bearer realm="ai-gateway-ollama"'
     plain = await served.ask("POST", CHAT, chat())
     assert reply.body == plain.body
-    assert served.last.outcome == "denied"
+    assert served.last.outcome.kind == "denied"
 
 
 async def test_a_key_in_the_body_or_a_trailer_is_not_looked_at(world: World, ring: Ring) -> None:
@@ -215,7 +215,7 @@ async def test_a_keys_file_that_is_missing_or_nonsense_lets_nobody_in_and_health
     assert health["auth"] == {
         "methods": ["keys"],
         "keys": 1,
-        "complaints": {"keys": f"{ring.path}: not valid YAML, or a key of it stands twice"},
+        "complaints": {"keys": f"{ring.path}: not valid YAML, or it has a duplicate key"},
     }
 
 
@@ -247,7 +247,7 @@ async def test_a_model_that_is_not_for_a_caller_looks_as_if_it_did_not_exist(wor
         denied, unknown = replies
         assert denied.status == unknown.status == 404
         assert denied.body.replace(b"llama3", b"nothing") == unknown.body
-    assert [exchange.outcome for exchange in served.exchanges[-4:]] == ["denied", "refused", "denied", "refused"]
+    assert [exchange.outcome.kind for exchange in served.exchanges[-4:]] == ["denied", "refused", "denied", "refused"]
 
 
 async def test_rules_give_models_tenants_and_roles_and_refuse_whom_they_do_not_name(world: World, ring: Ring) -> None:
@@ -373,7 +373,7 @@ async def test_five_thousand_variants_of_a_model_reach_none_that_is_not_allowed(
             body = body.replace(b'"model"', '"\u006dodel": "coder", "mode\u0142"'.encode())
         await line.send("POST", CHAT, body, bearer(key))
         await line.reply()
-    sent = {exchange.model for exchange in served.exchanges if exchange.attempts}
+    sent = {exchange.ids.model for exchange in served.exchanges if exchange.attempts}
     assert sent <= {"llama3:latest"}
 
 

@@ -94,7 +94,7 @@ async def test_an_endpoint_that_left_the_list_drains(world: World) -> None:
     assert blocks[-1] == "data: [DONE]"
     await until(lambda: old.connections == 0, "the drained endpoint has no connection any more")
     assert len(old.asked) == probes
-    assert (await served.recorded(2)).outcome == "ok"
+    assert (await served.recorded(2)).outcome.kind == "ok"
 
 
 async def test_an_endpoint_that_comes_back_while_it_drains_keeps_its_count(world: World) -> None:

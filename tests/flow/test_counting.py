@@ -11,6 +11,7 @@ from tests.flow.upstream import DONE, END, SSE_HEAD, Act, Visit, answer, event, 
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, World, chat
 
+from ai_gateway.accounting.audit_status import audit_status
 from ai_gateway.telemetry.access_log import describe
 from ai_gateway.wire.usage import Usage
 
@@ -45,10 +46,10 @@ async def test_a_usage_that_cannot_be_true_is_counted_and_told_once(
             reply = await served.chat(stream=is_stream, stream_options={"include_usage": True} if is_stream else None)
             assert str(HUGE).encode() in reply.body
     exchange = await served.recorded(3)
-    assert exchange.usage is None
-    assert 0 < (exchange.tokens_counted or 0) < 100
+    assert exchange.tokens.usage is None
+    assert 0 < (exchange.tokens.counted or 0) < 100
     line = describe(exchange)
-    assert (line.tokens_in, line.tokens_out, line.tokens_counted) == (None, None, exchange.tokens_counted)
+    assert (line.tokens_in, line.tokens_out, line.tokens_counted) == (None, None, exchange.tokens.counted)
     samples = await scraped(served)
     assert of(samples, "usage_disbelieved_total") == {f'model="llama3",upstream="{upstream.address}"': 3}
     assert 100_000 - samples[LEFT] < 300
@@ -68,7 +69,7 @@ async def test_more_than_max_tokens_is_not_believed(world: World) -> None:
     ):
         assert (await served.ask("POST", CHAT, body)).status == 200
         await until(lambda: served.exchanges)
-        assert served.exchanges.pop().usage == usage
+        assert served.exchanges.pop().tokens.usage == usage
 
 
 async def test_ten_contexts_are_all_that_an_answer_can_have(world: World) -> None:
@@ -80,12 +81,12 @@ async def test_ten_contexts_are_all_that_an_answer_can_have(world: World) -> Non
     served = await world.gateway([upstream.url])
     await until(lambda: served.endpoint(upstream.address).contexts == {"llama3:latest": 99})
     await served.chat()
-    assert (await served.recorded()).usage is None
+    assert (await served.recorded()).tokens.usage is None
     loaded["context_length"] = 100
     upstream.state["/api/ps"] = whole(json.dumps({"models": [loaded]}).encode())
     await until(lambda: served.endpoint(upstream.address).contexts == {"llama3:latest": 100})
     await served.chat()
-    assert (await served.recorded(2)).usage == Usage(3, 1000)
+    assert (await served.recorded(2)).tokens.usage == Usage(3, 1000)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ async def test_a_cut_stream_costs_the_events_that_say_something(world: World, ev
     for _ in range(1 + len(events)):
         await line.event()
     line.vanish()
-    counted = (await served.recorded()).tokens_counted or 0
+    counted = (await served.recorded()).tokens.counted or 0
     go_on.set()
     prompt = len(chat(stream=True, max_tokens=500)) // 4 + 1
     assert counted == prompt + 1 + tokens
@@ -124,8 +125,8 @@ async def test_the_audit_has_what_limits_were_charged(world: World) -> None:
     served = await world.gateway([upstream.url], audit={"allow_unauthenticated_reads": True})
     await served.chat()
     await served.chat(model="nobody")
-    await until(lambda: served.gateway.audit.status()["queued"] == 0)
+    await until(lambda: audit_status(served.gateway.audit)["queued"] == 0)
     entries: list[dict[str, Any]] = (await served.get("/v1/audit/logs"))["data"]
     counted = {entry["model_asked"]: entry["tokens_counted"] for entry in entries if entry["model_asked"]}
-    assert counted == {"llama3": (await served.recorded()).tokens_counted, "nobody": None}
+    assert counted == {"llama3": (await served.recorded()).tokens.counted, "nobody": None}
     assert {entry["tokens_out"] for entry in entries} == {None}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tests.flow.line import Line, Reply, error_in
 from tests.flow.upstream import DONE, Gate
-from tests.flow.waiting import soon, until
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 from tests.flow.world import CHAT, Served, World, chat, config
 
 STREAM = chat(stream=True)
@@ -30,7 +30,7 @@ async def streaming(served: Served) -> Line:
 
 async def refused(port: int) -> None:
     """Returns when nobody listens there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -92,7 +92,7 @@ async def test_a_late_stream_says_that_the_server_leaves(world: World) -> None:
     assert error_in(last.removeprefix("data: "))["code"] == "server_shutdown"
     assert "[DONE]" not in rest
     record = await served.recorded()
-    assert (record.outcome, record.error_code) == ("shutdown", "server_shutdown")
+    assert (record.outcome.kind, record.outcome.error_code) == ("shutdown", "server_shutdown")
 
 
 async def test_after_a_late_stream_its_client_is_told_to_go_elsewhere(world: World) -> None:

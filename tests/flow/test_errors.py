@@ -233,8 +233,8 @@ async def test_an_unreadable_answer_is_502(world: World, kind: Any, path: str) -
     reply = await served.ask("POST", path, body)
     assert (reply.status, reply.error["code"]) == (502, "upstream_disconnected")
     record = await served.recorded()
-    assert (record.outcome, record.status) == ("upstream_broke", 502)
-    assert record.reason
+    assert (record.outcome.kind, record.outcome.status) == ("upstream_broke", 502)
+    assert record.outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ async def test_a_broken_whole_answer_is_502(world: World, act_name: str) -> None
     reply = await served.chat()
     assert (reply.status, reply.error["type"]) == (502, "backend_unavailable")
     assert reply.error["code"] == "upstream_disconnected"
-    assert (await served.recorded()).outcome == "upstream_broke"
+    assert (await served.recorded()).outcome.kind == "upstream_broke"
 
 
 async def test_a_second_answer_in_one_breath_is_never_given_to_the_next_call(world: World) -> None:

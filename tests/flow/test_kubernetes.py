@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tests.flow.kubernetes_api import KubernetesApi, config_map, pod
 from tests.flow.upstream import DONE, END, SSE_HEAD, Upstream, Visit, answer_well, event, framed
-from tests.flow.waiting import soon, until
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 from tests.flow.world import MODELS, NO_OLLAMA, Served, World, chat, config
 
 from ai_gateway.cluster.config_map import ConfigMapRef
@@ -49,7 +49,7 @@ async def following(world: World, api: KubernetesApi) -> Served:
 
 async def health(served: Served, holds: Callable[[Any], object]) -> Any:
     """What /v1/health says, once something holds of it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             told = (await served.ask("GET", "/v1/health")).json
             if holds(told):
@@ -188,7 +188,10 @@ async def test_a_verb_that_is_missing_is_named(world: World) -> None:
     api.refusals["list"] = 403
     served = await beside(world, api, is_ready=False)
     told = await health(served, lambda told: told["discovery"]["complaint"])
-    assert "does not allow to list pods in namespace ai: grant list and watch" in told["discovery"]["complaint"]
+    assert (
+        "does not allow the gateway to list pods in namespace ai: grant list and watch"
+        in told["discovery"]["complaint"]
+    )
 
 
 async def test_an_edit_of_the_config_map_takes_effect(world: World) -> None:
@@ -247,7 +250,7 @@ async def test_a_config_map_that_cannot_be_followed_any_more_is_told(world: Worl
     assert await metric(served, "config_failing") == 0
     await api.stop()
     told = (await health(served, lambda told: told["config"]["complaints"]))["config"]
-    assert told["complaints"][0]["message"].startswith("edits are not seen now: ")
+    assert told["complaints"][0]["message"].startswith("the gateway cannot see edits of the ConfigMap now: ")
     assert told["last_reload"] == "ok"
     assert await metric(served, "config_failing") == 1
     assert (await served.chat()).status == 200
@@ -376,7 +379,7 @@ async def test_a_file_stands_in_until_the_config_map_is_read(world: World, tmp_p
     await served.readiness()
     assert (await served.chat()).status == 200
     told = await health(served, lambda told: told["config"]["complaints"])
-    assert told["config"]["complaints"][0]["message"].endswith("; the file stands in")
+    assert told["config"]["complaints"][0]["message"].endswith("; the mounted file is used instead")
     assert (told["config"]["last_reload"], await metric(served, "config_failing")) == ("ok", 1)
     edited = tmp_path / "edited.yml"
     edited.write_text(yaml.safe_dump(config([upstream.url], models={"edited": {"ollama": "llama3"}})))
@@ -409,7 +412,7 @@ async def test_a_config_map_that_can_be_listed_and_not_watched_goes_before_the_f
         api.put("configmaps", config_map(config([upstream.url], models={name: {"ollama": "llama3"}})))
         await until(lambda name=name: list(served.gateway.current.now.config.models) == [name])  # type: ignore[misc]  # a default in a lambda
     told = await served.get("/v1/health")
-    assert "does not allow to watch configmaps" in told["config"]["complaints"][0]["message"]
+    assert "does not allow the gateway to watch configmaps" in told["config"]["complaints"][0]["message"]
 
 
 async def test_pods_and_config_come_from_one_api_server(world: World) -> None:

@@ -182,7 +182,7 @@ async def test_a_ca_file_that_is_none_is_waited_for(world: World) -> None:
     path = world.folder / "ca.pem"
     path.write_text("this is no certificate")
     served = await world.gateway([{"url": upstream.url, "ca_file": str(path)}], is_ready=False)
-    await until(lambda: any("holds no CA certificate" in str(one) for one in served.gateway.live.reasons))
+    await until(lambda: any("contains no CA certificate" in str(one) for one in served.gateway.live.reasons))
     assert (await served.chat()).status == 503
     written(authority, path)
     await served.readiness()

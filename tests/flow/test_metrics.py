@@ -133,9 +133,11 @@ async def test_an_exemplar_leads_to_the_trace_that_the_answer_named(world: World
 
 
 async def test_both_forms_are_what_strict_readers_take_and_say_the_same(world: World) -> None:
-    served = await world.gateway((await world.simulator()).urls)
+    simulator = await world.simulator()
+    served = await world.gateway(simulator.urls)
     await served.chat(stream=True)
     await served.recorded()
+    await until(lambda: served.endpoint(simulator.addresses[0]).is_resident("llama3:latest"))  # all is told then
     plain = list(plain_families((await served.probe("/metrics")).body.decode()))
     opened_families = await opened(served)
     assert [(f.name, f.type) for f in plain] == [(f.name, f.type) for f in opened_families]
@@ -199,7 +201,7 @@ async def test_what_became_of_spans_is_counted(tmp_path: Path) -> None:
     """As whoever makes them says."""
 
     counts = {"exported": 3, "failed": 0, "dropped": 2}
-    tracing: Any = SimpleNamespace(counts=counts, samples=None, wrap=None)
+    tracing: Any = SimpleNamespace(counts=counts, is_sampled=None, wrap=None)
     gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), tracing=tracing)
     found = {reading.labels: reading.value for reading in gateway.metrics.read() if reading.name == SPANS}
     assert found == {("exported",): 3, ("failed",): 0, ("dropped",): 2}

@@ -68,20 +68,20 @@ class Recorded:
         """
         row = self._row
         exchange = await served.recorded()
-        assert (exchange.route, exchange.status, exchange.error_code or "") == (row.path, status, code)
+        assert (exchange.route, exchange.outcome.status, exchange.outcome.error_code or "") == (row.path, status, code)
         (entry,) = await written(self._world, 1)
         assert (entry.route, entry.status, entry.error_code or "") == (row.path, status, code)
         samples = await scraped(served)
         ((labels, count),) = ((at, n) for at, n in of(samples, "requests_total").items() if f'route="{row.path}"' in at)
         assert (f'status="{status}"' in labels, f'code="{code}"' in labels, count) == (True, True, 1)
         calls = of(samples, f"{names.SERVER_DURATION}_count")
-        found = [span for span in self._tracing.spans if span.name == f"{row.convention} {exchange.model}"]
-        if exchange.model is None:
+        found = [span for span in self._tracing.spans if span.name == f"{row.convention} {exchange.ids.model}"]
+        if exchange.ids.model is None:
             assert (found, calls) == ([], {})
             return {}
         ((labels, count),) = calls.items()
         assert (f'gen_ai_operation_name="{row.convention}"' in labels, count) == (True, 1)
-        assert entry.model_served == exchange.model
+        assert entry.model_served == exchange.ids.model
         (span,) = found
         attributes = dict(span.attributes or {})
         assert attributes[names.OPERATION] == row.convention
@@ -199,7 +199,7 @@ async def test_a_stream_that_is_cut_ends_in_an_error_event_and_is_recorded(world
     assert (reply.status, last["error"]["code"]) == (200, "upstream_disconnected")
     assert {event["model"] for event in events} == {json.loads(row.example.request)[row.model_field]}
     await recorded.check(served, 502, "upstream_disconnected")
-    assert served.last.written
+    assert served.last.tokens.written
 
 
 @ROWS

@@ -28,7 +28,7 @@ async def test_a_foreign_page_may_post_nothing(served: Served, origin: str) -> N
     """Whatever it says the body is: what it does is done even where it cannot read the answer."""
     for kind in ({}, TEXT, FORM, NONE):
         assert await status(served, {"origin": origin, **kind}) == 403
-    assert served.last.error_code == "origin_refused"
+    assert served.last.outcome.error_code == "origin_refused"
     assert (await served.ask("GET", "/v1/models", headers={"origin": origin})).status == 200
 
 
@@ -79,7 +79,7 @@ async def test_a_private_network_is_granted_to_named_origins(world: World) -> No
 async def test_a_foreign_name_is_refused_on_loopback(served: Served) -> None:
     for host in ("evil.example", "localhost.evil.example:80", "203.0.113.9"):
         assert await status(served, {"host": host}) == 403
-    assert served.last.error_code == "host_refused"
+    assert served.last.outcome.error_code == "host_refused"
     for host in ("LOCALHOST:1", "a.localhost", "127.0.0.1", "[::1]:80", os.uname().nodename, "app.example"):
         assert await status(served, {"host": host}) == 200
     await served.reload(config((), hosts=["gateway.test"]))

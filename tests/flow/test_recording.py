@@ -47,7 +47,7 @@ async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_othe
     for _ in range(3):
         assert (await ask(app))[0]["status"] == 200
     assert len(seen) == 3
-    assert all(exchange.closed_at is not None for exchange in seen)
+    assert all(exchange.times.closed_at is not None for exchange in seen)
     assert [type(record.exc_info and record.exc_info[1]) for record in recording_failures] == [ValueError]
     recording_failures.clear()
 

@@ -89,8 +89,8 @@ async def test_both_dialects_pass_with_our_id_and_the_model_asked(world: World, 
         assert not any("error" in content for content in contents)
     assert len(set(seen)) == 3
     record = await served.recorded(3)
-    assert record.usage is not None
-    assert (record.usage.output_tokens, record.finish_reason, record.outcome) == (5, "length", "ok")
+    assert record.tokens.usage is not None
+    assert (record.tokens.usage.output_tokens, record.outcome.finish_reason, record.outcome.kind) == (5, "length", "ok")
 
 
 @pytest.mark.parametrize("dialect", ["new", "old"])
@@ -153,7 +153,7 @@ async def test_content_cannot_break_the_framing(world: World) -> None:
     reply = await served.chat("".join(words), stream=True)
     contents = [data_of(block) for block in reply.events[:-1]]
     assert [content["choices"][0]["delta"]["content"] for content in contents] == [*words, ""]
-    assert (await served.recorded()).outcome == "ok"
+    assert (await served.recorded()).outcome.kind == "ok"
 
 
 async def test_tool_calls_and_reasoning_pass_as_openai_has_them(world: World) -> None:
@@ -196,8 +196,12 @@ async def test_a_broken_stream_ends_in_an_error_event(world: World, kind: Any, d
     assert "data: [DONE]" not in events
     assert len(events) >= 3
     record = await served.recorded()
-    assert (record.outcome, record.status, record.error_code) == ("upstream_broke", 502, "upstream_disconnected")
-    assert record.reason
+    assert (record.outcome.kind, record.outcome.status, record.outcome.error_code) == (
+        "upstream_broke",
+        502,
+        "upstream_disconnected",
+    )
+    assert record.outcome.reason
     assert len(record.attempts) == 1
 
 
@@ -224,7 +228,7 @@ async def test_an_event_that_is_no_chunk_ends_the_stream_in_an_error(world: Worl
     assert text_of([data_of(first)]) == "one"
     assert error_in(last.removeprefix("data: "))["type"] == "backend_unavailable"
     assert "boom" not in last
-    assert (await served.recorded()).outcome == "upstream_broke"
+    assert (await served.recorded()).outcome.kind == "upstream_broke"
 
 
 @pytest.mark.parametrize(
@@ -251,7 +255,7 @@ async def test_a_stream_that_breaks_before_its_first_event_is_json(world: World,
     served = await world.gateway([(await world.upstream(act)).url])
     reply = await served.chat(stream=True)
     assert (reply.status, reply.error["type"]) == (502, "backend_unavailable")
-    assert (await served.recorded()).outcome == "upstream_broke"
+    assert (await served.recorded()).outcome.kind == "upstream_broke"
 
 
 @pytest.mark.parametrize("end", ["fin", "rst"])
@@ -275,7 +279,7 @@ async def test_a_connection_that_ends_behind_done_is_no_failure(world: World, en
     done_is_read.set()
     assert await blocks(line) == []
     line.leave()
-    assert (await served.recorded()).outcome == "ok"
+    assert (await served.recorded()).outcome.kind == "ok"
 
 
 async def test_a_waiting_client_hears_comments_and_an_early_200(world: World) -> None:
@@ -299,7 +303,7 @@ async def test_a_waiting_client_hears_comments_and_an_early_200(world: World) ->
     assert text_of([data_of(events[0])]) == "one"
     assert events[-1] == "data: [DONE]"
     line.leave()
-    assert (await served.recorded()).outcome == "ok"
+    assert (await served.recorded()).outcome.kind == "ok"
 
 
 async def test_a_quiet_stream_gets_comments_between_its_events(world: World) -> None:
@@ -351,7 +355,7 @@ async def test_refusals_after_the_early_200_are_events(world: World, kind: str, 
     assert error["code"] == code
     assert error["type"] == ("invalid_request" if status == 400 else "backend_unavailable")
     record = await served.recorded()
-    assert (record.status, record.error_code) == (status, code)
+    assert (record.outcome.status, record.outcome.error_code) == (status, code)
     line.leave()
 
 
@@ -379,7 +383,7 @@ async def test_the_early_200_does_not_stand_in_the_way_of_a_retry(world: World) 
     assert events[-1] == "data: [DONE]"
     line.leave()
     record = await served.recorded()
-    assert (record.outcome, len(record.attempts)) == ("ok", 2)
+    assert (record.outcome.kind, len(record.attempts)) == ("ok", 2)
 
 
 async def test_a_departing_gateway_ends_streams_with_server_shutdown(world: World) -> None:
@@ -399,8 +403,8 @@ async def test_a_departing_gateway_ends_streams_with_server_shutdown(world: Worl
     error = error_in(last.removeprefix("data: "))
     assert (error["type"], error["code"]) == ("backend_unavailable", "server_shutdown")
     record = await served.recorded()
-    assert (record.outcome, record.status) == ("shutdown", 503)
-    assert record.first_byte_at is not None
+    assert (record.outcome.kind, record.outcome.status) == ("shutdown", 503)
+    assert record.times.first_byte_at is not None
     line.leave()
 
 
@@ -453,7 +457,7 @@ async def test_an_endpoint_that_never_ends_the_body_behind_done_costs_no_slot(wo
     served = await world.gateway([(await world.upstream(act)).url])
     reply = await (await served.begin(chat(stream=True))).reply()
     assert reply.events[-1] == "data: [DONE]"
-    assert (await served.recorded()).outcome == "ok"
+    assert (await served.recorded()).outcome.kind == "ok"
     await until(lambda: served.is_idle)
 
 
@@ -474,4 +478,4 @@ async def test_a_body_that_ends_with_an_ordinary_event_is_noticed_at_once(world:
     assert " there" in (await line.event() or "")
     told = (await line.event() or "").removeprefix("data: ")
     assert error_in(told)["code"] == "upstream_disconnected"
-    assert (await served.recorded()).outcome == "upstream_broke"
+    assert (await served.recorded()).outcome.kind == "upstream_broke"

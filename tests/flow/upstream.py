@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.flow.line import LINGER_NOT
 from tests.flow.waiting import soon
+from tests.ports import free_port
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
@@ -119,8 +120,8 @@ class Upstream:
 
     async def start(self) -> None:
         """Takes a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = free_port()  # where nobody listens once this has stopped
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
 
     async def stop(self) -> None:
         """Ends everything."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0  # on a busy machine too, only what hangs takes so long
 POLL_SECONDS = 0.005
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import yaml
 from tests.flow.kubernetes_api import KubernetesApi
 from tests.flow.line import Line, Reply
 from tests.flow.upstream import Act, Upstream
-from tests.flow.waiting import soon, until
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 
 from ai_gateway.app import Gateway, Options
 from ai_gateway.cluster.access import Access
@@ -101,13 +101,9 @@ class Served:
 
     async def readiness(self, status: int = 200) -> None:
         """Returns when /readyz answers with a status."""
-        found: list[int] = []
-        for _ in range(2000):
-            found.append((await self.probe("/readyz")).status)
-            if found[-1] == status:
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError(f"/readyz answered {found[-1]}")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await self.probe("/readyz")).status != status:  # noqa: ASYNC110 - a client sees no event of it
+                await asyncio.sleep(0.005)
 
     def write(self, content: Mapping[str, Any] | str) -> None:
         """Changes config.yml, as an editor does."""

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.helm.chart import ROOT
+from tools.chart.files import ROOT
 
 FOLDERS = {
     "sigs.k8s.io/gateway-api": "config/crd/standard",

@@ -6,8 +6,8 @@ from itertools import count
 
 import yaml
 from tests.cluster.control_plane import ControlPlane, kubectl_command
-from tests.helm.chart import CHART
 from tests.helm.running import RELEASE, Object, helm
+from tools.chart.files import CHART
 
 MAP = "ai-gateway-ollama-models"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from tests.cluster.binaries import binary
-from tests.helm.chart import CHART
+from tools.chart.files import CHART
 
 HELMS = ("helm3", "helm4")
 RELEASE, NAMESPACE = "ai-gateway-ollama", "ai"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.helm import readme, values_schema
-from tests.helm.chart import CHART, CI_FILES, ROOT, at, defaults, documented_values, metadata
+from tools.chart import readme, values_schema
+from tools.chart.files import CHART, CI_FILES, ROOT, at, defaults, documented_values, metadata
 
 from ai_gateway.cli.serve import CLUSTER_DRAIN_SECONDS
 from ai_gateway.config.types import Config
@@ -16,7 +16,7 @@ from ai_gateway.version import __version__
 
 TEMPLATES = [file for file in (CHART / "templates").rglob("*") if file.is_file()]
 FILES = [*TEMPLATES, *(CHART / "files").rglob("*.yaml")]
-GENERATE = "run: python -m tests.helm.generate"
+GENERATE = "run: python -m tools.chart"
 
 
 def test_the_table_of_values_is_the_one_that_values_yaml_makes() -> None:

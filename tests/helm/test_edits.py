@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import CHART
 from tests.helm.releases import MAP, Release
 from tests.helm.running import HELMS, HelmRefuses
+from tools.chart.files import CHART
 
 pytestmark = pytest.mark.cluster
 

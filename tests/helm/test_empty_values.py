@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm import empty_values
-from tests.helm.chart import CHART, at, defaults, documented_values
 from tests.helm.judging import judged_by_server_side_apply
 from tests.helm.pods import gateways
 from tests.helm.running import HELMS, HelmRefuses, Object, helm, kind, objects_in, rendered
 from tests.helm.umbrella import Umbrella
+from tools.chart import empty_values
+from tools.chart.files import CHART, at, defaults, documented_values
 
 pytestmark = pytest.mark.cluster
 every_helm = pytest.mark.parametrize("version", HELMS)
@@ -273,7 +273,7 @@ def test_every_template_that_renders_settles_the_values_first() -> None:
 
 
 def test_the_file_of_empty_values_is_the_one_that_values_yaml_makes() -> None:
-    assert empty_values.FILE.read_text() == empty_values.as_text(), "run: python -m tests.helm.generate"
+    assert empty_values.FILE.read_text() == empty_values.as_text(), "run: python -m tools.chart"
     assert {*DOCUMENTED} >= empty_values.NOTHING | empty_values.NEEDED
 
 

@@ -14,7 +14,8 @@ from tests.helm.pods import gateways
 from tests.helm.releases import Release
 from tests.helm.running import RELEASE
 from tests.helm.worlds import objects_of
-from tests.ollama.process import Server, free_port, wait_until_it_answers
+from tests.ollama.process import Server, wait_until_it_answers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

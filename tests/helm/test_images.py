@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import metadata
 from tests.helm.judging import judged_by_server_side_apply
 from tests.helm.pods import pods
 from tests.helm.running import HELMS, rendered
+from tools.chart.files import metadata
 
 pytestmark = pytest.mark.cluster
 

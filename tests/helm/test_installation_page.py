@@ -13,9 +13,9 @@ import yaml
 from tests.cluster.binaries import binary
 from tests.cluster.control_plane import ControlPlane
 from tests.docs.pages import blocks
-from tests.helm.chart import CHART, ROOT
 from tests.helm.releases import MAP, Release
 from tests.helm.running import HELMS, helm, kind, rendered
+from tools.chart.files import CHART, ROOT
 
 pytestmark = pytest.mark.cluster
 

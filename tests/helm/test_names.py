@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import CHART
 from tests.helm.judging import judged_by_server_side_apply
 from tests.helm.pods import gateways
 from tests.helm.running import Object, helm, kind, rendered
 from tests.helm.umbrella import Umbrella
+from tools.chart.files import CHART
 
 pytestmark = pytest.mark.cluster
 

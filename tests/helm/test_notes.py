@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import CHART
 from tests.helm.releases import Release
 from tests.helm.running import HELMS, RELEASE, helm
+from tools.chart.files import CHART
 
 pytestmark = pytest.mark.cluster
 

@@ -12,10 +12,10 @@ import yaml
 from tests.cluster.binaries import binary
 from tests.cluster.control_plane import ControlPlane
 from tests.docs.pages import blocks
-from tests.helm import manifests
-from tests.helm.chart import ROOT, metadata
 from tests.helm.pods import Pod, pods
 from tests.helm.running import Object, kind
+from tools.chart import manifests
+from tools.chart.files import ROOT, metadata
 
 from ai_gateway.config.loading import parse
 from ai_gateway.telemetry import names
@@ -36,7 +36,9 @@ def _sidecars(objects: list[Object]) -> list[tuple[Pod, dict[str, Any]]]:
 
 @pytest.mark.cluster
 def test_the_plain_manifests_are_those_that_the_chart_makes() -> None:
-    assert manifests.FILE.read_text() == manifests.as_text(), "run: python -m tests.helm.generate --manifests"
+    assert manifests.FILE.read_text() == manifests.as_text(binary("helm4")), (
+        "run: python -m tools.chart --manifests HELM"
+    )
 
 
 @pytest.mark.cluster

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import CHART, metadata
 from tests.helm.running import HELMS, Object, helm
 from tests.helm.worlds import PAIRS, SINGLE, WORLDS, World, files_of, objects_of
+from tools.chart.files import CHART, metadata
 
 pytestmark = pytest.mark.cluster
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import yaml
 from tests.docs.pages import blocks
-from tests.helm.chart import ROOT
 from tests.helm.running import Object, kind, rendered
 from tests.helm.worlds import WORLDS, World, objects_of
+from tools.chart.files import ROOT
 
 pytestmark = pytest.mark.cluster
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.control_plane import ControlPlane
-from tests.helm.chart import CHART
 from tests.helm.running import HELMS, RELEASE, Object, helm, kind, rendered
+from tools.chart.files import CHART
 
 pytestmark = pytest.mark.cluster
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from tests.docs.program import serve, simulate
-from tests.helm.chart import CHART
-from tests.ollama.process import free_port
+from tests.ports import free_port
+from tools.chart.files import CHART
 
 PROGRAM = (CHART / "files" / "test.py").read_text()
 WELL = {"gateway": "ok", "ollama": "ok", "uptime_seconds": 1}

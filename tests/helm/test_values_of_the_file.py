@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helm.chart import CI_FILES, ROOT
 from tests.helm.running import HelmRefuses, kind, rendered
+from tools.chart.files import CI_FILES, ROOT
 
 pytestmark = pytest.mark.cluster
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from tests.helm.chart import CHART, metadata
 from tests.helm.running import NAMESPACE, RELEASE, Object, helm, objects_in
+from tools.chart.files import CHART, metadata
 
 
 class Umbrella:

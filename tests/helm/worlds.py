@@ -3,8 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from tests.helm.chart import CHART, CI_FILES
 from tests.helm.running import Object, rendered
+from tools.chart.files import CHART, CI_FILES
 
 World = tuple[str, ...]  # names of ci files, the later before the earlier
 

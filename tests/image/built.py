@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.images import image, write_archive
-from tests.tools.building import cache_folder, hash_of, install_debian, made_whole, only_one
-from tests.tools.image.builders import builder
-from tests.tools.image.making import SBOM, Wanted, make
-from tests.tools.image.wheels import CHECKOUT, SOURCES
+from tools.building import cache_folder, hash_of, install_debian, made_whole, only_one
+from tools.image.builders import builder
+from tools.image.making import SBOM, Wanted, make
+from tools.image.sources import CHECKOUT, SOURCES
 
 KEPT = 2  # a run of tests that began before a change may still use one
-MADE_FROM = (*SOURCES, "Dockerfile", ".dockerignore", "image", "requirements", "tests/tools/image")
+MADE_FROM = (*SOURCES, "Dockerfile", ".dockerignore", "image", "requirements", "tools/image", "tools/building.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from tests.image.built import Built
-from tests.tools.image.making import sizes
-from tests.tools.image.wheels import NOT_WANTED, RUNTIME_LOCK, normalized
+from tools.image.making import sizes
+from tools.image.wheels import NOT_WANTED, RUNTIME_LOCK, normalized
 
 from ai_gateway.version import __version__
 

@@ -1,12 +1,13 @@
-"""What the Dockerfile promises before anything is built: no network, no shell, no root, nothing that is not pinned."""
+"""What the Dockerfile promises before anything is built: no shell, no root, nothing that is not pinned."""
 
 import json
 import re
 import tomllib
 
 import pytest
-from tests.tools.image.making import DEFAULT_BASE, Wanted
-from tests.tools.image.wheels import CHECKOUT, NOT_WANTED, PIP_LOCK, RUNTIME_LOCK, Target
+from tools.image.making import DEFAULT_BASE, Wanted
+from tools.image.sources import CHECKOUT, SOURCES
+from tools.image.wheels import NOT_WANTED, PIP_LOCK, RUNTIME_LOCK, Target
 
 TEXT = re.sub(r"\\\n\s*", "", (CHECKOUT / "Dockerfile").read_text())
 LINES = [tuple(line.split(" ", 1)) for line in TEXT.splitlines() if line and not line.startswith("#")]
@@ -23,7 +24,7 @@ def _last(word: str) -> str:
 
 def test_every_stage_stands_on_the_base() -> None:
     assert LINES[0] == ("ARG", f"BASE={DEFAULT_BASE}")
-    assert [stage.split(" ")[0] for stage in _all("FROM")] == ["${BASE}", "${BASE}"]
+    assert [stage.split(" ")[0] for stage in _all("FROM")] == ["${BASE}"] * 3
     assert ":latest" not in TEXT
 
 
@@ -76,10 +77,14 @@ def test_labels_name_no_place_that_does_not_exist() -> None:
 
 
 def test_the_build_sees_only_what_it_copies() -> None:
+    """The first stage copies all that passes: what wheels are made from, what makes them, and those that lie there."""
     lines = (CHECKOUT / ".dockerignore").read_text().split()
-    copied = {words.split(" ")[0] for words in _all("COPY") if not words.startswith("--from")}
+    copied = {words.split(" ")[0] for words in _all("COPY") if not words.startswith("--from")} - {"."}
+    passing = {line[1:] for line in lines if line.startswith("!")}
     assert lines[0] == "*"
-    assert all(any(source.startswith(line[1:]) for line in lines[1:]) for source in copied)
+    assert {source.split("/")[0] for source in copied} <= passing
+    tools = {"requirements", "image", "tools/building.py", "tools/image"}
+    assert passing == {*SOURCES, *tools, "build/wheels", "build/sbom.cdx.json"}
 
 
 @pytest.mark.parametrize(

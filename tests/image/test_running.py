@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 from tests.image.built import Built
 from tests.image.running import Container, run, started
-from tests.tools.image.wheels import CHECKOUT
+from tests.ports import free_port
+from tools.image.sources import CHECKOUT
 
 from ai_gateway.version import __version__
 
@@ -23,13 +23,6 @@ pytestmark = pytest.mark.cluster
 MOST_SECONDS_TO_READY = 1.5
 MODELS = "llama3:latest,codellama:13b,nomic-embed-text:latest"
 CONFIG = {"/etc/ai-gateway/config.yml": CHECKOUT / "config.yml"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _get(port: int, path: str) -> int:
@@ -53,7 +46,7 @@ def _wait_for(port: int, path: str) -> None:
 @contextmanager
 def _gateway(image: Built, **more: str) -> Iterator[tuple[Container, int, int]]:
     """The image's own command over a simulated Ollama that is a container of the image too; its two ports."""
-    ollama, api, admin = _free_port(), _free_port(), _free_port()
+    ollama, api, admin = free_port(), free_port(), free_port()
     simulate = ["simulate", "--listen", f"127.0.0.1:{ollama}", "--models", MODELS, "--load-seconds", "0"]
     env = {"OLLAMA_HOST": f"127.0.0.1:{ollama}", "AI_GATEWAY_LISTEN": f":{api}", "AI_GATEWAY_ADMIN": f":{admin}"}
     with started(image.root, image.config(), simulate):
@@ -97,7 +90,7 @@ def test_it_serves_where_nothing_can_be_written_and_leaves_when_asked(image: Bui
 
 
 def test_the_health_check_fails_where_no_gateway_is(image: Built) -> None:
-    env = {"AI_GATEWAY_ADMIN": f":{_free_port()}"}
+    env = {"AI_GATEWAY_ADMIN": f":{free_port()}"}
     done = run(image.root, image.config(), ["/opt/ai-gateway/health.py"], program=["python3"], env=env)
     assert (done.returncode, done.stderr[:25]) == (1, "no gateway answers at 127")
 

@@ -142,7 +142,7 @@ async def test_without_a_config_map_it_waits_and_says_why(space: Space, tmp_path
     async with watching(tmp_path, space.kubeconfig(tmp_path), None, named) as gateway:
         assert "there is no ConfigMap" in str(gateway.live.reasons[0])
         await put(space, "models: {llama3: }")
-        await until(lambda: "has no key 'gateway.yml', but config.yml" in str(gateway.live.reasons[0]))
+        await until(lambda: "has no key 'gateway.yml'; it has config.yml" in str(gateway.live.reasons[0]))
         content = {**config_map(""), "data": {"gateway.yml": "models: {llama3: }"}}
         await asyncio.to_thread(space.write, "configmaps", content)
         await until(lambda: models(gateway) == ["llama3"])

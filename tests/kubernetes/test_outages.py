@@ -150,7 +150,7 @@ async def test_rights_that_are_revoked_and_given_back(
         lag = await now.right_again("a")
     tell(request, f"view right {lag:.2f} s after the rights were back, {now.load.answered} calls")
     assert lag < RIGHT_AGAIN_SECONDS
-    assert now.gateway.log.read_text().count("does not allow to watch pods") == 1
+    assert now.gateway.log.read_text().count("does not allow the gateway to watch pods") == 1
 
 
 async def test_a_token_that_is_rotated_is_read_anew(

@@ -33,7 +33,7 @@ async def test_a_missing_verb_on_pods_is_named(
     await asyncio.to_thread(space.add_pod, "a", NOBODY)
     async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway:
         await until(lambda: gateway.discovery.status().failures >= 3)
-        assert f"does not allow to {verb} pods in namespace {space.name}" in reason(gateway)
+        assert f"does not allow the gateway to {verb} pods in namespace {space.name}" in reason(gateway)
         assert names(gateway) == (set() if verb == "list" else {"a"})  # without watch the list is asked for again
         told = [record for record in caplog.records if f"allow to {verb} pods" in record.getMessage()]
         assert len(told) == 1
@@ -55,7 +55,7 @@ async def test_a_missing_verb_on_the_config_map_is_named(space: Space, tmp_path:
             await until(lambda: "coder" in gateway.current.now.config.models)
             return
         await until(lambda: bool(gateway.live.reasons))
-        assert "does not allow to list configmaps" in str(gateway.live.reasons[0])
+        assert "does not allow the gateway to list configmaps" in str(gateway.live.reasons[0])
         await asyncio.to_thread(space.grant, role)
         await until(lambda: gateway.live.config is not None)
 
@@ -69,8 +69,8 @@ async def test_without_rights_on_the_config_map_edits_of_the_mounted_file_are_ta
     await asyncio.to_thread(space.write, "configmaps", config_map(GOOD))
     stand_in: Json = {"models": {"first": {}}}
     async with watching(tmp_path, space.kubeconfig(tmp_path), stand_in, ConfigMapRef(MODELS_MAP)) as gateway:
-        await until(lambda: "the file stands in" in (gateway.live.unseen_reason or ""))
-        assert "does not allow to list configmaps" in str(gateway.live.unseen_reason)
+        await until(lambda: "the mounted file is used instead" in (gateway.live.unseen_reason or ""))
+        assert "does not allow the gateway to list configmaps" in str(gateway.live.unseen_reason)
         assert list(gateway.current.now.config.models) == ["first"]
         (tmp_path / "edited.yml").write_text("models: {second: }")
         (tmp_path / "edited.yml").replace(tmp_path / "config.yml")
@@ -109,7 +109,7 @@ async def test_a_missing_verb_on_endpoint_slices_is_named(space: Space, tmp_path
     environment = {"AI_GATEWAY_SERVICE": f"{space.name}/gateway"}
     async with watching(tmp_path, space.kubeconfig(tmp_path), limited, environment=environment) as gateway:
         await until(lambda: gateway.gateways.reason)
-        assert f"does not allow to {verb} endpointslices" in str(gateway.gateways.reason)
+        assert f"does not allow the gateway to {verb} endpointslices" in str(gateway.gateways.reason)
         assert gateway.gateways.ready() == (1 if verb == "list" else 3)  # without watch the list is asked for again
         await asyncio.to_thread(space.grant, role)
         await until(lambda: not gateway.gateways.reason and gateway.gateways.ready() == 3)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 
 Json = dict[str, Any]
 NOBODY = 9  # the discard port: whoever calls there is refused
-PORTS = f"declares no port named 'http' and none {NOBODY}"
+PORTS = f"declares no port named 'http' and no port {NOBODY}"
 
 MESH: Json = {"name": "istio-proxy", "image": "x", "ports": [{"name": "http-envoy-prom", "containerPort": 15090}]}
 ELSEWHERE: Json = {"name": "ollama", "image": "x", "env": [{"name": "OLLAMA_HOST", "value": "0.0.0.0:7"}]}
@@ -62,9 +62,9 @@ async def test_pods_that_are_kept_running_are_found_and_those_that_end_are_not(s
         places = {address.authority for address in gateway.fleet.endpoints}
         assert places == {"127.1.0.1:9", "127.1.0.2:7", "127.1.0.3:9"}
         assert left_out(gateway) == {
-            f"{PORTS}, which is not assumed of a pod of a Job": (1, (f"{space.name}/pulling",)),
-            f"{PORTS}, which is not assumed of a pod that nothing keeps running": (1, (f"{space.name}/bare",)),
-            f"{PORTS}, which is not assumed of a Helm hook": (1, (f"{space.name}/test-connection",)),
+            f"{PORTS}, and the gateway assumes none for a pod of a Job": (1, (f"{space.name}/pulling",)),
+            f"{PORTS}, and the gateway assumes none for a pod that nothing keeps running": (1, (f"{space.name}/bare",)),
+            f"{PORTS}, and the gateway assumes none for a Helm hook": (1, (f"{space.name}/test-connection",)),
         }
         await asyncio.to_thread(space.delete_pod, "deployment")
         await until(lambda: left_out(gateway).get("is being deleted") == (1, (f"{space.name}/deployment",)))

@@ -42,11 +42,11 @@ def test_a_flood_of_callers_stays_within_bounds_and_is_quick() -> None:
     clocks = Clocks()
     memory = clocks.memory()
     running = memory.admit([rule("busy", concurrent=1)], 0)
-    began = time.perf_counter()
+    began = time.thread_time()
     for number in range(100_000):
         clocks.now += 0.0001
         admitted(memory, [rule(f"c{number}", rpm=1)])
-    assert time.perf_counter() - began < 10
+    assert time.thread_time() - began < 20  # with a sweep of all for each it would be an hour
     assert len(memory) == 50_000
     assert isinstance(memory.admit([rule("c99999", rpm=1)], 0), LimitExceeded)
     assert isinstance(memory.admit([rule("busy", concurrent=1)], 0), LimitExceeded)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,6 @@ import httpx
 
 START_SECONDS = 60.0  # ten times what a busy machine was seen to take
 POLL_SECONDS = 0.02  # how often a foreign process is asked whether it is there yet
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Server:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.ollama.process import Server, free_port
+from tests.ollama.process import Server
+from tests.ports import free_port
 from tests.tools.build_ollama import binary_path
 
 _MID_ANSWER_TICKS = 200  # of CPU: `slow` has read a short prompt and written a few words by then

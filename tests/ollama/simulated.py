@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-from tests.ollama.process import Server, free_port
+from tests.ollama.process import Server
+from tests.ports import free_port
 
 _CAPABILITIES = "plain=completion"
 _SLOW = {"kind": "slow", "model": "slow:latest", "routes": "openai", "factor": 100.0}  # a load is not an openai call

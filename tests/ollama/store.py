@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from tests.ollama import models
 from tests.ollama.real import Ollama
-from tests.tools.building import cache_folder, only_one
+from tools.building import cache_folder, only_one
 
 CONTEXT_TOKENS = 512
 

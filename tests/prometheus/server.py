@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.helm.chart import CHART
-from tests.tools.building import install_debian
+from tests.ports import free_port
+from tools.building import install_debian
+from tools.chart.files import CHART
 
 NAMESPACE = "test"
 PROMETHEUS, PROMTOOL = Path("/usr/bin/prometheus"), Path("/usr/bin/promtool")
@@ -74,8 +74,7 @@ class Server:
 @contextmanager
 def scraping(target: str, folder: Path) -> Iterator[Server]:
     """Runs as long as the block."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    port = free_port()
     relabeling = {"target_label": "namespace", "replacement": NAMESPACE}
     job = {"job_name": "gateway", "static_configs": [{"targets": [target]}], "relabel_configs": [relabeling]}
     config = {

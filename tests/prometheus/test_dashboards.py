@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helm.chart import CHART
+from tools.chart.files import CHART
 
 from ai_gateway.telemetry import names
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from tests.helm.chart import CHART, ROOT
 from tests.prometheus.load import Loaded, loaded
 from tests.prometheus.server import NAMESPACE, Server, installed, promtool, rules, scraping
+from tools.chart.files import CHART, ROOT
 
 pytestmark = pytest.mark.prometheus
 

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.tools.building import install_debian
+from tests.ports import free_port
+from tools.building import install_debian
 
 from ai_gateway.config.limits import Redis
 from ai_gateway.config.units import Seconds
 
 REDIS = Path("/usr/bin/redis-server")
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 # A busy machine may hold up an answer for longer than the default of 50 ms.
 CALM = Seconds(5)
 
@@ -29,8 +30,7 @@ class Server:
     """One Redis, on a port that it keeps over restarts. `more` are further words of its command line."""
 
     def __init__(self, folder: Path, *more: str, tls: bool = False) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port: int = listener.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self._more = more
         self._port_words = ("--port", "0", "--tls-port", str(self.port)) if tls else ("--port", str(self.port))

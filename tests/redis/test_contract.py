@@ -56,7 +56,7 @@ async def refused(admit: Admit, rules: Sequence[LimitRule], tokens: int = 0) -> 
 
 async def free_again(admit: Admit, rules: Sequence[LimitRule], tokens: int = 0) -> Grant:
     """A call that is admitted soon: what others gave back may be on its way."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 10
     while isinstance(verdict := await admit(rules, tokens), LimitExceeded):
         assert time.monotonic() < deadline, verdict
     return verdict
@@ -110,7 +110,7 @@ async def test_days(admit: Admit) -> None:
     first = await granted(admit, limit, 900)
     refusal = await refused(admit, limit, 200)
     assert refusal.kind == "tokens_per_day"
-    assert math.isclose(refusal.wait_seconds, 86400 - time.time() % 86400, abs_tol=2)
+    assert math.isclose(refusal.wait_seconds, 86400 - time.time() % 86400, abs_tol=30)
     first.settle(300)
     assert (await free_again(admit, limit, 700)).counts.accounts[0].day_tokens == 1000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests.flow.waiting import until
+from tests.flow.waiting import PATIENCE_SECONDS, until
 from tests.limits.worlds import rule
 from tests.redis.conftest import Open
 from tests.redis.server import Server, running
@@ -20,7 +20,7 @@ from ai_gateway.limits.shared import Shared
 pytestmark = pytest.mark.services
 
 ONE = [rule(concurrent=1)]
-QUICK = Seconds(0.05)
+ONE_SECOND = Seconds(1)
 
 
 async def is_admitted(shared: Shared, rules: list[LimitRule], lease_seconds: float = 60.0) -> bool:
@@ -42,12 +42,12 @@ async def test_places_of_a_gateway_that_died_are_free_when_their_calls_must_be_o
     dead, alive = await opened(), await opened()
     limit = [rule(concurrent=2)]
     assert await is_admitted(alive, limit)  # and goes on to run
-    assert await is_admitted(dead, limit, lease_seconds=0.3)
+    assert await is_admitted(dead, limit, lease_seconds=2)
     began = time.monotonic()
     assert not await is_admitted(alive, limit)
     while not await is_admitted(alive, limit):
-        assert time.monotonic() - began < 5
-    assert time.monotonic() - began > 0.2
+        assert time.monotonic() - began < PATIENCE_SECONDS
+    assert time.monotonic() - began > 0.5
 
 
 async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
@@ -57,11 +57,13 @@ async def test_keys_do_not_stay_for_ever(opened: Open, redis: Server) -> None:
     client = shared._client
     assert client is not None
     ages = {str(key, "ascii"): await client.ttl(key) for key in await client.keys("*") if isinstance(key, bytes)}
-    assert ages == {
+    given = {
         "ai-gateway:{limits}:caller:keys:alice": 61,
         "ai-gateway:{limits}:caller:keys:alice:calls": 30,
         "ai-gateway:{limits}:caller:keys:daily": 172_800,
     }
+    assert set(ages) == set(given)
+    assert all(given[key] - 20 < ages[key] <= given[key] for key in given), ages
 
 
 async def test_a_clock_of_redis_that_is_set_back_changes_nothing(opened: Open) -> None:
@@ -94,7 +96,7 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
     opened: Open, redis: Server
 ) -> None:
     """What it makes of that call when it goes on is taken back, so nothing is held."""
-    shared = await opened(timeout=QUICK)
+    shared = await opened(timeout=ONE_SECOND)
     first = None
     while first is None:  # its connection and scripts are there: a loaded machine may need several tries
         first = await shared.admit(ONE, 10, 60)
@@ -104,14 +106,14 @@ async def test_a_redis_that_is_paused_costs_one_call_its_patience_and_others_not
     redis.pause()
     began = time.monotonic()
     assert await shared.admit(ONE, 10, 60) is None
-    assert 0.04 < time.monotonic() - began < 1
+    assert 0.9 < time.monotonic() - began < PATIENCE_SECONDS
     began = time.monotonic()
     assert [await shared.admit(ONE, 10, 60) for _ in range(100)] == [None] * 100
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < PATIENCE_SECONDS
     redis.go_on()
     other = await opened()
     while not await is_admitted(other, ONE):
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 2 * PATIENCE_SECONDS
 
 
 async def test_a_client_that_leaves_during_the_check_holds_nothing(opened: Open, redis: Server) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.node import Cluster
-from tests.helm.chart import CHART
 from tests.helm.running import helm
+from tools.chart.files import CHART
 
 NAME = "ai-gateway-ollama"
 NEXT = "next"  # another tag of the image

@@ -15,7 +15,7 @@ def test_an_edit_reaches_a_gateway_without_rights_by_its_mount(release: Installe
     """Formerly the mounted file was read once; only a new pod served the edit."""
     release.install("--set", "rbac.create=false,config.models.first.version=latest")
     told = httpx.get(f"{release.url}/v1/health", trust_env=False).json()["config"]
-    assert "the file stands in" in told["complaints"][0]["message"]
+    assert "the mounted file is used instead" in told["complaints"][0]["message"]
     content = release.kubectl("get", "configmap", f"{NAME}-models", "-o", r"jsonpath={.data.config\.yml}")
     edited = content.replace("first:", "second:")
     assert edited != content

@@ -4,9 +4,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.helm.chart import CHART
 from tests.release.installed import Installed
 from tests.release.test_sidecars import beside_ollama
+from tools.chart.files import CHART
 
 pytestmark = pytest.mark.cluster
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.cluster.binaries import binary
 from tests.config.pem_files import write_pair
-from tests.helm.chart import CHART
-from tests.ollama.process import free_port
+from tests.ports import free_port
 from tests.release.installed import NAME, Installed
 from tests.release.test_sidecars import beside_ollama
+from tools.chart.files import CHART
 
 pytestmark = pytest.mark.cluster
 

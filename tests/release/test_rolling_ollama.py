@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 from tests.docs.pages import blocks
-from tests.helm.chart import ROOT
 from tests.kubernetes.figures import tell
 from tests.kubernetes.talkers import Talkers
 from tests.ollama.talk import until
 from tests.release.installed import WAIT_SECONDS, Installed
+from tools.chart.files import ROOT
 
 pytestmark = pytest.mark.cluster
 

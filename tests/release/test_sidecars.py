@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 from tests.cluster.node import Cluster
-from tests.helm.chart import ROOT
 from tests.kubernetes.figures import tell
 from tests.kubernetes.talkers import Talkers
 from tests.ollama.talk import until
 from tests.release.installed import NAME, Installed, installed
+from tools.chart.files import ROOT
 
 pytestmark = pytest.mark.cluster
 

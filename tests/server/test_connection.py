@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import pytest
+from tests.flow.waiting import soon
 
 from ai_gateway.server import FramingLimits
 from ai_gateway.server.cycle import Cycle
@@ -75,7 +76,7 @@ async def test_a_client_that_leaves_is_noticed_whatever_it_sent_ahead(
             writer.transport.abort()
         else:
             writer.write_eof()
-        await asyncio.wait_for(world.app.left.wait(), 1)
+        await soon(world.app.left.wait())
         writer.close()
     assert len(world.app.seen) == 1
 
@@ -87,7 +88,7 @@ async def test_a_client_that_leaves_within_its_body_is_noticed(serving: Any) -> 
         await writer.drain()
         await asyncio.sleep(0.02)
         writer.close()
-        await asyncio.wait_for(world.app.left.wait(), 1)
+        await soon(world.app.left.wait())
     assert world.app.seen == []
 
 
@@ -186,7 +187,7 @@ async def test_a_client_that_leaves_without_reading_what_waits_for_it_is_noticed
         await world.app.started.wait()
         await asyncio.sleep(0.1)
         writer.write_eof()
-        await asyncio.wait_for(world.app.left.wait(), 1)
+        await soon(world.app.left.wait())
         writer.transport.abort()
 
 
@@ -199,7 +200,7 @@ async def test_an_http_1_0_connection_ends_with_its_answer_even_if_asked_to_stay
 async def test_an_answer_that_has_begun_is_cut_off_rather_than_mixed_with_a_refusal(serving: Any) -> None:
     async with serving() as world:
         answer = await world.talk(b"POST /early HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"XX\r\n")
-        await asyncio.wait_for(world.app.left.wait(), 1)
+        await soon(world.app.left.wait())
     assert answer.endswith(b"5\r\nearly\r\n")
     assert world.refusals == [(400, "malformed_request")]
 
@@ -223,7 +224,7 @@ async def test_an_answered_request_leaves_nothing_to_the_garbage_collector(servi
         gc.disable()
         try:
             await world.talk(*[get("/a")] * 10 + [get("/b", CLOSE)])
-            alive = sum(isinstance(each, Cycle) for each in gc.get_objects())
+            alive = sum(type(each) is Cycle for each in gc.get_objects())
         finally:
             gc.enable()
     assert len(world.app.seen) == 11

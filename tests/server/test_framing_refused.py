@@ -1,11 +1,11 @@
 """What is no HTTP/1.1, or could be read in two ways, is refused on a real socket and never reaches the app."""
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.flow.waiting import soon
 
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -104,7 +104,7 @@ async def test_a_refusal_is_the_same_when_bytes_come_one_by_one(name: str, servi
         for position in range(len(request)):
             writer.write(request[position : position + 1])
             await writer.drain()
-        answer = await asyncio.wait_for(reader.read(), 3)
+        answer = await soon(reader.read())
         writer.close()
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert world.app.seen == []
@@ -140,7 +140,7 @@ async def test_good_requests_pass_whole_and_in_single_bytes(name: str, is_drippe
         for position in range(0, len(request), 1 if is_dripped else len(request)):
             writer.write(request[position : position + (1 if is_dripped else len(request))])
             await writer.drain()
-        answer = await asyncio.wait_for(reader.read(), 3)
+        answer = await soon(reader.read())
         writer.close()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert world.app.seen == [(method, path, b"hi" if body else b"")]

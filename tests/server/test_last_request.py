@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.flow.waiting import soon
 from tests.server.conftest import StubApp
 from tests.server.test_leaving import GET, until_refused
 
@@ -29,7 +30,7 @@ def get(path: str) -> bytes:
 
 async def last_answer(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server closes; it is one answer that says so."""
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await soon(reader.read())
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b"\r\nconnection: close\r\n" in answer
@@ -105,7 +106,7 @@ async def test_on_a_quiet_connection_one_may_be_on_its_way(serving: Any) -> None
         for reader, writer in lines:
             assert (await last_answer(reader)).endswith(b"GET /a 0")
             writer.close()
-        await asyncio.wait_for(world.ended.wait(), 5)
+        await soon(world.ended.wait())
 
 
 async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any) -> None:
@@ -116,10 +117,10 @@ async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any)
         writer.write(get("/stream"))
         await world.app.started.wait()
         world.shutdown.ask()
-        assert await asyncio.wait_for(quiet.read(), 5) == b""
+        assert await soon(quiet.read()) == b""
         world.app.answer.set()
-        assert (await asyncio.wait_for(reader.read(), 5)).endswith(ENDS["/stream"])
-        await asyncio.wait_for(world.ended.wait(), 5)
+        assert (await soon(reader.read())).endswith(ENDS["/stream"])
+        await soon(world.ended.wait())
         assert "shutdown_streams" not in world.events
         for one in (quiet_writer, writer):
             one.close()
@@ -130,8 +131,8 @@ async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) 
     async with serving(HASTY, drain_seconds=0.05) as world:
         reader, writer = await world.open()
         world.shutdown.ask()
-        assert await asyncio.wait_for(reader.read(), 5) == b""
-        await asyncio.wait_for(world.ended.wait(), 5)
+        assert await soon(reader.read()) == b""
+        await soon(world.ended.wait())
         writer.close()
 
 
@@ -139,14 +140,14 @@ async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None
     async with serving(PATIENT, grace_seconds=0.05) as world:
         reader, writer = await world.open()
         world.shutdown.ask()
-        await asyncio.wait_for(world.ended.wait(), 5)
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        await soon(world.ended.wait())
+        assert await soon(reader.read()) == b""
         writer.close()
 
 
 async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
     """When its moment is over, and the loop has not looked at the connection since the request came."""
-    async with serving(FramingLimits(sweep_seconds=0.02, underway_seconds=0.2)) as world:
+    async with serving(FramingLimits(sweep_seconds=0.02, underway_seconds=1.0)) as world:
         loop = asyncio.get_running_loop()
         with (
             socket.create_connection(("127.0.0.1", world.port)) as line,
@@ -159,7 +160,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
             def be_busy() -> None:
                 loop.remove_reader(pair[0])
                 line.sendall(GET)
-                time.sleep(0.3)  # the loop's next look is at its clock
+                time.sleep(1.1)  # the loop's next look is at its clock
                 busy.set()
 
             world.shutdown.ask()
@@ -168,7 +169,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
             pair[1].send(b"x")
             await busy.wait()
             line.setblocking(False)
-            answer = await asyncio.wait_for(loop.sock_recv(line, 4096), 5)
+            answer = await soon(loop.sock_recv(line, 4096))
         assert answer.endswith(b"GET /a 0")
 
 
@@ -181,9 +182,9 @@ async def test_who_has_connected_is_served_though_nobody_has_taken_the_connectio
         line.sendall(GET)
         port.stop_accepting()  # the loop has had no turn since
         line.setblocking(False)
-        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)
+        answer = await soon(asyncio.get_running_loop().sock_recv(line, 4096))
         assert b"\r\nconnection: close\r\n" in answer
-        await asyncio.wait_for(port.empty(), 5)
+        await soon(port.empty())
     await port.close()
 
 
@@ -199,11 +200,11 @@ async def test_who_connects_without_end_does_not_keep_the_listener_open(monkeypa
     for line in lines[:2]:
         line.sendall(GET)
         line.setblocking(False)
-        assert (await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)).endswith(b"GET /a 0")
+        assert (await soon(asyncio.get_running_loop().sock_recv(line, 4096))).endswith(b"GET /a 0")
     for line in lines[2:]:
         line.setblocking(False)
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 4096), 5)
+            await soon(asyncio.get_running_loop().sock_recv(line, 4096))
     for line in lines:
         line.close()
     await port.close()

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from tests.flow.waiting import soon
 
 from ai_gateway.server import FramingLimits
 
@@ -106,7 +107,7 @@ async def heard(world: Any, data: bytes, split_at: int) -> tuple[list[Request], 
         writer.write(data[:split_at])
         await asyncio.sleep(0)
         writer.write(data[split_at:])
-        while piece := await asyncio.wait_for(reader.read(65536), 5):
+        while piece := await soon(reader.read(65536)):
             answer += piece
     except ConnectionResetError:
         pass

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.flow.waiting import soon
 
 from ai_gateway.server import FramingLimits
 
@@ -79,7 +80,7 @@ async def test_a_client_that_stops_reading_is_cut_and_the_request_told(serving: 
         reader._transport.pause_reading()
         world.app.chunk = b"x" * 262_144
         writer.write(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
-        await asyncio.wait_for(world.app.left.wait(), 3)
+        await soon(world.app.left.wait())
         writer.transport.abort()
 
 
@@ -101,7 +102,7 @@ async def test_a_head_drip_of_100_mb_is_cut_and_takes_no_memory(piece: bytes, se
             sent += len(piece)
             if reader._buffer:
                 break
-        answer = await asyncio.wait_for(reader.read(), 3)
+        answer = await soon(reader.read())
         writer.close()
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert sent < 10_000_000

@@ -1,14 +1,15 @@
 """TLS on the API port, with a certificate that is exchanged while connections are open."""
 
 import asyncio
-import os
 import signal
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 
 from ai_gateway.server import CertificateFiles, ListenError
 from ai_gateway.server.certificate import Certificate
@@ -23,20 +24,28 @@ def authority() -> Any:
 
 @pytest.fixture
 def files(tmp_path: Path, authority: Any) -> CertificateFiles:
-    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
+    files = CertificateFiles(tmp_path / "now/tls.crt", tmp_path / "now/tls.key")
     write(authority.issue_cert("localhost"), files)
     return files
 
 
 def write(issued: Any, files: CertificateFiles) -> None:
-    """As Kubernetes does: new files in place of the old ones."""
-    for path, pem in (
-        (files.certificate, b"".join(blob.bytes() for blob in issued.cert_chain_pems)),
-        (files.key, issued.private_key_pem.bytes()),
-    ):
-        new = path.with_suffix(".new")
-        new.write_bytes(pem)
-        os.replace(new, path)
+    """As Kubernetes does: both files change at one moment, with the link to their folder."""
+    now = files.certificate.parent
+    folder = now.with_name(f"{time.monotonic_ns()}")
+    folder.mkdir()
+    (folder / files.certificate.name).write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    (folder / files.key.name).write_bytes(issued.private_key_pem.bytes())
+    link = folder / "link"
+    link.symlink_to(folder)
+    link.replace(now)
+
+
+def write_at_once(path: Path, content: bytes) -> None:
+    """Who reads it meanwhile finds the old or the new."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
 
 
 def trusting(authority: Any) -> ssl.SSLContext:
@@ -81,7 +90,7 @@ async def test_a_refusal_over_tls_can_be_read(serving: Any, files: CertificateFi
             "127.0.0.1", world.port, ssl=trusting(authority), server_hostname="localhost"
         )
         writer.write(b"TRACE /a HTTP/1.1\r\nHost: a\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(), 2)
+        answer = await soon(reader.read())
         writer.close()
     assert answer.startswith(b"HTTP/1.1 405 ")
 
@@ -96,7 +105,7 @@ async def test_a_client_that_leaves_a_tls_stream_is_noticed(
         writer.write(GET.replace(b"/a", b"/stream"))
         await reader.readuntil(b"data")
         writer.close()
-        await asyncio.wait_for(world.app.left.wait(), 1)
+        await soon(world.app.left.wait())
 
 
 async def test_changed_files_are_taken_over_without_a_restart(
@@ -105,7 +114,7 @@ async def test_changed_files_are_taken_over_without_a_restart(
     async with serving(tls=files, tls_poll_seconds=0.02) as world:
         before, _ = await serial_and_answer(world.port, trusting(authority))
         write(authority.issue_cert("localhost"), files)
-        async with asyncio.timeout(20):  # on a busy machine; one that is not taken over never comes
+        async with asyncio.timeout(PATIENCE_SECONDS):
             # The reload has no event to wait for: that is the point of doing it in place.
             while (await serial_and_answer(world.port, trusting(authority)))[0] == before:
                 pass
@@ -119,9 +128,7 @@ async def test_a_hangup_has_the_certificate_read_again_at_once(
         before, _ = await serial_and_answer(world.port, trusting(authority))
         write(authority.issue_cert("localhost"), files)
         signal.raise_signal(signal.SIGHUP)
-        async with asyncio.timeout(5):
-            while "read again" not in world.events:  # noqa: ASYNC110 - a signal's callback has no event
-                await asyncio.sleep(0.01)
+        await until(lambda: "read again" in world.events)
         assert (await serial_and_answer(world.port, trusting(authority)))[0] != before
         assert not world.shutdown.asked.is_set()
 
@@ -132,8 +139,8 @@ async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
     async with serving(tls=files, tls_poll_seconds=0.02) as world:
         before, _ = await serial_and_answer(world.port, trusting(authority))
         other = authority.issue_cert("localhost")
-        files.certificate.write_bytes(b"".join(blob.bytes() for blob in other.cert_chain_pems))
-        await asyncio.wait_for(world.complained.wait(), 2)
+        write_at_once(files.certificate, b"".join(blob.bytes() for blob in other.cert_chain_pems))
+        await soon(world.complained.wait())
         await asyncio.sleep(0.1)  # several more looks at the same broken pair
         after, _ = await serial_and_answer(world.port, trusting(authority))
     assert after == before
@@ -211,12 +218,12 @@ async def test_a_ca_of_clients_that_is_exchanged_holds_for_the_next_connection_a
         writer.write(GET.replace(b"/a", b"/stream"))
         await reader.readuntil(b"data")
         assert asked.client_ca is not None
-        asked.client_ca.write_bytes(second.cert_pem.bytes())
-        async with asyncio.timeout(5):
+        write_at_once(asked.client_ca, second.cert_pem.bytes())
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not await _is_let_in(world.port, _showing(authority, second)):
                 pass
         assert not await _is_let_in(world.port, _showing(authority, first))
         assert not await _is_let_in(world.port, authority_for_addresses, "127.0.0.1")  # which names no server
-        await asyncio.wait_for(reader.readuntil(b"data"), 2)
+        await soon(reader.readuntil(b"data"))
         writer.close()
     assert world.reasons == []

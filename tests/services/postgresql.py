@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.tools.building import install_debian
+from tests.ports import free_port
+from tools.building import install_debian
 
 USER: Final = "gateway"  # of the database; it may create databases
 PROGRAMS: Final = Path("/usr/lib/postgresql")
@@ -48,8 +48,7 @@ class PostgreSQL:
         self._settings = {**SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port: int = listener.getsockname()[1]
+        self.port = free_port()
         account = _account()
         if account is not None:
             entry = pwd.getpwnam(account)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.flow.waiting import PATIENCE_SECONDS
 
 from ai_gateway.simulator import Settings, Simulator
 from ai_gateway.simulator.endpoint import Endpoint
@@ -111,7 +112,7 @@ async def chat(endpoint: Endpoint, text: str = "hello", **fields: object) -> Rep
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Lets the event loop turn until something is so; five seconds at most."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_so():  # noqa: ASYNC110 - what is waited for is state of the endpoint, which has no event
             await asyncio.sleep(0.002)
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from tests.flow.waiting import PATIENCE_SECONDS, soon
 from tests.simulator.conftest import FAST, HELLO, Client, ask, chat, connect, until
 
 from ai_gateway.simulator import Settings, Simulator
@@ -39,7 +40,7 @@ async def test_a_client_that_leaves_frees_its_slot_for_the_next(stream: bool) ->
         first = await started(endpoint, stream=stream)
         second = await started(endpoint)
         await first.close()
-        assert b'"content":"I"' in await asyncio.wait_for(second.reader.readuntil(b"\n\n"), 5)
+        assert b'"content":"I"' in await soon(second.reader.readuntil(b"\n\n"))
         assert (endpoint.ledger.cancelled, endpoint.ledger.running) == (1, 1)
         await second.close()
 
@@ -65,7 +66,7 @@ async def test_leaving_during_the_load_aborts_it() -> None:
 
 
 async def test_nothing_is_sent_during_a_load() -> None:
-    async with Simulator(replace(FAST, load_seconds=0.3)) as simulator:
+    async with Simulator(replace(FAST, load_seconds=30)) as simulator:
         client = await started(simulator.endpoints[0])
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), 0.1)
@@ -81,15 +82,15 @@ async def test_a_full_queue_is_answered_503() -> None:
 
 
 async def test_a_warm_prompt_is_answered_sooner() -> None:
-    settings = replace(FAST, prefill_tokens_per_second=10_000, context_length=100_000)
+    settings = replace(FAST, prefill_tokens_per_second=4_000, context_length=100_000)
     async with Simulator(settings) as simulator:
         loop, times = asyncio.get_running_loop(), []
         for _ in range(2):
             started_at = loop.time()
             await chat(simulator.endpoints[0], "word " * 4000, max_tokens=1)
             times.append(loop.time() - started_at)
-        assert times[0] > 0.5
-        assert times[1] < 0.25
+        assert times[0] > 1.0
+        assert times[1] < times[0] / 2
 
 
 async def test_a_killed_pod_drops_its_streams_and_refuses(endpoint: Endpoint) -> None:
@@ -120,7 +121,7 @@ async def test_a_slow_reader_stops_the_writing() -> None:
         client = await started(endpoint)
         await asyncio.sleep(0.3)
         assert endpoint.ledger.running == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while b"[DONE]" not in await client.reader.read(1 << 20):
                 pass
         await client.close()
@@ -137,7 +138,7 @@ async def test_paused_pacing_gives_nothing_and_goes_on_when_resumed() -> None:
     assert outlet.on_resume is not None
     outlet.on_resume()
     await running
-    assert [first for first, _ in given] == [0, 1, 2]
+    assert [token for tokens in given for token in range(*tokens)] == [0, 1, 2]
 
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing_bound() -> None:

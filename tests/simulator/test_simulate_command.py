@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.flow.waiting import soon
 
 from ai_gateway.cli.simulate import add_command, settings_from
 
@@ -42,14 +43,14 @@ async def test_it_prints_its_addresses_serves_and_stops_when_asked() -> None:
     async with command(*flags) as process:
         assert process.stdout is not None
         for _ in range(2):
-            url = (await asyncio.wait_for(process.stdout.readline(), 10)).decode().strip()
+            url = (await soon(process.stdout.readline())).decode().strip()
             host, _, port = url.removeprefix("http://").rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert b'"id":"codellama:13b"' in await reader.read()
             writer.close()
         process.send_signal(signal.SIGTERM)
-        _, complaint = await asyncio.wait_for(process.communicate(), 10)
+        _, complaint = await soon(process.communicate())
         assert (process.returncode, complaint) == (0, b"")
 
 
@@ -58,7 +59,7 @@ async def test_a_taken_port_is_one_clear_line() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         async with command("--listen", f"127.0.0.1:{port}") as process:
-            _, complaint = await asyncio.wait_for(process.communicate(), 10)
+            _, complaint = await soon(process.communicate())
         assert process.returncode == 1
         assert complaint.startswith(f"ai-gateway simulate: cannot listen on 127.0.0.1:{port}".encode())
         assert complaint.count(b"\n") == 1

@@ -29,20 +29,27 @@ def served(operation: str = "chat", *, stream: bool = True, **stamps: Any) -> Ex
     body = {"model": "best", "stream": stream and operation != "embeddings", **_BODIES[operation]}
     exchange.route = exchange.path
     exchange.call = read_call(OPERATIONS[operation], json.dumps(body).encode())
-    exchange.model, exchange.model_label = "codellama:13b", "coder"
+    exchange.ids.model, exchange.ids.model_label = "codellama:13b", "coder"
     exchange.attempts = [attempt(10.5)]
-    exchange.queued_at, exchange.leased_at, exchange.first_byte_at, exchange.closed_at = 10.0, 10.5, 12.0, 14.0
-    exchange.status = exchange.sent_status = 200
-    exchange.usage = Usage(12, 5)
-    exchange.trace, exchange.started_ns = TRACE, 1_700_000_000_000_000_000
+    times = exchange.times
+    times.queued_at, times.leased_at, times.first_byte_at, times.closed_at = 10.0, 10.5, 12.0, 14.0
+    exchange.outcome.status = exchange.outcome.sent_status = 200
+    exchange.tokens.usage = Usage(12, 5)
+    exchange.ids.trace, exchange.times.started_ns = TRACE, 1_700_000_000_000_000_000
     for name, value in stamps.items():
-        setattr(exchange, name, value)
+        stamp(exchange, name, value)
     return exchange
+
+
+def stamp(exchange: Exchange, name: str, value: Any) -> None:
+    """Sets what an exchange knows, in the part that has a field of this name."""
+    parts = (exchange.ids, exchange.times, exchange.outcome, exchange.tokens, exchange.kept)
+    setattr(next((part for part in parts if hasattr(part, name)), exchange), name, value)
 
 
 def refused(code: str = "queue_full", status: int = 503, **stamps: Any) -> Exchange:
     """A call that was refused before it was sent."""
     kind = "backend_unavailable" if status >= 500 else "invalid_request"
-    ends = {"outcome": "refused", "error_type": kind, "error_code": code, "status": status, "sent_status": status}
+    ends = {"kind": "refused", "error_type": kind, "error_code": code, "status": status, "sent_status": status}
     nothing: dict[str, Any] = {"attempts": [], "leased_at": None, "first_byte_at": None, "usage": None}
     return served(**{**ends, **nothing, **stamps})

@@ -30,16 +30,16 @@ def spans(
     from opentelemetry.sdk.trace import SpanLimits
 
     exchange = Exchange("req-1", "POST", "/v1/chat/completions", 10.0)
-    exchange.started_ns, exchange.route, exchange.model = started_ns, exchange.path, model
-    exchange.trace = Trace("a" * 32, span_id, None, True)
+    exchange.times.started_ns, exchange.route, exchange.ids.model = started_ns, exchange.path, model
+    exchange.ids.trace = Trace("a" * 32, span_id, None, True)
     exchange.caller = Caller(caller)
     exchange.call = read_call(CHAT, b'{"model":"llama3","messages":[{"role":"user","content":"SECRET"}]}')
     exchange.attempts = [
         Attempt(Upstream(Address("10.0.0.1")), "only", True, os.urandom(8).hex(), 10.1, 10.4, 10.5, 200)
     ]
-    exchange.called_at, exchange.queued_at, exchange.leased_at = 10.0, 10.0, 10.1
-    exchange.first_byte_at, exchange.closed_at = 10.4, 10.5
-    exchange.status = exchange.sent_status = 200
+    exchange.times.called_at, exchange.times.queued_at, exchange.times.leased_at = 10.0, 10.0, 10.1
+    exchange.times.first_byte_at, exchange.times.closed_at = 10.4, 10.5
+    exchange.outcome.status = exchange.outcome.sent_status = 200
     return Spans(Resource.create({}), SpanLimits(), HeaderPatterns())(exchange)
 
 

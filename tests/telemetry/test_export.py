@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from tests.flow.waiting import PATIENCE_SECONDS
 from tests.telemetry.calls import TRACE, served
 from tests.tracing.threads import wait_for_exports
 
@@ -34,7 +35,7 @@ class Scripted(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Waits until it may go on."""
         self.begun.set()
-        self.may_go_on.wait(10)
+        self.may_go_on.wait(2 * PATIENCE_SECONDS)
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -102,11 +103,11 @@ def test_what_does_not_fit_is_dropped_without_waiting(
     exporter.may_go_on.clear()
     made = exporting(OTEL_BSP_MAX_QUEUE_SIZE="10")
     made(call())
-    assert exporter.begun.wait(5)
+    assert exporter.begun.wait(PATIENCE_SECONDS)
     started_at = time.monotonic()
     for _ in range(1000):
         made(call())
-    assert time.monotonic() - started_at < 5
+    assert time.monotonic() - started_at < PATIENCE_SECONDS
     assert made.counts == {"exported": 0, "failed": 0, "dropped": 1000 * EACH - 10}
     assert [record.getMessage() for record in caplog.records] == [
         "spans are dropped: they come faster than they are collected"
@@ -123,7 +124,7 @@ def test_a_close_that_takes_too_long_is_given_up(exporter: Scripted, caplog: pyt
     made(call())
     started_at = time.monotonic()
     assert made.close(0.1) is False
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < PATIENCE_SECONDS
     assert exporter.ended >= 1
     assert "could not be delivered" in caplog.text
 

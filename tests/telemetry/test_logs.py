@@ -3,9 +3,9 @@
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from tests.flow.waiting import until
 from tests.telemetry.calls import refused, served
 
 from ai_gateway.config.types import Log
-from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Trace, Upstream
+from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Outcome, Trace, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
 from ai_gateway.telemetry.logs import (
     PAUSE_SECONDS,
@@ -28,6 +28,7 @@ from ai_gateway.wire.operations import CHAT
 from ai_gateway.wire.usage import Usage
 
 NO_TRACE = {"trace_id": "0" * 32, "span_id": "0" * 16, "caller": "anonymous"}
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HOSTILE = 'x\r\n{"log":"access"}\x1b[31m\u2028\u0085"\\'
 
 
@@ -42,12 +43,13 @@ def finished(path: str = "/v1/chat/completions") -> Exchange:
     exchange = Exchange("req-1", "POST", path, 10.0)
     exchange.caller = Caller("anonymous", "10.0.0.7")
     exchange.call = read_call(CHAT, b'{"model":"coder","stream":true,"messages":[{"role":"user","content":"SECRET"}]}')
-    exchange.model = "codellama:13b"
+    exchange.ids.model = "codellama:13b"
     first, second = Upstream(Address("a", 1)), Upstream(Address("b", 1))
     exchange.attempts = [Attempt(first, "only", False, failure="reset"), Attempt(second, "warm", True, status=200)]
-    exchange.queued_at, exchange.leased_at, exchange.first_byte_at, exchange.closed_at = 10.1, 10.35, 11.35, 12.0
-    exchange.status, exchange.finish_reason, exchange.usage = 200, "stop", Usage(12, 2)
-    exchange.body_bytes, exchange.sent_bytes = 100, 2000
+    times = exchange.times
+    times.queued_at, times.leased_at, times.first_byte_at, times.closed_at = 10.1, 10.35, 11.35, 12.0
+    exchange.outcome.status, exchange.outcome.finish_reason, exchange.tokens.usage = 200, "stop", Usage(12, 2)
+    exchange.body_bytes, exchange.outcome.sent_bytes = 100, 2000
     return exchange
 
 
@@ -66,6 +68,14 @@ async def test_of_those_who_prove_nothing_some_have_a_line_and_the_rest_are_coun
     written_lines = [json.loads(line) for line in written(out, *strangers, served()).splitlines()]
     assert [line.get("status") for line in written_lines] == [401] * 20 + [200, None]
     assert written_lines[-1]["held_back"] == 80
+    assert all(MOMENT.fullmatch(line["time"]) for line in written_lines)
+
+
+def test_a_record_tells_its_moment_as_all_lines_do() -> None:
+    """In UTC, wherever the gateway runs, and to the millisecond."""
+    made = record("x")
+    made.created = 1_700_000_000.25
+    assert json.loads(JsonLines().format(made))["time"] == "2023-11-14T22:13:20.250Z"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +134,7 @@ async def test_an_access_line_tells_the_whole_story_once() -> None:
     """Times in milliseconds, the last attempt's endpoint, the tokens."""
     (line,) = written(io.StringIO(), finished()).splitlines()
     fields = json.loads(line)
-    assert datetime.fromisoformat(fields.pop("time")).utcoffset() is not None
+    assert MOMENT.fullmatch(fields.pop("time"))
     assert fields == {
         "log": "access", "request_id": "req-1", **NO_TRACE,
         "client": "10.0.0.7", "method": "POST", "path": "/v1/chat/completions",
@@ -158,7 +168,7 @@ async def test_prompts_go_to_no_log() -> None:
 def test_what_did_not_happen_is_left_out() -> None:
     """A refused request has no model, endpoint or tokens."""
     exchange = Exchange("req-2", "GET", "/", 1.0)
-    exchange.status, exchange.outcome, exchange.error_code, exchange.reason = 404, "refused", "not_found", "why"
+    exchange.outcome = Outcome(kind="refused", status=404, error_code="not_found", reason="why")
     fields = msgspec.to_builtins(describe(exchange))
     del fields["time"]
     assert fields == {
@@ -171,7 +181,7 @@ def test_what_did_not_happen_is_left_out() -> None:
 async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.StringIO]) -> None:
     """A path, a model or a story may hold anything; endless ones are cut."""
     exchange = finished("/" + HOSTILE + "x" * 10_000)
-    exchange.reason = HOSTILE
+    exchange.outcome.reason = HOSTILE
     exchange.call = read_call(
         CHAT, json.dumps({"model": HOSTILE + "m" * 300, "messages": [{"role": "user", "content": ""}]}).encode()
     )
@@ -201,14 +211,14 @@ async def test_a_reader_of_the_log_that_is_gone_does_not_end_the_gateway() -> No
 async def test_the_access_line_names_the_trace_and_the_caller() -> None:
     """So that a line leads to its trace, and a trace to its line."""
     exchange = finished()
-    exchange.trace = Trace("a" * 32, "b" * 16)
+    exchange.ids.trace = Trace("a" * 32, "b" * 16)
     fields = json.loads(written(io.StringIO(), exchange))
     assert (fields["trace_id"], fields["span_id"], fields["caller"]) == ("a" * 32, "b" * 16, "anonymous")
 
 
 async def test_a_person_at_a_terminal_reads_no_ids_of_traces() -> None:
     exchange = finished()
-    exchange.trace = Trace("a" * 32, "b" * 16)
+    exchange.ids.trace = Trace("a" * 32, "b" * 16)
     assert "a" * 32 not in written(Terminal(), exchange)
 
 
@@ -223,7 +233,7 @@ async def test_an_access_log_that_is_off_writes_nothing_until_it_is_on_again() -
 
 def test_a_record_about_a_request_carries_its_ids() -> None:
     exchange = finished()
-    exchange.trace = Trace("a" * 32, "b" * 16)
+    exchange.ids.trace = Trace("a" * 32, "b" * 16)
     token = CURRENT.set(exchange)
     try:
         fields = json.loads(JsonLines().format(record("odd")))
@@ -273,7 +283,7 @@ def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
 async def test_nothing_in_a_line_acts_on_a_terminal(char: str) -> None:
     """In the log and in access lines, as words and as JSON."""
     exchange = finished(f"/v1/models/{char}")
-    exchange.reason = exchange.client_name = char
+    exchange.outcome.reason = exchange.client_name = char
     texts = [written(kind(), exchange) for kind in (io.StringIO, Terminal)]
     texts += [kind().format(record(f"it said {char}")) for kind in (JsonLines, Words)]
     for text in texts:

@@ -24,7 +24,7 @@ async def test_a_loop_that_is_held_up_is_late() -> None:
         time.sleep(0.15)  # noqa: ASYNC251 - this is what holds it up
         await until(lambda: read(lag).count > before.count)
     after = read(lag)
-    assert sum(after.counts[6:]) == 1  # beyond 0.1 s
+    assert sum(after.counts[6:]) >= 1  # beyond 0.1 s
     assert after.total - before.total > 0.1
 
 

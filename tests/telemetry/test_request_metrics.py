@@ -108,13 +108,13 @@ def test_a_refusal_is_no_operation_and_no_wait() -> None:
 @pytest.mark.parametrize(("code", "outcome"), [("queue_timeout", "refused"), (None, "client_left")])
 def test_a_wait_in_vain_is_a_wait(code: str | None, outcome: str) -> None:
     """Those are the longest ones."""
-    found = counted(refused(error_code=code, outcome=outcome))
+    found = counted(refused(error_code=code, kind=outcome))
     assert total(found[names.QUEUE_WAIT, "coder"]) == 4.0
 
 
 def test_a_client_that_left_is_told_by_how_it_ended() -> None:
     """It got the head of a stream; tokens that were computed count."""
-    found = counted(served(outcome="client_left"))
+    found = counted(served(kind="client_left"))
     path = "/v1/chat/completions"
     assert found[names.REQUESTS, path, "coder", "anonymous", "200", "", "client_left"] == 1
     assert total(found[names.HTTP_DURATION, "POST", "http", path, "200", "client_left"]) == 4.0
@@ -125,14 +125,14 @@ def test_a_client_that_left_is_told_by_how_it_ended() -> None:
 def test_a_stream_that_broke_is_told_by_what_it_would_have_been() -> None:
     """The client had 200 already; who counts failures must see the 502."""
     broken: dict[str, Any] = {"status": 502, "error_code": "upstream_disconnected", "error_type": "backend_unavailable"}
-    found = counted(served(outcome="upstream_broke", **broken))
+    found = counted(served(kind="upstream_broke", **broken))
     path, code = "/v1/chat/completions", "upstream_disconnected"
     assert found[names.REQUESTS, path, "coder", "anonymous", "502", "backend_unavailable", code] == 1
     assert (names.HTTP_DURATION, "POST", "http", path, "200", code) in found
 
 
 def test_a_client_that_left_before_the_answer_got_no_status() -> None:
-    found = counted(refused(sent_status=None, status=499, error_code=None, error_type=None, outcome="client_left"))
+    found = counted(refused(sent_status=None, status=499, error_code=None, error_type=None, kind="client_left"))
     assert (names.HTTP_DURATION, "POST", "http", "/v1/chat/completions", "", "client_left") in found
 
 

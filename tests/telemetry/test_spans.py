@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
 from opentelemetry.trace import SpanKind, StatusCode
 from tests.telemetry.calls import attempt, refused, served
 
-from ai_gateway.exchange import Exchange, Heads, Outcome, Trace
+from ai_gateway.exchange import Exchange, Heads, OutcomeKind, Trace
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.settings import HeaderPatterns, read_settings
 from ai_gateway.telemetry.span_attributes import MAX_TEXT
@@ -84,7 +84,7 @@ def test_durations_are_those_of_the_loops_clock() -> None:
 )
 def test_only_what_is_not_the_clients_is_an_error(status: int | None, outcome: str, expected: StatusCode) -> None:
     """Also after a 200 went out; it says why for a person."""
-    server = made(refused(status=status or 0, outcome=outcome, reason="why"))[0]
+    server = made(refused(status=status or 0, kind=outcome, reason="why"))[0]
     assert server.status.status_code is expected
     assert server.status.description == ("why" if expected is StatusCode.ERROR else None)
 
@@ -104,7 +104,7 @@ def test_a_method_that_is_none_is_no_name() -> None:
 
 def _odd(method: str) -> Exchange:
     exchange = Exchange("r", method, "/", 1.0)
-    exchange.trace, exchange.closed_at = BELOW, 2.0
+    exchange.ids.trace, exchange.times.closed_at = BELOW, 2.0
     return exchange
 
 
@@ -177,7 +177,7 @@ STATUSES = some.none() | some.integers(200, 599)
     stamps=some.fixed_dictionaries(
         dict.fromkeys(("authenticated_at", "called_at", "queued_at", "leased_at", "first_byte_at"), MOMENTS)
     ),
-    outcome=some.sampled_from(get_args(Outcome)),
+    outcome=some.sampled_from(get_args(OutcomeKind)),
     status=STATUSES,
     code=some.none() | some.text(max_size=9),
     tries=some.lists(some.tuples(some.floats(10.0, 20.0), MOMENTS, MOMENTS, STATUSES), max_size=2),
@@ -195,7 +195,7 @@ def test_whatever_was_stamped_makes_a_tree(
     for made_of, (_, answered_at, ended_at, answered) in zip(attempts, tries, strict=True):
         made_of.answered_at, made_of.ended_at, made_of.status = answered_at, ended_at, answered
     more: dict[str, Any] = {
-        "outcome": outcome,
+        "kind": outcome,
         "status": status,
         "error_code": code,
         "attempts": attempts,

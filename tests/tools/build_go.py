@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script, Python would look beside this file only
 
-from tests.tools.building import CannotBuild, cache_folder, check_go, hash_of, made_whole, only_one, run, timed
+from tools.building import CannotBuild, cache_folder, check_go, hash_of, made_whole, only_one, run, timed
 
 FLAGS = ("-mod=readonly", "-buildvcs=false", "-trimpath")
 

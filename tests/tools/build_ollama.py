@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script, Python would look beside this file only
 
-from tests.tools.building import (
+from tools.building import (
     CannotBuild,
     cache_folder,
     check_go,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.tools import build_go
-from tests.tools.building import CannotBuild
+from tools.building import CannotBuild
 
 
 @pytest.fixture(autouse=True)

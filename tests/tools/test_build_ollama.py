@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.tools import build_ollama
-from tests.tools.building import CannotBuild
+from tools.building import CannotBuild
 
 
 @pytest.fixture(autouse=True)

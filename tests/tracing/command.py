@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 import yaml
+from tests.flow.waiting import PATIENCE_SECONDS
 
 GATEWAY: Final = Path(sys.executable).parent / "ai-gateway"
 WATCHED: Final = ("opentelemetry", "google", "grpc", "requests")
@@ -58,9 +59,9 @@ class Command:
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """One answer, which must be a 200; the endpoint may have to be found first."""
         url = f"http://127.0.0.1:{self._port}{path}"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            answer = httpx.request(method, url, json=body, headers=headers, trust_env=False, timeout=10)
+            answer = httpx.request(method, url, json=body, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
             if answer.status_code == 200:
                 return answer
             assert time.monotonic() < deadline, answer.text
@@ -77,7 +78,7 @@ class Command:
         self._signalled_at = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
 
-    def left(self, patience_seconds: float = 15.0) -> float:
+    def left(self, patience_seconds: float = 60.0) -> float:
         """Waits for its end; the seconds since it was asked to leave."""
         self.log += self._process.communicate(timeout=patience_seconds)[1]
         assert self._process.returncode == 0, self.log

@@ -141,5 +141,5 @@ def _running(upstream: Upstream) -> Iterator[None]:
     finally:
         asyncio.run_coroutine_threadsafe(upstream.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()

@@ -1,7 +1,6 @@
 """Collectors that are away, slow or unwilling cost no call any time; what is queued goes out at the end."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 import time
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.flow.upstream import answer_well, whole
-from tests.flow.waiting import until
+from tests.flow.waiting import PATIENCE_SECONDS, until
 from tests.flow.world import World
+from tests.ports import free_port
 from tests.tracing.traced import Traced
 
 from ai_gateway.telemetry.export import Exporting
@@ -18,7 +18,7 @@ from ai_gateway.telemetry.settings import read_settings
 
 GATEWAY = Path(sys.executable).parent / "ai-gateway"
 CALLS = 40
-QUICK_SECONDS = 4.0  # of all of them on a busy machine; were each to wait for an export, it would be twice that
+EXPORT_SECONDS = "2"  # were each call, or each span at the end, to wait so long, it would be beyond all patience
 
 
 async def calls(world: World, traced: Traced) -> float:
@@ -30,27 +30,20 @@ async def calls(world: World, traced: Traced) -> float:
     return time.monotonic() - started_at
 
 
-def closed_port() -> int:
-    """Nobody listens there."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 async def test_a_collector_that_is_away_costs_no_call_any_time(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its spans count as failed, and leaving does not wait for it beyond its budget."""
     traced.may_complain = True
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
-    assert await calls(world, traced) < QUICK_SECONDS
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", EXPORT_SECONDS)
+    assert await calls(world, traced) < PATIENCE_SECONDS
     (exporting,) = traced.exporting
     await until(lambda: exporting.counts["failed"] > 0)
     assert exporting.counts["exported"] == 0
     started_at = time.monotonic()
     await asyncio.to_thread(exporting.close, 1.0)
-    assert time.monotonic() - started_at < 1.0 + QUICK_SECONDS
+    assert time.monotonic() - started_at < PATIENCE_SECONDS
 
 
 async def test_a_slow_collector_fills_the_queue_and_no_more(
@@ -58,23 +51,23 @@ async def test_a_slow_collector_fills_the_queue_and_no_more(
 ) -> None:
     """What does not fit is dropped and counted; calls go on as fast as ever."""
     traced.may_complain = True
-    traced.receiver.delay_seconds = 30.0
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    traced.receiver.delay_seconds = 2 * PATIENCE_SECONDS
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", EXPORT_SECONDS)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "30")
-    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
-    assert await calls(world, traced) < QUICK_SECONDS
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    assert await calls(world, traced) < PATIENCE_SECONDS
     (exporting,) = traced.exporting
     assert exporting.counts["dropped"] >= 3 * CALLS - 30 - 10
     started_at = time.monotonic()
     assert await asyncio.to_thread(exporting.close, 0.3) is False
-    assert time.monotonic() - started_at < 0.3 + QUICK_SECONDS
+    assert time.monotonic() - started_at < PATIENCE_SECONDS
 
 
 async def test_a_collector_that_refuses_is_told_of_in_the_counts(world: World, traced: Traced) -> None:
     """A 400 is not tried again."""
     traced.may_complain = True
     traced.receiver.answer = whole(b"", "400 Bad Request")
-    assert await calls(world, traced) < QUICK_SECONDS
+    assert await calls(world, traced) < PATIENCE_SECONDS
     (exporting,) = traced.exporting
     await until(lambda: exporting.counts["failed"] == 3 * CALLS)
     assert exporting.counts == {"exported": 0, "failed": 3 * CALLS, "dropped": 0}

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 from tests.flow.upstream import Upstream, answer_well, whole
+from tests.flow.waiting import PATIENCE_SECONDS
 from tests.flow.world import CHAT
+from tests.ports import free_port
 from tests.tracing.command import GATEWAY, Command, plain_environment
 from tests.tracing.receiver import SERVER, Receiver, in_thread, receiving
-from tests.tracing.test_collectors import closed_port
 
 from ai_gateway.cli.serve import FLUSH_SECONDS
 
 Run = Callable[..., Command]
+LONG = str(round(3 * PATIENCE_SECONDS))  # seconds that nobody waits for an export
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SHOWN = whole(b'{"model_info":{},"capabilities":[]}')
 
@@ -77,14 +79,14 @@ def test_where_nothing_is_exported_the_sdk_is_not_imported(run: Run, variables: 
 def test_no_collector_keeps_the_gateway_from_leaving(run: Run) -> None:
     """One that is away, and one that takes the connection and never answers: within the time that is set for it."""
     with receiving() as silent:
-        silent.delay_seconds = 60.0
-        away = run(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{closed_port()}")
-        waiting = run(OTEL_EXPORTER_OTLP_ENDPOINT=silent.url)
+        silent.delay_seconds = float(LONG)
+        away = run(OTEL_EXPORTER_OTLP_TIMEOUT=LONG, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}")
+        waiting = run(OTEL_EXPORTER_OTLP_TIMEOUT=LONG, OTEL_EXPORTER_OTLP_ENDPOINT=silent.url)
         for gateway in (away, waiting):
             gateway.chat()
             gateway.signal()
-        assert away.left() < FLUSH_SECONDS + 3.0
-        assert waiting.left() < FLUSH_SECONDS + 3.0
+        assert away.left() < FLUSH_SECONDS + PATIENCE_SECONDS
+        assert waiting.left() < FLUSH_SECONDS + PATIENCE_SECONDS
     assert "could not be delivered" in waiting.log
     assert "Traceback" not in away.log + waiting.log
 
@@ -123,6 +125,7 @@ def test_control_calls_have_the_stable_names_whatever_else_is_opted_for(
 ) -> None:
     """Another signal's word must not bring the names of old back."""
     gateway = run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_SEMCONV_STABILITY_OPT_IN=words)
+    gateway.chat()  # it knows an endpoint then, whose details it can ask for
     trace_id = gateway.ask("GET", "/v1/models/llama3").headers["x-trace-id"]
     gateway.leave()
     (server,) = receiver.trees(trace_id)
@@ -166,6 +169,6 @@ def refused(**variables: str) -> tuple[int, str]:
     """The status of a command that does not start, and what it says."""
     command = [str(GATEWAY), "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     done = subprocess.run(
-        command, env=plain_environment(**variables), capture_output=True, text=True, timeout=20, check=False
+        command, env=plain_environment(**variables), capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stderr

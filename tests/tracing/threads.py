@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 NAMES: Final = ("OtelBatch", "export of metrics", "flush of spans")
-PATIENCE_SECONDS: Final = 15.0
+PATIENCE_SECONDS: Final = 30.0
 
 
 def wait_for_exports() -> None:

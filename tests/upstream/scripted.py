@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from tests.flow.waiting import PATIENCE_SECONDS
+
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.connection import Connection
 from ai_gateway.wire.address import Address
@@ -117,7 +119,7 @@ async def a_client(kind: type[Client] = Keeping) -> AsyncIterator[Client]:
 
 async def until(holds: Callable[[], object]) -> None:
     """Returns when something holds that no event tells of."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():  # noqa: ASYNC110 - sockets and polls tell nobody
             await asyncio.sleep(0.001)
 

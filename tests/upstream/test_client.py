@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.flow.waiting import PATIENCE_SECONDS
 from tests.upstream.scripted import Line, a_client, answer, answers, free_address, serving, until
 
 from ai_gateway.upstream.client import MAX_IDLE_SECONDS, Client, Request, UpstreamExchange
@@ -22,7 +23,7 @@ def ask(client: Client, address: Address, request: Request = GET) -> UpstreamExc
 
 
 async def body_of(client: Client, address: Address, request: Request = GET) -> bytes:
-    async with asyncio.timeout(5), ask(client, address, request) as exchange:
+    async with asyncio.timeout(PATIENCE_SECONDS), ask(client, address, request) as exchange:
         return await exchange.read_all(1 << 20)
 
 
@@ -93,7 +94,7 @@ async def test_an_answer_that_was_not_read_to_its_end_ends_its_connection() -> N
     async with serving(script) as server, a_client() as client:
         async with ask(client, server.address) as exchange:
             assert await exchange.read() == b"abc"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await gone.wait()
         async with ask(client, server.address) as exchange:
             assert not exchange.was_reused
@@ -244,7 +245,7 @@ async def test_a_second_answer_is_not_mixed_with_the_first() -> None:
         await line.hung_up()
 
     async with serving(script) as server, a_client() as client:
-        async with asyncio.timeout(5), ask(client, server.address) as exchange:
+        async with asyncio.timeout(PATIENCE_SECONDS), ask(client, server.address) as exchange:
             assert exchange.head.status == 200
             assert await exchange.read_all(100) == b"first"
         async with ask(client, server.address) as exchange:

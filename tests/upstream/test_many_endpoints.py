@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.flow.waiting import PATIENCE_SECONDS
 from tests.upstream.scripted import Line, Server, a_client, answer, serving
 
 from ai_gateway.balancing.fleet import Fleet
@@ -42,7 +43,7 @@ class Ollama:
 
     async def until(self, probes: int) -> None:
         """Returns when so many have come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.probed) < probes:
                 self._more.clear()
                 await self._more.wait()
@@ -89,7 +90,7 @@ async def test_the_first_looks_of_a_large_batch_are_spread() -> None:
     ollama = Ollama()
     async with serving(ollama) as server, polling(random.Random(1)) as (fleet, poller):
         poller.follow(*fleet.apply(endpoints(server, 0, MANY)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await poller.first_round()
         assert {endpoint.state for endpoint in fleet.endpoints.values()} == {"up"}
     assert ollama.probed[MANY - 1] - ollama.probed[0] > 0.5 * MANY / MOST_PER_SECOND

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.flow.waiting import PATIENCE_SECONDS
 from tests.upstream.scripted import Line, Script, Server, a_client, answer, free_address, serving, until
 
 from ai_gateway.balancing.endpoint import Endpoint
@@ -78,7 +79,7 @@ async def looking_at(script: Script, settings: Polling = FAST) -> AsyncIterator[
 async def test_the_first_round_finds_everything() -> None:
     """Version, models on disk, models loaded."""
     async with looking_at(Ollama()) as (looked, _):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await looked.poller.first_round()
         endpoint = looked.endpoint
         assert (endpoint.state, endpoint.version) == ("up", "0.24.0")
@@ -89,7 +90,7 @@ async def test_the_first_round_finds_everything() -> None:
 async def test_the_first_round_is_over_when_an_endpoint_is_down() -> None:
     """A gateway gets ready without it."""
     async with looking(await free_address()) as looked:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await looked.poller.first_round()
         assert looked.endpoint.state == "down"
         assert "cannot connect" in (looked.endpoint.reason or "")
@@ -205,7 +206,7 @@ async def test_a_new_interval_is_kept_from_the_next_look_on() -> None:
     async with serving(Ollama()) as server, a_client() as client:
         poller = Poller(fleet, client, lambda: current[0], random.Random(1))
         poller.follow(*fleet.apply([server.address]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await poller.first_round()
             current[0] = Polling(Seconds(3600), Seconds(3600), Seconds(1), Seconds(1))
             seen = -1

@@ -7,6 +7,7 @@ import logging
 import random
 
 import pytest
+from tests.flow.waiting import soon
 from tests.upstream.scripted import Line, a_client, answer, serving, until
 from tests.upstream.test_polling import FAST, TAGS, VERSION, Ollama, looking_at
 
@@ -100,7 +101,7 @@ async def test_an_answer_that_drips_is_over_in_its_time(path: bytes) -> None:
 
     async with looking_at(script) as (looked, _):
         await looked.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in reasons(endpoint))
-        await asyncio.wait_for(gone.wait(), 5)
+        await soon(gone.wait())
 
 
 @pytest.mark.parametrize("size", ["9" * 5000, "-1", "1e999", "1" + "0" * 400, '"' + "9" * 5000 + '"'])

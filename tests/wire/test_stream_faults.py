@@ -203,9 +203,9 @@ def test_an_event_that_comes_byte_by_byte_costs_no_more_than_its_bytes() -> None
     event = chunk("x" * 200_000)
     stream = EventStream(OURS)
     stream.feed(FIRST)
-    began = time.process_time()
+    began = time.thread_time()
     passed = b"".join(stream.feed(event[at : at + 2]) for at in range(0, len(event), 2))
-    assert time.process_time() - began < 2.0
+    assert time.thread_time() - began < 5.0  # joined anew with each piece it would be minutes
     assert len(passed) >= len(event) - 100
     assert stream.broken is None
 

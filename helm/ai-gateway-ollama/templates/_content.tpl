@@ -11,7 +11,7 @@
 {{- $sections := $text | fromYaml -}}
 {{- if .Values.config.content -}}
 {{- with $sections.Error }}{{ fail (printf "config.content: %s" .) }}{{ end -}}
-{{- if not $sections }}{{ fail "config.content: is empty: a config has one key or more, such as `models`" }}{{ end -}}
+{{- if not $sections }}{{ fail "config.content: is empty: set at least one key, such as `models`" }}{{ end -}}
 {{- if regexMatch "(?m)^(?:[ \\t]*[^ \\t\\r\\n#%-]|---[ \\t]+[^ \\t\\r\\n#])(?:.*\\n)+?(?:---|\\.\\.\\.)(?:\\s|$)" $text -}}
 {{- fail "config.content: a second document begins, and a config is one" -}}
 {{- end -}}
@@ -19,7 +19,7 @@
 {{- $off := dict "auth" "auth: {methods: [none]}" "callers" "callers: all" "limits" "limits: none" -}}
 {{- range $name, $line := $off -}}
 {{- if and (hasKey $sections $name) (kindIs "invalid" (get $sections $name)) -}}
-{{- fail (printf "config.content: %s is empty: give it a value, or turn it off in words, `%s`" $name $line) -}}
+{{- fail (printf "config.content: %s is empty: give it a value, or turn it off with `%s`" $name $line) -}}
 {{- end -}}
 {{- end -}}
 {{- include "ai-gateway-ollama.refuseShapes" $sections -}}
@@ -45,7 +45,7 @@ of it. As a part of another file the text has to be read to its end. */}}
 {{- $section := get $ $name -}}
 {{- $isThere := include "ai-gateway-ollama.says" (list $ $name) -}}
 {{- if and $isThere (not (kindIs (ternary "slice" "map" (eq $name "callers")) $section)) (ne (toString $section) (get $words $name | default "-")) -}}
-{{- fail (printf "config.content: %s: %v is no value for it" $name $section) -}}
+{{- fail (printf "config.content: %s: %v is not allowed here" $name $section) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .auth (not (kindIs "slice" .auth.methods)) }}{{ fail "config.content: auth.methods: is no list" }}{{ end -}}
@@ -156,7 +156,7 @@ nor other values have a word about it. Call with (dict "root" $ "held" LIVE TEXT
 {{- range $name, $line := $off -}}
 {{- $isOff := and (hasKey $live $name) (not (hasKey $new $name)) -}}
 {{- if and $values.config.content $isOff (not (hasKey $content $name)) (not (and (eq $name "tls") $wasOfValues)) -}}
-{{- fail (printf "config.content: %s is in force in the ConfigMap, and is not turned off by leaving it out: write `%s`, or set config.%s" $name $line $name) -}}
+{{- fail (printf "config.content: %s is in force in the ConfigMap, and leaving it out does not turn it off: to turn it off write `%s`, or set config.%s" $name $line $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

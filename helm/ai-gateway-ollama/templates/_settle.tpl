@@ -2,7 +2,7 @@
 Values that somebody left empty. Helm hands on an empty value as null, or takes its key away. Either way a section is then
 as values.yaml has it, and so is a value that must be something; what is documented as a whole, such as a probe or the
 affinity, is nothing, and a key that was taken out of it stays out. `files/empty-values.json` says what each one becomes:
-Helm shows templates only what is left of values.yaml, so tests/helm/generate.py makes this file of it.
+Helm shows templates only what is left of values.yaml, so tools/chart makes this file of it.
 
 Every template that renders begins with this, since any of them may be the first, which does it for all.
 */}}

@@ -70,13 +70,13 @@ class AdmissionControl:
             self._last[label] = verdict.counts
         if isinstance(verdict, LimitExceeded):
             self._refuse(exchange, verdict, guess.tokens)
-        exchange.tokens_counted = guess.tokens
+        exchange.tokens.counted = guess.tokens
         return Admitted(guess, verdict)
 
     def _refuse(self, exchange: Exchange, exceeded: LimitExceeded, tokens: int) -> NoReturn:
         label = caller_label(exchange.caller)
         self._refusals.at(label, f"{exceeded.rule.holder}_{exceeded.kind}").value += 1
-        exchange.reason = f"refused by {exceeded.kind} of {exceeded.rule.scope}, {tokens} tokens asked"
+        exchange.outcome.reason = f"refused by {exceeded.kind} of {exceeded.rule.scope}, {tokens} tokens asked"
         raise _error(exceeded)
 
     def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
@@ -106,8 +106,8 @@ class AdmissionControl:
 
 def _used(exchange: Exchange) -> int:
     """Tokens that the call used: as Ollama counted them, else as the gateway did."""
-    usage = exchange.usage
-    return (exchange.tokens_counted or 0) if usage is None else usage.input_tokens + usage.output_tokens
+    usage = exchange.tokens.usage
+    return (exchange.tokens.counted or 0) if usage is None else usage.input_tokens + usage.output_tokens
 
 
 def _error(exceeded: LimitExceeded) -> RateLimited:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from ai_gateway.accounting.audit import Audit
+from ai_gateway.accounting.open_audit import OpenAudit
 from ai_gateway.audit.store import DayUsage, StoreUnavailable
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.limits.rules import address_scope, caller_scope, model_scope, site_of, tenant_scope
@@ -22,22 +22,22 @@ COUNT_SECONDS: Final = 3.0  # until it is known how many gateways there are
 LOOK_SECONDS: Final = 0.05
 
 
-async def restore_budgets(auditing: Audit, identity: Identity, gateways: Gateways) -> Mapping[str, int]:
+async def restore_budgets(audit: OpenAudit, identity: Identity, gateways: Gateways) -> Mapping[str, int]:
     """By scope (see `terms`), this gateway's share of what the audit knows: with a store of its own all of it.
 
     To be asked before the first call, or its tokens count twice. `identity` gives the id of the model that is meant by
     what clients ask. Nothing where the audit cannot be asked, or not in time.
     """
-    if not auditing.can_be_queried:
+    if audit.reader is None:
         return {}
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            found = await auditing.query(lambda archive: archive.usage_of_day(today))
+            found = await audit.reader.query(lambda archive: archive.usage_of_day(today))
     except (StoreUnavailable, TimeoutError) as error:
         log.warning("day budgets begin anew: the audit does not tell what was used today: %s", error or "too slow")
         return {}
-    share = 1 if auditing.audit.store == "sqlite" else await _counted(gateways)
+    share = 1 if audit.section.store == "sqlite" else await _counted(gateways)
     return {scope: tokens // share for scope, tokens in by_scope(found, identity).items()}
 
 

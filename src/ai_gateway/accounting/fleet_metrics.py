@@ -7,20 +7,18 @@ from typing import Final
 from ai_gateway.balancing.endpoint import Endpoint, State
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.pool import Pool
-from ai_gateway.catalog.catalog import ServedModel
-from ai_gateway.edge.health import StatusSources
+from ai_gateway.catalog.catalog import Catalog, ServedModel
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.sample import Sample
 
 STATES: Final[tuple[State, ...]] = ("up", "unknown", "down", "ejected", "draining")
 
 
-def fleet_metrics(condition: StatusSources) -> Iterator[Sample]:
-    """Every served model has its lines, also one that nobody has asked for."""
-    fleet, now = condition.fleet, condition.clock()
+def fleet_metrics(fleet: Fleet, catalog: Catalog, now: float) -> Iterator[Sample]:
+    """Every served model has its lines, also one that nobody has asked for. `now` is monotonic seconds."""
     yield Sample(names.RETRY_BUDGET, fleet.budget.left)
     yield Sample(names.RETRIES_IN_FLIGHT, fleet.budget.retries)
-    entries = list(condition.current.now.catalog.models(fleet))
+    entries = list(catalog.models(fleet))
     for entry in entries:
         yield from _of_model(entry, fleet, now)
     yield from _by_state(fleet)
@@ -33,7 +31,7 @@ def fleet_metrics(condition: StatusSources) -> Iterator[Sample]:
 
 def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
     label = (entry.label,)
-    pool = fleet.pool(entry.ollama_name)
+    pool = fleet.look_at(entry.ollama_name)
     everywhere = (*fleet.endpoints.values(), *fleet.leaving)
     in_flight = sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in everywhere)
     used, free = _slots(pool, now)
@@ -49,7 +47,7 @@ def _slots(pool: Pool, now: float) -> tuple[int, int]:
     """Slots used and free on the endpoints that may get calls for the model; one that fails at it has none free."""
     used = free = 0
     for endpoint in pool.endpoints_with():
-        slots = endpoint.slots(pool.slots, pool.own_slots)
+        slots = endpoint.slots(pool.settings.slots, pool.settings.own_slots)
         taken = endpoint.in_flight.get(pool.model, 0)
         used += taken
         if endpoint.takes(pool.model, slots, now):

@@ -37,29 +37,29 @@ class TokenAccounting:
         call = exchange.call
         assert call is not None, "whoever guesses has read the call"
         return self._estimates.guess(
-            exchange.model_label or "",
+            exchange.ids.model_label or "",
             known_as(exchange.caller),
-            exchange.prompt,
-            exchange.token_limit,
+            exchange.tokens.prompt,
+            exchange.tokens.limit,
             writes=call.operation.writes_tokens,
         )
 
     def close(self, exchange: Exchange, guess: Guess | None = None) -> None:
         """The answer is over, or never came: from here on `usage` is what is believed, and without it
         `tokens_counted` is what the gateway counted. `guess` is what was reserved, if anything was."""
-        if exchange.is_counted or exchange.call is None or exchange.model_label is None:
+        if exchange.tokens.is_counted or exchange.call is None or exchange.ids.model_label is None:
             return
-        exchange.is_counted, exchange.tokens_counted = True, None
+        exchange.tokens.is_counted, exchange.tokens.counted = True, None
         if not exchange.attempts:
             return
-        usage, seen = exchange.usage, self._seen(exchange)
+        usage, seen = exchange.tokens.usage, self._seen(exchange)
         if usage is not None and not seen.allows(usage):
             self._disbelieve(exchange, usage)
-            usage = exchange.usage = None
+            usage = exchange.tokens.usage = None
         if usage is None:
-            exchange.tokens_counted = _own_count(exchange, seen, guess or self.guess(exchange)) or None
+            exchange.tokens.counted = _own_count(exchange, seen, guess or self.guess(exchange)) or None
         else:
-            self._estimates.learn(exchange.model_label, known_as(exchange.caller), exchange.prompt, usage)
+            self._estimates.learn(exchange.ids.model_label, known_as(exchange.caller), exchange.tokens.prompt, usage)
 
     def samples(self) -> Iterator[Sample]:
         """What was not believed, by model and endpoint."""
@@ -67,17 +67,17 @@ class TokenAccounting:
 
     def _seen(self, exchange: Exchange) -> Seen:
         return Seen(
-            exchange.prompt,
-            exchange.written or 0,
+            exchange.tokens.prompt,
+            exchange.tokens.written or 0,
             self._clock() - exchange.attempts[-1].started_at,
-            exchange.token_limit,
-            exchange.context,
+            exchange.tokens.limit,
+            exchange.tokens.context,
             is_many_texts=exchange.call is not None and exchange.call.operation.prompt_kind == "texts",
         )
 
     def _disbelieve(self, exchange: Exchange, usage: Usage) -> None:
         endpoint = exchange.attempts[-1].endpoint
-        self._disbelieved.at(exchange.model_label or "", endpoint).value += 1
+        self._disbelieved.at(exchange.ids.model_label or "", endpoint).value += 1
         now = self._clock()
         if now - self._told_at.get(endpoint, -QUIET_SECONDS) < QUIET_SECONDS:
             self._untold += 1
@@ -89,7 +89,7 @@ class TokenAccounting:
         log.warning(
             "usage of %s on %s is not believed: %s; the gateway's own count stands for it (%d others since the last "
             "line)",
-            *(exchange.model_label, endpoint, _in_words(usage), others),
+            *(exchange.ids.model_label, endpoint, _in_words(usage), others),
         )
 
 
@@ -107,13 +107,13 @@ def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
     computed, as far as anyone knows, but for what no model writes in that time: `max_tokens` is the caller's own word,
     and limits that it shares with others would be used up by it. What an endpoint failed costs nothing.
     """
-    if exchange.written:
-        limit = exchange.token_limit
-        return guess.prompt + (exchange.written if limit is None else min(exchange.written, limit))
+    if exchange.tokens.written:
+        limit = exchange.tokens.limit
+        return guess.prompt + (exchange.tokens.written if limit is None else min(exchange.tokens.written, limit))
     if exchange.attempts[-1].failure is not None:
         return 0
     is_stream = exchange.call is not None and exchange.call.stream
-    if is_stream or exchange.written is not None:
+    if is_stream or exchange.tokens.written is not None:
         return guess.prompt
     return guess.prompt + min(guess.output, seen.most_written)
 

@@ -1,4 +1,4 @@
-"""Entries on their way from the event loop to the writer's thread, and word back to whoever waits for one."""
+"""Entries on their way from the event loop to the writer's thread, and the futures of callers that wait for one."""
 
 import asyncio
 import sys
@@ -10,16 +10,17 @@ from typing import Final
 import msgspec
 
 from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.store import IntentsGone, StoreUnavailable
 
 MOST_QUEUED: Final = 10_000
 MOST_QUEUED_BYTES: Final = 64 << 20  # of content, which may be large where `audit.level` asks for it
 MOST_AT_ONCE: Final = 500
-GATHER_SECONDS: Final = 0.05  # that the first entry of a batch waits for others, where nobody waits for it
+GATHER_SECONDS: Final = 0.05  # that the first entry of a batch waits for others, unless one has a future
 
 
 class Queued(msgspec.Struct):
-    """An entry on its way; `told` is resolved when it is durable, or fails with StoreUnavailable."""
+    """An entry on its way; `is_stored` is resolved when it is durable, or fails with StoreUnavailable."""
 
     entry: AuditEntry
     content_bytes: int  # in memory, when it came: Python's texts may grow when they are encoded
@@ -52,14 +53,14 @@ class Backlog:
         """Whether as many entries, or as much content, wait as may."""
         return self._count >= MOST_QUEUED or self._content_bytes >= MOST_QUEUED_BYTES
 
-    def put(self, entry: AuditEntry, told: asyncio.Future[None] | None = None) -> None:
-        """Adds an entry; one that somebody waits for waits for no others."""
-        queued = Queued(entry, _content_bytes(entry), told)
+    def put(self, entry: AuditEntry, is_stored: asyncio.Future[None] | None = None) -> None:
+        """Adds an entry; one with a future waits for no others."""
+        queued = Queued(entry, _content_bytes(entry), is_stored)
         with self._lock:
             self._count += 1
             self._content_bytes += queued.content_bytes
         self._queue.append(queued)
-        if told is not None:
+        if is_stored is not None:
             self._hurry.set()
         if not self._awake.is_set():
             self._awake.set()
@@ -88,13 +89,13 @@ class Backlog:
             self._awake.wait(max(0.0, seconds))
 
     def pause(self, seconds: float) -> bool:
-        """Until somebody is in a hurry, or a time is over; whether somebody is."""
+        """Until an entry with a future comes, or a time is over; whether one has come."""
         is_hurried = self._hurry.wait(max(0.0, seconds))
         self._hurry.clear()
         return is_hurried
 
     def gather(self, is_leaving: bool) -> None:
-        """Fills the batch: with what comes within a moment of the first entry, or at once where somebody waits."""
+        """Fills the batch: with what comes within a moment of the first entry; at once if an entry has a future."""
         if self._is_kept:
             return
         if not self.batch and len(self._queue) < MOST_AT_ONCE and not is_leaving:
@@ -113,14 +114,14 @@ class Backlog:
         self._leave(done)
         if self.unwritten:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
-        self._tell([queued.is_stored for queued in done if queued.is_stored is not None], None)
+        self._resolve(done, None)
 
     def leave_out(self, error: StoreUnavailable) -> None:
-        """The batch will never be written: whoever waits for it is told so."""
+        """The batch will never be written: its futures get the error."""
         gone, self.batch, self._is_kept = self.batch, [], False
         self._leave(gone)
         self.unwritten |= {one.entry.intent for one in gone if one.entry.kind == "intent" and one.entry.intent}
-        self._tell([queued.is_stored for queued in gone if queued.is_stored is not None], error)
+        self._resolve(gone, error)
 
     def settle(self, gone: IntentsGone) -> None:
         """Ends whose intents are closed already add nothing; they leave the batch."""
@@ -134,7 +135,7 @@ class Backlog:
                 closed.add(intent)
         self.batch, self._is_kept = kept, False
         self._leave(settled)
-        self._tell([queued.is_stored for queued in settled if queued.is_stored is not None], None)
+        self._resolve(settled, None)
 
     def split(self) -> None:
         """Something in the batch cannot be written: each of its entries is tried alone."""
@@ -143,7 +144,7 @@ class Backlog:
         self.batch, self._is_kept = [], False
 
     def keep(self) -> None:
-        """The store may have the batch: it stays as it is, and its intents may be open, until the store has said so."""
+        """The store may have the batch: it stays as it is, and its intents may be open, until the store answers."""
         self._is_kept = True
 
     def change(self) -> None:
@@ -151,44 +152,55 @@ class Backlog:
         self._is_kept = False
 
     def give_back(self, error: StoreUnavailable) -> None:
-        """Nothing can be written now: whoever waits for an intent is told so at once, ends stay in the queue."""
+        """Nothing can be written now: the futures of intents get the error at once, ends stay in the queue."""
         waiting: list[Queued] = []
         if self._is_kept:
-            self._refuse_kept(error)
+            self._resolve([queued for queued in self.batch if queued.entry.kind == "intent"], error)
         else:
             waiting, self.batch = self.batch, []
-        for _ in range(len(self._queue)):
-            waiting.append(self._queue.popleft())
+        waiting += [self._queue.popleft() for _ in range(len(self._queue))]
         refused = [queued for queued in waiting if queued.entry.kind == "intent"]
         self._leave(refused)
         self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
-        self._tell([queued.is_stored for queued in refused if queued.is_stored is not None], error)
-
-    def _refuse_kept(self, error: StoreUnavailable) -> None:
-        told = []
-        for queued in self.batch:
-            if queued.entry.kind == "intent" and queued.is_stored is not None:
-                told.append(queued.is_stored)
-                queued.is_stored = None
-        self._tell(told, error)
+        self._resolve(refused, error)
 
     def _leave(self, gone: Sequence[Queued]) -> None:
         with self._lock:
             self._count -= len(gone)
             self._content_bytes -= sum(queued.content_bytes for queued in gone)
 
-    def _tell(self, told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
-        if told:
-            self._loop.call_soon_threadsafe(_resolve, told, error)
+    def _resolve(self, done: Sequence[Queued], error: StoreUnavailable | None) -> None:
+        """Ends the wait for these entries, once for each."""
+        futures = [queued.is_stored for queued in done if queued.is_stored is not None]
+        if futures:
+            self._loop.call_soon_threadsafe(_resolve, futures, error)
+            for queued in done:
+                queued.is_stored = None
+
+
+def numbered(backlog: Backlog, first: int, settings: AuditSettings) -> list[AuditEntry]:
+    """With the writer's name, numbers from `first`, and content as it may be kept. An end whose intent was never
+    written closes none."""
+    replace, redact, unwritten = msgspec.structs.replace, settings.redact, backlog.unwritten
+    entries = []
+    for sequence, queued in enumerate(backlog.batch, first):
+        entry = replace(queued.entry, writer=settings.writer, sequence=sequence)
+        if redact is not None and (entry.request_content or entry.answer_content):
+            asked, answered = (text and redact(text) for text in (entry.request_content, entry.answer_content))
+            entry = replace(entry, request_content=asked, answer_content=answered)
+        if entry.kind == "end" and entry.intent in unwritten:
+            entry = replace(entry, intent=None)
+        entries.append(entry)
+    return entries
 
 
 def _content_bytes(entry: AuditEntry) -> int:
     return sum(sys.getsizeof(text) for text in (entry.request_content, entry.answer_content) if text)
 
 
-def _resolve(told: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
-    for future in told:
+def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+    for future in futures:
         if future.done():
             continue
         if error is None:

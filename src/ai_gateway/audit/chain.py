@@ -2,13 +2,12 @@
 
     hash(n) = HMAC-SHA256(key, hash(n - 1) + canonical bytes of entry n)        hash(0) is 32 zero bytes
 
-The canonical bytes are the entry as JSON in the order of its fields, None left out. Whoever holds the key can write
+The canonical bytes are the entry as JSON in the order of its fields, None left out. Somebody with the key can write
 another chain; the checkpoints in a second place show that, and that a tail was cut off.
 """
 
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
@@ -16,9 +15,11 @@ import msgspec
 
 from ai_gateway.audit.damage import Damaged, reason_of
 from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.wire.timestamp import timestamp
+from ai_gateway.wire.unreadable import UNREADABLE
 
 FIRST: Final = bytes(32)  # what the first entry of a writer is chained to
-LOOK_AHEAD: Final = 1000  # entries among which one that was moved is looked for
+LOOK_AHEAD: Final = 1000  # entries among which one that was moved is searched
 
 CheckpointKind = Literal["checkpoint", "removed", "lost"]
 Wrong = Literal["edited", "missing", "reordered", "inserted", "cut off", "forged", "lost", "unended"]
@@ -31,7 +32,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """A writer's chain at one of its entries. `removed`: all up to it was removed, as `audit.keep` wants it. `lost`:
     the gateway found that what was stored up to it was gone, and went on behind it.
 
-    `hash` and `seal` are lower-case hex, so that a checkpoint is a line of JSON; the seal shows who made it.
+    `hash` and `seal` are lower-case hex, so that a checkpoint is a line of JSON; the seal needs the key.
     """
 
     kind: CheckpointKind
@@ -87,20 +88,20 @@ def checkpoint(key: bytes, kind: CheckpointKind, at: tuple[str, int, bytes], at_
 
 
 def read_checkpoint(row: Sequence[Any]) -> Checkpoint:
-    """The checkpoint with these values, in the order of its fields; of what is none, one that nobody has sealed."""
+    """The checkpoint with these values, in the order of its fields; if they are none, one without a seal."""
     try:
         return msgspec.convert(dict(zip(Checkpoint.__struct_fields__, row, strict=True)), Checkpoint)
-    except (msgspec.ValidationError, UnicodeError):
+    except UNREADABLE:
         writer, sequence = row[1], row[2]
-        told = writer if isinstance(writer, str) else ""
-        return Checkpoint("checkpoint", told, sequence if isinstance(sequence, int) else 0, "", 0, "")
+        name = writer if isinstance(writer, str) else ""
+        return Checkpoint("checkpoint", name, sequence if isinstance(sequence, int) else 0, "", 0, "")
 
 
-def is_sealed(key: bytes, told: Checkpoint) -> bool:
+def is_sealed(key: bytes, made: Checkpoint) -> bool:
     """Whether a checkpoint was made with this key, as it stands."""
     try:
-        is_hash = len(bytes.fromhex(told.hash)) in (0, len(FIRST))
-        return is_hash and hmac.compare_digest(told.seal.encode(), _seal(key, told).encode())
+        is_hash = len(bytes.fromhex(made.hash)) in (0, len(FIRST))
+        return is_hash and hmac.compare_digest(made.seal.encode(), _seal(key, made).encode())
     except ValueError:  # not hexadecimal, or not even UTF-8
         return False
 
@@ -118,51 +119,51 @@ class _KnownCheckpoints:
         self.hashes: dict[int, bytes] = {}
         self.lost: dict[int, tuple[bytes, int]] = {}  # with the moment in Unix nanoseconds
 
-    def add(self, told: Checkpoint) -> None:
+    def add(self, made: Checkpoint) -> None:
         """One more."""
-        digest = bytes.fromhex(told.hash)
-        if told.kind == "removed":
-            if self.begins is None or told.sequence > self.begins[0]:
-                self.begins = (told.sequence, digest)
-        elif told.kind == "lost":
-            self.lost[told.sequence] = (digest, told.at_ns)
+        digest = bytes.fromhex(made.hash)
+        if made.kind == "removed":
+            if self.begins is None or made.sequence > self.begins[0]:
+                self.begins = (made.sequence, digest)
+        elif made.kind == "lost":
+            self.lost[made.sequence] = (digest, made.at_ns)
         else:
-            self.hashes[told.sequence] = digest
+            self.hashes[made.sequence] = digest
 
 
 def verify(entries: Iterable[Row], checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Finding]:
-    """The first bad entry of each writer that has one; what was lost, and known to be, is told beside it.
+    """The first bad entry of each writer that has one; what is known to be lost is reported beside it.
 
     Entries come with their hashes, ordered by writer and sequence; checkpoints in any order.
     """
     known: dict[str, _KnownCheckpoints] = {}
-    for told in checkpoints:
-        if is_sealed(key, told):
-            known.setdefault(told.writer, _KnownCheckpoints()).add(told)
+    for made in checkpoints:
+        if is_sealed(key, made):
+            known.setdefault(made.writer, _KnownCheckpoints()).add(made)
         else:
-            yield Finding(told.writer, told.sequence, "forged")
+            yield Finding(made.writer, made.sequence, "forged")
     for writer, chain in groupby(entries, key=lambda pair: pair[0].writer):
         yield from _findings(writer, chain, known.pop(writer, _KnownCheckpoints()), key)
-    for writer, told_of in known.items():
-        yield from _findings(writer, iter(()), told_of, key)
+    for writer, without_entries in known.items():
+        yield from _findings(writer, iter(()), without_entries, key)
 
 
-def _seal(key: bytes, told: Checkpoint) -> str:
-    text = f"{told.kind}\n{told.writer}\n{told.sequence}\n{told.hash}\n{told.at_ns}"
+def _seal(key: bytes, made: Checkpoint) -> str:
+    text = f"{made.kind}\n{made.writer}\n{made.sequence}\n{made.hash}\n{made.at_ns}"
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
-def _findings(writer: str, chain: Iterator[Row], told: _KnownCheckpoints, key: bytes) -> Iterator[Finding]:
+def _findings(writer: str, chain: Iterator[Row], known: _KnownCheckpoints, key: bytes) -> Iterator[Finding]:
     """Checkpoints within the chain must have its hashes; behind its end they say that it was longer."""
-    sequence, previous = told.begins or (0, FIRST)
-    if 0 in told.lost and told.begins is None:
-        yield _lost(writer, 0, told.lost[0][1], "another audit was there before this writer began, and was gone")
+    sequence, previous = known.begins or (0, FIRST)
+    if 0 in known.lost and known.begins is None:
+        yield _lost(writer, 0, known.lost[0][1], "another audit was there before this writer began, and was gone")
     for entry, stored in chain:
         if isinstance(entry, Damaged):
             yield Finding(writer, sequence + 1 if entry.sequence is None else entry.sequence, "edited", entry.reason)
             return
-        if entry.sequence > sequence + 1 and entry.sequence - 1 in told.lost:
-            digest, at_ns = told.lost[entry.sequence - 1]
+        if entry.sequence > sequence + 1 and entry.sequence - 1 in known.lost:
+            digest, at_ns = known.lost[entry.sequence - 1]
             yield _lost(
                 writer, sequence + 1, at_ns, f"the store was found without {sequence + 1} to {entry.sequence - 1}"
             )
@@ -176,19 +177,18 @@ def _findings(writer: str, chain: Iterator[Row], told: _KnownCheckpoints, key: b
             yield Finding(writer, entry.sequence, what, wrong)
             return
         sequence, previous = entry.sequence, stored
-        if told.hashes and told.hashes.get(sequence, stored) != stored:
+        if known.hashes and known.hashes.get(sequence, stored) != stored:
             yield Finding(writer, sequence, "edited")
             return
-    if max(told.hashes, default=0) > sequence:
+    if max(known.hashes, default=0) > sequence:
         yield Finding(writer, sequence + 1, "cut off")
-    elif max(told.lost, default=0) > sequence:
-        lost = max(told.lost)
-        yield _lost(writer, sequence + 1, told.lost[lost][1], f"the store was found without {sequence + 1} to {lost}")
+    elif max(known.lost, default=0) > sequence:
+        lost = max(known.lost)
+        yield _lost(writer, sequence + 1, known.lost[lost][1], f"the store was found without {sequence + 1} to {lost}")
 
 
 def _lost(writer: str, sequence: int, at_ns: int, what: str) -> Finding:
-    moment = datetime.fromtimestamp(at_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
-    return Finding(writer, sequence, "lost", f"{what} at {moment}")
+    return Finding(writer, sequence, "lost", f"{what} at {timestamp(at_ns)}")
 
 
 def _wrong(entry: AuditEntry, stored: bytes, previous: bytes, key: bytes) -> str | None:

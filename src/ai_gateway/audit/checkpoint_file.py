@@ -1,4 +1,4 @@
-"""The second place of checkpoints: standard output, or a file that is read when somebody verifies."""
+"""The second place of checkpoints: standard output, or a file that `audit verify` reads."""
 
 import json
 import logging
@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import time_of
 from ai_gateway.wire.printable import printable_json
+from ai_gateway.wire.timestamp import timestamp
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -29,7 +29,7 @@ def second_place(place: str, say: Say) -> Callable[[Checkpoint], None] | None:
 
 class CheckpointFile:
     """Appends to a file. One that was moved is made anew, as programs do that rotate logs; if it was deleted, replaced
-    or cut, the log says so: what was told there is in the store alone."""
+    or cut, the log says so: what was written there is in the store alone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,5 +67,5 @@ class CheckpointFile:
 
 
 def _line(made: Checkpoint) -> bytes:
-    told = {"time": time_of(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
-    return printable_json(json.dumps(told).encode()) + b"\n"
+    fields = {"time": timestamp(made.at_ns), "log": "audit", "audit_checkpoint": msgspec.to_builtins(made)}
+    return printable_json(json.dumps(fields).encode()) + b"\n"

@@ -1,4 +1,4 @@
-"""Rows of a store that are no entries: somebody has changed them, or a disk has."""
+"""Rows of a store that are no entries any more: a person or a disk has changed them."""
 
 from typing import Any, Final, get_args
 
@@ -16,7 +16,7 @@ _MOST_SHOWN: Final = 40
 
 
 class Damaged(msgspec.Struct, frozen=True):
-    """A row that is no entry. `writer` and `sequence` as far as they can be read; `complaint` says what is wrong."""
+    """A row that is no entry. `writer` and `sequence` as far as they can be read; `reason` says what is wrong."""
 
     writer: str
     sequence: int | None
@@ -52,8 +52,8 @@ def reason_of(entry: AuditEntry) -> str | None:
 
 def _damaged(values: dict[str, Any], reason: str) -> Damaged:
     writer, sequence = values["writer"], values["sequence"]
-    told = writer if isinstance(writer, str) else f"({_shown(writer)})"
-    return Damaged(told.encode(errors="replace").decode(), sequence if isinstance(sequence, int) else None, reason)
+    name = writer if isinstance(writer, str) else f"({_shown(writer)})"
+    return Damaged(name.encode(errors="replace").decode(), sequence if isinstance(sequence, int) else None, reason)
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 
 class Duties:
-    """Things to do by the moment when each is due, on a monotonic clock; whoever does one says when it is due again."""
+    """Things to do by the moment when each is due, on a monotonic clock; each says itself when it is due again."""
 
     def __init__(self) -> None:
         self._due: dict[Callable[[], None], float] = {}

@@ -1,10 +1,9 @@
 """What the audit keeps of one request: one entry at its end, and in strict mode an intent before it is dispatched.
 
 The columns of every store and of every export are made of the fields here. A field that is added later comes last and
-is None by default: None is left out of what is hashed, so that entries of old keep their hashes.
+is None by default: None is left out of what is hashed, so that older entries keep their hashes.
 """
 
-from datetime import UTC, datetime
 from types import NoneType
 from typing import Final, Literal, get_args, get_type_hints
 
@@ -65,7 +64,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     prompt_hash: str | None = None  # keyed
     request_content: str | None = None  # only where `audit.level` asks for it
     answer_content: str | None = None
-    # By the gateway, where Ollama told none that could be believed; of an intent what limits reserved.
+    # By the gateway, where Ollama sent no plausible count; of an intent what limits reserved.
     tokens_counted: int | None = None
 
 
@@ -87,10 +86,3 @@ def lost_end(intent: AuditEntry, at_ns: int) -> AuditEntry:
     """The end of a request whose gateway is gone, from its intent."""
     reason = f"the gateway {intent.writer} was lost before the request ended"
     return msgspec.structs.replace(intent, kind="end", at_ns=at_ns, outcome="gateway_lost", reason=reason)
-
-
-def time_of(at_ns: int) -> str:
-    """Unix nanoseconds as RFC 3339 in UTC, to the microsecond."""
-    seconds, rest = divmod(at_ns, 10**9)
-    whole = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-    return whole.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.audit.entry import AuditEntry, columns, time_of
+from ai_gateway.audit.entry import AuditEntry, columns
 from ai_gateway.wire.printable import printable_json, utf8
+from ai_gateway.wire.timestamp import timestamp
 
 # What a spreadsheet takes for a formula at the start of a cell (OWASP, "CSV Injection"), full-width signs, too.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -19,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 def as_value(entry: AuditEntry) -> dict[str, Any]:
     """All columns, and before them `time`: the end in RFC 3339, for people. What is not UTF-8 is shown as an escape."""
-    values = {"time": time_of(entry.at_ns), **msgspec.structs.asdict(entry)}
+    values = {"time": timestamp(entry.at_ns), **msgspec.structs.asdict(entry)}
     for name, value in values.items():
         if type(value) is str and not value.isascii():
             values[name] = utf8(value)

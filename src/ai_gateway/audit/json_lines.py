@@ -1,9 +1,9 @@
-"""Entries as lines of JSON, to a file or to standard output, for whoever collects them; nobody can ask for them here.
+"""Entries as lines of JSON, to a file or to standard output, for a collector; the gateway cannot read them back.
 
 A line is an entry with its hash: `{"entry": {...}, "hash": "..."}`. Checkpoints are lines, too.
 
-A file that was moved is made anew, and one that was cut is written on: programs that rotate logs do both, and whoever
-has the parts has the chain. A file that was deleted is lost.
+A file that was moved is made anew, and one that was cut is written on: programs that rotate logs do both, and the
+parts together have the chain. A file that was deleted is lost.
 """
 
 import logging
@@ -20,15 +20,15 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, canonical
 from ai_gateway.audit.entry import AuditEntry
-from ai_gateway.audit.store import StoreLost, StoreUnavailable
+from ai_gateway.audit.store import StoreLost, StoreUnavailable, WriteOnlyStore
 
 log = logging.getLogger("ai_gateway.audit")
 
-WAIT_SECONDS: Final = 5.0  # for whoever reads standard output; then the audit cannot be written
+WAIT_SECONDS: Final = 5.0  # for the reader of standard output; then the audit cannot be written
 _encode = msgspec.json.Encoder().encode
 
 
-class JsonLinesStore:
+class JsonLinesStore(WriteOnlyStore):
     """Appends to the file at `path`, made anew where it was moved away, or to standard output for None.
 
     `is_synced`: each write is on the disk.
@@ -81,17 +81,6 @@ class JsonLinesStore:
         """A line of its own."""
         self._append(b'{"checkpoint":' + _encode(checkpoint) + b"}\n")
 
-    def heartbeat(self, writer: str) -> None:
-        """Nobody could read it."""
-
-    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
-        """There are none: `strict` does not go with this store."""
-        return ()
-
-    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
-        """Whoever collects the lines removes them."""
-        return 0
-
     def close(self) -> None:
         """Closes the file."""
         file, self._file = self._file, None
@@ -119,13 +108,13 @@ class JsonLinesStore:
                 os.ftruncate(self._file, size)
             raise StoreUnavailable(str(error)) from error
         self._size = size + len(lines)
-        self._was_moved()  # by now: lines in a file that nobody can find are not stored
+        self._was_moved()  # by now: lines in a file that was deleted are not stored
 
     def _say(self, lines: bytes) -> None:
         """To standard output or a FIFO, which may be full, and may be set not to wait."""
         assert self._file is not None
-        told = b"\n" + lines if self._is_torn else lines
-        left = told
+        message = b"\n" + lines if self._is_torn else lines
+        left = message
         try:
             while left:
                 if not select.select((), (self._file,), (), WAIT_SECONDS)[1]:
@@ -135,7 +124,7 @@ class JsonLinesStore:
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
         finally:
-            self._is_torn = len(left) not in (0, len(told)) or (self._is_torn and len(left) == len(told))
+            self._is_torn = len(left) not in (0, len(message)) or (self._is_torn and len(left) == len(message))
 
     def _was_moved(self) -> bool:
         """As programs do that rotate logs. Raises StoreLost where it is nowhere any more."""

@@ -19,7 +19,7 @@ def read_key(path: Path) -> bytes:
 
 
 def read_or_make_key(path: Path) -> bytes:
-    """The key in a file that only its owner can read; made if it is not there. Of several who make it one wins."""
+    """The key in a file that only its owner can read; made if it is not there. If several make it, one wins."""
     with suppress(FileNotFoundError):
         return read_key(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

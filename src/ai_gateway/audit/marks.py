@@ -15,7 +15,7 @@ class Marks:
 
     def __init__(self, settings: AuditSettings) -> None:
         self._settings = settings
-        self._is_told_of = False  # that the second place takes nothing
+        self._is_logged = False  # that the second place takes nothing
         self.sequence = 0  # of the newest checkpoint
 
     def checkpoint(self, store: Store, key: bytes, link: Link) -> None:
@@ -23,40 +23,40 @@ class Marks:
         made = self._made("checkpoint", key, link)
         store.write_checkpoint(made)
         self.sequence = link.sequence
-        self._tell(made)
+        self._send(made)
 
     def gap(self, store: Store, key: bytes, link: Link) -> None:
         """What comes next follows on entries that are gone."""
         made = self._made("lost", key, link)
         store.write_checkpoint(made)
-        self._tell(made)
+        self._send(made)
 
     def elsewhere(self, key: bytes, link: Link) -> None:
         """In the second place alone: the store is not there to take it."""
-        self._tell(self._made("checkpoint", key, link))
+        self._send(self._made("checkpoint", key, link))
 
     def _made(self, kind: CheckpointKind, key: bytes, link: Link) -> Checkpoint:
         return checkpoint(key, kind, (self._settings.writer, link.sequence, link.last_hash), self._settings.clock())
 
-    def _tell(self, made: Checkpoint) -> None:
+    def _send(self, made: Checkpoint) -> None:
         if self._settings.sink is None:
             return
         try:
             self._settings.sink(made)
-            self._is_told_of = False
+            self._is_logged = False
         except Exception as error:  # a closed stream is a ValueError
-            if not self._is_told_of:
+            if not self._is_logged:
                 log.error("checkpoints of the audit cannot be written to their second place: %s", error)
-            self._is_told_of = True
+            self._is_logged = True
 
 
 class Losses:
-    """What was stored and is not there. `count` and the `last` one's sentence are for whoever watches."""
+    """What was stored and is not there. `count` and the `last` reason are for metrics and health."""
 
     def __init__(self) -> None:
         self.count = 0
         self.last: str | None = None
-        self.has_gap = False  # what is written next must tell of it
+        self.has_gap = False  # the next write must begin with a record of it
         self._is_missed = False
 
     def note(self, error: StoreLost, sequence: int, may_begin: bool) -> bool:

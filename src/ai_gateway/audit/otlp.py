@@ -1,4 +1,4 @@
-"""Entries as OpenTelemetry's log records, for a collector. Nobody can ask it anything.
+"""Entries as OpenTelemetry's log records, for a collector. The gateway cannot read them back.
 
 The exporter is `telemetry`'s and comes in as `send`: a moment in Unix nanoseconds, a trace id and attributes for each
 record; it blocks, and says whether the collector has taken them. A batch may be sent again of which the collector has
@@ -11,7 +11,7 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, canonical
 from ai_gateway.audit.entry import AuditEntry
-from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.store import StoreUnavailable, WriteOnlyStore
 
 Value = str | int | bool
 LogRecord = tuple[int, str, Mapping[str, Value]]
@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 20  # of one message, by their size as JSON; collectors take 4
 _NO_TRACE = "0" * 32
 
 
-class OtlpStore:
+class OtlpStore(WriteOnlyStore):
     """What `send` reaches; `end` is called once, when no more is sent."""
 
     def __init__(self, send: Callable[[Sequence[LogRecord]], bool], end: Callable[[], None]) -> None:
@@ -29,12 +29,6 @@ class OtlpStore:
 
     def open(self) -> None:
         """Connections are made when something is sent."""
-
-    def check(self) -> None:
-        """What the collector has taken is the collector's."""
-
-    def begin_anew(self) -> None:
-        """Nothing is kept here."""
 
     def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """Taken by the collector on return."""
@@ -45,17 +39,6 @@ class OtlpStore:
         """A record of its own."""
         attributes = {f"checkpoint.{name}": value for name, value in msgspec.structs.asdict(checkpoint).items()}
         self._hand_over([(checkpoint.at_ns, _NO_TRACE, attributes)])
-
-    def heartbeat(self, writer: str) -> None:
-        """Nobody could read it."""
-
-    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
-        """None: nobody knows which are open."""
-        return ()
-
-    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
-        """Records belong to whoever collects them, and so does their end."""
-        return 0
 
     def close(self) -> None:
         """Ends the exporter."""

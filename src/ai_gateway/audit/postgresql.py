@@ -1,6 +1,6 @@
 """Entries in PostgreSQL: the writing side, for any number of gateways that share one database.
 
-Whatever is written is written once: each writer's row in `audit_writers` says up to which entry its chain is here, and
+Each entry is written once: each writer's row in `audit_writers` says up to which entry its chain is here, and
 is locked while the next ones are added. So a batch may be written again whose answer was lost.
 """
 
@@ -18,7 +18,6 @@ from ai_gateway.audit.entry import AuditEntry, columns
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import to_row, to_text
 from ai_gateway.audit.postgresql_schema import (
-    DAY_NS,
     STEPS,
     Columns,
     Step,
@@ -36,6 +35,7 @@ from ai_gateway.audit.store import (
     StoreUnavailable,
     open_intents,
 )
+from ai_gateway.audit.tables import DAY_NS
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -131,7 +131,7 @@ class PostgresqlStore:
         self._write(entries, hashes, takes_late_ends=False)
 
     def write_spooled(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
-        """As `write`, for entries whose numbers are fixed: the end of an intent that somebody else has closed is kept
+        """As `write`, for entries whose numbers are fixed: the end of an intent that another gateway has closed is kept
         in its chain, and listed nowhere."""
         self._write(entries, hashes, takes_late_ends=True)
 
@@ -149,8 +149,8 @@ class PostgresqlStore:
         self._add_partitions({self._clock() // DAY_NS + 1})
 
     def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
-        """Dead is who was silent while this one gave signs of life, for less long where its name has a younger writer:
-        that may be its successor, or another gateway on the same host."""
+        """A writer is dead if it was silent while this one gave signs of life. Less time is enough if its name has a
+        younger writer: that may be its successor, or another gateway on the same host."""
         with self._connection.transaction() as connection:
             given = {"writer": writer, "pause": PAUSE_SECONDS, "most": MOST_LOST}
             silences = {"silent": SILENT_SECONDS, "replaced": REPLACED_SECONDS}

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from ai_gateway.audit import tables
 from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
-from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
-from ai_gateway.audit.postgresql_integrity import reasons
-from ai_gateway.audit.postgresql_rows import NAMES, from_row, from_text, to_text
-from ai_gateway.audit.postgresql_schema import ADDED, DAY_NS, INDEXED_CHARACTERS, VERSION, is_listed, version_of
+from ai_gateway.audit.postgresql_rows import from_row, from_text, to_text
+from ai_gateway.audit.postgresql_schema import INDEXED_CHARACTERS, is_listed, reasons, version_of
 from ai_gateway.audit.store import (
     MOST_INTENTS,
     MOST_TOKENS,
@@ -29,26 +29,18 @@ from ai_gateway.audit.store import (
 if TYPE_CHECKING:
     from psycopg import Connection
 
-MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
 AT_ONCE: Final = 1000  # rows of a whole chain
 
-_PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY at_ns DESC, writer DESC, sequence DESC"
 # Everything is read along its index, also where the planner knows nothing of a new day yet or would rather sort it.
 # Compiling such a query (jit) takes longer than most of them.
 _OFF: Final = ("enable_sort", "enable_incremental_sort", "enable_seqscan", "enable_bitmapscan", "jit")
 _WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
-# Of a number that somebody has changed no more is believed than of any other.
+# A number that was changed counts for no more than a call can have.
 _BELIEVED: Final = f"greatest(0, least(coalesce({{}}, 0), {MOST_TOKENS}))"
-_TOLD: Final = " + ".join(_BELIEVED.format(name) for name in ("tokens_in", "tokens_out"))
-_COUNTED: Final = _BELIEVED.format("{counted}")
-_CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
-# The filters by the column that they look at, the most selective first: the first one chooses the index.
-_FILTERS: Final = {
-    "request_id": "request_id", "actor": "actor", "model": "model_asked", "tenant": "tenant", "status": "status",
-    "outcome": "outcome",
-}  # fmt: skip
-# An end may be late only where its intent was closed by another one; else somebody hid it, and its hash is not told.
+_BY_OLLAMA: Final = " + ".join(_BELIEVED.format(name) for name in ("tokens_in", "tokens_out"))
+_COUNTED: Final = f"CASE WHEN tokens_counted IS NULL THEN {_BY_OLLAMA} ELSE {_BELIEVED.format('tokens_counted')} END"
+# An end may be late only where its intent was closed by another one; else somebody hid it, and its hash is left out.
 _HASH: Final = (
     "CASE WHEN is_late AND NOT EXISTS (SELECT FROM audit_entries other WHERE other.intent = mine.intent "
     f"AND left(other.request_id, {INDEXED_CHARACTERS}) = left(mine.request_id, {INDEXED_CHARACTERS}) "
@@ -64,7 +56,7 @@ class PostgresqlArchive:
         self._unchanging: Connection[tuple[Any, ...]] | None = None
 
     def open(self) -> None:
-        """Looks whether there is an audit."""
+        """Checks that there is an audit."""
         with self._connection.transaction() as connection:
             try:
                 version, _ = version_of(connection)
@@ -75,34 +67,28 @@ class PostgresqlArchive:
 
     def page(self, query: Query) -> Page:
         """One walk along one index."""
-        walked, rest = _plan(query)
+        walked, rest = tables.plan(query)
         where, values = _where(query, walked)
-        if not rest:
-            with self._connection.transaction() as connection:
-                sql = f"SELECT {_listed(connection)} FROM audit_entries WHERE {where} {_ORDER} LIMIT %s"  # noqa: S608
-                connection.execute(f"SELECT {_WALK}")
-                found = connection.execute(sql, (*values, query.limit)).fetchall()
-            return _page(found, _position(found[-1]) if len(found) == query.limit else None)
-        return self._searched(query, where, values, rest)
-
-    def _searched(self, query: Query, where: str, values: list[Any], rest: list[tuple[str, Any]]) -> Page:
-        """A page out of the next entries along an index. Where it ends early, the next one goes on behind them."""
-        others = " AND ".join(f"{column} = %s" for column, _ in rest)
-        last_one = f"SELECT at_ns, writer, sequence FROM audit_entries WHERE {where} {_ORDER} LIMIT 1 OFFSET %s"  # noqa: S608
-        last = None
+        check = tables.MOST_LOOKED_AT if rest else query.limit
+        inner = f"FROM audit_entries WHERE {where} {_ORDER}"
+        others = "".join(f" AND {column} = %s" for column, _ in rest)
+        given = [to_text(value) if isinstance(value, str) else value for _, value in rest]
         with self._connection.transaction() as connection:
             sql = (
-                f"WITH walked AS (SELECT * FROM audit_entries WHERE {where} {_ORDER} LIMIT %s) "  # noqa: S608
-                f"SELECT {_listed(connection)} FROM walked WHERE {others} {_ORDER} LIMIT %s"
+                f"WITH walked AS (SELECT * {inner} LIMIT %s) "  # noqa: S608
+                f"SELECT {_listed(connection)} FROM walked WHERE true{others} {_ORDER} LIMIT %s"
             )
             connection.execute(f"SELECT {_WALK}")
-            given = [to_text(value) if isinstance(value, str) else value for _, value in rest]
-            found = connection.execute(sql, (*values, MOST_LOOKED_AT, *given, query.limit)).fetchall()
-            if len(found) < query.limit:
-                last = connection.execute(last_one, (*values, MOST_LOOKED_AT - 1)).fetchone()
-        if len(found) == query.limit:
-            return _page(found, _position(found[-1]))
-        return _page(found, Position(last[0], from_text(last[1]), last[2]) if last else None)
+            found = connection.execute(sql, (*values, check, *given, query.limit)).fetchall()
+            then = tables.position(found[-1]) if len(found) == query.limit else None
+            if then is None and rest:
+                # Fewer than asked for: the walk goes on behind the last entry that was read, if there is one.
+                last_one = f"SELECT at_ns, writer, sequence {inner} LIMIT 1 OFFSET %s"
+                last = connection.execute(last_one, (*values, check - 1)).fetchone()
+                then = Position(*last) if last else None
+        if then is not None:
+            then = msgspec.structs.replace(then, writer=from_text(then.writer))
+        return tables.paged([from_row(row) for row in found], then)
 
     def unplaced(self) -> int:
         """The tables let none in."""
@@ -110,16 +96,12 @@ class PostgresqlArchive:
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the partition of that day."""
-        since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
-        sql = (
-            "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-            f"model_asked, sum(CASE WHEN {{counted}} IS NULL THEN {_TOLD} ELSE {_COUNTED} END)::bigint "
-            f"FROM audit_entries WHERE {is_listed()} AND at_ns >= %s AND at_ns < %s AND started_ns >= %s "
-            "AND model_asked IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
-        )
+        since_ns = tables.beginning(day)
         with self._connection.transaction() as connection:
-            counted = _column("tokens_counted", version_of(connection)[0])
-            rows = connection.execute(sql.format(counted=counted), (since_ns, since_ns + DAY_NS, since_ns)).fetchall()
+            has_count = tables.ADDED["tokens_counted"] <= version_of(connection)[0]
+            tokens = f"sum({_COUNTED if has_count else _BY_OLLAMA})::bigint"
+            sql = tables.USAGE.format("%s", "%s", "%s", tokens=tokens, ends=f"audit_entries WHERE {is_listed()}")
+            rows = connection.execute(sql, (since_ns, since_ns + tables.DAY_NS, since_ns)).fetchall()
             intents = connection.execute("SELECT entry FROM audit_intents LIMIT %s", (MOST_INTENTS,)).fetchall()
         used = [_usage(row) for row in rows if row[-1]]
         return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
@@ -155,7 +137,7 @@ class PostgresqlArchive:
     def chain(self) -> Iterator[Row]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
         with self._reading() as connection:
-            if version_of(connection)[0] > VERSION:
+            if version_of(connection)[0] > tables.VERSION:
                 raise StoreTooNew("a newer gateway made the audit's tables; verify them with that version")
             connection.execute(f"SELECT {_WALK}")
             sql = f"SELECT {_listed(connection)}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
@@ -164,7 +146,7 @@ class PostgresqlArchive:
 
     def checkpoints(self) -> Iterator[Checkpoint]:
         """In no order."""
-        for row in self._rows("checkpoints", f"SELECT {_CHECKPOINT} FROM audit_checkpoints"):  # noqa: S608
+        for row in self._rows("checkpoints", f"SELECT {tables.CHECKPOINT_NAMES} FROM audit_checkpoints"):  # noqa: S608
             yield read_checkpoint(row)
 
     def open_intents(self) -> Iterator[OpenIntent]:
@@ -178,7 +160,7 @@ class PostgresqlArchive:
             yield from reasons(connection)
 
     def interrupt(self) -> None:
-        """Asks the server to end the question; may take a second where it is away."""
+        """Asks the server to end the query; may take a second if the server is away."""
         self._connection.interrupt()
 
     def close(self) -> None:
@@ -186,39 +168,13 @@ class PostgresqlArchive:
         self._connection.close()
 
 
-def _page(found: Sequence[Sequence[Any]], then: Position | None) -> Page:
-    read = [from_row(row) for row in found]
-    entries = [one for one in read if not isinstance(one, Damaged)]
-    return Page(entries, then, [one for one in read if isinstance(one, Damaged)])
-
-
-def _position(row: Sequence[Any]) -> Position:
-    at_ns, writer, sequence = (row[place] for place in _PLACES)
-    return Position(at_ns, from_text(writer), sequence)
-
-
 def _listed(connection: "Connection[Any]") -> str:
-    version = version_of(connection)[0]
-    return ", ".join(_column(name, version) for name in NAMES)
+    return tables.listed(version_of(connection)[0], nothing="NULL::bigint")
 
 
-def _column(name: str, version: int) -> str:
-    """A column, or nothing in its place where no newer gateway has added it to the tables yet."""
-    return name if ADDED.get(name, 0) <= version else "NULL::bigint"
-
-
-def _plan(query: Query) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
-    """The columns whose index is walked with their values, and the other filters with theirs."""
-    given = {column: value for name, column in _FILTERS.items() if (value := getattr(query, name)) is not None}
-    walked = list(given)[:1]
-    if "request_id" not in given and {"actor", "model_asked"} <= set(given):
-        walked = ["actor", "model_asked"]
-    return {column: given.pop(column) for column in walked}, list(given.items())
-
-
-def _where(query: Query, walked: dict[str, Any]) -> tuple[str, list[Any]]:
+def _where(query: Query, walked: tables.Values) -> tuple[str, list[Any]]:
     parts, values = [is_listed()], list[Any]()
-    for column, value in walked.items():
+    for column, value in walked:
         if isinstance(value, str):
             text = to_text(value)
             parts.append(f"left({column}, {INDEXED_CHARACTERS}) = %s AND {column} = %s")

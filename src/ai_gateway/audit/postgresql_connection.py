@@ -1,6 +1,6 @@
 """A connection to PostgreSQL for one thread: opened when it is needed, given up when it fails or takes too long.
 
-psycopg is imported with the first connection: 25 MB of memory that only those spend who use PostgreSQL.
+psycopg is imported with the first connection: 25 MB of memory that a gateway without PostgreSQL saves.
 """
 
 import os
@@ -35,7 +35,7 @@ _CHANGED: Final = ("42P01", "42703", "42704", "42804", "42809", "42846", "42883"
 
 
 class PostgresqlConnection:
-    """At most one open connection. `dsn` is asked for each new one: a password may have been changed.
+    """At most one open connection. `dsn` is called for each new one: a password may have been changed.
 
     With `is_reading` tables and values that are not as they were made raise StoreDamaged.
     """
@@ -60,16 +60,16 @@ class PostgresqlConnection:
             with _cut_off_after(seconds, connection), connection.transaction():
                 yield connection
                 is_committing = True
-        except psycopg.DataError as error:  # not the database is at fault, but what was to be written
+        except psycopg.DataError as error:  # the value is wrong, not the database
             if self._is_reading:
-                raise StoreDamaged(_told(error)) from error
+                raise StoreDamaged(_reason(error)) from error
             raise
         except psycopg.Error as error:
             self.close()
             if self._is_reading and error.sqlstate is not None and error.sqlstate.startswith(_CHANGED):
-                raise StoreDamaged(_told(error)) from error
+                raise StoreDamaged(_reason(error)) from error
             kind = StoreUnsure if is_committing and isinstance(error, psycopg.OperationalError) else StoreUnavailable
-            raise kind(_told(error)) from error
+            raise kind(_reason(error)) from error
         except OSError as error:
             self.close()
             raise StoreUnavailable(str(error)) from error
@@ -85,7 +85,7 @@ class PostgresqlConnection:
         """Closes what is open."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):  # whatever it is, nobody uses it any more
+            with suppress(Exception):  # whatever it is, it is not used any more
                 connection.close()
 
     def _open(self, psycopg: Any) -> "Connection[tuple[Any, ...]]":
@@ -107,7 +107,7 @@ class PostgresqlConnection:
         return self._connection
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """One line for operators; what was written is not in it."""
     diagnosis = getattr(getattr(error, "diag", None), "message_primary", None)
     return str(diagnosis or error).strip().partition("\n")[0] or type(error).__name__
@@ -119,7 +119,7 @@ def _cut_off_after(seconds: float | None, connection: "Connection[tuple[Any, ...
     if seconds is None:
         yield
         return
-    held = socket.socket(fileno=os.dup(connection.fileno()))  # its number is given to nobody else meanwhile
+    held = socket.socket(fileno=os.dup(connection.fileno()))  # its number is not given away meanwhile
     timer = threading.Timer(seconds, _shut, (held,))
     timer.daemon = True
     timer.start()

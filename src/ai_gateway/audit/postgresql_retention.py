@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint, checkpoint
-from ai_gateway.audit.postgresql_schema import DAY_NS, LOCK, PARTITION, partition_name
+from ai_gateway.audit.postgresql_schema import LOCK, PARTITION, partition_name
+from ai_gateway.audit.tables import DAY_NS
 
 if TYPE_CHECKING:
     from psycopg import Connection

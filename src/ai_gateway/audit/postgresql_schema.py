@@ -4,38 +4,40 @@ A newer gateway takes the steps while older ones go on writing: a step adds colu
 indexes and nothing else, or it raises `writable_from`, the least version that may still write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
 from ai_gateway.audit.postgresql_rows import TYPES
 from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
+from ai_gateway.audit.tables import DAY_NS, INDEXES
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-VERSION: Final = 2
-ADDED: Final = {"tokens_counted": 2}  # columns that came with a later version
-DAY_NS: Final = 86_400 * 10**9
-LOCK: Final = 0x61_75_64_69_74  # of everything that changes tables; any number that nobody else uses
+LOCK: Final = 0x61_75_64_69_74  # of everything that changes tables; any number that no other program uses
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 PARTITION: Final = "audit_entries_"  # followed by YYYYMMDD
 
 # Clients choose some of these texts: an index takes 2,704 bytes of a row, and an insert of more would fail.
 INDEXED_CHARACTERS: Final = 200
-# The filters that have an index, each in the order of time; `actor` and `model_asked` have one together.
-INDEXES: Final[dict[tuple[str, ...], str]] = {
-    (): "audit_ends",
-    ("actor",): "audit_ends_actor",
-    ("tenant",): "audit_ends_tenant",
-    ("model_asked",): "audit_ends_model",
-    ("actor", "model_asked"): "audit_ends_actor_model",
-    ("status",): "audit_ends_status",
-    ("outcome",): "audit_ends_outcome",
-    ("request_id",): "audit_ends_request",
-}
-_CHANGED: Final = "the table audit_schema, which tells the version of the audit's tables, was changed"
+_KINDS: Final = {"audit_entries": "p", "audit_intents": "r", "audit_checkpoints": "r", "audit_writers": "r"}
+# Programs of its own would run with each write; a rule or a policy could hide rows from readers.
+_TABLE: Final = """
+SELECT c.relkind::text, c.relrowsecurity OR c.relforcerowsecurity,
+  EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+  EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid)
+FROM pg_class c WHERE c.relname = %s AND pg_table_is_visible(c.oid)
+"""
+_INVALID: Final = """
+SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE starts_with(c.relname, 'audit_') AND pg_table_is_visible(c.oid)
+  AND NOT (i.indisvalid AND i.indisready AND i.indislive) ORDER BY 1
+"""
+_COUNT: Final = "SELECT count(*) FROM audit_entries"
+_INDEXES: Final = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
+_CHANGED: Final = "the table audit_schema, with the version of the audit's tables, was changed"
 Columns = Sequence[tuple[str, ColumnKind]]
 Step = tuple[int, tuple[str, ...]]  # the least version that may write after it, and its statements
 
@@ -55,9 +57,9 @@ def _column_added(name: str, kind: ColumnKind) -> str:
 
 
 def _first() -> tuple[str, ...]:
+    order = ("at_ns", "writer", "sequence")
     indexes = [
-        f"CREATE INDEX {name} ON audit_entries ({', '.join([*map(indexed, keys), 'at_ns', 'writer', 'sequence'])}) "
-        f"WHERE {is_listed()}"
+        f"CREATE INDEX audit_{name} ON audit_entries ({', '.join([*map(indexed, keys), *order])}) WHERE {is_listed()}"
         for keys, name in INDEXES.items()
     ]
     kinds = dict(columns)
@@ -87,7 +89,7 @@ STEPS: Final[tuple[Step, ...]] = ((1, _first()), (1, ()))  # the second: entries
 def migrate(connection: "Connection[Any]", steps: Sequence[Step] = STEPS, wanted: Columns = columns) -> None:
     """Takes the steps and adds the columns that are missing, within the caller's transaction. Raises StoreTooNew.
 
-    What is there already asks for no right to make tables.
+    What is there already needs no right to make tables.
     """
     if _is_current(connection, steps, wanted):
         return
@@ -159,7 +161,36 @@ def partition_name(day: int) -> str:
 
 
 def _is_there(connection: "Connection[Any]", table: str) -> bool:
-    """Asked of the catalog: what a session remembers of names may be older than a lock that it was just given."""
+    """Read from the catalog: what a session remembers of names may be older than a lock that it was just given."""
     sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = %s AND pg_table_is_visible(oid))"
     row = connection.execute(sql, (table,)).fetchone()
     return row is not None and bool(row[0])
+
+
+def reasons(connection: "Connection[Any]") -> Iterator[str]:
+    """A sentence for each thing that is not as it was made."""
+    for name, kind in _KINDS.items():
+        row = connection.execute(_TABLE, (name,)).fetchone()
+        if row is None:
+            yield f"the table {name} is gone"
+            return
+        if row[0] != kind:
+            yield f"{name} is no table as a gateway makes it"
+        for is_there, what in zip(row[1:], ("a policy for its rows", "a trigger", "a rule"), strict=True):
+            if is_there:
+                yield f"the table {name} has {what}, which no gateway has made"
+    for (index,) in connection.execute(_INVALID).fetchall():
+        yield f"the index {index} is not valid"
+    by_table = _counted(connection, by_index=False)
+    by_index = _counted(connection, by_index=True)
+    if by_table != by_index:
+        yield f"the table of entries has {by_table} rows, and its index {by_index}"
+
+
+def _counted(connection: "Connection[Any]", by_index: bool) -> int:
+    ways = {"enable_seqscan": not by_index, **dict.fromkeys(_INDEXES, by_index)}
+    settings = ", ".join(f"set_config('{way}', '{'on' if is_on else 'off'}', true)" for way, is_on in ways.items())
+    connection.execute(f"SELECT {settings}")
+    row = connection.execute(_COUNT).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,7 +1,6 @@
 """Questions to the audit in the words of its API and command: filters as text, the cursor, and pages of some MiB."""
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import msgspec
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import AuditEntry, EntryOutcome
 from ai_gateway.audit.store import MAX_LIMIT, Archive, Page, Position, Query
+from ai_gateway.wire.unreadable import UNREADABLE
 
 MOST_PAGE_BYTES: Final = 4 << 20  # of content; a page of as many entries as may be asked for could hold far more
 STEP: Final = 50  # entries that are read at once: little more than a page's bytes, however large they are
@@ -62,7 +62,7 @@ def page_of(archive: Archive, query: Query) -> Page:
                 last = entries[-1]
                 return Page(entries, Position(last.at_ns, last.writer, last.sequence), damaged)
             entries.append(entry)
-        # A short step looked at as much as a page may, and says where to go on.
+        # A short step has read as much as a page may, and says where to go on.
         if page.next is None or len(page.entries) < step or len(entries) == query.limit:
             return Page(entries, page.next, damaged)
         after = page.next
@@ -123,10 +123,10 @@ def _cursor(name: str, text: str) -> Position:
         if len(text) > _MOST_CURSOR:
             raise ValueError
         found = _decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        # Any number that a store can hold: a row that somebody has changed may stand at the end of a page.
+        # Any number that a store can hold: a row that was changed may stand at the end of a page.
         if not all(-_MOST_NS - 1 <= number <= _MOST_NS for number in (found.at_ns, found.sequence)):
             raise ValueError
-    except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError):
+    except (*UNREADABLE, ValueError):
         raise BadQuestion(name, f"`{name}` must be the `next_cursor` of another answer.") from None
     return found
 

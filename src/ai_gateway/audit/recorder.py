@@ -28,20 +28,20 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> AuditEntry:
     """
     caller = exchange.caller
     call = exchange.call
-    asked = exchange.asked_model if call is None else call.model
-    usage = exchange.usage
+    asked = exchange.ids.asked_model if call is None else call.model
+    usage = exchange.tokens.usage
     last = exchange.attempts[-1] if exchange.attempts else None
-    first_byte_at = exchange.first_byte_at
+    first_byte_at = exchange.times.first_byte_at
     is_cold = last is not None and not last.is_warm and first_byte_at is not None
-    evidence = exchange.evidence
+    evidence = exchange.kept.evidence
     return AuditEntry(
         writer="",
         sequence=0,
         kind=kind,
-        at_ns=exchange.started_ns + int((now - exchange.opened_at) * 1e9),
-        started_ns=exchange.started_ns,
-        request_id=exchange.request_id,
-        trace_id=exchange.trace.trace_id,
+        at_ns=exchange.times.started_ns + int((now - exchange.times.opened_at) * 1e9),
+        started_ns=exchange.times.started_ns,
+        request_id=exchange.ids.request_id,
+        trace_id=exchange.ids.trace.trace_id,
         actor=caller.name,
         auth_method=caller.method,
         client_address=caller.address,
@@ -51,41 +51,41 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> AuditEntry:
         stream=call is not None and call.stream,
         attempts=len(exchange.attempts),
         bytes_in=exchange.body_bytes,
-        bytes_out=exchange.sent_bytes,
+        bytes_out=exchange.outcome.sent_bytes,
         tenant=caller.tenant,
         key_id=caller.key_id,
         user_agent=exchange.client_name,
         model_asked=None if asked is None else _text(asked),
-        model_served=exchange.model,
+        model_served=exchange.ids.model,
         endpoint=None if last is None else last.endpoint,
         pod=None if last is None else last.pod,
-        status=exchange.status,
-        error_type=exchange.error_type,
-        error_code=exchange.error_code,
+        status=exchange.outcome.status,
+        error_type=exchange.outcome.error_type,
+        error_code=exchange.outcome.error_code,
         tokens_in=None if usage is None else _count(usage.input_tokens),
         tokens_out=None if usage is None else _count(usage.output_tokens),
-        queue_ms=_ms(exchange.queued_at, exchange.leased_at or (now if exchange.queued_at else None)),
+        queue_ms=_ms(exchange.times.queued_at, exchange.times.leased_at or (now if exchange.times.queued_at else None)),
         load_ms=_ms(last.started_at, first_byte_at) if is_cold and last is not None else None,
-        first_byte_ms=_ms(exchange.opened_at, first_byte_at),
-        total_ms=None if kind == "intent" else _ms(exchange.opened_at, now),
+        first_byte_ms=_ms(exchange.times.opened_at, first_byte_at),
+        total_ms=None if kind == "intent" else _ms(exchange.times.opened_at, now),
         reason=_reason(exchange, None if last is None else last.reason),
-        intent=exchange.intent,
-        prompt_hash=exchange.prompt_hash,
+        intent=exchange.ids.intent,
+        prompt_hash=exchange.kept.prompt_hash,
         request_content=None if evidence is None else evidence.asked(),
         answer_content=None if evidence is None or kind == "intent" else evidence.answered(),
-        tokens_counted=exchange.tokens_counted,
+        tokens_counted=exchange.tokens.counted,
     )
 
 
 def outcome_of(exchange: Exchange) -> EntryOutcome:
     """How it ended, in the audit's words: `shed` is what the gateway had no room or no endpoint for."""
-    if exchange.error_type == "unauthorized":
+    if exchange.outcome.error_type == "unauthorized":
         return "denied"
-    if exchange.outcome != "refused":
-        return _OUTCOMES[exchange.outcome]
-    if exchange.error_code in _NOT_REACHED:
+    if exchange.outcome.kind != "refused":
+        return _OUTCOMES[exchange.outcome.kind]
+    if exchange.outcome.error_code in _NOT_REACHED:
         return "upstream_broke"
-    return "shed" if exchange.error_type == "backend_unavailable" else "refused"
+    return "shed" if exchange.outcome.error_type == "backend_unavailable" else "refused"
 
 
 def _ms(since: float | None, until: float | None) -> int | None:
@@ -96,8 +96,8 @@ def _ms(since: float | None, until: float | None) -> int | None:
 
 def _reason(exchange: Exchange, picked: str | None) -> str | None:
     """What went wrong, else why the endpoint was picked, else what was read of the audit itself."""
-    if exchange.reason is not None and (exchange.outcome != "ok" or picked is None):
-        return _text(exchange.reason[:MAX_REASON])
+    if exchange.outcome.reason is not None and (exchange.outcome.kind != "ok" or picked is None):
+        return _text(exchange.outcome.reason[:MAX_REASON])
     return picked
 
 

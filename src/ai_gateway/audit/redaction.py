@@ -1,11 +1,11 @@
 """What is taken out of prompts and answers before they are kept.
 
 Texts are redacted as their writers meant them: what is encoded as JSON is decoded first, JSON within its texts too. Of
-a text that is cut, OVERLAP more is looked at than is kept, so that what the cut would halve is found whole.
+a text that is cut, OVERLAP more is searched than is kept, so that what the cut would halve is found whole.
 
 Patterns of a config may take time in the square of a text, as `\\w+\\d` does on a long word, and Python's `re` lets
-nobody else run meanwhile. So a long text is tried place by place, with a rest between, and within a bound; what is not
-looked through then is not kept.
+no other thread run meanwhile. So a long text is tried place by place, with a rest between, and within a bound; what is
+not searched by then is not kept.
 """
 
 import base64
@@ -16,16 +16,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ai_gateway.config.beside import breathe
+from ai_gateway.config.threads import pause_for_others
+from ai_gateway.wire.unreadable import UNREADABLE
 
 CUT: Final = "…"
 OVERLAP: Final = 1024  # characters past the size: more than the usual patterns need to know what they see
 MOST_DEEP: Final = 100  # lists and objects in one another; what is deeper is left out
 MOST_OF_KEY: Final = 64  # characters of an object's key
 MOST_SECONDS: Final = 1.0  # of CPU for the config's patterns on one content
-SHORT: Final = 512  # characters that are looked at in one go: a millisecond, where time grows with their square
+SHORT: Final = 512  # characters that are searched in one go: a millisecond, where time grows with their square
 REACH: Final = 16384  # characters that one match may have
-PLACES: Final = 16  # that are tried between two looks at the time
+PLACES: Final = 16  # that are tried between two readings of the clock
 REST_SECONDS: Final = 0.0005  # of work, then others may go on
 TOO_SLOW: Final = "[too slow to redact]"
 
@@ -38,7 +39,7 @@ _USUAL_CARD: Final = rf"\d{{13,19}}|\d{{4}}(?:(?:{_GAP}\d{{4}}){{3}}|{_GAP}\d{{6
 _GROUPS: Final = rf"{_START}(?=({_USUAL_CARD})(?![A-Za-z0-9]))"
 _BASIC: Final = re.compile(r"(?i:basic)\s{1,9}([A-Za-z0-9+/]{4,})={0,2}")
 _CARDS: Final = (re.compile(_CARD), re.compile(_GROUPS))
-# No pattern looks at a text more than a few hundred times over, whatever it is.
+# No pattern reads a text more than a few hundred times over, whatever it is.
 _USUAL: Final = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -53,7 +54,6 @@ _USUAL: Final = tuple(
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 Redact = Callable[[str], str]
 Patterns = Sequence[re.Pattern[str]]
@@ -117,7 +117,7 @@ class _Own:
                 if self._left <= 0:
                     yield _Found(place, len(text), TOO_SLOW)
                     return
-                breathe()
+                pause_for_others()
                 rested = time.thread_time()
         self._left -= time.thread_time() - rested
 
@@ -134,9 +134,9 @@ class _Keeping:
         if isinstance(value, str):
             return self.text(value)
         if not isinstance(value, list | dict):
-            told = str(value)  # a number may be a card's
-            kept = self.text(told)
-            return value if kept == told else kept
+            digits = str(value)  # a number may be a card's
+            kept = self.text(digits)
+            return value if kept == digits else kept
         if depth == MOST_DEEP:
             return CUT
         self.left -= 2
@@ -149,7 +149,7 @@ class _Keeping:
         kept = self._redacted(text, max(0, self.left))
         while (size := len(_encode(kept)) - 2) > max(self.left, len(CUT.encode())):
             kept = _cut(kept, len(kept.encode()) * max(0, self.left) // size)
-        # Not less than was read: whoever kept the content counted its characters, and stopped OVERLAP behind the size.
+        # Not less than was read: capturing counted the content's characters, and stopped OVERLAP behind the size.
         self.left -= max(len(text), size + 3)
         return kept
 
@@ -186,7 +186,7 @@ def _container(text: str) -> Any:
         return None
     try:
         return _decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

@@ -29,7 +29,7 @@ class SpoolableStore(Store, Protocol):
 
     def write_spooled(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
         """As `write`, for entries whose numbers are fixed: what is there already is not written again, and an end whose
-        intent somebody else has closed is kept and not listed. Raises no IntentsGone."""
+        intent another gateway has closed is kept and not listed. Raises no IntentsGone."""
 
 
 class Spooled:
@@ -54,11 +54,11 @@ class Spooled:
 
     @property
     def is_away(self) -> bool:
-        """Whether the store could not be reached when it was last asked."""
+        """Whether the store could not be reached when it was last called."""
         return self._pause_seconds > 0
 
     def check(self) -> None:
-        """The spool; the store looks itself whenever it is written to or told that this gateway lives."""
+        """The spool; the store checks itself with each write and each sign of life."""
         self._spool.check()
 
     def begin_anew(self) -> None:
@@ -68,7 +68,7 @@ class Spooled:
         self._pause_seconds = 0.0
 
     def open(self) -> None:
-        """The spool at least; a store that is away is opened when it is back. Raises StoreLost as `look`."""
+        """The spool at least; a store that is away is opened when it is back. Raises StoreLost as `check`."""
         if not self._spool.is_open:
             self._spool.open()
         self._spool.check()
@@ -105,16 +105,11 @@ class Spooled:
 
     def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """None while ends may wait in the spool."""
-        nobody: Sequence[AuditEntry] = ()
-        if not self._is_drained(DRAIN_SECONDS):
-            return nobody
-        return self._ask(partial(self._noticing, partial(self._store.lost_intents, writer)), nobody)
+        return self._behind_spool(partial(self._store.lost_intents, writer), ())
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """What the store removes."""
-        if not self._is_drained(DRAIN_SECONDS):
-            return 0
-        return self._ask(partial(self._noticing, partial(self._store.remove, before_ns, max_bytes, key)), 0)
+        return self._behind_spool(partial(self._store.remove, before_ns, max_bytes, key), 0)
 
     def close(self) -> None:
         """Tries once more to hand over; what is left waits for the next start."""
@@ -171,8 +166,14 @@ class Spooled:
             for entry, digest in zip(entries, hashes, strict=True):
                 self._hand_over([entry], [digest])
 
+    def _behind_spool(self, ask: Callable[[], T], otherwise: T) -> T:
+        """The store's answer once it has all that waited, else `otherwise`."""
+        if not self._is_drained(DRAIN_SECONDS):
+            return otherwise
+        return self._ask(partial(self._noticing, ask), otherwise)
+
     def _ask(self, ask: Callable[[], T], otherwise: T) -> T:
-        """What the store tells, else `otherwise`: it is not asked before its pause is over. Raises StoreTooNew."""
+        """The store's answer, else `otherwise`: it is not called before its pause is over. Raises StoreTooNew."""
         if self._clock() - self._failed_at < self._pause_seconds:
             return otherwise
         try:
@@ -183,9 +184,9 @@ class Spooled:
             return otherwise
 
     def _noticing(self, ask: Callable[[], T]) -> T:
-        """Asks the store, and remembers whether it was there."""
+        """Calls the store, and remembers whether it was there."""
         try:
-            told = ask()
+            answer = ask()
         except StoreLost:
             self._is_open = False
             raise
@@ -195,7 +196,7 @@ class Spooled:
         if self.is_away:
             self._pause_seconds = 0.0
             log.warning("the audit's store is back; %d bytes wait in the spool", self.bytes_waiting)
-        return told
+        return answer
 
     def _begin_pause(self, error: StoreUnavailable) -> None:
         if not self.is_away:

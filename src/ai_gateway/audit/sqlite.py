@@ -12,7 +12,7 @@ import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import AuditEntry, columns
-from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
+from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures, transaction
 from ai_gateway.audit.sqlite_lock import SilenceTracker, WriterLock
 from ai_gateway.audit.sqlite_retention import Oldest, keep, remove_segment, size_of
 from ai_gateway.audit.sqlite_rows import as_text, is_text
@@ -20,6 +20,7 @@ from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate, versi
 from ai_gateway.audit.sqlite_watch import (
     CHECKPOINT_BYTES,
     Change,
+    SetAside,
     SqliteWatch,
     Stored,
     has_all,
@@ -28,15 +29,13 @@ from ai_gateway.audit.sqlite_watch import (
     make,
     not_there,
     reader_of,
-    set_aside,
 )
 from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
 
 MOST_LOST: Final = 500
-ASIDE_SECONDS: Final = 3600.0  # between two damaged files that are kept
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
 VACUUM_PAGES: Final = 2000
-# The journal is folded into the database by `_look` alone, so that it knows each write to it that is not its own.
+# The journal is folded into the database by `check` alone, so that it knows each write to it that is not its own.
 _SETTINGS: Final = ("wal_autocheckpoint = 0", "cache_size = -8000", "journal_size_limit = 0")
 
 _NAMES: Final = ", ".join(name for name, _ in columns)
@@ -74,8 +73,7 @@ class SqliteStore:
         self._stored: Stored | None = None
         self._is_unsure = False  # the last batch may be there
         self._is_damaged = False
-        self._monotonic = monotonic
-        self._next_aside = float("-inf")
+        self._set_aside = SetAside(path, clock, monotonic)
         self._is_accepted = False  # that an earlier database is gone
         self._folded_bytes = 0  # of the journal, when it was last folded into the database
 
@@ -85,25 +83,25 @@ class SqliteStore:
         While what was stored is missing the old connection stays: a file that was deleted exists as long as it does.
         """
         with self._failures():
-            self._look_for_it()
+            self._check_present()
             self._disconnect()
             make(self._path)
             self._connect()
-            self._writer_lock.enter()  # behind that: its file beside no database tells that one is gone
+            self._writer_lock.enter()  # behind that: its file beside no database shows that one is gone
             if self._stored is not None and not has_all(self._open(), self._stored):
                 raise StoreLost(f"{self._path} does not hold what was stored in it")
             self._watch.hold()
             self._folded_bytes = 0
 
     def check(self) -> None:
-        """Looks at the files, and at what the database holds where somebody else has written to it."""
+        """Checks the files, and what the database holds if another program has written to it."""
         with self._failures():
             self._writer_lock.stay()
             change = self._watch.check()
             if change is Change.JOURNAL:
-                self._mend_journal()
+                self._restore_journal()
             elif change is Change.CONTENT:
-                self._look_closer()
+                self._check_content()
             grown = self._watch.journal_bytes - self._folded_bytes
             if grown >= CHECKPOINT_BYTES:
                 self._open().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -118,16 +116,11 @@ class SqliteStore:
         self._watch.forget()
         self._stored, self._is_accepted = None, True
         if self._is_damaged:
-            if self._monotonic() < self._next_aside:
-                raise StoreDamaged(f"{self._path} is damaged once more")
-            self._next_aside = self._monotonic() + ASIDE_SECONDS
-            with failures():
-                aside = set_aside(self._path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock() // 10**9)))
-            log.error("the audit database is damaged, and was moved to %s", aside)
+            log.error("the audit database is damaged, and was moved to %s", self._set_aside.move())
             self._is_damaged = False
 
     def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
-        """One transaction, and a look whether it has reached the file that is there."""
+        """One transaction, and a check that it has reached the file that is there."""
         pairs = list(zip(entries, hashes, strict=True))
         with self._transaction() as connection:
             check_writable(connection, len(self._steps))
@@ -151,7 +144,7 @@ class SqliteStore:
             connection.execute("INSERT OR REPLACE INTO writers VALUES (?, ?)", (writer, self._clock()))
 
     def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
-        """Where nobody else has the file all other writers are dead; else those that are silent."""
+        """If no other gateway has the file, all other writers are dead; else those that are silent."""
         signs = (
             "SELECT DISTINCT writer, coalesce(seen_ns, 0) FROM intents LEFT JOIN writers USING (writer) "
             "WHERE writer <> ?"
@@ -163,7 +156,7 @@ class SqliteStore:
             signed = connection.execute(signs, (writer,)).fetchall()
             found = [(name, sign) for name, sign in signed if is_text(name) and isinstance(sign, int)]
             silent = self._silent.too_long(found)
-            # Asked behind the look: whoever comes now has no intent in what was found.
+            # Tested after the query: a gateway that comes now has no intent in what was found.
             dead = [name for name, _ in found] if self._writer_lock.is_alone() else sorted(silent)
             for name in dead:
                 rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
@@ -205,16 +198,8 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._open()
-        with self._failures():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # a full disk may have ended the transaction already
-                    connection.execute("ROLLBACK")
-                raise
+        with self._failures(), transaction(self._open()) as connection:
+            yield connection
 
     def _settle_intents(self, connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:
         gone: set[str] = set()
@@ -234,7 +219,7 @@ class SqliteStore:
         if gone or again:
             raise IntentsGone(frozenset(gone), frozenset(again))
 
-    def _look_for_it(self) -> None:
+    def _check_present(self) -> None:
         """Raises StoreLost where there should be a database and is none, or none with what was stored."""
         if not self._watch.holds:
             if not self._is_accepted and self._lock.exists() and is_absent(self._path):
@@ -260,8 +245,8 @@ class SqliteStore:
             connection.execute(f"PRAGMA {setting}")
         migrate(connection, self._steps)
 
-    def _mend_journal(self) -> None:
-        """The files beside the database are gone, and what they hold reaches nobody: but this connection has them."""
+    def _restore_journal(self) -> None:
+        """The files beside the database are gone, and no other connection sees what they hold; this one has them."""
         is_busy, pages, folded = self._open().execute("PRAGMA wal_checkpoint(FULL)").fetchone()
         if is_busy or pages != folded:
             raise StoreLost(f"the journal of {self._path} was deleted while it was used")
@@ -273,7 +258,7 @@ class SqliteStore:
         self._folded_bytes = 0
         log.warning("the journal of %s was deleted or replaced while it was used; nothing of it is lost", self._path)
 
-    def _look_closer(self) -> None:
+    def _check_content(self) -> None:
         """Through a connection of its own: what this one remembers of the file says nothing about it now."""
         with closing(reader_of(self._path)) as reader:
             is_whole = version_of(reader)[0] > 0 and (self._stored is None or has_all(reader, self._stored))

@@ -4,15 +4,14 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ai_gateway.audit import tables
 from ai_gateway.audit.chain import Checkpoint, Row, read_checkpoint
 from ai_gateway.audit.sqlite_failures import failures
-from ai_gateway.audit.sqlite_integrity import reasons
-from ai_gateway.audit.sqlite_rows import NAMES, Damaged, as_text, read_row
-from ai_gateway.audit.sqlite_schema import ADDED, COMMON, CONDITIONS, INDEXES, VERSION, version_of
+from ai_gateway.audit.sqlite_rows import as_text, read_row
+from ai_gateway.audit.sqlite_schema import COMMON, CONDITIONS, reasons, version_of
 from ai_gateway.audit.sqlite_watch import Change, SqliteWatch, reader_of
 from ai_gateway.audit.store import (
     MOST_INTENTS,
@@ -30,24 +29,14 @@ from ai_gateway.audit.store import (
     reserved_by,
 )
 
-MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
-
 MOST_VALUE_BYTES: Final = 64 << 20  # what a gateway writes is smaller, whatever `audit.max_content` says
 
-# What has no place in the order of time is in no list; `verify` and the command's export tell of it.
+# What has no place in the order of time is in no list; `verify` and the command's export report it.
 _PLACED: Final = ("typeof(e.at_ns) = 'integer'", "typeof(e.writer) = 'text'", "typeof(e.sequence) = 'integer'")
-_PLACES: Final = tuple(NAMES.index(name) for name in ("at_ns", "writer", "sequence"))
 _ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
-_CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
-# Of a number that somebody has changed no more is believed than of any other.
+# A number that was changed counts for no more than a call can have.
 _BELIEVED: Final = "CASE typeof({0}) WHEN 'integer' THEN max(0, min({0}, {1})) ELSE {2} END"
-_TOLD: Final = " + ".join(_BELIEVED.format(name, MOST_TOKENS, 0) for name in ("tokens_in", "tokens_out"))
-_DAY_NS: Final = 86_400 * 10**9
-# The filters by the column that they look at, the most selective first: the first one chooses the index.
-_FILTERS: Final = {
-    "request_id": "request_id", "actor": "actor", "model": "model_asked", "tenant": "tenant", "status": "status",
-    "outcome": "outcome",
-}  # fmt: skip
+_BY_OLLAMA: Final = " + ".join(_BELIEVED.format(name, MOST_TOKENS, 0) for name in ("tokens_in", "tokens_out"))
 
 
 class SqliteArchive:
@@ -75,15 +64,16 @@ class SqliteArchive:
                 connection.close()
                 raise
             self._connection = connection
-            with suppress(OSError):  # a database that nobody writes to has no journal
+            with suppress(OSError):  # a database without a writer has no journal
                 self._watch.hold()
 
     def page(self, query: Query) -> Page:
         """One walk along one index."""
-        walked, rest = _plan(query)
+        walked, rest = tables.plan(query, COMMON)
         where, values = _where(query, walked)
-        check = MOST_LOOKED_AT if rest else query.limit
-        inner = f"FROM entries e INDEXED BY {INDEXES[walked]} WHERE {where} {_ORDER}"
+        check = tables.MOST_LOOKED_AT if rest else query.limit
+        index = tables.INDEXES[tuple(column for column, _ in walked)]
+        inner = f"FROM entries e INDEXED BY {index} WHERE {where} {_ORDER}"
         kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
         sql = (
             f"SELECT {self._listed()} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
@@ -91,23 +81,13 @@ class SqliteArchive:
         )
         with failures():
             found = self._now().execute(sql, (*values, check, *(value for _, value in rest), query.limit)).fetchall()
-            read = [read_row(row) for row in found]
-            entries = [one for one in read if not isinstance(one, Damaged)]
-            damaged = [one for one in read if isinstance(one, Damaged)]
-            if len(found) == query.limit:
-                return Page(entries, Position(*(found[-1][place] for place in _PLACES)), damaged)
-            if not rest:
-                return Page(entries, None, damaged)
-            # Fewer than asked for: the walk goes on behind the last entry that was looked at, if there is one.
-            last = (
-                self._open()
-                .execute(
-                    f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?",
-                    (*values, check - 1),
-                )
-                .fetchone()
-            )
-        return Page(entries, Position(*last) if last else None, damaged)
+            then = tables.position(found[-1]) if len(found) == query.limit else None
+            if then is None and rest:
+                # Fewer than asked for: the walk goes on behind the last entry that was read, if there is one.
+                last_one = f"SELECT e.at_ns, e.writer, e.sequence {inner} LIMIT 1 OFFSET ?"
+                last = self._open().execute(last_one, (*values, check - 1)).fetchone()
+                then = Position(*last) if last else None
+        return tables.paged([read_row(row) for row in found], then)
 
     def unplaced(self) -> int:
         """A walk over all rows."""
@@ -117,19 +97,15 @@ class SqliteArchive:
 
     def usage_of_day(self, day: str) -> Sequence[DayUsage]:
         """A walk over the entries of that day."""
-        since_ns = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
+        since_ns = tables.beginning(day)
         with failures():
             connection = self._now()
-            counted = _column("tokens_counted", version_of(connection)[0])
-            sql = (
-                "SELECT auth_method, actor, CASE auth_method WHEN 'none' THEN client_address ELSE '' END, tenant, "  # noqa: S608
-                f"model_asked, sum({_BELIEVED.format(counted, MOST_TOKENS, _TOLD)}) FROM entries e WHERE "
-                "kind = 'end' AND at_ns >= ? AND at_ns < ? AND started_ns >= ? AND model_asked IS NOT NULL "
-                "GROUP BY 1, 2, 3, 4, 5"
-            )
+            counted = "tokens_counted" if tables.ADDED["tokens_counted"] <= version_of(connection)[0] else "NULL"
+            tokens = f"sum({_BELIEVED.format(counted, MOST_TOKENS, _BY_OLLAMA)})"
+            sql = tables.USAGE.format("?", "?", "?", tokens=tokens, ends="entries WHERE kind = 'end'")
             with connection:
                 connection.execute("BEGIN")  # an intent is open or has its end, and never both
-                rows = connection.execute(sql, (since_ns, since_ns + _DAY_NS, since_ns)).fetchall()
+                rows = connection.execute(sql, (since_ns, since_ns + tables.DAY_NS, since_ns)).fetchall()
                 intents = connection.execute("SELECT entry FROM intents LIMIT ?", (MOST_INTENTS,)).fetchall()
         used = [one for row in rows if (one := _usage(row)) is not None and one.tokens]
         return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
@@ -149,7 +125,7 @@ class SqliteArchive:
     def chain(self) -> Iterator[Row]:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
         with failures():
-            if version_of(self._open())[0] > VERSION:
+            if version_of(self._open())[0] > tables.VERSION:
                 raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
             sql = f"SELECT {self._listed()}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
             try:
@@ -161,7 +137,7 @@ class SqliteArchive:
     def checkpoints(self) -> Iterator[Checkpoint]:
         """In no order."""
         with failures():
-            for row in self._open().execute(f"SELECT {_CHECKPOINT} FROM checkpoints"):  # noqa: S608
+            for row in self._open().execute(f"SELECT {tables.CHECKPOINT_NAMES} FROM checkpoints"):  # noqa: S608
                 yield read_checkpoint(row)
 
     def open_intents(self) -> Iterator[OpenIntent]:
@@ -176,7 +152,7 @@ class SqliteArchive:
             yield from reasons(self._open())
 
     def interrupt(self) -> None:
-        """See sqlite3_interrupt: the question ends with an error."""
+        """See sqlite3_interrupt: the query ends with an error."""
         connection = self._connection
         if connection is not None:
             connection.interrupt()
@@ -204,13 +180,7 @@ class SqliteArchive:
         return self._open()
 
     def _listed(self) -> str:
-        version = version_of(self._open())[0]
-        return ", ".join(_column(name, version) for name in NAMES)
-
-
-def _column(name: str, version: int) -> str:
-    """A column, or nothing in its place where no newer gateway has opened the file for writing yet."""
-    return f"e.{name}" if ADDED.get(name, 0) <= version else "NULL"
+        return tables.listed(version_of(self._open())[0], alias="e.")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -223,7 +193,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _usage(row: Sequence[Any]) -> DayUsage | None:
-    """None where somebody has changed what stands there."""
+    """None where the row was changed."""
     *texts, tokens = row
     method, actor, address, tenant, model = texts
     if not all(isinstance(text, str) for text in (method, actor, address, model)) or not isinstance(tokens, int):
@@ -231,31 +201,17 @@ def _usage(row: Sequence[Any]) -> DayUsage | None:
     return DayUsage(method, actor, address, tenant if isinstance(tenant, str) else None, model, tokens)
 
 
-def _plan(query: Query) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
-    """The columns whose index is walked, and the other filters with their values."""
-    given = {column: value for name, column in _FILTERS.items() if (value := getattr(query, name)) is not None}
-    walked = tuple(column for column, value in given.items() if (column, value) not in COMMON)[:1]
-    if "request_id" not in given and {"actor", "model_asked"} <= set(given):
-        walked = ("actor", "model_asked")
-    return walked, [(column, value) for column, value in given.items() if column not in walked]
-
-
-def _where(query: Query, walked: tuple[str, ...]) -> tuple[str, list[Any]]:
-    parts: list[str] = ["e.kind = 'end'", CONDITIONS.get(walked, "true"), *_PLACED]
-    values: list[Any] = []
-    given = {column: getattr(query, name) for name, column in _FILTERS.items()}
-    for column in walked:
-        parts.append(f"e.{column} = ?")
-        values.append(given[column])
-    if query.since_ns is not None:
-        parts.append("e.at_ns >= ?")
-        values.append(query.since_ns)
-    if query.until_ns is not None:
-        parts.append("e.at_ns < ?")
-        values.append(query.until_ns)
+def _where(query: Query, walked: tables.Values) -> tuple[str, list[Any]]:
+    keys = tuple(column for column, _ in walked)
+    parts = ["e.kind = 'end'", CONDITIONS.get(keys, "true"), *_PLACED, *(f"e.{column} = ?" for column in keys)]
+    values = [value for _, value in walked]
+    for condition, bound in ((">=", query.since_ns), ("<", query.until_ns)):
+        if bound is not None:
+            parts.append(f"e.at_ns {condition} ?")
+            values.append(bound)
     if query.after is not None:
         after = query.after
-        # A writer that somebody has changed may be no UTF-8.
+        # A writer that was changed may be no UTF-8.
         parts.append("e.at_ns <= ? AND (e.at_ns < ? OR (e.writer, e.sequence) < (CAST(? AS TEXT), ?))")
         values += [after.at_ns, after.at_ns, after.writer.encode(errors="surrogateescape"), after.sequence]
     return " AND ".join(parts), values

@@ -1,37 +1,42 @@
-"""Who else has an SQLite store: a lock that all gateways share, and how long each has been silent."""
+"""Which other gateways have an SQLite store: a lock that all of them share, and how long each has been silent."""
 
 import fcntl
 import os
-import struct
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from ai_gateway.audit.store import SILENT_SECONDS
 
-# Between two looks, which come every 20 s: more, and nobody could be heard meanwhile. The rest of SILENT_SECONDS is
+# Between two checks, which come every 20 s: more, and no writer could be heard meanwhile. The rest of SILENT_SECONDS is
 # long enough for a sign of life behind an outage that all of them had.
 PAUSE_SECONDS: Final = 45.0
-_LOCK: Final = struct.Struct("hhqqi0q")  # struct flock: type, whence, start, length, pid
 
 
 class WriterLock:
-    """A shared lock on the file at `path`; it goes with the process, however it ends."""
+    """A shared lock on the file at `path`; it goes with the process, however it ends. Needs flock(2) and no more.
+
+    To test for others, a gateway asks for the lock alone, and for a moment has none. A second file, which is locked
+    meanwhile and by gateways that enter, keeps others from testing in that moment.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._testing = path.with_name(f"{path.name}-test")
         self._file: int | None = None
 
     def enter(self) -> None:
-        """Does nothing where it was entered already: whoever left for a moment would seem dead. Raises OSError."""
+        """Does nothing where it was entered already: a gateway that left for a moment would seem dead. Raises
+        OSError."""
         if self._file is None:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
+            with self._no_test():
+                file = _open(self._path)
+                fcntl.flock(file, fcntl.LOCK_SH)
             self._file = file
 
     def stay(self) -> None:
-        """Enters anew where somebody took the file away: whoever comes now would not know of this one."""
+        """Enters anew where the file was taken away: a gateway that comes now would not know of this one."""
         if self._file is None:
             return
         try:
@@ -39,21 +44,25 @@ class WriterLock:
         except OSError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+            file, self._file = self._file, None
             with suppress(OSError):  # with its folder, which the store misses, too
-                file = self._file
-                self._file = None
                 self.enter()
                 os.close(file)
                 return
             self._file = file
 
     def is_alone(self) -> bool:
-        """Whether no other gateway has entered. Asks only: a lock that is tried would be in the way of others."""
+        """Whether no other gateway has entered."""
         if self._file is None:
             return False
-        wanted = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-        found: int = _LOCK.unpack(fcntl.fcntl(self._file, fcntl.F_OFD_GETLK, wanted))[0]
-        return found == fcntl.F_UNLCK
+        with self._no_test():
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_SH)  # no other process has it alone now
+        return True
 
     def leave(self) -> None:
         """Gives the lock up."""
@@ -61,9 +70,19 @@ class WriterLock:
         if file is not None:
             os.close(file)
 
+    @contextmanager
+    def _no_test(self) -> Iterator[None]:
+        """Within the block no other gateway tests or enters."""
+        file = _open(self._testing)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+
 
 class SilenceTracker:
-    """How long each writer's sign of life has been the same, on the monotonic clock of whoever looks."""
+    """How long each writer's sign of life has been the same, on the monotonic clock of the gateway that checks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -80,3 +99,7 @@ class SilenceTracker:
             for writer, sign in signs
         }
         return {writer for writer, (_, since) in self._heard.items() if now - since > SILENT_SECONDS}
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -7,13 +7,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ai_gateway.audit.chain import FIRST, Checkpoint, CheckpointKind, checkpoint, is_linked, is_sealed, read_checkpoint
+from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import AuditEntry
-from ai_gateway.audit.sqlite_rows import NAMES, Damaged, is_text, read_row
+from ai_gateway.audit.sqlite_rows import is_text, read_row
+from ai_gateway.audit.tables import CHECKPOINT_NAMES, NAMES
 
 TAIL_NS: Final = 3600 * 10**9  # entries of a live writer are behind a checkpoint within a minute
-MOST_TOLD: Final = 100
+MOST_LOGGED: Final = 100
 _LISTED: Final = ", ".join(NAMES)
-_CHECKPOINT: Final = ", ".join(Checkpoint.__struct_fields__)
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -50,11 +51,11 @@ def remove_segment(connection: sqlite3.Connection, segment: Segment, key: bytes,
 
 
 class Oldest:
-    """Finds the end of the segment that goes next. Whoever can write to the database must not have it removed, and
-    sealed as removed, by the gateway: what says that it is old must have been made with the key."""
+    """Finds the end of the segment that goes next. Somebody who can write to the database must not have it removed,
+    and sealed as removed, by the gateway: what says that it is old must have been made with the key."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()  # writers whose changed rows were complained of
+        self._logged: set[str] = set()  # writers whose changed rows the log has
 
     def find(
         self, connection: sqlite3.Connection, before_ns: int, is_too_large: bool, key: bytes, now_ns: int
@@ -69,19 +70,19 @@ class Oldest:
 
     def _segment(self, connection: sqlite3.Connection, before_ns: int, key: bytes) -> tuple[int, Segment] | None:
         """The one with the oldest checkpoint, and when that was made."""
-        sql = f"SELECT {_CHECKPOINT} FROM checkpoints WHERE kind = 'checkpoint' AND at_ns < ? ORDER BY at_ns"  # noqa: S608
+        sql = f"SELECT {CHECKPOINT_NAMES} FROM checkpoints WHERE kind = 'checkpoint' AND at_ns < ? ORDER BY at_ns"  # noqa: S608
         for row in connection.execute(sql, (before_ns,)):
             made = read_checkpoint(row)
             if is_sealed(key, made):
                 return made.at_ns, Segment(made.writer, made.sequence, bytes.fromhex(made.hash))
-            self._complain(str(row[1]))
+            self._log_changed(str(row[1]))
         return None
 
     def _dead_tail(self, connection: sqlite3.Connection, before_ns: int, key: bytes) -> tuple[int, Segment] | None:
         """What a writer that was killed left behind its last checkpoint is a segment once all of it is old."""
         first = "SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns"
         last = f"SELECT {_LISTED}, hash FROM entries WHERE writer = ? ORDER BY sequence DESC LIMIT 1"  # noqa: S608
-        # What has no name of a writer belongs to no chain; it stays, and `verify` tells of it.
+        # What has no name of a writer belongs to no chain; it stays, and `verify` reports it.
         oldest = next((row for row in connection.execute(first, (before_ns,)) if is_text(row[0])), None)
         if oldest is None:
             return None
@@ -90,23 +91,23 @@ class Oldest:
         if not isinstance(entry, Damaged) and isinstance(digest, bytes) and _stands(connection, entry, digest, key):
             is_old = entry.at_ns < before_ns
             return (entry.at_ns, Segment(entry.writer, entry.sequence, digest)) if is_old else None
-        # It grows old as what it says; what is left of it says that it was changed.
-        self._complain(str(oldest[0]))
+        # It grows old by its own time; the record that is left says that it was changed.
+        self._log_changed(str(oldest[0]))
         at_ns, sequence = row[NAMES.index("at_ns")], row[NAMES.index("sequence")]
         is_old = isinstance(at_ns, int) and at_ns < before_ns and isinstance(sequence, int)
         kept = digest if isinstance(digest, bytes) and len(digest) == len(FIRST) else b""
         return (at_ns, Segment(str(oldest[0]), sequence, kept, "lost")) if is_old else None
 
-    def _complain(self, writer: str) -> None:
-        if writer not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add(writer)
+    def _log_changed(self, writer: str) -> None:
+        if writer not in self._logged and len(self._logged) < MOST_LOGGED:
+            self._logged.add(writer)
             log.error("the audit of %s has entries or checkpoints that no gateway wrote; see `audit verify`", writer)
 
 
 def _stands(connection: sqlite3.Connection, entry: AuditEntry, digest: bytes, key: bytes) -> bool:
     """Whether an entry is the one that was written, behind the one before it or the mark that stands for it."""
     before = "SELECT hash FROM entries WHERE writer = ? AND sequence = ?"
-    marks = f"SELECT {_CHECKPOINT} FROM checkpoints WHERE writer = ? AND sequence = ?"  # noqa: S608
+    marks = f"SELECT {CHECKPOINT_NAMES} FROM checkpoints WHERE writer = ? AND sequence = ?"  # noqa: S608
     place = (entry.writer, entry.sequence - 1)
     try:
         if entry.sequence == 1:
@@ -114,7 +115,7 @@ def _stands(connection: sqlite3.Connection, entry: AuditEntry, digest: bytes, ke
         found = connection.execute(before, place).fetchone()
         if found is not None:
             return isinstance(found[0], bytes) and is_linked(key, found[0], entry, digest)
-        told = [read_checkpoint(row) for row in connection.execute(marks, place)]
-        return any(is_sealed(key, one) and is_linked(key, bytes.fromhex(one.hash), entry, digest) for one in told)
+        made = [read_checkpoint(row) for row in connection.execute(marks, place)]
+        return any(is_sealed(key, one) and is_linked(key, bytes.fromhex(one.hash), entry, digest) for one in made)
     except (UnicodeError, OverflowError):
         return False

@@ -1,4 +1,4 @@
-"""Rows of SQLite as entries. Its columns take any value, whoever wrote it: what is no entry is said to be damaged."""
+"""Rows of SQLite as entries. Its columns take any value: a row that is no entry is reported as damaged."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,16 +6,14 @@ from typing import Any, Final
 
 from ai_gateway.audit.damage import Damaged, convert
 from ai_gateway.audit.entry import AuditEntry, columns
+from ai_gateway.audit.tables import NAMES
 from ai_gateway.wire.printable import utf8
 
-NAMES: Final = tuple(name for name, _ in columns)
 _BOOLS: Final = tuple((place, name) for place, (name, kind) in enumerate(columns) if kind == "bool")
 _BITS: Final = {0: False, 1: True}
 
-# SQLite's own reading of a text that is not UTF-8 would end the whole question.
+# SQLite's own reading of a text that is not UTF-8 would end the whole query.
 as_text: Final = partial(str, encoding="utf-8", errors="surrogateescape")
-
-__all__ = ["NAMES", "Damaged", "as_text", "is_text", "read_row"]
 
 
 def is_text(value: object) -> bool:

@@ -2,40 +2,37 @@
 
 A newer gateway takes the steps while older ones go on writing: a step adds columns, tables or indexes and nothing else,
 or it raises `writable_from`, the least version that may still write. An older one that finds itself below it stops.
+Whether the tables are still as they were made is found here, too: an index that lacks a row hides it from every list.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
+from ai_gateway.audit.sqlite_failures import transaction
 from ai_gateway.audit.store import StoreDamaged, StoreTooNew
+from ai_gateway.audit.tables import ADDED, INDEXES, VERSION
 
-VERSION: Final = 2
 _TYPES: Final[dict[ColumnKind, str]] = {"text": "TEXT", "int": "INTEGER", "bool": "INTEGER"}
 
-ADDED: Final = {"tokens_counted": 2}  # columns that came with a later version
 
-# The filters that have an index, each in the order of time; `actor` and `model` have one together. What is true of
-# nearly every entry has none: a walk along the time finds those soon enough, and each index costs 3 us per entry.
-INDEXES: Final[dict[tuple[str, ...], str]] = {
-    (): "ends",
-    ("actor",): "ends_actor",
-    ("tenant",): "ends_tenant",
-    ("model_asked",): "ends_model",
-    ("actor", "model_asked"): "ends_actor_model",
-    ("status",): "ends_status",
-    ("outcome",): "ends_outcome",
-    ("request_id",): "ends_request",
-}
-
-# What an index leaves out; a query that walks it must say the same.
+# What is in an index; a query that walks it must say the same. What is true of nearly every entry is in none: a walk
+# along the time finds those soon enough, and each index costs 3 us per entry.
 CONDITIONS: Final[dict[tuple[str, ...], str]] = {
     ("tenant",): "tenant IS NOT NULL",
     ("status",): "status <> 200",
     ("outcome",): "outcome <> 'ok'",
 }
 COMMON: Final = (("status", 200), ("outcome", "ok"))
+
+
+MOST_REASONS: Final = 20
+_MADE: Final = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+_OWN: Final = ("entries", "intents", "writers", "checkpoints", "schema")
+# Programs of its own would run with each write, and a view could stand in the place of a table.
+_FOREIGN: Final = ("trigger", "view")
 
 
 class Step(tuple[str, ...]):
@@ -72,8 +69,7 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = S
     if version_of(connection)[0] >= len(steps):
         check_writable(connection, len(steps))
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Another gateway may have been faster.
         version, writable_from = version_of(connection)
         connection.execute("CREATE TABLE IF NOT EXISTS schema (version INTEGER, writable_from INTEGER)")
@@ -83,10 +79,6 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = S
             writable_from = max(writable_from, getattr(step, "writable_from", None) or 1)
         connection.execute("DELETE FROM schema")
         connection.execute("INSERT INTO schema VALUES (?, ?)", (max(version, len(steps)), writable_from))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def check_writable(connection: sqlite3.Connection, version: int = VERSION) -> None:
@@ -105,5 +97,28 @@ def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
         return 0, 0
     row = connection.execute("SELECT version, writable_from FROM schema").fetchone()
     if row is None or any(type(value) is not int or value < 1 for value in row):
-        raise StoreDamaged("the table that tells the version of the audit database was changed")
+        raise StoreDamaged("the table with the version of the audit database was changed")
     return row[0], row[1]
+
+
+def reasons(connection: sqlite3.Connection) -> Iterator[str]:
+    """A sentence for each thing that is not as it was made; what SQLite finds itself comes last."""
+    wanted = _wanted(version_of(connection)[0])
+    for kind, name, sql in connection.execute(_MADE):
+        made = wanted.pop((kind, name), None)
+        if made is None and (kind in _FOREIGN or name in _OWN):
+            yield f"there is a {kind} {name}, which no gateway has made"
+        elif made is not None and made != sql:
+            yield f"the {kind} {name} is not as a gateway makes it"
+    for kind, name in wanted:
+        yield f"the {kind} {name} is gone"
+    for (found,) in connection.execute(f"PRAGMA integrity_check({MOST_REASONS})"):
+        if found != "ok":
+            yield f"SQLite finds: {found}"
+
+
+def _wanted(version: int) -> dict[tuple[str, str], str]:
+    """What a gateway of that version leaves: no newer one may have opened the file for writing yet."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh, STEPS[:version])
+        return {(kind, name): sql for kind, name, sql in fresh.execute(_MADE)}

@@ -1,28 +1,31 @@
-"""Whether an SQLite store is still what was opened: somebody may delete, move, replace, empty or restore its files."""
+"""Whether an SQLite store is still what was opened: its files may be deleted, moved, replaced, emptied or restored."""
 
 import logging
 import os
 import sqlite3
 import stat
+import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ai_gateway.audit.entry import AuditEntry
-from ai_gateway.audit.sqlite_failures import BUSY_SECONDS
-from ai_gateway.audit.store import ChainForked, StoreLost, StoreUnavailable
+from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures
+from ai_gateway.audit.store import ChainForked, StoreDamaged, StoreLost, StoreUnavailable
 
 log = logging.getLogger("ai_gateway.audit")
 
+ASIDE_SECONDS: Final = 3600.0  # between two damaged files that are kept
 CHECKPOINT_BYTES: Final = 4000 * 4096  # of the journal: larger ones write a page of an index once for many entries
 
 
 class Change(Enum):
-    """What a look finds while the database itself is where it was."""
+    """What a check finds while the database itself is where it was."""
 
     NONE = "none"
-    JOURNAL = "journal"  # the files beside it are gone: what is written reaches nobody who opens it anew
-    CONTENT = "content"  # somebody else has written to it
+    JOURNAL = "journal"  # the files beside it are gone: a connection that opens it anew does not see what is written
+    CONTENT = "content"  # another program has written to it
 
 
 class Stored(NamedTuple):
@@ -34,18 +37,24 @@ class Stored(NamedTuple):
 
 
 class SqliteWatch:
-    """Files by device and inode, as they were when `hold` was called. A look costs three calls of `stat`.
+    """Files by device and inode, as they were when `hold` was called. Each check costs a call of `stat` for each file;
+    `journal` are the ends of the names of those beside the database.
 
     The database itself is written to only while its journal is folded into it, which the store does on its own and then
-    says `wrote`: any other change of it is somebody else's.
+    says `wrote`: any other change of it is another program's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, journal: tuple[str, ...] = ("-wal", "-shm")) -> None:
         self._path = path
-        self._journal = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
+        self._journal = [path.with_name(path.name + end) for end in journal]
         self._held: dict[Path, tuple[int, int]] = {}
         self._touched: tuple[int, int] | None = None
         self.journal_bytes = 0
+
+    @property
+    def database_bytes(self) -> int:
+        """Of the database itself, after the last change of our own."""
+        return 0 if self._touched is None else self._touched[1]
 
     @property
     def holds(self) -> bool:
@@ -83,7 +92,7 @@ class SqliteWatch:
         return None if found.st_size else f"{self._path} was emptied while it was used"
 
     def check(self) -> Change:
-        """Raises StoreLost where the database is not the one that is held, StoreUnavailable where nobody knows."""
+        """Raises StoreLost where the database is not the one that is held, StoreUnavailable where that is unknown."""
         reason = self.missing()
         if reason is not None:
             raise StoreLost(reason)
@@ -91,7 +100,7 @@ class SqliteWatch:
             journal = [os.stat(path) for path in self._journal]
         except OSError:
             return Change.JOURNAL
-        self.journal_bytes = journal[0].st_size
+        self.journal_bytes = journal[0].st_size if journal else 0
         if any(_identity(found) != self._held.get(path) for path, found in zip(self._journal, journal, strict=True)):
             return Change.JOURNAL
         return Change.NONE if _touched(os.stat(self._path)) == self._touched else Change.CONTENT
@@ -163,15 +172,30 @@ def reader_of(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
 
-def set_aside(path: Path, moment: str) -> Path:
-    """Moves a database that cannot be used out of the way, with its journal; where it is then. Raises OSError."""
-    aside = path.with_name(f"{path.name}.damaged-{moment}")
-    for end in ("-wal", "-shm"):
-        beside = path.with_name(path.name + end)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + end))
-    path.rename(aside)
-    return aside
+class SetAside:
+    """Moves a database that cannot be used out of the way, with its journal; one an hour, whatever a disk does."""
+
+    def __init__(self, path: Path, clock: Callable[[], int], monotonic: Callable[[], float]) -> None:
+        self._path = path
+        self._clock = clock
+        self._monotonic = monotonic
+        self._next_at = float("-inf")
+
+    def move(self) -> Path:
+        """Where it is then. Raises StoreDamaged before its hour is over, StoreUnavailable."""
+        path = self._path
+        if self._monotonic() < self._next_at:
+            raise StoreDamaged(f"{path} is damaged once more")
+        self._next_at = self._monotonic() + ASIDE_SECONDS
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock() // 10**9))
+        aside = path.with_name(f"{path.name}.damaged-{moment}")
+        with failures():
+            for end in ("-wal", "-shm", "-journal"):
+                beside = path.with_name(path.name + end)
+                if beside.exists():
+                    beside.rename(aside.with_name(aside.name + end))
+            path.rename(aside)
+        return aside
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -14,14 +14,15 @@ import msgspec
 from ai_gateway.audit.chain import Checkpoint, Row
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import AuditEntry
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.audit")
 
 MAX_LIMIT: Final = 1000
 USUAL_LIMIT: Final = 100
-MOST_INTENTS: Final = 5000  # open ones that are looked at for the usage of a day
+MOST_INTENTS: Final = 5000  # open ones that are read for the usage of a day
 SILENT_SECONDS: Final = 60.0  # a writer that has given no sign of life for so long is dead
-# No call takes more, in or out: what an entry of an older gateway may say, which believed what it was told.
+# No call takes more, in or out: what an entry of an older gateway may say, which took any count from Ollama.
 MOST_TOKENS: Final = 10_000_000
 REPLACED_SECONDS: Final = 30.0  # the same where its NAME has a younger BOOT: three signs of life that did not come
 
@@ -48,7 +49,7 @@ class StoreLost(StoreUnavailable):
 
 
 class StoreDamaged(StoreLost):
-    """What is there cannot be read: somebody or something has written over it."""
+    """What is there cannot be read: it was written over."""
 
 
 class ChainForked(Exception):
@@ -84,7 +85,7 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which ends are asked for; None: any. `since_ns` is in, `until_ns` out. `after`: those that come behind it."""
+    """Which ends are wanted; None: any. `since_ns` is in, `until_ns` out. `after`: those that come behind it."""
 
     actor: str | None = None
     model: str | None = None  # as the client asked for it
@@ -100,7 +101,7 @@ class Query(msgspec.Struct, frozen=True):
 
 class DayUsage(msgspec.Struct, frozen=True):
     """Tokens, in and out together, that someone used of one model, as limits were charged with them: those that Ollama
-    counted, else those that the gateway did. Whoever has no name has an address."""
+    counted, else those that the gateway did. A caller without a name has an address."""
 
     auth_method: str
     actor: str
@@ -119,15 +120,15 @@ class OpenIntent(msgspec.Struct, frozen=True):
 
 
 def reserved_by(intents: Iterable[AuditEntry], since_ns: int) -> list[DayUsage]:
-    """What open intents hold of a day: of a gateway that was killed nobody will ever say more."""
+    """What open intents hold of a day: a gateway that was killed will never say more."""
     found = []
     for one in intents:
         # An open intent may have been changed: no call holds more than MOST_TOKENS, nor less than nothing.
         tokens = max(0, min(one.tokens_counted or 0, MOST_TOKENS))
         if tokens and one.model_asked is not None and one.started_ns >= since_ns:
             address = one.client_address if one.auth_method == "none" else ""
-            who = (one.auth_method, one.actor, address, one.tenant, one.model_asked)
-            found.append(DayUsage(*who, tokens))
+            caller = (one.auth_method, one.actor, address, one.tenant, one.model_asked)
+            found.append(DayUsage(*caller, tokens))
     return found
 
 
@@ -135,7 +136,7 @@ class Page(msgspec.Struct, frozen=True):
     """Ends, newest first: at_ns, then writer, then sequence, all descending.
 
     `next` is where to go on, None when there is no more. A page may hold fewer than its limit, or none, and still have
-    a `next`: only so many entries are looked at for each. `damaged` are rows among them that are no entries.
+    a `next`: only so many entries are read for each. `damaged` are rows among them that are no entries.
     """
 
     entries: Sequence[AuditEntry]
@@ -144,12 +145,12 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def open_intents(contents: Iterable[str | bytes]) -> list[AuditEntry]:
-    """Intents from their JSON. What is none is left out: a newer gateway wrote it, or somebody changed it."""
+    """Intents from their JSON. What is none is left out: a newer gateway wrote it, or it was changed."""
     found = []
     for content in contents:
         try:
             entry = _decode(content)
-        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        except (*UNREADABLE, TypeError, ValueError) as error:
             log.error("an open intent of the audit cannot be read, and stays open: %s", error)
             continue
         if entry.kind == "intent" and entry.intent is not None:
@@ -174,7 +175,7 @@ class Store(Protocol):
         """Keeps entries with their hashes, all or none; durable on return. What is there already is not written again.
 
         An `intent` is open from then on, until an `end` with its id is written. Raises IntentsGone, with nothing
-        written, where an end's intent is not open: somebody else closed it, or an end before it in the same batch;
+        written, where an end's intent is not open: another gateway closed it, or an end before it in the same batch;
         StoreLost where they, or those before them, are not there on return.
         """
 
@@ -187,8 +188,9 @@ class Store(Protocol):
     def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
         """Open intents of writers that are dead for certain, at most 500; never of `writer` itself.
 
-        Dead is whoever gave no heartbeat for SILENT_SECONDS in which it could have been heard, in a store of many hosts
-        for REPLACED_SECONDS where its NAME has a younger BOOT, and where only one gateway has a file, every other one.
+        A writer is dead if it gave no heartbeat for SILENT_SECONDS in which it could have been heard. In a store of
+        many hosts, REPLACED_SECONDS are enough where its NAME has a younger BOOT. Where one gateway alone has a file,
+        every other writer is dead.
         """
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
@@ -201,6 +203,27 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Closes what was opened."""
+
+
+class WriteOnlyStore:
+    """The parts of a store that are nothing to do if entries go to a collector and cannot be read back."""
+
+    def check(self) -> None:
+        """What was taken is not here any more."""
+
+    def begin_anew(self) -> None:
+        """Nothing is kept here."""
+
+    def heartbeat(self, writer: str) -> None:
+        """Nothing could read it."""
+
+    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
+        """None: `strict` does not go with such a store."""
+        return ()
+
+    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
+        """The collector removes entries."""
+        return 0
 
 
 class Archive(Protocol):
@@ -234,7 +257,7 @@ class Archive(Protocol):
         """What is wrong with the store itself: a table or index that is not as it was made, or a page."""
 
     def interrupt(self) -> None:
-        """Ends a question that is being answered; may be called from another thread."""
+        """Ends a query that is running; may be called from another thread."""
 
     def close(self) -> None:
         """Closes what was opened."""

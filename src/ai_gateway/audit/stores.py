@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.key import put_back, read_key, read_or_make_key
-from ai_gateway.audit.store import Archive, Store, StoreUnavailable
+from ai_gateway.audit.store import Archive, Store, StoreUnavailable, WriteOnlyStore
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.reading import read_text
 
@@ -41,8 +41,8 @@ class StorePair(NamedTuple):
     bytes_waiting: Callable[[], int] | None = None
 
 
-class UnavailableStore:
-    """Stands for a store that cannot be: every try says why."""
+class UnavailableStore(WriteOnlyStore):
+    """Stands for a store that cannot be: each call says why."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -51,32 +51,13 @@ class UnavailableStore:
         """Raises StoreUnavailable, always."""
         raise StoreUnavailable(self._reason)
 
-    def check(self) -> None:
-        """As `open`."""
-        raise StoreUnavailable(self._reason)
-
-    def begin_anew(self) -> None:
-        """There is nothing to be lost."""
-
     def write(self, entries: Sequence[AuditEntry], hashes: Sequence[bytes]) -> None:
-        """As `open`."""
-        raise StoreUnavailable(self._reason)
+        """As `open`, without which nothing is written."""
+        self.open()
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """As `open`."""
-        raise StoreUnavailable(self._reason)
-
-    def heartbeat(self, writer: str) -> None:
-        """As `open`."""
-        raise StoreUnavailable(self._reason)
-
-    def lost_intents(self, writer: str) -> Sequence[AuditEntry]:
-        """As `open`."""
-        raise StoreUnavailable(self._reason)
-
-    def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
-        """As `open`."""
-        raise StoreUnavailable(self._reason)
+        self.open()
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -99,12 +80,15 @@ def state_folder(environment: Environment) -> Path | None:
     return None
 
 
+def _without_place(key: str) -> StorePair:
+    reason = f"there is no state directory (HOME and XDG_STATE_HOME are not set); set {key}"
+    return StorePair(UnavailableStore(reason), None)
+
+
 def _sqlite(audit: AuditSection, environment: Environment) -> StorePair:
     path = path_of(audit, environment)
     if path is None:
-        return StorePair(
-            UnavailableStore("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.path"), None
-        )
+        return _without_place("audit.path")
     from ai_gateway.audit.sqlite import SqliteStore
     from ai_gateway.audit.sqlite_archive import SqliteArchive
 
@@ -126,9 +110,7 @@ def _postgresql(audit: AuditSection, environment: Environment) -> StorePair:
 
     folder = spool_of(audit, environment)
     if folder is None:
-        return StorePair(
-            UnavailableStore("there is no state directory (HOME and XDG_STATE_HOME are not set); set audit.spool"), None
-        )
+        return _without_place("audit.spool")
 
     def dsn() -> str:
         return audit.dsn or read_text(Path(audit.dsn_file or ""))
@@ -155,7 +137,7 @@ STORES: Final[dict[str, Callable[[AuditSection, Environment], StorePair]]] = {
 def store_pair(
     audit: AuditSection, environment: Environment, collector: Callable[[Environment], Collector] | None = None
 ) -> StorePair:
-    """The store of a config, not opened yet. `collector` is asked for one where the entries go there."""
+    """The store of a config, not opened yet. `collector` makes one where the entries go there."""
     if audit.store == "otlp" and collector is not None:
         from ai_gateway.audit.otlp import OtlpStore
 
@@ -186,7 +168,7 @@ def key_of(audit: AuditSection, environment: Environment) -> bytes:
 
 
 def restored(audit: AuditSection, environment: Environment) -> Callable[[bytes], None] | None:
-    """Puts the key back beside the store, if it was made there; what stands in the way is told to the log."""
+    """Puts the key back beside the store, if it was made there; a failure is logged."""
     path = None if audit.key_file is not None else key_path(audit, environment)
     if path is None:
         return None

@@ -17,11 +17,11 @@ EDGE_NS: Final = 120 * 10**9
 
 
 class Report(msgspec.Struct):
-    """What was found, and what was looked at. `store` are sentences about the store itself."""
+    """What was found, and what was read. `store` are sentences about the store itself."""
 
     store: list[str] = []
     findings: list[Finding] = []
-    is_cut: bool = False  # there are more faults than these
+    is_cut: bool = False  # there are more findings than these
     entries: int = 0
     writers: int = 0
     checkpoints: int = 0
@@ -32,47 +32,48 @@ class Report(msgspec.Struct):
         return not self.store and not self.findings
 
 
-def examine(archive: Archive, told: Iterable[Checkpoint], key: bytes) -> Report:
-    """Looks at all of a store, with the checkpoints of a second place. Raises StoreUnavailable."""
+def examine(archive: Archive, elsewhere: Iterable[Checkpoint], key: bytes) -> Report:
+    """Reads all of a store, with the checkpoints of a second place. Raises StoreUnavailable."""
     report = Report()
     intents = _Intents()
     try:
         with archive.unchanging():
             report.store += archive.reasons()
-            known = intents.listened(_counted(report, (*_sealed_first(archive.checkpoints(), key, report), *told)), key)
-            for failure in verify(intents.watched(_walked(report, archive)), known, key):
-                if not _note(report, failure):
+            checkpoints = (*_sealed_first(archive.checkpoints(), key, report), *elsewhere)
+            known = intents.listened(_counted(report, checkpoints), key)
+            for finding in verify(intents.watched(_walked(report, archive)), known, key):
+                if not _note(report, finding):
                     break
-            for failure in intents.findings(archive):
-                if not _note(report, failure):
+            for finding in intents.findings(archive):
+                if not _note(report, finding):
                     break
     except StoreUnavailable as error:
-        # Without a table that is gone nothing goes on; that it is gone was told.
+        # Without a table that is gone nothing goes on; that it is gone is reported.
         if isinstance(error, StoreTooNew) or not (report.store or isinstance(error, StoreDamaged)):
             raise
         report.store.append(str(error))
     return report
 
 
-def without_store(told: Iterable[Checkpoint], key: bytes, reason: str) -> Report:
+def without_store(elsewhere: Iterable[Checkpoint], key: bytes, reason: str) -> Report:
     """Where nothing is left but the second place: what was checkpointed there is cut off."""
     report = Report(store=[reason])
-    for failure in verify((), _counted(report, told), key):
-        if not _note(report, failure):
+    for finding in verify((), _counted(report, elsewhere), key):
+        if not _note(report, finding):
             break
     return report
 
 
-def _note(report: Report, failure: Finding) -> bool:
+def _note(report: Report, finding: Finding) -> bool:
     """Whether there is room for more."""
     report.is_cut = len(report.findings) >= MOST_FINDINGS
     if not report.is_cut:
-        report.findings.append(failure)
+        report.findings.append(finding)
     return not report.is_cut
 
 
 def _sealed_first(checkpoints: Iterator[Checkpoint], key: bytes, report: Report) -> Iterator[Checkpoint]:
-    """Those that nobody sealed are faults, and whoever can write to a store can put in any number of them."""
+    """Those without a seal are findings; somebody who can write to a store can put in any number of them."""
     for made in checkpoints:
         if is_sealed(key, made):
             yield made
@@ -97,7 +98,7 @@ def _walked(report: Report, archive: Archive) -> Iterator[Row]:
 
 
 class _Intents:
-    """Every intent of the chain has an end, or is open still: whoever takes an open one away keeps its end from being
+    """Every intent of the chain has an end, or is open still: without its open intent an end would never be
     written. Changed as checkpoints and entries pass by."""
 
     def __init__(self) -> None:
@@ -138,7 +139,7 @@ class _Intents:
     def findings(self, archive: Archive) -> Iterator[Finding]:
         """Behind the walk: what the table of open intents lacks, and what it has too much."""
         if self._is_full:
-            yield Finding("*", 0, "unended", f"more than {MOST_OPEN} intents have no end; they were not looked at")
+            yield Finding("*", 0, "unended", f"more than {MOST_OPEN} intents have no end; they were not checked")
             return
         for row in archive.open_intents():
             entry = next(iter(open_intents([row.content])), None)

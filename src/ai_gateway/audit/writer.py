@@ -1,6 +1,6 @@
 """The thread that writes entries: many at a time, chained, and again until the store takes them.
 
-The event loop hands entries over and waits for nothing, unless it asks to be told when one is durable.
+The event loop hands entries over and waits for nothing, unless it asks for a future of one entry.
 """
 
 import asyncio
@@ -11,12 +11,11 @@ import time
 from collections import Counter
 from typing import Final, Literal
 
-from ai_gateway.audit.backlog import Backlog
+from ai_gateway.audit.backlog import Backlog, numbered
 from ai_gateway.audit.chain import Link
 from ai_gateway.audit.duties import Duties
 from ai_gateway.audit.entry import AuditEntry, lost_end
 from ai_gateway.audit.marks import Losses, Marks
-from ai_gateway.audit.numbering import numbered
 from ai_gateway.audit.settings import AuditSettings
 from ai_gateway.audit.store import (
     ChainForked,
@@ -34,8 +33,8 @@ log = logging.getLogger("ai_gateway.audit")
 CHECKPOINT_ENTRIES: Final = 1000
 CHECKPOINT_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 10.0
-LOOK_SECONDS: Final = 0.5  # between two looks whether what was stored is there; each batch is followed by one
-SWEEP_SECONDS: Final = 20.0  # between two looks for what dead gateways left behind
+CHECK_SECONDS: Final = 0.5  # between two checks whether what was stored is there; each batch is followed by one
+SWEEP_SECONDS: Final = 20.0  # between two searches for what dead gateways left behind
 AGAIN_LEAVING_SECONDS: Final = 0.1
 RETENTION_SECONDS: Final = 3600.0
 RETENTION_AGAIN_SECONDS: Final = 0.5  # while there is more to remove
@@ -44,8 +43,8 @@ Result = Literal["stored", "dropped", "failed"]
 
 
 class Writer:
-    """Entries in, a store behind. The loop calls `start`, `offer`, `durable` and `stop`; its own thread, which alone
-    has the store, does the rest. `fault` says why nothing can be written, None if it can."""
+    """Entries in, a store behind. The loop calls `start`, `enqueue`, `durable` and `stop`; its own thread, which alone
+    has the store, does the rest. `failure` says why nothing can be written, None if it can."""
 
     def __init__(self, store: Store, settings: AuditSettings, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
@@ -58,9 +57,8 @@ class Writer:
         self._is_leaving = False
         self._leave_by = float("inf")
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
-        self._is_open = False
-        self._was_open = False
-        self._astonishment = ""
+        self._is_open = self._was_open = False
+        self._unexpected: set[type[Exception]] = set()  # that were logged
         self._duties = Duties()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
@@ -85,15 +83,15 @@ class Writer:
     def durable(self, entry: AuditEntry) -> asyncio.Future[None]:
         """Takes an entry; done when it is durable. Raises StoreUnavailable for an intent that cannot be written.
 
-        An end stays in the queue, whatever happens to who waits.
+        An end stays in the queue, whether or not its caller still waits.
         """
-        told: asyncio.Future[None] = self._loop.create_future()
+        is_stored: asyncio.Future[None] = self._loop.create_future()
         if self.failure is not None and entry.kind == "intent":
             self._backlog.unwritten.add(entry.intent or "")  # its end comes all the same, and closes nothing
-            told.set_exception(StoreUnavailable(self.failure))
+            is_stored.set_exception(StoreUnavailable(self.failure))
         else:
-            self._backlog.put(entry, told)
-        return told
+            self._backlog.put(entry, is_stored)
+        return is_stored
 
     @property
     def queued(self) -> int:
@@ -130,20 +128,20 @@ class Writer:
                 except StoreUnavailable as error:
                     self._rest(error)
                 except Exception as error:  # whatever it is, the next entries must not be lost for it
-                    if repr(error) != self._astonishment:  # and one story of each is enough
-                        self._astonishment = repr(error)
-                        log.exception("the audit failed in a way that nobody has thought of")
-                    self._rest(StoreUnavailable(f"{type(error).__name__}; the log has the story"))
+                    if type(error) not in self._unexpected:
+                        self._unexpected.add(type(error))
+                        log.exception("the audit failed unexpectedly; it is logged once, and tried again every second")
+                    self._rest(StoreUnavailable(f"{type(error).__name__}; the log has its traceback"))
             if self.failure is None:
                 self._mark()
         except Exception:
-            log.exception("the audit's last words could not be written")
+            log.exception("the audit's last checkpoint could not be written")
         finally:
             self._store.close()
             self.is_tried.set()
 
     def _miss(self, error: StoreLost) -> None:
-        """What was stored is gone. Who promised more than best effort goes on when it is back, or with a new start."""
+        """What was stored is gone. Above best effort, the writer goes on when it is back, or after a restart."""
         may_begin = self._settings.begins_anew or not (self._was_open or isinstance(error, StoreDamaged))
         is_new = self.losses.note(error, self._link.sequence, may_begin)
         if is_new and not may_begin and self.key is not None and self._link.sequence:
@@ -181,12 +179,9 @@ class Writer:
             self._marks.gap(self._store, self.key, self._link)
             self.losses.has_gap = False
         self._is_open = self._was_open = True
-        after = {
-            self._sign_of_life: HEARTBEAT_SECONDS,
-            self._mark: CHECKPOINT_SECONDS,
-            self._retain: CHECKPOINT_SECONDS,
-        }
-        self._duties.begin(time.monotonic(), {self._sweep: 0.0, self._check: LOOK_SECONDS, **after})
+        often = {self._sweep: 0.0, self._check: CHECK_SECONDS, self._sign_of_life: HEARTBEAT_SECONDS}
+        seldom = dict.fromkeys((self._mark, self._retain), CHECKPOINT_SECONDS)
+        self._duties.begin(time.monotonic(), {**often, **seldom})
         if not self.queued:  # else it has recovered once these are written
             self._recover()
 
@@ -244,8 +239,8 @@ class Writer:
         error = sys.exception()
         self._backlog.leave_out(StoreUnavailable(f"{type(error).__name__}: the entry cannot be written"))
         self.results["failed"] += 1
-        told = str(error).partition("\n")[0]  # behind it a database may quote the entry, and so what was asked
-        log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, told)
+        reason = str(error).partition("\n")[0]  # behind it a database may quote the entry, and so what was asked
+        log.error("an audit entry could not be written, and is left out: %s: %s", type(error).__name__, reason)
 
     def _recover(self) -> None:
         if self.failure is not None and self.is_tried.is_set():
@@ -278,7 +273,7 @@ class Writer:
             self._duties.sooner(self._retain, time.monotonic() + RETENTION_AGAIN_SECONDS)  # a segment more: one may go
 
     def _check(self) -> None:
-        self._duties.again(self._check, time.monotonic() + LOOK_SECONDS)
+        self._duties.again(self._check, time.monotonic() + CHECK_SECONDS)
         self._store.check()
 
     def _sign_of_life(self) -> None:

@@ -1,1 +1,1 @@
-"""Who calls: API keys, ServiceAccount tokens, tokens of an OpenID Connect issuer; and what the rules let them do."""
+"""Identifies callers by API key, ServiceAccount token or OIDC token, and applies the rules of `callers`."""

@@ -1,4 +1,4 @@
-"""Asks the methods that are on whose a token is, in their order, and the rules what that allows."""
+"""Asks the enabled methods in order whose token it is, then the rules what that caller may do."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,7 +16,7 @@ class Unknown(Exception):
 
 
 class Forbidden(Exception):
-    """The caller is known, and no rule lets it in. `identity` is for those who record it."""
+    """The caller is known, but no rule lets it in. `identity` is for the record."""
 
     def __init__(self, identity: Identity) -> None:
         super().__init__(identity.name)
@@ -24,7 +24,7 @@ class Forbidden(Exception):
 
 
 class Authenticator:
-    """The methods of one config with its rules. Keeps what the rules grant, since they are asked with each request."""
+    """The methods and rules of one config. Caches what the rules grant, since every request needs it."""
 
     def __init__(self, methods: Mapping[str, Method], rules: tuple[CallerRule, ...] | None) -> None:
         self.methods = methods
@@ -32,7 +32,7 @@ class Authenticator:
         self._grants: dict[Identity, Caller | None] = {}
 
     async def caller(self, token: bytes) -> Caller:
-        """Whose token it is, and what they may do. Raises Unknown, Forbidden or Unavailable."""
+        """The caller with this token, and what it may do. Raises Unknown, Forbidden or Unavailable."""
         unavailable: Unavailable | None = None
         for method in self.methods.values():
             if not method.fits(token):

@@ -1,4 +1,4 @@
-"""Answers about tokens, kept for a while under their hashes; what many requests show is asked about once."""
+"""Caches verification results by the hash of the token. Concurrent requests with one token verify it once."""
 
 import asyncio
 import hashlib
@@ -10,17 +10,19 @@ import msgspec
 from ai_gateway.auth.identity import Identity, Unavailable
 
 MOST_KEPT: Final = 10_000
-MOST_ASKED: Final = 4  # of the known and of the others at one time; a flood of nonsense must not flood who answers
+MOST_CONCURRENT: Final = (
+    4  # at a time, of known and of unknown tokens each; a flood of bad tokens must not flood the verifier
+)
 MOST_WAITING: Final = 256
 KNOWN_SECONDS: Final = 60.0
 UNKNOWN_SECONDS: Final = 5.0
-# While nobody can be asked a known caller goes on, but not for ever: its token may have been revoked.
+# While the verifier is unavailable, known callers may go on, but not for ever: a token may have been revoked.
 STALE_SECONDS: Final = 600.0
-PATIENCE_SECONDS: Final = 1.0  # of a known caller with who should answer
-AWAY_SECONDS: Final = 5.0  # that nobody known waits again after a failure
+PATIENCE_SECONDS: Final = 1.0  # longest wait of a known caller for the verifier
+UNAVAILABLE_SECONDS: Final = 5.0  # after a failure known callers do not wait again for this long
 
-# Says whose a token is and when that ends, in Unix seconds; raises Unavailable.
-Ask = Callable[[bytes], Awaitable[tuple[Identity | None, float]]]
+# Returns the identity for a token and when it expires, in Unix seconds. Raises Unavailable.
+Verify = Callable[[bytes], Awaitable[tuple[Identity | None, float]]]
 Task = asyncio.Task[Identity | None]
 
 
@@ -32,74 +34,77 @@ class _Verified(msgspec.Struct):
 
 
 class CachingVerifier:
-    """Wraps whoever must be asked. Changed by each answer. Both clocks are in seconds.
+    """Wraps a verifier. Every result changes the cache. Both clocks give seconds.
 
-    Tokens that were known once are asked about in turns of their own: a flood of others must neither keep a revoked
-    one alive nor lock out a good one.
+    Tokens that were known before have their own limit. A flood of unknown ones must neither keep a revoked token alive
+    nor lock out a good one.
     """
 
-    def __init__(self, ask: Ask, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
-        self._ask = ask
+    def __init__(self, verify: Verify, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        self._verify = verify
         self._clock = clock
         self._wall_clock = wall_clock
         self._kept: dict[bytes, _Verified] = {}
-        self._asked: dict[bytes, Task] = {}
-        self._strangers = 0  # unknown tokens that are asked about or wait for it
-        self._turns = {False: asyncio.Semaphore(MOST_ASKED), True: asyncio.Semaphore(MOST_ASKED)}  # by: was known
-        self._away_until = float("-inf")
+        self._running: dict[bytes, Task] = {}
+        self._unknown_count = 0  # unknown tokens under verification, or waiting for it
+        self._semaphores = {
+            False: asyncio.Semaphore(MOST_CONCURRENT),
+            True: asyncio.Semaphore(MOST_CONCURRENT),
+        }  # by `was_known`
+        self._unavailable_until = float("-inf")
 
     async def identify(self, token: bytes) -> Identity | None:
-        """Whose token it is. Raises Unavailable."""
+        """The identity for a token, None if it is invalid. Raises Unavailable."""
         digest = hashlib.sha256(token).digest()
         kept, now = self._kept.get(digest), self._clock()
         if kept is not None and now < kept.fresh_until:
-            return self._if_not_over(kept)
+            return self._if_not_expired(kept)
         if kept is None or kept.identity is None or now >= kept.stale_until:
-            return await asyncio.shield(self._asking(digest, token, was_known=False))
-        return await self._again(digest, token, kept)
+            return await asyncio.shield(self._verification(digest, token, was_known=False))
+        return await self._reverify(digest, token, kept)
 
-    async def _again(self, digest: bytes, token: bytes, kept: _Verified) -> Identity | None:
-        """About a token that was known: a new answer if there is one soon, else the old one."""
-        asked = self._asking(digest, token, was_known=True)
-        if self._clock() < self._away_until and not asked.done():
-            return self._if_not_over(kept)
+    async def _reverify(self, digest: bytes, token: bytes, kept: _Verified) -> Identity | None:
+        """For a known token: the new result if it comes soon, else the old one."""
+        verification = self._verification(digest, token, was_known=True)
+        if self._clock() < self._unavailable_until and not verification.done():
+            return self._if_not_expired(kept)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await asyncio.shield(asked)
+                return await asyncio.shield(verification)
         except TimeoutError:
-            self._away_until = self._clock() + AWAY_SECONDS
+            self._unavailable_until = self._clock() + UNAVAILABLE_SECONDS
         except Unavailable:
             pass
-        return self._if_not_over(kept)
+        return self._if_not_expired(kept)
 
-    def _if_not_over(self, kept: _Verified) -> Identity | None:
+    def _if_not_expired(self, kept: _Verified) -> Identity | None:
         return kept.identity if self._wall_clock() < kept.ends_at else None
 
-    def _asking(self, digest: bytes, token: bytes, *, was_known: bool) -> Task:
-        """The question, however many wait for its answer; that one of them leaves does not end it."""
-        asked = self._asked.get(digest)
-        if asked is None:
-            if not was_known and self._strangers >= MOST_WAITING:
-                raise Unavailable("too many unknown tokens at one time")
-            self._strangers += not was_known
-            asked = self._asked[digest] = asyncio.create_task(self._learn(digest, token, was_known))
-            asked.add_done_callback(lambda task: self._forget(digest, task, was_known))
-        return asked
+    def _verification(self, digest: bytes, token: bytes, *, was_known: bool) -> Task:
+        """The task that verifies a token. All requests with the token share it; one that leaves does not end it."""
+        running = self._running.get(digest)
+        if running is None:
+            if not was_known and self._unknown_count >= MOST_WAITING:
+                raise Unavailable("too many unknown tokens at a time")
+            self._unknown_count += not was_known
+            running = self._running[digest] = asyncio.create_task(self._verify_and_keep(digest, token, was_known))
+            running.add_done_callback(lambda task: self._forget(digest, task, was_known))
+        return running
 
     def _forget(self, digest: bytes, task: Task, was_known: bool) -> None:
-        self._strangers -= not was_known
-        self._asked.pop(digest, None)
+        self._unknown_count -= not was_known
+        self._running.pop(digest, None)
         if not task.cancelled():
-            task.exception()  # whoever waited has got it
+            task.exception()  # those who waited have it
 
-    async def _learn(self, digest: bytes, token: bytes, was_known: bool) -> Identity | None:
-        async with self._turns[was_known]:
+    async def _verify_and_keep(self, digest: bytes, token: bytes, was_known: bool) -> Identity | None:
+        async with self._semaphores[was_known]:
             try:
-                identity, ends_at = await self._ask(token)
+                identity, ends_at = await self._verify(token)
             except Unavailable:
-                self._away_until = self._clock() + AWAY_SECONDS
+                self._unavailable_until = self._clock() + UNAVAILABLE_SECONDS
                 raise
-        self._away_until = float("-inf")
+        self._unavailable_until = float("-inf")
         now = self._clock()
         fresh = UNKNOWN_SECONDS if identity is None else KNOWN_SECONDS
         self._kept.pop(digest, None)
@@ -109,7 +114,7 @@ class CachingVerifier:
         return identity
 
     def _drop(self, now: float) -> None:
-        """Makes room: what is no longer of use goes, and of the rest the oldest tenth."""
+        """Makes room: drops expired entries, and of the rest the oldest tenth."""
         for digest in [digest for digest, kept in self._kept.items() if now >= kept.fresh_until]:
             del self._kept[digest]
         for digest in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT * 9 // 10)]:

@@ -1,4 +1,4 @@
-"""Who someone proved to be, before the rules say what that allows."""
+"""A verified identity, before the rules say what it may do."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from ai_gateway.exchange import AuthMethod
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A caller as its credential describes it. `models`, `routes`, `limits` and `role` are a key's own word."""
+    """A caller as its credential describes it. Only keys set `models`, `routes`, `limits` and `role`."""
 
     name: str
     method: AuthMethod
@@ -25,19 +25,19 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Unavailable(Exception):
-    """Whoever knows the answer cannot be asked now; the text is for the log."""
+    """The gateway cannot verify the token now; the text is for the log."""
 
 
 class Method(Protocol):
-    """One way to prove who one is. `complaint` says what keeps it from working, None if nothing does."""
+    """One authentication method. `reason` says why it does not work now, None if it works."""
 
     reason: str | None
 
     def fits(self, token: bytes) -> bool:
-        """Whether a token looks like one of this method's; decides without asking anyone."""
+        """Whether a token looks like one for this method. It decides by the form alone."""
 
     async def identify(self, token: bytes) -> Identity | None:
-        """Whose token it is; None if it is nobody's. Raises Unavailable."""
+        """The identity for a token; None if the token is invalid. Raises Unavailable."""
 
     def close(self) -> None:
-        """Ends what it has begun; it is not asked again."""
+        """Releases its resources. Do not use it afterwards."""

@@ -1,4 +1,4 @@
-"""API keys, checked against the hashes in their file; nothing is looked up on the disk for a request."""
+"""API keys, checked against the hashes in the keys file. Requests never read the disk."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ import msgspec
 from ai_gateway.auth.identity import Identity, Unavailable
 from ai_gateway.auth.keys_file import ID_LENGTH, MAX_BYTES, PREFIX, KeyEntry, KeysError, read_entries
 from ai_gateway.config.reading import Unreadable, shown
-from ai_gateway.config.steady import Steady
+from ai_gateway.config.watched_file import WatchedFile
 
 log = logging.getLogger("ai_gateway.auth")
 
@@ -24,81 +24,81 @@ _NO_HASH: Final = b"\0" * 32
 
 class _ActiveKey(msgspec.Struct, frozen=True):
     digest: bytes
-    ends_at: float  # Unix seconds: what an operator writes is a date
+    ends_at: float  # Unix seconds, because operators write dates
     identity: Identity
 
 
-Kept = dict[bytes, _ActiveKey]
+KeysById = dict[bytes, _ActiveKey]
 
-_NOBODY: Final = _ActiveKey(_NO_HASH, 0.0, Identity("", "keys"))
+_NO_KEY: Final = _ActiveKey(_NO_HASH, 0.0, Identity("", "keys"))
 
 
 class Keys:
-    """The keys in force. Changed by `take`; a file that is nonsense changes nothing, `complaint` says why.
+    """The keys in force. Only `take` and `put` change them; an invalid file changes nothing, and `reason` says why.
 
-    Until a file was read nobody can be told from anybody.
+    Until a file was read it cannot identify any caller.
     """
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
-        self._kept: Kept | None = None
-        self.reason: str | None = "the file of keys was not read yet"
+        self._keys: KeysById | None = None
+        self.reason: str | None = "the gateway has not read the keys file yet"
 
     @property
     def count(self) -> int | None:
-        """How many there are, those that ended too; None until a file was read."""
-        return None if self._kept is None else len(self._kept)
+        """How many keys there are, expired ones included; None until a file was read."""
+        return None if self._keys is None else len(self._keys)
 
     def fits(self, token: bytes) -> bool:
-        """Everything that is no JWT may be meant for a key."""
+        """Any token that is not a JWT may be a key."""
         return token.startswith(_PREFIX) or token.count(b".") != 2
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """It has nothing to release."""
 
     async def identify(self, token: bytes) -> Identity | None:
         """See Method."""
-        if self._kept is None and token:
-            raise Unavailable("the file of keys was never read")
+        if self._keys is None and token:
+            raise Unavailable("the gateway has never read the keys file")
         return self.find(token)
 
     def find(self, token: bytes) -> Identity | None:
-        """Whose key it is. The same work is done for a known and an unknown id, and for no key at all."""
+        """The identity for a key. It does the same work for known ids, unknown ids and an empty token."""
         digest = hashlib.sha256(token).digest()
-        kept = (self._kept or {}).get(token[_ID], _NOBODY)
+        kept = (self._keys or {}).get(token[_ID], _NO_KEY)
         is_right = hmac.compare_digest(digest, kept.digest)
         return kept.identity if is_right and self._wall_clock() < kept.ends_at else None
 
     def take(self, entries: tuple[KeyEntry, ...]) -> None:
-        """Puts these in force, in place of all others."""
-        self.put(kept(entries))
+        """Replaces all keys with these."""
+        self.put(keys_by_id(entries))
 
-    def put(self, found: Kept) -> None:
-        """The same, for what `kept` made of them."""
-        self._kept = found
+    def put(self, found: KeysById) -> None:
+        """Replaces all keys with the result of `keys_by_id`."""
+        self._keys = found
         self.reason = None
 
 
 class KeysFile:
-    """A file of keys that is followed. `read` may be called in a thread: a mount may hang, and a long file takes a
-    while to understand; `take`, in the event loop, puts in force what was read.
+    """Follows a keys file. Call `read` in a thread: a mount may hang, and a long file takes a while to parse.
 
-    A file that is half written is waited for (see `steady`): its last key may lack the line that revokes it.
+    Call `take` in the event loop; it puts the keys in force. It waits for a complete file (see `watched_file`): half a
+    file may lack the line that revokes its last key.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._keys = keys
-        self._file = Steady(path, MAX_BYTES, clock=clock)
+        self._file = WatchedFile(path, MAX_BYTES, clock=clock)
         self._seen: bytes | None = None
 
     @property
     def pause_seconds(self) -> float:
-        """Until it should be read again."""
+        """Time until the next read."""
         return self._file.pause_seconds
 
-    def read(self) -> Kept | str | None:
-        """Its keys, what is wrong with it, or None: there is nothing new, or nothing that is whole."""
+    def read(self) -> KeysById | str | None:
+        """Its keys, or the reason to refuse it, or None: it has not changed, or is not complete."""
         try:
             content = self._file.check()
         except Unreadable as failure:
@@ -108,17 +108,17 @@ class KeysFile:
             return None
         self._seen = content
         try:
-            return kept(read_entries(content))
+            return keys_by_id(read_entries(content))
         except KeysError as error:
             return f"{shown(self._path)}: {error}"
 
-    def again(self) -> None:
-        """Has all of it read with the next look."""
+    def reread(self) -> None:
+        """The next `read` reads the whole file again."""
         self._seen = None
         self._file.expect_change()
 
-    def take(self, found: Kept | str | None) -> None:
-        """Puts keys in force; tells of trouble once."""
+    def take(self, found: KeysById | str | None) -> None:
+        """Puts keys in force, or logs the reason once."""
         if isinstance(found, str):
             if found != self._keys.reason:
                 log.error("keys: the last good ones stay in force: %s", found)
@@ -128,12 +128,12 @@ class KeysFile:
             log.info("%d keys are in force, from %s", len(found), shown(self._path))
 
 
-def kept(entries: tuple[KeyEntry, ...]) -> Kept:
-    """What is kept of the entries, by their ids."""
-    return {entry.id.encode(): _kept(entry) for entry in entries}
+def keys_by_id(entries: tuple[KeyEntry, ...]) -> KeysById:
+    """The keys of these entries by their ids."""
+    return {entry.id.encode(): _active_key(entry) for entry in entries}
 
 
-def _kept(entry: KeyEntry) -> _ActiveKey:
+def _active_key(entry: KeyEntry) -> _ActiveKey:
     identity = Identity(
         name=entry.name,
         method="keys",

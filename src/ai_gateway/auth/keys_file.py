@@ -1,7 +1,7 @@
-"""The file of API keys: who has one, its hash, and what it may do. `ai-gateway keys` writes it, the gateway reads it.
+"""The keys file: names, hashes and rights of API keys. `ai-gateway keys` writes it, and the gateway reads it.
 
-A key is `aigw_ID_SECRET`. The id (8 letters and digits) finds the entry; the hash is the SHA-256 of the whole key,
-which needs no slow function: the secret is 256 bits of chance.
+A key is `aigw_ID_SECRET`. The id (8 letters and digits) finds the entry. The hash is the SHA-256 of the whole key. It
+needs no slow function, because the secret has 256 random bits.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ _HASH: Final = r"^sha256:[0-9a-f]{64}\Z"
 
 
 class KeysError(ValueError):
-    """The file cannot be read or is no file of keys; the text is for a person and holds no key."""
+    """The keys file is invalid; the text is the reason and contains no key."""
 
 
 class KeyEntry(Section, frozen=True, omit_defaults=True):
-    """One key. `name` is the caller's name; during a rotation two keys may have the same one."""
+    """One key. `name` is the caller's name; during a rotation two keys may share it."""
 
     id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{8}\Z")]
     name: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\s\x00-\x1f\x7f]+\Z")]
@@ -49,7 +49,7 @@ class KeyEntry(Section, frozen=True, omit_defaults=True):
     role: Role = "user"
 
     def ends_at(self) -> float:
-        """When it stops working, in Unix seconds; infinity if it has no end."""
+        """When it expires, in Unix seconds; infinity if never."""
         if self.revoked is not None:
             return float("-inf")
         return float("inf") if self.expires is None else self.expires.timestamp()
@@ -62,7 +62,7 @@ class KeyEntry(Section, frozen=True, omit_defaults=True):
 
 
 class _File(Section, frozen=True):
-    keys: tuple[KeyEntry, ...]  # an empty file is a mistake, and no reason to let nobody in
+    keys: tuple[KeyEntry, ...]  # required: an empty file is a mistake, and must not lock everyone out
 
 
 def read_entries(content: bytes) -> tuple[KeyEntry, ...]:
@@ -72,32 +72,32 @@ def read_entries(content: bytes) -> tuple[KeyEntry, ...]:
     try:
         raw = read_yaml(content)
         if raw is None or raw == {}:
-            raise KeysError("is empty; a file without a key says so: `keys: []`")
+            raise KeysError("is empty; write `keys: []` for a file without keys")
         found = msgspec.convert(raw, _File)
     except YamlError:
-        raise KeysError("not valid YAML, or a key of it stands twice") from None  # its own words would show a line
+        raise KeysError("not valid YAML, or it has a duplicate key") from None  # the original text would show a line
     except msgspec.ValidationError as error:
-        raise KeysError(f"not a file of keys: {_in_short(str(error))}") from None
+        raise KeysError(f"not a keys file: {_in_short(str(error))}") from None
     except KeysError:
         raise
-    except Exception as failure:  # whatever it is, the last good keys stay; its words would show a line
+    except Exception as failure:  # the last good keys stay; the original text would show a line
         raise KeysError(f"cannot be read: {type(failure).__name__}") from None
     seen: set[str] = set()
     for entry in found.keys:
         if entry.id in seen:
-            raise KeysError(f"the id {entry.id} stands twice")
+            raise KeysError(f"it has the id {entry.id} twice")
         seen.add(entry.id)
         for moment in (entry.created, entry.expires, entry.revoked):
             if moment is not None and moment.tzinfo is None:
-                raise KeysError(f"a time of {entry.id} names no time zone")
+                raise KeysError(f"a time of the key {entry.id} has no time zone")
     return found.keys
 
 
 def _in_short(reason: str) -> str:
-    """What is wrong and where, without anything that stands in the file: somebody may have put a key there."""
+    """What is wrong and where, without any content of the file: it may contain a key."""
     found = re.search(r" - at `(\$[\w.\[\]]*)`$", reason)
     is_plain = reason.startswith(("Expected", "Object missing required field"))
-    words = reason[: found.start() if found else None] if is_plain else "a field or value that is not known"
+    words = reason[: found.start() if found else None] if is_plain else "an unknown field or value"
     hint = " (put it in quotes)" if words.startswith("Expected `str") and "got `null`" not in words else ""
     return f"{words} at {found[1]}{hint}" if found else words
 
@@ -109,7 +109,7 @@ def write_entries(entries: tuple[KeyEntry, ...]) -> str:
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
-    """Lists as YAML has them, without what is not set."""
+    """The entry as plain YAML, without limits that are not set."""
     plain: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
     if "limits" in plain:
         plain["limits"] = {kind: limit for kind, limit in plain["limits"].items() if limit is not None}
@@ -117,11 +117,11 @@ def _plain(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def new_key() -> tuple[str, str]:
-    """A key and its id."""
+    """A new key and its id."""
     key_id = "".join(secrets.choice(_LETTERS) for _ in range(ID_LENGTH))
     return f"{PREFIX}{key_id}_{''.join(secrets.choice(_LETTERS) for _ in range(SECRET_LENGTH))}", key_id
 
 
 def hash_of(key: bytes) -> str:
-    """What the file holds of a key."""
+    """The hash of a key as the file stores it."""
     return "sha256:" + hashlib.sha256(key).hexdigest()

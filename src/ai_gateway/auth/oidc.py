@@ -1,7 +1,7 @@
-"""Tokens of an OpenID Connect issuer, proved with its public keys. Signatures and claims are PyJWT's business.
+"""Tokens of an OpenID Connect issuer, verified with its public keys. PyJWT checks signatures and claims.
 
-The keys come from the issuer's discovery document (OpenID Connect Discovery 1.0) and its JWKS (RFC 7517). Nothing in a
-token says where to look: `jku` and `x5u` are never read.
+The keys come from the issuer's discovery document (OpenID Connect Discovery 1.0) and its JWKS (RFC 7517). A token
+cannot name other keys: `jku` and `x5u` are never read.
 """
 
 import asyncio
@@ -15,16 +15,17 @@ import msgspec
 
 from ai_gateway.auth.caching_verifier import CachingVerifier
 from ai_gateway.auth.identity import Identity, Unavailable
-from ai_gateway.auth.unverified_claims import end_of, is_for, is_over, unverified_claims
+from ai_gateway.auth.unverified_claims import end_of, is_expired, is_for, unverified_claims
 from ai_gateway.config.access import Oidc
+from ai_gateway.wire.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from jwt import PyJWK
 
 log = logging.getLogger("ai_gateway.auth")
 
-LEEWAY_SECONDS: Final = 30.0  # between the issuer's clock and ours
-SOONEST_SECONDS: Final = 10.0  # between two looks for a key that is not known
+LEEWAY_SECONDS: Final = 30.0  # tolerance for the issuer's clock
+SHORTEST_REFRESH_SECONDS: Final = 10.0  # between two refreshes for an unknown key
 MOST_KEYS: Final = 100
 MAX_GROUPS: Final = 200
 MAX_NAME: Final = 256  # characters
@@ -32,18 +33,18 @@ DISCOVERY: Final = "/.well-known/openid-configuration"
 
 _RESERVED: Final = "system:"  # users and groups of Kubernetes
 
-# What a JWKS tells of each key, by their `kid`; several may have the same one, or none.
+# The JWKs by their `kid`; several keys may share one, or have none.
 Keys = dict[str | None, list[dict[str, Any]]]
-# The body at a URL, not longer than is sane. Raises FetchFailure.
+# Fetches the body at a URL, of bounded size. Raises FetchFailure.
 Fetch = Callable[[str], Awaitable[bytes]]
 
 
 class FetchFailure(Exception):
-    """A document could not be had; the text says why."""
+    """The gateway could not fetch a document; the text is the reason."""
 
 
 class Issuer:
-    """One issuer and its keys. Changed by `refresh`, which is asked for when the keys are old or one is missing."""
+    """One issuer and its keys. It refreshes the keys when they are old, or when a token names an unknown one."""
 
     def __init__(
         self,
@@ -57,27 +58,27 @@ class Issuer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._keys: Keys | None = None
-        self._looked_at = float("-inf")
-        self._looking = asyncio.Lock()
-        self._remembering = CachingVerifier(self._ask, clock, wall_clock)
-        importlib.import_module("jwt")  # now, and not while requests wait: with cryptography it takes a while
-        self.reason: str | None = None  # why its keys could not be had the last time
+        self._refreshed_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._verifier = CachingVerifier(self._verify, clock, wall_clock)
+        importlib.import_module("jwt")  # now, because it takes a while and requests would wait for it
+        self.reason: str | None = None  # why the last refresh of its keys failed
 
     def fits(self, token: bytes) -> bool:
-        """A JWT that names this issuer and the gateway's audience, and whose time is not over."""
+        """Whether it is a JWT of this issuer with the gateway's audience, and not expired."""
         claims = unverified_claims(token)
         if claims is None or claims.get("iss") != self._settings.issuer:
             return False
-        return is_for(claims, self._settings.audience) and not is_over(claims, self._wall_clock() - LEEWAY_SECONDS)
+        return is_for(claims, self._settings.audience) and not is_expired(claims, self._wall_clock() - LEEWAY_SECONDS)
 
     async def identify(self, token: bytes) -> Identity | None:
         """See Method."""
-        return await self._remembering.identify(token)
+        return await self._verifier.identify(token)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """It has nothing to release."""
 
-    async def _ask(self, token: bytes) -> tuple[Identity | None, float]:
+    async def _verify(self, token: bytes) -> tuple[Identity | None, float]:
         for key in await self._keys_for(token):
             claims = self._proved(token, key)
             ends_at = None if claims is None else end_of(claims)
@@ -86,7 +87,7 @@ class Issuer:
         return None, float("inf")
 
     async def _keys_for(self, token: bytes) -> "list[PyJWK]":
-        """The keys that may have signed a token: those of its `kid`, for its algorithm."""
+        """The keys that may have signed a token: those with its `kid`, for its algorithm."""
         import jwt
 
         try:
@@ -96,31 +97,31 @@ class Issuer:
         name, algorithm = head.get("kid"), head.get("alg")
         if algorithm not in self._settings.algorithms or not isinstance(name, str | None):
             return []
-        if self._keys is None or self._clock() >= self._looked_at + self._settings.refresh:
-            await self._refresh(self._looked_at)
-        if name not in (self._keys or {}) and self._clock() >= self._looked_at + SOONEST_SECONDS:
-            await self._refresh(self._looked_at)
+        if self._keys is None or self._clock() >= self._refreshed_at + self._settings.refresh:
+            await self._refresh(self._refreshed_at)
+        if name not in (self._keys or {}) and self._clock() >= self._refreshed_at + SHORTEST_REFRESH_SECONDS:
+            await self._refresh(self._refreshed_at)
         if self._keys is None:
-            raise Unavailable(self.reason or "the issuer's keys are not known yet")
+            raise Unavailable(self.reason or "the gateway has not fetched the issuer's keys yet")
         listed = self._keys.get(name, [])
         if name is None and not listed and len(self._keys) == 1:
             (listed,) = self._keys.values()
-        return list(filter(None, (_usable(told, algorithm) for told in listed)))
+        return list(filter(None, (_usable(jwk, algorithm) for jwk in listed)))
 
     async def _refresh(self, seen: float) -> None:
-        """Gets the keys anew, once for all who saw the same old ones. Old keys stay where new ones cannot be had."""
-        async with self._looking:
-            if self._looked_at != seen:
+        """Fetches the keys, once for all requests that saw the same ones. If that fails, the old keys stay."""
+        async with self._lock:
+            if self._refreshed_at != seen:
                 return
             try:
                 self._keys = await self._fetch_keys()
             except FetchFailure as failure:
                 if str(failure) != self.reason:
-                    log.error("the keys of %s cannot be had: %s", self._settings.issuer, failure)
+                    log.error("auth: cannot fetch the keys of %s: %s", self._settings.issuer, failure)
                 self.reason = str(failure)
             else:
                 self.reason = None
-            self._looked_at = self._clock()
+            self._refreshed_at = self._clock()
 
     async def _fetch_keys(self) -> Keys:
         url = self._settings.jwks_url or await self._discovered()
@@ -129,10 +130,10 @@ class Issuer:
     async def _discovered(self) -> str:
         document = _object(await self._fetch(self._settings.issuer.rstrip("/") + DISCOVERY), "discovery document")
         if document.get("issuer") != self._settings.issuer:
-            raise FetchFailure("the discovery document is another issuer's")
+            raise FetchFailure("the discovery document belongs to another issuer")
         url = document.get("jwks_uri")
         if not isinstance(url, str) or not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
-            raise FetchFailure("the discovery document names no https `jwks_uri`")
+            raise FetchFailure("the discovery document has no https `jwks_uri`")
         return url
 
     def _proved(self, token: bytes, key: "PyJWK") -> dict[str, Any] | None:
@@ -159,7 +160,7 @@ class Issuer:
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             return None
         if name.startswith(_RESERVED) and settings.name_claim != "sub":
-            return None  # a claim that people choose must not make them somebody of Kubernetes
+            return None  # users choose some claims: none must make them a Kubernetes identity
         groups = claims.get(settings.groups_claim, ())
         listed = (groups,) if isinstance(groups, str) else groups if isinstance(groups, list) else ()
         tenant = claims.get(settings.tenant_claim) if settings.tenant_claim else None
@@ -175,33 +176,33 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME and text.isprintable() and not text.startswith(_RESERVED)
 
 
-def _usable(told: dict[str, Any], algorithm: str) -> "PyJWK | None":
-    """A key for an algorithm; None for one that is of another kind, or broken."""
+def _usable(jwk: dict[str, Any], algorithm: str) -> "PyJWK | None":
+    """The key for an algorithm; None if it is of another kind, or broken."""
     from jwt import PyJWK
 
-    if told.get("alg", algorithm) != algorithm:
+    if jwk.get("alg", algorithm) != algorithm:
         return None
     try:
-        return PyJWK(told, algorithm=algorithm)
-    except Exception:  # a key that is odd in whatever way must not stand in the way of the others
+        return PyJWK(jwk, algorithm=algorithm)
+    except Exception:  # one broken key must not block the others
         return None
 
 
 def read_keys(body: bytes) -> Keys:
-    """What a JWKS tells of its public keys for signatures. Raises FetchFailure for what is no JWKS."""
+    """The public signature keys of a JWKS. Raises FetchFailure if it is not a JWKS."""
     listed = _object(body, "JWKS").get("keys")
     if not isinstance(listed, list):
-        raise FetchFailure("the JWKS has no list of keys")
+        raise FetchFailure("the JWKS has no list `keys`")
     found: Keys = {}
-    for told in listed[:MOST_KEYS]:
-        if isinstance(told, dict) and told.get("kty") in ("RSA", "EC", "OKP") and told.get("use", "sig") == "sig":
-            name = told.get("kid")
-            found.setdefault(name if isinstance(name, str) else None, []).append(told)
+    for jwk in listed[:MOST_KEYS]:
+        if isinstance(jwk, dict) and jwk.get("kty") in ("RSA", "EC", "OKP") and jwk.get("use", "sig") == "sig":
+            name = jwk.get("kid")
+            found.setdefault(name if isinstance(name, str) else None, []).append(jwk)
     return found
 
 
 def _object(body: bytes, what: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise FetchFailure(f"the {what} cannot be read") from None
+    except UNREADABLE:
+        raise FetchFailure(f"the {what} is not a JSON object") from None

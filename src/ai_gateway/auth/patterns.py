@@ -1,10 +1,10 @@
-"""Patterns of names: `*` stands for any run of characters. Case counts. Linear in the name: no regular expression."""
+"""Patterns of names. `*` stands for any characters, and case counts. Linear time, without regular expressions."""
 
 from functools import lru_cache
 
 
 def fits(pattern: str, name: str) -> bool:
-    """Whether a name is one that a pattern means, spelt exactly."""
+    """Whether a name matches a pattern."""
     head, *rest = pattern.split("*")
     if not rest:
         return name == pattern
@@ -21,12 +21,12 @@ def fits(pattern: str, name: str) -> bool:
 
 
 def fits_parts(pattern: str, name: str) -> bool:
-    """The same for NAMESPACE/NAME: no `*` reaches over the `/`."""
+    """The same for NAMESPACE/NAME: `*` never matches the `/`."""
     patterns, parts = pattern.split("/"), name.split("/")
     return len(patterns) == len(parts) and all(map(fits, patterns, parts))
 
 
 @lru_cache(maxsize=4096)
 def permits(lists: tuple[tuple[str, ...], ...], names: tuple[str, ...]) -> bool:
-    """Whether each list has a pattern for one of these names, which are those of one model. No lists: everything."""
+    """Whether each list has a pattern for one of the names of a model. No lists permit everything."""
     return all(any(fits(pattern, name) for pattern in patterns for name in names) for patterns in lists)

@@ -1,4 +1,4 @@
-"""From who someone is to what they may do: the first rule that fits, and what a key's own entry says."""
+"""Turns an identity into a caller: the first matching rule decides, together with the entry of a key."""
 
 import msgspec
 
@@ -10,10 +10,10 @@ from ai_gateway.exchange import Allowance, Caller
 
 
 def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | None:
-    """The caller, without an address; None for one whom no rule lets in.
+    """The caller, without an address; None if no rule lets it in.
 
-    Without rules everyone who is known is a user of every model. A key that no rule fits has what its entry says; a
-    rule can only narrow its models, routes and limits, and adds the admin role where it gives it.
+    Without rules every known caller may use every model. A key without a matching rule has the rights of its entry. A
+    rule can only narrow its models, routes and limits, but it can add the role admin.
     """
     rule = next((rule for rule in rules or () if _is_for(rule.match, identity)), None)
     if rule is None and rules is not None and identity.method != "keys":
@@ -35,7 +35,7 @@ def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | 
 
 
 def _is_for(match: Match, identity: Identity) -> bool:
-    """Whether all that a rule names fits; one that names nothing fits everyone."""
+    """Whether every key of a match fits; an empty match fits everyone."""
     account, key = match.serviceaccount, match.key
     if match.method is not None and match.method != identity.method:
         return False
@@ -50,15 +50,15 @@ def _is_for(match: Match, identity: Identity) -> bool:
     return match.name is None or fits(match.name, identity.name)
 
 
-def _both(own: tuple[str, ...] | None, ruled: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if own is None or ruled is None:
-        return ruled if own is None else own
-    return tuple(route for route in own if route in ruled)
+def _both(own: tuple[str, ...] | None, by_rule: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if own is None or by_rule is None:
+        return by_rule if own is None else own
+    return tuple(route for route in own if route in by_rule)
 
 
-def _least(own: RateLimits | None, ruled: RateLimits | None) -> Allowance | None:
-    """Of each kind the tighter limit; None where nobody says anything, so that the default limits hold."""
-    stated = [msgspec.structs.asdict(limits) for limits in (own, ruled) if limits is not None]
+def _least(own: RateLimits | None, by_rule: RateLimits | None) -> Allowance | None:
+    """The tighter limit of each kind; None if neither sets limits, so that the default applies."""
+    stated = [msgspec.structs.asdict(limits) for limits in (own, by_rule) if limits is not None]
     if not stated:
         return None
     kinds = Allowance.__struct_fields__

@@ -1,4 +1,4 @@
-"""Who is let in at present: the methods and rules of the config in force, and the file of keys that is followed."""
+"""The authentication in force: methods and rules of the config, and the keys file."""
 
 import asyncio
 import importlib
@@ -10,53 +10,52 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ai_gateway.auth.authenticator import Authenticator
 from ai_gateway.auth.identity import Method
 from ai_gateway.config.access import Auth, CallerRule, Oidc, is_on
-from ai_gateway.config.beside import beside
 from ai_gateway.config.reason import failure_reason
+from ai_gateway.config.threads import run_in_thread
 
 if TYPE_CHECKING:  # a method's code is loaded when it is turned on
-    from ai_gateway.auth.keys import Kept, Keys, KeysFile
-    from ai_gateway.auth.kubernetes import Ask
+    from ai_gateway.auth.keys import Keys, KeysById, KeysFile
+    from ai_gateway.auth.kubernetes import Review
     from ai_gateway.auth.oidc import Fetch
 
 log = logging.getLogger("ai_gateway.auth")
 
-LOOK_SECONDS: Final = 0.5  # where there is no file of keys: whether there is one now
+CHECK_SECONDS: Final = 0.5  # between two checks for a keys file while none is configured
 
 
 class PreparedAuth(NamedTuple):
-    """A file of keys that was read beside the loop, for a config that is about to be in force."""
+    """A keys file that a thread has read for the next config."""
 
     path: str
     file: "KeysFile"
     keys: "Keys"
-    found: "Kept | str | None"
+    found: "KeysById | str | None"
 
 
 class AuthState:
-    """Changed by `apply`, with each new config, and by `follow`, which reads the file of keys anew. What takes its
-    time when a config comes, `ready` does before, in a thread.
+    """`apply` changes it with each new config; `follow` changes the keys. `prepare` does slow work before, in a thread.
 
-    `review` asks the API server about a token, `fetching` makes what gets an issuer's documents. Methods whose own
-    settings stay as they were keep what they remember.
+    `review` sends a token to the API server. `fetching` makes a function that fetches an issuer's documents. A method
+    whose settings do not change keeps its cache.
     """
 
-    def __init__(self, review: "Ask", fetching: "Callable[[Oidc], Fetch]") -> None:
+    def __init__(self, review: "Review", fetching: "Callable[[Oidc], Fetch]") -> None:
         self._review = review
         self._fetching = fetching
         self._auth: Auth | None = None
         self._rules: tuple[CallerRule, ...] | None = None
-        self._made: dict[str, tuple[Any, Method]] = {}  # by name, with the settings that each was made of
+        self._methods: dict[str, tuple[Any, Method]] = {}  # by name, with their settings
         self._keys_file: KeysFile | None = None
         self._keys: Keys | None = None
         self._prepared: PreparedAuth | None = None
-        self.authenticator: Authenticator | None = None  # None: everyone is let in
-        self.headers: tuple[bytes, ...] = ()  # that may hold a credential beside `Authorization`
+        self.authenticator: Authenticator | None = None  # None: everyone may call
+        self.headers: tuple[bytes, ...] = ()  # that may carry a credential, in addition to `Authorization`
 
     def prepare(self, auth: Auth) -> PreparedAuth | None:
-        """Reads a file of keys that is not followed yet, and imports what the methods need."""
+        """Reads a new keys file, and imports what the methods need. Runs in a thread."""
         if "oidc" in auth.methods:
             importlib.import_module("ai_gateway.auth.oidc")
-            importlib.import_module("jwt")  # with cryptography it takes a while
+            importlib.import_module("jwt")  # it takes a while
         if "kubernetes" in auth.methods:
             importlib.import_module("ai_gateway.auth.kubernetes")
         path = auth.keys_file
@@ -69,25 +68,25 @@ class AuthState:
         if (auth, rules) == (self._auth, self._rules):
             return
         self._prepared = prepared
-        before = self._made
-        self._made = {name: self._method(name, auth) for name in auth.methods if name != "none"}
+        before = self._methods
+        self._methods = {name: self._method(name, auth) for name in auth.methods if name != "none"}
         for settings, method in before.values():
-            if (settings, method) not in self._made.values():
+            if (settings, method) not in self._methods.values():
                 method.close()
         if not is_on(auth):
-            log.warning("auth: everyone who reaches the API is let in, as `anonymous` (auth.methods: none)")
+            log.warning("auth: everyone can call the API, as `anonymous` (auth.methods: none)")
         elif self._auth is None or auth.methods != self._auth.methods:
-            log.info("auth: callers prove who they are by %s", ", ".join(auth.methods))
+            log.info("auth: callers authenticate by %s", ", ".join(auth.methods))
         self.authenticator = Authenticator(self.methods, rules) if is_on(auth) else None
         self.headers = tuple(name.encode() for name in auth.headers)
         self._auth, self._rules = auth, rules
-        if "keys" not in self._made:
+        if "keys" not in self._methods:
             self._keys = self._keys_file = None
 
     @property
     def methods(self) -> Mapping[str, Method]:
-        """Those that are on, in their order."""
-        return {name: method for name, (_, method) in self._made.items()}
+        """The enabled methods, in order."""
+        return {name: method for name, (_, method) in self._methods.items()}
 
     def _method(self, name: str, auth: Auth) -> tuple[Any, Method]:
         makers: dict[str, tuple[Any, Callable[[Any], Method]]] = {
@@ -96,7 +95,7 @@ class AuthState:
             "oidc": (auth.oidc, self._trust),
         }
         settings, make = makers[name]
-        known = self._made.get(name)
+        known = self._methods.get(name)
         return known if known is not None and known[0] == settings else (settings, make(settings))
 
     def _review_tokens(self, audience: str) -> Method:
@@ -114,35 +113,35 @@ class AuthState:
         if prepared is None or prepared.path != path:
             prepared = _read_first(path)
         self._keys, self._keys_file = prepared.keys, prepared.file
-        prepared.file.take(prepared.found)  # at once: the first requests must find them
+        prepared.file.take(prepared.found)  # at once: the first requests need them
         return prepared.keys
 
     async def follow(self) -> None:
-        """Reads the file of keys anew, for ever."""
+        """Reads the keys file again and again."""
         while True:
             file = self._keys_file
-            await asyncio.sleep(LOOK_SECONDS if file is None else file.pause_seconds)
+            await asyncio.sleep(CHECK_SECONDS if file is None else file.pause_seconds)
             if file is None or file is not self._keys_file:
                 continue
             try:
-                found = await beside(file.read, "keys")
+                found = await run_in_thread(file.read, "keys")
                 if file is self._keys_file:
                     file.take(found)
-            except Exception as failure:  # whatever it is, the next look must not be missed: a key may be revoked then
+            except Exception as failure:  # the next read must happen all the same: it may revoke a key
                 file.take(failure_reason(failure))
-                file.again()
+                file.reread()
 
     def close(self) -> None:
-        """Ends what the methods have begun."""
+        """Releases the resources of the methods."""
         for method in self.methods.values():
             method.close()
 
     def failing(self) -> Iterator[tuple[str, bool]]:
-        """Each method that is on, and whether it has something to complain of."""
+        """Each enabled method, and whether it fails now."""
         yield from ((name, method.reason is not None) for name, method in self.methods.items())
 
     def status(self) -> dict[str, Any]:
-        """For health: what each method has to complain of."""
+        """For health: the methods, the number of keys, and why methods fail."""
         return {
             "methods": list(self.methods) or ["none"],
             "keys": None if self._keys is None else self._keys.count,

@@ -2,47 +2,90 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
 
 from ai_gateway.balancing.budget import RetryBudget
 from ai_gateway.balancing.endpoint import Endpoint, HeldModel, Pod
 from ai_gateway.balancing.policy import Policy, WarmLeastInFlight
-from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.pool import Pool, PoolSettings
 from ai_gateway.wire.address import Address
 
-POOL_SECONDS = 60.0  # that the pool of a model stays which nobody asks for and no endpoint holds
+POOL_SECONDS: Final = 60.0  # that the pool of a model stays which nobody asks for and no endpoint holds
+POOLS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
+
+
+class FleetSettings(msgspec.Struct, frozen=True):
+    """What a config says of balancing. `pools` are those of its models, by canonical name; `others` of all others."""
+
+    pools: Mapping[str, PoolSettings] = {}
+    others: PoolSettings = PoolSettings()
+    retry_share: float = 0.2
+
+    def of(self, model: str) -> PoolSettings:
+        """Those of a model's pool."""
+        return self.pools.get(model, self.others)
+
+
+DEFAULTS: Final = FleetSettings()
 
 
 class Fleet:
-    """Endpoints by address. Changed by discovery (apply), by polls (saw_*) and by calls (the rest), never awaiting.
+    """Endpoints by address. Changed by discovery (apply), by polls (saw_*), by a new config (configure) and by calls
+    (the rest), never awaiting.
 
-    `clock` gives monotonic seconds; `chance` breaks ties and spreads ejections.
+    `clock` gives monotonic seconds; `rng` breaks ties and spreads ejections.
     """
 
-    def __init__(self, clock: Callable[[], float], rng: random.Random, retry_share: float = 0.2) -> None:
+    def __init__(self, clock: Callable[[], float], rng: random.Random, settings: FleetSettings = DEFAULTS) -> None:
+        self._settings = settings
         self._clock = clock
         self._random = rng
         self._policy: Policy = WarmLeastInFlight(rng)
         self._pools: dict[str, Pool] = {}
-        self.named: frozenset[str] = frozenset()  # the models of the config, whose pools stay; the catalog tells them
         self.endpoints: dict[Address, Endpoint] = {}
         self.leaving: list[Endpoint] = []  # gone from discovery, with streams still on them
         self.listed = asyncio.Event()  # discovery has given its first list
-        self.budget = RetryBudget(retry_share)
+        self.budget = RetryBudget(settings.retry_share)
 
     def __repr__(self) -> str:
         return f"<Fleet of {len(self.endpoints)}, {len(self.leaving)} leaving>"
 
+    def configure(self, settings: FleetSettings) -> Iterator[None]:
+        """Takes what a new config says, in steps, between which others may go on; one step at least.
+
+        Pools have their new settings at the end, and calls that wait are bound to slots that these add.
+        """
+        self._settings = settings
+        yield
+        for number, pool in enumerate(list(self._pools.values()), 1):
+            pool.settings = settings.of(pool.model)
+            if pool.waiting:
+                pool.dispatch()
+            if number % POOLS_AT_ONCE == 0:
+                yield
+        self.budget.share = settings.retry_share
+
     def pool(self, model: str) -> Pool:
-        """The pool of a model, by its canonical name; made when it is first asked for."""
+        """The pool of a model, by its canonical name, for a call; made when it is first asked for."""
         pool = self._pools.get(model)
         if pool is None:
-            pool = Pool(model, self.endpoints.values, self._policy, self._clock)
-            self._pools[model] = pool
+            pool = self._pools[model] = self._made(model)
+        else:
+            pool.used_at = self._clock()  # it stays until the call has come to it
         return pool
 
+    def look_at(self, model: str) -> Pool:
+        """The pool of a model, for whoever only reads it: one that is not there is as it would be, and not kept."""
+        return self._pools.get(model) or self._made(model)
+
+    def _made(self, model: str) -> Pool:
+        return Pool(model, self._settings.of(model), self.endpoints.values, self._policy, self._clock)
+
     def pools(self) -> Iterable[Pool]:
-        """Every pool that was asked for so far."""
+        """Every pool that calls came for of late."""
         return self._pools.values()
 
     def apply(
@@ -132,7 +175,7 @@ class Fleet:
         gone = [
             model
             for model, pool in self._pools.items()
-            if not (model in self.named or pool.waiting or pool.used_at > latest)
+            if not (pool.waiting or pool.used_at > latest)
             and not any(model in endpoint.in_flight or model in (endpoint.held or ()) for endpoint in everywhere)
         ]
         for model in gone:

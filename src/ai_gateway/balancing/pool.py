@@ -6,9 +6,22 @@ Plain state: nothing here waits. A call asks; it gets a Choice, or a Ticket that
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice, Policy
 from ai_gateway.errors import BackendUnavailable, ModelMissing, NoEndpoint, QueueFull
+
+
+class PoolSettings(msgspec.Struct, frozen=True):
+    """What one pool goes by: the calls at a time per endpoint, and how many may wait beside them.
+
+    An endpoint that tells its slots overrides `slots`; `own_slots` is what the model takes anywhere at most.
+    """
+
+    slots: int = 1
+    own_slots: int | None = None
+    max_waiting: int = 0
 
 
 class Ticket:
@@ -27,13 +40,16 @@ class Pool:
     """One model's queue over the fleet's endpoints. Changed by calls (ask, leave, give_back) and by the fleet."""
 
     def __init__(
-        self, model: str, endpoints: Callable[[], Iterable[Endpoint]], policy: Policy, clock: Callable[[], float]
+        self,
+        model: str,
+        settings: PoolSettings,
+        endpoints: Callable[[], Iterable[Endpoint]],
+        policy: Policy,
+        clock: Callable[[], float],
     ) -> None:
         self.model = model
-        self.slots = 1
-        self.own_slots: int | None = None
-        self.max_waiting = 0
-        self.used_at = clock()  # when it was set up or asked last
+        self.settings = settings  # the fleet exchanges them
+        self.used_at = clock()  # when a call came for it last
         self._endpoints = endpoints
         self._policy = policy
         self._clock = clock
@@ -47,17 +63,6 @@ class Pool:
         """How many calls wait for a slot."""
         return len(self._queue)
 
-    def limit(self, slots: int, max_waiting: int, own_slots: int | None = None) -> "Pool":
-        """Sets the calls at a time per endpoint, and how many may wait beside them.
-
-        An endpoint that tells its slots goes before `slots`; `own_slots` is what the model takes anywhere at most.
-        """
-        self.slots = slots
-        self.own_slots = own_slots
-        self.max_waiting = max_waiting
-        self.used_at = self._clock()
-        return self
-
     def ask(self, avoid: frozenset[Endpoint] = frozenset()) -> Choice | None:
         """A slot, taken at once, on an endpoint not in `avoid`; None means: wait, with `wait`.
 
@@ -70,7 +75,7 @@ class Pool:
             if choice is not None:
                 return choice
         self._refuse_the_hopeless(avoid)
-        if len(self._queue) >= self.max_waiting and not avoid:
+        if len(self._queue) >= self.settings.max_waiting and not avoid:
             raise QueueFull(f"{self.waiting} requests wait for model {self.model!r} already; try again later.")
         return None
 
@@ -117,10 +122,11 @@ class Pool:
 
     def _take(self, avoid: frozenset[Endpoint]) -> Choice | None:
         now = self._clock()
+        slots, own_slots = self.settings.slots, self.settings.own_slots
         free = [
             endpoint
             for endpoint in self.endpoints_with(avoid)
-            if endpoint.takes(self.model, endpoint.slots(self.slots, self.own_slots), now)
+            if endpoint.takes(self.model, endpoint.slots(slots, own_slots), now)
         ]
         if not free:
             return None

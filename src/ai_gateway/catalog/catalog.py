@@ -7,10 +7,11 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing.endpoint import HeldModel
-from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.beside import breathe
+from ai_gateway.balancing.fleet import Fleet, FleetSettings
+from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.model_names import ModelNames, warnings
+from ai_gateway.config.threads import pause_for_others
 from ai_gateway.config.types import Config, Model, Timeouts, model_name
 from ai_gateway.wire.names import has_tag, is_cloud, ollama_name
 
@@ -21,7 +22,7 @@ MOST_LISTED: Final = 2000  # models that are found and not configured, in lists 
 
 
 class ServedModel(msgspec.Struct, frozen=True):
-    """One served model with all its settings resolved. `name` is sent to Ollama, `canonical` compares names.
+    """One served model with all its settings resolved. `name` is sent to Ollama, `ollama_name` compares names.
 
     `id` is what rights, limits and metrics know the model by, whatever it was asked as: the config's id, or the
     canonical name of one that is discovered.
@@ -32,9 +33,7 @@ class ServedModel(msgspec.Struct, frozen=True):
     ollama_name: str
     version: str
     max_tokens: int | None
-    slots: int  # where an endpoint does not tell
-    own_slots: int | None  # at most, wherever it runs
-    max_waiting: int
+    pool: PoolSettings
     timeouts: Timeouts
     aliases: tuple[str, ...] = ()
     known_as: tuple[str, ...] = ()  # every name that it has, for patterns: ids, and Ollama's
@@ -46,19 +45,26 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 
 class Catalog:
-    """Built whole from one config, never changed but for the discovered entries that it keeps; a new config gives a
-    new catalog. `limits` are the config's, those of models by the ids of their models."""
+    """Built whole from one config and never changed; a new config gives a new catalog. It remembers what it made of
+    discovered names, so that each call need not make it again.
+
+    `limits` are the config's, those of models by the ids of their models; `balancing` is for the fleet.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._names = ModelNames(config.models)
         self._by_id = {entry.id: entry for entry in _entries(config)}
-        self._named = frozenset(entry.ollama_name for entry in self._by_id.values())  # whose pools stay
         self._entries: dict[str, ServedModel] = {}
         for entry in self._by_id.values():
             self._entries.update((known_as, entry) for known_as in (entry.id, *entry.aliases))
         self._discovered: dict[str, ServedModel] = {}  # by canonical name
         self.limits = self._limits()
+        self.balancing = FleetSettings(
+            pools={entry.ollama_name: entry.pool for entry in self._by_id.values()},
+            others=_pool(config, Model()),
+            retry_share=config.balancing.retry_budget,
+        )
         self.warnings = tuple(warnings(self._names))
 
     def find(self, asked: str, fleet: Fleet) -> ServedModel | None:
@@ -107,23 +113,6 @@ class Catalog:
         models = {self.identity(name) or name: limits for name, limits in section.models.items()}
         return msgspec.structs.replace(section, models=models)
 
-    def apply_to(self, fleet: Fleet) -> None:
-        """Brings the pools' limits up to this catalog; calls that wait are bound to slots that this adds."""
-        for _ in self.steps_to(fleet):
-            pass
-
-    def steps_to(self, fleet: Fleet) -> Iterator[None]:
-        """The same in steps, between which others may go on; one step at least."""
-        fleet.named = self._named
-        yield
-        for number, entry in enumerate(self._by_id.values(), 1):
-            pool = fleet.pool(entry.ollama_name).limit(entry.slots, entry.max_waiting, entry.own_slots)
-            if pool.waiting:
-                pool.dispatch()
-            if number % MODELS_AT_ONCE == 0:
-                yield
-        fleet.budget.share = self._config.balancing.retry_budget
-
     def _discover(self, asked: str, fleet: Fleet) -> ServedModel | None:
         """By one spelling alone, with or without the tag `latest`: as the first endpoint that holds it lists it."""
         name = ollama_name(asked)
@@ -132,17 +121,15 @@ class Catalog:
         for endpoint in fleet.endpoints.values():
             held = (endpoint.held or {}).get(name)
             if held is not None and not held.is_remote and asked in (held.name, held.name.removesuffix(":latest")):
-                return self._kept(name, held, fleet)
+                return self._remembered(name, held)
         return None
 
-    def _kept(self, name: str, held: HeldModel, fleet: Fleet) -> ServedModel:
+    def _remembered(self, name: str, held: HeldModel) -> ServedModel:
         entry = self._discovered.get(name)
         if entry is None or entry.name != held.name:
             if len(self._discovered) >= MOST_DISCOVERED:
                 self._discovered.clear()
             entry = self._discovered[name] = _entry(self._config, name, Model(ollama=held.name))
-        # Each time: the pool of a model that no endpoint had for a while has been forgotten.
-        fleet.pool(name).limit(entry.slots, entry.max_waiting, entry.own_slots)
         return entry
 
 
@@ -150,7 +137,7 @@ def _entries(config: Config) -> Iterator[ServedModel]:
     """Those of the config; other threads may go on between some of them."""
     for number, (model_id, model) in enumerate(config.models.items()):
         if number % MODELS_AT_ONCE == MODELS_AT_ONCE - 1:
-            breathe()
+            pause_for_others()
         yield _entry(config, model_id, model)
 
 
@@ -171,12 +158,18 @@ def _entry(config: Config, model_id: str, model: Model) -> ServedModel:
         ollama_name=ollama_name(name),
         version=name.rpartition(":")[2],
         max_tokens=model.max_tokens,
-        slots=model.slots or config.balancing.slots,
-        own_slots=model.slots,
-        max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
+        pool=_pool(config, model),
         timeouts=msgspec.structs.replace(config.timeouts, **own) if own else config.timeouts,
         aliases=model.aliases,
         known_as=_known_as((model_id, *model.aliases), name),
+    )
+
+
+def _pool(config: Config, model: Model) -> PoolSettings:
+    return PoolSettings(
+        slots=model.slots or config.balancing.slots,
+        own_slots=model.slots,
+        max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
     )
 
 

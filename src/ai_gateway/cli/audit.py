@@ -230,6 +230,7 @@ def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
     import msgspec
 
     from ai_gateway.audit.chain import Checkpoint
+    from ai_gateway.wire.unreadable import UNREADABLE
 
     for path in files:
         with path.open("rb") as file:
@@ -240,6 +241,6 @@ def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
                     # A collector may have put something of its own before the line.
                     told: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
                     yield msgspec.convert(told["audit_checkpoint"], Checkpoint)
-                except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError):
+                except (*UNREADABLE, ValueError, LookupError, TypeError):
                     what = "is no checkpoint that can be read, and is passed over"
                     print(f"ai-gateway audit verify: line {number} of {path} {what}", file=sys.stderr)

@@ -57,13 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _options(arguments: argparse.Namespace) -> "Options":
     from ai_gateway.app import Options
     from ai_gateway.cluster.access import Access
-    from ai_gateway.cluster.config_map import parse_named
+    from ai_gateway.cluster.config_map import parse_ref
     from ai_gateway.telemetry.settings import read_settings
 
     usual = os.environ.get("KUBECONFIG") or "~/.kube/config"
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
-    named = parse_named(arguments.configmap) if arguments.configmap else None
+    named = parse_ref(arguments.configmap) if arguments.configmap else None
     return Options(
         arguments.config or (None if named else Path(DEFAULT_CONFIG)),
         dict(os.environ),

@@ -1,4 +1,4 @@
-"""How the Kubernetes API is reached: with the ServiceAccount of the pod, or with a kubeconfig."""
+"""How the gateway reaches the Kubernetes API: with the ServiceAccount of its pod, or with a kubeconfig."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -13,23 +13,25 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Access(msgspec.Struct, frozen=True):
-    """`kubeconfig` and `context` are what a person named, if anything; without them the pod's ServiceAccount is used
-    where there is one, else `usual_kubeconfig`: what `kubectl` would use."""
+    """Flags set `kubeconfig` and `context`. Without them it uses the ServiceAccount of the pod, if there is one.
+
+    Otherwise it uses `usual_kubeconfig`, as `kubectl` does.
+    """
 
     kubeconfig: str | None = None
     context: str | None = None
     service_account: Path = SERVICE_ACCOUNT
     usual_kubeconfig: str = "~/.kube/config"
-    own_uid: str | None = None  # of the gateway's own pod, where an Ollama runs beside it
+    own_uid: str | None = None  # of the gateway's own pod, if Ollama runs in it too
 
     @property
     def is_in_cluster(self) -> bool:
-        """Whether the ServiceAccount of this pod is used."""
+        """Whether it uses the ServiceAccount of this pod."""
         return not self.is_named and (self.service_account / "token").exists()
 
     @property
     def is_named(self) -> bool:
-        """Whether a person said which cluster is meant."""
+        """Whether a flag names the cluster."""
         return self.kubeconfig is not None or self.context is not None
 
     def namespace(self) -> str:
@@ -43,7 +45,7 @@ class Access(msgspec.Struct, frozen=True):
 
     @property
     def kubeconfig_files(self) -> list[Path]:
-        """The files of the kubeconfig, as `kubectl` reads the setting: several are parted by a colon."""
+        """The files of the kubeconfig. As in `kubectl`, colons separate several files."""
         named = self.kubeconfig or self.usual_kubeconfig
         return [Path(part).expanduser() for part in named.split(":") if part]
 
@@ -55,13 +57,13 @@ def _namespace_of_context(files: list[Path], context: str | None) -> str:
         contexts = content.get("contexts")
         for entry in contexts if isinstance(contexts, list) else ():
             if isinstance(entry, dict) and entry.get("name") == current:
-                told = entry.get("context")
-                return str((isinstance(told, dict) and told.get("namespace")) or "default")
+                described = entry.get("context")
+                return str((isinstance(described, dict) and described.get("namespace")) or "default")
     return "default"
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """A file that is missing or no YAML says nothing; the library that connects complains about it in full."""
+    """The content, {} for a file that is missing or not YAML. The library reports such a file when it connects."""
     try:
         content = yaml.safe_load(read(file, MOST_BYTES).data)
     except Exception:  # whatever it is

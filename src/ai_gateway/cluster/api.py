@@ -1,7 +1,7 @@
-"""The only door to the `kubernetes` library: requests to the API server. Everything here blocks: call it in a thread.
+"""The only door to the `kubernetes` library: requests to the API server. All of it blocks: call it in a thread.
 
-The library is imported with the first request, since it costs 25 MB and half a second of CPU. Its typed classes
-stay unused (as much again): its configuration loader says where the server is and who asks, its `ApiClient` sends.
+The first request imports the library, since that costs 25 MB and half a second of CPU. Its typed classes would cost as
+much again and stay unused. Its configuration loader finds the server and the credentials, and its `ApiClient` sends.
 """
 
 import re
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from kubernetes.client.api_client import ApiClient
 
 CONNECT_SECONDS: Final = 3.0
-# etcd keeps no object above 1.5 MiB by default, and of pods a page has 500, of some 10 KiB each.
+# etcd keeps no object above 1.5 MiB by default. A page has 500 pods of about 10 KiB each.
 MAX_BYTES: Final = 64 << 20  # of a whole answer
 MAX_LINE_BYTES: Final = 4 << 20  # of one event
-SLOWEST: Final = 10.0  # times the patience with one silence: then an answer that drips is over
+SLOWEST_FACTOR: Final = 10.0  # times the read timeout: then a slow answer is given up
 
 _PIECE_BYTES: Final = 1 << 16
 
@@ -31,11 +31,11 @@ _CONNECTION: Final = re.compile(r"^(\w+\(host=.*?\): |\(0\) Reason: )")
 
 
 class ApiFailure(Exception):
-    """The API server gave no answer that can be used."""
+    """The API server gave no usable answer."""
 
 
 class Unreachable(ApiFailure):
-    """No connection, or it broke, or nothing came in time. `is_distrust`: certificates do not fit each other."""
+    """No connection, a broken one, or no answer in time. `is_distrust`: TLS verification failed."""
 
     def __init__(self, message: str, is_distrust: bool = False) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Unreachable(ApiFailure):
 
 
 class StatusFailure(ApiFailure):
-    """The server answered with an error. `retry_after_seconds` is what it asks for, if it does."""
+    """The server answered with an error. `retry_after_seconds` is its Retry-After, if it sent one."""
 
     def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(f"{status} {message}")
@@ -52,34 +52,34 @@ class StatusFailure(ApiFailure):
 
 
 class Status(msgspec.Struct):
-    """A Kubernetes Status object, as far as it is read (meta/v1 in k8s.io/apimachinery)."""
+    """The parts that we read of a Kubernetes Status object (meta/v1 in k8s.io/apimachinery)."""
 
     message: str | None = None
     code: int | None = None
 
 
 class Stream:
-    """An answer that goes on: lines of bytes as they come. `stop` may be called from another thread."""
+    """A streamed answer: lines of bytes as they come. Another thread may call `stop`."""
 
     def __init__(self, response: Any) -> None:
         self._response = response
 
     def lines(self) -> Iterator[bytes]:
-        """Each whole line, without its end. Raises Unreachable when the silence is too long or the line breaks."""
+        """Each whole line, without its end. Raises Unreachable if the server is silent too long or disconnects."""
         pending = bytearray()
         with _failures():
             for piece in self._response.stream(amt=None, decode_content=False):
                 first, *others = piece.split(b"\n")
                 pending += first
                 if len(pending) > MAX_LINE_BYTES:
-                    raise Unreachable(f"an event of more than {MAX_LINE_BYTES} bytes")
+                    raise Unreachable(f"the server sent an event of more than {MAX_LINE_BYTES} bytes")
                 if others:
                     yield bytes(pending)
                     yield from others[:-1]
                     pending = bytearray(others[-1])
 
     def stop(self) -> None:
-        """Ends the reading at once, whoever does it."""
+        """Ends the read at once, in whatever thread it runs."""
         connection = getattr(self._response, "connection", None)
         sock = getattr(connection, "sock", None)
         if sock is not None:
@@ -88,7 +88,7 @@ class Stream:
 
 
 class ApiServer:
-    """Requests with the right credentials. Changes when credentials are read anew; may be used by several threads."""
+    """Sends requests with the right credentials. Only `forget_credentials` changes it; several threads may use it."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
@@ -96,23 +96,23 @@ class ApiServer:
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, str], read_seconds: float) -> bytes:
-        """The body of a 200 answer. Raises Refused or Unreachable."""
+        """The body of a 2xx answer. Raises StatusFailure or Unreachable."""
         with self._answer("GET", path, query, None, read_seconds) as response:
             return _whole(response, read_seconds)
 
     def send(self, method: str, path: str, body: Mapping[str, Any], read_seconds: float) -> bytes:
-        """Sends an object, with PATCH as a merge patch; returns the body of the answer. Raises as `get`."""
+        """Sends an object (PATCH: a merge patch) and returns the body of the answer. Raises as `get`."""
         with self._answer(method, path, {}, dict(body), read_seconds) as response:
             return _whole(response, read_seconds)
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str], silence_seconds: float) -> Iterator[Stream]:
-        """An answer read as it comes; `silence_seconds` without a byte end it. Raises as `get`."""
+        """An answer, read as it comes. `silence_seconds` without a byte end it. Raises as `get`."""
         with self._answer("GET", path, query, None, silence_seconds) as response:
             yield Stream(response)
 
     def forget_credentials(self) -> None:
-        """The next request reads token, certificates and kubeconfig anew."""
+        """The next request reads token, certificates and kubeconfig again."""
         with self._lock:
             self._client = None
 
@@ -135,7 +135,7 @@ class ApiServer:
             response = client.call_api(*serialized, _request_timeout=(CONNECT_SECONDS, read_seconds)).response
         try:
             if not 200 <= response.status < 300:
-                raise _reason(response)
+                raise _status_failure(response)
             yield response
         finally:
             response.close()
@@ -148,18 +148,20 @@ class ApiServer:
 
 
 def _whole(response: Any, read_seconds: float) -> bytes:
-    """The body, as it came: compressed ones are not asked for."""
+    """The body as sent; we ask for no compression."""
     pieces, size = [], 0
-    ends_at = time.monotonic() + read_seconds * SLOWEST
-    read = getattr(response, "read1", response.read)  # what is there, where urllib3 can: the clock is looked at
+    ends_at = time.monotonic() + read_seconds * SLOWEST_FACTOR
+    read = getattr(
+        response, "read1", response.read
+    )  # returns what is there, if urllib3 has it, so that we can check the clock
     with _failures():
         while piece := read(_PIECE_BYTES, decode_content=False):
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BYTES:
-                raise Unreachable(f"an answer of more than {MAX_BYTES} bytes")
+                raise Unreachable(f"the server sent an answer of more than {MAX_BYTES} bytes")
             if time.monotonic() > ends_at:
-                raise Unreachable(f"an answer that was not over within {read_seconds * SLOWEST:g} s")
+                raise Unreachable(f"the answer was not complete within {read_seconds * SLOWEST_FACTOR:g} s")
     return b"".join(pieces)
 
 
@@ -176,7 +178,7 @@ def _connect(access: Access) -> "ApiClient":
     else:
         files = ":".join(map(str, access.kubeconfig_files))
         load_kube_config(files, access.context, settings, persist_config=False)  # type: ignore[no-untyped-call]  # too
-    settings.retries = False  # who asks decides when to ask again
+    settings.retries = False  # the caller decides when to retry
     client = ApiClient(settings)
     client.user_agent = "ai-gateway-ollama"
     return client
@@ -184,8 +186,10 @@ def _connect(access: Access) -> "ApiClient":
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Where the library's and urllib3's errors become ours: around their calls alone, never around a caller's block,
-    whose own faults would be taken for those of the connection."""
+    """Turns errors of the library and of urllib3 into ours.
+
+    Use it only around their calls, never around a caller's block: its own errors would look like broken connections.
+    """
     try:
         yield
     except ApiFailure:
@@ -195,27 +199,29 @@ def _failures() -> Iterator[None]:
         from kubernetes.config.config_exception import ConfigException
         from urllib3.exceptions import HTTPError, SSLError
 
-        # OSError: files of credentials, sockets. ValueError: a kubeconfig whose content is nonsense.
+        # OSError: credential files, sockets. ValueError: an invalid kubeconfig.
         if not isinstance(error, HTTPError | ApiException | ConfigException | OSError | ValueError):
             raise
-        # The library wraps a failed handshake in an error of its own.
+        # The library wraps a failed handshake in its own error.
         is_distrust = isinstance(error, SSLError) or isinstance(error.__context__, SSLError)
         raise Unreachable(_sentence(error), is_distrust) from error
 
 
 def _sentence(error: Exception) -> str:
-    """urllib3 begins its messages with a description of the connection; the cause stands behind it."""
+    """The cause. urllib3 puts a description of the connection in front of it."""
     first = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     text = " ".join((first if type(error).__name__ == "ProtocolError" else str(error)).split())
     text = text or type(error).__name__
     return _CONNECTION.sub("", text)
 
 
-def _reason(response: Any) -> StatusFailure:
+def _status_failure(response: Any) -> StatusFailure:
     try:
         body = response.read(1 << 16)
         message = msgspec.json.decode(body, type=Status).message
-    except Exception:  # the status says enough: whatever the body is, it must not hide it
+    except Exception:  # the body does not matter: the status says enough
         message = None
-    asked = response.headers.get("Retry-After", "")
-    return StatusFailure(response.status, message or response.reason or "", float(asked) if asked.isdigit() else None)
+    retry_after = response.headers.get("Retry-After", "")
+    return StatusFailure(
+        response.status, message or response.reason or "", float(retry_after) if retry_after.isdigit() else None
+    )

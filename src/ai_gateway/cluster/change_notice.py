@@ -1,35 +1,35 @@
-"""How threads tell the event loop that something has changed: many rings are heard as one."""
+"""Lets threads tell the event loop that something has changed: many notices wake it once."""
 
 import asyncio
 from contextlib import suppress
 from typing import Final
 
-# Events of a burst that come within this time are taken up together: 500 pods are one change of the fleet, not 500.
+# The loop handles all events of a burst within this time together: 500 pods are one change of the fleet, not 500.
 SETTLE_SECONDS: Final = 0.025
 
 
 class ChangeNotice:
-    """Rung in any thread, heard by one waiter in the loop that it was made in."""
+    """Any thread may notify it. One task waits for it, in the loop that created it."""
 
     def __init__(self, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._loop = asyncio.get_running_loop()
-        self._heard = asyncio.Event()
-        self._is_rung = False
+        self._event = asyncio.Event()
+        self._is_pending = False
         self._settle_seconds = settle_seconds
 
-    def ring(self) -> None:
-        """Something has changed; cheap where it is rung already."""
-        if not self._is_rung:
-            self._is_rung = True
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._heard.set)
+    def notify(self) -> None:
+        """Something has changed. Cheap if a notice is pending already."""
+        if not self._is_pending:
+            self._is_pending = True
+            with suppress(RuntimeError):  # the loop is closed: no task waits any more
+                self._loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Returns a moment after it was rung, or when the time is over."""
+        """Returns shortly after a notice, or after so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._heard.wait()
+                await self._event.wait()
                 await asyncio.sleep(self._settle_seconds)
-        # In this order: what is rung from here on is seen by whoever looks after this call, or heard by the next.
-        self._heard.clear()
-        self._is_rung = False
+        # In this order: the caller sees the change of every notice from here on, or the next call returns for it.
+        self._event.clear()
+        self._is_pending = False

@@ -1,4 +1,4 @@
-"""Follows config.yml in a ConfigMap through the API: under a second from `kubectl edit` to its effect."""
+"""Follows config.yml in a ConfigMap through the API. A `kubectl edit` takes effect within a second."""
 
 import asyncio
 import logging
@@ -13,25 +13,25 @@ from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.change_notice import ChangeNotice
 from ai_gateway.cluster.events import Events, Subject
 from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings
-from ai_gateway.config.standing_in import StandIn
+from ai_gateway.config.config_file import ConfigFile
+from ai_gateway.config.fallback_file import FallbackFile
 from ai_gateway.config.state import ConfigState, digest_of
-from ai_gateway.config.watching import ConfigFile
 
 log = logging.getLogger("ai_gateway.config")
 
-# The same as for discovery by default; that config is not known yet when this watch begins.
+# The defaults of discovery: the config is not known yet when this watch begins.
 WATCH_SETTINGS: Final = WatchSettings(watch_seconds=300.0, read_seconds=15.0)
-# How often it is looked whether the first answer has come, or what stands in its way.
-LOOK_SECONDS: Final = 0.2
-# How soon it shows that the API server cannot be followed, and that it can again.
+# Time between two checks for the first answer of the API server.
+CHECK_SECONDS: Final = 0.2
+# Time until health shows that the watch has failed, or works again.
 FAILURE_SECONDS: Final = 1.0
-# Without a word from the API server until a file stands in: longer than between two tries to list.
+# Silence of the API server until the file is used: longer than the time between two retries of a list.
 AWAY_SECONDS: Final = 10.0
-STANDS_IN: Final = "; the file stands in"
+FILE_IS_USED: Final = "; the mounted file is used instead"
 
 
 class ConfigMapRef(msgspec.Struct, frozen=True):
-    """A key of a ConfigMap; the gateway's own namespace unless one is named."""
+    """A key of a ConfigMap. Without `namespace` it is in the gateway's own namespace."""
 
     name: str
     namespace: str | None = None
@@ -41,8 +41,8 @@ class ConfigMapRef(msgspec.Struct, frozen=True):
         return f"ConfigMap {self.namespace or '.'}/{self.name}, key {self.key}"
 
 
-def parse_named(text: str) -> ConfigMapRef:
-    """`[NAMESPACE/]NAME[:KEY]` as a Named. Raises ValueError with a sentence that says what is wrong."""
+def parse_ref(text: str) -> ConfigMapRef:
+    """Parses `[NAMESPACE/]NAME[:KEY]`. Raises ValueError with the reason."""
     place, _, key = text.partition(":")
     namespace, _, name = place.rpartition("/")
     if not name or "/" in namespace or " " in text or text.endswith(":"):
@@ -65,72 +65,75 @@ class _ConfigMap(msgspec.Struct, rename="camel"):
 
 
 class ConfigMap:
-    """The ConfigMap as the source of the config. Changed by `follow` alone."""
+    """The ConfigMap as the source of the config. Only `follow` and `reread` change it."""
 
     def __init__(
         self,
-        named: ConfigMapRef,
+        ref: ConfigMapRef,
         api: ApiServer,
-        live: ConfigState,
+        state: ConfigState,
         settings: WatchSettings = WATCH_SETTINGS,
-        stand_in: StandIn | None = None,
+        fallback: FallbackFile | None = None,
     ) -> None:
-        self._named = named
+        self._ref = ref
         self._api = api
-        self._live = live
+        self._state = state
         self._settings = settings
-        self._stand_in = stand_in or StandIn(live)
+        self._fallback = fallback or FallbackFile(state)
         self._events = Events(api)
-        self._last: tuple[str, bytes | None, str] | None = None  # the object, its content, or why there is none
+        self._last: tuple[str, bytes | None, str] | None = None  # uid of the object, its content, or why it has none
         self._unseen_reason: str | None = None
-        self._is_told_immutable = False
+        self._warned_immutable = False
 
     @property
     def events(self) -> Events:
-        """What it tells Kubernetes."""
+        """The Events that it sends to Kubernetes."""
         return self._events
 
     def reread(self) -> None:
-        """The content counts as new with the next look though it may be the same: what it names may have changed."""
-        self._live.forget()
+        """The content counts as new with the next check: files that it names may have changed."""
+        self._state.forget()
         self._last = None
 
     async def follow(self) -> None:
-        """Takes each change as it comes, until cancelled."""
+        """Submits each change as it comes, until cancelled."""
         notice = ChangeNotice(settle_seconds=0.0)
-        namespace = self._named.namespace
+        namespace = self._ref.namespace
         if namespace is None:
             namespace = await asyncio.to_thread(self._api.access.namespace)
         collection = Collection(
             f"/api/v1/namespaces/{namespace}/configmaps",
-            {"fieldSelector": f"metadata.name={self._named.name}"},
-            f"configmaps {self._named.name!r} in namespace {namespace}",
+            {"fieldSelector": f"metadata.name={self._ref.name}"},
+            f"configmaps {self._ref.name!r} in namespace {namespace}",
         )
-        reflector = Reflector(self._api, collection, self._settings, _read, notice.ring)
-        reporting = asyncio.create_task(self._events.run())
+        reflector = Reflector(self._api, collection, self._settings, _read, notice.notify)
+        sending = asyncio.create_task(self._events.run())
         reflector.start()
         try:
             while True:
-                await self._round(reflector, namespace)
-                await notice.wait(FAILURE_SECONDS if reflector.is_listed else LOOK_SECONDS)
+                await self._check_once(reflector, namespace)
+                await notice.wait(FAILURE_SECONDS if reflector.is_listed else CHECK_SECONDS)
         finally:
             reflector.stop()
-            reporting.cancel()
+            sending.cancel()
 
-    async def _round(self, reflector: Reflector[_ConfigMap], namespace: str) -> None:
-        reason = reflector.reason  # no event tells of it: the copy stays as it is
+    async def _check_once(self, reflector: Reflector[_ConfigMap], namespace: str) -> None:
+        reason = reflector.reason  # no event announces a failure: the copy stays as it is
         self._unseen_reason = None
         if not reflector.is_listed:
             if reason:
-                self._miss(f"ConfigMap {namespace}/{self._named.name} cannot be read: {reason}", is_passing=True)
+                self._config_missing(
+                    f"ConfigMap {namespace}/{self._ref.name} cannot be read: {reason}", is_passing=True
+                )
         elif reason and self._has_been_away(reflector):
-            self._stand_in.step_in(reflector.heard_at or 0.0)
+            self._fallback.activate(reflector.heard_at or 0.0)
             await self._check(None, namespace)
         else:
             await self._check(reflector.values(), namespace)
         if reflector.is_listed and reason:
-            self._unseen_reason = f"edits are not seen now: {reason}{STANDS_IN if self._stand_in.is_used else ''}"
-        self._live.unseen_reason = "; ".join(filter(None, (self._unseen_reason, self._stand_in.unseen_reason))) or None
+            hint = FILE_IS_USED if self._fallback.is_used else ""
+            self._unseen_reason = f"the gateway cannot see edits of the ConfigMap now: {reason}{hint}"
+        self._state.unseen_reason = "; ".join(filter(None, (self._unseen_reason, self._fallback.unseen_reason))) or None
 
     def _has_been_away(self, reflector: Reflector[_ConfigMap]) -> bool:
         return self._settings.clock() - (reflector.heard_at or 0.0) >= AWAY_SECONDS
@@ -139,54 +142,56 @@ class ConfigMap:
         try:
             if values is not None:
                 await self._take(values, namespace)
-            await self._live.check_again()
-        except Exception as failure:  # one of ours in one reload must not end all later ones
-            self._live.fail(failure)
+            await self._state.check_again()
+        except Exception as failure:  # a bug in one reload must not end all later ones
+            self._state.fail(failure)
             self._last = None
 
     async def _take(self, values: list[_ConfigMap], namespace: str) -> None:
         if not values:
             self._last = None
-            self._stand_in.step_in(self._settings.clock())
-            self._miss(f"there is no ConfigMap {self._named.name} in namespace {namespace}")
+            self._fallback.activate(self._settings.clock())
+            self._config_missing(f"there is no ConfigMap {self._ref.name} in namespace {namespace}")
             return
         found = values[0]
-        content = _content(found, self._named.key)
+        content = _content(found, self._ref.key)
         if content is None:
-            self._miss_key(found)
+            self._key_missing(found)
             return
-        async with self._stand_in.stepping_back(content) as is_needed:
+        async with self._fallback.superseded_by(content) as is_needed:
             now = (found.metadata.uid, content, "")
             if now == self._last and not is_needed:
-                return  # only its labels or other keys were changed
+                return  # only its labels or other keys changed
             self._last = now
-            self._note_immutable(found)
-            if await self._live.submit(content):
-                self._report(found, digest_of(content), "; ".join(map(str, self._live.reasons)))
+            self._warn_immutable(found)
+            if await self._state.submit(content):
+                self._report(found, digest_of(content), "; ".join(map(str, self._state.reasons)))
 
-    def _miss_key(self, found: _ConfigMap) -> None:
-        keys = ", ".join(sorted({*(found.data or {}), *(found.binary_data or {})})) or "no key at all"
+    def _key_missing(self, found: _ConfigMap) -> None:
+        keys = ", ".join(sorted({*(found.data or {}), *(found.binary_data or {})})) or "no keys"
         meta = found.metadata
-        sentence = f"ConfigMap {meta.namespace}/{meta.name} has no key {self._named.key!r}, but {keys}"
-        self._stand_in.step_in(self._settings.clock())
-        self._miss(sentence)
+        sentence = f"ConfigMap {meta.namespace}/{meta.name} has no key {self._ref.key!r}; it has {keys}"
+        self._fallback.activate(self._settings.clock())
+        self._config_missing(sentence)
         if (meta.uid, None, sentence) != self._last:
             self._last = (meta.uid, None, sentence)
             self._report(found, digest_of(keys.encode()), sentence)
 
-    def _miss(self, sentence: str, is_passing: bool = False) -> None:
-        """There is no content here. Where a file stands in, that is in the way of nothing but edits."""
-        if self._stand_in.is_used:
-            self._unseen_reason = sentence + STANDS_IN
+    def _config_missing(self, sentence: str, is_passing: bool = False) -> None:
+        """The ConfigMap gives no content. If the file is used instead, this hides only edits."""
+        if self._fallback.is_used:
+            self._unseen_reason = sentence + FILE_IS_USED
             return
-        failure = self._stand_in.failure
-        whole = f"{sentence}; nor is there a file: {failure}" if failure else sentence
-        self._live.config_missing(whole, is_passing or self._stand_in.is_awaited)
+        failure = self._fallback.failure
+        whole = f"{sentence}; the mounted file cannot be used either: {failure}" if failure else sentence
+        self._state.config_missing(whole, is_passing or self._fallback.is_pending)
 
-    def _note_immutable(self, found: _ConfigMap) -> None:
-        if found.immutable and not self._is_told_immutable:
-            self._is_told_immutable = True
-            log.warning("config: ConfigMap %s is immutable: a change needs a new one of that name", found.metadata.name)
+    def _warn_immutable(self, found: _ConfigMap) -> None:
+        if found.immutable and not self._warned_immutable:
+            self._warned_immutable = True
+            log.warning(
+                "config: ConfigMap %s is immutable: to change it, delete it and create it again", found.metadata.name
+            )
 
     def _report(self, found: _ConfigMap, digest: str, message: str) -> None:
         meta = found.metadata
@@ -197,11 +202,11 @@ class ConfigMap:
 def sources(
     path: Path | None, named: ConfigMapRef | None, api: ApiServer, live: ConfigState
 ) -> tuple[ConfigFile | None, ConfigMap | None]:
-    """Those of the config that are named. Beside a ConfigMap the file only stands in."""
+    """The sources of the config that flags name. If both are named, the file is only the fallback."""
     if named is None:
         return (ConfigFile(path, live) if path else None), None
-    stand_in = StandIn(live, has_file=path is not None)
-    return (ConfigFile(path, stand_in) if path else None), ConfigMap(named, api, live, stand_in=stand_in)
+    fallback = FallbackFile(live, has_file=path is not None)
+    return (ConfigFile(path, fallback) if path else None), ConfigMap(named, api, live, fallback=fallback)
 
 
 def _read(content: bytes) -> _ConfigMap | None:

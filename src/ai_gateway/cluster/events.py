@@ -1,7 +1,7 @@
-"""Kubernetes Events about a config that was refused: what `kubectl describe` shows under the ConfigMap.
+"""Kubernetes Events about a refused config. `kubectl describe` shows them under the ConfigMap.
 
-One Event for each distinct content, under a name made of the content's hash: several replicas report the same one.
-Its count goes up when the same content is put there again, which the resource version of the ConfigMap tells.
+Each distinct content has one Event, whose name contains the hash of the content: several replicas report the same one.
+Its count rises if someone writes the same content again. The ConfigMap then has a new resource version.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
 from ai_gateway.cluster.token_bucket import TokenBucket
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.config")
 
 BURST: Final = 50
 PER_SECOND: Final = 1.0
 MAX_WAITING: Final = 200
-NOTE_BYTES: Final = 1024  # what the API takes of a message
+NOTE_BYTES: Final = 1024  # limit of the API for a message
 SEND_SECONDS: Final = 5.0
 TRIES: Final = 4
 RETRY_SECONDS: Final = 1.0
@@ -48,11 +49,11 @@ class _Report(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The Event's. An object's name may have 253 characters."""
+        """The name of the Event. The name of an object may have 253 characters."""
         return f"{self.subject.name[:230].rstrip('-.')}.{self.digest}"
 
     def event(self, count: int, first: str) -> dict[str, Any]:
-        """core/v1 Event."""
+        """The Event as the API takes it (core/v1)."""
         about = self.subject
         return {
             "apiVersion": "v1",
@@ -81,7 +82,7 @@ class _About(msgspec.Struct, rename="camel"):
 
 
 class _Known(msgspec.Struct, rename="camel"):
-    """An Event that is there already, as far as it is read."""
+    """The parts that we read of an existing Event."""
 
     metadata: _About
     involved_object: _About
@@ -90,24 +91,24 @@ class _Known(msgspec.Struct, rename="camel"):
 
 
 class Events:
-    """Reports wait here until `run` has sent them. Changed by `report` and `run`, in one event loop."""
+    """Holds reports until `run` has sent them. `report` and `run` change it, in one event loop."""
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
         self._waiting: deque[_Report] = deque()
         self._more = asyncio.Event()
         self._bucket = TokenBucket(BURST, PER_SECOND)
-        self._complained_at = -REPEAT_SECONDS
+        self._warned_at = -REPEAT_SECONDS
         self._is_sending = False
         self.total_dropped = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is still to be sent."""
+        """Whether reports are still to be sent."""
         return self._is_sending or bool(self._waiting)
 
     def report(self, subject: Subject, digest: str, message: str) -> None:
-        """Notes a refusal, to be sent in its turn; more than can wait are dropped and counted."""
+        """Queues a report about a refused config. If the queue is full, drops and counts it."""
         if len(self._waiting) >= MAX_WAITING:
             self.total_dropped += 1
             return
@@ -116,7 +117,7 @@ class Events:
         self._more.set()
 
     async def run(self) -> None:
-        """Sends what is noted, a burst of 50 and then one a second, until cancelled."""
+        """Sends queued reports, 50 at once and then one a second, until cancelled."""
         while True:
             await self._more.wait()
             self._more.clear()
@@ -132,46 +133,46 @@ class Events:
                 await asyncio.to_thread(send, self._api, report)
             except ApiFailure as failure:
                 if isinstance(failure, StatusFailure) and failure.status in (403, 404):
-                    return self._complain(f"grant create and patch on events ({failure})")
+                    return self._drop(f"grant create and patch on events to the gateway ({failure})")
                 if attempt == TRIES - 1:
-                    return self._complain(str(failure))
+                    return self._drop(str(failure))
                 await asyncio.sleep(RETRY_SECONDS)
-            except (msgspec.MsgspecError, UnicodeError) as error:  # not an API server's: it ends no later report
-                return self._complain(f"the answer is not that of a Kubernetes API server ({error})")
+            except UNREADABLE as error:  # not an API server: later reports go on
+                return self._drop(f"the answer is not from a Kubernetes API server ({error})")
             else:
                 return None
         return None
 
-    def _complain(self, sentence: str) -> None:
+    def _drop(self, sentence: str) -> None:
         self.total_dropped += 1
         now = time.monotonic()
-        if now - self._complained_at >= REPEAT_SECONDS:
-            self._complained_at = now
-            log.warning("config: the refusal could not be reported as a Kubernetes Event: %s", sentence)
+        if now - self._warned_at >= REPEAT_SECONDS:
+            self._warned_at = now
+            log.warning("config: cannot report the refused config as a Kubernetes Event: %s", sentence)
 
 
 def send(api: ApiServer, report: _Report) -> None:
-    """Writes one Event. Blocks; raises ApiFailure."""
+    """Writes one Event. Blocks. Raises ApiFailure."""
     place = f"/api/v1/namespaces/{report.subject.namespace}/events"
     try:
         api.send("POST", place, report.event(1, report.at), SEND_SECONDS)
-    except StatusFailure as reason:
-        if reason.status != 409:
+    except StatusFailure as failure:
+        if failure.status != 409:
             raise
         _count_up(api, f"{place}/{report.name}", report)
 
 
 def _count_up(api: ApiServer, place: str, report: _Report) -> None:
-    """An empty patch changes nothing and answers with the object: so `get` is no right that is needed."""
+    """Raises the count. It reads the Event with an empty patch, so the gateway does not need the right `get`."""
     known = msgspec.json.decode(api.send("PATCH", place, {}, SEND_SECONDS), type=_Known)
     if known.involved_object.resource_version == report.subject.resource_version:
-        return  # another replica told of the very same edit, or this one before it was restarted
+        return  # another replica reported the same edit, or this one did before a restart
     event = report.event((known.count or 1) + 1, known.first_timestamp or report.at)
-    # With the version that was read, so that of two replicas one is refused, and sees the other's count then.
+    # With the version that we read: of two replicas, one gets a conflict and retries with the other's count.
     event["metadata"] = {"resourceVersion": known.metadata.resource_version}
     api.send("PATCH", place, event, SEND_SECONDS)
 
 
 def _cut(message: str) -> str:
-    """At most so many bytes as the API takes, whole characters. Half a surrogate pair, which YAML may hold, is none."""
+    """Cuts to the limit of the API, between characters. Replaces half surrogate pairs, which YAML may contain."""
     return message.encode(errors="replace")[:NOTE_BYTES].decode(errors="ignore")

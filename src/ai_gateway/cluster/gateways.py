@@ -3,45 +3,18 @@
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from ai_gateway.cluster.api import ApiServer
+from ai_gateway.cluster.endpoint_slice import read_endpoint_slice
 from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings
 
 # The same as for discovery by default.
 WATCH_SETTINGS: Final = WatchSettings(watch_seconds=300.0, read_seconds=15.0)
 
 
-class _Conditions(msgspec.Struct, frozen=True):
-    ready: bool | None = None
-    terminating: bool | None = None
-
-
-class _Target(msgspec.Struct, frozen=True):
-    uid: str | None = None
-
-
-class _Endpoint(msgspec.Struct, frozen=True, rename="camel"):
-    addresses: tuple[str, ...] | None = None
-    conditions: _Conditions = _Conditions()
-    target_ref: _Target | None = None
-
-
-class _Slice(msgspec.Struct, frozen=True):
-    endpoints: tuple[_Endpoint, ...] | None = None
-
-
 def read_ready(content: bytes) -> frozenset[str]:
-    """The ready endpoints of one slice: a pod by its uid, since it stands in a slice for each family of addresses.
-
-    Unset means ready and not terminating, as the API says (EndpointConditions).
-    """
-    endpoints = msgspec.json.decode(content, type=_Slice).endpoints or ()
-    return frozenset(
-        (endpoint.target_ref.uid if endpoint.target_ref else None) or "".join(endpoint.addresses or ())
-        for endpoint in endpoints
-        if endpoint.conditions.ready is not False and not endpoint.conditions.terminating
-    )
+    """The ready endpoints of one slice: a pod by its uid, others by their address. Raises one of UNREADABLE."""
+    endpoints = read_endpoint_slice(content).endpoints or ()
+    return frozenset(endpoint.uid or endpoint.host for endpoint in endpoints if endpoint.waits_for is None)
 
 
 def count_ready(slices: Iterable[frozenset[str]]) -> int:

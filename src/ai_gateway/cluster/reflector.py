@@ -1,9 +1,9 @@
-"""A copy of one collection of Kubernetes objects, kept up to date by list and watch in a thread of its own.
+"""A copy of one collection of Kubernetes objects. A thread keeps it up to date by list and watch.
 
-The rules are those of the API's own clients (Kubernetes API concepts, "Efficient detection of changes"): list, then
-watch from the version of the list; every event and bookmark brings a newer version; a watch that ends is taken up
-where it ended; 410, as a status or inside the stream, asks for a new list. What is known stays known until a new
-list is there: an API server that is away empties nothing.
+It follows the rules of the API's own clients (Kubernetes API concepts, "Efficient detection of changes"). It lists,
+then watches from the version of the list. Each event and bookmark brings a newer version. When a watch ends, the next
+one continues from there. 410, as a status or inside the stream, demands a new list. The copy stays until the new list
+is complete: an API server outage never empties it.
 """
 
 import logging
@@ -18,6 +18,7 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure, Stream, Unreachable
 from ai_gateway.cluster.watch_failure import WatchFailure
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.cluster")
 
@@ -27,16 +28,16 @@ PAGE_OBJECTS: Final = 500
 JITTER: Final = 0.2
 SHORTEST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 3.0
-LONGEST_ASKED_SECONDS: Final = 60.0  # of what a Retry-After is believed
+LONGEST_ASKED_SECONDS: Final = 60.0  # longest Retry-After that it follows
 TOO_SOON_SECONDS: Final = 1.0  # a watch that ends sooner, without a byte, is a failure
 
 
 class Collection(msgspec.Struct, frozen=True):
-    """Which objects: `path` of the list, `query` that selects, `words` for logs ("pods in namespace ai")."""
+    """Which objects: `path` of the list, `query` that selects, `description` for logs ("pods in namespace ai")."""
 
     path: str
     query: Mapping[str, str]
-    words: str
+    description: str
 
 
 def _wait(stopping: threading.Event, seconds: float) -> None:
@@ -44,10 +45,10 @@ def _wait(stopping: threading.Event, seconds: float) -> None:
 
 
 class WatchSettings(msgspec.Struct, frozen=True):
-    """How a collection is followed.
+    """How to follow a collection.
 
-    `watch_seconds` until the server ends a watch, +-20 %; `read_seconds` for a list, and of a watch's silence after
-    its end. A test brings a clock (monotonic seconds), a wait and chance of its own.
+    The server ends a watch after `watch_seconds`, +-20 %. `read_seconds` is the timeout of a list, and of the silence
+    of a watch after its end. Tests pass their own clock (monotonic seconds), `wait` and `rng`.
     """
 
     watch_seconds: float
@@ -66,7 +67,7 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 
 class _Object(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)  # a Status may have none
+    metadata: _Meta = msgspec.field(default_factory=_Meta)  # a Status may lack it
     code: int | None = None  # of a Status, in an ERROR event
     message: str | None = None
 
@@ -82,17 +83,17 @@ class _Event(msgspec.Struct):
 
 
 class Gone(ApiFailure):
-    """The server no longer knows the version that a watch or a page began from."""
+    """The server no longer knows the version that a watch or a page started from."""
 
 
-# Makes of an object's JSON what is kept of it, or None for what is not wanted. Raises msgspec's errors.
+# Reads an object's JSON: returns what to keep of it, or None to leave it out. Raises one of UNREADABLE.
 Read = Callable[[bytes], T | None]
 
 
 class Reflector(Generic[T]):
-    """The copy, by namespace and name. Changed by its thread alone; `values` and the rest may be read anywhere.
+    """The copy, by namespace and name. Only its thread changes it; any thread may read it.
 
-    `changed` is called in the thread after each change of the copy or of `is_listed`, and must not wait.
+    The thread calls `changed` after each change of the copy or of `is_listed`. `changed` must not wait.
     """
 
     def __init__(
@@ -113,35 +114,35 @@ class Reflector(Generic[T]):
         self._failures = 0
         self._verb = "list"
         self._listed_at = -math.inf
-        self._failure = WatchFailure(collection.words, settings.clock)
+        self._failure = WatchFailure(collection.description, settings.clock)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stream: Stream | None = None
         self.is_listed = False
-        self.heard_at: float | None = None  # when bytes came last, on the clock
+        self.heard_at: float | None = None  # when the last bytes came, on the clock
         self.lists = 0
         self.total_failures = 0
 
     def __repr__(self) -> str:
-        return f"<Mirror of {self._collection.words}, {len(self._items)} objects>"
+        return f"<Reflector of {self._collection.description}, {len(self._items)} objects>"
 
     @property
     def reason(self) -> str | None:
-        """What stands in the way now."""
+        """Why it cannot follow the collection now."""
         return self._failure.reason
 
     def values(self) -> list[T]:
-        """What the copy holds now, in the order of first appearance."""
+        """The objects of the copy, in the order of their first appearance."""
         with self._lock:
             return list(self._items.values())
 
     def start(self) -> None:
-        """Begins, in a daemon thread: a process that ends does not wait for it."""
-        name = f"watch {self._collection.words}"
+        """Starts a daemon thread, so that the process can exit without waiting for it."""
+        name = f"watch {self._collection.description}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Ends the thread soon; does not wait for it."""
+        """Asks the thread to end; does not wait for it."""
         self._stopping.set()
         stream = self._stream
         if stream is not None:
@@ -152,7 +153,7 @@ class Reflector(Generic[T]):
             self.iterate()
 
     def iterate(self) -> None:
-        """One list if one is needed, and one watch until it ends; after a failure the wait for the next turn."""
+        """Lists if needed, and watches until the watch ends. Waits after a failure."""
         try:
             if self._version is None:
                 self._list()
@@ -160,26 +161,26 @@ class Reflector(Generic[T]):
         except Gone:
             self._version = None
             if self._settings.clock() - self._listed_at < TOO_SOON_SECONDS:
-                self._pause(SHORTEST_BACKOFF_SECONDS)  # what was listed just now cannot be gone: not in a hot loop
+                self._pause(SHORTEST_BACKOFF_SECONDS)  # a fresh list cannot be gone: avoid a hot loop
         except ApiFailure as failure:
             if not self._stopping.is_set():
                 self._fail(failure)
-        except Exception:  # a fault of ours in one turn must not end all later ones
-            log.exception("following %s failed; it begins anew", self._collection.words)
+        except Exception:  # a bug in one iteration must not end all later ones
+            log.exception("cannot follow %s: unexpected failure; the gateway lists again", self._collection.description)
             self._version = None
             self._pause(LONGEST_BACKOFF_SECONDS)
 
     def _list(self) -> None:
-        """Reads the whole collection in pages, then replaces the copy at once."""
+        """Reads the whole collection in pages, then replaces the copy."""
         self._verb, self._listed_at = "list", self._settings.clock()
         items: dict[tuple[str, str], T] = {}
         query = {**self._collection.query, "limit": str(PAGE_OBJECTS)}
         while True:
             try:
                 content = self._api.get(self._collection.path, query, self._settings.read_seconds)
-            except StatusFailure as reason:
-                raise _gone(reason) from None
-            self._heard()
+            except StatusFailure as failure:
+                raise _gone(failure) from None
+            self._note_contact()
             page = _decoded(content, _Page)
             for item in page.items or ():
                 self._note(items, item)
@@ -194,7 +195,7 @@ class Reflector(Generic[T]):
         self._changed()
 
     def _watch(self) -> None:
-        """Takes events until the server ends the watch."""
+        """Applies events until the server ends the watch."""
         self._verb = "watch"
         spread = self._settings.rng.uniform(1 - JITTER, 1 + JITTER)
         seconds = max(1, round(self._settings.watch_seconds * spread))
@@ -205,28 +206,28 @@ class Reflector(Generic[T]):
             "resourceVersion": self._version or "",
             "timeoutSeconds": str(seconds),
         }
-        began, heard = self._settings.clock(), self.heard_at
+        began, contact = self._settings.clock(), self.heard_at
         silence = seconds + self._settings.read_seconds * self._settings.rng.uniform(1, 1 + JITTER)
         try:
             with self._api.stream(self._collection.path, query, silence) as stream:
                 self._stream = stream
                 if self._stopping.is_set():
-                    return  # asked to stop while this was opened: nobody could end the reading
-                self._recovered()
+                    return  # stopped while the watch was opened: `stop` could not end the read
+                self._note_recovery()
                 for line in stream.lines():
-                    self._heard()
+                    self._note_contact()
                     if line:
                         self._take(_decoded(line, _Event))
                     if self._stopping.is_set():
                         return
-        except StatusFailure as reason:
-            if reason.status not in (401, 429):
-                self._version = None  # whatever the server dislikes about this watch, a new list mends it
-            raise _gone(reason) from None
+        except StatusFailure as failure:
+            if failure.status not in (401, 429):
+                self._version = None  # a new list helps, whatever the server has against this watch
+            raise _gone(failure) from None
         finally:
             self._stream = None
-        if self.heard_at == heard and self._settings.clock() - began < TOO_SOON_SECONDS:
-            raise Unreachable("the watch ended at once")
+        if self.heard_at == contact and self._settings.clock() - began < TOO_SOON_SECONDS:
+            raise Unreachable("the server ended the watch at once")
 
     def _take(self, event: _Event) -> None:
         found = _decoded(event.object, _Object)
@@ -243,22 +244,22 @@ class Reflector(Generic[T]):
             self._changed()
 
     def _note(self, items: dict[tuple[str, str], T], content: msgspec.Raw) -> None:
-        """One object that cannot be read is left out, and costs the others nothing."""
+        """Stores one object. Leaves it out if it cannot be read; the others stay."""
         key = _key(_decoded(content, _Object).metadata)
         try:
             value = self._read(bytes(content))
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            log.warning("%s: %s cannot be read: %s", self._collection.words, "/".join(key), error)
+        except UNREADABLE as error:
+            log.warning("%s: %s cannot be read: %s", self._collection.description, "/".join(key), error)
             value = None
         if value is None:
             items.pop(key, None)
         else:
             items[key] = value
 
-    def _heard(self) -> None:
+    def _note_contact(self) -> None:
         self.heard_at = self._settings.clock()
 
-    def _recovered(self) -> None:
+    def _note_recovery(self) -> None:
         self._failures = 0
         self._failure.end()
 
@@ -272,10 +273,10 @@ class Reflector(Generic[T]):
             if failure.status == 401:
                 self._api.forget_credentials()
                 if self._failures == 1:
-                    return  # a token that was rotated: the new one is tried at once
+                    return  # the token was rotated: try the new one at once
         elif isinstance(failure, Unreachable) and failure.is_distrust:
-            self._api.forget_credentials()  # the authority was rotated, too
-        doublings = min(self._failures, 8)  # of an outage of days there is no power of two
+            self._api.forget_credentials()  # the CA may have been rotated
+        doublings = min(self._failures, 8)  # an outage of days must not overflow the power of two
         longest = min(LONGEST_BACKOFF_SECONDS, SHORTEST_BACKOFF_SECONDS * 2**doublings)
         pause = self._settings.rng.uniform(SHORTEST_BACKOFF_SECONDS, longest)
         self._pause(pause if asked is None else max(pause, min(asked, LONGEST_ASKED_SECONDS)))
@@ -288,8 +289,8 @@ def _key(metadata: _Meta) -> tuple[str, str]:
     return metadata.namespace or "", metadata.name or ""
 
 
-def _gone(reason: StatusFailure) -> ApiFailure:
-    return Gone(str(reason)) if reason.status == 410 else reason
+def _gone(failure: StatusFailure) -> ApiFailure:
+    return Gone(str(failure)) if failure.status == 410 else failure
 
 
 S = TypeVar("S", _Page, _Event, _Object)
@@ -298,5 +299,5 @@ S = TypeVar("S", _Page, _Event, _Object)
 def _decoded(content: bytes | msgspec.Raw, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreachable(f"the answer is not that of a Kubernetes API server: {error}") from error
+    except UNREADABLE as error:
+        raise Unreachable(f"the answer is not from a Kubernetes API server: {error}") from error

@@ -1,8 +1,8 @@
-"""A burst, then so many a second. Pure: time comes in."""
+"""Allows a burst, then so many a second. Time is an argument."""
 
 
 class TokenBucket:
-    """A token bucket. Changed by `take`."""
+    """A token bucket. Only `take` changes it."""
 
     def __init__(self, burst: int, per_second: float) -> None:
         self._burst = burst
@@ -11,7 +11,7 @@ class TokenBucket:
         self._at: float | None = None
 
     def take(self, now: float) -> float:
-        """Takes a turn; returns the seconds until it has come, 0 within the burst. `now` is monotonic seconds."""
+        """Takes a token; returns the seconds to wait for it, 0 within the burst. `now` is monotonic seconds."""
         if self._at is not None:
             self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now

@@ -1,10 +1,11 @@
-"""TokenReview: the API server says whose a token is. Needs `create` on `tokenreviews.authentication.k8s.io`."""
+"""TokenReview: the API server identifies a token. Needs `create` on `tokenreviews.authentication.k8s.io`."""
 
 from typing import Final
 
 import msgspec
 
 from ai_gateway.cluster.api import ApiFailure, ApiServer, StatusFailure
+from ai_gateway.wire.unreadable import UNREADABLE
 
 PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 SECONDS: Final = 5.0
@@ -16,7 +17,7 @@ class _User(msgspec.Struct):
 
 
 class ReviewResult(msgspec.Struct):
-    """`status` of a TokenReview, as far as it is read."""
+    """The parts that we read of the `status` of a TokenReview."""
 
     authenticated: bool = False
     user: _User = msgspec.field(default_factory=_User)
@@ -28,21 +29,21 @@ class _Review(msgspec.Struct):
 
 
 def review(api: ApiServer, token: str, audience: str) -> ReviewResult:
-    """What the API server says of a token that should be made for an audience. Blocks. Raises ApiFailure."""
-    asked = {
+    """The API server's result for a token with this audience. Blocks. Raises ApiFailure."""
+    request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",
         "spec": {"token": token, "audiences": [audience]},
     }
     try:
-        body = api.send("POST", PATH, asked, SECONDS)
-    except StatusFailure as refused:
-        if refused.status == 401:  # the gateway's own token was exchanged meanwhile
+        body = api.send("POST", PATH, request, SECONDS)
+    except StatusFailure as failure:
+        if failure.status == 401:  # the gateway's own token was rotated meanwhile
             api.forget_credentials()
-            body = api.send("POST", PATH, asked, SECONDS)
+            body = api.send("POST", PATH, request, SECONDS)
         else:
             raise
     try:
         return msgspec.json.decode(body, type=_Review).status
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ApiFailure("the answer to a TokenReview cannot be read") from None
+    except UNREADABLE:
+        raise ApiFailure("the gateway cannot read the answer to its TokenReview") from None

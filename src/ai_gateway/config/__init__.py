@@ -1,1 +1,1 @@
-"""The types of config.yml (`types`), reading and checking a file (`loading`), and its JSON Schema (`schema`)."""
+"""The types of config.yml (`types`), its reader and checks (`loading`), and its JSON Schema (`schema`)."""

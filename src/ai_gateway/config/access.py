@@ -1,4 +1,4 @@
-"""The types of `auth` and `callers` in config.yml: who is let in, and who may do what."""
+"""The types of `auth` and `callers` in config.yml: who may call, and what each caller may do."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -65,7 +65,7 @@ class Auth(Section, frozen=True):
     ] = "ai-gateway-ollama"
     oidc: Annotated[Oidc | None, Meta(description="the issuer, for method `oidc`")] = None
     headers: Annotated[
-        tuple[KeyHeader, ...], Meta(description="headers that may carry a credential, beside `Authorization`")
+        tuple[KeyHeader, ...], Meta(description="headers that may carry a credential, in addition to `Authorization`")
     ] = ()
 
 

@@ -1,4 +1,4 @@
-"""The `audit` section of config.yml: what is kept of each request, where, and how surely. *restart*, all of it."""
+"""The `audit` section of config.yml: what the gateway keeps of each request, and where. All of it needs a *restart*."""
 
 import re
 import time
@@ -14,14 +14,14 @@ AuditMode = Literal["best_effort", "blocking", "strict"]
 AuditStore = Literal["sqlite", "postgresql", "jsonl", "otlp", "none"]
 AuditLevel = Literal["metadata", "request", "full"]
 
-DEEPER: Final = 50
+DEEPER: Final = 50  # calls
 REDACT_SECONDS: Final = 5.0  # of CPU, for all patterns together
 
-MOST_DSN_CHARACTERS: Final = 4096  # few enough for patterns
-# libpq's two forms of a DSN, and where either may have a password.
+MOST_DSN_CHARACTERS: Final = 4096  # patterns stay quick on so few
+# The two forms of a DSN that libpq takes, and where each may hold a password.
 _DSN: Final = re.compile(r"postgres(?:ql)?://[!-~]+$|\s*[a-z_]+\s*=")
 _PASSWORD: Final = re.compile(r"(?:^|[\s?&'])password\s*=|://[^/@]*:[^/@]*@")
-# Sinks that nobody can ask again which intents are open.
+# These cannot be asked which intents are open.
 _WITHOUT_INTENTS: Final = ("jsonl", "otlp")
 
 
@@ -69,7 +69,7 @@ class AuditSection(Section, frozen=True):
     ] = default(ByteCount(2 << 30))
     key_file: Annotated[
         FilePath | None,
-        Meta(description="key of the hash chain, 32 bytes or more; without it the gateway makes one beside the store"),
+        Meta(description="key of the hash chain, 32 bytes or more; without it the gateway makes one next to the store"),
     ] = None
     checkpoints: Annotated[
         FilePath,
@@ -95,27 +95,33 @@ class AuditSection(Section, frozen=True):
 
 
 def reasons(audit: AuditSection) -> Iterator[tuple[str, str]]:
-    """What the types alone cannot say: the key and what is wrong with it."""
+    """Checks that the types cannot make: the key, and the reason to refuse it."""
     if audit.store in _WITHOUT_INTENTS and audit.mode == "strict":
-        yield "mode", f"strict needs a store that knows which intents are open; {audit.store} does not"
+        yield (
+            "mode",
+            f"`strict` needs a store that can list open intents: use sqlite or postgresql instead of {audit.store}",
+        )
     if audit.store == "postgresql" and (audit.dsn is None) == (audit.dsn_file is None):
-        yield "dsn", "store postgresql needs either `dsn` or `dsn_file`"
+        yield "dsn", "the store postgresql needs either `dsn` or `dsn_file`: set one of them"
     if audit.dsn is not None and len(audit.dsn) > MOST_DSN_CHARACTERS:
         yield "dsn", f"is longer than {MOST_DSN_CHARACTERS} characters"
         return
     if audit.dsn is not None and not _DSN.match(audit.dsn):
-        yield "dsn", "is neither a URL such as postgresql://user@host:5432/database nor such as `host=db dbname=audit`"
+        yield "dsn", "is not a DSN: write a URL such as postgresql://user@host:5432/database, or `host=db dbname=audit`"
     if audit.dsn is not None and _PASSWORD.search(audit.dsn):
-        yield "dsn", "holds a password: put the DSN into a file, and name that in `dsn_file`"
+        yield "dsn", "contains a password: put the DSN into a file, and name the file in `dsn_file`"
     if audit.store == "postgresql" and audit.key_file is None:
-        yield "key_file", "gateways that share a store need the same key, or nobody could verify it: name its file"
+        yield (
+            "key_file",
+            "is missing: gateways that share a store need the same key to verify it. Name the file with the key",
+        )
     if audit.store not in ("sqlite", "jsonl") and audit.path is not None:
-        yield "path", f"goes with the stores sqlite and jsonl, not with {audit.store}"
+        yield "path", f"applies only to the stores sqlite and jsonl, not to {audit.store}: remove it"
     yield from _redact_reasons(audit.redact)
 
 
 def warnings(audit: AuditSection) -> Iterator[str]:
-    """Likely mistakes, which are no faults."""
+    """Likely mistakes in a valid config."""
     if audit.level == "metadata":
         return
     for index, pattern in enumerate(audit.redact):
@@ -124,8 +130,8 @@ def warnings(audit: AuditSection) -> Iterator[str]:
             cost = f"may take {seconds:.1f} s of CPU for {audit.max_content} characters"
             yield (
                 f"audit.redact[{index}]: {pattern!r} {cost}; "
-                "what is not looked at within 1 s is not kept. Bound its repeats, as in `\\w{1,64}`, or begin it with "
-                "something fixed"
+                "the audit drops text that it cannot check within 1 s. Limit its repeats, as in `\\w{1,64}`, or start "
+                "it with fixed text"
             )
 
 
@@ -135,16 +141,16 @@ def _redact_reasons(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         try:
             text = endless(_deeper(DEEPER, pattern))
             if text is not None:
-                why = "repeats in one another can be read in too many ways"
-                yield f"redact[{index}]", f"{pattern!r} takes time without bound, as on {text!r}: {why}"
-        except Exception as failure:  # beside re.error: too many groups in one another, numbers that are too large
+                why = "its nested repeats match in too many ways. Simplify it"
+                yield f"redact[{index}]", f"{pattern!r} takes unlimited time, for example on {text!r}: {why}"
+        except Exception as failure:  # not only re.error: groups nested too deep, numbers too large
             why = str(failure) if isinstance(failure, re.error) else f"{type(failure).__name__}: {failure}"
-            yield f"redact[{index}]", f"{pattern!r} is no regular expression that can be used: {why}"
+            yield f"redact[{index}]", f"{pattern!r} is not a usable regular expression: {why}"
         if time.thread_time() - began > REDACT_SECONDS:
-            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to be checked"
+            yield "redact", f"takes more than {REDACT_SECONDS:g} s of CPU to check: use fewer or simpler patterns"
             return
 
 
 def _deeper(levels: int, pattern: str) -> "re.Pattern[str]":
-    """Compiled below so many calls: where the audit does it again there may be less room for groups in one another."""
+    """Compiles so many calls deep. The audit compiles again deeper in the stack, with less room for nested groups."""
     return re.compile(pattern) if levels == 0 else _deeper(levels - 1, pattern)

@@ -1,4 +1,4 @@
-"""What the types of `cors` and `hosts` alone cannot say."""
+"""Checks of `cors` and `hosts` that their types cannot make."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_browsers(config: "Config") -> Iterator[ConfigReason]:
-    """Every origin or host that could never match, or would match what nobody means."""
+    """Refuses origins and hosts that could never match, or would match more than anyone means."""
     kinds = (("cors.origins", config.cors.origins, read_pattern), ("hosts", config.hosts, read_host_pattern))
     for path, entries, read in kinds:
         for index, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""What the types of `discovery` alone cannot say: addresses that can be reached, names that Kubernetes has."""
+"""Checks of `discovery` that its types cannot make: valid addresses, and names that Kubernetes accepts."""
 
 import re
 from collections.abc import Iterator
@@ -17,22 +17,22 @@ _REQUIREMENT: Final = re.compile(
     rf"\s*(?:!\s*{_KEY}|{_KEY}(?:\s*(?:==?|!=)\s*(?:{_WORD})?|\s*[<>]\s*-?[0-9]+"
     rf"|\s+(?:in|notin)\s*\(\s*(?:{_WORD})?(?:\s*,\s*(?:{_WORD})?)*\s*\))?)\s*"
 )
-MOST_CHARACTERS: Final = 4096  # of a selector: more than any has, and few enough for patterns
+MOST_CHARACTERS: Final = 4096  # of a selector: no real one is longer, and patterns stay quick
 _BETWEEN_REQUIREMENTS: Final = re.compile(r",(?![^(]*\))")
 
 
 def check_discovery(discovery: Discovery | None) -> Iterator[ConfigReason]:
-    """Every complaint about where endpoints come from."""
+    """Every reason to refuse `discovery`."""
     if discovery is None:
         return
     named = [key for key in ("static", "dns", "kubernetes") if getattr(discovery, key) is not None]
     if len(named) > 1:
-        yield ConfigReason("discovery", f"only one of {', '.join(named)} can be used")
+        yield ConfigReason("discovery", f"only one of {', '.join(named)} can be used: remove the others")
     if discovery.kubernetes is not None:
         yield from _check_kubernetes(discovery.kubernetes)
     if discovery.dns is not None and not is_host(discovery.dns.name):
         name = discovery.dns.name
-        yield ConfigReason("discovery.dns.name", f"{name!r} is no host name (the port has a key of its own)")
+        yield ConfigReason("discovery.dns.name", f"{name!r} is not a host name (set the port with `port`)")
     for index, upstream in enumerate(discovery.static or ()):
         url = upstream.url if isinstance(upstream, StaticUpstream) else upstream
         try:
@@ -44,18 +44,19 @@ def check_discovery(discovery: Discovery | None) -> Iterator[ConfigReason]:
 def _check_kubernetes(kubernetes: Kubernetes) -> Iterator[ConfigReason]:
     path = "discovery.kubernetes"
     if (kubernetes.mode == "endpointslices") != (kubernetes.service is not None):
-        yield ConfigReason(f"{path}.service", "goes with mode endpointslices, which needs it")
+        yield ConfigReason(f"{path}.service", "belongs to the mode endpointslices: set both, or neither")
     for index, namespace in enumerate(kubernetes.namespaces):
         if not _DNS_LABEL.fullmatch(namespace):
-            yield ConfigReason(f"{path}.namespaces[{index}]", f"{namespace!r} is no namespace")
+            yield ConfigReason(f"{path}.namespaces[{index}]", f"{namespace!r} is not a valid namespace")
     for key in ("service", "port_name"):
         name = getattr(kubernetes, key)
         if name is not None and not _DNS_LABEL.fullmatch(name):
-            yield ConfigReason(f"{path}.{key}", f"{name!r} is no name that Kubernetes has")
+            yield ConfigReason(f"{path}.{key}", f"{name!r} is not a valid Kubernetes name")
     selector = kubernetes.label_selector
     if selector.strip() and not _is_selector(selector):
         yield ConfigReason(
-            f"{path}.label_selector", f"{selector!r} is no label selector such as app=ollama,tier in (a,b)"
+            f"{path}.label_selector",
+            f"{selector!r} is not a label selector; write one such as app=ollama,tier in (a,b)",
         )
 
 

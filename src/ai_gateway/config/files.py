@@ -1,4 +1,4 @@
-"""The files that a config names: a row for each key that names one, and what must be true of it."""
+"""The files that a config names: one row per key, with the check of its file."""
 
 import os
 import ssl
@@ -19,28 +19,28 @@ LEAST_KEY_BYTES: Final = 32  # of the audit's hash chain
 MOST_KEY_BYTES: Final = 1 << 20
 
 
-class Awaited(NamedTuple):
-    """The files that content was refused for, and what they looked like before they were read."""
+class FileSnapshot(NamedTuple):
+    """The files that a refused config names, and their state before the gateway read them."""
 
     files: tuple[str, ...] = ()
-    seen: tuple[object, ...] = ()
+    state: tuple[object, ...] = ()
 
     @property
     def has_changed(self) -> bool:
-        """Whether one of them has come or changed since. Costs a stat each."""
-        return bool(self.files) and signatures(self.files) != self.seen
+        """Whether one of them appeared or changed since. Costs one stat per file."""
+        return bool(self.files) and signatures(self.files) != self.state
 
 
 class NamedFile(NamedTuple):
-    """A file that must be there, by the path of the key that names it; `fault` says what is wrong with its content."""
+    """A file that must exist. `key` is the path of its key; `check` returns the reason to refuse the file."""
 
     key: str
     file: str
-    failure: Callable[[str], str | None]
+    check: Callable[[str], str | None]
 
 
 def named_files(config: "Config") -> Iterator[NamedFile]:
-    """All of them but the file of keys, which is followed by itself and may come late."""
+    """All of them except the keys file. AuthState follows that one, and it may appear later."""
     for index, upstream in enumerate((config.discovery and config.discovery.static) or ()):
         if isinstance(upstream, StaticUpstream) and upstream.ca_file:
             yield NamedFile(f"discovery.static[{index}].ca_file", upstream.ca_file, _ca_reason)
@@ -51,16 +51,16 @@ def named_files(config: "Config") -> Iterator[NamedFile]:
         "audit": config.audit,
         "tls": config.tls,
     }
-    for key, failure in _FAULTS.items():
+    for key, failure in _CHECKS.items():
         section, _, name = key.rpartition(".")
-        file: str | None = getattr(sections[section], name, None)  # a section that is not there names none
+        file: str | None = getattr(sections[section], name, None)  # an absent section names no file
         if file:
             yield NamedFile(key, file, failure)
 
 
 def file_reasons(config: "Config") -> list[ConfigReason]:
-    """What is wrong with them. Reads files: not for the event loop."""
-    found = [(named.key, named.failure(named.file)) for named in named_files(config)]
+    """Every reason to refuse them. Reads files: do not call it in the event loop."""
+    found = [(named.key, named.check(named.file)) for named in named_files(config)]
     reasons = [ConfigReason(key, failure) for key, failure in found if failure is not None]
     if config.tls is not None and not any(reason.path in ("tls.certificate", "tls.key") for reason in reasons):
         reasons += _pair_reasons(config.tls)
@@ -68,7 +68,7 @@ def file_reasons(config: "Config") -> list[ConfigReason]:
 
 
 def signatures(files: tuple[str, ...]) -> tuple[object, ...]:
-    """What changes when one of these files comes, goes or changes."""
+    """Values that differ once one of these files appears, disappears or changes."""
     return tuple(map(_signature, files))
 
 
@@ -108,7 +108,7 @@ def _key_reason(file: str) -> str | None:
         size = len(read(Path(file), MOST_KEY_BYTES).data.strip())
     except Unreadable as error:
         return missing(file) or str(error)
-    return None if size >= LEAST_KEY_BYTES else f"{file} holds {size} bytes; a key has {LEAST_KEY_BYTES} or more"
+    return None if size >= LEAST_KEY_BYTES else f"{file} holds {size} bytes; a key needs at least {LEAST_KEY_BYTES}"
 
 
 def _ca_reason(file: str) -> str | None:
@@ -127,7 +127,7 @@ def _client_ca_reason(file: str) -> str | None:
     return None
 
 
-_FAULTS: Final[dict[str, Callable[[str], str | None]]] = {
+_CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
     "auth.oidc.ca_file": _ca_reason,
     "auth.oidc.token_file": _text_reason,
     "limits.redis.password_file": _text_reason,

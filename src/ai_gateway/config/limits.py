@@ -1,4 +1,4 @@
-"""The section `limits` of config.yml: how much callers, tenants and models may ask for, and where that is counted."""
+"""The section `limits` of config.yml: how much callers, tenants and models may use, and where the gateway counts it."""
 
 import re
 from collections.abc import Container, Iterator
@@ -10,7 +10,9 @@ from msgspec import Meta
 from ai_gateway.config.units import FilePath, ModelId, PositiveInt, Seconds, Section, default
 from ai_gateway.wire.hosts import split_url
 
-LimitCount = Annotated[PositiveInt, Meta(le=10**12)]  # more is a slip, and arithmetic on floats stays exact below it
+LimitCount = Annotated[
+    PositiveInt, Meta(le=10**12)
+]  # more is a typing mistake, and float arithmetic stays exact below it
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,6}")
@@ -52,8 +54,8 @@ class LimitsSection(Section, frozen=True):
     default: Annotated[
         RateLimits | None,
         Meta(
-            description="limits of each caller without limits of its own; callers without a name are told apart by "
-            "address"
+            description="limits of each caller without limits of its own; a caller without a name is known by "
+            "its address"
         ),
     ] = None
     tenants: Annotated[dict[Name, RateLimits], Meta(description="limits of all callers of a tenant together")] = (
@@ -72,26 +74,26 @@ class LimitsSection(Section, frozen=True):
 def limits_reasons(
     section: LimitsSection | None, models: Container[str], are_discovered: bool
 ) -> Iterator[tuple[str, str]]:
-    """Path and sentence of all that the types cannot say. `are_discovered`: further models are served."""
+    """Checks that the types cannot make: path and reason. `are_discovered`: the gateway also serves other models."""
     if section is None:
         return
     for model_id in section.models:
         if model_id not in models and not are_discovered:
-            yield f"limits.models.{model_id}", "is no id of `models` (limits of aliases stand under the id)"
+            yield f"limits.models.{model_id}", "is not a model id in `models`; for an alias, use the id of its model"
     if section.redis is not None:
         yield from _redis_reasons(section.redis)
 
 
 def _redis_reasons(redis: Redis) -> Iterator[tuple[str, str]]:
     if "@" in redis.url:
-        yield "limits.redis.url", "holds a name or password: use `username` and `password_file`"
+        yield "limits.redis.url", "contains a user name or password: use `username` and `password_file`"
         return
     try:
         parts = split_url(redis.url, ("redis", "rediss"))
     except ValueError as error:
-        yield "limits.redis.url", f"is no URL such as redis://redis.ai:6379: {error}"
+        yield "limits.redis.url", f"is not a URL such as redis://redis.ai:6379: {error}"
         return
     if not _DATABASE.fullmatch(parts.path) or not redis.url.startswith(("redis://", "rediss://")):
-        yield "limits.redis.url", "is no URL such as redis://redis.ai:6379 or rediss://redis.ai:6379/0"
+        yield "limits.redis.url", "is not a URL such as redis://redis.ai:6379 or rediss://redis.ai:6379/0"
     if redis.ca_file and parts.scheme != "rediss":
-        yield "limits.redis.ca_file", "goes with a rediss:// URL"
+        yield "limits.redis.ca_file", "applies only to a rediss:// URL"

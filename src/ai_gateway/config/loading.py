@@ -1,4 +1,4 @@
-"""Reads config.yml: bytes in, a checked Config out, or every complaint with the path it is about."""
+"""Reads config.yml: bytes in, a checked Config out, or every reason to refuse it with its path."""
 
 import ipaddress
 import re
@@ -11,17 +11,17 @@ import msgspec
 
 from ai_gateway.config import audit as audit_section
 from ai_gateway.config.access_check import check_access
-from ai_gateway.config.beside import breathe
 from ai_gateway.config.browser_check import check_browsers
 from ai_gateway.config.discovery_check import check_discovery
-from ai_gateway.config.files import Awaited, file_reasons, named_files, signatures
+from ai_gateway.config.files import FileSnapshot, file_reasons, named_files, signatures
 from ai_gateway.config.limits import limits_reasons
 from ai_gateway.config.model_names import check_limited
 from ai_gateway.config.paths import expanded
 from ai_gateway.config.protection import Parsed
 from ai_gateway.config.reading import Unreadable, read, shown
 from ai_gateway.config.reason import MOST_REASONS, ConfigReason, bounded, failure_reason
-from ai_gateway.config.sections import settled
+from ai_gateway.config.sections import simplified
+from ai_gateway.config.threads import pause_for_others
 from ai_gateway.config.types import Config, Model, model_name
 from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlError, read_yaml
@@ -31,7 +31,7 @@ from ai_gateway.wire.names import is_model_name, ollama_name
 FILE_NAME: Final = "config.yml"  # in a folder
 MAX_BYTES: Final = 1 << 20
 MODELS_AT_ONCE: Final = 50  # then other threads may go on
-MAX_SECONDS: Final = 10**9  # more is a slip, and the event loop cannot wait for ever
+MAX_SECONDS: Final = 10**9  # more is a typing mistake, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -39,56 +39,56 @@ _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
     "": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
-# What YAML makes of `1.5`, `13`, `on` and `2024-01-01`.
+# YAML reads `1.5`, `13`, `on` and `2024-01-01` as these types.
 _TAKEN_FOR_OTHERS: Final = tuple(f"got `{kind}`" for kind in ("float", "int", "bool", "date", "datetime"))
 _MSGSPEC_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
 
 
 class ConfigError(Exception):
-    """The content is not a valid config; `complaints` says all that was found.
+    """The content is not a valid config; `reasons` lists all that the gateway found.
 
-    Where files that it names are at fault, `awaited` has all that it names: a change of one may mend it.
+    If a file that it names is the cause, `snapshot` holds all files that it names: a change of one may help.
     """
 
-    def __init__(self, reasons: list[ConfigReason], awaited: Awaited | None = None) -> None:
+    def __init__(self, reasons: list[ConfigReason], snapshot: FileSnapshot | None = None) -> None:
         self.reasons = bounded(reasons)
-        self.awaited = awaited or Awaited()
+        self.snapshot = snapshot or FileSnapshot()
         super().__init__("; ".join(map(str, self.reasons)))
 
 
 def load(path: Path) -> Config:
-    """The config in a file, or in the `config.yml` of a folder. Raises ConfigError, also for what cannot be read."""
+    """The config in a file, or in the `config.yml` of a folder. Raises ConfigError, also if it cannot read it."""
     return load_whole(path).config
 
 
 def load_whole(path: Path) -> Parsed:
-    """As `load`, with what was written in it."""
+    """As `load`, with the paths that the file sets."""
     try:
         content = read(path / FILE_NAME if path.is_dir() else path, MAX_BYTES).data
     except Unreadable as failure:
         raise ConfigError([ConfigReason("", str(failure))]) from None
-    except OSError as error:  # of the look whether it is a folder
+    except OSError as error:  # from the check for a folder
         raise ConfigError([ConfigReason("", f"cannot read {shown(path)}: {error.strerror}")]) from None
     return parse_whole(content)
 
 
 def parse(content: bytes) -> Config:
-    """The config in the bytes of a YAML file. Raises ConfigError, whatever is wrong with them."""
+    """The config in the bytes of a YAML file. Raises ConfigError and nothing else."""
     return parse_whole(content).config
 
 
 def parse_whole(content: bytes) -> Parsed:
-    """As `parse`, with what was written in it."""
+    """As `parse`, with the paths that the file sets."""
     try:
         return _parse(content)
     except ConfigError:
         raise
-    except Exception as failure:  # whatever a check stumbles over is for whoever wrote the file
+    except Exception as failure:  # the author of the file must see it, whatever a check raises
         raise ConfigError([ConfigReason("", failure_reason(failure))]) from failure
 
 
 def _parse(content: bytes) -> Parsed:
-    raw, written, reasons = settled(_yaml(content), Config)
+    raw, written, reasons = simplified(_yaml(content), Config)
     refused = {reason.path.partition(".")[0] for reason in reasons}
     parts: dict[str, Any] = {}
     hints = get_type_hints(Config, include_extras=True)
@@ -102,29 +102,29 @@ def _parse(content: bytes) -> Parsed:
         elif key in hints:
             parts[key] = _convert(value, hints[key], key, reasons)
         else:
-            reasons.append(ConfigReason(str(key), f"unknown key; known are {', '.join(hints)}"))
+            reasons.append(ConfigReason(str(key), f"unknown key; the known keys are {', '.join(hints)}"))
     if reasons:
         raise ConfigError(reasons)
     config = Config(**parts)
     files = tuple(named.file for named in named_files(config))
-    awaited = Awaited(files, signatures(files))  # before they are read, so that no change is missed
-    at_fault = file_reasons(config)
-    reasons = bounded(chain(_check(config), at_fault))
+    snapshot = FileSnapshot(files, signatures(files))  # taken before the files are read, so that it misses no change
+    of_files = file_reasons(config)
+    reasons = bounded(chain(_check(config), of_files))
     if reasons:
-        raise ConfigError(reasons, awaited if at_fault else None)
+        raise ConfigError(reasons, snapshot if of_files else None)
     return Parsed(config, written)
 
 
 def _yaml(content: bytes) -> dict[Any, Any]:
     if len(content) > MAX_BYTES:
-        raise ConfigError([ConfigReason("", f"larger than {MAX_BYTES} bytes")])
+        raise ConfigError([ConfigReason("", f"the file is larger than {MAX_BYTES} bytes")])
     try:
         raw = read_yaml(content)
     except YamlError as failure:
         raise ConfigError([ConfigReason("", str(failure))]) from None
     if raw is None or raw == {}:
-        # It may have been cut, or be half written: nobody turns off everything by an empty file.
-        raise ConfigError([ConfigReason("", "is empty: a config has one key or more, such as `models`")])
+        # The file may be cut or half written. An empty file must not turn off everything.
+        raise ConfigError([ConfigReason("", "is empty: set at least one key, such as `models`")])
     if not isinstance(raw, dict):
         raise ConfigError([ConfigReason("", "the top level must be a mapping of keys such as `models`")])
     return raw
@@ -134,7 +134,7 @@ def _models(value: dict[Any, Any], reasons: list[ConfigReason]) -> dict[str, Mod
     models = {}
     for number, (model_id, entry) in enumerate(value.items()):
         if number % MODELS_AT_ONCE == 0:
-            breathe()
+            pause_for_others()
         if len(reasons) > MOST_REASONS:
             break
         path = f"models.{model_id}"
@@ -173,7 +173,7 @@ def _decode_unit(wanted: type, value: Any) -> Any:
         return _byte_count(value)
     if wanted is FilePath:
         return _file_path(value)
-    raise NotImplementedError(wanted)  # a type of the config without a reader would be a fault of ours
+    raise NotImplementedError(wanted)  # a type of the config without a reader is a bug
 
 
 def pause(value: Any) -> Pause:
@@ -190,7 +190,9 @@ def _seconds(value: Any) -> Seconds:
         return Seconds(value)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found or not 0 < float(found[1]) <= MAX_SECONDS:
-        raise ValueError(f"{value!r} is no duration above 0 such as 500ms, 30s, 5m, 1h or a number of seconds")
+        raise ValueError(
+            f"{value!r} is not a duration above 0; write one such as 500ms, 30s, 5m or 1h, or a number of seconds"
+        )
     return Seconds(float(found[1]) * _UNIT_SECONDS[found[2]])
 
 
@@ -199,19 +201,19 @@ def _byte_count(value: Any) -> ByteCount:
         return ByteCount(value)
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not found or int(found[1]) == 0:
-        raise ValueError(f"{value!r} is no size above 0 such as 512KiB, 20MiB or a number of bytes")
+        raise ValueError(f"{value!r} is not a size above 0; write one such as 512KiB or 20MiB, or a number of bytes")
     return ByteCount(int(found[1]) * _UNIT_BYTES[found[2]])
 
 
 def _file_path(value: Any) -> FilePath:
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
-        raise ValueError(f"Expected `str`, got `{kind}`")  # in the words of the other types
+        raise ValueError(f"Expected `str`, got `{kind}`")  # the same words as for other types
     return FilePath(expanded(value))
 
 
 def _check(config: Config) -> Iterator[ConfigReason]:
-    """What the types alone cannot say."""
+    """Checks that the types cannot make."""
     yield from _check_models(config.models)
     yield from _check_shared(config.models)
     yield from _check_listening(config)
@@ -225,21 +227,23 @@ def _check(config: Config) -> Iterator[ConfigReason]:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
-            yield ConfigReason(f"trusted_proxies[{index}]", f"{network!r} is no IP address or network")
+            yield ConfigReason(f"trusted_proxies[{index}]", f"{network!r} is not an IP address or network")
     if config.body.buffered_bytes < config.body.max_bytes:
-        yield ConfigReason("body.buffered_bytes", "smaller than body.max_bytes: a body of that size could never pass")
+        yield ConfigReason(
+            "body.buffered_bytes", "is smaller than body.max_bytes, so the largest body could never pass: raise it"
+        )
 
 
 def _check_models(models: dict[str, Model]) -> Iterator[ConfigReason]:
-    owners = dict.fromkeys(models, "an id of its own")
+    owners = dict.fromkeys(models, "the id of a model")
     for model_id, model in models.items():
         path = f"models.{model_id}"
         if model.ollama and ":" in model.ollama.rpartition("/")[2] and model.version != "latest":
-            yield ConfigReason(f"{path}.version", f"`ollama: {model.ollama}` already names a tag")
+            yield ConfigReason(f"{path}.version", f"`ollama: {model.ollama}` already names a tag: remove `version`")
         elif not is_model_name(model_name(model_id, model)):
             yield ConfigReason(
                 path,
-                f"{model_name(model_id, model)!r} is no name that Ollama accepts; set `ollama` and `version`",
+                f"{model_name(model_id, model)!r} is not a name that Ollama accepts: set `ollama` and `version`",
             )
         for alias in model.aliases:
             if alias in owners:
@@ -248,14 +252,15 @@ def _check_models(models: dict[str, Model]) -> Iterator[ConfigReason]:
 
 
 def _check_shared(models: dict[str, Model]) -> Iterator[ConfigReason]:
-    """Ids of one Ollama model share its slots and its queue."""
+    """Several ids of one Ollama model share its slots and its queue."""
     first: dict[str, str] = {}
     for model_id, model in models.items():
         other = first.setdefault(ollama_name(model_name(model_id, model)), model_id)
         for key in ("slots", "max_waiting"):
             if getattr(model, key) != getattr(models[other], key):
                 yield ConfigReason(
-                    f"models.{model_id}.{key}", f"must be the same as of {other!r}, which is the same model"
+                    f"models.{model_id}.{key}",
+                    f"must be the same as for {other!r}, because both ids mean the same Ollama model",
                 )
 
 
@@ -268,4 +273,4 @@ def _check_listening(config: Config) -> Iterator[ConfigReason]:
             yield ConfigReason(key, str(error))
             del named[key]
     if len(named) == 2 and would_collide(named["listen"], named["admin"]):
-        yield ConfigReason("admin", f"{named['admin']!r} is also where `listen` is: take another port")
+        yield ConfigReason("admin", f"{named['admin']!r} is already used by `listen`: choose another port")

@@ -1,4 +1,4 @@
-"""By which names a model of the config is found: its ids and aliases, and what Ollama reads as the same."""
+"""The names that find a model of the config: its ids and aliases, and names that Ollama treats as the same."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -7,15 +7,15 @@ from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.types import Config, Model, model_name
 from ai_gateway.wire.names import DEFAULT_TAG, has_tag, is_cloud, ollama_name, plain
 
-MOST_TOLD: Final = 20
+MOST_WARNINGS: Final = 20
 
 
 class ModelNames:
     """The names of all models of one config, each with the id of its model. Never changed.
 
-    Spelt exactly a name means what the config says. Else it is read as Ollama reads it, whatever the case and with or
-    without its default host and namespace: first like an id or alias, then like one with its model's own tag. Where
-    two models could be meant, it is the one that stands first in the config.
+    An exact name means what the config says. Any other name is read as Ollama reads it: case, default host and
+    default namespace do not count. It is compared with ids and aliases first, then with those plus the tag of their
+    model. If it fits two models, it means the first one in the config.
     """
 
     def __init__(self, models: Mapping[str, Model]) -> None:
@@ -36,27 +36,27 @@ class ModelNames:
                 self._read.setdefault(other, model_id)
 
     def parts(self) -> list[object]:
-        """Every name that was made for it, so that it can be let go of in pieces."""
+        """All strings that it made, so that they can be freed a few at a time."""
         return [*self._read, *self._ollama]
 
     def find(self, asked: str) -> str | None:
-        """The id of the model that an id or alias means."""
+        """The id of the model that an id or alias stands for."""
         return self._exact.get(asked) or self._read.get(plain(asked))
 
     def find_by_ollama(self, asked: str) -> str | None:
-        """The id of the model that Ollama's name means, where models are found by it; never by a name of the cloud."""
+        """The id of the model with this Ollama name, for catalogs with discovery; never for a cloud model."""
         name = ollama_name(asked)
         return None if is_cloud(name) else self._ollama.get(name)
 
     def identity(self, asked: str, are_discovered: bool) -> str | None:
-        """What limits and counts know a model by: its id, or the canonical name of one that is not in the config."""
+        """The name of a model in limits and counts: its id, or its Ollama name if it is not in the config."""
         found = self.find(asked)
         if found is None and are_discovered:
             found = self.find_by_ollama(asked) or ollama_name(asked)
         return found
 
-    def equal_ones(self) -> Iterator[tuple[str, str]]:
-        """Names of different models that differ in case alone, or in what Ollama leaves out; the first stands first."""
+    def ambiguous_names(self) -> Iterator[tuple[str, str]]:
+        """Pairs of names that Ollama treats as one, but that mean different models here; the winner comes first."""
         first: dict[str, str] = {}
         for name, model_id in self._exact.items():
             other = first.setdefault(plain(name), name)
@@ -65,7 +65,7 @@ class ModelNames:
 
 
 def other_form(name: str, tag: str) -> str | None:
-    """A plain name with its model's own tag where it has none, or without the tag that need not be said."""
+    """A plain name with the tag of its model if it has none, or without the default tag."""
     if not has_tag(name):
         return f"{name}:{plain(tag)}"
     bare, _, own = name.rpartition(":")
@@ -73,7 +73,7 @@ def other_form(name: str, tag: str) -> str | None:
 
 
 def check_limited(config: Config) -> Iterator[ConfigReason]:
-    """Where models are discovered, limits stand under any name of a model: but under one alone."""
+    """With discovery you can set limits under any name of a model, but only under one of them."""
     if config.limits is None or not config.catalog.discover:
         return
     names = ModelNames(config.models)
@@ -81,17 +81,19 @@ def check_limited(config: Config) -> Iterator[ConfigReason]:
     for name in config.limits.models:
         other = first.setdefault(names.identity(name, are_discovered=True), name)
         if other != name:
-            yield ConfigReason(f"limits.models.{name}", f"is the same model as {other!r}: give it limits once")
+            yield ConfigReason(
+                f"limits.models.{name}", f"is the same model as {other!r}: set limits for one of the two names only"
+            )
 
 
 def warnings(names: ModelNames) -> Iterator[ConfigReason]:
-    """What a config is not refused for, and is a mistake all the same."""
-    for number, (first, other) in enumerate(names.equal_ones()):
-        if number == MOST_TOLD:
-            yield ConfigReason("models", "there are more names that are equal but for case")
+    """Likely mistakes in a valid config."""
+    for number, (first, other) in enumerate(names.ambiguous_names()):
+        if number == MOST_WARNINGS:
+            yield ConfigReason("models", "there are more such names, which differ in case only")
             return
         yield ConfigReason(
             "models",
-            f"{first!r} and {other!r} are equal to Ollama, and lead to different models: each is found by its exact "
-            f"name, and any other spelling finds {first!r}",
+            f"{first!r} and {other!r} are the same name to Ollama, but mean different models here: each exact name "
+            f"finds its own model, and any other spelling finds {first!r}",
         )

@@ -1,7 +1,7 @@
-"""Whether a regular expression takes time without bound: it is tried on short texts, each longer than the last.
+"""Finds regular expressions that take unlimited time. It tries each on short texts of growing length.
 
-Python's `re` cannot be interrupted, and nothing else runs meanwhile: one prompt would stop the gateway for good where a
-repeat within a repeat can be read in too many ways, such as `(a+)+$` on a row of `a`.
+Python cannot interrupt `re`, and nothing else runs meanwhile. Nested repeats can match in too many ways, such as
+`(a+)+$` on a row of `a`: one prompt would then stop the gateway for good.
 """
 
 import re
@@ -10,28 +10,30 @@ from collections.abc import Iterator
 from typing import Final
 
 USUAL: Final = "a0 A-._@/,"
-MOST_LETTERS: Final = 24  # of the expression itself; the first ones are tried in pairs, too
+MOST_LETTERS: Final = 24  # of the expression itself; it tries the first ones in pairs, too
 MOST_PAIRED: Final = 5
-LENGTHS: Final = range(8, 61, 2)  # in small steps: where the time doubles with each character, none takes long
-LONGER: Final = (128, 256, 512, 1024, 2048)  # of texts on which a pattern may be slow, none of them for long
-SLOW_SECONDS: Final = 0.002  # of CPU on one of those; what is well made takes a fiftieth of it
-MOST_SECONDS: Final = 0.005  # of CPU for 60 characters; what is well made takes some microseconds
+LENGTHS: Final = range(8, 61, 2)  # in small steps: if the time doubles with each character, no step takes long
+LONGER: Final = (128, 256, 512, 1024, 2048)  # of texts on which a pattern may be slow, but never for long
+SLOW_SECONDS: Final = 0.002  # of CPU on one of those; a good pattern takes a fiftieth of it
+MOST_SECONDS: Final = 0.005  # of CPU for 60 characters; a good pattern takes some microseconds
 
 
 def endless(pattern: "re.Pattern[str]") -> str | None:
-    """A text of 60 characters or fewer on which it takes more than MOST_SECONDS; None if none was found."""
+    """A text of at most 60 characters on which it takes more than MOST_SECONDS; None if it finds none."""
     for unit in _units(_letters(pattern)):
         for length in LENGTHS:
             text = (unit * length)[:length] + "\0"
-            # Twice: the first time something else, such as the garbage collector, may have had its turn.
+            # Twice: the garbage collector may have run during the first try.
             if _seconds(pattern, text) > MOST_SECONDS and _seconds(pattern, text) > MOST_SECONDS:
                 return text[:-1]
     return None
 
 
 def slow(pattern: "re.Pattern[str]", length: int) -> float | None:
-    """The seconds of CPU that it may take for a text of this length, where they grow with its square, as those of
-    `\\w+\\d` do; None for a pattern that is quick on all that was tried."""
+    """The seconds of CPU that it may take for a text of this length; None for a pattern that is quick on all tries.
+
+    They grow with the square of the length, as for `\\w+\\d`.
+    """
     for unit in _units(_letters(pattern)):
         before = 0.0
         for tried in LONGER:

@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM, read without waiting: for no pipe, and for nobody who could tell a pass phrase."""
+"""Certificates and keys in PEM, read without waiting: neither for a pipe nor for a pass phrase."""
 
 import ssl
 from pathlib import Path
@@ -10,11 +10,11 @@ MAX_BYTES: Final = 4 << 20  # a bundle of all public CAs has a quarter of a mega
 
 
 class PemError(ValueError):
-    """A certificate, key or CA bundle that cannot be used; the text is one sentence for a person."""
+    """A certificate, key or CA bundle cannot be used; the text is the reason."""
 
 
 def read_pem(path: str | Path) -> bytes:
-    """The content of a file, not yet understood. Raises PemError."""
+    """The content of a file, not parsed yet. Raises PemError."""
     failure = missing(str(path))
     if failure is not None:
         raise PemError(failure)
@@ -35,11 +35,11 @@ def load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         context.load_cert_chain(certificate, key, password=_no_pass_phrase)
     except _PassPhraseAskedError:
         raise PemError(
-            f"{key} is encrypted, and there is nobody to ask for its pass phrase: write it without one, "
-            "as `openssl pkey -in KEY -out NEW` does"
+            f"{key} is encrypted, and the gateway cannot ask you for the pass phrase: store it without one, "
+            "for example with `openssl pkey -in KEY -out NEW`"
         ) from None
     except (OSError, ValueError) as error:
-        raise PemError(f"{certificate} with {key} cannot be used: {_told(error)}") from None
+        raise PemError(f"{certificate} and {key} cannot be used together: {_reason_of(error)}") from None
 
 
 def load_authorities(context: ssl.SSLContext, path: str | Path) -> None:
@@ -48,7 +48,7 @@ def load_authorities(context: ssl.SSLContext, path: str | Path) -> None:
     try:
         context.load_verify_locations(path)
     except (OSError, ValueError) as error:
-        raise PemError(f"{path} holds no CA certificate in PEM: {_told(error)}") from None
+        raise PemError(f"{path} contains no CA certificate in PEM: {_reason_of(error)}") from None
 
 
 def client_context(ca_file: str | None = None) -> ssl.SSLContext:
@@ -59,18 +59,18 @@ def client_context(ca_file: str | None = None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:
-        raise PemError(f"{ca_file} holds no CA certificate in PEM: {_told(error)}") from None
+        raise PemError(f"{ca_file} contains no CA certificate in PEM: {_reason_of(error)}") from None
 
 
 class _PassPhraseAskedError(Exception):
-    """OpenSSL wants a pass phrase."""
+    """OpenSSL asked for a pass phrase."""
 
 
 def _no_pass_phrase() -> str:
     raise _PassPhraseAskedError
 
 
-def _told(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).lower().replace("_", " ")
     return getattr(error, "strerror", None) or str(error)

@@ -1,7 +1,7 @@
-"""Reads a file that a config names, or the config itself: whole, within a size, and never anything but a file.
+"""Reads a file that a config names, or the config itself: whole, up to a size, and only regular files.
 
-A FIFO or a device in its place would be waited for or read for ever; whatever the system has against a path is one
-sentence. For files on mounts that may hang: in a thread (see `beside`).
+A FIFO or a device would make the gateway wait or read for ever. Each failure of the system becomes one sentence. Read
+files on mounts that may hang in a thread (see `threads`).
 """
 
 import os
@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
-MOST_SHOWN: Final = 200  # characters of a path, in a sentence for people
+MOST_SHOWN: Final = 200  # characters of a path in a message
 
 _KINDS: Final = (
     (stat.S_ISDIR, "a directory"),
@@ -21,11 +21,11 @@ _KINDS: Final = (
 
 
 class Unreadable(OSError):
-    """There is no content to be had; the text says of which path, and why."""
+    """The gateway cannot read a file; the text names the path and the reason."""
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another. `written_ns` can be set at will, `changed_ns` cannot."""
+    """The state of a file. Programs can set `written_ns` at will, but not `changed_ns`."""
 
     device: int
     inode: int
@@ -35,24 +35,24 @@ class Stamp(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Which file it is, whatever stands in it."""
+        """Which file it is, regardless of its content."""
         return self.device, self.inode
 
     @property
     def was_moved(self) -> bool:
-        """Whether it got its name after it was written, or its rights: nobody writes into it any more."""
+        """Whether it was renamed, or its rights changed, after the last write: its writer has finished."""
         return self.changed_ns > self.written_ns
 
 
 class Content(NamedTuple):
-    """What was read, and the state of the file then; None for one that changed meanwhile."""
+    """The bytes that were read, and the state of the file then; None if it changed during the read."""
 
     data: bytes
     stamp: Stamp | None
 
 
 def stamp_of(path: Path) -> Stamp:
-    """The state of a file now. Raises Unreadable, also for what is no file."""
+    """The state of a file now. Raises Unreadable, also for anything but a regular file."""
     try:
         return _stamp(os.stat(path), path)
     except Unreadable:
@@ -62,10 +62,10 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def read(path: Path, max_bytes: int) -> Content:
-    """The content of a file, and one byte more than `max_bytes` of a larger one. Raises Unreadable."""
-    stamp_of(path)  # opening a device may do something: not before it is known to be a file
+    """The content of a file; of a larger one `max_bytes` + 1 bytes. Raises Unreadable."""
+    stamp_of(path)  # checked first, because opening a device may have effects
     try:
-        # Without waiting: a FIFO may have taken the file's place just now.
+        # Does not wait: a FIFO may have replaced the file just now.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
             before = _stamp(os.fstat(file.fileno()), path)
             data = file.read(max_bytes + 1)
@@ -78,20 +78,22 @@ def read(path: Path, max_bytes: int) -> Content:
 
 
 def read_text(path: Path, max_bytes: int = 1 << 16) -> str:
-    """The text of a small file such as a password, without the white space around it. Raises Unreadable, also for one
-    that is empty, larger, or no text."""
+    """The text of a small file such as a password, without surrounding white space.
+
+    Raises Unreadable, also if it is empty, larger than `max_bytes`, or not text.
+    """
     data = read(path, max_bytes).data
     try:
         text = data.decode().strip()
     except UnicodeDecodeError:
-        raise Unreadable(f"{shown(path)} holds no text in UTF-8") from None
+        raise Unreadable(f"{shown(path)} is not UTF-8 text") from None
     if not text or len(data) > max_bytes:
         raise Unreadable(f"{shown(path)} " + ("is empty" if not text else f"is larger than {max_bytes} bytes"))
     return text
 
 
 def missing(path: str) -> str | None:
-    """Why a file that the config names cannot be read; None if it can."""
+    """The reason why the gateway cannot read a file that the config names; None if it can."""
     try:
         _stamp(os.stat(path), Path(path))
         return None if os.access(path, os.R_OK) else f"cannot read {shown(path)}: Permission denied"
@@ -104,7 +106,7 @@ def missing(path: str) -> str | None:
 
 
 def shown(path: "Path | str") -> str:
-    """A path for people: not longer than is sane, and without what no log or terminal can write."""
+    """A path for messages: shortened, and without characters that a log or terminal cannot write."""
     text = str(path)
     text = text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN // 2]}…{text[-MOST_SHOWN // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
@@ -118,5 +120,5 @@ def _stamp(found: os.stat_result, path: Path) -> Stamp:
 
 
 def _unreadable(path: Path | str, error: Exception) -> Unreadable:
-    words = error.strerror if isinstance(error, OSError) else "that is no path"
+    words = error.strerror if isinstance(error, OSError) else "not a valid path"
     return Unreadable(f"cannot read {shown(path)}: {words or type(error).__name__}")

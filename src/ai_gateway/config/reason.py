@@ -1,15 +1,15 @@
-"""What a config is refused for."""
+"""The reasons to refuse a config."""
 
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
-MOST_REASONS: Final = 50  # of one content: who mends those sees the next
+MOST_REASONS: Final = 50  # per content: fix those to see the next
 MOST_CHARACTERS: Final = 1000  # of a path or a message
 
 
 class ConfigReason(NamedTuple):
-    """What is wrong, and the path of the key it is wrong with ("" for the whole file)."""
+    """The path of a key ("" for the whole file), and what is wrong there."""
 
     path: str
     message: str
@@ -19,17 +19,17 @@ class ConfigReason(NamedTuple):
 
 
 def bounded(reasons: Iterable[ConfigReason]) -> list[ConfigReason]:
-    """The first of them, short enough for a log and for health, and of characters that both can write."""
+    """The first reasons, short enough for a log and for health, without characters that these cannot write."""
     found = [ConfigReason(*map(_sound, reason)) for reason in islice(reasons, MOST_REASONS + 1)]
     if len(found) > MOST_REASONS:
-        found[MOST_REASONS:] = [ConfigReason("", "there is more that is wrong; mend this first")]
+        found[MOST_REASONS:] = [ConfigReason("", "there are more problems; fix these first")]
     return found
 
 
 def failure_reason(failure: BaseException) -> str:
-    """A complaint about what nobody foresaw."""
-    told = " ".join(str(failure).split())
-    return _sound(f"cannot be read: {type(failure).__name__}{told and f': {told}'}")
+    """The reason for an unexpected failure."""
+    text = " ".join(str(failure).split())
+    return _sound(f"cannot be read: {type(failure).__name__}{text and f': {text}'}")
 
 
 def _sound(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables of docs/configuration.md, made from the types of config.yml; the prose is the page's own."""
+"""Makes the tables of docs/configuration.md from the types of config.yml."""
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
@@ -42,7 +42,7 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "log": types.Log,
     "audit": AuditSection,
 }
-# What the types leave to their names.
+# Keys whose types have no description.
 _MEANINGS: Final = {
     "models.<id>.max_waiting": "overrides `queue.max_waiting` for this model",
     "models.<id>.timeouts": "overrides `timeouts` for this model, see below",
@@ -63,12 +63,12 @@ _WORDS: Final[dict[Any, str]] = {
     Pause: "duration or 0",
     ByteCount: "size",
 }
-# What stands under names of the user's own.
+# Mappings whose keys are the user's own names.
 _NAMED: Final[dict[Any, str]] = {types.Model: "ids with their models", limits.RateLimits: "names with their limits"}
 
 
 def keys() -> list[str]:
-    """Every key of config.yml by its path, as the tables name them."""
+    """The path of every key of config.yml, as in the tables."""
     return [_path(section, field.encode_name) for section in _SECTIONS for field in _fields(section)]
 
 
@@ -100,9 +100,9 @@ def _row(section: str, field: msgspec.structs.FieldInfo) -> str:
 
 
 def _meaning(path: str, field: msgspec.structs.FieldInfo) -> str:
-    told = next((meta.description for meta in _metas(field.type) if meta.description), None)
-    if told is not None:
-        return told.removesuffix(" *restart*")
+    description = next((meta.description for meta in _metas(field.type) if meta.description), None)
+    if description is not None:
+        return description.removesuffix(" *restart*")
     if path.startswith("models.<id>.timeouts."):
         return f"overrides `timeouts.{field.encode_name}`"
     if path in _MEANINGS:
@@ -128,7 +128,7 @@ def _part(kind: Any) -> type[Section] | None:
 
 
 def _value(kind: Any) -> str:
-    """What may stand there, in words."""
+    """The values that a key takes, in words."""
     if get_origin(kind) is Annotated:
         bounds = (_bounds(meta) for meta in get_args(kind) if isinstance(meta, Meta))
         return _value(get_args(kind)[0]) + "".join(bounds)
@@ -160,7 +160,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _in_units(value: Any) -> str:
-    """A default as config.yml would have it, in a unit that leaves it short."""
+    """A default as you would write it in config.yml, in the unit that makes it shortest."""
     if isinstance(value, Seconds):
         if not value % 86400:
             return f"{value / 86400:g}d"

@@ -50,7 +50,7 @@ def _write_defaults(definition: dict[str, Any], defaults: Section) -> None:
 
 
 def _let_be_empty(kind: type[Section], definitions: dict[str, Any]) -> None:
-    """A section or list whose every line is commented out counts as absent, where that is no danger."""
+    """Allows null for sections and lists whose lines are all commented out, except where that would be dangerous."""
     properties = definitions[kind.__name__]["properties"]
     kept = {Config: NEVER_EMPTY, Auth: ("methods",)}.get(kind, ()) + tuple(definitions[kind.__name__]["required"])
     for name, hint in get_type_hints(kind, include_extras=True).items():
@@ -64,7 +64,7 @@ def _let_be_empty(kind: type[Section], definitions: dict[str, Any]) -> None:
 
 
 def _write_words(definitions: dict[str, Any]) -> None:
-    """What stands for "off", in place of nothing at all."""
+    """Adds the words that mean "off", and forbids null in their place."""
     properties = definitions["Config"]["properties"]
     for key in NEVER_EMPTY:
         options = properties[key].get("anyOf")
@@ -75,14 +75,14 @@ def _write_words(definitions: dict[str, Any]) -> None:
         properties[key] = _or(properties[key], {"const": WORDS[key]})
     definitions["Auth"]["required"] = ["methods"]
     definitions["Auth"]["properties"]["methods"].pop("default", None)
-    # Every line of it is commented out.
+    # All of its lines are commented out.
     definitions["LimitsSection"]["not"] = {"minProperties": 1, "additionalProperties": _NULL}
     models = properties["models"]
     models["anyOf"][0]["additionalProperties"] = _or(models["anyOf"][0]["additionalProperties"], _NULL)
 
 
 def _or(known: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What is known, or something else; what describes both stays beside them."""
+    """The known schema or another one; description and default stay on the outside."""
     around: dict[str, Any] = {key: known[key] for key in ("description", "default") if key in known}
     inner = {key: value for key, value in known.items() if key not in around}
     options = inner.pop("anyOf", None) if set(inner) == {"anyOf"} else [inner]
@@ -104,7 +104,7 @@ def _unit_schema(kind: type) -> dict[str, Any]:
 
 
 def as_text() -> str:
-    """The schema as the file `config.schema.json` of the repository holds it."""
+    """The schema as in the repository's file `config.schema.json`."""
     return msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n"
 
 

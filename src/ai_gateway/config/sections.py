@@ -1,6 +1,6 @@
-"""The sections of config.yml before they are typed: what is empty counts as absent, and words stand for "off".
+"""The sections of config.yml before they get types: empty ones count as absent, and some words mean "off".
 
-What protects is turned off in words alone. So it matters which keys somebody wrote, not only what they come to.
+Only a written word turns off protection. So it matters which keys the file sets, not only their values.
 """
 
 from functools import cache
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 from ai_gateway.config.reason import ConfigReason
 from ai_gateway.config.units import Section
 
-# The line that turns off, or down, what a section protects.
+# The line that turns a protection off, or lowers it.
 OFF: Final[dict[str, str]] = {
     "auth": "auth: {methods: [none]}",
     "callers": "callers: all",
@@ -18,14 +18,14 @@ OFF: Final[dict[str, str]] = {
     "audit": "audit: {mode: best_effort}",
     "tls": "tls: none",
 }
-# What somebody writes in place of the value, and means by it that there is none.
+# A word in place of a value: there is none.
 WORDS: Final[dict[str, str]] = {"callers": "all", "limits": "none", "tls": "none", "tls.client_ca": "none"}
-# An empty one could be meant either way, and one of them lets everyone in.
+# An empty one is ambiguous, and one of its meanings would let everyone in.
 NEVER_EMPTY: Final = ("auth", "callers", "limits")
 
 
-def settled(raw: dict[Any, Any], kind: type[Section]) -> tuple[dict[Any, Any], frozenset[str], list[ConfigReason]]:
-    """What is left for the types, the paths that were written (of sections and their keys), and complaints."""
+def simplified(raw: dict[Any, Any], kind: type[Section]) -> tuple[dict[Any, Any], frozenset[str], list[ConfigReason]]:
+    """The content that is left for the types, the paths that the file sets, and reasons to refuse it."""
     reasons = _empty_reasons(raw)
     written = {key for key, value in raw.items() if isinstance(key, str) and value is not None}
     for section in OFF:
@@ -36,20 +36,20 @@ def settled(raw: dict[Any, Any], kind: type[Section]) -> tuple[dict[Any, Any], f
 
 def _empty_reasons(raw: dict[Any, Any]) -> list[ConfigReason]:
     found = [
-        ConfigReason(key, f"is empty: give it a value, or turn it off in words, `{OFF[key]}`")
+        ConfigReason(key, f"is empty: give it a value, or turn it off with `{OFF[key]}`")
         for key in NEVER_EMPTY
         if key in raw and raw[key] is None
     ]
     limits = raw.get("limits")
     if isinstance(limits, dict) and limits and all(value is None for value in limits.values()):
-        found.append(ConfigReason("limits", f"has nothing in it: name a limit, or turn them off, `{OFF['limits']}`"))
+        found.append(ConfigReason("limits", f"sets no limit: set one, or turn limits off with `{OFF['limits']}`"))
     auth = raw.get("auth")
     if isinstance(auth, dict) and auth.get("methods") is None:
-        found.append(ConfigReason("auth.methods", f"is missing: name the methods; `{OFF['auth']}` lets everyone in"))
+        found.append(ConfigReason("auth.methods", f"is missing: name the methods (`{OFF['auth']}` lets everyone in)"))
     for key in NEVER_EMPTY:
         value = raw.get(key)
         if value is not None and not isinstance(value, dict | list) and value != WORDS.get(key):
-            found.append(ConfigReason(key, f"{value!r} is no value for it; `{OFF[key]}` turns it off"))
+            found.append(ConfigReason(key, f"{value!r} is not allowed here; to turn it off write `{OFF[key]}`"))
     return found
 
 
@@ -62,7 +62,7 @@ def _without_words(raw: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _without_empty(raw: dict[Any, Any], kind: type[Section]) -> dict[Any, Any]:
-    """Without keys whose section or list has nothing in it, as it is where every line of it is commented out."""
+    """Without keys whose section or list is null, as when all of its lines are commented out."""
     known = _parts(kind)
     kept = {}
     for key, value in raw.items():
@@ -75,7 +75,7 @@ def _without_empty(raw: dict[Any, Any], kind: type[Section]) -> dict[Any, Any]:
 
 @cache
 def _parts(kind: type[Section]) -> dict[Any, list[Any]]:
-    """What may stand under each key of a section; asked for each of some thousand models."""
+    """The types that each key of a section takes. Cached, because thousands of models need it."""
     return {key: alternatives(hint) for key, hint in get_type_hints(kind, include_extras=True).items()}
 
 
@@ -92,7 +92,7 @@ def _within(value: Any, parts: list[Any]) -> Any:
 
 
 def alternatives(kind: Any) -> list[Any]:
-    """The types of a union, without what is said about them."""
+    """The types of a union, without annotations."""
     if get_origin(kind) is Annotated:
         return alternatives(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
@@ -101,5 +101,5 @@ def alternatives(kind: Any) -> list[Any]:
 
 
 def is_container(kind: Any) -> bool:
-    """Whether values of a type hold others: a section, a list, names with their values."""
+    """Whether values of a type hold other values: a section, a list, a mapping."""
     return get_origin(kind) in (dict, tuple) or (isinstance(kind, type) and issubclass(kind, Section))

@@ -1,4 +1,4 @@
-"""The sections of config.yml about whoever connects: browsers, connections, TLS."""
+"""The sections of config.yml about connections: CORS, idle times, TLS."""
 
 from typing import Annotated
 

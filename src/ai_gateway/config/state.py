@@ -1,7 +1,7 @@
-"""The config in force: new content is checked whole, then swapped in; what is wrong is kept and shown, never used.
+"""The config in force. It checks new content as a whole, then swaps it in; it shows refused content, but never uses it.
 
-Content is understood in a thread, and what is made of it as well; the event loop only puts it in force, in steps that
-are short. One content after the other, in the order in which they were offered.
+A thread evaluates the content and prepares what is made of it. The event loop only puts the result in force, in short
+steps. Contents take their turns in the order of their submission.
 """
 
 import asyncio
@@ -15,149 +15,151 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ai_gateway.config.beside import beside
-from ai_gateway.config.files import Awaited
+from ai_gateway.config.files import FileSnapshot
 from ai_gateway.config.loading import ConfigError, parse_whole
 from ai_gateway.config.protection import missing_protection, missing_sections
 from ai_gateway.config.reason import ConfigReason, failure_reason
+from ai_gateway.config.threads import run_in_thread
 from ai_gateway.config.types import Config, restart_required
 
 log = logging.getLogger("ai_gateway.config")
 
-FIRST_SECONDS: Final = 5.0  # that the start waits for a source, such as an API server or a mount
-UNDERSTANDING_SECONDS: Final = 60.0  # for a content that has come, and is about to be understood
-LOOK_SECONDS: Final = 0.01
-MOST_REMEMBERED: Final = 1000  # contents that were refused, so that each is in the log once
+FIRST_SECONDS: Final = 5.0  # startup waits this long for a source, such as an API server or a mount
+EVALUATION_SECONDS: Final = 60.0  # startup waits this long for the evaluation of content that has come
+CHECK_SECONDS: Final = 0.01
+MOST_REMEMBERED: Final = 1000  # refused contents, so that the log has each one once
 
 
-def _as_it_is(config: Config) -> Any:
+def _unprepared(config: Config) -> Any:
     return config
 
 
-class _Understood(NamedTuple):
-    """A content: its config with what was made of it, or what is wrong with it."""
+class _Evaluated(NamedTuple):
+    """One content: its config with what `prepare` made of it, or the reasons to refuse it."""
 
     digest: str
     config: Config | None
     made: Any
     reasons: list[ConfigReason]
-    awaited: Awaited = Awaited()  # files that it was refused for
+    snapshot: FileSnapshot = FileSnapshot()  # of the files that may be the cause
 
 
 class ConfigState:
-    """The last good config and the last complaints. Changed by `offer`, `lack` and `fail` alone.
+    """The last good config, and the reasons to refuse newer content.
 
-    `config` is None until a valid one came. With each new good config `prepare` is called in a thread, then `apply` in
-    the loop with what that returned; what `apply` yields are its steps, between which others may go on. `source` says
-    where the content comes from, for people. Content without the sections `required` is refused.
+    Only `submit`, `config_missing` and `fail` change it. `config` is None until a valid one comes. For each new good
+    config it calls `prepare` in a thread, then `apply` in the loop with the result. `apply` yields between its steps,
+    so that other tasks can run. `source` tells people where the content comes from. Content without the sections in
+    `required` is refused.
     """
 
     def __init__(
         self,
         source: str,
         apply: Callable[[Any], Iterable[None] | None],
-        prepare: Callable[[Config], Any] = _as_it_is,
+        prepare: Callable[[Config], Any] = _unprepared,
         required: Collection[str] = (),
     ) -> None:
         self.source = source
         self._apply = apply
         self._prepare = prepare
         self._required = required
-        self._awaited = Awaited()
-        self._turn = asyncio.Lock()
+        self._snapshot = FileSnapshot()
+        self._lock = asyncio.Lock()
         self._content: bytes | None = None
-        self._refused: set[str] = set()  # digests of what was logged already
+        self._refused: set[str] = set()  # digests of contents that are in the log already
         self._started: Config | None = None
         self._restart: Callable[[], None] | None = None
-        self._decided: frozenset[str] = frozenset()
-        self.is_settled = False  # there is content, or it is known that there is none
+        self._flag_keys: frozenset[str] = frozenset()
+        self.has_outcome = False  # there is content, or certainly none
         self.config: Config | None = None
         self.reasons: list[ConfigReason] = []
-        self.digest: str | None = None  # sha256 of the content in force, shortened
+        self.digest: str | None = None  # beginning of the SHA-256 of the content in force
         self.loaded_at: float | None = None  # Unix seconds
-        self.unseen_reason: str | None = None  # why newer content could not be seen; set by whoever follows the source
-        self.total_refused = 0  # contents that were no valid config
+        self.unseen_reason: str | None = None  # why it cannot see newer content; the follower of the source sets it
+        self.total_refused = 0  # contents without a valid config
 
     @property
     def restart_required(self) -> list[str]:
-        """Paths that were changed since the start and wait for a restart."""
+        """Keys that have changed since startup and need a restart."""
         if self._started is None or self.config is None:
             return []
-        return [key for key in restart_required(self._started, self.config) if key not in self._decided]
+        return [key for key in restart_required(self._started, self.config) if key not in self._flag_keys]
 
-    def bind(self, restart: Callable[[], None], decided: frozenset[str] = frozenset()) -> None:
-        """What is in force now was bound and opened; a first config that comes later may need another start.
+    def bind(self, restart: Callable[[], None], flag_keys: frozenset[str] = frozenset()) -> None:
+        """The gateway has bound and opened the config in force. A first config that comes later may need a restart.
 
-        `decided` are the keys that flags stand above, so that a change of them is none.
+        Flags override the keys in `flag_keys`, so a change of those needs none.
         """
         self._started = self.config or Config()
         self._restart = restart
-        self._decided = decided
+        self._flag_keys = flag_keys
 
-    async def settled(self) -> None:
-        """Returns once it is known whether there is a config, or when the patience with its source is over; what has
-        come is understood first."""
+    async def wait_for_outcome(self) -> None:
+        """Returns once it is known whether there is a config, or after FIRST_SECONDS.
+
+        Content that has come is evaluated first.
+        """
         began = time.monotonic()
-        while not self.is_settled:
-            patience = UNDERSTANDING_SECONDS if self._turn.locked() else FIRST_SECONDS
+        while not self.has_outcome:
+            patience = EVALUATION_SECONDS if self._lock.locked() else FIRST_SECONDS
             if time.monotonic() - began > patience:
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def submit(self, content: bytes) -> list[ConfigReason]:
-        """Applies content if it is new and valid; returns what is wrong with it otherwise."""
-        async with self._turn:
-            if content != self._content or await self._is_mended():
-                understood = await beside(partial(self._understand, content), "config")
-                is_new, self._content, self._awaited = content != self._content, content, understood.awaited
-                await self._settle(understood, is_new)
-            self.is_settled = True
+        """Applies content if it is new and valid; returns the reasons to refuse it."""
+        async with self._lock:
+            if content != self._content or await self._files_changed():
+                evaluated = await run_in_thread(partial(self._evaluate, content), "config")
+                is_new, self._content, self._snapshot = content != self._content, content, evaluated.snapshot
+                await self._put_in_force(evaluated, is_new)
+            self.has_outcome = True
             return self.reasons
 
     async def check_again(self) -> None:
-        """Checks refused content anew where a file that it names has come or changed; part of each look at a source."""
-        if self._content is not None and await self._is_mended():
+        """Evaluates refused content again if a file that it names changed. Each check of a source calls it."""
+        if self._content is not None and await self._files_changed():
             await self.submit(self._content)
 
-    async def _is_mended(self) -> bool:
-        return bool(self._awaited.files) and await beside(lambda: self._awaited.has_changed, "config")
+    async def _files_changed(self) -> bool:
+        return bool(self._snapshot.files) and await run_in_thread(lambda: self._snapshot.has_changed, "config")
 
     def forget(self) -> None:
-        """The next content that is offered is looked at, even if it is the same: what it names may have changed."""
+        """The next content counts as new, even if it is the same: files that it names may have changed."""
         self._content = None
 
     def config_missing(self, reason: str, is_passing: bool = False) -> None:
-        """There is no content now, for a reason; one that passes may be gone in a moment."""
-        self.is_settled = self.is_settled or not is_passing
+        """There is no content now, for this reason; a passing one may soon be over."""
+        self.has_outcome = self.has_outcome or not is_passing
         self._content = None
         reasons = [ConfigReason("", reason)]
         if reasons != self.reasons:
             self._refuse(reasons, "")
 
     def fail(self, failure: Exception) -> None:
-        """Something that should never go wrong has: it is a complaint like others, and in the log once with its
-        place."""
+        """An unexpected failure of the gateway: it becomes a reason, and the log has its traceback once."""
         sentence = failure_reason(failure)
         if [ConfigReason("", sentence)] != self.reasons:
-            log.error("config: a fault of the gateway itself", exc_info=failure)
+            log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
         self.config_missing(sentence)
 
-    def _understand(self, content: bytes) -> _Understood:
-        """In a thread."""
+    def _evaluate(self, content: bytes) -> _Evaluated:
+        """Runs in a thread."""
         digest = digest_of(content)
         try:
             config = self._checked(content)
             made = self._prepare(config)
-            gc.collect(0)  # thousands of new objects: else the collector looks at them in the midst of the loop's steps
-            return _Understood(digest, config, made, [])
+            gc.collect(0)  # thousands of new objects: otherwise the collector scans them during the loop's steps
+            return _Evaluated(digest, config, made, [])
         except ConfigError as error:
-            return _Understood(digest, None, None, error.reasons, error.awaited)
-        except Exception as failure:  # what is made of a config must not end the gateway, nor go unseen
-            log.error("config: a fault of the gateway itself", exc_info=failure)
-            return _Understood(digest, None, None, [ConfigReason("", failure_reason(failure))])
+            return _Evaluated(digest, None, None, error.reasons, error.snapshot)
+        except Exception as failure:  # it must neither end the gateway nor go unnoticed
+            log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
+            return _Evaluated(digest, None, None, [ConfigReason("", failure_reason(failure))])
 
     def _checked(self, content: bytes) -> Config:
-        """Raises ConfigError, also for what may not be left out."""
+        """Raises ConfigError, also for sections that must not be left out."""
         new = parse_whole(content)
         missing = list(missing_sections(self._required, new))
         missing += missing_protection(self.config, new) if self.config is not None else ()
@@ -165,14 +167,14 @@ class ConfigState:
             raise ConfigError(missing)
         return new.config
 
-    async def _settle(self, understood: _Understood, is_new: bool) -> None:
-        config, digest, reasons = understood.config, understood.digest, understood.reasons
+    async def _put_in_force(self, evaluated: _Evaluated, is_new: bool) -> None:
+        config, digest, reasons = evaluated.config, evaluated.digest, evaluated.reasons
         if config is not None:
             try:
-                for _ in self._apply(understood.made) or ():
+                for _ in self._apply(evaluated.made) or ():
                     await asyncio.sleep(0)
             except Exception as failure:  # as above
-                log.error("config: a fault of the gateway itself", exc_info=failure)
+                log.error("config: unexpected failure of the gateway itself, please report it", exc_info=failure)
                 reasons = [ConfigReason("", failure_reason(failure))]
             else:
                 self._accept(config, digest)
@@ -184,29 +186,29 @@ class ConfigState:
         self.reasons = reasons
         digest = digest and digest_of(f"{digest} {reasons}".encode())
         if digest and digest in self._refused:
-            return  # the same mistake made again, or seen again: once in the log is enough
+            return  # the same mistake again: the log has it already
         if len(self._refused) >= MOST_REMEMBERED:
             self._refused.clear()
         self._refused.add(digest)
-        kept = "the last good one stays in force" if self.config else "nothing is served until it is mended"
+        kept = "the last good one stays in force" if self.config else "the gateway serves no models until you fix it"
         for reason in reasons:
             log.error("config refused, %s: %s", kept, reason)
 
     def _accept(self, config: Config, digest: str) -> None:
         self.reasons = []
-        self._started = self._started or msgspec.structs.replace(config, models={})  # which need no restart
+        self._started = self._started or msgspec.structs.replace(config, models={})  # models need no restart
         is_first = self.config is None
         self.config = config
         self.digest = digest
         self.loaded_at = time.time()
         log.info("config %s: %d models, %s", "loaded" if is_first else "reloaded", len(config.models), self.digest)
         for path in self.restart_required:
-            log.warning("config: the change of %s takes effect with a restart", path)
+            log.warning("config: %s has changed; restart the gateway to apply it", path)
         if is_first and self._restart is not None and self.restart_required:
-            log.warning("config: the first one came after the start: leaving, to be started anew with it")
+            log.warning("config: the first config came after startup and needs a restart; the gateway exits for it")
             self._restart()
 
 
 def digest_of(content: bytes) -> str:
-    """What names a content in logs, health and Events: the beginning of its SHA-256."""
+    """The name of a content in logs, health and Events: the beginning of its SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]

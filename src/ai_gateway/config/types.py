@@ -1,7 +1,7 @@
-"""The types of config.yml, frozen. Defaults stand here and nowhere else, each with its unit and its reason.
+"""The frozen types of config.yml. Only this file has the defaults, each with its unit and its reason.
 
-`loading` reads and checks a file into these. A key marked *restart* is bound or opened once: a change
-of it is accepted, but takes effect with the next start (`/v1/health` names it under `restart_required`).
+`loading` reads a file into these types. The gateway binds or opens a key marked *restart* once. It accepts a change of
+such a key, but applies it with the next start (`/v1/health` names it under `restart_required`).
 """
 
 from typing import Annotated, Final, Literal
@@ -71,7 +71,7 @@ class Model(Section, frozen=True):
 
 
 class Catalog(Section, frozen=True):
-    """Which models the gateway serves beside those in `models`."""
+    """Which models the gateway serves in addition to those in `models`."""
 
     discover: Annotated[
         bool,
@@ -219,7 +219,7 @@ LogName = Literal[
     "rescue",
     "server",
     "telemetry",
-]  # the loggers that there are, without their common prefix
+]  # all loggers, without their common prefix
 
 
 class Log(Section, frozen=True):
@@ -287,11 +287,11 @@ RESTART_KEYS: Final = ("listen", "admin", "tls", "drain", "audit")
 
 
 def restart_required(started: Config, current: Config) -> list[str]:
-    """Paths whose change takes effect only with a restart; `tls` files that change in place are not among them."""
+    """Keys whose change needs a restart. TLS files that change in place are not among them."""
     return [key for key in RESTART_KEYS if getattr(started, key) != getattr(current, key)]
 
 
 def model_name(model_id: str, model: Model) -> str:
-    """Ollama's name with its tag, as it is sent upstream."""
+    """Ollama's name with its tag, as the gateway sends it upstream."""
     name = model.ollama or model_id
     return name if ":" in name.rpartition("/")[2] else f"{name}:{model.version}"

@@ -1,4 +1,4 @@
-"""What the types of config.yml are made of: units, bounded numbers, and sections in which no key goes unread."""
+"""The parts of the types of config.yml: units, bounded numbers, and sections that refuse unknown keys."""
 
 from typing import Annotated, TypeVar
 
@@ -11,7 +11,7 @@ class Seconds(float):
 
 
 class Pause(Seconds):
-    """A duration that may be 0: none at all."""
+    """A duration that may be 0."""
 
 
 class ByteCount(int):
@@ -19,20 +19,20 @@ class ByteCount(int):
 
 
 class FilePath(str):
-    """A file or folder; a `~` at its beginning is the home of a user, as in a shell."""
+    """A file or folder; a leading `~` means the home folder, as in a shell."""
 
     __slots__ = ()
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of config.yml: frozen, and no key in it goes unread."""
+    """A part of config.yml: frozen, and it refuses unknown keys."""
 
 
 T = TypeVar("T")
 
 
 def default(value: T) -> T:
-    """A default that msgspec need not encode: `schema` writes it into the JSON Schema itself."""
+    """A default that msgspec need not encode; `schema` writes it into the JSON Schema."""
     return msgspec.field(default_factory=lambda: value)
 
 

@@ -1,4 +1,4 @@
-"""Endpoints from the addresses of a name: a headless Service, or any name with several addresses."""
+"""Endpoints from the addresses of a host name, such as a headless Service's."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ LookUp = Callable[[str], Awaitable[list[str]]]
 
 
 async def look_up(name: str) -> list[str]:
-    """All addresses of a name, by the system's resolver. Raises OSError (socket.gaierror).
+    """All addresses of a name, from the system's resolver. Raises OSError (socket.gaierror).
 
-    A name with addresses of both families usually has one of each for the same host: then IPv4 alone is taken.
+    A name with addresses of both families usually has one of each per host. Then only the IPv4 addresses count.
     """
     infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
     hosts = {family: {str(info[4][0]) for info in infos if info[0] == family} for family, *_ in infos}
@@ -25,7 +25,7 @@ async def look_up(name: str) -> list[str]:
 
 
 class DnsSource(Source):
-    """Looks the name up again and again. What was found stays when a look-up fails; polls tell who is down."""
+    """Looks the name up again and again. If that fails, the last addresses stay; polls find endpoints that are down."""
 
     def __init__(self, settings: Dns, look_up: LookUp = look_up) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class DnsSource(Source):
             hosts = await self._check()
             if hosts is not None and hosts != last:
                 if len(hosts) == 1:
-                    self._tell_of_one(hosts[0])
+                    self._log_single_address(hosts[0])
                 last = hosts
                 yield Found(tuple(Address(host, self._settings.port) for host in hosts))
             await asyncio.sleep(self._settings.interval)
@@ -61,21 +61,22 @@ class DnsSource(Source):
         self._checks += 1
         try:
             hosts = await self._look_up(self._settings.name)
-        except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all, such as "a..b"
+        except (OSError, UnicodeError) as error:  # UnicodeError: not a host name, such as "a..b"
             self._failures += 1
-            reason = f"{self._settings.name} cannot be looked up: {getattr(error, 'strerror', None) or error}"
+            reason = f"the gateway cannot look up {self._settings.name}: {getattr(error, 'strerror', None) or error}"
             if reason != self._reason:
-                log.warning("discovery: %s; what was found before stays", reason)
+                log.warning("discovery: %s; the last addresses stay in use", reason)
             self._reason = reason
             return None
         self._reason = None
         self._heard_at = asyncio.get_running_loop().time()
         return hosts
 
-    def _tell_of_one(self, host: str) -> None:
+    def _log_single_address(self, host: str) -> None:
         log.info(
-            "discovery: %s has one address, %s. If that is the cluster IP of a Service, it is used as one endpoint: "
-            "the pods behind it cannot be told apart. A headless Service (clusterIP: None) has one address a pod.",
+            "discovery: %s has one address, %s. If that is the cluster IP of a Service, the gateway uses it as one "
+            "endpoint and cannot see the pods behind it. Use a headless Service (clusterIP: None), which has one "
+            "address per pod.",
             self._settings.name,
             host,
         )

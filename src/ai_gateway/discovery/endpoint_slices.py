@@ -4,52 +4,10 @@ import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import msgspec
-
 from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.cluster.endpoint_slice import SliceEndpoint, SliceMeta, SlicePort, Target, read_endpoint_slice
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.wire.address import Address
-
-
-class _Sent(msgspec.Struct, frozen=True, rename="camel"):
-    """A part of an object as it is sent; keys that are not read are passed over."""
-
-
-class _Meta(_Sent, frozen=True):
-    name: str
-    namespace: str
-
-
-class _Port(_Sent, frozen=True):
-    port: int | None = None
-    name: str | None = None
-    protocol: str | None = None
-
-
-class _Conditions(_Sent, frozen=True):
-    ready: bool | None = None
-    terminating: bool | None = None
-
-
-class _Target(_Sent, frozen=True):
-    uid: str | None = None
-    name: str | None = None
-    namespace: str | None = None
-
-
-class _Endpoint(_Sent, frozen=True):
-    addresses: tuple[str, ...] | None = None
-    conditions: _Conditions = _Conditions()
-    target_ref: _Target | None = None
-    node_name: str | None = None
-    zone: str | None = None
-
-
-class _Slice(_Sent, frozen=True):
-    metadata: _Meta
-    address_type: str
-    endpoints: tuple[_Endpoint, ...] | None = None
-    ports: tuple[_Port, ...] | None = None
 
 
 class Slice(NamedTuple):
@@ -66,18 +24,18 @@ class Slice(NamedTuple):
 
 
 def read_slice(content: bytes, settings: Kubernetes) -> Slice:
-    """A slice from its JSON. Raises msgspec's errors for what is no endpoint slice."""
-    sent = msgspec.json.decode(content, type=_Slice)
+    """A slice from its JSON. Raises one of UNREADABLE for what is no endpoint slice."""
+    sent = read_endpoint_slice(content)
     endpoints = [endpoint for endpoint in sent.endpoints or () if endpoint.addresses]
     port = _port(sent.ports or (), settings)
     found: dict[Address, Pod] = {}
     left_out: list[tuple[Pod, str]] = []
     odd_reason = None
     if port is None and endpoints:
-        odd_reason = f"has no port named {settings.port_name!r} and none {settings.port}"
+        odd_reason = f"has no port named {settings.port_name!r} and no port {settings.port}"
     for endpoint in endpoints:
         pod = _pod(endpoint, sent.metadata)
-        reason = _waiting(endpoint.conditions)
+        reason = endpoint.waits_for
         if reason is not None or port is None:
             left_out.append((pod, reason or f"is in a Service that {odd_reason}"))
         else:
@@ -85,14 +43,7 @@ def read_slice(content: bytes, settings: Kubernetes) -> Slice:
     return Slice(found, tuple(left_out), odd_reason)
 
 
-def _waiting(conditions: _Conditions) -> str | None:
-    """Unset means ready and not terminating, as the API says (EndpointConditions)."""
-    if conditions.terminating:
-        return "is being deleted"
-    return "is not ready" if conditions.ready is False else None
-
-
-def _port(sent: tuple[_Port, ...], settings: Kubernetes) -> int | None:
+def _port(sent: tuple[SlicePort, ...], settings: Kubernetes) -> int | None:
     """By name, then by number, then the only one there is: whoever names a Service means what it serves.
 
     No port at all, or one without a number, is no restriction (EndpointSlice): a headless Service may have none, and
@@ -107,14 +58,13 @@ def _port(sent: tuple[_Port, ...], settings: Kubernetes) -> int | None:
     return (best[0].port or settings.port) if best else None
 
 
-def _pod(endpoint: _Endpoint, meta: _Meta) -> Pod:
-    target, host = endpoint.target_ref or _Target(), (endpoint.addresses or ("",))[0]
-    return Pod(target.name or host, target.namespace or meta.namespace, endpoint.node_name, endpoint.zone)
+def _pod(endpoint: SliceEndpoint, meta: SliceMeta) -> Pod:
+    target = endpoint.target_ref or Target()
+    return Pod(target.name or endpoint.host, target.namespace or meta.namespace, endpoint.node_name, endpoint.zone)
 
 
-def _address(endpoint: _Endpoint, port: int) -> Address:
-    target, host = endpoint.target_ref or _Target(), (endpoint.addresses or ("",))[0]
-    return Address(host, port, uid=target.uid or "")
+def _address(endpoint: SliceEndpoint, port: int) -> Address:
+    return Address(endpoint.host, port, uid=endpoint.uid)
 
 
 def join(slices: Iterable[Slice]) -> dict[Address, Pod]:

@@ -1,4 +1,4 @@
-"""Endpoints from the Kubernetes API, followed by watches: pods by their labels, or a Service's endpoint slices."""
+"""Endpoints from watches on the Kubernetes API: pods by their labels, or the endpoint slices of a Service."""
 
 import asyncio
 import logging
@@ -19,47 +19,47 @@ from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.discovery")
 
-# Where one of several namespaces does not answer at the start, the others are used after this time.
+# If one of several namespaces does not answer at startup, the gateway uses the others after this time.
 FIRST_LISTS_SECONDS: Final = 5.0
-NAMED: Final = 5  # namespaces in a hint
+MOST_NAMED: Final = 5  # namespaces in a hint
 
 T = TypeVar("T")
 
 
 class Kind(Protocol[T]):
-    """What is watched, and how a list of it becomes endpoints."""
+    """A kind of object to watch, and how a list of it becomes endpoints."""
 
     @property
     def word(self) -> str:
-        """Its plural, for logs."""
+        """The plural of its name, for logs."""
 
     def collection(self, namespace: str) -> Collection:
-        """Where it is listed."""
+        """The collection to list in a namespace."""
 
     def read(self, content: bytes) -> T | None:
-        """What is kept of one object."""
+        """What to keep of one object; None leaves it out."""
 
     def found(self, kept: Iterable[T]) -> Mapping[Address, Pod]:
         """The endpoints that take calls."""
 
     def seen(self, kept: Iterable[T]) -> int:
-        """How many there are, ready or not."""
+        """How many endpoints there are, ready or not."""
 
     def reasons(self, kept: Iterable[T]) -> Iterable[str]:
-        """What is odd, a sentence each."""
+        """The reasons why objects can never become endpoints, one sentence each."""
 
     def left_out(self, kept: Iterable[T]) -> Iterable[tuple[Pod, str]]:
-        """Who takes no calls, and why."""
+        """The pods that take no calls, and the reasons."""
 
     def selector(self) -> str:
-        """What a list asks for, of labels."""
+        """The label selector of a list."""
 
-    def absence(self, kept: Iterable[T], where: str) -> str:
-        """What to say where nothing was seen: what was asked, and how to look. `where` names namespaces."""
+    def absence_hint(self, kept: Iterable[T], where: str) -> str:
+        """A hint if nothing was seen: the query, and how to check it. `where` names the namespaces."""
 
 
 class Pods(Kind[Candidate]):
-    """Pods with certain labels."""
+    """Pods that match a label selector."""
 
     word = "pods"
 
@@ -87,7 +87,7 @@ class Pods(Kind[Candidate]):
     def reasons(self, kept: Iterable[Candidate]) -> Iterable[str]:
         """See Kind."""
         for candidate in kept:
-            if candidate.reason is not None:
+            if candidate.odd_reason is not None:
                 yield f"pod {candidate.pod.namespace}/{candidate.pod.name} {candidate.odd_reason}"
 
     def left_out(self, kept: Iterable[Candidate]) -> Iterable[tuple[Pod, str]]:
@@ -98,12 +98,12 @@ class Pods(Kind[Candidate]):
         """See Kind."""
         return self._settings.label_selector
 
-    def absence(self, kept: Iterable[Candidate], where: str) -> str:
+    def absence_hint(self, kept: Iterable[Candidate], where: str) -> str:
         """See Kind."""
         return (
-            f"no pod in {where} has the labels {self.selector()}: `kubectl get pods --show-labels` shows which labels "
-            "yours have, and discovery.kubernetes (discovery.labelSelector and discovery.namespaces of the chart) says "
-            "which to look for, and where"
+            f"no pod in {where} has the labels {self.selector()}: list the labels of your pods with `kubectl get pods "
+            "--show-labels`, and set labels and namespaces in discovery.kubernetes (discovery.labelSelector and "
+            "discovery.namespaces of the chart)"
         )
 
 
@@ -145,20 +145,20 @@ class EndpointSlices(Kind[Slice]):
         """See Kind."""
         return f"kubernetes.io/service-name={self._settings.service}"
 
-    def absence(self, kept: Iterable[Slice], where: str) -> str:
-        """See Kind. A Service with a selector has a slice, an empty one where it selects nothing."""
+    def absence_hint(self, kept: Iterable[Slice], where: str) -> str:
+        """See Kind. A Service whose selector matches nothing has an empty slice."""
         service = self._settings.service
         if any(True for _ in kept):
             return f"Service {service} in {where} has no endpoints: compare its selector with the labels of your pods"
         return (
-            f"no endpoint slices of a Service {service} are in {where}: `kubectl get services` shows which there are, "
-            "and discovery.kubernetes (discovery.serviceName and discovery.namespaces of the chart) says which to look "
-            "for, and where"
+            f"there are no endpoint slices of a Service {service} in {where}: list your Services with `kubectl get "
+            "services`, and set name and namespaces in discovery.kubernetes (discovery.serviceName and "
+            "discovery.namespaces of the chart)"
         )
 
 
 class KubernetesSource(Source, Generic[T]):
-    """Follows one kind in some namespaces. Changed by its generator alone; threads ring the bell."""
+    """Follows one kind in some namespaces. Only its generator changes it; threads notify the generator."""
 
     def __init__(
         self,
@@ -171,9 +171,9 @@ class KubernetesSource(Source, Generic[T]):
         self._settings = settings
         self._api = api
         self._clock = clock
-        self._mirrors: dict[str, Reflector[T]] = {}  # by namespace
-        self._told: set[str] = set()
-        self._last: Found | None = None  # that was given
+        self._reflectors: dict[str, Reflector[T]] = {}  # by namespace
+        self._warned: set[str] = set()
+        self._last: Found | None = None  # that it gave
 
     @property
     def name(self) -> str:
@@ -181,15 +181,15 @@ class KubernetesSource(Source, Generic[T]):
         return f"kubernetes {self._kind.word}"
 
     async def lists(self) -> AsyncGenerator[Found]:
-        """See Source. Nothing is given before something was listed: a server that is away empties no fleet."""
+        """See Source. It gives nothing before the first list: an API server outage never empties the fleet."""
         notice, self._last = ChangeNotice(), None
         namespaces = self._settings.namespaces or (await asyncio.to_thread(self._api.access.namespace),)
         settings = WatchSettings(self._settings.watch_timeout, self._settings.read_timeout)
-        self._mirrors = {
-            namespace: Reflector(self._api, self._kind.collection(namespace), settings, self._kind.read, notice.ring)
+        self._reflectors = {
+            namespace: Reflector(self._api, self._kind.collection(namespace), settings, self._kind.read, notice.notify)
             for namespace in namespaces
         }
-        for reflector in self._mirrors.values():
+        for reflector in self._reflectors.values():
             reflector.start()
         try:
             await self._first_lists(notice)
@@ -202,65 +202,65 @@ class KubernetesSource(Source, Generic[T]):
                     yield found
                 await notice.wait()
         finally:
-            for reflector in self._mirrors.values():
+            for reflector in self._reflectors.values():
                 reflector.stop()
 
     def status(self) -> SourceStatus:
-        """See Source. Its age is that of the namespace heard from last of all."""
-        heard = [reflector.heard_at for reflector in self._mirrors.values()]
+        """See Source. The age is that of the namespace that has been silent longest."""
+        heard = [reflector.heard_at for reflector in self._reflectors.values()]
         oldest = None if None in heard or not heard else min(at for at in heard if at is not None)
-        reasons = [reflector.reason for reflector in self._mirrors.values() if reflector.reason]
-        kept = {namespace: reflector.values() for namespace, reflector in self._mirrors.items()}
+        reasons = [reflector.reason for reflector in self._reflectors.values() if reflector.reason]
+        kept = {namespace: reflector.values() for namespace, reflector in self._reflectors.items()}
         together = [value for values in kept.values() for value in values]
         seen = self._kind.seen(together)
         return SourceStatus(
             age_seconds=None if oldest is None else max(0.0, self._clock() - oldest),
             reason="; ".join(reasons) or None,
             seen=seen,
-            lists=sum(reflector.lists for reflector in self._mirrors.values()),
-            failures=sum(reflector.total_failures for reflector in self._mirrors.values()),
+            lists=sum(reflector.lists for reflector in self._reflectors.values()),
+            failures=sum(reflector.total_failures for reflector in self._reflectors.values()),
             selector=self._kind.selector(),
             namespaces=tuple(kept) or self._settings.namespaces or None,
             left_out=grouped(self._kind.left_out(together)),
-            hint=self._absence(kept) or (self._uselessness(seen) if seen else None),
+            hint=self._absence_hint(kept) or (self._unready_hint(seen) if seen else None),
         )
 
-    def _absence(self, kept: Mapping[str, list[T]]) -> str | None:
-        """Where nothing is seen, of the namespaces that answer."""
-        listed = {namespace: values for namespace, values in kept.items() if self._mirrors[namespace].is_listed}
+    def _absence_hint(self, kept: Mapping[str, list[T]]) -> str | None:
+        """A hint if some of the namespaces that answer have nothing."""
+        listed = {namespace: values for namespace, values in kept.items() if self._reflectors[namespace].is_listed}
         empty = {namespace: values for namespace, values in listed.items() if not self._kind.seen(values)}
         together = [value for values in empty.values() for value in values]
-        return self._kind.absence(together, _words(tuple(empty))) if empty else None
+        return self._kind.absence_hint(together, _words(tuple(empty))) if empty else None
 
-    def _uselessness(self, seen: int) -> str | None:
+    def _unready_hint(self, seen: int) -> str | None:
         is_useless = self._last is not None and not self._last.addresses
-        return f"{seen} seen, and none takes calls: left_out of /v1/health says why" if is_useless else None
+        return f"{seen} seen, but none takes calls: see left_out in /v1/health" if is_useless else None
 
     async def _first_lists(self, notice: ChangeNotice) -> None:
         patience_ends = self._clock() + FIRST_LISTS_SECONDS
-        while not all(reflector.is_listed for reflector in self._mirrors.values()):
-            some = any(reflector.is_listed for reflector in self._mirrors.values())
+        while not all(reflector.is_listed for reflector in self._reflectors.values()):
+            some = any(reflector.is_listed for reflector in self._reflectors.values())
             left = patience_ends - self._clock()
             if some and left <= 0:
                 return
             await notice.wait(max(left, 0.0) if some else None)
 
     def _kept(self) -> list[T]:
-        return [value for reflector in self._mirrors.values() for value in reflector.values()]
+        return [value for reflector in self._reflectors.values() for value in reflector.values()]
 
     def _found(self) -> Found:
         kept = self._kept()
         reasons = set(self._kind.reasons(kept))
-        for reason in sorted(reasons - self._told):
+        for reason in sorted(reasons - self._warned):
             log.warning("discovery: %s; it is left out", reason)
-        self._told = reasons  # and no more of those that went, of which there may be one a minute
+        self._warned = reasons  # forgets pods that are gone: a Job may create one a minute
         pods = self._kind.found(kept)
         return Found(tuple(pods), pods)
 
 
 def _words(namespaces: tuple[str, ...]) -> str:
-    more = f" and {len(namespaces) - NAMED} more" if len(namespaces) > NAMED else ""
-    return f"namespace{'s' if len(namespaces) > 1 else ''} {', '.join(namespaces[:NAMED])}{more}"
+    more = f" and {len(namespaces) - MOST_NAMED} more" if len(namespaces) > MOST_NAMED else ""
+    return f"namespace{'s' if len(namespaces) > 1 else ''} {', '.join(namespaces[:MOST_NAMED])}{more}"
 
 
 def kubernetes_source(settings: Kubernetes, api: ApiServer) -> Source:

@@ -1,4 +1,4 @@
-"""Why pods are left out, in few words however many they are: grouped by reason, and some of them named."""
+"""Summarizes why pods are left out: groups them by reason, and names some of each group."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -11,7 +11,7 @@ MOST_NAMED: Final = 20
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """All that are left out for one reason; `pods` names some of them, with their namespace."""
+    """All pods that are left out for one reason. `pods` names some of them as NAMESPACE/NAME."""
 
     reason: str
     count: int
@@ -19,14 +19,14 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 def grouped(pods: Iterable[tuple[Pod, str]]) -> tuple[LeftOut, ...]:
-    """Each pod once, the most frequent reason first. At most 20 are named in all; no reason takes another's share."""
+    """Counts each pod once, the most frequent reason first. It names at most 20 pods, shared fairly by the reasons."""
     groups: dict[str, dict[tuple[str, str], None]] = {}
     for pod, reason in pods:
         groups.setdefault(reason, {})[pod.namespace, pod.name] = None
     named: dict[str, tuple[str, ...]] = {}
     room = MOST_NAMED
     for done, (reason, names) in enumerate(sorted(groups.items(), key=lambda group: len(group[1]))):
-        share = -(-room // (len(groups) - done))  # rounded up: what small groups leave is for larger ones
+        share = -(-room // (len(groups) - done))  # rounded up; small groups leave the rest to larger ones
         named[reason] = tuple("/".join(name) for name in list(names)[:share])
         room -= len(named[reason])
     frequent = sorted(groups, key=lambda reason: -len(groups[reason]))

@@ -1,4 +1,4 @@
-"""Where in a pod Ollama listens: at a port that is declared, else where container and owner let one assume it."""
+"""Finds the port of Ollama in a pod: a declared one, or one that container and owner let it assume."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,16 @@ OLLAMA: Final = "ollama"
 HOST: Final = "OLLAMA_HOST"
 USUAL_PORT_NAME: Final = Kubernetes().port_name
 
-# Variables of who calls an Ollama, such as a web interface or an exporter beside it.
+# Variables of clients of Ollama, such as a web interface or an exporter in the same pod.
 _OF_A_CLIENT: Final = re.compile(r"OLLAMA_(API_.*|.*(URL|ENDPOINT|SERVER|ADDRESS).*)")
 
 
 class Sent(msgspec.Struct, frozen=True, rename="camel"):
-    """A part of an object as it is sent; keys that are not read are passed over."""
+    """A part of a Kubernetes object. It ignores unknown keys."""
 
 
 class Variable(Sent, frozen=True):
-    """Of a container's environment. The API leaves out a value that is empty, and one that comes from elsewhere."""
+    """An environment variable of a container. The API omits an empty value, and one from a reference."""
 
     name: str
     value: str | None = None
@@ -38,7 +38,7 @@ class Port(Sent, frozen=True):
 
 
 class Container(Sent, frozen=True):
-    """`restart_policy` is one of init containers: "Always" makes a sidecar of it, which runs as long as the pod."""
+    """A container. An init container with the `restart_policy` "Always" is a sidecar: it runs as long as the pod."""
 
     name: str = ""
     image: str | None = None
@@ -48,7 +48,7 @@ class Container(Sent, frozen=True):
 
 
 class Spec(Sent, frozen=True):
-    """What runs in a pod, and where."""
+    """The containers of a pod, and its node."""
 
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
@@ -56,8 +56,11 @@ class Spec(Sent, frozen=True):
 
 
 class Trust(NamedTuple):
-    """What a pod is trusted with. `refusal` says why no port is assumed that it does not declare, None if one is;
-    `main` names the container that kubectl takes for the pod's own; `is_own`: the gateway is in that pod too."""
+    """What the gateway may assume about a pod.
+
+    `untrusted_reason` says why it assumes no undeclared port; None if it may. `main` names kubectl's default container.
+    `is_own`: the gateway runs in this pod too.
+    """
 
     untrusted_reason: str | None = None
     main: str | None = None
@@ -65,7 +68,7 @@ class Trust(NamedTuple):
 
 
 class Listening(NamedTuple):
-    """The port, or why there is none; and the container whose environment tells, if that is known."""
+    """The port, or the reason why there is none; and the container of Ollama, if that is known."""
 
     container: Container | None
     port: int | None
@@ -73,14 +76,14 @@ class Listening(NamedTuple):
 
 
 def find_listening(spec: Spec, settings: Kubernetes, trust: Trust) -> Listening:
-    """First a port with the name that was asked for, then that of Ollama's container, then any that fits.
+    """Finds a port with the configured name first, then one of Ollama's container, then any that fits.
 
-    Ollama's container is assumed to listen where it declares no port.
+    If Ollama's container declares no port, it assumes that Ollama listens all the same.
     """
-    containers = tuple(_lasting(spec))
+    containers = tuple(_long_running(spec))
     ollama = _ollama_of(containers, settings, trust)
     port = _first(containers, settings) if len(containers) == 1 else _asked_for(containers, settings)
-    if port is None and ollama is not None and (trust.is_own or not _is_deaf(ollama)):
+    if port is None and ollama is not None and (trust.is_own or not _is_unreachable(ollama)):
         port = _declared(ollama, settings)
         if port is None and trust.untrusted_reason is None:
             port = _assumed(ollama, settings)
@@ -93,13 +96,13 @@ def find_listening(spec: Spec, settings: Kubernetes, trust: Trust) -> Listening:
         and containers
         and not any(map(_ports, containers))
     ):
-        port = settings.port  # nothing tells the containers apart, and all have the pod's address
+        port = settings.port  # no container stands out, and all share the pod's address
     if port is not None:
         return Listening(ollama or _declaring(containers, port), port)
     return Listening(ollama, None, _reason(containers, ollama, settings, trust))
 
 
-def _lasting(spec: Spec) -> Iterator[Container]:
+def _long_running(spec: Spec) -> Iterator[Container]:
     """Containers that run as long as the pod."""
     yield from spec.containers or ()
     yield from (container for container in spec.init_containers or () if container.restart_policy == "Always")
@@ -110,18 +113,18 @@ def _ports(container: Container) -> list[Port]:
 
 
 def _ollama_of(containers: tuple[Container, ...], settings: Kubernetes, trust: Trust) -> Container | None:
-    """The container that is most like Ollama; None where none of several is."""
+    """The container with the highest score; None if several containers have none."""
     if len(containers) == 1:
         return containers[0]
-    marks = [_marks(container, settings, trust) for container in containers]
-    best = max(marks, default=())
+    scores = [_score(container, settings, trust) for container in containers]
+    best = max(scores, default=())
     if any(best):
-        return containers[marks.index(best)]
+        return containers[scores.index(best)]
     return next((container for container in containers if trust.main and container.name == trust.main), None)
 
 
-def _marks(container: Container, settings: Kubernetes, trust: Trust) -> tuple[bool, ...]:
-    """What makes a container Ollama's, the surest first: its port, its variables, its name. Empty: nothing does."""
+def _score(container: Container, settings: Kubernetes, trust: Trust) -> tuple[bool, ...]:
+    """Signs that a container is Ollama, the surest first: its port, its variables, its name. Empty: no sign."""
     image = (container.image or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
     has_port = has_named = False
     for port in _ports(container):
@@ -130,31 +133,33 @@ def _marks(container: Container, settings: Kubernetes, trust: Trust) -> tuple[bo
     has_name = OLLAMA in (container.name, image)
     is_like = has_name or OLLAMA in container.name or OLLAMA in image
     variables = [variable.name for variable in container.env or () if variable.name.startswith("OLLAMA_")]
-    is_deaf = HOST in variables and _is_deaf(container)
-    has_variable = any(name != HOST or not is_deaf for name in variables if not _OF_A_CLIENT.fullmatch(name))
-    is_client = is_deaf and not has_port and not has_name
+    is_unreachable = HOST in variables and _is_unreachable(container)
+    has_variable = any(name != HOST or not is_unreachable for name in variables if not _OF_A_CLIENT.fullmatch(name))
+    is_client = is_unreachable and not has_port and not has_name
     if is_client or not (has_port or has_variable or is_like):
         return ()
-    return (trust.is_own or not is_deaf, has_port, has_variable, has_name, is_like, has_named)
+    return (trust.is_own or not is_unreachable, has_port, has_variable, has_name, is_like, has_named)
 
 
 def _host(container: Container) -> Address | None:
-    """What OLLAMA_HOST says, the last where it stands twice; None where it is not set, or comes from elsewhere."""
+    """The address in OLLAMA_HOST (the last one if it is set twice); None if it is not set, or a reference."""
     variables = [variable for variable in container.env or () if variable.name == HOST]
     if not variables or (variables[-1].value is None and variables[-1].value_from is not None):
         return None
     return read_ollama_host(variables[-1].value or "")
 
 
-def _is_deaf(container: Container) -> bool:
-    """Other pods cannot call it: it listens on loopback, or is the client of another Ollama. `$(...)` is an address
-    that is known in the pod alone: its own."""
+def _is_unreachable(container: Container) -> bool:
+    """Whether other pods cannot call it: it listens on loopback, or is a client of another Ollama.
+
+    `$(...)` stands for an address that only the pod knows: its own.
+    """
     address = _host(container)
     return address is not None and not is_unspecified(address.host) and not address.host.startswith("$(")
 
 
 def _asked_for(containers: Iterable[Container], settings: Kubernetes) -> int | None:
-    """A name that somebody has set is an order; the usual one is a guess, and many a container has a port of it."""
+    """The port with a name that the config sets. The default name is only a guess: many containers have such a port."""
     return None if settings.port_name == USUAL_PORT_NAME else _named(containers, settings)
 
 
@@ -174,7 +179,7 @@ def _assumed(container: Container, settings: Kubernetes) -> int | None:
 
 
 def _first(containers: Iterable[Container], settings: Kubernetes) -> int | None:
-    """The first port of the right name, else the first of the right number."""
+    """The first port with the right name, else the first with the right number."""
     containers = tuple(containers)
     numbers = (port.container_port for container in containers for port in _ports(container))
     return _named(containers, settings) or next((number for number in numbers if number == settings.port), None)
@@ -190,9 +195,9 @@ def _declaring(containers: Iterable[Container], number: int) -> Container | None
 
 
 def _reason(containers: tuple[Container, ...], ollama: Container | None, settings: Kubernetes, trust: Trust) -> str:
-    words = f"declares no port named {settings.port_name!r} and none {settings.port}"
-    if ollama is not None and not trust.is_own and _is_deaf(ollama):
-        return f"{words}, and its OLLAMA_HOST is no address that other pods reach"
+    words = f"declares no port named {settings.port_name!r} and no port {settings.port}"
+    if ollama is not None and not trust.is_own and _is_unreachable(ollama):
+        return f"{words}, and other pods cannot reach its OLLAMA_HOST"
     if trust.untrusted_reason is None or any(map(_ports, containers if ollama is None else (ollama,))):
         return words
-    return f"{words}, which is not assumed of {trust.untrusted_reason}"
+    return f"{words}, and the gateway assumes none for {trust.untrusted_reason}"

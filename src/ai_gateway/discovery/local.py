@@ -1,4 +1,4 @@
-"""An Ollama on this machine, used while it answers."""
+"""Finds an Ollama on this machine."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,16 +7,16 @@ from ai_gateway.discovery.source import Found, Source, SourceStatus
 from ai_gateway.wire.address import Address
 
 LOCAL = Address("127.0.0.1")
-LOOK_SECONDS = 2.0
-HINT = f"nothing answers at {LOCAL}: start Ollama there, or say where yours is (OLLAMA_HOST, or `discovery`)"
+CHECK_SECONDS = 2.0
+HINT = f"nothing answers at {LOCAL}: start Ollama there, or set OLLAMA_HOST or `discovery` to where yours is"
 
 
 class LocalSource(Source):
-    """Lists `localhost:11434` from the moment it answers; a person may start Ollama after the gateway."""
+    """Lists `localhost:11434` once it answers. You may start Ollama after the gateway."""
 
-    def __init__(self, answers: Callable[[Address], Awaitable[bool]], look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, answers: Callable[[Address], Awaitable[bool]], check_seconds: float = CHECK_SECONDS) -> None:
         self._answers = answers
-        self._look_seconds = look_seconds
+        self._check_seconds = check_seconds
         self._hint: str | None = None
 
     @property
@@ -29,8 +29,8 @@ class LocalSource(Source):
         if not await self._answers(LOCAL):
             self._hint = HINT
             yield Found()
-            while not await self._answers(LOCAL):  # noqa: ASYNC110 - another program starts, no event tells
-                await asyncio.sleep(self._look_seconds)
+            while not await self._answers(LOCAL):  # noqa: ASYNC110 - another program starts without an event
+                await asyncio.sleep(self._check_seconds)
         self._hint = None
         yield Found((LOCAL,))
 

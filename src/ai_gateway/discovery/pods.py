@@ -1,4 +1,4 @@
-"""Reads Ollama pods as the Kubernetes API lists them (core/v1 Pod): which take calls, where, and what they tell."""
+"""Reads Ollama pods from the Kubernetes API (core/v1 Pod): which ones take calls, where, and their settings."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,8 +13,8 @@ from ai_gateway.wire.address import Address
 
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
-# Who starts a pod again whenever it ends. ReplicationController: DeploymentConfig of OpenShift; CloneSet: OpenKruise.
-KEEPERS: Final = frozenset(("ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "CloneSet"))
+# Owners that restart a pod whenever it ends. OpenShift has ReplicationController, OpenKruise has CloneSet.
+RESTARTING_OWNERS: Final = frozenset(("ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "CloneSet"))
 
 ENDED: Final = {"Succeeded": "has ended", "Failed": "has failed"}
 
@@ -61,9 +61,9 @@ class _Pod(Sent, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One pod with the right labels. `address` is None while it takes no calls; then `reason` says why.
+    """One pod with the right labels. `address` is None while it takes no calls; `reason` then says why.
 
-    It is odd where no time mends that.
+    `is_odd`: waiting will not help.
     """
 
     pod: Pod
@@ -73,15 +73,15 @@ class Candidate(msgspec.Struct, frozen=True):
 
     @property
     def odd_reason(self) -> str | None:
-        """What is odd about it."""
+        """The reason, if waiting will not help."""
         return self.reason if self.is_odd else None
 
 
 def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -> Candidate:
-    """A pod from its JSON. Raises msgspec's errors for what is no pod.
+    """A pod from its JSON. Raises one of UNREADABLE if it is not a pod.
 
-    The Ollama beside the gateway, in the pod of `own_uid`, is reached on loopback, ready or not: the pod becomes
-    ready only with its gateway.
+    The gateway reaches an Ollama in its own pod (`own_uid`) on loopback, ready or not: that pod becomes ready only with
+    its gateway.
     """
     sent = msgspec.json.decode(content, type=_Pod)
     is_own = own_uid is not None and sent.metadata.uid == own_uid
@@ -90,7 +90,7 @@ def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -
     if (reason := _ending(sent)) is not None:
         return Candidate(pod, None, reason)
     if port is None:
-        return Candidate(pod, None, sys.intern(odd_reason or ""), is_odd=True)  # thousands of pods have the same one
+        return Candidate(pod, None, sys.intern(odd_reason or ""), is_odd=True)  # thousands of pods share it
     if is_own:
         return Candidate(pod, Address("127.0.0.1", port, uid=sent.metadata.uid))
     if (reason := _waiting(sent.status)) is not None:
@@ -100,29 +100,31 @@ def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -
 
 def _trust(meta: _Meta, is_own: bool) -> Trust:
     annotations = meta.annotations or _Annotations()
-    return Trust(None if is_own else _reason(meta, annotations), annotations.main, is_own)
+    return Trust(None if is_own else _untrusted_reason(meta, annotations), annotations.main, is_own)
 
 
-def _reason(meta: _Meta, annotations: _Annotations) -> str | None:
-    """Whose pods are not assumed to serve: those that run to an end, such as the test pod of the usual chart, which
-    has the labels of Ollama."""
+def _untrusted_reason(meta: _Meta, annotations: _Annotations) -> str | None:
+    """Why the gateway assumes no port for a pod: it runs to an end.
+
+    One such pod is the test pod of the usual chart, which has the labels of Ollama.
+    """
     if annotations.hook is not None:
         return "a Helm hook"
     owner = next((owner.kind for owner in meta.owner_references or () if owner.controller), None)
-    if owner in KEEPERS:
+    if owner in RESTARTING_OWNERS:
         return None
     return "a pod that nothing keeps running" if owner is None else f"a pod of a {owner}"
 
 
 def _ending(sent: _Pod) -> str | None:
-    """Why a pod will take no more calls. One that has ended may still carry its last conditions."""
+    """Why a pod will take no more calls. A pod that has ended may keep its last conditions."""
     if sent.metadata.deletion_timestamp is not None:
         return "is being deleted"
     return ENDED.get(sent.status.phase or "")
 
 
 def _waiting(status: _Status) -> str | None:
-    """Why a pod takes no calls yet, or none just now."""
+    """Why a pod takes no calls yet, or not now."""
     if status.phase != "Running":
         if status.says("PodScheduled", "False"):
             return "waits for a node"
@@ -142,14 +144,14 @@ def _pod(sent: _Pod, container: Container | None) -> Pod:
         node=sent.spec.node_name,
         zone=labels.get(ZONE_LABEL),
         labels=labels,
-        num_parallel=None if parallel is None else max(1, parallel),  # Ollama runs one where it was told none
+        num_parallel=None if parallel is None else max(1, parallel),  # Ollama reads 0 as 1
         max_loaded_models=_number(variables, "OLLAMA_MAX_LOADED_MODELS"),
         context_length=_number(variables, "OLLAMA_CONTEXT_LENGTH"),
     )
 
 
 def _number(variables: Mapping[str, str | None], name: str) -> int | None:
-    """As Ollama reads it (envconfig in ollama/ollama): quotes and blanks around it do not count."""
+    """Reads a number as Ollama does (envconfig in ollama/ollama): without quotes and blanks around it."""
     text = (variables.get(name) or "").strip().strip("\"'").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 

@@ -1,4 +1,4 @@
-"""Says so when Kubernetes lists pods that cannot be reached from here, as on a laptop beside a cluster."""
+"""Warns if the gateway cannot reach the pods that Kubernetes lists, as on a laptop outside the cluster."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -10,18 +10,18 @@ from ai_gateway.discovery.runner import DiscoveryRunner
 
 log = logging.getLogger("ai_gateway.discovery")
 
-# Until probes of new endpoints must have been answered, if any can be: two time-outs of polls and some.
+# By then reachable endpoints have answered a probe: a little more than two timeouts of polls.
 PATIENCE_SECONDS: Final = 12.0
 
 ADVICE: Final = (
-    "pods were found, but none can be reached from here: pod addresses lead nowhere outside the cluster's network. "
-    "Run the gateway in the cluster; or forward a port to each Ollama (kubectl port-forward) and name them in "
+    "pods were found, but none can be reached from here: pod addresses work only inside the cluster's network. "
+    "Run the gateway in the cluster, or forward a port to each Ollama (kubectl port-forward) and list these ports in "
     "discovery.static"
 )
 
 
 class ReachabilityCheck:
-    """Changes the advice of the source that is followed; only where the gateway runs outside the cluster."""
+    """Sets the advice of the runner. It acts only if the gateway runs outside the cluster."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ReachabilityCheck:
         self._is_waiting = False
 
     def listed(self) -> None:
-        """A list was applied: look in a while whether any of it answers."""
+        """A list was applied: check later whether any of its endpoints answers."""
         is_elsewhere = self._runner.source_name.startswith("kubernetes") and not self._access.is_in_cluster
         if is_elsewhere and not self._is_waiting:
             self._is_waiting = True

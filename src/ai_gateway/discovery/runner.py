@@ -1,6 +1,6 @@
-"""Keeps up with a source: takes each list as it comes, and another source when the config names one.
+"""Applies each list of the current source, and changes the source when the config does.
 
-A list that changes much is taken in steps, between which calls go on.
+It applies large changes in steps, so that calls can run in between.
 """
 
 import asyncio
@@ -17,31 +17,31 @@ from ai_gateway.wire.address import Address
 log = logging.getLogger("ai_gateway.discovery")
 
 RETRY_SECONDS: Final = 1.0
-NAMED: Final = 10  # so many addresses are named in a line of the log
-AT_ONCE: Final = 50  # endpoints that come or go in one step
+MOST_NAMED: Final = 10  # addresses in one line of the log
+STEP_ENDPOINTS: Final = 50  # endpoints that it adds or removes in one step
 
 
 class DiscoveryRunner:
-    """One source at a time. `apply` gets each list; the last one stays in force when a source fails.
+    """Runs one source at a time. `apply` gets each list; the last one stays in force if a source fails.
 
-    `advice` is what the gateway adds to the source's own complaint.
+    `advice` is appended to the source's own reason.
     """
 
     def __init__(self, apply: Callable[[Found], None]) -> None:
         self._apply = apply
         self._task: asyncio.Task[None] | None = None
         self._source: Source | None = None
-        self._last: Found | None = None  # that was given
-        self._applied = Found()  # of which this much is in force
+        self._last: Found | None = None  # from the source
+        self._applied = Found()  # the part of it that is in force
         self.advice: str | None = None
 
     @property
     def source_name(self) -> str:
-        """The word for the present source."""
+        """The name of the current source."""
         return "none" if self._source is None else self._source.name
 
     def status(self) -> SourceStatus:
-        """How the present source fares."""
+        """The status of the current source, with the advice."""
         status = SourceStatus() if self._source is None else self._source.status()
         if self.advice is None:
             return status
@@ -49,7 +49,7 @@ class DiscoveryRunner:
         return msgspec.structs.replace(status, reason=reason)
 
     def follow(self, source: Source) -> None:
-        """Leaves the present source and begins with this one; what the present one found stays until then."""
+        """Switches to this source. The endpoints of the old one stay until the new one gives a list."""
         if self._task is not None:
             self._task.cancel()
         self._source = source
@@ -57,7 +57,7 @@ class DiscoveryRunner:
         self._task = asyncio.create_task(self._take_lists(source))
 
     async def stop(self) -> None:
-        """Leaves the present source."""
+        """Stops the current source."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -67,21 +67,21 @@ class DiscoveryRunner:
             try:
                 async with aclosing(source.lists()) as lists:
                     async for found in lists:
-                        self._tell(source, found)
-                        await self._take(found)
+                        self._log_changes(source, found)
+                        await self._apply_in_steps(found)
                 return
-            except Exception:  # a source may fail in ways of its own; the endpoints known so far go on
+            except Exception:  # a source may raise anything; the known endpoints stay
                 log.exception("discovery (%s) failed; the last list stays in force", source.name)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _take(self, found: Found) -> None:
+    async def _apply_in_steps(self, found: Found) -> None:
         for step in _steps(self._applied, found):
             self._applied = step
             self._apply(step)
             await asyncio.sleep(0)
 
-    def _tell(self, source: Source, found: Found) -> None:
-        """One line a change: a fleet of hundreds is not written out for each pod that comes."""
+    def _log_changes(self, source: Source, found: Found) -> None:
+        """Logs one line per change: the log must not list a fleet of hundreds for each new pod."""
         before = self._last or Found()
         if self._last is not None and self._last.addresses == found.addresses:
             return
@@ -101,23 +101,23 @@ def _name(address: Address, found: Found) -> str:
 
 
 def _some(addresses: list[Address], found: Found) -> str:
-    more = f" and {len(addresses) - NAMED} more" if len(addresses) > NAMED else ""
-    return ", ".join(_name(address, found) for address in addresses[:NAMED]) + more
+    more = f" and {len(addresses) - MOST_NAMED} more" if len(addresses) > MOST_NAMED else ""
+    return ", ".join(_name(address, found) for address in addresses[:MOST_NAMED]) + more
 
 
 def _steps(before: Found, found: Found) -> Iterator[Found]:
-    """Whole lists that lead from one to the other, the last of them the other itself."""
+    """Whole lists that lead from `before` to `found`; the last one is `found`."""
     kept = dict.fromkeys(before.addresses)
     new = [address for address in found.addresses if address not in kept]
     gone = list(kept.keys() - set(found.addresses))
     pods = {**before.pods, **found.pods}
-    most = max(len(kept), len(found.addresses))  # at once: each step looks at all of them
-    while len(new) + len(gone) > AT_ONCE:
-        kept.update(dict.fromkeys(new[:AT_ONCE]))
+    most = max(len(kept), len(found.addresses))  # in one step: each step compares all of them
+    while len(new) + len(gone) > STEP_ENDPOINTS:
+        kept.update(dict.fromkeys(new[:STEP_ENDPOINTS]))
         if not new or len(kept) > most:
-            for address in gone[:AT_ONCE]:
+            for address in gone[:STEP_ENDPOINTS]:
                 del kept[address]
-            del gone[:AT_ONCE]
-        del new[:AT_ONCE]
+            del gone[:STEP_ENDPOINTS]
+        del new[:STEP_ENDPOINTS]
         yield Found(tuple(kept), pods)
     yield found

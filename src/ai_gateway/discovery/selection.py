@@ -1,4 +1,4 @@
-"""Which source is used: the config's, else what the surroundings offer."""
+"""Selects the source of endpoints: the one in the config, else one from the environment."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -13,7 +13,7 @@ from ai_gateway.wire.address import Address, parse_ollama_host
 
 
 class DiscoveryInputs:
-    """What the process finds around it. `answers` tells whether an Ollama answers at an address."""
+    """What the selection depends on besides the config. `answers`: whether an Ollama answers at an address."""
 
     def __init__(
         self, environment: Mapping[str, str], answers: Callable[[Address], Awaitable[bool]], api: ApiServer
@@ -24,17 +24,17 @@ class DiscoveryInputs:
 
     @property
     def has_cluster(self) -> bool:
-        """Whether pods are looked for without being asked to: in a pod, or where a person named a cluster."""
+        """Whether it looks for pods by default: in a pod, or if a flag names a cluster."""
         return self.api.access.is_in_cluster or self.api.access.is_named
 
 
 def is_explicit(discovery: Discovery | None) -> bool:
-    """Whether the config itself says where endpoints come from."""
+    """Whether the config names a source."""
     return discovery is not None and discovery != Discovery()
 
 
 def choose(discovery: Discovery | None, inputs: DiscoveryInputs) -> Source:
-    """The source for a config, in the order that docs/configuration.md gives."""
+    """The source for a config, in the order of docs/configuration.md."""
     discovery = discovery or Discovery()
     if discovery.static is not None:
         return UrlSource(discovery.static)
@@ -48,7 +48,7 @@ def choose(discovery: Discovery | None, inputs: DiscoveryInputs) -> Source:
 
 
 async def finds_nothing(discovery: Discovery | None, inputs: DiscoveryInputs) -> bool:
-    """Whether neither config nor surroundings name an Ollama now; `serve --demo` then simulates some."""
+    """Whether neither config nor environment name an Ollama; `serve --demo` then simulates some."""
     if is_explicit(discovery) or inputs.ollama_host or inputs.has_cluster:
         return False
     return not await inputs.answers(LOCAL)

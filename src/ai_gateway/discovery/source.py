@@ -1,4 +1,4 @@
-"""Where addresses of Ollama come from: every source gives whole lists, again whenever they change."""
+"""The protocol of sources of endpoints. A source gives whole lists, one after each change."""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol
@@ -11,26 +11,26 @@ from ai_gateway.wire.address import Address
 
 
 class Found(NamedTuple):
-    """A whole list: the addresses, and for those that are pods what is known of them."""
+    """A whole list: the addresses, and for pods what is known about them."""
 
     addresses: tuple[Address, ...] = ()
     pods: Mapping[Address, Pod] = {}
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """How a source fares. Times in seconds; None: it has nothing of the kind.
+    """The status of a source. None: the source has no such value.
 
-    A complaint says what stands in its way; a hint what to look at where nothing does, and yet nothing is found.
+    `reason` says why it fails. `hint` says what to check if it works but finds nothing.
     """
 
-    age_seconds: float | None = None  # since it last heard from whoever it asks
+    age_seconds: float | None = None  # since its last answer
     reason: str | None = None
-    seen: int | None = None  # what it looked at, ready or not
-    lists: int = 0  # whole lists that it asked for
+    seen: int | None = None  # endpoints, ready or not
+    lists: int = 0  # whole lists that it requested
     failures: int = 0
-    selector: str | None = None  # of labels, that it asks for
-    namespaces: tuple[str, ...] | None = None  # where it asks
-    left_out: tuple[LeftOut, ...] = ()  # of what it has seen
+    selector: str | None = None  # of labels
+    namespaces: tuple[str, ...] | None = None  # that it follows
+    left_out: tuple[LeftOut, ...] = ()  # of those seen
     hint: str | None = None
 
 
@@ -42,8 +42,8 @@ class Source(Protocol):
         """A word for logs and /v1/health."""
 
     def lists(self) -> AsyncGenerator[Found]:
-        """The whole list at once, and again after each change; ends where nothing can change any more."""
+        """Yields the whole list at once, and again after each change; ends if it can never change."""
 
     def status(self) -> SourceStatus:
-        """How it fares; a source that cannot fail has nothing to say."""
+        """Its status; empty for a source that cannot fail."""
         return SourceStatus()

@@ -30,17 +30,17 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -> None:
     """Sends status and headers, and stamps the exchange with the status."""
-    exchange.status = exchange.sent_status = status
+    exchange.outcome.status = exchange.outcome.sent_status = status
     headers = headers + exchange.reply_headers
-    if exchange.heads is not None:
-        exchange.heads.answered = headers
+    if exchange.kept.heads is not None:
+        exchange.kept.heads.answered = headers
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def reply(exchange: Exchange, send: Send, status: int, headers: Headers, body: bytes) -> None:
     """Sends a whole reply."""
     await start(exchange, send, status, headers)
-    exchange.sent_bytes += len(body)
+    exchange.outcome.sent_bytes += len(body)
     await send({"type": "http.response.body", "body": body})
 
 

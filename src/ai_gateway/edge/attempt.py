@@ -55,8 +55,8 @@ async def attempt(client: Client, context: AttemptContext, choice: Choice) -> Fa
     address = choice.endpoint.address
     exchange = context.exchange
     tried = _begin(exchange, choice)
-    exchange.context = choice.endpoint.contexts.get(context.entry.ollama_name)
-    context.request.extra = exchange.trace.lines(tried.span_id)
+    exchange.tokens.context = choice.endpoint.contexts.get(context.entry.ollama_name)
+    context.request.extra = exchange.ids.trace.lines(tried.span_id)
     if context.events is not None:
         context.events.waits_for = "the first token" if choice.is_warm else "the model to load"
         due = context.watch.now + context.entry.timeouts.first_byte
@@ -75,7 +75,7 @@ async def attempt(client: Client, context: AttemptContext, choice: Choice) -> Fa
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
         result = FailedAttempt(broke, "endpoint", str(failure), may_repeat_here=upstream.was_reused)
     except BackendUnavailable as error:
-        tried.failure, tried.error = exchange.reason, error.error_code
+        tried.failure, tried.error = exchange.outcome.reason, error.error_code
         raise
     finally:
         tried.ended_at = monotonic()
@@ -91,8 +91,8 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
         upstream = Upstream(choice.endpoint.address, f"{pod.namespace}/{pod.name}", pod.node)
     tried = Attempt(upstream, choice.reason, choice.is_warm)
     tried.started_at = monotonic()
-    if exchange.trace.is_recorded or exchange.trace.parent is None:
-        tried.span_id = os.urandom(8).hex() if exchange.trace.is_recorded else exchange.trace.span_id
+    if exchange.ids.trace.is_recorded or exchange.ids.trace.parent is None:
+        tried.span_id = os.urandom(8).hex() if exchange.ids.trace.is_recorded else exchange.ids.trace.span_id
     exchange.attempts.append(tried)
     return tried
 
@@ -103,16 +103,16 @@ async def _take(context: AttemptContext, answer: UpstreamExchange) -> FailedAtte
             body = await answer.read_all(MAX_ERROR_BYTES)
         except BrokenFailure:
             body = b""
-        context.exchange.reason = f"Ollama answered {answer.head.status}"
+        context.exchange.outcome.reason = f"Ollama answered {answer.head.status}"
         return classify(answer.head.status, body, context.entry.id, context.operation)
     context.release_body()
     if context.events is not None:
         await _relay(context, context.events, answer)
         return None
-    context.exchange.first_byte_at = monotonic()
+    context.exchange.times.first_byte_at = monotonic()
     try:
         whole = await read_whole(context.operation, answer, context.shape, context.room)
-        for content in filter(None, (context.exchange.content, context.exchange.evidence)):
+        for content in filter(None, (context.exchange.kept.content, context.exchange.kept.evidence)):
             content.answer(whole.short())
         return whole
     except BadAnswer as bad:
@@ -127,7 +127,7 @@ async def _relay(context: AttemptContext, reply: EventReply, answer: UpstreamExc
     stream = context.operation.stream.read(context.shape)
     exchange = context.exchange
     feed: Feed = stream.feed
-    for content in filter(None, (exchange.content, exchange.evidence)):
+    for content in filter(None, (exchange.kept.content, exchange.kept.evidence)):
         feed = content.wrap_feed(feed)
     if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
         raise _broken(exchange, "the answer to a stream is no event stream", is_garbled=True)
@@ -137,8 +137,8 @@ async def _relay(context: AttemptContext, reply: EventReply, answer: UpstreamExc
         while data := await answer.read():
             events = feed(data)
             if events:
-                if exchange.first_byte_at is None:
-                    exchange.first_byte_at = monotonic()
+                if exchange.times.first_byte_at is None:
+                    exchange.times.first_byte_at = monotonic()
                     reply.waits_for = "the next token"
                     answer.tap(_shortcut((stream, feed), reply, answer))
                 await reply.write(events)
@@ -151,8 +151,8 @@ async def _relay(context: AttemptContext, reply: EventReply, answer: UpstreamExc
             stream.broken = stream.broken or str(failure)
             stream.is_garbled = stream.is_garbled or isinstance(failure, GarbledFailure)
     finally:
-        exchange.usage, exchange.written = stream.usage, stream.written
-        exchange.finish_reason = stream.finish_reason
+        exchange.tokens.usage, exchange.tokens.written = stream.usage, stream.written
+        exchange.outcome.finish_reason = stream.finish_reason
     if not stream.is_complete:
         reason = stream.broken or "the stream ended without a finish_reason and [DONE]"
         raise _broken(exchange, reason, stream.is_garbled)
@@ -212,7 +212,7 @@ def _no_first_byte(entry: ServedModel) -> Callable[[], GatewayError]:
 
 
 def _broken(exchange: Exchange, reason: str, is_garbled: bool = False) -> UpstreamFailed:
-    exchange.reason = reason
+    exchange.outcome.reason = reason
     error = UpstreamFailed("Ollama broke off before the answer was finished.", code="upstream_disconnected")
     error.is_garbled = is_garbled
     return error

@@ -94,9 +94,9 @@ class Attempts:
         async with watch:
             answer = await self._run(self._context(shape, watch, None))
         assert answer is not None
-        self._exchange.usage, self._exchange.written = answer.usage, answer.written
+        self._exchange.tokens.usage, self._exchange.tokens.written = answer.usage, answer.written
         self._parts.admission.count(self._exchange)
-        self._exchange.finish_reason = answer.finish_reason
+        self._exchange.outcome.finish_reason = answer.finish_reason
         await reply_whole(self._exchange, send, answer)
 
     async def stream(self, shape: Shape, watch: CancelScope, scope: Scope, send: Send) -> None:
@@ -114,7 +114,7 @@ class Attempts:
             if not events.is_started:
                 raise
             note(self._exchange, error)
-            self._exchange.status = error.error_status
+            self._exchange.outcome.status = error.error_status
             self._parts.admission.count(self._exchange)
             await events.fail(error)
         except ClientStalled:
@@ -166,19 +166,19 @@ class Attempts:
     async def _attempt(self, context: AttemptContext) -> tuple[Endpoint, FailedAttempt | Answer | None]:
         """Sends the call to an endpoint. Who refuses the connection got nothing, so another one is asked."""
         exchange = self._exchange
-        exchange.queued_at = exchange.queued_at or monotonic()
+        exchange.times.queued_at = exchange.times.queued_at or monotonic()
         while True:
             context.watch.relax()
             self._hold.give_way = partial(_end_for_others, context.watch)
             async with Lease(self._pool, self._entry.timeouts.queue, self._avoid) as choice:
                 self._hold.give_way = None  # from here on an endpoint works for it
-                exchange.leased_at = exchange.leased_at or monotonic()
+                exchange.times.leased_at = exchange.times.leased_at or monotonic()
                 endpoint = choice.endpoint
                 try:
                     result = await attempt(self._parts.client, context, choice)
                 except BackendUnavailable as error:
                     if error.is_garbled:
-                        self._count(endpoint, FailedAttempt(error, "endpoint", exchange.reason or ""))
+                        self._count(endpoint, FailedAttempt(error, "endpoint", exchange.outcome.reason or ""))
                     raise
             if not isinstance(result, FailedAttempt):
                 return endpoint, result
@@ -246,7 +246,7 @@ class Attempts:
         return was_cut and not await self._parts.client.accepts(endpoint.address, self._entry.timeouts.connect)
 
     def _error(self, failed: FailedAttempt) -> GatewayError:
-        self._exchange.reason = failed.reason
+        self._exchange.outcome.reason = failed.reason
         if isinstance(failed.error, ModelMissing) and self._pool.endpoints_with():
             # Another endpoint does hold it: what failed was this attempt, not the model's presence.
             return BackendUnavailable(failed.error.message, code="model_missing")

@@ -26,8 +26,8 @@ _encode = msgspec.json.Encoder().encode
 class AuditLogs:
     """Pages of entries. `may_read` says whether a caller may; `peers` is how many gateways are ready, this included."""
 
-    def __init__(self, auditing: Audit, may_read: Callable[[Caller], bool], peers: Callable[[], int]) -> None:
-        self._auditing = auditing
+    def __init__(self, audit: Audit, may_read: Callable[[Caller], bool], peers: Callable[[], int]) -> None:
+        self._audit = audit
         self._may_read = may_read
         self._peers = peers
 
@@ -38,16 +38,17 @@ class AuditLogs:
                 "The audit is for admins. Where authentication is off nobody is one: see "
                 "`audit.allow_unauthenticated_reads` in docs/audit.md."
             )
-        if not self._auditing.is_on:
+        opened = self._audit.opened
+        if opened.writer is None:
             raise AuditOff("The audit is off (`audit.store: none`): nothing is kept that could be read.")
-        if not self._auditing.can_be_queried:
-            raise AuditOff(f"The audit goes to {self._auditing.audit.store}, and cannot be read here.")
-        exchange.reason = "read: " + scope["query_string"].decode("latin-1")
+        if opened.reader is None:
+            raise AuditOff(f"The audit goes to {opened.section.store}, and cannot be read here.")
+        exchange.outcome.reason = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
         try:
-            body, cursor, damaged = await self._auditing.query(lambda archive: self._answer(archive, query, kind))
+            body, cursor, damaged = await opened.reader.query(lambda archive: self._answer(archive, query, kind))
         except StoreUnavailable as error:
-            exchange.reason = str(error)
+            exchange.outcome.reason = str(error)
             raise AuditUnavailable("The audit cannot be read now; try again later.") from None
         headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", str(len(body)).encode())]
         headers += [(b"cache-control", b"no-store"), *self._told(kind, cursor)]
@@ -64,9 +65,9 @@ class AuditLogs:
 
     def _part(self) -> dict[str, Any]:
         """Whose entries these are, where other gateways have theirs elsewhere."""
-        if self._auditing.audit.store != "sqlite" or self._peers() <= 1:
+        if self._audit.opened.section.store != "sqlite" or self._peers() <= 1:
             return {}
-        return {"complete": False, "writer": self._auditing.name}
+        return {"complete": False, "writer": self._audit.opened.name}
 
     def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None, int]:
         """In the reader's thread: a page, in the form that is wanted, the cursor behind it, and how many rows in it

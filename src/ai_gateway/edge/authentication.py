@@ -30,7 +30,7 @@ class Authentication:
             exchange = exchange_of(scope)
             caller = await self._caller(authenticator, scope)
             exchange.caller = msgspec.structs.replace(caller, address=exchange.caller.address)
-            exchange.authenticated_at = monotonic()
+            exchange.times.authenticated_at = monotonic()
         await self._app(scope, receive, send)
 
     async def _caller(self, authenticator: Authenticator, scope: Scope) -> Caller:

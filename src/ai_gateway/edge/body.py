@@ -14,7 +14,7 @@ from ai_gateway.exchange import Caller
 from ai_gateway.limits.rules import address_scope, caller_scope, site_of
 from ai_gateway.wire.json_guard import SMALL_BYTES as WHOLE_BYTES
 from ai_gateway.wire.json_guard import is_small, refusal
-from ai_gateway.wire.json_scan import UNREADABLE, Scan, Value
+from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT
 from ai_gateway.wire.prompt_size import Measuring
@@ -65,7 +65,7 @@ class BodyReader:
                 return await self._read_on(chunk, message, receive, pace)
         except TimeoutError:
             raise self._given_up or RequestTimeout("The request's body came too slowly.") from None
-        except UNREADABLE as error:
+        except NO_OBJECT as error:
             raise refusal(error, self._beginning) from None
         finally:
             self.hold.give_way = None

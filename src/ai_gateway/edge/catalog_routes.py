@@ -43,13 +43,13 @@ class ShowModel:
         self._started_at = started_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = exchange_of(scope).asked_model = scope["path_params"]["model"]
+        asked = exchange_of(scope).ids.asked_model = scope["path_params"]["model"]
         entry = self._current.now.catalog.find(asked, self._fleet)
         if entry is None:
             refuse_unloaded(self._current.now)
         if entry is None or not may_use(exchange_of(scope).caller, entry):
             raise deny(asked, entry)
-        exchange_of(scope).model = entry.name
+        exchange_of(scope).ids.model = entry.name
         shown = model_object(asked, entry, self._fleet, self._started_at)
         await reply_json(scope, send, {**shown, **await self._facts(entry, sees_endpoints(exchange_of(scope).caller))})
 

@@ -59,7 +59,7 @@ class EventReply:
     @property
     def is_started(self) -> bool:
         """Whether the 200 has gone out."""
-        return self._exchange.status is not None
+        return self._exchange.outcome.status is not None
 
     def begin(self) -> None:
         """Starts the heartbeat."""
@@ -71,9 +71,9 @@ class EventReply:
         self.is_sending = True
         if self._beating is not None:
             await asyncio.shield(self._beating)  # a write that is given up must not end the comment in its middle
-        if self._exchange.status is None:
+        if self._exchange.outcome.status is None:
             await start(self._exchange, self._send, 200, SSE_HEADERS)
-        self._exchange.sent_bytes += len(events)
+        self._exchange.outcome.sent_bytes += len(events)
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
         self.is_sending = False
 
@@ -84,7 +84,7 @@ class EventReply:
     def write_now(self, events: bytes, now: float) -> None:
         """Sends whole events without waiting, at the loop's time `now`; only where `may_write_now`."""
         self.sent_at = now
-        self._exchange.sent_bytes += len(events)
+        self._exchange.outcome.sent_bytes += len(events)
         self._write_now(events)
 
     async def end(self) -> None:
@@ -122,7 +122,7 @@ class EventReply:
     async def _beat(self) -> None:
         self._beat_at = self._loop.time()
         try:
-            if self._exchange.status is None:
+            if self._exchange.outcome.status is None:
                 await start(self._exchange, self._send, 200, SSE_HEADERS)
             comment = f": waiting for {self.waits_for}\n\n".encode()
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
@@ -138,6 +138,6 @@ async def reply_whole(exchange: Exchange, send: Send, answer: Answer) -> None:
     size = sum(map(len, answer.pieces))
     await start(exchange, send, 200, json_headers_for(size))
     for piece in answer.pieces:
-        exchange.sent_bytes += len(piece)
+        exchange.outcome.sent_bytes += len(piece)
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

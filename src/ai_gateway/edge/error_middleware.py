@@ -35,31 +35,31 @@ class ErrorMiddleware:
             await self._failure(exchange, scope, send, error)
 
     async def _failure(self, exchange: Exchange, scope: Scope, send: Send, error: Exception) -> None:
-        log.exception("request %s failed", exchange.request_id, exc_info=error)
+        log.exception("request %s failed", exchange.ids.request_id, exc_info=error)
         ours = InternalError("The gateway failed; its log has the story under this request's id.")
         note(exchange, ours)
-        exchange.reason = repr(error)
+        exchange.outcome.reason = repr(error)
         await _reply(exchange, send, ours, scope)
 
 
 def note(exchange: Exchange, error: GatewayError) -> None:
     """Stamps an exchange with the refusal it ends in."""
-    exchange.error_type = error.type
-    exchange.error_code = error.error_code
+    exchange.outcome.error_type = error.type
+    exchange.outcome.error_code = error.error_code
     if isinstance(error, UpstreamTimeout):
-        exchange.outcome = "timeout"
+        exchange.outcome.kind = "timeout"
     elif error.error_code == "server_shutdown":
-        exchange.outcome = "shutdown"
+        exchange.outcome.kind = "shutdown"
     elif error.is_denied:
-        exchange.outcome = "denied"
+        exchange.outcome.kind = "denied"
     elif error.error_status == 502:
-        exchange.outcome = "upstream_broke"
+        exchange.outcome.kind = "upstream_broke"
     else:
-        exchange.outcome = "failed" if error.error_status == 500 else "refused"
+        exchange.outcome.kind = "failed" if error.error_status == 500 else "refused"
 
 
 async def _reply(exchange: Exchange, send: Send, error: GatewayError, scope: Scope) -> None:
-    if exchange.status is not None:
+    if exchange.outcome.status is not None:
         return
     operation = BY_PATH.get(exchange.route)
     status, headers, body = (operation.write_error if operation else error_reply)(error)

@@ -32,13 +32,13 @@ class ExchangeMiddleware:
         try:
             await self._app(scope, receive, send)
         except ClientLeft as error:
-            exchange.outcome = "client_stalled" if isinstance(error, ClientStalled) else "client_left"
-            exchange.status = exchange.status or 499  # what nginx made the usual number for it
+            exchange.outcome.kind = "client_stalled" if isinstance(error, ClientStalled) else "client_left"
+            exchange.outcome.status = exchange.outcome.status or 499  # what nginx made the usual number for it
         except asyncio.CancelledError:
-            exchange.outcome = "shutdown"
+            exchange.outcome.kind = "shutdown"
             raise
         finally:
-            exchange.closed_at = self._opening.clock()
+            exchange.times.closed_at = self._opening.clock()
             for number, reader in enumerate(self._readers):
                 try:
                     reader(exchange)

@@ -38,10 +38,10 @@ class Forward:
         try:
             await incoming.ask(scope, self._parts.fleet)
             call = await incoming.read(self._operation, receive)
-            exchange.called_at = monotonic()
+            exchange.times.called_at = monotonic()
             if call.ignored:
                 exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
-            if exchange.trace.is_recorded:
+            if exchange.ids.trace.is_recorded:
                 self._keep(call, exchange)
             await incoming.in_turns(call, self._parts.audit.capture(call, exchange))
             entry = self._find(call, in_force, exchange)
@@ -52,7 +52,7 @@ class Forward:
             room = AnswerRoom(incoming.hold, self._parts.buffers.slices, in_force.config.body.max_answer_bytes)
             context = Attempts(self._parts, exchange, call, entry, room)
             shape = Shape(
-                self._operation.id_prefix + exchange.answer_id,
+                self._operation.id_prefix + exchange.ids.answer_id,
                 call.model,
                 call.wants_usage,
                 in_force.config.compatibility.reasoning_content,
@@ -67,18 +67,18 @@ class Forward:
 
     def _keep(self, call: Call, exchange: Exchange) -> None:
         """What spans tell of a call, before its fields go."""
-        exchange.parameters = call.parameters()
+        exchange.kept.parameters = call.parameters()
         if self._parts.content is not None:
-            exchange.content = self._parts.content(call)
+            exchange.kept.content = self._parts.content(call)
 
     def _find(self, call: Call, in_force: ActiveConfig, exchange: Exchange) -> ServedModel:
         exchange.call = call
         entry = in_force.catalog.find(call.model, self._parts.fleet)
         if entry is None or not may_use(exchange.caller, entry):
             raise deny(call.model, entry)
-        exchange.model, exchange.model_label = entry.name, entry.label
+        exchange.ids.model, exchange.ids.model_label = entry.name, entry.label
         if call.operation.limit_field is not None:
-            exchange.token_limit = call.token_limit() or entry.max_tokens
+            exchange.tokens.limit = call.token_limit() or entry.max_tokens
         return entry
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from ai_gateway.accounting.audit import Audit
+from ai_gateway.accounting.audit_status import audit_status, unready_reason
 from ai_gateway.auth.state import AuthState
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
@@ -41,7 +42,7 @@ class StatusSources(msgspec.Struct, frozen=True):
     readiness: Readiness
     clock: Callable[[], float]
     opened_at: float
-    auditing: Audit
+    audit: Audit
 
     def failure(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
@@ -55,7 +56,7 @@ class StatusSources(msgspec.Struct, frozen=True):
         return (
             self.failure()
             or ("looking for endpoints" if self.readiness.is_looking else None)
-            or self.auditing.unready_reason()
+            or unready_reason(self.audit)
         )
 
 
@@ -89,7 +90,7 @@ class Health:
             "config": _config(condition.live),
             "auth": condition.auth_state.status(),
             "limits": _limits(condition.limiter),
-            "audit": condition.auditing.status(),
+            "audit": audit_status(condition.audit),
         }
 
 

@@ -57,11 +57,11 @@ class Incoming:
             body = await self._reading.read(receive)
             if isinstance(body, bytes):
                 call = read_call(operation, body)
-                self._exchange.prompt = measure(operation.prompt_kind, body)
+                self._exchange.tokens.prompt = measure(operation.prompt_kind, body)
                 return call
             steps = read_large(operation, body)
             del body  # its pieces are let go of one by one
-            self._exchange.prompt = self._reading.measuring.size(operation.prompt_kind)
+            self._exchange.tokens.prompt = self._reading.measuring.size(operation.prompt_kind)
             return await self._slices.through(steps, self.hold.change)
         except BackendUnavailable:  # no room: that is not the caller's doing
             self.is_counted_anew()

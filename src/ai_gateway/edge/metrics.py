@@ -61,7 +61,7 @@ def status_samples(condition: StatusSources) -> Iterator[Sample]:
     yield from (Sample(names.AUTH_FAILING, failing, (name,)) for name, failing in condition.auth_state.failing())
     yield from _of_config(condition)
     yield from _of_discovery(condition)
-    yield from fleet_metrics(condition)
+    yield from fleet_metrics(condition.fleet, condition.current.now.catalog, condition.clock())
 
 
 def _of_config(condition: StatusSources) -> Iterator[Sample]:

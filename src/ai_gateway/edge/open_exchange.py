@@ -43,17 +43,17 @@ class Opening(msgspec.Struct, frozen=True):
         # Ids in the order of time (as UUIDv7's) stand side by side in the audit's index: a third of its cost.
         request_id = given.decode() if sane and given else f"{now_ns // 1_000_000:012x}{random_hex[:20]}"
         exchange = Exchange(request_id, scope["method"], scope["path"], self.clock())
-        exchange.started_ns = now_ns
+        exchange.times.started_ns = now_ns
         exchange.scheme = scope.get("scheme", "http")  # optional in ASGI
-        exchange.answer_id = random_hex[32:56]
+        exchange.ids.answer_id = random_hex[32:56]
         client_name = headers.get(b"user-agent")
         if client_name is not None:
             exchange.client_name = client_name[:MAX_CLIENT_NAME].decode("latin-1")
         exchange.caller = Caller(address=client_address(scope, self.trusted()))
-        trace = exchange.trace = self._trace(scope, headers, random_hex[56:])
+        trace = exchange.ids.trace = self._trace(scope, headers, random_hex[56:])
         if trace.is_recorded:
             protocol, query = scope["http_version"], scope["query_string"]
-            exchange.heads = Heads(protocol, query, scope.get("client"), scope["headers"])
+            exchange.kept.heads = Heads(protocol, query, scope.get("client"), scope["headers"])
         exchange.reply_headers = [
             (b"x-request-id", request_id.encode()),
             (b"x-trace-id", trace.trace_id.encode()),

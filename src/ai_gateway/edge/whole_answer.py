@@ -8,7 +8,7 @@ from ai_gateway.errors import UpstreamFailed
 from ai_gateway.upstream.client import UpstreamExchange
 from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
 from ai_gateway.wire.json_guard import SMALL_BYTES
-from ai_gateway.wire.json_scan import UNREADABLE, Scan
+from ai_gateway.wire.json_scan import NO_OBJECT, Scan
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.operations import Operation
 from ai_gateway.wire.stream import Shape
@@ -40,7 +40,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
         if scan is None:
             return read_answer(operation.read_answer, begun[0] if len(begun) == 1 else b"".join(begun), shape)
         values = scan.end()
-    except UNREADABLE:
+    except NO_OBJECT:
         raise BadAnswer("no JSON object") from None
     finally:
         if scan is not None:

@@ -1,1 +1,1 @@
-"""How much callers, tenants and models may ask for: exact arithmetic, and the counts in memory or in Redis."""
+"""Limits of callers, tenants and models: exact arithmetic, with counts in memory or in Redis."""

@@ -1,8 +1,8 @@
-"""What one scope has used, and the rules by which a call is admitted, charged and settled: plain arithmetic.
+"""What one scope has used, and the arithmetic that admits, charges and settles calls.
 
-Rates per minute are counted by the generic cell rate algorithm (ITU-T I.371): one moment per limit, until which all
-that was admitted takes to drain. A call is admitted if that moment stays within a minute from now: so the burst is
-the limit, and the rate is exact. Moments are seconds on a clock that never jumps.
+Rates per minute use the generic cell rate algorithm (ITU-T I.371). Each limit has one time: all admitted calls have
+drained by then. A call is admitted if that time stays within a minute from now. So the burst equals the limit, and the
+rate is exact. Times are seconds on a monotonic clock.
 """
 
 from typing import Final, NamedTuple
@@ -11,14 +11,14 @@ import msgspec
 
 from ai_gateway.limits.rates import MINUTE_SECONDS, Kind, Rates
 
-# Of the sums of floats that are compared: far below what one call of the highest limit takes of its minute.
+# Tolerance for sums of floats: far below what one call of the highest limit takes of its minute.
 SLACK_SECONDS: Final = 1e-6
-# Nobody knows when a call ends: how long a refused one is asked to wait.
+# Wait of a call refused for concurrency: it is unknown when a running call will end.
 CONCURRENT_SECONDS: Final = 1.0
 
 
 class Instant(NamedTuple):
-    """When something is counted: monotonic seconds, the UTC day by its number, and the seconds left of it."""
+    """The time of a count: monotonic seconds, the number of the UTC day, and the seconds left of it."""
 
     now: float
     today: int
@@ -26,7 +26,7 @@ class Instant(NamedTuple):
 
 
 class Account:
-    """The counts of one scope. Changed by `charge`, `settle` and `take_back` alone."""
+    """The counts of one scope. Only `charge`, `settle` and `take_back` change them."""
 
     __slots__ = ("day", "day_tokens", "requests_until", "running", "tokens_until")
 
@@ -41,19 +41,19 @@ class Account:
         return f"<Account: {self.running} running, {self.day_tokens} tokens on day {self.day}>"
 
     def used(self, today: int) -> int:
-        """Tokens of this day."""
+        """Tokens used on this day."""
         return self.day_tokens if self.day == today else 0
 
     def is_idle(self, instant: Instant) -> bool:
-        """Whether a new account would say the same."""
+        """Whether it equals a new account."""
         latest = max(self.requests_until, self.tokens_until)
         return latest <= instant.now and not self.running and not self.used(instant.today)
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """What one call has taken of one account: seconds of the minute for its tokens, and tokens of a day.
+    """What one call has taken from one account: seconds of the minute for its tokens, and tokens of a day.
 
-    `token_seconds` and `day` are 0 where there is no such limit.
+    `token_seconds` and `day` are 0 without such a limit.
     """
 
     account: Account
@@ -65,9 +65,9 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 def shortage(rates: Rates, account: Account, tokens: int, instant: Instant) -> tuple[Kind, float] | None:
-    """The limit that does not admit a call of so many tokens now, and how many seconds to wait; the longest wait.
+    """The limit that refuses a call of so many tokens now, and the seconds to wait. Of several, the longest wait.
 
-    A call that asks for more than a whole limit is admitted when all of it is there.
+    A call of more tokens than the whole limit is admitted once the whole limit is free.
     """
     now = instant.now
     kind: Kind | None = None
@@ -92,7 +92,7 @@ def shortage(rates: Rates, account: Account, tokens: int, instant: Instant) -> t
 
 
 def charge(rates: Rates, account: Account, tokens: int, instant: Instant) -> Charge:
-    """Takes what an admitted call needs."""
+    """Charges an admitted call to the account."""
     now = instant.now
     account.running += 1
     if rates.request_seconds:
@@ -111,21 +111,21 @@ def charge(rates: Rates, account: Account, tokens: int, instant: Instant) -> Cha
     return Charge(account, rates.token_seconds, reserved_seconds, day, day_tokens, rates.request_seconds)
 
 
-def settle(hold: Charge, tokens: int, now: float) -> None:
-    """Gives back what a call did not use, or takes what it used beyond: debts are paid off at the limit's rate.
+def settle(charged: Charge, tokens: int, now: float) -> None:
+    """Gives back what a call did not use, or takes what it used in excess. Debts drain at the limit's rate.
 
-    Tokens belong to the day on which their call was admitted.
+    Tokens count for the day on which their call was admitted.
     """
-    account = hold.account
+    account = charged.account
     account.running -= 1
-    if hold.token_seconds:
-        more = tokens * hold.token_seconds - hold.reserved_seconds
+    if charged.token_seconds:
+        more = tokens * charged.token_seconds - charged.reserved_seconds
         account.tokens_until = (max(account.tokens_until, now) if more > 0 else account.tokens_until) + more
-    if hold.day and account.day == hold.day:
-        account.day_tokens += tokens - hold.day_tokens
+    if charged.day and account.day == charged.day:
+        account.day_tokens += tokens - charged.day_tokens
 
 
-def take_back(hold: Charge, now: float) -> None:
-    """Gives back all that a call took, that it was a request as well."""
-    settle(hold, 0, now)
-    hold.account.requests_until -= hold.request_seconds
+def take_back(charged: Charge, now: float) -> None:
+    """Gives back all that a call took, its request included."""
+    settle(charged, 0, now)
+    charged.account.requests_until -= charged.request_seconds

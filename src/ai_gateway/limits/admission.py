@@ -1,4 +1,4 @@
-"""What becomes of a call that limits hold for: it is admitted, with what it holds, or refused, with why."""
+"""The outcome for a limited call: a grant, or the limit that refuses it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,9 +11,9 @@ from ai_gateway.limits.rules import LimitRule
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """The terms of a call and, in the same order, what was used of each at one moment.
+    """The rules for a call and, in the same order, their accounts at one time.
 
-    `are_live`: the accounts are those that go on to change, on this gateway's clock.
+    `are_live`: the accounts are not copies and go on changing, on this gateway's clock.
     """
 
     rules: Sequence[LimitRule]
@@ -23,21 +23,21 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Grant(Protocol):
-    """What an admitted call holds."""
+    """What an admitted call has taken from its limits."""
 
     @property
     def counts(self) -> Counts:
-        """After it was charged."""
+        """The counts after the charge."""
 
     def settle(self, tokens: int) -> None:
-        """The call is over and used so many tokens; counts once. Never waits."""
+        """The call has ended and used so many tokens. Only the first call counts. Never waits."""
 
     def take_back(self) -> None:
-        """The call was not made, or is admitted anew: it counts as no request. Never waits."""
+        """The call was not made, or will be admitted again: it does not count as a request. Never waits."""
 
 
 class LimitExceeded(msgspec.Struct, frozen=True):
-    """Why a call is not admitted: the limit with the longest wait. Nothing was charged."""
+    """The limit that refuses a call, with the longest wait. Nothing was charged."""
 
     kind: Kind
     rule: LimitRule

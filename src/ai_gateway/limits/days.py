@@ -1,4 +1,4 @@
-"""Which day it is for budgets. The wall clock names the day and nothing else, and may jump."""
+"""The current day for budgets. The wall clock, which may jump, only decides the day."""
 
 import math
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from ai_gateway.limits.rates import DAY_SECONDS
 
 
 class Days:
-    """`wall` is Unix seconds, `clock` monotonic ones. Changed by `moment` alone, when a day begins.
+    """`wall` gives Unix seconds, `clock` monotonic seconds. Only `instant` changes it, when a day begins.
 
-    A clock that is set back stays on its day: else a budget would be given twice. Only when a whole day has gone by
-    on the monotonic clock is an earlier day believed: then it was the later one that was wrong.
+    If the clock is set back, the day stays: otherwise callers would get a budget twice. It accepts an earlier day only
+    after a whole day on the monotonic clock: then the later day was wrong.
     """
 
     def __init__(self, wall: Callable[[], float], clock: Callable[[], float]) -> None:
@@ -30,4 +30,4 @@ class Days:
             self._ends_at = (self._today + 1) * float(DAY_SECONDS)
             self._began_at = now
             left = self._ends_at - self._wall()
-        return Instant(now, self._today, left)  # where the clock was set back, the next day is as far as it says
+        return Instant(now, self._today, left)  # after a clock was set back, `left` may exceed a day

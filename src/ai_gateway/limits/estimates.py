@@ -1,7 +1,7 @@
-"""How many tokens a call may take, guessed before it runs from what earlier calls of its model took.
+"""Estimates the tokens of a call before it runs, from earlier calls of its model.
 
-Each caller is known by its own calls. Whoever has made none yet is guessed by the median of the others, within bounds:
-so nobody's traffic, however odd, makes the guesses for others absurd.
+Each caller has its own averages. A new caller starts with the median of the others, within bounds. So odd traffic of
+one caller cannot spoil the estimates for others.
 """
 
 from collections import OrderedDict
@@ -15,19 +15,19 @@ from ai_gateway.wire.usage import MOST_TOKENS, Usage
 
 FIRST_TOKENS_PER_BYTE: Final = 0.25  # of a request body: four letters a token
 FIRST_OUTPUT_TOKENS: Final = 256.0
-# What others' calls may make of a guess: no text has more tokens than bytes, and few answers are longer.
+# Bounds for the averages of others: no text has more tokens than bytes, and few answers are longer.
 LEAST_TOKENS_PER_BYTE: Final = 0.05
 MOST_TOKENS_PER_BYTE: Final = 1.0
 LEAST_OUTPUT_TOKENS: Final = 16.0
 MOST_OUTPUT_TOKENS: Final = 4096.0
-MOST_PROMPT_TOKENS: Final = 32_768  # no call is thought to be longer than this, whatever its caller's others were
+MOST_PROMPT_TOKENS: Final = 32_768  # highest estimate, whatever earlier calls of the caller were
 WEIGHT: Final = 0.1  # of the newest call in the moving averages
 MOST_MODELS: Final = 1000
-MOST_CALLERS: Final = 32  # of one model; those that called last
+MOST_CALLERS: Final = 32  # per model; the most recent ones stay
 
 
 class Guess(msgspec.Struct, frozen=True):
-    """Tokens that a call may take."""
+    """The tokens that a call may use."""
 
     prompt: int
     output: int
@@ -39,14 +39,14 @@ class Guess(msgspec.Struct, frozen=True):
 
 
 class Habit(msgspec.Struct):
-    """What calls of a model took, as moving averages (EWMA)."""
+    """What calls of a model used, as moving averages (EWMA)."""
 
     tokens_per_byte: float = FIRST_TOKENS_PER_BYTE
     output_tokens: float = FIRST_OUTPUT_TOKENS
 
 
 class Estimates:
-    """By model and caller. Changed by `learn`."""
+    """The averages by model and caller. Only `learn` changes them."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, OrderedDict[str, Habit]] = OrderedDict()
@@ -54,18 +54,18 @@ class Estimates:
     def guess(
         self, model: str, caller: str, prompt: PromptSize, token_limit: int | None, *, writes: bool = True
     ) -> Guess:
-        """For a call of this size. `token_limit` is the answer's; a call that `writes` none has no output."""
+        """The estimate for a call. `token_limit` limits its answer; a call that does not `write` has no output."""
         habit = self._habit(model, caller)
         read = int(prompt.text_bytes * habit.tokens_per_byte) + TOKENS_PER_MEDIUM * prompt.media + 1
         read = min(read, MOST_PROMPT_TOKENS)
         if not writes:
             return Guess(read, 0)
         written = min(int(habit.output_tokens) + 1, MOST_PROMPT_TOKENS)
-        # A limit may be any number: more than a model can write is not taken from those who share a limit with it.
+        # The limit may be any number. Never take more than a model can write from a limit that others share.
         return Guess(read, written if token_limit is None else min(token_limit, MOST_TOKENS))
 
     def learn(self, model: str, caller: str, prompt: PromptSize, usage: Usage) -> None:
-        """What a call took. Images teach nothing of text."""
+        """Learns from what a call used. Calls with images teach nothing about text."""
         known = self._models.get(model)
         if known is None:
             if len(self._models) >= MOST_MODELS:
@@ -88,8 +88,10 @@ class Estimates:
         return Habit() if known is None else known.get(caller) or self._first(known)
 
     def _first(self, known: OrderedDict[str, Habit]) -> Habit:
-        """Of a caller that is not known: what is usual among the others. One or two are outvoted by what is
-        usual at first."""
+        """The averages for a new caller: the median of the others and of two defaults.
+
+        The defaults outvote a single odd caller.
+        """
         habits = [*known.values(), Habit(), Habit()]
         per_byte = median_low([habit.tokens_per_byte for habit in habits])
         output = median_low([habit.output_tokens for habit in habits])

@@ -1,6 +1,6 @@
-"""What a client is told of its limits: OpenAI's `x-ratelimit-*`, and the IETF's `RateLimit` fields.
+"""Response headers about limits: OpenAI's `x-ratelimit-*`, and the IETF's `RateLimit` fields.
 
-Of several limits of one kind the tightest is told. The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+Of several limits of one kind they show the tightest. The fields follow draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 import math
@@ -21,7 +21,7 @@ _PARAMETERS: Final[dict[Kind, str]] = {
 
 
 class Remaining(NamedTuple):
-    """Of one limit: what is left now, of how much, and in how many seconds all of it is there again."""
+    """What is left of one limit now, the limit, and the seconds until all of it is free again."""
 
     remaining: int
     limit: int
@@ -29,7 +29,7 @@ class Remaining(NamedTuple):
 
 
 def remaining_by_kind(counts: Counts, instant: Instant) -> dict[Kind, Remaining]:
-    """The tightest limit of each kind, at a moment."""
+    """The tightest limit of each kind at an instant."""
     found: dict[Kind, Remaining] = {}
     for rule, account in zip(counts.rules, counts.accounts, strict=True):
         for kind, left in _of_rule(rule.rates, account, instant):
@@ -54,7 +54,7 @@ def limit_headers(counts: Counts) -> Headers:
 
 @lru_cache(maxsize=256)
 def _policy(limits: tuple[tuple[Kind, int], ...]) -> bytes:
-    """It is the same for nearly all answers."""
+    """Cached, because it is the same for nearly all answers."""
     return ", ".join(f'"{_NAMES[kind]}";q={limit}{_PARAMETERS[kind]}' for kind, limit in limits).encode()
 
 
@@ -93,7 +93,7 @@ def _minute(busy_seconds: float, seconds_each: float, limit: int) -> Remaining:
 
 
 def go_duration(seconds: float) -> str:
-    """A duration as OpenAI writes it, never too short: `250ms`, `1s`, `6m0s`, `2h0m0s`."""
+    """A duration as OpenAI writes it, rounded up: `250ms`, `1s`, `6m0s`, `2h0m0s`."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms" if seconds > 0 else "0s"
     minutes, rest = divmod(math.ceil(seconds), 60)

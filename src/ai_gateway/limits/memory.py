@@ -1,4 +1,4 @@
-"""Counts in memory: of this gateway alone, and gone with it."""
+"""Counts in the memory of this gateway. They end with the process."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,40 +13,39 @@ from ai_gateway.limits.rules import LimitRule
 
 MOST_ACCOUNTS: Final = 50_000
 SWEEP_SECONDS: Final = 10.0
-SWEEP_ACCOUNTS: Final = 1000  # at a time: a fraction of a millisecond
-CANDIDATES: Final = 16  # that are looked at when one must go
+SWEEP_ACCOUNTS: Final = 1000  # per sweep: a fraction of a millisecond
+CANDIDATES: Final = 16  # that it compares when it must drop one
 
 
 class MemoryGrant:
     """See Grant."""
 
-    __slots__ = ("_holds", "_now", "counts")
+    __slots__ = ("_charges", "_now", "counts")
 
-    def __init__(self, holds: list[Charge], counts: Counts, now: Callable[[], float]) -> None:
-        self._holds = holds
+    def __init__(self, charges: list[Charge], counts: Counts, now: Callable[[], float]) -> None:
+        self._charges = charges
         self._now = now
         self.counts = counts
 
     def settle(self, tokens: int) -> None:
         """See Grant."""
-        holds, self._holds = self._holds, []
-        if holds:
+        charges, self._charges = self._charges, []
+        if charges:
             now = self._now()
-            for hold in holds:
-                settle(hold, tokens, now)
+            for charged in charges:
+                settle(charged, tokens, now)
 
     def take_back(self) -> None:
         """See Grant."""
-        holds, self._holds = self._holds, []
-        for hold in holds:
-            take_back(hold, self._now())
+        charges, self._charges = self._charges, []
+        for charged in charges:
+            take_back(charged, self._now())
 
 
 class Memory:
-    """The accounts of all scopes, those used last at the end. Changed by calls.
+    """The accounts of all scopes, the most recently used ones at the end. Calls change it.
 
-    Accounts that say nothing are swept. Where there are still too many, the one goes that was not used for longest
-    and has no call under way.
+    It sweeps idle accounts. If there are still too many, it drops the least recently used one without a running call.
     """
 
     def __init__(self, days: Days, most: int = MOST_ACCOUNTS) -> None:
@@ -60,7 +59,7 @@ class Memory:
         return len(self._accounts)
 
     def admit(self, rules: Sequence[LimitRule], tokens: int) -> MemoryGrant | LimitExceeded:
-        """Charges a call of so many tokens to all of its terms, or to none."""
+        """Charges a call of so many tokens to all of its rules, or to none."""
         instant = self._clock()
         if instant.now >= self._sweep_at:
             self._sweep(instant)
@@ -68,11 +67,11 @@ class Memory:
         if exceeded is not None:
             return exceeded
         pairs = zip(rules, counts.accounts, strict=True)
-        holds = [charge(rule.rates, account, tokens, instant) for rule, account in pairs]
-        return MemoryGrant(holds, counts, self._now)
+        charges = [charge(rule.rates, account, tokens, instant) for rule, account in pairs]
+        return MemoryGrant(charges, counts, self._now)
 
     def preview(self, rules: Sequence[LimitRule], tokens: int) -> LimitExceeded | None:
-        """The refusal that such a call would meet now; it is not charged."""
+        """The refusal that such a call would get now. Charges nothing."""
         return self._check(rules, tokens, self._clock())[0]
 
     def _check(self, rules: Sequence[LimitRule], tokens: int, instant: Instant) -> tuple[LimitExceeded | None, Counts]:
@@ -91,7 +90,7 @@ class Memory:
         return None, counts
 
     def seed(self, used: Mapping[str, int]) -> None:
-        """What was used today before this gateway started, by scope (see `terms`): of its own share."""
+        """Adds the tokens used today before startup, by scope (see `rules`)."""
         instant = self._clock()
         for scope, tokens in used.items():
             account = self._account(scope, instant)
@@ -109,21 +108,21 @@ class Memory:
         return account
 
     def _sweep(self, instant: Instant) -> None:
-        """A piece at a time, from the one that was not used for longest."""
-        looked_at = list(islice(self._accounts.items(), SWEEP_ACCOUNTS))
-        for scope, account in looked_at:
+        """Sweeps some accounts, the least recently used ones first."""
+        swept = list(islice(self._accounts.items(), SWEEP_ACCOUNTS))
+        for scope, account in swept:
             if account.is_idle(instant):
                 del self._accounts[scope]
             else:
                 self._accounts.move_to_end(scope)
-        is_all = len(looked_at) < SWEEP_ACCOUNTS
+        is_all = len(swept) < SWEEP_ACCOUNTS
         self._sweep_at = instant.now + (SWEEP_SECONDS if is_all else SWEEP_SECONDS / 100)
 
     def _drop_one(self, instant: Instant) -> None:
-        at_rest = [
+        candidates = [
             (not account.is_idle(instant), number, scope)
             for number, (scope, account) in enumerate(islice(self._accounts.items(), CANDIDATES))
             if not account.running
         ]
-        if at_rest:
-            del self._accounts[min(at_rest)[2]]
+        if candidates:
+            del self._accounts[min(candidates)[2]]

@@ -1,4 +1,4 @@
-"""An allowance as one gateway counts it: its share of each limit, and what a call takes of it."""
+"""An allowance as one gateway counts it: its share of each limit, and what a call takes from it."""
 
 import math
 from typing import Final, Literal
@@ -20,9 +20,9 @@ DAY_SECONDS: Final = 86400
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """What a gateway admits; 0 where there is no limit. `whole` is what the config says, `share` what this one has.
+    """What one gateway admits; 0 means no limit. `whole` is the configured allowance, `share` that of this gateway.
 
-    `request_seconds` and `token_seconds`: how much of the minute one of them takes.
+    `request_seconds` and `token_seconds`: what one request or token takes of the minute.
     """
 
     whole: Allowance
@@ -34,7 +34,7 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 def rates(allowance: Allowance, gateways: int) -> Rates:
-    """The share that each of so many gateways has. None is ever less than 1."""
+    """The share of each of so many gateways. A share is never less than 1."""
     per_minute = [None if limit is None else max(1.0, limit / gateways) for limit in (allowance.rpm, allowance.tpm)]
     rpm, tpm = per_minute
     concurrent = None if allowance.concurrent is None else max(1, allowance.concurrent // gateways)

@@ -1,4 +1,4 @@
-"""Which limits hold for a call: its caller's own or the default ones, its tenant's, and its model's."""
+"""Which limits apply to a call: those of its caller or the default ones, of its tenant, and of its model."""
 
 import ipaddress
 from functools import lru_cache
@@ -10,14 +10,14 @@ from ai_gateway.config.limits import LimitsSection, RateLimits
 from ai_gateway.exchange import Allowance, Caller
 from ai_gateway.limits.rates import Rates, limits_anything, rates
 
-MOST_KEPT: Final = 4096  # of what is worked out once and kept, by address or allowance
-IPV6_SITE_BITS: Final = 64  # what one subscriber has at least: an address of it costs nothing
+MOST_CACHED: Final = 4096  # results in each cache
+IPV6_SITE_BITS: Final = 64  # a subscriber has at least this much: further addresses cost nothing
 
 Holder = Literal["caller", "tenant", "model"]
 
 
 class LimitRule(msgspec.Struct, frozen=True):
-    """Limits that a call must keep. All calls with one `scope` are counted together."""
+    """Limits that a call must keep. All calls with the same `scope` count together."""
 
     holder: Holder
     name: str
@@ -29,8 +29,10 @@ class LimitRule(msgspec.Struct, frozen=True):
 
 
 class LimitSet:
-    """The limits of one config, for so many gateways. Never changed but for what it remembers: a term is worked out
-    when it is first asked for, since a config may have thousands."""
+    """The limits of one config for so many gateways. Only its caches change.
+
+    It makes a rule when a call first needs it, because a config may have thousands.
+    """
 
     def __init__(self, section: LimitsSection, gateways: int) -> None:
         self.gateways = gateways
@@ -41,7 +43,7 @@ class LimitSet:
         self._own: dict[Allowance, Rates] = {}
 
     def rules(self, caller: Caller, model: str | None) -> list[LimitRule]:
-        """All that hold for a call of this model, known by its id; None: of whatever model."""
+        """The rules for a call of a model, by its id; None: without the model's rule."""
         found: list[LimitRule | None] = []
         own = self._default if caller.allowance is None else self._rates(caller.allowance)
         if own is not None:
@@ -63,22 +65,22 @@ class LimitSet:
     def _rates(self, allowance: Allowance) -> Rates | None:
         found = self._own.get(allowance)
         if found is None and limits_anything(allowance):
-            if len(self._own) >= MOST_KEPT:
+            if len(self._own) >= MOST_CACHED:
                 self._own.clear()
             found = self._own[allowance] = rates(allowance, self.gateways)
         return found
 
     def _known_as(self, caller: Caller) -> tuple[str, str]:
-        """Its name, and its scope. Whoever has no name is told apart by address."""
+        """The name and the scope of a caller. A caller without a name is known by its address."""
         if caller.method != "none":
             return caller.name, caller_scope(caller.method, caller.name)
         site = site_of(caller.address)
         return f"at {site}", address_scope(site)
 
 
-@lru_cache(maxsize=MOST_KEPT)
+@lru_cache(maxsize=MOST_CACHED)
 def site_of(address: str) -> str:
-    """An IPv4 address as it is, of IPv6 the /64; what is no address stays what it is."""
+    """An IPv4 address itself, the /64 of an IPv6 address, and any other text unchanged."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -91,22 +93,22 @@ def site_of(address: str) -> str:
 
 
 def caller_scope(method: str, name: str) -> str:
-    """Where calls of a caller with a name are counted: what a token says is never taken for a key's name."""
+    """The scope of a caller with a name. The method is part of it, so that a token cannot pose as a key."""
     return f"caller:{method}:{name}"
 
 
 def address_scope(site: str) -> str:
-    """Where calls of whoever has no name are counted, see `site_of`."""
+    """The scope of callers without a name, by `site_of`."""
     return f"address:{site}"
 
 
 def tenant_scope(tenant: str) -> str:
-    """Where calls of a tenant are counted."""
+    """The scope of a tenant."""
     return f"tenant:{tenant}"
 
 
 def model_scope(model: str) -> str:
-    """Where calls of a model are counted, by its id."""
+    """The scope of a model, by its id."""
     return f"model:{model}"
 
 

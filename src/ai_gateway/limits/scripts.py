@@ -1,8 +1,8 @@
-"""What Redis runs: the rules of `account`, in Lua, whole or not at all, on Redis' own clock.
+"""The Lua scripts that Redis runs: the arithmetic of `account`, atomically, on the clock of Redis.
 
-Keys come in pairs: a hash of each term's counts, and a sorted set of its calls under way by when their lease ends. In
-the hash: `n` when it was last written, `r` and `t` until when requests and tokens take to drain, `d` and `u` the day
-and its tokens. Where the clock was set back, moments of the future come back by as much.
+Keys come in pairs: a hash with the counts of each rule, and a sorted set of its running calls by the end of their
+leases. In the hash, `n` is the time of the last write. `r` and `t` are the times when requests and tokens have drained.
+`d` and `u` are the day and its tokens. If the clock was set back, the scripts move later times back by as much.
 """
 
 from typing import Final
@@ -27,8 +27,8 @@ local function write(key, account)
 end
 """
 
-# ARGV: tokens, lease, its seconds; then of each term: seconds of a request, of a token, concurrent, tokens per day.
-# Returns whether it is admitted, the moment, the day; then of each term r, t, running, tokens of the day.
+# ARGV: tokens, lease, its seconds; then for each rule: seconds of a request, of a token, concurrent, tokens per day.
+# Returns whether the call is admitted, the time, the day; then for each rule r, t, running, tokens of the day.
 ADMIT: Final = (
     _READ
     + """
@@ -56,7 +56,7 @@ for i = 1, #KEYS / 2 do
   account.request_seconds, account.concurrent = request_seconds, concurrent
   accounts[i] = account
 end
-local told = {admitted, string.format('%.6f', now), today}
+local reply = {admitted, string.format('%.6f', now), today}
 for i, account in ipairs(accounts) do
   if admitted == 1 then
     account.r = account.r + account.request_seconds
@@ -70,17 +70,17 @@ for i, account in ipairs(accounts) do
       account.running = account.running + 1
     end
   end
-  told[#told + 1] = string.format('%.6f', account.r)
-  told[#told + 1] = string.format('%.6f', account.t)
-  told[#told + 1] = account.running
-  told[#told + 1] = string.format('%d', account.u)
+  reply[#reply + 1] = string.format('%.6f', account.r)
+  reply[#reply + 1] = string.format('%.6f', account.t)
+  reply[#reply + 1] = account.running
+  reply[#reply + 1] = string.format('%d', account.u)
 end
-return told
+return reply
 """
 )
 
-# ARGV: tokens, lease; then of each term: seconds of a token, seconds reserved, day, its tokens that were taken, and
-# the seconds of a request where it was none.
+# ARGV: tokens, lease; then for each rule: seconds of a token, seconds reserved, day, tokens taken from the day, and
+# the seconds of a request if the call was not made.
 SETTLE: Final = (
     _READ
     + """

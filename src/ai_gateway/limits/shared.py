@@ -1,7 +1,7 @@
-"""Counts in a Redis or Valkey that all gateways share. One round trip for a check, another one after the answer.
+"""Counts in a Redis or Valkey that all gateways share. A check takes one round trip, the settlement another one.
 
-The `redis` library is imported, in a thread, when a store starts. A check that is not answered in time is left to the
-gateway's own counts, as all are until Redis answers again; what Redis still makes of it later is taken back.
+A thread imports the `redis` library when a store starts. If Redis does not answer a check in time, the gateway's own
+counts decide, for this call and all others until Redis answers again. A late answer to the check is taken back.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ai_gateway.limits")
 
-CONNECT_SECONDS: Final = 1.0  # also for an answer that nobody waits for any more
+CONNECT_SECONDS: Final = 1.0  # also for answers that no call waits for any more
 SHORTEST_BACKOFF_SECONDS: Final = 0.1
 LONGEST_BACKOFF_SECONDS: Final = 5.0
-STEADY_SECONDS: Final = 10.0  # that Redis must have answered for until its next absence is a new one
+STABLE_SECONDS: Final = 10.0  # after this long without a failure the backoff starts again
 MOST_CONNECTIONS: Final = 64
-LEAVE_SECONDS: Final = 1.0  # for what is still to be settled when the gateway leaves
-# An answer that says no where the arithmetic here says yes: the last digits differ.
+LEAVE_SECONDS: Final = 1.0  # for open settlements at shutdown
+# If Redis refuses a call that our arithmetic admits: the last digits differ.
 LEAST_WAIT_SECONDS: Final = 0.001
 
 
 class RedisCheck(msgspec.Struct, frozen=True):
-    """One check: what Redis is told of a call."""
+    """One check: what the gateway sends to Redis about a call."""
 
     rules: Sequence[LimitRule]
     tokens: int
@@ -51,30 +51,30 @@ class RedisCheck(msgspec.Struct, frozen=True):
 class RedisGrant:
     """See Grant."""
 
-    __slots__ = ("_asked", "_shared", "counts")
+    __slots__ = ("_check", "_shared", "counts")
 
-    def __init__(self, shared: "Shared", asked: RedisCheck, counts: Counts) -> None:
+    def __init__(self, shared: "Shared", check: RedisCheck, counts: Counts) -> None:
         self._shared = shared
-        self._asked: RedisCheck | None = asked
+        self._check: RedisCheck | None = check
         self.counts = counts
 
     def settle(self, tokens: int) -> None:
         """See Grant."""
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            self._shared.settle(asked, tokens, self.counts.instant.today)
+        check, self._check = self._check, None
+        if check is not None:
+            self._shared.settle(check, tokens, self.counts.instant.today)
 
     def take_back(self) -> None:
         """See Grant."""
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            self._shared.settle(asked, 0, self.counts.instant.today, was_made=False)
+        check, self._check = self._check, None
+        if check is not None:
+            self._shared.settle(check, 0, self.counts.instant.today, was_made=False)
 
 
 class Shared:
-    """One Redis. Changed by calls and by its own tasks.
+    """One Redis. Calls and its own tasks change it.
 
-    `is_away` until it answers after `start`, and from a failure on until it answers again; `complaint` says why.
+    `is_away` is true until Redis answers after `start`, and from a failure until it answers again; `reason` says why.
     """
 
     def __init__(self, settings: Redis) -> None:
@@ -93,39 +93,39 @@ class Shared:
         return f"<Shared at {self.settings.url}{', away' if self.is_away else ''}>"
 
     def start(self) -> None:
-        """Begins to look for it; needs a running event loop."""
-        self._begin(self._check())
+        """Starts to connect. Needs a running event loop."""
+        self._begin(self._reconnect())
 
     async def admit(
         self, rules: Sequence[LimitRule], tokens: int, lease_seconds: float
     ) -> Grant | LimitExceeded | None:
-        """As Memory's; a call that never ends here is forgotten after `lease_seconds`. None: Redis is away."""
+        """As Memory's. Redis forgets a call that never ends after `lease_seconds`. None: Redis is unavailable."""
         if self.is_away or self._is_closed:
             return None
-        asked = RedisCheck(rules, tokens, os.urandom(12).hex(), lease_seconds)
-        asking = self._begin(self._ask(asked))
+        check = RedisCheck(rules, tokens, os.urandom(12).hex(), lease_seconds)
+        pending = self._begin(self._send_check(check))
         try:
-            await asyncio.wait((asking,), timeout=self.settings.timeout)
+            await asyncio.wait((pending,), timeout=self.settings.timeout)
         except asyncio.CancelledError:
-            asking.add_done_callback(self._take_back(asked))
+            pending.add_done_callback(self._take_back(check))
             raise
-        if not asking.done():
-            asking.add_done_callback(self._take_back(asked))
-            self._lost(TimeoutError(f"no answer within {self.settings.timeout:g} s"))
+        if not pending.done():
+            pending.add_done_callback(self._take_back(check))
+            self._mark_away(TimeoutError(f"no answer within {self.settings.timeout:g} s"))
             return None
-        failure = asking.exception()
+        failure = pending.exception()
         if failure is not None:
-            self._lost(failure)
+            self._mark_away(failure)
             return None
-        return self._verdict(asked, asking.result())
+        return self._outcome(check, pending.result())
 
-    def settle(self, asked: RedisCheck, tokens: int, day: int, *, was_made: bool = True) -> None:
-        """Sends what a call used, or that it was not made; nobody waits for it."""
+    def settle(self, check: RedisCheck, tokens: int, day: int, *, was_made: bool = True) -> None:
+        """Sends what a call used, or that it was not made. Does not wait."""
         if not self._is_closed:
-            self._begin(self._send_settlement(asked, tokens, day, was_made))
+            self._begin(self._send_settlement(check, tokens, day, was_made))
 
     async def close(self) -> None:
-        """Ends what is under way soon, and the connections."""
+        """Ends running tasks soon, and closes the connections."""
         self._is_closed = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=0.0 if self.is_away else LEAVE_SECONDS)
@@ -143,92 +143,94 @@ class Shared:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # is looked at by whoever waits; nobody may
+            task.exception()  # marks it as seen: perhaps no call waits for it
 
-    async def _ask(self, asked: RedisCheck) -> list[Any]:
-        arguments: list[Any] = [asked.tokens, asked.lease, f"{asked.lease_seconds:.3f}"]
-        for rule in asked.rules:
+    async def _send_check(self, check: RedisCheck) -> list[Any]:
+        arguments: list[Any] = [check.tokens, check.lease, f"{check.lease_seconds:.3f}"]
+        for rule in check.rules:
             rates = rule.rates
             arguments += (repr(rates.request_seconds), repr(rates.token_seconds), rates.concurrent, rates.day_tokens)
-        answer: list[Any] = await self._admit(self._keys(asked), arguments)
+        answer: list[Any] = await self._admit(self._keys(check), arguments)
         return answer
 
-    async def _send_settlement(self, asked: RedisCheck, tokens: int, day: int, was_made: bool) -> None:
-        arguments: list[Any] = [tokens, asked.lease]
-        for rule in asked.rules:
+    async def _send_settlement(self, check: RedisCheck, tokens: int, day: int, was_made: bool) -> None:
+        arguments: list[Any] = [tokens, check.lease]
+        for rule in check.rules:
             seconds, limit = rule.rates.token_seconds, rule.rates.day_tokens
-            arguments += (repr(seconds), repr(min(asked.tokens * seconds, MINUTE_SECONDS)), day)
-            arguments += (min(asked.tokens, limit), repr(0.0 if was_made else rule.rates.request_seconds))
+            arguments += (repr(seconds), repr(min(check.tokens * seconds, MINUTE_SECONDS)), day)
+            arguments += (min(check.tokens, limit), repr(0.0 if was_made else rule.rates.request_seconds))
         try:
-            await self._settle(self._keys(asked), arguments)
-        except Exception as failure:  # whatever it is: the lease ends and minutes drain without it
-            self._lost(failure)
+            await self._settle(self._keys(check), arguments)
+        except Exception as failure:  # the lease ends and minutes drain without it
+            self._mark_away(failure)
 
-    def _keys(self, asked: RedisCheck) -> list[str]:
-        bases = (f"{self.settings.prefix}:{{limits}}:{rule.scope}" for rule in asked.rules)
+    def _keys(self, check: RedisCheck) -> list[str]:
+        bases = (f"{self.settings.prefix}:{{limits}}:{rule.scope}" for rule in check.rules)
         return [key for base in bases for key in (base, f"{base}:calls")]
 
-    def _take_back(self, asked: RedisCheck) -> "Callable[[asyncio.Task[Any]], None]":
-        def take_back(asking: "asyncio.Task[Any]") -> None:
-            if not asking.cancelled() and asking.exception() is None and int(asking.result()[0]):
-                self.settle(asked, 0, int(asking.result()[2]), was_made=False)
+    def _take_back(self, check: RedisCheck) -> "Callable[[asyncio.Task[Any]], None]":
+        def take_back(finished: "asyncio.Task[Any]") -> None:
+            if not finished.cancelled() and finished.exception() is None and int(finished.result()[0]):
+                self.settle(check, 0, int(finished.result()[2]), was_made=False)
 
         return take_back
 
-    def _verdict(self, asked: RedisCheck, answer: list[Any]) -> Grant | LimitExceeded:
+    def _outcome(self, check: RedisCheck, answer: list[Any]) -> Grant | LimitExceeded:
         now = float(answer[1])
         instant = Instant(now, int(answer[2]), DAY_SECONDS - now % DAY_SECONDS)
         accounts = [_account(answer[at : at + 4], instant) for at in range(3, len(answer), 4)]
-        counts = Counts(asked.rules, accounts, instant)
+        counts = Counts(check.rules, accounts, instant)
         if int(answer[0]):
-            return RedisGrant(self, asked, counts)
+            return RedisGrant(self, check, counts)
         found = [
             (short[1], short[0], rule)
-            for rule, account in zip(asked.rules, accounts, strict=True)
-            if (short := shortage(rule.rates, account, asked.tokens, instant)) is not None
+            for rule, account in zip(check.rules, accounts, strict=True)
+            if (short := shortage(rule.rates, account, check.tokens, instant)) is not None
         ]
         if not found:
-            return LimitExceeded("rpm", asked.rules[0], LEAST_WAIT_SECONDS, counts)
+            return LimitExceeded("rpm", check.rules[0], LEAST_WAIT_SECONDS, counts)
         wait, kind, rule = max(found, key=lambda one: one[0])
         return LimitExceeded(kind, rule, wait, counts)
 
-    def _lost(self, failure: BaseException) -> None:
-        """From here on nobody asks, until the task that looks for Redis has found it."""
+    def _mark_away(self, failure: BaseException) -> None:
+        """Stops all checks until the reconnect task has found Redis again."""
         if not self.is_away and not self._is_closed:
             self.is_away = True
-            self._complain(failure)
-            if monotonic() - self._answered_at > STEADY_SECONDS:
+            self._note_failure(failure)
+            if monotonic() - self._answered_at > STABLE_SECONDS:
                 self._backoff = SHORTEST_BACKOFF_SECONDS
-            self._begin(self._check(self._backoff))
+            self._begin(self._reconnect(self._backoff))
 
-    def _complain(self, failure: BaseException) -> None:
+    def _note_failure(self, failure: BaseException) -> None:
         if self.reason is None:
-            log.warning("limits: Redis is away, each gateway counts its share: %s", failure or type(failure).__name__)
+            log.warning(
+                "limits: Redis is unavailable, each gateway counts its share: %s", failure or type(failure).__name__
+            )
         self.reason = str(failure) or type(failure).__name__
 
-    async def _check(self, pause_seconds: float = 0.0) -> None:
-        """Tries until it answers, as soon as a check wants it to."""
+    async def _reconnect(self, pause_seconds: float = 0.0) -> None:
+        """Retries until Redis answers within the timeout of a check."""
         while not self._is_closed:
             await asyncio.sleep(pause_seconds)
             pause_seconds = self._backoff
             self._backoff = min(self._backoff * 2, LONGEST_BACKOFF_SECONDS)
             try:
-                await self._disconnect()  # a password that was rotated is read anew
+                await self._disconnect()  # so that it reads a rotated password
                 client = await asyncio.to_thread(self._connect)
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await client.ping()
                 async with asyncio.timeout(self.settings.timeout):
                     await client.ping()
-            except Exception as failure:  # whatever it is, it is away
-                self._complain(failure)
+            except Exception as failure:  # Redis is unavailable, whatever the cause
+                self._note_failure(failure)
             else:
                 self.is_away, self.reason = False, None
                 self._answered_at = monotonic()
-                log.info("limits: counted together in Redis")
+                log.info("limits: all gateways count together in Redis")
                 return
 
     def _connect(self) -> "Client":
-        """In a thread, since it imports a library and reads a file; connections are made as they are needed."""
+        """Runs in a thread, since it imports a library and reads a file. The pool connects when a call needs it."""
         from redis.asyncio import BlockingConnectionPool
         from redis.asyncio import Redis as Client
 
@@ -253,12 +255,12 @@ class Shared:
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with suppress(Exception):  # it is given up, however that ends
+            with suppress(Exception):  # the connection is given up anyway
                 await client.aclose()
 
 
-def _account(told: Sequence[Any], instant: Instant) -> Account:
+def _account(fields: Sequence[Any], instant: Instant) -> Account:
     account = Account()
-    account.requests_until, account.tokens_until = float(told[0]), float(told[1])
-    account.running, account.day, account.day_tokens = int(told[2]), instant.today, int(told[3])
+    account.requests_until, account.tokens_until = float(fields[0]), float(fields[1])
+    account.running, account.day, account.day_tokens = int(fields[2]), instant.today, int(fields[3])
     return account

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_gateway.config.beside import beside
 from ai_gateway.config.pem import PemError, load_authorities, load_chain, read_pem
+from ai_gateway.config.threads import run_in_thread
 from ai_gateway.server.listen import ListenError
 
 
@@ -71,7 +71,7 @@ class Certificate:
         """Reload for ever. Files are read in a thread, one look at a time."""
         while True:
             await asyncio.sleep(poll_seconds)
-            reason = await beside(self.reload, "certificate")  # the files may be long, or on a mount that hangs
+            reason = await run_in_thread(self.reload, "certificate")  # the files may be long, or on a mount that hangs
             if reason is not None:
                 complain(reason)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from datetime import UTC, datetime
+import time
 from typing import Final, TextIO, cast
 
 import msgspec
@@ -11,6 +11,7 @@ from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Lines, Output, TextLines
 from ai_gateway.telemetry.strangers import PAUSE_SECONDS, Strangers
 from ai_gateway.wire.printable import printable_json, utf8
+from ai_gateway.wire.timestamp import timestamp
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,7 +23,7 @@ _NOT_FOR_PEOPLE: Final = ("time", "log", "client", "caller", "trace_id", "span_i
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The fields of an access line; times in milliseconds. What did not happen is left out."""
 
-    time: datetime
+    time: str
     log: str
     request_id: str
     trace_id: str
@@ -116,13 +117,13 @@ def _in_utf8(line: Line) -> Line:
 
 def describe(exchange: Exchange) -> Line:
     """What a finished exchange leaves in the log."""
-    call, usage = exchange.call, exchange.usage
+    call, usage = exchange.call, exchange.tokens.usage
     line = Line(
-        time=datetime.now(UTC),
+        time=timestamp(time.time_ns()),
         log="access",
-        request_id=exchange.request_id,
-        trace_id=exchange.trace.trace_id,
-        span_id=exchange.trace.span_id,
+        request_id=exchange.ids.request_id,
+        trace_id=exchange.ids.trace.trace_id,
+        span_id=exchange.ids.trace.span_id,
         caller=exchange.caller.name,
         auth=exchange.caller.method,
         key_id=exchange.caller.key_id,
@@ -130,18 +131,18 @@ def describe(exchange: Exchange) -> Line:
         client=exchange.caller.address,
         method=exchange.method,
         path=exchange.path[:200],
-        status=exchange.status,
-        outcome=exchange.outcome,
-        error=exchange.error_code,
-        story=exchange.reason,
-        ollama_model=exchange.model,
-        queue_ms=_between(exchange.queued_at, exchange.leased_at),
-        first_byte_ms=_between(exchange.leased_at, exchange.first_byte_at),
-        total_ms=_between(exchange.opened_at, exchange.closed_at),
-        tokens_counted=exchange.tokens_counted,
-        finish_reason=exchange.finish_reason,
+        status=exchange.outcome.status,
+        outcome=exchange.outcome.kind,
+        error=exchange.outcome.error_code,
+        story=exchange.outcome.reason,
+        ollama_model=exchange.ids.model,
+        queue_ms=_between(exchange.times.queued_at, exchange.times.leased_at),
+        first_byte_ms=_between(exchange.times.leased_at, exchange.times.first_byte_at),
+        total_ms=_between(exchange.times.opened_at, exchange.times.closed_at),
+        tokens_counted=exchange.tokens.counted,
+        finish_reason=exchange.outcome.finish_reason,
         bytes_in=exchange.body_bytes,
-        bytes_out=exchange.sent_bytes,
+        bytes_out=exchange.outcome.sent_bytes,
     )
     if call is not None:
         line.model, line.stream = call.model[:200], call.stream

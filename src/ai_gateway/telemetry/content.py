@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.wire.call import Call
+from ai_gateway.wire.unreadable import UNREADABLE
 
 MAX_TEXT: Final = 16 << 10  # characters of each direction
 MAX_READ_BYTES: Final = 1 << 20  # of what a client asks; longer prompts are not read a second time
@@ -18,7 +19,6 @@ _CUT: Final = "…"
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Feed = Callable[[bytes], bytes]
 Part = dict[str, Any]
@@ -68,7 +68,7 @@ class KeptContent:
         """Keeps a whole answer, or a piece of one."""
         try:
             choices = _decode(body).get("choices")
-        except (*_UNREADABLE, AttributeError):
+        except (*UNREADABLE, AttributeError):
             return
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
@@ -101,7 +101,7 @@ def _asked(call: Call, most: int) -> str | None:
         read += len(raw)
         try:
             content = _decode(raw)
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
         for message in content if isinstance(content, list) else [{"role": "user", "content": content}]:
             if isinstance(message, dict) and left > 0:

@@ -59,7 +59,7 @@ class Exporting:
 
     def __call__(self, exchange: Exchange) -> None:
         """Queues the spans of a finished exchange."""
-        if exchange.trace.is_recorded:
+        if exchange.ids.trace.is_recorded:
             for span in self._spans(exchange):
                 for queue in self._queues:
                     queue.on_end(span)

@@ -17,7 +17,7 @@ class TracedTransport(AsyncOpenTelemetryTransport):
         exchange = CURRENT.get()
         if exchange is None:
             return await super().handle_async_request(*args, **kwargs)
-        trace = exchange.trace
+        trace = exchange.ids.trace
         if trace.baggage:
             args[0].headers["baggage"] = trace.baggage.decode()  # as it came; the instrumentation knows of none
         token = attach(set_span_in_context(NonRecordingSpan(_server(trace))))

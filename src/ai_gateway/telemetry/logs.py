@@ -12,6 +12,7 @@ from ai_gateway.config.types import Log, LogName
 from ai_gateway.exchange import CURRENT
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Output, Outputs
 from ai_gateway.wire.printable import printable, printable_json, printable_lines, utf8
+from ai_gateway.wire.timestamp import timestamp
 
 PAUSE_SECONDS: Final = 60.0
 STANDARD_ERROR: Final = 2
@@ -26,15 +27,15 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
         fields: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": timestamp(round(record.created * 1e6) * 1000),
             "level": record.levelname.lower(),
             "log": record.name.removeprefix("ai_gateway."),
             "message": utf8(record.getMessage()),
         }
         exchange = CURRENT.get()
         if exchange is not None:
-            fields["request_id"] = exchange.request_id
-            fields["trace_id"], fields["span_id"] = exchange.trace.trace_id, exchange.trace.span_id
+            fields["request_id"] = exchange.ids.request_id
+            fields["trace_id"], fields["span_id"] = exchange.ids.trace.trace_id, exchange.ids.trace.span_id
         if record.exc_info:
             fields["trace"] = utf8(self.formatException(record.exc_info))
         return printable_json(_encode(fields)).decode()

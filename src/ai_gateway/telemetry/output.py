@@ -15,13 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol, TextIO
 
 import msgspec
 
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.sample import Sample
+from ai_gateway.wire.timestamp import timestamp
 
 STANDARD_OUTPUT: Final = 1
 MOST_BYTES: Final = 1 << 20  # that wait, some 3,000 lines
@@ -135,7 +135,7 @@ class Output:
     def _say_dropped(self) -> None:
         told = f"{self._untold} lines of {self._name} are missing here: nobody took them"
         self._untold = 0
-        line = {"time": datetime.now(UTC), "level": "error", "log": "output", "message": told}
+        line = {"time": timestamp(time.time_ns()), "level": "error", "log": "output", "message": told}
         self._put(told.encode() + b"\n" if self.is_terminal else _encode(line) + b"\n")
 
 

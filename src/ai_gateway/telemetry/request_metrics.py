@@ -75,26 +75,26 @@ class RequestMetrics:
 
     def __call__(self, exchange: Exchange) -> None:
         """Counts a finished exchange in."""
-        closed_at = exchange.closed_at
+        closed_at = exchange.times.closed_at
         assert closed_at is not None, "an exchange is read when it is closed"
         error = error_type(exchange) or ""
         row = self._row(exchange, error)
-        seconds = closed_at - exchange.opened_at
+        seconds = closed_at - exchange.times.opened_at
         mark = None
-        if self._marks_all or (self._marks_recorded and exchange.trace.is_recorded):
-            trace = exchange.trace
-            mark = Mark(trace.trace_id, trace.span_id, exchange.started_ns / 1e9 + seconds)
+        if self._marks_all or (self._marks_recorded and exchange.ids.trace.is_recorded):
+            trace = exchange.ids.trace
+            mark = Mark(trace.trace_id, trace.span_id, exchange.times.started_ns / 1e9 + seconds)
         row.requests.value += 1
         row.http.observe(seconds, mark)
         call = row.call
         if call is None:
             return
         call.server.observe(seconds, mark)
-        if exchange.queued_at is not None:
+        if exchange.times.queued_at is not None:
             _count_wait(exchange, call, error, mark)
         if exchange.attempts:
             self._count_attempts(exchange, call, mark)
-        if exchange.usage is not None:
+        if exchange.tokens.usage is not None:
             _count_tokens(exchange, call, mark)
 
     def samples(self) -> Iterator[Sample]:
@@ -115,20 +115,20 @@ class RequestMetrics:
             pick.value += 1
         row.retries.value += len(exchange.attempts) - 1
         last = exchange.attempts[-1]
-        assert exchange.closed_at is not None
-        row.client.observe(exchange.closed_at - last.started_at, mark)
-        first_byte_at = exchange.first_byte_at
+        assert exchange.times.closed_at is not None
+        row.client.observe(exchange.times.closed_at - last.started_at, mark)
+        first_byte_at = exchange.times.first_byte_at
         is_stream = exchange.call is not None and exchange.call.stream
         # The head of a whole answer comes when all of it is written: its first byte tells of no first token.
         if first_byte_at is None or (row.writes_tokens and not is_stream):
             return
         if not last.is_warm:
             row.load.observe(first_byte_at - last.started_at, mark)
-        if is_stream and exchange.outcome == "ok":
-            row.first_token.observe(first_byte_at - exchange.opened_at, mark)
-            usage = exchange.usage
+        if is_stream and exchange.outcome.kind == "ok":
+            row.first_token.observe(first_byte_at - exchange.times.opened_at, mark)
+            usage = exchange.tokens.usage
             if usage is not None and usage.output_tokens > 1:
-                row.per_token.observe((exchange.closed_at - first_byte_at) / (usage.output_tokens - 1), mark)
+                row.per_token.observe((exchange.times.closed_at - first_byte_at) / (usage.output_tokens - 1), mark)
 
     def _row(self, exchange: Exchange, error: str) -> _Row:
         """The numbers that belong to an exchange."""
@@ -136,17 +136,17 @@ class RequestMetrics:
         caller = caller_label(exchange.caller)
         call = exchange.call
         key = (
-            *(exchange.route, method, exchange.scheme, call and call.operation, exchange.model_label, caller),
-            *(exchange.status, exchange.sent_status, exchange.error_type, error),
+            *(exchange.route, method, exchange.scheme, call and call.operation, exchange.ids.model_label, caller),
+            *(exchange.outcome.status, exchange.outcome.sent_status, exchange.outcome.error_type, error),
         )
         row = self._rows.get(key)
         if row is not None:
             return row
         if len(self._rows) >= MOST_ROWS:
             self._rows.clear()
-        route, model = exchange.route or "", exchange.model_label or ""
-        asked = (route, model, caller, _text(exchange.status), exchange.error_type or "", error)
-        http = (method, exchange.scheme, route, _text(exchange.sent_status), error)
+        route, model = exchange.route or "", exchange.ids.model_label or ""
+        asked = (route, model, caller, _text(exchange.outcome.status), exchange.outcome.error_type or "", error)
+        http = (method, exchange.scheme, route, _text(exchange.outcome.sent_status), error)
         row = self._rows[key] = _Row(
             self._counters[names.REQUESTS].at(*asked),
             self._histograms[names.HTTP_DURATION].at(*http),
@@ -177,17 +177,17 @@ class RequestMetrics:
 
 def _count_wait(exchange: Exchange, row: _CallRow, error: str, mark: Mark | None) -> None:
     """The first wait of a call; what a second attempt waits for is the retry's."""
-    assert exchange.queued_at is not None
+    assert exchange.times.queued_at is not None
     if exchange.attempts:
-        row.queue_wait.observe(exchange.attempts[0].started_at - exchange.queued_at, mark)
-    elif error in _WAITED_IN_VAIN and exchange.closed_at is not None:
-        row.queue_wait.observe(exchange.closed_at - exchange.queued_at, mark)
+        row.queue_wait.observe(exchange.attempts[0].started_at - exchange.times.queued_at, mark)
+    elif error in _WAITED_IN_VAIN and exchange.times.closed_at is not None:
+        row.queue_wait.observe(exchange.times.closed_at - exchange.times.queued_at, mark)
 
 
 def _count_tokens(exchange: Exchange, row: _CallRow, mark: Mark | None) -> None:
     """Also those of a call that broke off: they were computed. What is no count is Ollama's mistake, and left out."""
-    assert exchange.usage is not None
-    read, written = exchange.usage.input_tokens, exchange.usage.output_tokens
+    assert exchange.tokens.usage is not None
+    read, written = exchange.tokens.usage.input_tokens, exchange.tokens.usage.output_tokens
     if read >= 0:
         row.tokens[0].observe(read, mark)
         row.caller_tokens[0].value += read

@@ -36,9 +36,9 @@ def operation(exchange: Exchange) -> str:
 
 def error_type(exchange: Exchange) -> str | None:
     """What went wrong, in one word of few: the error's code, or how the exchange ended."""
-    if exchange.outcome == "ok":
+    if exchange.outcome.kind == "ok":
         return None
-    return exchange.error_code or exchange.outcome
+    return exchange.outcome.error_code or exchange.outcome.kind
 
 
 def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
@@ -48,9 +48,9 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
         names.METHOD: method,
         names.URL_PATH: exchange.path[:MAX_TEXT],
         names.URL_SCHEME: exchange.scheme,
-        names.REQUEST_ID: exchange.request_id,
+        names.REQUEST_ID: exchange.ids.request_id,
         names.CALLER: exchange.caller.name,
-        names.OUTCOME: exchange.outcome,
+        names.OUTCOME: exchange.outcome.kind,
     }
     if exchange.caller.method != "none":
         _add_caller(found, exchange.caller)
@@ -58,18 +58,18 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
         found[names.METHOD_ORIGINAL] = exchange.method[:MAX_TEXT]
     if exchange.route is not None:
         found[names.ROUTE] = exchange.route
-    if exchange.sent_status is not None:
-        found[names.STATUS] = exchange.sent_status
+    if exchange.outcome.sent_status is not None:
+        found[names.STATUS] = exchange.outcome.sent_status
     error = error_type(exchange)
     if error is not None:
         found[names.ERROR_TYPE] = error
     if exchange.caller.address:
         found[names.CLIENT_ADDRESS] = exchange.caller.address
-    if exchange.heads is not None:
-        _add_heads(found, exchange.heads)
+    if exchange.kept.heads is not None:
+        _add_heads(found, exchange.kept.heads)
         for prefix, shown, listed in (
-            (names.REQUEST_HEADER, headers.asked, exchange.heads.asked),
-            (names.RESPONSE_HEADER, headers.told, exchange.heads.answered),
+            (names.REQUEST_HEADER, headers.asked, exchange.kept.heads.asked),
+            (names.RESPONSE_HEADER, headers.told, exchange.kept.heads.answered),
         ):
             if shown is not None:
                 _add_headers(found, prefix, listed, shown, headers.secret)
@@ -130,7 +130,7 @@ def of_call(exchange: Exchange) -> Attributes:
     found: Attributes = {
         names.OPERATION: operation(exchange),
         names.PROVIDER_NAME: names.PROVIDER,
-        names.REQUEST_MODEL: exchange.model,
+        names.REQUEST_MODEL: exchange.ids.model,
         names.MODEL_REQUESTED: call.model,
     }
     if call.stream:
@@ -144,13 +144,13 @@ def of_call(exchange: Exchange) -> Attributes:
     _add_parameters(found, exchange)
     _add_answer(found, exchange)
     _add_phases(found, exchange)
-    if exchange.content is not None:
+    if exchange.kept.content is not None:
         _add_content(found, exchange)
     return found
 
 
 def _add_parameters(found: Attributes, exchange: Exchange) -> None:
-    for key, value in exchange.parameters.items():
+    for key, value in exchange.kept.parameters.items():
         if key in _NUMBERS and (isinstance(value, float) or _is_whole(value)):
             found[_NUMBERS[key]] = float(value)
         elif key in _WHOLE_NUMBERS and _is_whole(value):
@@ -172,15 +172,15 @@ def _is_whole(value: Any) -> bool:
 
 
 def _add_answer(found: Attributes, exchange: Exchange) -> None:
-    call, usage = exchange.call, exchange.usage
-    if exchange.first_byte_at is not None and call is not None:
-        found[names.RESPONSE_MODEL] = exchange.model
+    call, usage = exchange.call, exchange.tokens.usage
+    if exchange.times.first_byte_at is not None and call is not None:
+        found[names.RESPONSE_MODEL] = exchange.ids.model
         if call.operation.id_prefix:
-            found[names.RESPONSE_ID] = call.operation.id_prefix + exchange.answer_id
-        if call.stream and exchange.called_at is not None:
-            found[names.FIRST_CHUNK_SECONDS] = round(exchange.first_byte_at - exchange.called_at, 6)
-    if exchange.finish_reason is not None:
-        found[names.FINISH_REASONS] = [exchange.finish_reason]
+            found[names.RESPONSE_ID] = call.operation.id_prefix + exchange.ids.answer_id
+        if call.stream and exchange.times.called_at is not None:
+            found[names.FIRST_CHUNK_SECONDS] = round(exchange.times.first_byte_at - exchange.times.called_at, 6)
+    if exchange.outcome.finish_reason is not None:
+        found[names.FINISH_REASONS] = [exchange.outcome.finish_reason]
     if usage is not None:
         found[names.INPUT_TOKENS] = usage.input_tokens
         if call is not None and call.operation.writes_tokens:
@@ -192,11 +192,11 @@ def _add_phases(found: Attributes, exchange: Exchange) -> None:
     begun_at = exchange.attempts[-1].started_at if exchange.attempts else None
     is_warm = bool(exchange.attempts) and exchange.attempts[-1].is_warm
     phases = (
-        (names.PHASE_AUTH, exchange.opened_at, exchange.authenticated_at),
-        (names.PHASE_BODY, exchange.authenticated_at or exchange.opened_at, exchange.called_at),
-        (names.PHASE_QUEUE, exchange.queued_at, exchange.leased_at or exchange.closed_at),
-        (names.PHASE_PREFILL if is_warm else names.PHASE_LOAD_AND_PREFILL, begun_at, exchange.first_byte_at),
-        (names.PHASE_DECODE, exchange.first_byte_at, exchange.closed_at),
+        (names.PHASE_AUTH, exchange.times.opened_at, exchange.times.authenticated_at),
+        (names.PHASE_BODY, exchange.times.authenticated_at or exchange.times.opened_at, exchange.times.called_at),
+        (names.PHASE_QUEUE, exchange.times.queued_at, exchange.times.leased_at or exchange.times.closed_at),
+        (names.PHASE_PREFILL if is_warm else names.PHASE_LOAD_AND_PREFILL, begun_at, exchange.times.first_byte_at),
+        (names.PHASE_DECODE, exchange.times.first_byte_at, exchange.times.closed_at),
     )
     for name, start, end in phases:
         if start is not None and end is not None:
@@ -204,10 +204,10 @@ def _add_phases(found: Attributes, exchange: Exchange) -> None:
 
 
 def _add_content(found: Attributes, exchange: Exchange) -> None:
-    assert exchange.content is not None
+    assert exchange.kept.content is not None
     for name, text in (
-        (names.INPUT_MESSAGES, exchange.content.asked()),
-        (names.OUTPUT_MESSAGES, exchange.content.answered()),
+        (names.INPUT_MESSAGES, exchange.kept.content.asked()),
+        (names.OUTPUT_MESSAGES, exchange.kept.content.answered()),
     ):
         if text is not None:
             found[name] = text

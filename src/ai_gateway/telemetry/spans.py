@@ -43,7 +43,7 @@ class Spans:
         """The spans of an exchange, the outermost first."""
         tree = _Tree(exchange)
         spans = [self._server(tree)]
-        if exchange.model is not None and exchange.call is not None:
+        if exchange.ids.model is not None and exchange.call is not None:
             call = self._call(tree)
             spans.append(call)
             spans += [self._attempt(tree, call.context, number) for number in range(len(exchange.attempts))]
@@ -55,19 +55,19 @@ class Spans:
         method = "HTTP" if names.METHOD_ORIGINAL in attributes else exchange.method  # as the convention says
         name = f"{method} {exchange.route}" if exchange.route else method
         status = _UNSET
-        if (exchange.status or 0) >= 500 or exchange.outcome in _NOT_THE_CLIENTS:
-            status = _failed(exchange.reason)
-        times = tree.at(exchange.opened_at), tree.closed_ns
+        if (exchange.outcome.status or 0) >= 500 or exchange.outcome.kind in _NOT_THE_CLIENTS:
+            status = _failed(exchange.outcome.reason)
+        times = tree.at(exchange.times.opened_at), tree.closed_ns
         return self._span(name, SpanKind.SERVER, (tree.server, tree.parent), times, (attributes, (), status))
 
     def _call(self, tree: "_Tree") -> ReadableSpan:
         exchange = tree.exchange
         attributes = of_call(exchange)
         error = attributes.get(names.ERROR_TYPE)
-        status = _failed(exchange.reason) if error else _UNSET
-        times = tree.at(exchange.called_at or exchange.opened_at), tree.closed_ns
+        status = _failed(exchange.outcome.reason) if error else _UNSET
+        times = tree.at(exchange.times.called_at or exchange.times.opened_at), tree.closed_ns
         context = tree.context(os.urandom(8).hex())
-        name = f"{operation(exchange)} {exchange.model}"
+        name = f"{operation(exchange)} {exchange.ids.model}"
         rest = (attributes, self._events(tree), status)
         return self._span(name, SpanKind.CLIENT, (context, tree.server), times, rest)
 
@@ -122,7 +122,7 @@ class _Tree:
     """What the spans of one exchange share: their trace, and the way from the loop's clock to the calendar's."""
 
     def __init__(self, exchange: Exchange) -> None:
-        trace = exchange.trace
+        trace = exchange.ids.trace
         self.exchange = exchange
         self._trace_id = int(trace.trace_id, 16)
         self._state = _NO_STATE
@@ -134,8 +134,8 @@ class _Tree:
             span_id = int(trace.parent.span_id, 16)
             flags = TraceFlags(int(trace.parent.is_sampled))
             self.parent = SpanContext(self._trace_id, span_id, True, flags, self._state)
-        assert exchange.closed_at is not None
-        self.closed_ns = self.at(exchange.closed_at)
+        assert exchange.times.closed_at is not None
+        self.closed_ns = self.at(exchange.times.closed_at)
 
     def context(self, span_id: str) -> SpanContext:
         """A span of ours in this trace."""
@@ -143,7 +143,7 @@ class _Tree:
 
     def at(self, moment: float) -> int:
         """A moment on the loop's clock in Unix nanoseconds: durations stay right though the calendar's clock jumps."""
-        return self.exchange.started_ns + int((moment - self.exchange.opened_at) * 1e9)
+        return self.exchange.times.started_ns + int((moment - self.exchange.times.opened_at) * 1e9)
 
 
 def _failed(story: str | None) -> Status:
@@ -167,7 +167,7 @@ _Found = tuple[float, str, Mapping[str, Any]]
 
 
 def _waits(exchange: Exchange) -> list[_Found]:
-    queued_at, leased_at = exchange.queued_at, exchange.leased_at or exchange.closed_at
+    queued_at, leased_at = exchange.times.queued_at, exchange.times.leased_at or exchange.times.closed_at
     if queued_at is None or leased_at is None or leased_at - queued_at < LEAST_WAIT_SECONDS:
         return []
     return [(queued_at, names.EVENT_QUEUED, {names.PHASE_QUEUE: round(leased_at - queued_at, 6)})]
@@ -188,8 +188,8 @@ def _why(failed: Attempt) -> Attributes:
 
 def _ends(exchange: Exchange) -> list[_Found]:
     found: list[_Found] = []
-    if exchange.first_byte_at is not None:
-        found.append((exchange.first_byte_at, names.EVENT_FIRST_CHUNK, {}))
-        if exchange.outcome != "ok" and exchange.closed_at is not None:
-            found.append((exchange.closed_at, names.EVENT_TRUNCATED, {names.OUTCOME: exchange.outcome}))
+    if exchange.times.first_byte_at is not None:
+        found.append((exchange.times.first_byte_at, names.EVENT_FIRST_CHUNK, {}))
+        if exchange.outcome.kind != "ok" and exchange.times.closed_at is not None:
+            found.append((exchange.times.closed_at, names.EVENT_TRUNCATED, {names.OUTCOME: exchange.outcome.kind}))
     return found

@@ -4,12 +4,13 @@ Whoever knows no key can send such requests as fast as the network allows. Each 
 entry in the audit, where that is on; a line each would let anybody fill the log.
 """
 
-from datetime import UTC, datetime
+import time
 from typing import Final
 
 import msgspec
 
 from ai_gateway.exchange import Exchange
+from ai_gateway.wire.timestamp import timestamp
 
 MOST_LINES: Final = 20
 PAUSE_SECONDS: Final = 60.0
@@ -20,7 +21,7 @@ _UNPROVEN: Final = frozenset(("origin_refused", "host_refused", "cors_refused", 
 class HeldBack(msgspec.Struct):
     """The line that stands for those that were not written."""
 
-    time: datetime
+    time: str
     log: str
     held_back: int
     reason: str
@@ -36,9 +37,9 @@ class Strangers:
 
     def holds_back(self, exchange: Exchange) -> bool:
         """Whether the line of a finished exchange is one too many."""
-        if exchange.status != 401 and exchange.error_code not in _UNPROVEN:
+        if exchange.outcome.status != 401 and exchange.outcome.error_code not in _UNPROVEN:
             return False
-        now = exchange.opened_at
+        now = exchange.times.opened_at
         if now - self._since >= PAUSE_SECONDS:
             self._since, self._count = now, 0
         self._count += 1
@@ -51,4 +52,4 @@ class Strangers:
         """The line for those that were held back until now."""
         held, self.held = self.held, 0
         reason = f"{held} more requests were refused whose callers proved nothing; the metrics have counted each"
-        return HeldBack(datetime.now(UTC), "access", held, reason)
+        return HeldBack(timestamp(time.time_ns()), "access", held, reason)

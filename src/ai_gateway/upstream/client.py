@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from ai_gateway.config.beside import beside
 from ai_gateway.config.pem import client_context
 from ai_gateway.config.reading import stamp_of
+from ai_gateway.config.threads import run_in_thread
 from ai_gateway.upstream.connection import Connection, Head, Tap
 from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, ResetFailure
 from ai_gateway.wire.address import Address
@@ -163,7 +163,7 @@ class Client:
         try:
             version = stamp_of(Path(address.ca_file)).written_ns if address.ca_file else 0
             if last is None or last[0] != version:
-                last = version, await beside(partial(client_context, address.ca_file), "certificates")
+                last = version, await run_in_thread(partial(client_context, address.ca_file), "certificates")
                 self._tls[address.ca_file] = last
         except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
             if last is None:

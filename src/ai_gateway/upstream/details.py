@@ -8,8 +8,9 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint, HeldModel
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import UNREADABLE, number_of, readable, text_of
+from ai_gateway.upstream.inventory import number_of, readable, text_of
 from ai_gateway.upstream.transport import Wrap, httpx_client
+from ai_gateway.wire.unreadable import UNREADABLE
 
 REMEMBERED: Final = 1024
 TIMEOUT_SECONDS: Final = 5.0

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from ai_gateway.auth.oidc import FetchFailure
-from ai_gateway.config.beside import beside
 from ai_gateway.config.reading import read_text
+from ai_gateway.config.threads import run_in_thread
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import parse_url
@@ -40,7 +40,7 @@ class Fetching:
         headers = {"accept": ACCEPT}
         try:
             if self._token_file is not None and urlsplit(url)[:2] == self._known:
-                token = await beside(partial(read_text, Path(self._token_file)))
+                token = await run_in_thread(partial(read_text, Path(self._token_file)))
                 if not token.isprintable():
                     raise FetchFailure(f"{self._token_file} holds no token")
                 headers["authorization"] = f"Bearer {token}"

@@ -12,9 +12,7 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.wire.names import is_model_name, ollama_name
-
-# What msgspec raises for content that is no JSON.
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+from ai_gateway.wire.unreadable import UNREADABLE
 
 MOST_MODELS: Final = 2000  # of one endpoint
 MAX_NAME: Final = 512  # characters; Ollama's longest host, namespace, model and tag are 593, and nobody's

@@ -9,9 +9,9 @@ import msgspec
 from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.choices import add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.json_scan import UNREADABLE as NO_OBJECT
-from ai_gateway.wire.json_scan import Scan, Value
-from ai_gateway.wire.stream import UNREADABLE, Shape
+from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
+from ai_gateway.wire.stream import Shape
+from ai_gateway.wire.unreadable import UNREADABLE
 from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
 MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's

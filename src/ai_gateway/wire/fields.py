@@ -7,6 +7,7 @@ import msgspec
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.unreadable import UNREADABLE
 
 NULL: Final = msgspec.Raw(b"null")
 MAX_NUMBER_LENGTH: Final = 128  # of a number's text; the longest that a program prints of a float has 25 characters
@@ -93,7 +94,7 @@ def _number(text: bytes) -> int | float | None:
         return None
     try:
         value = _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # beyond what a float holds
+    except UNREADABLE:  # beyond what a float holds
         return None
     return value if type(value) in (int, float) else None
 

@@ -20,6 +20,7 @@ from ai_gateway.wire.json_windows import (
     mended,
     text_end,
 )
+from ai_gateway.wire.unreadable import UNREADABLE
 
 MAX_KEYS: Final = 256
 MAX_KEY_BYTES: Final = 1024
@@ -47,7 +48,7 @@ class Doubled(Exception):
         self.key = key
 
 
-UNREADABLE: Final = (NotJson, TooMuch, Doubled, TooDeep, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NO_OBJECT: Final = (NotJson, TooMuch, Doubled, TooDeep, *UNREADABLE)  # what a scan raises
 
 
 class Piece(bytes):
@@ -107,7 +108,7 @@ class Value:
 
 
 class Scan:
-    """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of UNREADABLE."""
+    """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of NO_OBJECT."""
 
     def __init__(self, split: frozenset[str] = frozenset(), window: int = WINDOW, *, mends: bool = False) -> None:
         self._split = split

@@ -18,6 +18,7 @@ from ai_gateway.wire.choices import (
     tokens_of,
 )
 from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.unreadable import UNREADABLE
 from ai_gateway.wire.usage import Usage, read_usage
 
 MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; what other clients of Ollama read of a line
@@ -58,7 +59,6 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_choices = msgspec.json.Decoder(tuple[_Choice]).decode  # Ollama writes one
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Shape(msgspec.Struct, frozen=True):
