@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.docs.openapi import OPENAPI, generated_openapi
+from tools.openapi import OPENAPI, generated_openapi
 
 from ai_gateway.config import reference as config_reference
 from ai_gateway.telemetry.reference import as_text

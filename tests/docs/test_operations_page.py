@@ -3,7 +3,7 @@
 import json
 
 import yaml
-from tests.docs.openapi import OPENAPI, generated_openapi
+from tools.openapi import OPENAPI, generated_openapi
 
 from ai_gateway.wire.operations import OPERATIONS
 

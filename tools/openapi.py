@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ai_gateway.wire.operations import OPERATIONS, Operation
 
-OPENAPI: Final = Path(__file__).parents[2] / "docs" / "openapi.yaml"
+OPENAPI: Final = Path(__file__).parents[1] / "docs" / "openapi.yaml"
 
 _PATHS: Final = ("  # operations: made by `make generate`\n", "  # end of operations\n")
 _SCHEMAS: Final = ("    # operations' schemas: made by `make generate`\n", "    # end of operations' schemas\n")
