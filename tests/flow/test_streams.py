@@ -319,7 +319,10 @@ async def test_a_quiet_stream_gets_comments_between_its_events(world: World) -> 
     served = await world.gateway([(await world.upstream(act)).url], timeouts={"heartbeat": "30ms"})
     line = await served.begin(STREAM)
     await line.head()
-    assert text_of([data_of(await line.event())]) == "one"
+    first = await line.event()
+    while (first or "").startswith(":"):  # on a busy machine it is quiet before the first one, too
+        first = await line.event()
+    assert text_of([data_of(first)]) == "one"
     assert (await line.event() or "").startswith(":")
     go_on.set()
     events = [block for block in await blocks(line) if not block.startswith(":")]
