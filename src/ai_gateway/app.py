@@ -15,10 +15,13 @@ from ai_gateway.accounting.admission import AdmissionControl
 from ai_gateway.accounting.audit import Audit
 from ai_gateway.accounting.audit_status import audit_samples
 from ai_gateway.accounting.budgets import restore_budgets
+from ai_gateway.accounting.status import Readiness, StatusSources
+from ai_gateway.accounting.status_metrics import status_samples
 from ai_gateway.accounting.tokens import TokenAccounting
 from ai_gateway.auth.state import AuthState, PreparedAuth
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
+from ai_gateway.catalog.permissions import may_read_audit
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import ConfigMapRef, sources
@@ -45,11 +48,10 @@ from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.error_middleware import ErrorMiddleware
 from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, Reader
 from ai_gateway.edge.forward import Forward
-from ai_gateway.edge.health import Health, Liveness, Readiness, Ready, Sign, StatusSources
+from ai_gateway.edge.health import Health, Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
-from ai_gateway.edge.metrics import Metrics, MetricSource, status_samples
+from ai_gateway.edge.metrics import Metrics, MetricSource
 from ai_gateway.edge.open_exchange import Opening
-from ai_gateway.edge.permissions import may_read_audit
 from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, greet, router
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.telemetry.content import KeptContent

@@ -67,6 +67,25 @@ async def test_more_slots_serve_those_who_wait(world: World) -> None:
     go_on.set()
 
 
+async def test_more_slots_serve_those_who_wait_for_a_model_that_was_discovered(world: World) -> None:
+    """Formerly only with the next call for it, or the next scrape."""
+    go_on = asyncio.Event()
+
+    async def act(visit: Visit) -> None:
+        await go_on.wait()
+        await answer_well(visit)
+
+    upstream = await world.upstream(act)
+    discover: dict[str, Any] = {"models": {}, "catalog": {"discover": True}}
+    served = await world.gateway([upstream.url], **discover)
+    for _ in range(4):
+        await served.begin(chat(model="llama3:latest"))
+    await until(lambda: (served.in_flight, served.waiting) == (1, 3))
+    await served.reload(config([upstream.url], **discover, balancing={"slots": 3}))
+    await until(lambda: (served.in_flight, served.waiting) == (3, 1))
+    go_on.set()
+
+
 async def test_an_endpoint_that_left_the_list_drains(world: World) -> None:
     """Nothing new goes there, its stream comes to its end, and then its connections are closed."""
     go_on = asyncio.Event()

@@ -13,8 +13,8 @@ from tests.flow.test_audit import written
 from tests.flow.upstream import Visit
 from tests.flow.world import Served, World
 
+from ai_gateway.catalog.permissions import check_route
 from ai_gateway.config.access import ROUTES
-from ai_gateway.edge.permissions import check_route
 from ai_gateway.errors import NotAllowed
 from ai_gateway.exchange import Caller, Exchange
 from ai_gateway.simulator.faults import INFERENCE_PATHS, Fault

@@ -1,16 +1,14 @@
 """GET /v1/models and /v1/models/{model}: what is served, and how each model fares, answered from memory."""
 
-from typing import Any, Literal
+from typing import Any
 
-from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.catalog.catalog import ServedModel
+from ai_gateway.catalog.permissions import deny, may_use, refuse_unloaded, sees_endpoints
+from ai_gateway.catalog.states import holders_of, model_state
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
-from ai_gateway.edge.permissions import deny, may_use, refuse_unloaded, sees_endpoints
 from ai_gateway.upstream.details import ModelDetails
-
-ModelState = Literal["ready", "loading", "missing", "unavailable"]
 
 
 class ListModels:
@@ -54,7 +52,7 @@ class ShowModel:
         await reply_json(scope, send, {**shown, **await self._facts(entry, sees_endpoints(exchange_of(scope).caller))})
 
     async def _facts(self, entry: ServedModel, is_detailed: bool) -> dict[str, Any]:
-        holders = _holders(self._fleet, entry)
+        holders = holders_of(self._fleet, entry)
         facts: dict[str, Any] = {
             "ollama": entry.name,
             "state": model_state(self._fleet, entry),
@@ -89,23 +87,3 @@ def model_object(known_as: str, entry: ServedModel, fleet: Fleet, started_at: in
         "owned_by": "library",
         "version": entry.version,
     }
-
-
-def _holders(fleet: Fleet, entry: ServedModel) -> list[Endpoint]:
-    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.ollama_name)]
-
-
-def model_state(fleet: Fleet, entry: ServedModel) -> ModelState:
-    """One word for whether a call for the model would be answered now.
-
-    `ready`: an endpoint holds it. `loading`: calls run for it and none has it loaded yet. `missing`: endpoints
-    are up, none holds it. `unavailable`: no endpoint that holds it is up.
-    """
-    holders = _holders(fleet, entry)
-    if not holders:
-        endpoints = fleet.endpoints.values()
-        is_elsewhere = any(endpoint.holds(entry.ollama_name) for endpoint in endpoints)
-        return "missing" if not is_elsewhere and any(endpoint.is_usable for endpoint in endpoints) else "unavailable"
-    if any(endpoint.is_resident(entry.ollama_name) for endpoint in holders):
-        return "ready"
-    return "loading" if any(endpoint.in_flight.get(entry.ollama_name) for endpoint in holders) else "ready"

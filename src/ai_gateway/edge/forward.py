@@ -6,11 +6,11 @@ from typing import Final
 from ai_gateway.accounting.admission import Admitted
 from ai_gateway.catalog.active import ActiveConfig
 from ai_gateway.catalog.catalog import ServedModel
+from ai_gateway.catalog.permissions import deny, may_use
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempts import Attempts, RequestDeps
 from ai_gateway.edge.cancel_scope import CancelScope, Deadline
 from ai_gateway.edge.incoming import Incoming
-from ai_gateway.edge.permissions import deny, may_use
 from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.errors import UpstreamTimeout
 from ai_gateway.exchange import Exchange

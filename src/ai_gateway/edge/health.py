@@ -1,63 +1,15 @@
 """GET /v1/health for people and dashboards, /health for tools; /livez and /readyz for the platform's probes."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
-from ai_gateway.accounting.audit import Audit
-from ai_gateway.accounting.audit_status import audit_status, unready_reason
-from ai_gateway.auth.state import AuthState
+from ai_gateway.accounting.audit_status import audit_status
+from ai_gateway.accounting.status import StatusSources
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.catalog.active import CurrentConfig
-from ai_gateway.cluster.events import Events
+from ai_gateway.catalog.states import model_state, ollama_state
 from ai_gateway.config.state import ConfigState as LiveConfig
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
-from ai_gateway.edge.catalog_routes import model_state
 from ai_gateway.limits.limiter import Limiter
-
-OllamaState = Literal["ok", "degraded", "unavailable"]
-
-
-class Readiness:
-    """Why the gateway is not ready, if it is not. Changed by start-up and by leaving."""
-
-    def __init__(self) -> None:
-        self.is_looking = True  # the first discovery list or poll round is still under way
-        self.is_draining = False
-
-
-class StatusSources(msgspec.Struct, frozen=True):
-    """What health and metrics are told from. `clock` is monotonic seconds."""
-
-    fleet: Fleet
-    current: CurrentConfig
-    live: LiveConfig
-    discovery: DiscoveryRunner
-    events: Events | None
-    auth_state: AuthState
-    limiter: Limiter
-    readiness: Readiness
-    clock: Callable[[], float]
-    opened_at: float
-    audit: Audit
-
-    def failure(self) -> str | None:
-        """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
-        if self.live.config is None:
-            why = "; ".join(filter(None, (*map(str, self.live.reasons), self.live.unseen_reason)))
-            return f"no valid config: {why or 'it is still being read'}"
-        return "draining" if self.readiness.is_draining else None
-
-    def reason(self) -> str | None:
-        """Why the gateway is not ready, None if it is."""
-        return (
-            self.failure()
-            or ("looking for endpoints" if self.readiness.is_looking else None)
-            or unready_reason(self.audit)
-        )
 
 
 class Health:
@@ -74,7 +26,7 @@ class Health:
         is_shown = auth_state.authenticator is None or exchange_of(scope).caller.is_admin
         content: dict[str, Any] = {
             "gateway": (failure if is_shown else _in_short(failure)) or "ok",
-            "ollama": ollama_state(condition.fleet, condition.current),
+            "ollama": ollama_state(condition.fleet, condition.current.now.catalog),
             "uptime_seconds": int(now - condition.opened_at),
         }
         if is_shown:
@@ -116,16 +68,6 @@ def _limits(limiter: Limiter) -> dict[str, Any]:
 def _in_short(failure: str | None) -> str | None:
     """A fault without the words behind it, which may name what is in the config."""
     return None if failure is None else failure.partition(":")[0]
-
-
-def ollama_state(fleet: Fleet, current: CurrentConfig) -> OllamaState:
-    """`unavailable`: no endpoint is up. `degraded`: some endpoint or some model is missing."""
-    endpoints = fleet.endpoints.values()
-    if not any(endpoint.is_usable for endpoint in endpoints):
-        return "unavailable"
-    states = {model_state(fleet, entry) for _, entry in current.now.catalog.entries(fleet)}
-    all_up = all(endpoint.state == "up" for endpoint in endpoints)
-    return "ok" if all_up and states <= {"ready", "loading"} else "degraded"
 
 
 def _discovery(discovery: DiscoveryRunner) -> dict[str, Any]:

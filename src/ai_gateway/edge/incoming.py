@@ -6,10 +6,10 @@ from typing import Final
 from ai_gateway.accounting.admission import AdmissionControl
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig
+from ai_gateway.catalog.permissions import may_use, no_model, refuse_unloaded
 from ai_gateway.edge.asgi import Receive, Scope
 from ai_gateway.edge.body import BodyReader
 from ai_gateway.edge.buffers import BodyShare, Buffers
-from ai_gateway.edge.permissions import may_use, no_model, refuse_unloaded
 from ai_gateway.errors import BackendUnavailable
 from ai_gateway.exchange import Exchange
 from ai_gateway.limits.admission import Grant

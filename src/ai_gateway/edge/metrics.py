@@ -1,15 +1,11 @@
 """GET /metrics on the admin port: everything that is measured, at the moment of the scrape."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from ai_gateway.accounting.fleet_metrics import fleet_metrics
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
-from ai_gateway.edge.health import StatusSources
-from ai_gateway.telemetry import names
 from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_readings
 from ai_gateway.telemetry.sample import Sample
-from ai_gateway.version import __version__
 
 # Whoever measures something says so by a function: all its numbers, now.
 MetricSource = Callable[[], Iterable[Sample]]
@@ -52,37 +48,3 @@ def _wants_open(accept: bytes) -> bool:
         if kind == "application/openmetrics-text" and given.get("version", "1.0.0") == "1.0.0":
             return given.get("q", "1").strip("0.") != ""
     return False
-
-
-def status_samples(condition: StatusSources) -> Iterator[Sample]:
-    """What the condition says: of the program, its config, discovery and the fleet."""
-    yield Sample(names.BUILD, 1, (__version__,))
-    yield Sample(names.TASKS, len(asyncio.all_tasks()))
-    yield from (Sample(names.AUTH_FAILING, failing, (name,)) for name, failing in condition.auth_state.failing())
-    yield from _of_config(condition)
-    yield from _of_discovery(condition)
-    yield from fleet_metrics(condition.fleet, condition.current.now.catalog, condition.clock())
-
-
-def _of_config(condition: StatusSources) -> Iterator[Sample]:
-    live = condition.live
-    yield Sample(names.CONFIG_GOOD, live.config is not None and not live.reasons)
-    yield Sample(names.CONFIG_TAKEN, live.loaded_at or 0)
-    yield Sample(names.CONFIG_FAILING, live.unseen_reason is not None)
-    if condition.events is not None:
-        yield Sample(names.EVENTS_DROPPED, condition.events.total_dropped)
-    yield Sample(names.CONFIG_REJECTED, live.total_refused)
-    if live.digest is not None:
-        yield Sample(names.CONFIG, 1, (live.digest, live.source))
-
-
-def _of_discovery(condition: StatusSources) -> Iterator[Sample]:
-    status = condition.discovery.status()
-    source = (condition.discovery.source_name.partition(" ")[0].rstrip(":"),)
-    if status.age_seconds is not None:
-        yield Sample(names.DISCOVERY_AGE, status.age_seconds, source)
-    if status.seen is not None:
-        yield Sample(names.DISCOVERY_SEEN, status.seen, source)
-    yield Sample(names.DISCOVERY_FAILING, status.reason is not None, source)
-    yield Sample(names.DISCOVERY_LISTS, status.lists, source)
-    yield Sample(names.DISCOVERY_FAILURES, status.failures, source)

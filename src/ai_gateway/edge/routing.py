@@ -6,8 +6,8 @@ from typing import Final
 
 from starlette.routing import Route, Router
 
+from ai_gateway.catalog.permissions import check_route
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, exchange_of, reply
-from ai_gateway.edge.permissions import check_route
 from ai_gateway.errors import UnknownPath, UnsupportedRoute, WrongMethod
 from ai_gateway.wire.operations import OPERATIONS
 

@@ -1,0 +1,54 @@
+"""Whether the gateway can serve and whether it is ready, and of what health and metrics are made."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from ai_gateway.accounting.audit import Audit
+from ai_gateway.accounting.audit_status import unready_reason
+from ai_gateway.auth.state import AuthState
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.active import CurrentConfig
+from ai_gateway.cluster.events import Events
+from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.discovery.runner import DiscoveryRunner
+from ai_gateway.limits.limiter import Limiter
+
+
+class Readiness:
+    """Why the gateway is not ready, if it is not. Changed by start-up and by leaving."""
+
+    def __init__(self) -> None:
+        self.is_looking = True  # the first discovery list or poll round is still under way
+        self.is_draining = False
+
+
+class StatusSources(msgspec.Struct, frozen=True):
+    """What health and metrics are made of. `clock` is monotonic seconds."""
+
+    fleet: Fleet
+    current: CurrentConfig
+    live: LiveConfig
+    discovery: DiscoveryRunner
+    events: Events | None
+    auth_state: AuthState
+    limiter: Limiter
+    readiness: Readiness
+    clock: Callable[[], float]
+    opened_at: float
+    audit: Audit
+
+    def failure(self) -> str | None:
+        """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""
+        if self.live.config is None:
+            why = "; ".join(filter(None, (*map(str, self.live.reasons), self.live.unseen_reason)))
+            return f"no valid config: {why or 'it is still being read'}"
+        return "draining" if self.readiness.is_draining else None
+
+    def reason(self) -> str | None:
+        """Why the gateway is not ready, None if it is."""
+        return (
+            self.failure()
+            or ("looking for endpoints" if self.readiness.is_looking else None)
+            or unready_reason(self.audit)
+        )

@@ -1,0 +1,41 @@
+"""One word for how a model fares on the fleet, and one for how Ollama fares as a whole."""
+
+from typing import Literal
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.catalog import Catalog, ServedModel
+
+ModelState = Literal["ready", "loading", "missing", "unavailable"]
+OllamaState = Literal["ok", "degraded", "unavailable"]
+
+
+def holders_of(fleet: Fleet, entry: ServedModel) -> list[Endpoint]:
+    """The endpoints that are up and hold the model."""
+    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.ollama_name)]
+
+
+def model_state(fleet: Fleet, entry: ServedModel) -> ModelState:
+    """One word for whether a call for the model would be answered now.
+
+    `ready`: an endpoint holds it. `loading`: calls run for it and none has it loaded yet. `missing`: endpoints
+    are up, none holds it. `unavailable`: no endpoint that holds it is up.
+    """
+    holders = holders_of(fleet, entry)
+    if not holders:
+        endpoints = fleet.endpoints.values()
+        is_elsewhere = any(endpoint.holds(entry.ollama_name) for endpoint in endpoints)
+        return "missing" if not is_elsewhere and any(endpoint.is_usable for endpoint in endpoints) else "unavailable"
+    if any(endpoint.is_resident(entry.ollama_name) for endpoint in holders):
+        return "ready"
+    return "loading" if any(endpoint.in_flight.get(entry.ollama_name) for endpoint in holders) else "ready"
+
+
+def ollama_state(fleet: Fleet, catalog: Catalog) -> OllamaState:
+    """`unavailable`: no endpoint is up. `degraded`: some endpoint or some model is missing."""
+    endpoints = fleet.endpoints.values()
+    if not any(endpoint.is_usable for endpoint in endpoints):
+        return "unavailable"
+    states = {model_state(fleet, entry) for _, entry in catalog.entries(fleet)}
+    all_up = all(endpoint.state == "up" for endpoint in endpoints)
+    return "ok" if all_up and states <= {"ready", "loading"} else "degraded"
