@@ -170,7 +170,7 @@ async def test_a_required_section_is_waited_for(world: World, tried: Tried, how:
             assert (await command.ask(method, path, body)).status == 503, path
         health = await command.ask("GET", "/v1/health")
         assert health.status == 503
-        assert "auth: is missing, and --require asks for it" in health.json["gateway"]
+        assert "auth: is missing, and --require demands it" in health.json["gateway"]
         new = world.folder / "new.yml"
         new.write_text(yaml.safe_dump({**told, "auth": ring.auth}))
         new.replace(world.folder / "config.yml")

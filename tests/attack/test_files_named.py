@@ -79,7 +79,7 @@ async def test_a_late_certificate_is_taken(world: World) -> None:
         assert "tls.certificate: there is no file" in command.log
         write_pair(world.folder)
         assert await soon(command.process.wait(), 20) == 0
-        assert "to be started anew" in command.log
+        assert "the gateway exits for it" in command.log
     async with serving(world.folder, told) as command:
         assert "https://127.0.0.1" in command.log
 

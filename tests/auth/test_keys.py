@@ -159,7 +159,7 @@ def test_a_file_that_disappears_or_breaks_keeps_the_keys_and_logs_it_once(
 
 def test_a_key_is_not_revived_by_a_file_that_is_half_written(tmp_path: Path) -> None:
     """Its entry without the last line, which revokes it, would be whole; formerly it worked until the writer went on.
-    A file that is exchanged and has no entry of it any more is in force with the next look."""
+    A replaced file without the entry is in force with the next check."""
     key, entry = _made(revoked=datetime.fromtimestamp(NOW - 1, UTC))
     path, keys, now = tmp_path / "keys.yaml", Keys(lambda: NOW), [0.0]
     file = KeysFile(path, keys, lambda: now[0])
@@ -238,16 +238,16 @@ async def test_an_unexpected_failure_of_the_follower_is_logged_once_and_passes(
     monkeypatch.setattr(WatchedFile, "pause_seconds", 0.001)
     guard = AuthState(lambda _token, _audience: ReviewResult(), lambda _: None)  # type: ignore[arg-type, return-value]  # not asked
     guard.apply(Auth(methods=("keys",), keys_file=FilePath(path)), None)
-    looks = count()
+    checks = count()
 
     def fails(_: WatchedFile) -> None:
-        next(looks)
+        next(checks)
         raise RuntimeError("can't start new thread")
 
     following = asyncio.create_task(guard.follow())
     with monkeypatch.context() as patched:
         patched.setattr(WatchedFile, "check", fails)
-        await until(lambda: next(looks) > 5)
+        await until(lambda: next(checks) > 5)
         assert "can't start new thread" in guard.status()["complaints"]["keys"]
     await until(lambda: not guard.status()["complaints"])
     assert caplog.text.count("can't start new thread") == 1

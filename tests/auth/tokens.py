@@ -52,7 +52,7 @@ def unsigned(head: dict[str, Any], **claims: Any) -> bytes:
 
 
 def account_token(audience: str = AUDIENCE, account: str = "team-a:web", seconds: int = DAY, **claims: Any) -> bytes:
-    """What a ServiceAccount token looks like; nobody has signed it."""
+    """A token in the form of a ServiceAccount's, without a valid signature."""
     subject = f"system:serviceaccount:{account}"
     return unsigned(
         {"alg": "RS256"}, iss="https://kubernetes", aud=[audience], sub=subject, **{"exp": NOW + seconds, **claims}

@@ -130,7 +130,7 @@ def test_a_cloud_model_is_never_discovered(model: HeldModel) -> None:
 
 
 def test_a_cloud_model_is_served_where_the_config_lists_it() -> None:
-    """Whoever wrote the config has decided it."""
+    """You decided so in the config."""
     entry = Catalog(parse(b"models: {big: {ollama: gpt-oss, version: 120b-cloud}}")).find("big", EMPTY)
     assert entry is not None
     assert entry.name == "gpt-oss:120b-cloud"

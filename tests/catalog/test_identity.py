@@ -63,7 +63,7 @@ def test_an_exact_name_overrides_other_spellings() -> None:
 
 
 def test_ollamas_name_of_a_model_is_that_model_where_models_are_discovered() -> None:
-    """And 404 without that. Whoever asks so gets no other cap, and no other pool."""
+    """Without that it gets 404. Such a name has no other cap and no other pool."""
     models = "models: {coder: {ollama: codellama, version: 13b, max_tokens: 7}, llama3: {max_tokens: 9}}"
     asked = ("codellama:13b", "CodeLlama:13b", "registry.ollama.ai/library/codellama:13b")
     assert found(models, *asked, held=("codellama:13b",)) == [None] * 3

@@ -122,7 +122,7 @@ def test_a_required_section_is_looked_for(capsys: pytest.CaptureFixture[str], tm
     assert said(capsys, "check", str(config), "--require", "limits")[0] == 0
     status, _, err = said(capsys, "check", str(config), "--require", "limits,auth", "--require", "tls")
     assert (status, [line.split(": ")[1] for line in err.splitlines()]) == (1, ["auth", "tls"])
-    assert "or to turn it off write `auth: {methods: [none]}`" in err
+    assert "to turn it off write `auth: {methods: [none]}`" in err
 
 
 @pytest.mark.parametrize("command", [["check", "config.yml"], ["serve"]])

@@ -74,7 +74,7 @@ class Followed:
         return None if self.live.config is None else next(iter(self.live.config.models))
 
     async def serves(self, model: str) -> None:
-        """Returns once it is in force; meanwhile the file is looked at again and again."""
+        """Returns once it is in force; checks the file again and again meanwhile."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.model != model:
             assert time.monotonic() < deadline, (self.model, self.live.reasons, self.live.unseen_reason)
@@ -197,7 +197,7 @@ async def test_a_late_copy_does_not_undo_an_edit(api: FakeApi, followed: Followe
     await followed.is_away()
     await followed.file.check()
     assert followed.model == "third"
-    await followed.write(content("first"))  # long after: somebody went back to it
+    await followed.write(content("first"))  # long after: a deliberate step back
     await followed.serves("first")
 
 

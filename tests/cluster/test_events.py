@@ -85,7 +85,7 @@ async def test_the_same_mistake_made_again_raises_the_count() -> None:
 
 
 class Raced(Server):
-    """Another gateway counts an edit between this one's look at the Event and its own count."""
+    """Another gateway counts an edit after this one reads the Event and before it counts."""
 
     def __init__(self, edit: str) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Raced(Server):
 
 @pytest.mark.parametrize(("edit", "count"), [("107", 2), ("108", 3)])
 async def test_two_gateways_that_count_at_once_lose_no_count(edit: str, count: int) -> None:
-    """The loser of the race looks again: the same edit is counted once, and that of another one is not lost."""
+    """The loser of the race reads again: it counts the same edit once, and loses no other edit."""
     server = Raced(edit)
     events = await report(server, ("abc", "100", "wrong"), ("abc", "107", "wrong"))
     assert server.events["models.abc"]["count"] == count

@@ -265,7 +265,7 @@ def test_a_recovery_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Endless:
-    """A watch on which nothing comes until somebody stops it."""
+    """A watch that stays silent until it is stopped."""
 
     def __init__(self) -> None:
         self.is_read = threading.Event()

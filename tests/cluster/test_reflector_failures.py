@@ -223,7 +223,7 @@ def test_a_short_watch_is_continued_at_once_if_it_sent_anything() -> None:
 
 
 def test_an_event_without_a_version_keeps_the_last_one() -> None:
-    """Formerly known events are not asked for again, and nothing is listed anew."""
+    """Known events are not requested again, and no new list is needed."""
     nameless = json.dumps({"type": "BOOKMARK", "object": {"metadata": {}}}).encode()
     script = Script()
     script.lists = [page("a")]

@@ -25,7 +25,7 @@ class Watched:
         self.file = ConfigFile(path, self.live)
 
     async def write(self, text: str) -> None:
-        """Exchanges the file, as a careful editor does, and looks at it."""
+        """Replaces the file, as a careful editor does, and checks it."""
         new = self.path.with_suffix(".new")
         new.write_text(text)
         os.utime(new, ns=(1, 1))

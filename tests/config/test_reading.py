@@ -119,7 +119,7 @@ def test_a_config_path_without_a_file_is_refused(strange: Path) -> None:
 
 def test_an_unreadable_folder_gives_a_reason() -> None:
     """For the config and for files that it names. Formerly the log had a traceback twice a second."""
-    with TemporaryDirectory() as open_:  # not of the tests' own, which nobody else may enter
+    with TemporaryDirectory() as open_:  # not a folder of the tests, which other users may not enter
         Path(open_).chmod(0o755)
         inside = Path(open_) / "closed"
         inside.mkdir()

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_types() -> None:
-    """Made anew with `python -m ai_gateway.config.schema > config.schema.json`."""
+    """Generate it with `python -m ai_gateway.config.schema > config.schema.json`."""
     assert (REPOSITORY / "config.schema.json").read_text() == as_text()
 
 

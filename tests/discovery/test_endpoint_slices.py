@@ -84,7 +84,7 @@ def test_each_slice_has_its_own_port(ports: list[Json], port: int) -> None:
     ],
 )
 def test_a_service_with_one_port_or_none_is_unambiguous(ports: list[Json], port: int) -> None:
-    """Whatever its name: whoever names a Service means what it serves."""
+    """Whatever its name: you named the Service, so you mean its port."""
     (address,) = sliced(endpoint("10.0.0.1", "a"), ports=ports).found
     assert address.port == port
 

@@ -58,7 +58,7 @@ async def test_a_forbidden_namespace_delays_the_others_only_at_startup(api: Fake
     api.put("ai", "a", pod("10.0.0.1", "a"))
     api.put("lab", "b", pod("10.0.0.2", "b"))
     api.forbidden.add("lab")
-    now = iter([0.0])  # the beginning; whenever it is looked again, the patience is over
+    now = iter([0.0])  # at the start; at every later check the time is over
     settings = Kubernetes(namespaces=("ai", "lab"))
     source = KubernetesSource(Pods(settings), settings, reach(api, tmp_path), lambda: next(now, FIRST_LISTS_SECONDS))
     async with runner(source) as lists:
@@ -139,13 +139,13 @@ async def test_the_watch_uses_the_times_of_the_config(api: FakeApi, tmp_path: Pa
 
 
 class Counted(Pods):
-    """Pods, and how often it was looked which of them take calls."""
+    """Pods, and how often their endpoints were evaluated."""
 
-    looks = 0
+    evaluations = 0
 
     def found(self, kept: Iterable[Candidate]) -> Mapping[Address, Pod]:
         """See Kind."""
-        self.looks += 1
+        self.evaluations += 1
         return super().found(kept)
 
 
@@ -157,9 +157,9 @@ async def test_a_change_that_changes_no_endpoint_gives_no_list(api: FakeApi, tmp
     async with runner(KubernetesSource(kind, settings, reach(api, tmp_path))) as lists:
         assert await hosts(lists) == ["10.0.0.1"]
         second = asyncio.create_task(hosts(lists))
-        looks = kind.looks
+        evaluations = kind.evaluations
         api.put("ai", "b", pod("10.0.0.2", "b", ready="False"))
-        await until(lambda: kind.looks > looks)
+        await until(lambda: kind.evaluations > evaluations)
         assert not second.done()
         api.put("ai", "c", pod("10.0.0.3", "c"))
         assert await second == ["10.0.0.1", "10.0.0.3"]

@@ -11,7 +11,7 @@ from ai_gateway.discovery.listening import Listening, Spec, Trust, find_listenin
 Json = dict[str, Any]
 REFUSED = Trust(untrusted_reason="a Job")
 
-# What stands beside Ollama in a pod.
+# Other containers in a pod of Ollama.
 MESH: Json = {"name": "istio-proxy", "ports": [{"name": "http-envoy-prom", "containerPort": 15090}]}
 EXPORTER: Json = {"name": "exporter", "ports": [{"name": "http", "containerPort": 9105}]}
 PROXY: Json = {"name": "nginx", "ports": [{"name": "http", "containerPort": 8080}]}
@@ -84,7 +84,9 @@ def test_ollama_that_declares_its_metrics_alone_is_found_by_ollama_host() -> Non
     assert find({**PLAIN, "ports": [metrics]}).port is None
 
 
-@pytest.mark.parametrize("beside", [MESH, EXPORTER, PROXY, {"name": "logs"}], ids=lambda container: container["name"])
+@pytest.mark.parametrize(
+    "neighbour", [MESH, EXPORTER, PROXY, {"name": "logs"}], ids=lambda container: container["name"]
+)
 @pytest.mark.parametrize(
     "ollama",
     [
@@ -98,12 +100,12 @@ def test_ollama_that_declares_its_metrics_alone_is_found_by_ollama_host() -> Non
     ],
     ids=str,
 )
-def test_among_several_containers_ollama_is_known_by_port_variables_or_name(beside: Json, ollama: Json) -> None:
+def test_among_several_containers_ollama_is_known_by_port_variables_or_name(neighbour: Json, ollama: Json) -> None:
     """Wherever it stands; a port named http in front of another container is not Ollama's."""
     for found in (
-        find(beside, ollama),
-        find(ollama, beside),
-        find(ollama, init=[{**beside, "restartPolicy": "Always"}]),
+        find(neighbour, ollama),
+        find(ollama, neighbour),
+        find(ollama, init=[{**neighbour, "restartPolicy": "Always"}]),
     ):
         assert found.port == 11434
         assert found.container is not None
@@ -151,7 +153,7 @@ def test_containers_without_any_sign_share_one_address() -> None:
 
 
 def test_without_other_signs_the_main_container_is_ollama() -> None:
-    """Meshes annotate it for kubectl when they put their own beside it."""
+    """Meshes annotate it for kubectl when they inject their own."""
     main = {"name": "llm", "image": "registry/llm:1"}
     assert find(main, MESH, trust=Trust(main="llm")).port == 11434
     assert find(main, MESH).port is None
@@ -170,7 +172,7 @@ def test_ports_of_other_protocols_do_not_count() -> None:
 
 
 def test_in_its_own_pod_the_gateway_calls_loopback() -> None:
-    """The gateway and an application that calls it stand beside it."""
+    """The pod also has the gateway, and an application that calls it."""
     gateway = {"name": "ai-gateway", "image": "ai-gateway-ollama", "ports": [{"name": "api", "containerPort": 8080}]}
     app = {"name": "app", "env": env(OLLAMA_HOST="http://127.0.0.1:8080")}
     ollama = {**PLAIN, "env": env(OLLAMA_HOST="127.0.0.1:8000")}

@@ -123,7 +123,7 @@ def test_a_pod_without_the_port_is_left_out_with_a_reason() -> None:
 
 @pytest.mark.parametrize("status", [{}, {"conditions": []}, {"phase": "Pending", "podIP": None}])
 def test_a_wrong_port_is_reported_before_readiness(status: Json) -> None:
-    """No time mends it. Of a pod that has ended nobody needs to know."""
+    """Waiting does not help. A pod that has ended needs no report."""
     pods = {"containers": [{"name": "ollama", "ports": [{"containerPort": 80}]}]}
     assert "declares no port" in str(read(pod(spec=pods, status=status)).odd_reason)
     assert read(pod(spec=pods, status={"phase": "Succeeded"})).odd_reason is None
@@ -256,7 +256,7 @@ def test_the_own_pod_that_is_leaving_takes_no_calls() -> None:
 
 
 def test_the_own_pod_needs_to_declare_no_port() -> None:
-    """Nor an owner: whoever put an Ollama beside the gateway wants it to be called, on loopback or not."""
+    """Nor an owner: you put this Ollama next to the gateway to be called, on loopback or not."""
     spec = {"containers": [{"name": "ollama", "env": [{"name": "OLLAMA_HOST", "value": "127.0.0.1:8000"}]}]}
     address = read(pod(spec=spec, status={"podIP": None}), own_uid="u1").address
     assert address is not None

@@ -133,7 +133,7 @@ def test_a_refused_call_costs_nothing() -> None:
 
 
 def test_the_longest_wait_is_reported() -> None:
-    """Whoever comes back after it is not refused by another limit."""
+    """After that wait, no other limit refuses the call."""
     clocks = Clocks()
     memory = clocks.memory()
     both = [rule("alice", rpm=60, tpm=1000), rule("team", tpm=500)]

@@ -38,7 +38,7 @@ def test_accounts_in_use_are_not_swept() -> None:
 
 
 def test_a_flood_of_callers_stays_within_bounds_and_is_quick() -> None:
-    """A hundred thousand that come once each: half of them are kept, those that came last, and whoever is busy."""
+    """A hundred thousand that come once each: it keeps half of them: the last ones, and those with running calls."""
     clocks = Clocks()
     memory = clocks.memory()
     running = memory.admit([rule("busy", concurrent=1)], 0)
