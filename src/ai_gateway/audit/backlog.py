@@ -155,7 +155,10 @@ class Backlog:
         """Nothing can be written now: the futures of intents get the error at once, ends stay in the queue."""
         waiting: list[Queued] = []
         if self._is_kept:
-            self._resolve([queued for queued in self.batch if queued.entry.kind == "intent"], error)
+            intents = [queued for queued in self.batch if queued.entry.kind == "intent"]
+            self._resolve(intents, error)
+            for queued in intents:
+                queued.is_stored = None
         else:
             waiting, self.batch = self.batch, []
         waiting += [self._queue.popleft() for _ in range(len(self._queue))]
@@ -171,12 +174,10 @@ class Backlog:
             self._content_bytes -= sum(queued.content_bytes for queued in gone)
 
     def _resolve(self, done: Sequence[Queued], error: StoreUnavailable | None) -> None:
-        """Ends the wait for these entries, once for each."""
+        """Ends the wait for these entries."""
         futures = [queued.is_stored for queued in done if queued.is_stored is not None]
         if futures:
             self._loop.call_soon_threadsafe(_resolve, futures, error)
-            for queued in done:
-                queued.is_stored = None
 
 
 def numbered(backlog: Backlog, first: int, settings: AuditSettings) -> list[AuditEntry]:

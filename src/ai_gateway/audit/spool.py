@@ -26,8 +26,9 @@ log = logging.getLogger("ai_gateway.audit")
 FILE: Final = "spool.db"
 _RECORD_BYTES: Final = 40  # of an entry beside its JSON: its hash and its place
 _LEAST_FILE_BYTES: Final = 1 << 20
-# The lock is held as long as the connection is open. Without WAL, all that waits is in one file.
-_SETTINGS: Final = ("locking_mode = EXCLUSIVE", "auto_vacuum = FULL", "journal_mode = TRUNCATE", "synchronous = FULL")
+# The lock is held as long as the connection is open. Without WAL, all that waits is in one file. The journal keeps its
+# size: an append waits less for the disk, and a full disk has room to remove what was taken.
+_SETTINGS: Final = ("locking_mode = EXCLUSIVE", "auto_vacuum = FULL", "journal_mode = PERSIST", "synchronous = FULL")
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS entries (place INTEGER PRIMARY KEY, hash BLOB NOT NULL, entry BLOB NOT NULL)"
 )
