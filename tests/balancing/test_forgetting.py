@@ -82,9 +82,9 @@ def test_the_complaint_about_a_look_is_news_once() -> None:
     """A log that is written with every poll tells nothing; a probe that fails says more."""
     world = World(count=1)
     (endpoint,) = world.endpoints
-    said = [world.fleet.complained(endpoint, "/api/tags", words) for words in ("a", "a", "b", None, None)]
+    said = [world.fleet.note_check(endpoint, "/api/tags", words) for words in ("a", "a", "b", None, None)]
     assert said == [True, False, True, True, False]
-    world.fleet.complained(endpoint, "/api/ps", "x")
+    world.fleet.note_check(endpoint, "/api/ps", "x")
     world.fleet.saw_down(endpoint, "gone")
     assert endpoint.check_reasons == {}
 

@@ -75,7 +75,7 @@ async def test_patience_has_an_end() -> None:
     """The queue's deadline is a refusal with its reason, and frees the place."""
     world = World(1)
     world.take()
-    with pytest.raises(QueueTimeout, match=r"came free within 0.01 s"):
+    with pytest.raises(QueueTimeout, match=r"became free within 0.01 s"):
         await hold(world, 0.01)
     assert world.pool.waiting == 0
     assert world.endpoints[0].total_in_flight == 1

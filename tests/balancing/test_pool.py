@@ -81,7 +81,7 @@ def test_a_full_queue_refuses() -> None:
     world = World(1, max_waiting=1)
     world.take()
     world.queue()
-    with pytest.raises(QueueFull, match="1 requests wait"):
+    with pytest.raises(QueueFull, match="1 requests already wait"):
         world.pool.ask()
 
 

@@ -85,7 +85,7 @@ def test_the_config_says_where_the_store_is(path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("audit: {store: none}", "cannot be read here"), ("audit: {sotre: sqlite}", "unknown key")],
+    [("audit: {store: none}", "cannot read the store"), ("audit: {sotre: sqlite}", "unknown key")],
 )
 def test_what_stands_in_the_way_is_said(
     path: Path, capsys: pytest.CaptureFixture[str], content: str, told: str

@@ -15,4 +15,4 @@ def test_check_warns_of_an_address_that_is_the_others_default(
     path = tmp_path / "config.yml"
     path.write_text(config)
     assert main(["check", str(path)]) == 0
-    assert "cannot be had together" in capsys.readouterr().err
+    assert "collide" in capsys.readouterr().err

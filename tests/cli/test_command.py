@@ -287,4 +287,4 @@ def test_a_simulation_refuses_names_that_are_none(capsys: pytest.CaptureFixture[
     """In one line, with status 1."""
     status, out, err = said(capsys, "simulate", "--models", "a b,llama3")
     assert (status, out) == (1, "")
-    assert err == "ai-gateway simulate: these are no model names: a b\n"
+    assert err == "ai-gateway simulate: these are not model names: a b\n"

@@ -71,7 +71,7 @@ def reasons(content: bytes) -> list[tuple[str, str]]:
         ("listen: 8080", "listen", "put it in quotes"),
         ("listen: nonsense", "listen", "is not HOST:PORT"),
         ("admin: '127.0.0.1:70000'", "admin", "is not HOST:PORT"),
-        ("cors: {origins: ['https://x/']}", "cors.origins[0]", "no origin"),
+        ("cors: {origins: ['https://x/']}", "cors.origins[0]", "not an origin"),
         ("cors: {origins: ['*', 'https://*.com']}", "cors.origins[1]", "of two labels or more"),
         ("cors: {origins: ['https://*.co.uk']}", "cors.origins[0]", "not a registry's"),
         ("cors: {origins: ['https://a*.example.com']}", "cors.origins[0]", "may stand for a port"),

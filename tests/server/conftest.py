@@ -223,8 +223,8 @@ def serving() -> Serving:
                 await serving_task
             yield world
         finally:
-            world.shutdown.ask()
-            world.shutdown.ask()
+            world.shutdown.request()
+            world.shutdown.request()
             await serving_task
 
     return start

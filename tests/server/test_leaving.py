@@ -148,7 +148,7 @@ async def test_background_work_lives_from_before_the_first_to_after_the_last_con
 
     def on_listening(api_urls: tuple[str, ...], admin_urls: tuple[str, ...]) -> None:
         events.append("listening")
-        callbacks.shutdown.ask()
+        callbacks.shutdown.request()
 
     callbacks = ServerCallbacks(
         on_listening=on_listening,

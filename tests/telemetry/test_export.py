@@ -14,7 +14,7 @@ from tests.tracing.threads import wait_for_exports
 
 from ai_gateway.exchange import Exchange, Trace
 from ai_gateway.telemetry.export import Exporting
-from ai_gateway.telemetry.resource import resource
+from ai_gateway.telemetry.resource import process_resource
 from ai_gateway.telemetry.settings import read_settings
 from ai_gateway.wire.trace_context import Parent
 
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_dropped_without_waiting(
     assert time.monotonic() - started_at < 5
     assert made.counts == {"exported": 0, "failed": 0, "dropped": 1000 * EACH - 10}
     assert [record.getMessage() for record in caplog.records] == [
-        "spans are dropped: they come faster than they are collected"
+        "dropping spans: they come faster than the collector takes them"
     ]
     exporter.may_go_on.set()
     assert made.close(5.0)
@@ -125,7 +125,7 @@ def test_a_close_that_takes_too_long_is_given_up(exporter: Scripted, caplog: pyt
     assert made.close(0.1) is False
     assert time.monotonic() - started_at < 2
     assert exporter.ended >= 1
-    assert "could not be delivered" in caplog.text
+    assert "could not export all queued spans" in caplog.text
 
 
 PARENT_OFF = Parent(TRACE.trace_id, "00f067aa0ba902b7", False, b"")
@@ -196,11 +196,11 @@ def test_the_name_is_the_operators_or_our_own(
     """Never the SDK's `unknown_service`."""
     for variable, text in environment.items():
         monkeypatch.setenv(variable, text)
-    assert resource(environment).attributes["service.name"] == name
+    assert process_resource(environment).attributes["service.name"] == name
 
 
 def test_what_is_known_here_gives_way_to_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     given = "service.instance.id=pod-1,service.version=9,k8s.pod.name=a%20b"
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", given)
-    found = resource({"OTEL_RESOURCE_ATTRIBUTES": given}).attributes
+    found = process_resource({"OTEL_RESOURCE_ATTRIBUTES": given}).attributes
     assert (found["service.instance.id"], found["service.version"], found["k8s.pod.name"]) == ("pod-1", "9", "a b")

@@ -17,9 +17,9 @@ from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Trace, Upstr
 from ai_gateway.telemetry.access_log import AccessLog, describe
 from ai_gateway.telemetry.logs import (
     PAUSE_SECONDS,
-    JsonLines,
-    Sparing,
-    Words,
+    JsonFormatter,
+    RepeatFilter,
+    TextFormatter,
     set_levels,
 )
 from ai_gateway.wire.address import Address
@@ -95,7 +95,7 @@ class Terminal(io.StringIO):
 
 def test_a_record_is_one_line_of_json_whatever_it_says() -> None:
     """Nobody can write a second line into the log by what he sends."""
-    line = JsonLines().format(record(HOSTILE))
+    line = JsonFormatter().format(record(HOSTILE))
     assert len(line.splitlines()) == 1 or "\n" not in line
     fields = json.loads(line)
     assert (fields["level"], fields["log"], fields["message"]) == ("warning", "config", HOSTILE)
@@ -109,16 +109,16 @@ def test_a_record_of_an_error_has_its_trace() -> None:
         raise ValueError("broken")
     except ValueError:
         made = record("it failed", exc_info=sys.exc_info())
-    assert "ValueError: broken" in json.loads(JsonLines().format(made))["trace"]
-    assert "ValueError: broken" in Words().format(made)
+    assert "ValueError: broken" in json.loads(JsonFormatter().format(made))["trace"]
+    assert "ValueError: broken" in TextFormatter().format(made)
 
 
 def test_on_a_terminal_control_characters_are_shown_and_never_sent() -> None:
     """And ordinary words are left as they are."""
-    line = Words().format(record(HOSTILE))
+    line = TextFormatter().format(record(HOSTILE))
     assert "\x1b" not in line
     assert "\n" not in line
-    assert Words().format(record("Grüezi")).endswith("warning Grüezi")
+    assert TextFormatter().format(record("Grüezi")).endswith("warning Grüezi")
 
 
 async def test_an_access_line_tells_the_whole_story_once() -> None:
@@ -227,11 +227,11 @@ def test_a_record_about_a_request_carries_its_ids() -> None:
     exchange.trace = Trace("a" * 32, "b" * 16)
     token = CURRENT.set(exchange)
     try:
-        fields = json.loads(JsonLines().format(record("odd")))
+        fields = json.loads(JsonFormatter().format(record("odd")))
     finally:
         CURRENT.reset(token)
     assert (fields["request_id"], fields["trace_id"], fields["span_id"]) == ("req-1", "a" * 32, "b" * 16)
-    assert "trace_id" not in json.loads(JsonLines().format(record("odd")))
+    assert "trace_id" not in json.loads(JsonFormatter().format(record("odd")))
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_levels_of_the_whole_and_of_a_part_change_while_it_runs() -> None:
 def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
     """The gateway's own records, and other complaints, always pass."""
     now = [0.0]
-    sparing = Sparing(lambda: now[0])
+    sparing = RepeatFilter(lambda: now[0])
     away = record("Exporter failed")
     away.name = "opentelemetry.exporter"
     assert [sparing.filter(away), sparing.filter(away), sparing.filter(record("Exporter failed"))] == [
@@ -276,7 +276,7 @@ async def test_nothing_in_a_line_acts_on_a_terminal(char: str) -> None:
     exchange = finished(f"/v1/models/{char}")
     exchange.reason = exchange.client_name = char
     texts = [written(kind(), exchange) for kind in (io.StringIO, Terminal)]
-    texts += [kind().format(record(f"it said {char}")) for kind in (JsonLines, Words)]
+    texts += [kind().format(record(f"it said {char}")) for kind in (JsonFormatter, TextFormatter)]
     for text in texts:
         assert text.rstrip("\n").isprintable()
         assert text.encode()

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS
-from ai_gateway.telemetry.metrics import as_text, process_readings
+from ai_gateway.telemetry.metrics import as_text, process_samples
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution, Mark
 
@@ -110,7 +110,7 @@ def test_a_reading_has_as_many_labels_as_its_metric() -> None:
 
 
 def test_the_process_is_told_by_prometheus_standard_names() -> None:
-    found = {sample.name for sample in process_readings()}
+    found = {sample.name for sample in process_samples()}
     assert found >= {
         "process_resident_memory_bytes",
         "process_cpu_seconds_total",

@@ -100,7 +100,7 @@ def test_content_needs_the_one_word(word: str) -> None:
 
 def test_patterns_of_headers_are_whole_names_in_any_case() -> None:
     name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST"
-    asked = read_settings({name: "X-Team, x-a.*"}).headers.asked
+    asked = read_settings({name: "X-Team, x-a.*"}).headers.request
     assert asked is not None
     assert [bool(asked.fullmatch(key)) for key in ("x-team", "x-abc", "x-teams", "my-x-team")] == [
         True,
@@ -197,5 +197,5 @@ def test_prometheus_is_the_scrape_that_is_there_anyway(given: str, metrics: tupl
 
 @pytest.mark.parametrize("word", ["zipkin", "logging", "jaeger", "prometheus"])
 def test_a_word_that_means_something_elsewhere_is_refused_with_advice(word: str) -> None:
-    with pytest.raises(ValueError, match=r"OTEL_TRACES_EXPORTER: .* known are otlp, console, none \("):
+    with pytest.raises(ValueError, match=r"OTEL_TRACES_EXPORTER: .* use otlp, console, none \("):
         read_settings({"OTEL_TRACES_EXPORTER": word})

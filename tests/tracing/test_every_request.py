@@ -115,7 +115,7 @@ async def test_a_shutdown_ends_the_spans_of_what_was_running(world: World, trace
     served = await traced.gateway(world, [(await world.upstream(gate.act)).url])
     line = await served.begin(chat(stream=True))
     await line.head()
-    served.shutdown.ask()
+    served.shutdown.request()
     (server,) = await traced.requests()
     assert server.attributes["aigw.outcome"] == "shutdown"
     assert server.attributes["error.type"] == "server_shutdown"

@@ -120,7 +120,7 @@ async def test_changes_are_found_by_the_next_looks() -> None:
         (answer(b'{"version":7}'), "is this an Ollama?"),
         (answer(VERSION, b"500 No"), "answered 500"),
         (answer(b"", b"302 Found", b"location: /x\r\n"), "answered 302"),
-        (b"garbage\r\n\r\n", "no HTTP answer"),
+        (b"garbage\r\n\r\n", "not an HTTP answer"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
     ],
 )

@@ -38,7 +38,7 @@ def reasons(endpoint: Endpoint) -> str:
         (answer(b"", b"302 Found", b"location: mailto:a\r\n"), "answered 302"),
         (answer(TAGS, b"500 No"), "answered 500"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
-        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "no HTTP answer"),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "not an HTTP answer"),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/tags", "/api/ps"])
@@ -75,7 +75,7 @@ async def test_names_that_are_none_are_left_out_and_said() -> None:
     ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"a b"},{"name":"good"},7]}')
     async with looking_at(ollama) as (looked, _):
         await looked.until(lambda endpoint: endpoint.holds("good:latest"))
-        await looked.until(lambda endpoint: "no model's name" in reasons(endpoint))
+        await looked.until(lambda endpoint: "invalid or repeated model name" in reasons(endpoint))
         assert list(looked.endpoint.held or ()) == ["good:latest"]
 
 
@@ -139,4 +139,4 @@ async def test_a_fault_of_the_gateways_own_does_not_end_the_looking(caplog: pyte
         poller.follow(new, gone)
         await until(lambda: new[0].holds("tiny:latest"))
         await poller.stop()
-    assert "begins anew" in caplog.text
+    assert "polling starts again" in caplog.text

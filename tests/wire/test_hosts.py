@@ -89,7 +89,7 @@ def test_two_addresses_that_cannot_be_had_together(one: str, other: str, collide
 
 @pytest.mark.parametrize("address", ["*:1", "a b:1", "[1.2.3.4]:1", "[a]:1", "[]:1", "http://h:1", "h:1/x", "h:+1"])
 def test_what_cannot_be_listened_on(address: str) -> None:
-    with pytest.raises(ValueError, match=r"is not HOST:PORT|written without a host|in brackets"):
+    with pytest.raises(ValueError, match=r"is not HOST:PORT|leave out the host|in brackets"):
         split_listen(address)
 
 

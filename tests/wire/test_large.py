@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.asides import finished
 from ai_gateway.wire.call import Call, Operation, read_call
 from ai_gateway.wire.json_scan import Scan
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT, read_large
+from ai_gateway.wire.placeholders import finished
 
 
 def scan(body: bytes) -> Scan:

@@ -7,7 +7,7 @@ from ai_gateway.accounting.fleet_metrics import fleet_metrics
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
 from ai_gateway.edge.health import StatusSources
 from ai_gateway.telemetry import names
-from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_readings
+from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_samples
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.version import __version__
 
@@ -41,7 +41,7 @@ class Metrics:
 
 
 def _written(samples: list[Sample], is_open: bool) -> bytes:
-    return as_text([*samples, *process_readings()], is_open=is_open)
+    return as_text([*samples, *process_samples()], is_open=is_open)
 
 
 def _wants_open(accept: bytes) -> bool:

@@ -11,7 +11,7 @@ from ai_gateway.wire.hosts import split_url
 OLLAMA_PORT = 11434
 
 _PATH: Final = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+)*")
-# What people copy from their clients. In front of it a path may be that of a proxy, such as the API server's.
+# Paths that people copy from their clients. A proxy's path, such as the API server's, may stand before them.
 _OWN_ROUTE: Final = re.compile(
     r"/(?:v1(?:/(?:chat/completions|chat|completions|embeddings|models))?|api(?:/(?:chat|generate|embed|embeddings|tags|ps"
     r"|show|version))?)$"
@@ -60,13 +60,13 @@ def parse_url(url: str, ca_file: str | None = None) -> Address:
 
 
 def parse_endpoint(url: str, ca_file: str | None = None) -> Address:
-    """The URL of an Ollama, to which `/v1` and `/api` are added. Raises ValueError as `parse_url` does."""
+    """The base URL of an Ollama; the gateway adds `/v1` and `/api`. Raises ValueError as `parse_url` does."""
     address = parse_url(url, ca_file)
     if not _PATH.fullmatch(address.prefix) or any(part in (".", "..") for part in address.prefix.split("/")):
-        raise ValueError(f"{url!r} has a path that not every server reads alike")
+        raise ValueError(f"{url!r} has a path that servers read in different ways")
     route = _OWN_ROUTE.search(address.prefix)
     if route is not None:
-        raise ValueError(f"{url!r}: leave out {route[0]!r}, the gateway adds the paths of Ollama itself")
+        raise ValueError(f"{url!r}: leave out {route[0]!r}; the gateway adds Ollama's paths itself")
     return address
 
 
@@ -110,7 +110,7 @@ def _port(text: str, default: int) -> int:
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether this host of a server is all its interfaces."""
+    """Whether a server on this host listens on all interfaces."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - nothing is bound to it here
         return True
     try:
@@ -120,7 +120,7 @@ def is_unspecified(host: str) -> bool:
 
 
 def _reachable(host: str) -> str:
-    """An unspecified address is where a server listens; a client reaches it on loopback."""
+    """The host that a client connects to: loopback in place of an unspecified address."""
     if is_unspecified(host):
         return "::1" if ":" in host else "127.0.0.1"
     try:

@@ -1,6 +1,6 @@
-"""What a client asks, read once from its body, and the body that goes upstream in its place.
+"""A client's call, read once from its body, and the body that the gateway sends upstream instead.
 
-Rules come from ollama/ollama openai/openai.go: what Ollama ignores or would misread is mended or refused here.
+Rules come from ollama/ollama openai/openai.go: the gateway normalizes or refuses what Ollama would ignore or misread.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.wire import messages
-from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.fields import flag, given, read_value, refuse
 from ai_gateway.wire.json_guard import Fields, check_spelling, read_object
 from ai_gateway.wire.parameters import TABLE, Operation, read_parameters
+from ai_gateway.wire.placeholders import Placeholders
 
 __all__ = ["MAX_MODEL_LENGTH", "PATHS", "Call", "Operation", "read_call"]
 
@@ -23,10 +23,10 @@ PATHS: Final[dict[Operation, str]] = {
     "embeddings": "/v1/embeddings",
 }
 
-# The list that a call is about, which may be long.
+# The field with the prompt; it may be a long list.
 LISTS: Final[dict[Operation, str]] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 MAX_MODEL_LENGTH: Final = 512
-# What whoever records may want to know of a call, beside its model.
+# Parameters that spans and the audit may record.
 PARAMETERS: Final = frozenset(
     (
         *("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty", "stop"),
@@ -48,10 +48,10 @@ _decode_only = msgspec.json.Decoder(tuple[str]).decode
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What a client asks. `model` is the id as the client wrote it; `fields` are still unread JSON values.
+    """A client's call. `model` is the id as the client wrote it; `fields` are JSON values that are not decoded yet.
 
-    `ignored` names the parameters that ask for what Ollama cannot do, and are not sent. `asides` is what of a large
-    body is not in `fields`.
+    `ignored` names parameters that Ollama cannot honour; the gateway does not send them. `placeholders` holds the
+    long values of a large body.
     """
 
     operation: Operation
@@ -60,10 +60,10 @@ class Call(msgspec.Struct, frozen=True):
     wants_usage: bool  # the client asked for the usage chunk of its stream
     fields: Fields
     ignored: tuple[str, ...] = ()
-    asides: Asides | None = None
+    placeholders: Placeholders | None = None
 
     def upstream_body(self, ollama_name: str, max_tokens: int | None) -> bytes:
-        """The body to send: Ollama's name for the model, and `max_tokens` where the client set no limit."""
+        """The body to send, with Ollama's name of the model, and with `max_tokens` if the client set no limit."""
         fields = self.fields
         fields["model"] = msgspec.Raw(_encode(ollama_name))
         if max_tokens is not None and self.operation != "embeddings" and "max_tokens" not in fields:
@@ -71,36 +71,36 @@ class Call(msgspec.Struct, frozen=True):
         return _encode(fields)
 
     def upstream_pieces(self, ollama_name: str, max_tokens: int | None) -> list[bytes]:
-        """The same in pieces, of a large body those that came."""
+        """The same body in pieces; of a large body, the pieces that the gateway received."""
         text = self.upstream_body(ollama_name, max_tokens)
-        return [text] if self.asides is None else list(self.asides.pieces(text))
+        return [text] if self.placeholders is None else list(self.placeholders.pieces(text))
 
     def let_go(self) -> None:
-        """Forgets what was asked; what is known of the call stays."""
+        """Drops the fields; the facts about the call stay."""
         self.fields.clear()
-        if self.asides is not None:
-            self.asides.clear()
+        if self.placeholders is not None:
+            self.placeholders.clear()
 
     def prompt(self) -> Iterator[bytes]:
-        """JSON text of what the model is asked, piece by piece."""
+        """JSON text of the prompt, in pieces."""
         text = self._prompt()
-        return iter((text,)) if self.asides is None else self.asides.pieces(text)
+        return iter((text,)) if self.placeholders is None else self.placeholders.pieces(text)
 
     def prompts(self, most: int) -> Iterator[bytes]:
-        """The same as JSON texts of their own, a few items of a long list in each. See Asides.short."""
+        """The prompt as one or more JSON texts, a few items of a long list in each. See Placeholders.short."""
         text = self._prompt()
-        return iter((text,)) if self.asides is None else self.asides.beginnings(text, most)
+        return iter((text,)) if self.placeholders is None else self.placeholders.beginnings(text, most)
 
     def _prompt(self) -> bytes:
         return next((bytes(self.fields[key]) for key in LISTS.values() if key in self.fields), b"")
 
     def token_limit(self) -> int | None:
-        """How many tokens the client lets the answer have, if it says; only before the fields go."""
+        """The client's limit of tokens for the answer, if it set one. Call it before `let_go`."""
         text = given(self.fields, "max_tokens")
         return None if text is None or self.operation == "embeddings" else int(text)
 
     def parameters(self) -> dict[str, Any]:
-        """What the client set of `PARAMETERS`, as values; what cannot be read or is very long is left out."""
+        """The client's values for `PARAMETERS`, without those that are unreadable or very long."""
         found = {}
         for key in PARAMETERS.intersection(self.fields):
             text = bytes(self.fields[key])
@@ -111,18 +111,18 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def read_call(operation: Operation, body: bytes) -> Call:
-    """The call in a request body. Raises InvalidRequest, with `param` where one field is at fault."""
+    """The call in a request body. Raises InvalidRequest, with `param` if one field is wrong."""
     return call_of(operation, read_object(body, _KNOWN))
 
 
 def is_known(key: str) -> bool:
-    """Whether Ollama or the gateway reads a key of this name. Raises InvalidRequest where it is one but for case."""
+    """Whether Ollama or the gateway reads this key. Raises InvalidRequest if only its case differs from such a key."""
     check_spelling((key,), _KNOWN)
     return key in _KNOWN
 
 
-def call_of(operation: Operation, fields: Fields, asides: Asides | None = None) -> Call:
-    """The call that these fields ask for. Raises InvalidRequest, with `param` where one field is at fault."""
+def call_of(operation: Operation, fields: Fields, placeholders: Placeholders | None = None) -> Call:
+    """The call that these fields make. Raises InvalidRequest, with `param` if one field is wrong."""
     model, stream, wants_usage = _model(fields), flag(fields, "stream"), _wants_usage(fields)
     _CHECKS[operation](fields)
     ignored = read_parameters(operation, fields)
@@ -133,19 +133,19 @@ def call_of(operation: Operation, fields: Fields, asides: Asides | None = None) 
         fields["stream_options"] = _WITH_USAGE
     for key in _NEVER_UPSTREAM:
         fields.pop(key, None)
-    return Call(operation, model, stream, wants_usage, fields, ignored, asides)
+    return Call(operation, model, stream, wants_usage, fields, ignored, placeholders)
 
 
 def _model(fields: Fields) -> str:
     text = given(fields, "model")
     if text is None:
-        refuse("model", "`model` is required: name one of those that GET /v1/models lists.", "missing_value")
+        refuse("model", "`model` is required: send one of the ids that GET /v1/models lists.", "missing_value")
     if not text.startswith(b'"') or len(text) < 3:
-        refuse("model", "`model` must be a string that is not empty.")
+        refuse("model", "`model` must be a non-empty string.")
     if len(text) > MAX_MODEL_LENGTH:
         refuse("model", f"`model` is longer than {MAX_MODEL_LENGTH} characters.")
     model = _decode_text(text)
-    if "\ufffd" in model:  # what half of a surrogate pair is read as: no model is called so
+    if "\ufffd" in model:  # half of a surrogate pair is read as this; no model has it in its name
         refuse("model", "`model` holds a character that is not valid Unicode.")
     return model
 
@@ -166,9 +166,9 @@ def _check_chat(fields: Fields) -> None:
         refuse("messages", "`messages` is required.", "missing_value")
     if not text.startswith(b"[") or not text[1:-1].strip():
         refuse("messages", "`messages` must be a list with at least one message.")
-    mended = messages.normalize(text)
-    if mended is not None:
-        fields["messages"] = msgspec.Raw(mended)
+    normalized = messages.normalize(text)
+    if normalized is not None:
+        fields["messages"] = msgspec.Raw(normalized)
 
 
 def _check_completions(fields: Fields) -> None:
@@ -180,13 +180,13 @@ def _check_completions(fields: Fields) -> None:
 
 
 def _only_prompt(text: bytes) -> msgspec.Raw:
-    """The text of a list of one."""
+    """The only text of a list."""
     try:
         (prompt,) = _decode_only(text)
     except msgspec.ValidationError:
         if text[1:].lstrip().startswith(b'"'):
-            refuse("prompt", "`prompt` lists several texts: Ollama continues one per request; send several requests.")
-        refuse("prompt", "`prompt` must be a string, or a list of one: Ollama takes no token ids.")
+            refuse("prompt", "`prompt` has several texts, but Ollama takes one per request; send several requests.")
+        refuse("prompt", "`prompt` must be a string or a list with one string; Ollama takes no token ids.")
     return msgspec.Raw(_encode(prompt))
 
 
@@ -202,16 +202,16 @@ def _check_embeddings(fields: Fields) -> None:
 
 
 def check_inputs(text: bytes) -> None:
-    """Raises InvalidRequest for a list of anything but texts."""
+    """Raises InvalidRequest unless the list holds only texts."""
     inputs = read_value(text, "input")
     if not isinstance(inputs, list) or not inputs:
-        refuse("input", "`input` must be a string or a list of strings that is not empty.")
+        refuse("input", "`input` must be a string or a non-empty list of strings.")
     if all(isinstance(item, str) for item in inputs):
         return
     if all(isinstance(item, int | list) and not isinstance(item, bool) for item in inputs):
         refuse(
             "input",
-            "`input` holds token ids, and Ollama embeds text only. In langchain-openai set "
+            "`input` holds token ids, but Ollama embeds text only. In langchain-openai set "
             "OpenAIEmbeddings(check_embedding_ctx_length=False); elsewhere send strings.",
             "token_input_unsupported",
         )

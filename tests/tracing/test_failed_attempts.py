@@ -163,8 +163,8 @@ async def test_a_second_signal_ends_what_runs_with_one_span_each(world: World, t
     served = await traced.gateway(world, [upstream.url], balancing={"slots": 2})
     begun = [await served.begin(chat(stream=True)), await served.begin(chat()), await served.begin(chat())]
     await until(lambda: len(upstream.visits) == 2 and served.waiting == 1)
-    served.shutdown.ask()
-    served.shutdown.ask()
+    served.shutdown.request()
+    served.shutdown.request()
     servers = await traced.requests(len(begun))
     assert {server.attributes["aigw.outcome"] for server in servers} == {"shutdown"}
     assert all(server.attributes["error.type"] for server in servers)

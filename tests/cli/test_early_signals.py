@@ -116,7 +116,7 @@ def test_little_is_imported_before_the_signals_are_heard() -> None:
     program = "import sys; from ai_gateway.__main__ import main; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("ai_gateway")}
-    assert loaded == {"ai_gateway", "ai_gateway.__main__", "ai_gateway.cli", "ai_gateway.cli.early"}
+    assert loaded == {"ai_gateway", "ai_gateway.__main__", "ai_gateway.cli", "ai_gateway.cli.early_signals"}
     assert not {"argparse", "typing_extensions", "asyncio", "uvloop"} & set(done.stdout.split())
 
 
