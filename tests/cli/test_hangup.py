@@ -15,7 +15,7 @@ def _as_before() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_a_wish_that_comes_early_is_fulfilled_once() -> None:
+def test_an_early_reload_happens_once() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does: a terminal is of no account
     heard = Hangup(has_terminal=True)
     assert heard.is_reload
@@ -29,7 +29,7 @@ def test_a_wish_that_comes_early_is_fulfilled_once() -> None:
 
 
 @pytest.mark.parametrize("has_terminal", [True, False])
-def test_with_a_terminal_it_is_no_wish(has_terminal: bool) -> None:
+def test_with_a_terminal_sighup_is_not_a_reload(has_terminal: bool) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     heard = Hangup(has_terminal)
     heard.watch()

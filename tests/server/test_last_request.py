@@ -1,4 +1,4 @@
-"""A client that keeps its connection loses no request when the server leaves: what could not be told takes one more."""
+"""A kept connection loses no request at a shutdown: it gets one more if its answer could not announce the close."""
 
 import asyncio
 import socket
@@ -38,7 +38,9 @@ async def last_answer(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize("path", ENDS)
 @pytest.mark.parametrize("drain_seconds", [0.0, LONG_SECONDS])
-async def test_behind_an_answer_that_began_before_comes_one_more(path: str, drain_seconds: float, serving: Any) -> None:
+async def test_one_more_request_is_served_after_an_answer_that_began_before(
+    path: str, drain_seconds: float, serving: Any
+) -> None:
     """Whether the port is closed already or not."""
     async with serving(PATIENT, drain_seconds=drain_seconds) as world:
         reader, writer = await world.open()
@@ -55,7 +57,7 @@ async def test_behind_an_answer_that_began_before_comes_one_more(path: str, drai
         writer.close()
 
 
-async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
+async def test_one_more_request_is_served_over_tls(serving: Any, tmp_path: Path) -> None:
     authority, files = trustme.CA(), CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(str(files.key))
@@ -77,8 +79,8 @@ async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_what_was_sent_ahead_of_its_turn_is_that_request(serving: Any) -> None:
-    """The first of it; behind it the connection is told to be over."""
+async def test_a_request_sent_ahead_is_the_last_one(serving: Any) -> None:
+    """Only the first of them; its answer closes the connection."""
     async with serving(PATIENT) as world:
         reader, writer = await world.open()
         writer.write(get("/stream") + get("/b") + get("/c"))
@@ -91,7 +93,7 @@ async def test_what_was_sent_ahead_of_its_turn_is_that_request(serving: Any) -> 
         writer.close()
 
 
-async def test_on_a_quiet_connection_one_may_be_on_its_way(serving: Any) -> None:
+async def test_a_request_underway_on_an_idle_connection_is_served(serving: Any) -> None:
     """Sent on one that was used before, on one that was not, and on one where half of it had come."""
     async with serving(PATIENT) as world:
         lines = [await world.open() for _ in range(3)]
@@ -125,8 +127,8 @@ async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any)
             one.close()
 
 
-async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) -> None:
-    """The end does not wait once more: whoever was to send something sent it."""
+async def test_an_idle_connection_gets_no_extra_time_after_the_delay(serving: Any) -> None:
+    """The end does not wait once more: the client had its time to send."""
     async with serving(HASTY, drain_seconds=0.05) as world:
         reader, writer = await world.open()
         world.shutdown.ask()
@@ -144,8 +146,8 @@ async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None
         writer.close()
 
 
-async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
-    """When its moment is over, and the loop has not looked at the connection since the request came."""
+async def test_a_received_request_is_not_cut(serving: Any) -> None:
+    """When its moment is over, and the loop has not read from the connection since the request came."""
     async with serving(FramingLimits(sweep_seconds=0.02, underway_seconds=0.2)) as world:
         loop = asyncio.get_running_loop()
         with (
@@ -159,7 +161,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
             def be_busy() -> None:
                 loop.remove_reader(pair[0])
                 line.sendall(GET)
-                time.sleep(0.3)  # the loop's next look is at its clock
+                time.sleep(0.3)  # the loop checks its clock next
                 busy.set()
 
             world.shutdown.ask()
@@ -172,7 +174,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
         assert answer.endswith(b"GET /a 0")
 
 
-async def test_who_has_connected_is_served_though_nobody_has_taken_the_connection_yet() -> None:
+async def test_a_connection_that_waits_in_the_kernel_is_served() -> None:
     """With the listener the kernel would reset it, and the request that came with it."""
     port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
     await port.open()
@@ -187,7 +189,7 @@ async def test_who_has_connected_is_served_though_nobody_has_taken_the_connectio
     await port.close()
 
 
-async def test_who_connects_without_end_does_not_keep_the_listener_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_connections_does_not_keep_the_listener_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only as many are taken as can wait at one moment."""
     port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
     await port.open()

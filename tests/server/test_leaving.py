@@ -46,7 +46,7 @@ async def until_refused(port: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_while_draining_everything_is_answered_and_told_to_go_elsewhere(serving: Any) -> None:
+async def test_while_draining_every_answer_closes_its_connection(serving: Any) -> None:
     async with serving(drain_seconds=5) as world:
         reader, writer = await world.open()
         writer.write(GET)
@@ -85,7 +85,7 @@ async def test_idle_connections_are_closed_and_running_requests_finish(serving: 
         silent_writer.close()
 
 
-async def test_after_the_grace_streams_say_why_they_end(serving: Any) -> None:
+async def test_after_the_grace_streams_end_with_an_error_event(serving: Any) -> None:
     async with serving(grace_seconds=0.1) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
@@ -107,7 +107,7 @@ async def test_a_half_sent_body_does_not_keep_the_process_alive(serving: Any) ->
         writer.close()
 
 
-async def test_asked_twice_it_leaves_at_once(serving: Any) -> None:
+async def test_a_second_request_shuts_down_at_once(serving: Any) -> None:
     async with serving(drain_seconds=60) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
@@ -158,8 +158,8 @@ async def test_background_work_lives_from_before_the_first_to_after_the_last_con
     assert events == ["begun", "listening", "leaving", "ended"]
 
 
-async def test_asked_before_it_listens_it_ends_and_hears_no_more_signals() -> None:
-    """What it was about to begin is ended in order; whoever heard signals before hears the second one."""
+async def test_a_shutdown_before_it_listens_ends_it_and_restores_the_signals() -> None:
+    """Its start is cancelled in order; the former handler of signals gets the second one."""
     beginning, second = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager

@@ -112,9 +112,7 @@ async def test_changed_files_are_taken_over_without_a_restart(
     assert world.reasons == []
 
 
-async def test_a_hangup_has_the_certificate_read_again_at_once(
-    serving: Any, files: CertificateFiles, authority: Any
-) -> None:
+async def test_sighup_reloads_the_certificate_at_once(serving: Any, files: CertificateFiles, authority: Any) -> None:
     async with serving(tls=files, tls_poll_seconds=1000) as world:
         before, _ = await serial_and_answer(world.port, trusting(authority))
         write(authority.issue_cert("localhost"), files)
@@ -126,24 +124,22 @@ async def test_a_hangup_has_the_certificate_read_again_at_once(
         assert not world.shutdown.asked.is_set()
 
 
-async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
+async def test_a_broken_pair_keeps_the_last_good_one_and_is_reported_once(
     serving: Any, files: CertificateFiles, authority: Any
 ) -> None:
     async with serving(tls=files, tls_poll_seconds=0.02) as world:
         before, _ = await serial_and_answer(world.port, trusting(authority))
         other = authority.issue_cert("localhost")
         files.certificate.write_bytes(b"".join(blob.bytes() for blob in other.cert_chain_pems))
-        await asyncio.wait_for(world.complained.wait(), 2)
-        await asyncio.sleep(0.1)  # several more looks at the same broken pair
+        await asyncio.wait_for(world.refused_files.wait(), 2)
+        await asyncio.sleep(0.1)  # several more checks of the same broken pair
         after, _ = await serial_and_answer(world.port, trusting(authority))
     assert after == before
     assert len(world.reasons) == 1
     assert "PRIVATE" not in world.reasons[0]
 
 
-def test_files_that_come_back_are_complained_of_again_only_if_they_break_again(
-    files: CertificateFiles, authority: Any
-) -> None:
+def test_restored_files_are_reported_again_only_if_they_break_again(files: CertificateFiles, authority: Any) -> None:
     certificate = Certificate(files)
     files.key.unlink()
     assert certificate.reload() is not None

@@ -133,5 +133,5 @@ def test_what_cannot_be_read_is_left_out(body: bytes) -> None:
         {"role": "tool", "content": "x", "tool_call_id": None},
     ],
 )
-def test_odd_messages_are_no_fault(message: Any) -> None:
+def test_odd_messages_raise_nothing(message: Any) -> None:
     assert asked(message, {"role": "user", "content": "hi"})[-1]["parts"] == [{"type": "text", "content": "hi"}]

@@ -22,7 +22,7 @@ EACH = 3  # spans of a call
 
 
 class Scripted(SpanExporter):
-    """An exporter that does as it is told."""
+    """An exporter that the test controls."""
 
     def __init__(self) -> None:
         self.result: SpanExportResult | Exception = SpanExportResult.SUCCESS
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_dropped_without_waiting(
 
 
 def test_a_close_that_takes_too_long_is_given_up(exporter: Scripted, caplog: pytest.LogCaptureFixture) -> None:
-    """Within its time, with a word in the log; the exporter is told to stop trying."""
+    """Within its time, with a word in the log; the exporter stops trying."""
     exporter.may_go_on.clear()
     made = exporting()
     made(call())
@@ -166,7 +166,7 @@ def test_the_sampler_is_the_environments(
 
 
 def test_a_share_of_traces_is_about_that_share(exporter: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the trace id alone, so that all who take part in a trace decide alike."""
+    """By the trace id alone, so that all services of a trace decide the same."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
     made = exporting()
@@ -190,7 +190,7 @@ def test_a_share_of_traces_is_about_that_share(exporter: Scripted, monkeypatch: 
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.namespace=x"}, "ai-gateway-ollama"),
     ],
 )
-def test_the_name_is_the_operators_or_our_own(
+def test_the_service_name_is_the_operators_or_the_default(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str
 ) -> None:
     """Never the SDK's `unknown_service`."""
@@ -199,7 +199,7 @@ def test_the_name_is_the_operators_or_our_own(
     assert process_resource(environment).attributes["service.name"] == name
 
 
-def test_what_is_known_here_gives_way_to_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operators_attributes_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     given = "service.instance.id=pod-1,service.version=9,k8s.pod.name=a%20b"
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", given)
     found = process_resource({"OTEL_RESOURCE_ATTRIBUTES": given}).attributes

@@ -31,13 +31,13 @@ async def calls(world: World, traced: Traced) -> float:
 
 
 def closed_port() -> int:
-    """Nobody listens there."""
+    """Nothing listens there."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-async def test_a_collector_that_is_away_costs_no_call_any_time(
+async def test_a_missing_collector_delays_no_call(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its spans count as failed, and leaving does not wait for it beyond its budget."""
@@ -70,7 +70,7 @@ async def test_a_slow_collector_fills_the_queue_and_no_more(
     assert time.monotonic() - started_at < 0.3 + QUICK_SECONDS
 
 
-async def test_a_collector_that_refuses_is_told_of_in_the_counts(world: World, traced: Traced) -> None:
+async def test_a_refusing_collector_shows_in_the_counts(world: World, traced: Traced) -> None:
     """A 400 is not tried again."""
     traced.may_complain = True
     traced.receiver.answer = whole(b"", "400 Bad Request")

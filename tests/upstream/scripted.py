@@ -118,7 +118,7 @@ async def a_client(kind: type[Client] = Keeping) -> AsyncIterator[Client]:
 async def until(holds: Callable[[], object]) -> None:
     """Returns when something holds that no event tells of."""
     async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - sockets and polls tell nobody
+        while not holds():  # noqa: ASYNC110 - sockets and polls have no event for it
             await asyncio.sleep(0.001)
 
 
@@ -138,7 +138,7 @@ def answers(body: bytes, status: bytes = b"200 OK") -> Script:
 
 
 async def free_address() -> Address:
-    """Where nobody listens."""
+    """An address where nothing listens."""
     listening = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     address = Address("127.0.0.1", listening.sockets[0].getsockname()[1])
     listening.close()

@@ -59,7 +59,7 @@ def test_an_empty_text_beside_tool_calls_is_null() -> None:
         assert json.loads(read_answer("chat", body, OURS).body)["choices"][0]["message"] == expected
 
 
-def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
+def test_reasoning_is_repeated_if_the_config_wants_it() -> None:
     """Beside Ollama's own key, and only where there is one."""
     body = chat(choices=[{"message": {"content": "", "reasoning": "Hm"}, "finish_reason": "stop"}])
     assert b"reasoning_content" not in read_answer("chat", body, OURS).body
@@ -78,15 +78,15 @@ def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
         b"[" * 100_000, b'{"choices":' + b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_what_is_no_whole_answer_is_found_out(operation: Operation, body: bytes) -> None:
-    """A 200 with nothing, nonsense or an error in it is Ollama's fault and never the client's answer."""
+def test_an_incomplete_answer_is_refused(operation: Operation, body: bytes) -> None:
+    """A 200 that is empty, invalid or an error is a failure of Ollama's and never reaches the client."""
     with pytest.raises(BadAnswer):
         read_answer(operation, body, OURS)
 
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
 @pytest.mark.parametrize("odd", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\x1b", b"\\ud83d", b"\\x41", b"\n"])
-def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: Operation, odd: bytes) -> None:
+def test_unread_parts_of_an_answer_must_be_valid_too(operation: Operation, odd: bytes) -> None:
     """It is passed on as it is, and the client's parser would fail on it."""
     good = chat(data=[{"embedding": [0.1]}], new="ODD")
     assert read_answer(operation, good, OURS).body
@@ -96,7 +96,7 @@ def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: Ope
 
 
 def test_a_character_may_lie_anywhere_in_a_large_answer() -> None:
-    """A large one is looked through in pieces; half a character at its end is none."""
+    """A large one is checked in pieces; half a character at its end is invalid."""
     for shift in range(4):
         text = "x" * (65_536 - 100 + shift) + "😀äé" * 40_000
         assert (
@@ -110,7 +110,7 @@ def test_a_character_may_lie_anywhere_in_a_large_answer() -> None:
         read_answer("chat", cut, OURS)
 
 
-def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
+def test_of_a_repeated_key_the_client_gets_the_value_that_was_read() -> None:
     """Each key once; of two lists of choices not the one that says it is finished."""
     body = chat()[:-1] + b', "choices": [{"message": {"content": ""}, "finish_reason": null}]}'
     with pytest.raises(BadAnswer, match="finish_reason"):
@@ -118,7 +118,7 @@ def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
     assert read_answer("chat", chat()[:-1] + b', "new": 1, "new": 2}', OURS).body.count(b'"new"') == 1
 
 
-def test_an_answer_that_was_cut_short_is_not_called_nonsense() -> None:
+def test_an_answer_that_was_cut_short_is_not_garbled() -> None:
     """That is Ollama's way of saying that a runner died."""
     with pytest.raises(BadAnswer) as caught:
         read_answer("chat", chat(choices=[]), OURS)
@@ -162,6 +162,6 @@ def test_the_message_of_an_error_is_read_in_both_shapes(body: bytes, message: st
     assert read_error(body) == message
 
 
-def test_a_message_is_as_long_as_a_person_reads() -> None:
+def test_an_error_message_has_a_readable_length() -> None:
     """It becomes part of an answer, of the log and of a trace."""
     assert read_error(json.dumps({"error": "x" * 50_000}).encode()) == "x" * MAX_MESSAGE + "…"

@@ -41,7 +41,7 @@ def failure(operation: Operation = "chat", **fields: Any) -> tuple[str | None, s
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
 def test_a_minimal_call_is_read(operation: Operation) -> None:
-    """Model and operation, and no wish beyond them."""
+    """Model and operation, and no other parameter."""
     asked = call(operation)
     assert (asked.operation, asked.model, asked.stream, asked.wants_usage) == (operation, "m", False, False)
 
@@ -57,7 +57,7 @@ def test_a_model_must_be_named(value: Any, code: str) -> None:
     assert failure(model=value) == ("model", code)
 
 
-def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
+def test_the_error_for_a_missing_model_names_the_list_of_models() -> None:
     """The message is one that a person can act on."""
     assert "/v1/models" in refused("chat", b'{"messages":[{"role":"user","content":"Hi"}]}').message
 
@@ -132,7 +132,7 @@ def test_a_list_of_one_prompt_is_that_prompt() -> None:
     assert "token ids" in refused("completions", b'{"model":"m","prompt":[1]}').message
 
 
-def test_token_input_is_told_the_setting_to_change() -> None:
+def test_the_error_for_token_ids_names_the_setting_to_change() -> None:
     """langchain-openai sends tokens by default."""
     error = refused("embeddings", b'{"model":"m","input":[[1,2]]}')
     assert "check_embedding_ctx_length=False" in error.message
@@ -181,7 +181,7 @@ def test_role_developer_becomes_system(role: str) -> None:
         ("embeddings", b'"input":[1e999]'),
     ],
 )
-def test_a_number_beyond_all_numbers_is_refused_and_not_a_fault_of_ours(operation: Operation, field: bytes) -> None:
+def test_a_number_too_large_for_a_float_is_refused(operation: Operation, field: bytes) -> None:
     """1e999 fits into nothing: a 400 wherever the gateway reads the value it stands in."""
     assert refused(operation, b'{"model":"m",%b}' % field).error_status == 400
 
@@ -224,7 +224,7 @@ def test_the_model_is_exchanged_for_ollamas_name() -> None:
 
 
 def test_numbers_keep_their_text() -> None:
-    """What is not the gateway's to judge is not rewritten."""
+    """The gateway does not rewrite values that it does not check."""
     numbers = b'"seed":1234567890123456789,"temperature":1.0,"top_p":1E-2,"x":[1.50, 1e999]'
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],%b}' % numbers
     upstream = read_call("chat", body).upstream_body("m", None)
@@ -243,7 +243,7 @@ def test_stream_options_go_nowhere_without_a_stream() -> None:
     assert "stream_options" not in sent(stream_options={"include_usage": True})
 
 
-def test_the_wish_for_usage_is_remembered() -> None:
+def test_the_clients_request_for_usage_is_kept() -> None:
     """The relay drops the usage chunk that the client did not ask for."""
     assert call(stream=True, stream_options={"include_usage": True}).wants_usage
     assert not call(stream=True, stream_options={"include_usage": False}).wants_usage

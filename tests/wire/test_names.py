@@ -26,7 +26,7 @@ def test_names_that_ollama_accepts_are_names(name: str) -> None:
         "a\x00", "a%2fb", "a\\b",
     ],
 )  # fmt: skip
-def test_what_ollama_would_refuse_or_walk_out_with_is_no_name(name: str) -> None:
+def test_a_name_that_ollama_would_refuse_is_not_a_name(name: str) -> None:
     """Above all nothing that climbs in paths or names another scheme."""
     assert not is_model_name(name)
 
@@ -59,6 +59,6 @@ def test_cloud_names_are_recognised(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama3", "cloud", "my-cloud", "cloud/x", "my-cloud:latest", "x:cloudy", "x:cloud-1"])
-def test_local_names_are_no_cloud_names(name: str) -> None:
+def test_local_names_are_not_cloud_names(name: str) -> None:
     """A word in the name itself leads nowhere."""
     assert not is_cloud(name)

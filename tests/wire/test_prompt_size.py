@@ -18,7 +18,7 @@ def chat(*contents: Any) -> bytes:
 
 
 def test_messages_and_inputs_are_counted() -> None:
-    """A text that looks like a message is none."""
+    """A text that looks like a message does not count as one."""
     assert measure("chat", chat("a", "b", '"role": "user"')).inputs == 3
     assert measure("chat", b"{}").inputs == 1
     assert measure("completions", b'{"model":"m","prompt":"a"}') == PromptSize(26)
@@ -49,7 +49,7 @@ def test_a_body_of_a_mebibyte_is_not_searched() -> None:
     assert measure("chat", b"x" * (2 << 20)) == PromptSize(2 << 20, 1, 1)
 
 
-def test_looking_costs_little_whatever_the_body() -> None:
+def test_measuring_is_cheap_for_any_body() -> None:
     """In the event loop: of this thread's CPU."""
     for body in (b'"role"' * 170_000, b";base64," * 130_000, b'"input_audio"' * 80_000, b'"' * (1 << 20)):
         for operation in ("chat", "embeddings", "completions"):

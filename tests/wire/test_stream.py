@@ -109,7 +109,7 @@ def test_a_line_end_that_is_cut_ends_no_event_early(end: bytes) -> None:
         assert stream.is_complete
 
 
-def test_an_event_is_passed_on_as_soon_as_it_is_whole() -> None:
+def test_an_event_is_passed_on_as_soon_as_it_is_complete() -> None:
     """Whatever line ends it has: a client waits for no later event."""
     for end in (b"\n", b"\r\n", b"\r"):
         stream = EventStream(OURS)
@@ -262,7 +262,7 @@ def test_a_finish_reason_without_an_end_is_no_end() -> None:
     assert (stream.finish_reason, stream.is_complete) == ("stop", False)
 
 
-def test_nothing_is_passed_on_behind_the_end() -> None:
+def test_nothing_is_passed_on_after_the_end() -> None:
     """Whatever else comes, a client that saw `[DONE]` is through."""
     text, stream = relayed([chunk("", "stop"), DONE, chunk("b"), DONE, b"data: nonsense\n\n"])
     assert events(text)[1:] == ["[DONE]"]
@@ -289,8 +289,8 @@ def test_an_event_without_an_end_breaks_the_stream() -> None:
 
 
 @pytest.mark.parametrize("shape", [OURS, WITH_USAGE], ids=["not asked", "asked"])
-def test_usage_is_noted_and_shown_to_those_who_asked(shape: Shape) -> None:
-    """The gateway asks for it on every stream; whoever did not ask sees no chunk without choices."""
+def test_usage_is_noted_and_sent_to_clients_that_requested_it(shape: Shape) -> None:
+    """The gateway requests it on every stream; other clients see no chunk without choices."""
     text, stream = relayed([recorded("chat-stream-new")], shape)
     assert stream.usage == Usage(12, 2)
     assert sum("usage" in event for event in events(text)[:-1]) == (1 if shape.with_usage else 0)
@@ -304,7 +304,7 @@ def test_usage_in_the_finish_chunk_is_taken_out_of_it() -> None:
     assert b"usage" not in text
 
 
-def test_the_zero_usage_of_text_completions_is_taken_away_unless_asked_for() -> None:
+def test_the_zero_usage_of_text_completions_is_removed_unless_requested() -> None:
     """Ollama adds one to every chunk once usage is asked for; the true one is noted."""
     text, stream = relayed([recorded("completions-stream-usage")])
     assert b"usage" not in text
@@ -321,7 +321,7 @@ def test_the_zero_usage_is_taken_from_chunks_with_a_known_head_as_well() -> None
     assert b"usage" not in text
 
 
-def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
+def test_reasoning_is_repeated_if_the_config_wants_it() -> None:
     """Beside Ollama's own key, in every chunk that has it and in no other."""
     text, _ = relayed([recorded("chat-stream-new")], WITH_REASONING)
     deltas: list[Any] = [event["choices"][0]["delta"] for event in events(text)[:-1]]

@@ -49,7 +49,7 @@ def outcome(kind: type[EventStream], event: bytes, shape: Shape) -> tuple[Any, .
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_the_quick_way_is_the_long_one(name: str) -> None:
+def test_the_fast_path_gives_the_same_bytes_as_the_slow_one(name: str) -> None:
     """Whole, twice at once, and broken at any place; whatever the client asked for."""
     rng = random.Random(name)
     for tail in ("", NOTHING_USED):

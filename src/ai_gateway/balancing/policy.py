@@ -29,7 +29,7 @@ class WarmLeastInFlight:
         self._random = rng
 
     def pick(self, candidates: Sequence[Endpoint], model: str) -> Choice:
-        """See Policy. Ties are broken at random, so that several gateways do not choose alike."""
+        """See Policy. Ties are broken at random, so that several gateways choose differently."""
         if len(candidates) == 1:
             return Choice(candidates[0], "only", candidates[0].is_resident(model))
         ranks = [

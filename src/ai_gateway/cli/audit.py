@@ -110,17 +110,17 @@ def _examined(audit: "AuditSection", arguments: argparse.Namespace) -> "Report":
     from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
     from ai_gateway.audit.verification import Report, examine, without_store
 
-    told = list(_checkpoints(arguments.checkpoints))
+    checkpoints = list(_checkpoints(arguments.checkpoints))
     try:
         archive = _open(audit)
     except StoreUnavailable as error:
-        if told and (isinstance(error, StoreDamaged) or _is_missing(audit)):
-            return without_store(told, _key(audit, arguments), str(error))
+        if checkpoints and (isinstance(error, StoreDamaged) or _is_missing(audit)):
+            return without_store(checkpoints, _key(audit, arguments), str(error))
         if isinstance(error, StoreDamaged):
             return Report(store=[str(error)])
         raise
     try:
-        return examine(archive, told, _key(audit, arguments))
+        return examine(archive, checkpoints, _key(audit, arguments))
     finally:
         archive.close()
 
@@ -177,8 +177,8 @@ def _list_damaged(damaged: "list[Damaged]", unplaced: int) -> bool:
     if len(damaged) > _MAX_DAMAGED_LINES:
         print(f"ai-gateway audit export: left out: {len(damaged) - _MAX_DAMAGED_LINES} more", file=sys.stderr)
     if unplaced:
-        told = f"left out: {unplaced} rows without a writer, a number or a time; see `audit verify`"
-        print(f"ai-gateway audit export: {told}", file=sys.stderr)
+        message = f"left out: {unplaced} rows without a writer, a number or a time; see `audit verify`"
+        print(f"ai-gateway audit export: {message}", file=sys.stderr)
     return not damaged and not unplaced
 
 
@@ -238,8 +238,8 @@ def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
                     continue
                 try:
                     # A log collector may have put a prefix before the line.
-                    told: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
-                    yield msgspec.convert(told["audit_checkpoint"], Checkpoint)
+                    record: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
+                    yield msgspec.convert(record["audit_checkpoint"], Checkpoint)
                 except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError):
                     what = "is not a readable checkpoint; skipped"
                     print(f"ai-gateway audit verify: line {number} of {path} {what}", file=sys.stderr)

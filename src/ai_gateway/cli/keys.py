@@ -81,8 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return act(arguments)
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"ai-gateway keys: {told}", file=sys.stderr)
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"ai-gateway keys: {message}", file=sys.stderr)
     except (ValueError, ArithmeticError) as error:  # ArithmeticError: a date beyond the calendar
         print(f"ai-gateway keys: {error}", file=sys.stderr)
     return 1
@@ -96,7 +96,7 @@ def _create(arguments: argparse.Namespace) -> int:
     from ai_gateway.auth.keys_file import hash_of, new_key, write_entries
 
     key, key_id = new_key()
-    told = {
+    values = {
         "id": key_id,
         "name": arguments.name,
         "hash": hash_of(key.encode()),
@@ -109,7 +109,7 @@ def _create(arguments: argparse.Namespace) -> int:
         "limits": {name: getattr(arguments, name) for name in _LIMITS if getattr(arguments, name) is not None} or None,
         "role": arguments.role,
     }
-    entry = _entry(told)
+    entry = _entry(values)
     if arguments.file is None:
         print(f"# The key, shown only now:\n{key}\n\n# Its entry, for the list `keys` of the Secret's keys.yaml:")
         print(write_entries((entry,)), end="")
@@ -122,14 +122,14 @@ def _create(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _entry(told: dict[str, object]) -> "KeyEntry":
+def _entry(values: dict[str, object]) -> "KeyEntry":
     """An entry that the gateway accepts. Raises ValueError."""
     import msgspec
 
     from ai_gateway.auth.keys_file import KeyEntry
 
     try:
-        return msgspec.convert({key: value for key, value in told.items() if value is not None}, KeyEntry)
+        return msgspec.convert({key: value for key, value in values.items() if value is not None}, KeyEntry)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
 

@@ -158,9 +158,9 @@ def _add_parameters(found: Attributes, exchange: Exchange) -> None:
         elif key in _WHOLE_NUMBERS and _is_whole(value):
             found[_WHOLE_NUMBERS[key]] = value
         elif key == "stop":
-            words = [value] if isinstance(value, str) else value
-            if isinstance(words, list) and all(isinstance(word, str) for word in words):
-                found[names.REQUEST_STOP] = words
+            texts = [value] if isinstance(value, str) else value
+            if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+                found[names.REQUEST_STOP] = texts
         elif key == "encoding_format" and isinstance(value, str):
             found[names.REQUEST_ENCODING_FORMATS] = [value]
         elif key == "response_format" and isinstance(value, dict):

@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
     def peek(self) -> Peeked:
         """What waits unread in the kernel. Bytes that came before a request answer no request.
 
-        One system call. With TLS, an answer cannot be told from the protocol's own bytes.
+        One system call. With TLS, these may be the protocol's own bytes.
         """
         if self._poll is None:
             self._poll = select.poll()

@@ -21,7 +21,7 @@ _TEXT: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)("|\Z)', re.DOTALL)
 
 
 class Placeholders:
-    """What was set aside of one body. Changed by `light` and `whole`. Nobody else can write its marks: they begin with
+    """The placeholders of one body and their values. Changed by `shortened` and `whole`. A client cannot write a
     placeholder: each has a secret of this body in it."""
 
     def __init__(self, like: "Placeholders | None" = None) -> None:
