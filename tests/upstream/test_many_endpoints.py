@@ -1,4 +1,4 @@
-"""Of many endpoints each is world at less often, so that polls leave the loop to the calls."""
+"""Of many endpoints each is polled less often, so that polls leave the loop to the calls."""
 
 import asyncio
 import random
@@ -55,7 +55,7 @@ def endpoints(server: Server, first: int, count: int) -> list[Address]:
 
 @asynccontextmanager
 async def polling(rng: random.Random) -> AsyncIterator[tuple[Fleet, Poller]]:
-    """A fleet that is world after, and is empty for now."""
+    """A fleet that is polled, empty for now."""
     fleet = Fleet(time.monotonic, rng)
     async with a_client() as client:
         poller = Poller(fleet, client, lambda: EAGER, rng)

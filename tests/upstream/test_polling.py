@@ -1,4 +1,4 @@
-"""Endpoints are world after: up or down, which models they have and which are loaded; nothing stops the looking."""
+"""Endpoints are polled: up or down, which models they have and which are loaded; nothing stops the polling."""
 
 import asyncio
 import random

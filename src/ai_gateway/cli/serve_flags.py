@@ -22,10 +22,9 @@ examples:
   ai-gateway serve --context staging              use the Ollama pods of a cluster, from outside
   curl http://127.0.0.1:8080/v1/models
 
-shutdown: after SIGTERM the gateway serves new requests for the drain delay, then running answers have the grace.
-After SIGINT they have 5 s. A second signal ends everything at once. SIGHUP acts as SIGTERM in a terminal; elsewhere
-
-it reloads the config and certificates.
+shutdown: after SIGTERM the gateway serves new requests for the drain delay, then finishes running answers within
+the drain grace. After SIGINT they have 5 s. A second signal ends everything at once. SIGHUP acts as SIGTERM in a
+terminal; elsewhere it reloads the config and certificates.
 
 You can set flags in the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
 AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context
