@@ -1,4 +1,4 @@
-"""Retries are a share of the calls under way, so a failing fleet is not beaten further."""
+"""Retries are a share of the running calls, so that they do not overload a failing fleet."""
 
 from ai_gateway.balancing.budget import FLOOR, RetryBudget
 

@@ -42,7 +42,7 @@ def test_an_endpoint_that_comes_back_empty_has_unloaded() -> None:
 
 
 def test_failures_are_those_of_calls() -> None:
-    """A probe without an answer is none: an endpoint that is down has no calls to fail."""
+    """A probe without an answer does not count: an endpoint that is down has no calls to fail."""
     world = World(2)
     first, second = world.endpoints
     world.fleet.failed(first)

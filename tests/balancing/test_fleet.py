@@ -1,4 +1,4 @@
-"""Endpoints come and go, fail and recover; what polls, discovery and calls learn decides where calls go."""
+"""Endpoints come and go, fail and recover; polls, discovery and calls decide where calls go."""
 
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states

@@ -1,4 +1,4 @@
-"""Names that endpoints tell come and go: what is gone leaves nothing behind."""
+"""Names of models come and go: a model that is gone leaves nothing behind."""
 
 from tests.balancing.worlds import MODEL, World, held
 

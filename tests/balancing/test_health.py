@@ -1,4 +1,4 @@
-"""When something that fails is left alone, for how long, and when it is tried again."""
+"""When a failing endpoint or model is ejected, for how long, and when it is tried again."""
 
 import random
 

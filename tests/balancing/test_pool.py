@@ -1,4 +1,4 @@
-"""A call asks and gets a slot, a place in the queue, or a refusal; each of them exactly once."""
+"""A call gets a slot, a place in the queue, or an error, exactly once."""
 
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held

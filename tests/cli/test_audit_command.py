@@ -1,4 +1,4 @@
-"""`ai-gateway audit`: verifies a chain, and writes entries out."""
+"""`ai-gateway audit`: verifies a chain, and exports entries."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What `check` warns of, and takes all the same."""
+"""Valid configs that `check` warns of."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command teaches, says what is wrong in one line, and ends with a status that scripts can use."""
+"""The command has helpful help, prints a mistake in one line, and ends with a status for scripts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Leaving as a process: signals, the flags that set the times, `ai-gateway drain`, and the log's last lines."""
+"""The shutdown of the process: signals, the flags for its times, `ai-gateway drain`, and the log's last lines."""
 
 import asyncio
 import json
@@ -154,7 +154,7 @@ async def test_clients_that_keep_their_connections_lose_no_call(tmp_path: Path, 
 
 
 async def test_a_second_sigterm_is_immediate_and_the_log_is_whole(tmp_path: Path) -> None:
-    """Whatever the times; each call that was cut has its line."""
+    """With any times; each call that was cut has its line."""
     async with program(tmp_path, "--drain-delay", "60s", "--drain-grace", "60s") as gateway:
         for _ in range(5):
             await gateway.stream()

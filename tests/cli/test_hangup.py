@@ -1,4 +1,4 @@
-"""What SIGHUP means to the process, and that none is lost while it starts."""
+"""What SIGHUP means to the process; none is lost while it starts."""
 
 import signal
 from collections.abc import Iterator

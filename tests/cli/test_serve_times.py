@@ -1,4 +1,4 @@
-"""How long `serve` waits when it leaves: a flag's word, else the config's, else what the surroundings need."""
+"""How long `serve` waits at a shutdown: a flag overrides the config, and the config overrides the default."""
 
 import argparse
 from pathlib import Path

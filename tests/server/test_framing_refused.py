@@ -1,4 +1,4 @@
-"""What is no HTTP/1.1, or could be read in two ways, is refused on a real socket and never reaches the app."""
+"""Bytes that are not HTTP/1.1, or that could be read in two ways, are refused and never reach the app."""
 
 import asyncio
 import re

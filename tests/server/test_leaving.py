@@ -1,4 +1,4 @@
-"""How the server leaves: listeners, idle and running connections, the streams' last word, and real signals."""
+"""How the server shuts down: listeners, idle and running connections, error events of streams, and real signals."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Addresses as people write them, and the sockets that come of them."""
+"""Addresses as people write them, and their sockets."""
 
 import asyncio
 import socket

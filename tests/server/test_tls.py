@@ -1,4 +1,4 @@
-"""TLS on the API port, with a certificate that is exchanged while connections are open."""
+"""TLS on the API port, with a certificate that is replaced while connections are open."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What is answered: always the same for the same prompt, and what the request asks for."""
+"""The answers: always the same for the same prompt, and as the request wants them."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Misbehaviour, seen from the client's side of the socket."""
+"""Fault injection, seen from the client's side of the socket."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Spans on their way out: counted, bounded, never waited for, whatever an exporter does."""
+"""The export of spans: counted, bounded and never waited for, with any exporter."""
 
 import threading
 import time

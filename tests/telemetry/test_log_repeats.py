@@ -13,7 +13,7 @@ from ai_gateway.telemetry.output import Output
 
 
 def test_a_repeated_message_is_logged_some_times_and_then_counted() -> None:
-    """Each kind by itself; the words make the kind, not what stands in them."""
+    """Each message is counted by its format, without its arguments."""
     now = [0.0]
     repeat_filter = RepeatFilter(lambda: now[0])
     passed = 0

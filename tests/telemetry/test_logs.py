@@ -1,4 +1,4 @@
-"""The gateway's own log and the access log: one line each, whatever stands in it."""
+"""The gateway's own log and the access log: one line each, with any text in it."""
 
 import io
 import json

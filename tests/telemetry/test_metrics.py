@@ -1,4 +1,4 @@
-"""Metrics are what Prometheus reads, whatever stands in a label."""
+"""Prometheus can read the metrics, with any text in a label."""
 
 import pytest
 from prometheus_client.metrics_core import Metric

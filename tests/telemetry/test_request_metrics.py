@@ -1,4 +1,4 @@
-"""What finished requests leave in the numbers: each once, under labels that are bounded."""
+"""The counts of finished requests: each once, with a bounded set of labels."""
 
 from typing import Any
 

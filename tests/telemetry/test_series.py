@@ -1,4 +1,4 @@
-"""Numbers of requests between scrapes: right in every bucket, and bounded whatever comes."""
+"""Numbers of requests between scrapes: right in every bucket, and always bounded."""
 
 import pytest
 from prometheus_client import CollectorRegistry

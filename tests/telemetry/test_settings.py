@@ -1,4 +1,4 @@
-"""The OTEL_* variables that decide whether and what: read without the SDK."""
+"""The OTEL_* variables that decide what is exported: read without the SDK."""
 
 import pytest
 

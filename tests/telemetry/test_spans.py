@@ -1,4 +1,4 @@
-"""Spans of one exchange: names, kinds, parents, times and status, whatever the exchange went through."""
+"""Spans of one exchange: names, kinds, parents, times and status, for every course of an exchange."""
 
 from typing import Any, get_args
 
@@ -58,7 +58,7 @@ def test_a_tree_hangs_on_the_caller_with_its_state() -> None:
 
 
 def test_durations_are_those_of_the_loops_clock() -> None:
-    """Whatever the calendar said when the request began."""
+    """With any system time at the request's start."""
     for started_ns in (0, 1_700_000_000_000_000_000, 2**62):
         server, call, tried = made(served(started_ns=started_ns))
         assert server.start_time == started_ns
@@ -90,7 +90,7 @@ def test_only_what_is_not_the_clients_is_an_error(status: int | None, outcome: s
 
 
 def test_an_answer_with_embeddings_has_no_id() -> None:
-    """A client gets none, so there is none to tell of."""
+    """A client gets none, so the span has none."""
     assert names.RESPONSE_ID not in said(made(served("embeddings"))[1])
     assert said(made(served("completions", answer_id="7"))[1])[names.RESPONSE_ID] == "cmpl-7"
 

@@ -1,4 +1,4 @@
-"""Collectors that are away, slow or unwilling cost no call any time; what is queued goes out at the end."""
+"""Missing, slow or refusing collectors delay no call; queued spans are exported at the end."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The command itself: what its environment asks for, what it costs where nothing is asked for, and how it leaves."""
+"""The command itself: its environment, its cost without tracing, and its shutdown."""
 
 import subprocess
 from collections.abc import Callable, Iterator

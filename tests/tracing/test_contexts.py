@@ -1,4 +1,4 @@
-"""W3C trace context and baggage: taken in, passed on by the attempt that goes out, and never twice."""
+"""W3C trace context and baggage: read, passed on with each attempt, and never twice."""
 
 import asyncio
 import os

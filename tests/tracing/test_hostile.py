@@ -1,4 +1,4 @@
-"""Whatever a client sends leaves spans that a collector can read, of a bounded size, and harms no other request."""
+"""Any request leaves spans that a collector can read, of a bounded size, and harms no other request."""
 
 import json
 from typing import Any

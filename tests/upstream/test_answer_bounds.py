@@ -49,7 +49,7 @@ def says(begin: bytes, again: bytes, most: int = 64 << 20) -> Script:
     ],
 )
 async def test_an_endless_head_is_a_cheap_failure(begin: bytes, again: bytes) -> None:
-    """Whatever it is made of: a name, a value, lines, folded lines, interim answers."""
+    """Made of anything: a name, a value, lines, folded lines, interim answers."""
     async with serving(says(begin, again)) as server, a_client() as client:
         began = time.process_time()
         with pytest.raises(ResetFailure):
@@ -144,7 +144,7 @@ def answers_with(raw: bytes) -> Script:
     ],
 )
 async def test_ambiguous_framing_is_not_an_answer(raw: bytes) -> None:
-    """The endpoint hangs up behind it; what was read until then is never taken for a whole answer."""
+    """The endpoint hangs up after it; the bytes before are never taken for a whole answer."""
 
     async def script(line: Line) -> None:
         await line.request()
@@ -189,7 +189,7 @@ async def test_an_answer_that_is_said_to_be_plain_is_read(coding: bytes) -> None
 
 
 async def test_an_answer_to_a_control_call_is_bounded() -> None:
-    """Whoever asks: polls, details, an issuer's keys."""
+    """For polls, details and an issuer's keys."""
     async with a_client() as client:
         async with serving(answers(b" " * MAX_BYTES)) as server, httpx_client(client, server.address) as http:
             assert len((await http.get("/api/tags")).content) == MAX_BYTES

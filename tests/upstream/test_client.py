@@ -63,7 +63,7 @@ async def test_a_path_before_the_api_is_kept() -> None:
 
 
 async def test_a_connection_is_used_again() -> None:
-    """And says so, for whoever decides about a retry."""
+    """And says so, for the decision about a retry."""
     async with serving(answers(b"ok")) as server, a_client() as client:
         for is_second in (False, True):
             async with ask(client, server.address) as exchange:
@@ -384,7 +384,7 @@ async def test_accepts_is_true_if_the_endpoint_takes_a_connection() -> None:
 
 
 async def test_a_body_larger_than_its_limit_is_a_failure() -> None:
-    """Memory is bounded, whatever an endpoint sends."""
+    """Memory is bounded for anything that an endpoint sends."""
     async with serving(answers(b"x" * 1001)) as server, a_client() as client, ask(client, server.address) as exchange:
         with pytest.raises(BrokenFailure, match="more than 1000 bytes"):
             await exchange.read_all(1000)

@@ -1,4 +1,4 @@
-"""Documents of an issuer: small, plain, from where they were asked for, or a failure with its reason."""
+"""Documents of an issuer: small, plain and from their own URL, or a failure with its reason."""
 
 import gzip
 

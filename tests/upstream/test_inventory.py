@@ -1,4 +1,4 @@
-"""What Ollama's state endpoints say, and what is made of anything else."""
+"""The answers of Ollama's state endpoints, valid and invalid."""
 
 import json
 from typing import Any
@@ -108,7 +108,7 @@ def test_an_invalid_model_name_is_left_out(name: Any) -> None:
 
 @pytest.mark.parametrize("fact", ["x" * 129, "a\x07b", "\u2028", 7, None, [], {"a": 1}, True])
 def test_a_fact_that_is_no_short_text_is_none(fact: Any) -> None:
-    """It would stand in every answer about the model, and in each one's memory."""
+    """It would be in every answer about the model, and in memory."""
     details = {"family": fact, "parameter_size": fact, "quantization_level": fact}
     model = models_in({"models": [{**TINY, "digest": fact, "details": details}]})["tiny:latest"]
     assert (model.digest, model.family, model.parameter_size, model.quantization) == ("", "", "", "")
@@ -171,7 +171,7 @@ def test_what_is_no_json_in_utf_8_is_no_list(body: bytes) -> None:
     ],
 )
 def test_a_version_is_a_short_text(body: bytes, version: str | None) -> None:
-    """It stands in health and in the log."""
+    """Health and the log show it."""
     assert read_version(body) == version
 
 

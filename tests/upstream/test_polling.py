@@ -125,7 +125,7 @@ async def test_changes_are_found_by_the_next_polls() -> None:
     ],
 )
 async def test_an_address_that_another_service_took_over_is_down_until_ollama_answers(said: bytes, reason: str) -> None:
-    """The looking goes on, whatever was said."""
+    """Polling goes on after any answer."""
     ollama = Ollama()
     ollama.answers[b"/api/version"] = said
     async with polled(ollama) as (world, _):
@@ -179,7 +179,7 @@ async def test_a_list_that_cannot_be_read_leaves_the_last_one_in_force(said: byt
 
 
 async def test_probe_soon_polls_at_once() -> None:
-    """Whatever the interval says."""
+    """With any interval."""
     ollama = Ollama()
     slow = Polling(Seconds(3600), Seconds(3600), Seconds(1), Seconds(1))
     async with polled(ollama, slow) as (world, _):

@@ -1,4 +1,4 @@
-"""Whatever an endpoint says of itself, the looking goes on, costs little, and says what is wrong."""
+"""For any answers of an endpoint, polling goes on, is cheap, and logs what is wrong."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Whole answers: honest ones get the gateway's id and model, all others are found out."""
+"""Whole answers: complete ones get the gateway's id and model, all others are refused."""
 
 import json
 from typing import Any
@@ -158,7 +158,7 @@ def test_odd_usage_is_no_usage(usage: Any) -> None:
     ],
 )
 def test_the_message_of_an_error_is_read_in_both_shapes(body: bytes, message: str) -> None:
-    """Ollama's native one and OpenAI's; from anything else there is none."""
+    """Ollama's native one and OpenAI's; any other body has no message."""
     assert read_error(body) == message
 
 

@@ -1,4 +1,4 @@
-"""What a client asks: what is read from its body, what is refused by name, and what goes upstream in its place."""
+"""A client's call: what is read from its body, what is refused by name, and what goes upstream instead."""
 
 import json
 import random
@@ -182,7 +182,7 @@ def test_role_developer_becomes_system(role: str) -> None:
     ],
 )
 def test_a_number_too_large_for_a_float_is_refused(operation: Operation, field: bytes) -> None:
-    """1e999 fits into nothing: a 400 wherever the gateway reads the value it stands in."""
+    """No float can hold 1e999: a 400 for every value that the gateway reads."""
     assert refused(operation, b'{"model":"m",%b}' % field).error_status == 400
 
 

@@ -1,4 +1,4 @@
-"""The pure rules of what is a request, byte for byte; the same on a socket is in tests/server."""
+"""The pure rules for requests, byte for byte; tests/server has the same on a socket."""
 
 from contextlib import suppress
 from itertools import pairwise

@@ -90,7 +90,7 @@ def test_the_depth_limit_counts_the_object_itself() -> None:
 
 
 def test_brackets_in_strings_have_no_depth() -> None:
-    """Text is not structure, whatever quotes and backslashes stand in it."""
+    """Text is not structure, with any quotes and backslashes in it."""
     for text in ("[" * 99, '"[' * 99, "\\[" * 99, '\\"{' * 99, "{" * 99 + "\\"):
         body = json.dumps({"a": [text, {"b": text}], "c": text}).encode()
         assert set(read_object(body, KNOWN)) == {"a", "c"}
@@ -204,7 +204,7 @@ _VALUES = st.recursive(_SCALARS, lambda inner: st.one_of(_lists(inner), _objects
 
 
 def top_level_pairs(text: str) -> list[tuple[str, Any]]:
-    """What stands in the object, doubles too, as Python's own decoder sees it."""
+    """All keys of the object, repeated ones too, as Python's own decoder reads them."""
     pairs: list[list[tuple[str, Any]]] = []
     json.loads(text, object_pairs_hook=pairs.append)
     return pairs[-1]
@@ -232,7 +232,7 @@ def test_an_object_passes_exactly_if_its_keys_differ_in_more_than_case(text: str
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(st.one_of(st.binary(max_size=40), _objects(_VALUES).flatmap(lambda text: _damaged(text.encode()))))
 def test_any_bytes_are_read_or_refused_with_an_error(body: bytes) -> None:
-    """Whatever arrives is taken as JSON that Python reads too, or refused."""
+    """Any bytes are read as JSON that Python reads too, or refused."""
     try:
         read_object(body, KNOWN)
     except InvalidRequest:

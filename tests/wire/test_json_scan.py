@@ -1,4 +1,4 @@
-"""A large body is read window by window: what is taken and what is refused is the same as of one read at once."""
+"""A large body is read window by window, with the same result as a body that is read at once."""
 
 import json
 import time

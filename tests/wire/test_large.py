@@ -1,4 +1,4 @@
-"""A large call is read by the rules of a small one, and sent in the pieces that came."""
+"""A large call is read by the rules of a small one, and sent in the pieces that were received."""
 
 import json
 import tracemalloc

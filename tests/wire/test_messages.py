@@ -211,7 +211,7 @@ def test_escaped_slashes_are_slashes() -> None:
 
 
 def test_a_long_conversation_is_normalized_only_where_necessary() -> None:
-    """It is read a run at a time; every message comes out once and in its place, whatever looks like its end."""
+    """It is read a run at a time; every message comes out once and in order, whatever text it has."""
     odd = {"role": "developer", "content": '}, {"role": ' * 50}
     parts = {"role": "user", "content": [{"type": "text", "text": "},{}" * 99}] * 90}
     messages = [odd if at % 7 == 3 else parts if at % 7 == 5 else {**USER, "name": str(at)} for at in range(700)]

@@ -1,4 +1,4 @@
-"""Origins and hosts: one spelling of each, and patterns that match what is meant and nothing beside it."""
+"""Origins and hosts: one spelling of each, and patterns that match exactly what they say."""
 
 import pytest
 

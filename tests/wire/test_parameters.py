@@ -1,4 +1,4 @@
-"""The table of parameters: each of OpenAI's has a treatment, and the table tells it."""
+"""The table of parameters has the treatment of each of OpenAI's."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""What may reach a terminal or a log: nothing that acts there, and nothing else is changed."""
+"""Text for a terminal or a log: nothing in it controls a terminal, and all else is unchanged."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How large a prompt is, read off its body."""
+"""The size of a prompt, measured from its body."""
 
 import base64
 import json

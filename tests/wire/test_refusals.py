@@ -106,5 +106,5 @@ def test_a_schema_that_ollama_cannot_use_is_an_error_of_the_request() -> None:
 
 
 def test_a_long_message_is_cut() -> None:
-    """Whatever an endpoint writes there."""
+    """With any text from an endpoint."""
     assert len(refusal(400, "x" * 100_000, "chat").message) == 2000

@@ -1,4 +1,4 @@
-"""Error replies: one shape for every refusal, and headers that say whether a retry is of use."""
+"""Error replies: one shape for every error, and headers that say whether a retry helps."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Streams tell the truth, however they arrive: rewritten by the head, cut nowhere, and found out when they break."""
+"""Streams are right in any pieces: rewritten by the head, never cut, and a broken one is noticed."""
 
 import itertools
 import json
@@ -110,7 +110,7 @@ def test_a_line_end_that_is_cut_ends_no_event_early(end: bytes) -> None:
 
 
 def test_an_event_is_passed_on_as_soon_as_it_is_complete() -> None:
-    """Whatever line ends it has: a client waits for no later event."""
+    """With any line ends: a client does not wait for a later event."""
     for end in (b"\n", b"\r\n", b"\r"):
         stream = EventStream(OURS)
         for word in ("one", "two"):
@@ -219,7 +219,7 @@ def test_numbers_keep_their_text() -> None:
 
 
 def test_a_chunk_with_an_empty_model_breaks_the_stream() -> None:
-    """So Ollama shows a runner that died; the chunk and all behind it are not passed on."""
+    """This is how Ollama shows that a runner died; the chunk and all after it are not passed on."""
     text, stream = relayed([chunk("a"), chunk("b"), chunk("", head=HEAD.replace("tiny", "")), chunk("c", "stop"), DONE])
     assert contents(text) == ["a", "b"]
     assert stream.broken is not None
@@ -257,13 +257,13 @@ def test_an_end_without_a_finish_reason_is_no_end() -> None:
 
 
 def test_a_finish_reason_without_an_end_is_no_end() -> None:
-    """The stream was cut behind it."""
+    """The stream was cut after it."""
     _, stream = relayed([chunk("a"), chunk("", "stop")])
     assert (stream.finish_reason, stream.is_complete) == ("stop", False)
 
 
 def test_nothing_is_passed_on_after_the_end() -> None:
-    """Whatever else comes, a client that saw `[DONE]` is through."""
+    """A client is finished after `[DONE]`, even if more comes."""
     text, stream = relayed([chunk("", "stop"), DONE, chunk("b"), DONE, b"data: nonsense\n\n"])
     assert events(text)[1:] == ["[DONE]"]
     assert stream.is_complete
@@ -278,7 +278,7 @@ def test_an_event_that_is_no_json_object_breaks_the_stream(nonsense: bytes) -> N
 
 
 def test_an_event_without_an_end_breaks_the_stream() -> None:
-    """Memory is bounded, whatever an endpoint sends."""
+    """Memory is bounded for anything that an endpoint sends."""
     stream = EventStream(OURS)
     piece = b"x" * (1 << 20)
     fed = 0
@@ -338,7 +338,7 @@ def test_chunks_with_the_known_head_are_relayed_and_not_written_anew() -> None:
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(max_size=12), max_size=6), st.booleans(), st.randoms(use_true_random=False))
 def test_any_text_comes_through_in_any_pieces(words: list[str], is_escaped: bool, rng: random.Random) -> None:
-    """Whatever a model writes, and however its JSON is spelt."""
+    """For any text of a model, and any spelling of its JSON."""
     sent = [chunk(word) for word in words]
     if is_escaped:
         sent = [json_escaped(event) for event in sent]

@@ -52,7 +52,7 @@ NONSENSE = {
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
 @pytest.mark.parametrize("shape", [OURS, WITH_USAGE, WITH_REASONING], ids=["plain", "usage", "reasoning"])
 def test_invalid_bytes_after_a_known_head_break_the_stream(nonsense: bytes, shape: Shape) -> None:
-    """What came before it is the client's; a `[DONE]` behind it is not."""
+    """The client gets the events before it, but not a `[DONE]` after it."""
     text, stream = relayed([FIRST, FIRST, nonsense, SECOND, LAST, DONE], shape)
     assert contents(text) == ["a", "a"]
     assert stream.is_garbled
@@ -161,7 +161,7 @@ def test_an_event_is_the_same_in_every_spelling_of_the_standard(same: object) ->
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_a_byte_order_mark_is_no_part_of_the_first_event(size: int) -> None:
-    """It may stand at the beginning of a stream, and nowhere else."""
+    """It is allowed only at the beginning of a stream."""
     data = b"\xef\xbb\xbf" + b"".join(GOOD)
     text, stream = relayed([data[at : at + size] for at in range(0, len(data), size)])
     assert contents(text) == ["a", "b", ""]

@@ -1,4 +1,4 @@
-"""How many tokens of a stream have come: by events that say something, never by bytes that the caller asked for."""
+"""The tokens of a stream so far: counted by events with content, never by bytes of log probabilities."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Halves of surrogate pairs: Go reads U+FFFD, and what it costs to find them grows with the text alone."""
+"""Halves of surrogate pairs become U+FFFD, as in Go; the cost is linear in the text."""
 
 import json
 import re

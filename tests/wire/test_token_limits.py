@@ -1,4 +1,4 @@
-"""How many tokens an answer may have: the client's word in any spelling, or that of the config."""
+"""The limit of tokens of an answer: the client's in any spelling, or the config's."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""W3C headers: what is valid is read, everything else is as good as absent, and nothing raises."""
+"""W3C headers: valid ones are read, all others are ignored, and nothing raises."""
 
 import re
 

@@ -150,7 +150,7 @@ class Connection(HttpToolsProtocol):
         if self._is_body_due and not cycle.is_begun and not cycle.disconnected:
             self._refuse_body(error)
             return
-        self._report_refused(error)
+        self._notify_refused(error)
         is_begun = cycle is not None and not cycle.response_complete and cycle.is_begun
         self._notify_disconnect()
         self._head.clear()
@@ -166,9 +166,9 @@ class Connection(HttpToolsProtocol):
         self._is_body_due = False
         self._is_quiet = False
         self._phase = self._drop
-        self.cycle.refuse(error, self._report_refused)
+        self.cycle.refuse(error, self._notify_refused)
 
-    def _report_refused(self, error: GatewayError) -> None:
+    def _notify_refused(self, error: GatewayError) -> None:
         """Calls back for a refusal that the app does not record."""
         host, port = self.client or ("", 0)
         self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
