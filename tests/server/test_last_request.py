@@ -47,7 +47,7 @@ async def test_one_more_request_is_served_after_an_answer_that_began_before(
         writer.write(get(path))
         assert b"connection: close" not in await reader.readuntil(b"\r\n\r\n")
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         if not drain_seconds:
             await until_refused(world.port)
         world.app.answer.set()
@@ -70,7 +70,7 @@ async def test_one_more_request_is_served_over_tls(serving: Any, tmp_path: Path)
         )
         writer.write(get("/stream"))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         world.app.answer.set()
         await reader.readuntil(ENDS["/stream"])
@@ -85,7 +85,7 @@ async def test_a_request_sent_ahead_is_the_last_one(serving: Any) -> None:
         reader, writer = await world.open()
         writer.write(get("/stream") + get("/b") + get("/c"))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         world.app.answer.set()
         await reader.readuntil(ENDS["/stream"])
@@ -100,7 +100,7 @@ async def test_a_request_underway_on_an_idle_connection_is_served(serving: Any) 
         lines[0][1].write(GET)
         await lines[0][0].readuntil(b"/a 0")
         lines[2][1].write(GET[:20])
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         for (_, writer), request in zip(lines, (GET, GET, GET[20:]), strict=True):
             writer.write(request)
@@ -117,7 +117,7 @@ async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any)
         (quiet, quiet_writer), (reader, writer) = await world.open(), await world.open()
         writer.write(get("/stream"))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         assert await asyncio.wait_for(quiet.read(), 5) == b""
         world.app.answer.set()
         assert (await asyncio.wait_for(reader.read(), 5)).endswith(ENDS["/stream"])
@@ -131,7 +131,7 @@ async def test_an_idle_connection_gets_no_extra_time_after_the_delay(serving: An
     """The end does not wait once more: the client had its time to send."""
     async with serving(HASTY, drain_seconds=0.05) as world:
         reader, writer = await world.open()
-        world.shutdown.ask()
+        world.shutdown.request()
         assert await asyncio.wait_for(reader.read(), 5) == b""
         await asyncio.wait_for(world.ended.wait(), 5)
         writer.close()
@@ -140,7 +140,7 @@ async def test_an_idle_connection_gets_no_extra_time_after_the_delay(serving: An
 async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None:
     async with serving(PATIENT, grace_seconds=0.05) as world:
         reader, writer = await world.open()
-        world.shutdown.ask()
+        world.shutdown.request()
         await asyncio.wait_for(world.ended.wait(), 5)
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
@@ -164,7 +164,7 @@ async def test_a_received_request_is_not_cut(serving: Any) -> None:
                 time.sleep(0.3)  # the loop checks its clock next
                 busy.set()
 
-            world.shutdown.ask()
+            world.shutdown.request()
             await until_refused(world.port)
             loop.add_reader(pair[0], be_busy)
             pair[1].send(b"x")

@@ -51,7 +51,7 @@ async def test_while_draining_every_answer_closes_its_connection(serving: Any) -
         reader, writer = await world.open()
         writer.write(GET)
         assert b"connection: close" not in await reader.readuntil(b"/a 0")
-        world.shutdown.ask()
+        world.shutdown.request()
         await asyncio.sleep(0.02)
         assert world.events[-1] == "leaving"
         writer.write(GET)  # on the connection that was open
@@ -70,7 +70,7 @@ async def test_idle_connections_are_closed_and_running_requests_finish(serving: 
         world.app.started.clear()
         running = asyncio.create_task(world.talk(GET.replace(b"/a", b"/wait")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         assert await asyncio.wait_for(idle.read(), 1) == b""
         assert await asyncio.wait_for(silent.read(), 1) == b""
         await until_refused(world.port)
@@ -89,7 +89,7 @@ async def test_after_the_grace_streams_end_with_an_error_event(serving: Any) -> 
     async with serving(grace_seconds=0.1) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         answer = await streaming
         await asyncio.wait_for(world.ended.wait(), 1)
     assert answer.endswith(b"b\r\ndata: end\n\n\r\n0\r\n\r\n")
@@ -101,7 +101,7 @@ async def test_a_half_sent_body_does_not_keep_the_process_alive(serving: Any) ->
         _, writer = await world.open()
         writer.write(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")
         await asyncio.sleep(0.02)
-        world.shutdown.ask()
+        world.shutdown.request()
         await asyncio.wait_for(world.ended.wait(), 2)
         await asyncio.wait_for(world.app.left.wait(), 1)
         writer.close()
@@ -111,9 +111,9 @@ async def test_a_second_request_shuts_down_at_once(serving: Any) -> None:
     async with serving(drain_seconds=60) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await asyncio.sleep(0.02)
-        world.shutdown.ask()
+        world.shutdown.request()
         await asyncio.wait_for(world.ended.wait(), 0.5)
         assert b"data: end" not in await streaming
         assert world.app.left.is_set()
@@ -123,7 +123,7 @@ async def test_the_admin_port_answers_until_the_end(serving: Any) -> None:
     async with serving() as world:
         running = asyncio.create_task(world.talk(GET.replace(b"/a", b"/wait")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         reader, writer = await asyncio.open_connection("127.0.0.1", world.admin_port)
         writer.write(GET)

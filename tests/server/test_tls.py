@@ -121,7 +121,7 @@ async def test_sighup_reloads_the_certificate_at_once(serving: Any, files: Certi
             while "read again" not in world.events:  # noqa: ASYNC110 - a signal's callback has no event
                 await asyncio.sleep(0.01)
         assert (await serial_and_answer(world.port, trusting(authority)))[0] != before
-        assert not world.shutdown.asked.is_set()
+        assert not world.shutdown.requested.is_set()
 
 
 async def test_a_broken_pair_keeps_the_last_good_one_and_is_reported_once(
