@@ -49,7 +49,7 @@ def reasons(content: bytes) -> list[tuple[str, str]]:
         ("timeouts: {connect: 2 s}", "timeouts.connect", "no duration"),
         ("timeouts: {conect: 2s}", "timeouts", "unknown key `conect`"),
         ("timeouts: 5", "timeouts", "Expected `object`"),
-        ("discovery: {static: [ftp://h]}", "discovery.static[0]", "no http:// or https:// URL"),
+        ("discovery: {static: [ftp://h]}", "discovery.static[0]", "not a http:// or https:// URL"),
         ("discovery: {static: [http://a, 'http://b:x']}", "discovery.static[1]", "no valid port"),
         (
             "discovery: {static: [{url: http://a, ca_file: /nowhere/ca}]}",
