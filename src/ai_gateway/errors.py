@@ -7,27 +7,27 @@ GatewayError
 │   ├── AuditOff 404, AuditClosed 403    there is no audit to read, or not for this caller
 │   └── ModelNotFound 404       the model is not in the config
 │       └── ModelDenied         the caller may not know of it
-├── Unauthorized 401            nobody is known by this credential, or there is none
+├── Unauthorized 401            there is no credential, or it is not valid
 ├── NotAllowed 403              the caller is known and may not do this
 ├── RateLimited 429             a limit does not admit the call now; it says when
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
-│   ├── AuthUnavailable         whoever knows the credential cannot be asked
-│   ├── AuditUnavailable        what must be audited cannot be
+│   ├── AuthUnavailable         the gateway cannot check the credential now
+│   ├── AuditUnavailable        the audit cannot be written or read
 │   ├── NoEndpoint              no Ollama is up
 │   ├── ModelMissing            no endpoint holds the model; a retry cannot help
-│   ├── UpstreamFailed 502      Ollama broke, answered nonsense, or refused the gateway
+│   ├── UpstreamFailed 502      Ollama broke off, sent no valid answer, or refused the gateway
 │   └── UpstreamTimeout 504     Ollama was too slow after the request was sent
-└── InternalError 500           a fault of the gateway's own
+└── InternalError 500           the gateway itself failed
 
-The type a client sees follows from the status alone (`error_type`); `code` is finer and stable.
+The client sees a type that follows from the status alone (`error_type`). `code` is finer and stable.
 """
 
 from typing import ClassVar
 
 
 def error_type(status: int) -> str:
-    """The one of our five error types that belongs to an HTTP status (400..599)."""
+    """The error type, one of five, of an HTTP status (400..599)."""
     if status in (401, 403):
         return "unauthorized"
     if status == 429:
@@ -40,14 +40,14 @@ def error_type(status: int) -> str:
 
 
 class GatewayError(Exception):
-    """A refusal with its status, a stable `code`, and a sentence that a person can act on.
+    """An error for the client: a status, a stable `code`, and a sentence that tells a person what to do.
 
-    `param` names the request field at fault. `retry_after` is in seconds. `should_retry` False tells OpenAI
+    `param` names the request's field that is wrong. `retry_after` is in seconds. `should_retry` False tells OpenAI
     clients not to try again (`x-should-retry`). `allow` lists the methods of a 405.
     """
 
     status: ClassVar[int] = 500
-    is_denied: ClassVar[bool] = False  # permissions are the reason, whatever the client is told
+    is_denied: ClassVar[bool] = False  # permissions are the reason, even if the client gets another one
     code: ClassVar[str] = "internal_error"
     retry_after: float | None = None
     should_retry: bool | None = None
@@ -66,7 +66,7 @@ class GatewayError(Exception):
 
 
 class InvalidRequest(GatewayError):
-    """The request itself is at fault. `status` may name another 4xx that an upstream gave."""
+    """The request itself is wrong. `status` may be another 4xx, as Ollama gave it."""
 
     status = 400
     code = "invalid_request"
@@ -80,23 +80,23 @@ class InvalidRequest(GatewayError):
 
 
 class UnknownPath(InvalidRequest):
-    """Nothing is served at this path."""
+    """The gateway serves nothing at this path."""
 
     status = 404
     code = "not_found"
 
 
 class UnsupportedRoute(InvalidRequest):
-    """A route that Ollama has and the gateway does not serve.
+    """Ollama has this route, but the gateway does not serve it.
 
-    No 404: Claude Code, pydantic-ai and others read one as a model that does not exist.
+    It is not a 404: Claude Code, pydantic-ai and others take that for a missing model.
     """
 
     code = "unsupported_route"
 
 
 class WrongMethod(InvalidRequest):
-    """The path exists, the method does not."""
+    """The path does not have this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -121,7 +121,7 @@ class BodyTooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not said to be JSON in UTF-8."""
+    """The Content-Type does not say JSON in UTF-8."""
 
     status = 415
     code = "unsupported_media_type"
@@ -135,7 +135,7 @@ class ModelNotFound(InvalidRequest):
 
 
 class AuditOff(InvalidRequest):
-    """No audit is kept that could be read."""
+    """The gateway keeps no audit that can be read."""
 
     status = 404
     code = "audit_off"
@@ -150,13 +150,13 @@ class AuditClosed(InvalidRequest):
 
 
 class ModelDenied(ModelNotFound):
-    """The model is served, and not to this caller, to whom it looks as if it did not exist."""
+    """The caller may not use this model. The error says that the model does not exist."""
 
     is_denied = True
 
 
 class Unauthorized(GatewayError):
-    """There is no credential, or nobody is known by it; which of the two is not told."""
+    """There is no credential, or it is not valid. The error does not say which."""
 
     status = 401
     is_denied = True
@@ -185,18 +185,18 @@ class BackendUnavailable(GatewayError):
     status = 503
     code = "backend_unavailable"
     retry_after: float | None = 1.0
-    is_garbled = False  # no Ollama sends what came, whatever it was asked: the endpoint is to blame
+    is_garbled = False  # no Ollama would send this answer: the endpoint itself is wrong
 
 
 class QueueFull(BackendUnavailable):
-    """The model's queue holds as many as it may."""
+    """The model's queue is full."""
 
     code = "queue_full"
     retry_after = 2.0
 
 
 class QueueTimeout(BackendUnavailable):
-    """No slot came free within the queue's deadline."""
+    """No slot became free within `timeouts.queue`."""
 
     code = "queue_timeout"
     retry_after = 5.0
@@ -210,21 +210,21 @@ class BuffersFull(BackendUnavailable):
 
 
 class ServerShutdown(BackendUnavailable):
-    """The gateway left before the answer was finished."""
+    """The gateway shut down before the answer was finished."""
 
     code = "server_shutdown"
     retry_after = 1.0
 
 
 class AuthUnavailable(BackendUnavailable):
-    """The credential may be good, and whoever knows cannot be asked now."""
+    """The gateway cannot check the credential now; it may be valid."""
 
     code = "auth_unavailable"
     retry_after = 2.0
 
 
 class AuditUnavailable(BackendUnavailable):
-    """The audit cannot be written, and nothing is done without it; or it cannot be read."""
+    """The audit cannot be written and the config requires it, or it cannot be read."""
 
     code = "audit_unavailable"
     retry_after = 2.0
@@ -238,7 +238,7 @@ class NoEndpoint(BackendUnavailable):
 
 
 class ModelMissing(BackendUnavailable):
-    """The model is in the config, but no endpoint holds it."""
+    """The model is in the config, but no endpoint has it."""
 
     code = "model_missing"
     retry_after = 30.0
@@ -246,7 +246,7 @@ class ModelMissing(BackendUnavailable):
 
 
 class UpstreamFailed(BackendUnavailable):
-    """Ollama broke off, answered nonsense, or refused the gateway itself."""
+    """Ollama broke off, sent no valid answer, or refused the gateway itself."""
 
     status = 502
     code = "upstream_error"
@@ -262,4 +262,4 @@ class UpstreamTimeout(BackendUnavailable):
 
 
 class InternalError(GatewayError):
-    """A fault of the gateway's own; the story is in its log."""
+    """The gateway itself failed; its log has the reason."""

@@ -43,7 +43,7 @@ async def test_a_foreign_page_gets_nothing_done(world: World, tried: Tried) -> N
         assert not readable
         tried.times += len(told) + 1
     assert sent(simulator) == 0
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
     codes = {exchange.outcome.error_code for exchange in served.exchanges if exchange.method == "POST"}
     assert codes == {"origin_refused", "host_refused"}
     assert sum(exchange.method == "POST" for exchange in served.exchanges) >= 12

@@ -54,14 +54,14 @@ ODD_PROBES: dict[str, tuple[bytes, str]] = {
     "a redirect to a bad name": (whole(b"", "302 Found", ["location: http://xn--/"]), "answered 302"),
     "cookies": (whole(b"", "500 No", ["set-cookie: a=b; expires=Thu, 99-Xyz-99999 99:99:99 GMT"]), "answered 500"),
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204"),
-    "HTTP/0.9": (b'{"version":"0.24.0"}', "no HTTP answer"),
-    "TLS": (b"\x15\x03\x01\x00\x02\x02\x0a" * 3, "no HTTP answer"),
-    "HTTP/2": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18, "no HTTP answer"),
-    "SSH": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "no HTTP answer"),
+    "HTTP/0.9": (b'{"version":"0.24.0"}', "not an HTTP answer"),
+    "TLS": (b"\x15\x03\x01\x00\x02\x02\x0a" * 3, "not an HTTP answer"),
+    "HTTP/2": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18, "not an HTTP answer"),
+    "SSH": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not an HTTP answer"),
     "a version of a million letters": (whole(b'{"version":"' + b"9" * 1_000_000 + b'"}'), "is this an Ollama?"),
     "a version with an escape in it": (whole(b'{"version":"\\u001b[2J"}'), "is this an Ollama?"),
-    "a switch of protocols": (b"HTTP/1.1 101 Go\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "no HTTP answer"),
-    "lengths that differ": (OK + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x", "no HTTP answer"),
+    "a switch of protocols": (b"HTTP/1.1 101 Go\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "not an HTTP answer"),
+    "lengths that differ": (OK + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x", "not an HTTP answer"),
 }
 
 

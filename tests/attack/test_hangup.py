@@ -17,7 +17,7 @@ from tests.attack.table import Tried
 from tests.flow.waiting import soon, until
 from tests.flow.world import World, config
 
-READ_AGAIN = "SIGHUP: config and certificates are read again"
+READ_AGAIN = "SIGHUP: reading config and certificates again"
 IN_TERMINAL = ("/bin/sh", "-c", 'exec <"$0" && exec "$@"')  # who leads a session takes the first terminal it opens
 
 
@@ -106,7 +106,7 @@ async def test_a_terminal_that_goes_is_the_end_after_a_drain(world: World) -> No
         os.close(theirs)
         os.close(ours)  # the kernel sends SIGHUP to the session's leader
         command.process.send_signal(signal.SIGHUP)  # and so do shells: it is no second signal
-        await until(lambda: "leaving: running answers are finished first" in command.log, command.log)
+        await until(lambda: "leaving: finishing running answers first" in command.log, command.log)
         assert (await line.rest()).endswith(b"data: [DONE]\n\n")
         line.leave()
         assert await soon(command.process.wait(), 20) == 0

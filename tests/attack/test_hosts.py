@@ -149,9 +149,9 @@ async def test_only_a_hook_may_ask_for_the_drain(world: World, tried: Tried) -> 
     ):
         assert await drained("127.0.0.1", line) == b"HTTP/1.1 403", line
     assert await drained("127.0.0.1", host="evil.example") == b"HTTP/1.1 403"
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
     assert await drained("127.0.0.1", host="localhost:9090") == b"HTTP/1.1 200"
-    assert served.shutdown.asked.is_set()
+    assert served.shutdown.requested.is_set()
 
 
 @pytest.mark.attack("http", "the pre-stop hook on a gateway that listens everywhere, as in a pod")
@@ -161,5 +161,5 @@ async def test_the_hook_still_drains(tmp_path: Path) -> None:
         environment = {**os.environ, "AI_GATEWAY_ADMIN": f":{command.admin_port}"}
         hook = await asyncio.create_subprocess_exec(sys.executable, "-m", "ai_gateway", "drain", env=environment)
         assert await soon(hook.wait(), 20) == 0
-        await until(lambda: "leaving: running answers are finished first" in command.log, command.log)
+        await until(lambda: "leaving: finishing running answers first" in command.log, command.log)
         assert await soon(command.process.wait(), 20) == 0

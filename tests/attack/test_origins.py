@@ -76,7 +76,7 @@ async def test_simple_posts_do_nothing(world: World, tried: Tried) -> None:
             line.leave()
         tried.times += 5
     assert not sent(simulator)
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
 
 
 @pytest.mark.attack("http", "simple types from pages that may call: JSON alone, for which a browser asks first")

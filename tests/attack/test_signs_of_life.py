@@ -48,7 +48,7 @@ async def test_it_says_when_the_gateway_cannot_serve(world: World) -> None:
     served.write("models: {llama3: {}}")
     await until(lambda: served.gateway.current.now.is_loaded, "a config")
     await looks(served, 200, OK)
-    served.shutdown.ask()
+    served.shutdown.request()
     await until(lambda: served.gateway.readiness.is_draining, "it drains")
     await looks(served, 503, NOT_OK)
 

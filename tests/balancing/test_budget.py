@@ -1,4 +1,4 @@
-"""Retries are a share of the calls under way, so a failing fleet is not beaten further."""
+"""Retries are a share of the running calls, so that they do not overload a failing fleet."""
 
 from ai_gateway.balancing.budget import FLOOR, RetryBudget
 
@@ -17,7 +17,7 @@ def test_a_busy_gateway_may_retry_its_share() -> None:
 
 
 def test_a_retry_that_is_over_makes_room() -> None:
-    """What was taken is given back by whoever took it."""
+    """The caller returns what it took."""
     budget = RetryBudget(0.0)
     while budget.take():
         pass

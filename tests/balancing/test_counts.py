@@ -1,4 +1,4 @@
-"""What endpoints and the budget count for whoever measures: each event once, and nothing that did not happen."""
+"""The counts of endpoints and the budget: each event once, and nothing else."""
 
 from tests.balancing.worlds import MODEL, World
 
@@ -16,7 +16,7 @@ def changes(world: World, *lists: set[str] | None) -> tuple[int, int]:
     return endpoint.total_loads, endpoint.total_unloads
 
 
-def test_what_was_loaded_before_the_first_look_is_no_load() -> None:
+def test_models_loaded_before_the_first_poll_do_not_count_as_loads() -> None:
     """The gateway that starts has not loaded anything."""
     assert changes(World(1), {MODEL, OTHER}) == (0, 0)
 
@@ -26,8 +26,8 @@ def test_models_that_come_and_go_are_counted() -> None:
     assert changes(World(1), set(), {MODEL}, {MODEL}, {OTHER}, set()) == (2, 2)
 
 
-def test_a_look_without_an_answer_changes_nothing() -> None:
-    """Ollama may answer late just while it loads; what it tells then counts from what it told before."""
+def test_a_poll_without_an_answer_changes_nothing() -> None:
+    """Ollama may answer late just while it loads; its next list is compared with the one before."""
     assert changes(World(1), {MODEL}, None, {MODEL}) == (0, 0)
     assert changes(World(1), {MODEL}, None, {MODEL, OTHER}) == (1, 0)
 
@@ -42,7 +42,7 @@ def test_an_endpoint_that_comes_back_empty_has_unloaded() -> None:
 
 
 def test_failures_are_those_of_calls() -> None:
-    """A probe without an answer is none: an endpoint that is down has no calls to fail."""
+    """A probe without an answer does not count: an endpoint that is down has no calls to fail."""
     world = World(2)
     first, second = world.endpoints
     world.fleet.failed(first)
@@ -64,7 +64,7 @@ async def test_an_attempt_is_a_lease_that_was_used() -> None:
     assert endpoint.total_attempts == 1
 
 
-def test_the_budget_tells_how_many_retries_may_begin() -> None:
+def test_the_budget_shows_how_many_retries_may_begin() -> None:
     """As many as it then gives."""
     for active in (0, 14, 15, 16, 100):
         budget = RetryBudget(0.2)

@@ -1,4 +1,4 @@
-"""Endpoints come and go, fail and recover; what polls, discovery and calls learn decides where calls go."""
+"""Endpoints come and go, fail and recover; polls, discovery and calls decide where calls go."""
 
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states
@@ -10,8 +10,8 @@ from ai_gateway.wire.address import Address
 MANY = 500
 
 
-def test_a_list_tells_what_is_new_and_what_went() -> None:
-    """The caller starts and stops its polls by it; who stays is left alone."""
+def test_apply_returns_new_and_gone_endpoints() -> None:
+    """The caller starts and stops polls by it; endpoints that stay are unchanged."""
     world = World(2)
     kept = world.endpoints[1]
     new, gone = world.fleet.apply([kept.address, Address("new")])
@@ -58,7 +58,7 @@ def test_an_endpoint_that_stays_keeps_its_counts() -> None:
     assert world.pool.waiting == 1
 
 
-def test_a_new_endpoint_serves_those_who_wait() -> None:
+def test_a_new_endpoint_serves_waiting_calls() -> None:
     """As soon as it is known to have the model."""
     world = World(1)
     world.take()
@@ -77,7 +77,7 @@ def test_the_first_list_is_announced() -> None:
 
 
 def test_a_failed_probe_takes_an_endpoint_out_and_an_answered_one_brings_it_back() -> None:
-    """Each change is told once, for the log."""
+    """Each change is returned once, for the log."""
     world = World(1)
     endpoint = world.endpoints[0]
     assert world.fleet.saw_down(endpoint, "refused")
@@ -88,7 +88,7 @@ def test_a_failed_probe_takes_an_endpoint_out_and_an_answered_one_brings_it_back
     assert (endpoint.state, endpoint.reason, endpoint.seen_at) == ("up", None, world.clock.now)
 
 
-def test_those_who_wait_are_served_when_an_endpoint_comes_back() -> None:
+def test_waiting_calls_are_served_when_an_endpoint_comes_back() -> None:
     """It is not the next call that notices."""
     world = World(2)
     first, second = world.endpoints
@@ -99,14 +99,14 @@ def test_those_who_wait_are_served_when_an_endpoint_comes_back() -> None:
     assert waiting.endpoint is first
 
 
-def test_an_endpoint_that_nobody_has_looked_at_is_unknown_and_usable() -> None:
+def test_an_endpoint_before_its_first_poll_is_unknown_and_usable() -> None:
     """The first call need not wait for the first probe."""
     world = World(0)
     (new,), _ = world.fleet.apply([Address("a")])
     assert (new.state, new.is_usable, new.holds(MODEL)) == ("unknown", True, None)
 
 
-def test_an_endpoint_that_is_down_is_not_thought_to_have_models_loaded() -> None:
+def test_an_endpoint_that_is_down_has_no_resident_models() -> None:
     """After a restart nothing is."""
     world = World(1)
     endpoint = world.endpoints[0]
@@ -137,7 +137,7 @@ def test_repeated_failures_eject_an_endpoint() -> None:
     assert [world.take() for _ in range(3)] == [second] * 3
 
 
-def test_a_call_that_succeeds_forgives_failures_before_it() -> None:
+def test_a_successful_call_resets_the_failures_before_it() -> None:
     """Only failures in a row count."""
     world = World(2)
     first = world.endpoints[0]
@@ -149,7 +149,7 @@ def test_a_call_that_succeeds_forgives_failures_before_it() -> None:
 
 
 def test_never_more_than_half_are_ejected() -> None:
-    """When most fail, the fault is more likely on this side."""
+    """If most fail, the gateway is a likelier cause."""
     for count, most in ((1, 0), (2, 1), (3, 1), (4, 2), (5, 2)):
         world = World(count)
         for endpoint in world.endpoints:
@@ -186,7 +186,7 @@ def test_only_a_probe_readmits_an_endpoint() -> None:
     assert states([first]) == ["up"]
 
 
-def test_those_who_wait_are_served_when_an_endpoint_is_readmitted() -> None:
+def test_waiting_calls_are_served_when_an_endpoint_is_readmitted() -> None:
     """The probe that readmits it dispatches too."""
     world = World(2)
     first, _ = world.endpoints
@@ -211,7 +211,7 @@ def test_a_5xx_counts_against_the_model_on_that_endpoint_alone() -> None:
     assert {choice.endpoint for choice in (other.ask(), other.ask()) if choice} == {first, second}
 
 
-def test_a_model_is_never_ejected_from_more_than_half_of_those_who_have_it() -> None:
+def test_a_model_is_never_ejected_from_more_than_half_of_its_endpoints() -> None:
     """The only endpoint with a model is never left alone."""
     world = World(3)
     for endpoint in world.endpoints:
@@ -223,7 +223,7 @@ def test_a_model_is_never_ejected_from_more_than_half_of_those_who_have_it() -> 
 
 
 def test_an_ejected_model_gets_one_call_when_its_time_is_over() -> None:
-    """If that one succeeds it is readmitted, and those who wait go on without waiting for its end."""
+    """If that one succeeds it is readmitted, and waiting calls go on before its end."""
     world = World(2, slots=4)
     first, second = world.endpoints
     world.fail_model(first)
@@ -248,7 +248,7 @@ def test_an_ejected_model_whose_one_call_fails_is_out_again() -> None:
     assert first.takes(MODEL, 1, world.clock.now)
 
 
-def test_those_who_wait_for_an_ejected_model_are_served_by_the_next_poll_after_its_time() -> None:
+def test_calls_that_wait_for_an_ejected_model_are_served_by_the_next_poll_after_its_time() -> None:
     """Nothing but a poll can notice that time has passed, and each one does."""
     world = World(2)
     first, second = world.endpoints
@@ -278,18 +278,18 @@ def test_an_unusable_endpoint_gets_nothing(what: str) -> None:
     assert {world.take() for _ in range(4)} == {second}
 
 
-def test_endpoints_that_were_never_up_cost_no_more_each_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of the fleet is looked at only where a failure may eject; hundreds that start are all down at first."""
-    looks = 0
+def test_many_endpoints_that_were_never_up_cost_no_more_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the fleet is counted only if a failure may eject; hundreds that start are all down at first."""
+    checks = 0
     is_ejected = EjectionState.is_ejected
 
-    def looked(health: EjectionState) -> bool:
-        nonlocal looks
-        looks += 1
+    def checked(health: EjectionState) -> bool:
+        nonlocal checks
+        checks += 1
         return bool(is_ejected.__get__(health))
 
-    monkeypatch.setattr(EjectionState, "is_ejected", property(looked))
+    monkeypatch.setattr(EjectionState, "is_ejected", property(checked))
     world = World(MANY)
     for endpoint in world.endpoints:
         world.fleet.saw_down(endpoint, "refused")
-    assert looks < 10 * MANY
+    assert checks < 10 * MANY

@@ -1,4 +1,4 @@
-"""Names that endpoints tell come and go: what is gone leaves nothing behind."""
+"""Names of models come and go: a model that is gone leaves nothing behind."""
 
 from tests.balancing.worlds import MODEL, World, held
 
@@ -23,8 +23,8 @@ def turn_over(world: World, rounds: int, seconds: float) -> None:
         world.clock.now += seconds
 
 
-def test_names_that_change_with_every_look_do_not_add_up() -> None:
-    """Pools go when nobody has asked for them for a minute, and what is known of a model's health at once."""
+def test_names_that_change_with_every_poll_do_not_add_up() -> None:
+    """Pools are dropped a minute after their last use, and a model's health at once."""
     world = World(count=1)
     turn_over(world, 1000, seconds=10.0)
     assert len(list(world.fleet.pools())) <= POOL_SECONDS / 10 + 2
@@ -83,8 +83,8 @@ def test_the_pool_of_a_call_that_runs_stays() -> None:
     assert list(world.fleet.pools()) == []
 
 
-def test_those_who_wait_for_a_model_that_goes_are_refused_and_not_forgotten() -> None:
-    """Nobody waits in a pool that the fleet does not know."""
+def test_calls_that_wait_for_a_removed_model_are_refused() -> None:
+    """No call waits in a pool that the fleet does not have."""
     world = World(count=1)
     world.take()
     waiting = world.queue()
@@ -100,13 +100,13 @@ def test_pools_go_with_the_last_endpoint_that_held_their_model() -> None:
     assert list(world.fleet.pools()) == []
 
 
-def test_the_complaint_about_a_look_is_news_once() -> None:
+def test_the_reason_of_a_failed_poll_is_new_once() -> None:
     """A log that is written with every poll tells nothing; a probe that fails says more."""
     world = World(count=1)
     (endpoint,) = world.endpoints
-    said = [world.fleet.complained(endpoint, "/api/tags", words) for words in ("a", "a", "b", None, None)]
+    said = [world.fleet.note_check(endpoint, "/api/tags", words) for words in ("a", "a", "b", None, None)]
     assert said == [True, False, True, True, False]
-    world.fleet.complained(endpoint, "/api/ps", "x")
+    world.fleet.note_check(endpoint, "/api/ps", "x")
     world.fleet.saw_down(endpoint, "gone")
     assert endpoint.check_reasons == {}
 

@@ -1,4 +1,4 @@
-"""When something that fails is left alone, for how long, and when it is tried again."""
+"""When a failing endpoint or model is ejected, for how long, and when it is tried again."""
 
 import random
 
@@ -65,7 +65,7 @@ def test_failures_during_an_ejection_do_not_prolong_it() -> None:
     assert health.ejected_until == FIRST_EJECTION_SECONDS
 
 
-def test_what_may_not_be_ejected_is_not() -> None:
+def test_nothing_is_ejected_without_permission() -> None:
     """It is as soon as it may, at its next failure."""
     health = EjectionState(Middle())
     for _ in range(9):
@@ -75,7 +75,7 @@ def test_what_may_not_be_ejected_is_not() -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.integers(), st.integers(1, 20))
-def test_chance_moves_an_ejection_by_a_fifth_at_most(seed: int, ejections: int) -> None:
+def test_jitter_moves_an_ejection_by_a_fifth_at_most(seed: int, ejections: int) -> None:
     """So that several gateways do not come back together, and none much too early."""
     health = EjectionState(random.Random(seed), threshold=1)
     now = 0.0
@@ -88,7 +88,7 @@ def test_chance_moves_an_ejection_by_a_fifth_at_most(seed: int, ejections: int) 
         now = health.ejected_until
 
 
-def test_chance_does_move_it() -> None:
+def test_jitter_moves_an_ejection() -> None:
     """Two gateways that saw the same failure come back at different times."""
     ends = set()
     for seed in range(5):

@@ -12,7 +12,7 @@ from ai_gateway.errors import ModelMissing, QueueFull, QueueTimeout
 
 async def until(world: World, waiting: int) -> None:
     """Returns when so many calls wait."""
-    while world.pool.waiting != waiting:  # noqa: ASYNC110 - a pool tells nobody
+    while world.pool.waiting != waiting:  # noqa: ASYNC110 - a pool has no event for it
         await asyncio.sleep(0)
 
 
@@ -48,7 +48,7 @@ async def test_a_call_waits_until_a_slot_is_free() -> None:
     assert endpoint.total_in_flight == 0
 
 
-async def test_a_client_that_leaves_leaves_the_queue() -> None:
+async def test_a_client_that_disconnects_leaves_the_queue() -> None:
     """Its place is free at once."""
     world = World(1)
     world.take()
@@ -72,18 +72,18 @@ async def test_a_client_that_leaves_in_the_moment_of_its_grant_loses_no_slot() -
     assert world.take() is endpoint
 
 
-async def test_patience_has_an_end() -> None:
+async def test_a_wait_has_an_end() -> None:
     """The queue's deadline is a refusal with its reason, and frees the place."""
     world = World(1)
     world.take()
-    with pytest.raises(QueueTimeout, match=r"came free within 0.01 s"):
+    with pytest.raises(QueueTimeout, match=r"became free within 0.01 s"):
         await hold(world, 0.01)
     assert world.pool.waiting == 0
     assert world.endpoints[0].total_in_flight == 1
 
 
 async def test_a_slot_granted_in_the_moment_of_the_timeout_is_used() -> None:
-    """Who has a slot is not refused for having waited too long."""
+    """A call with a slot is not refused for a long wait."""
     world = World(1)
     endpoint = world.take()
     lease = Lease(world.pool, 0.5)
@@ -97,7 +97,7 @@ async def test_a_slot_granted_in_the_moment_of_the_timeout_is_used() -> None:
     assert endpoint.total_in_flight == 0
 
 
-async def test_a_refusal_reaches_those_who_wait() -> None:
+async def test_a_refusal_reaches_waiting_calls() -> None:
     """As if they had been refused at once."""
     world = World(1)
     world.take()
@@ -117,7 +117,7 @@ async def test_a_refused_call_holds_nothing() -> None:
     assert (world.pool.waiting, world.endpoints[0].total_in_flight) == (0, 1)
 
 
-async def test_a_call_sent_again_is_leased_elsewhere() -> None:
+async def test_a_retry_is_leased_elsewhere() -> None:
     """`avoid` names where it was."""
     world = World(2)
     first, second = world.endpoints

@@ -1,4 +1,4 @@
-"""Whatever happens to a fleet, in whatever order: slots are counted right, nobody is served twice or forgotten."""
+"""After any events of a fleet in any order, slots are counted right, and no call is served twice or forgotten."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SLOTS = 2
 
 
 class Balancing(RuleBasedStateMachine):
-    """Calls, polls and discovery in any order, beside a plain account of who holds what."""
+    """Calls, polls and discovery in any order, beside a plain account of the leases."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Balancing(RuleBasedStateMachine):
 
     @rule()
     def wake(self) -> None:
-        """Those who were granted a slot begin to use it."""
+        """Calls with a granted slot begin to use it."""
         self.held += [one.endpoint for one in self.served if one.endpoint is not None]
         self.served = []
 
@@ -153,7 +153,7 @@ class Balancing(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_nothing(self) -> None:
-        """Who waits could be served by somebody, some day."""
+        """Some endpoint may serve each waiting call later."""
         self._settle()
         for one in self.waiting:
             assert self.world.pool.endpoints_with(one.ticket.avoid)
@@ -187,7 +187,7 @@ class Balancing(RuleBasedStateMachine):
         self.world.fleet.apply(listed)
 
     def _settle(self) -> None:
-        """Tickets that were settled leave the account of those who wait, in the order of their coming."""
+        """Settled tickets leave the account of waiting calls, in the order of their arrival."""
         settled = [one for one in self.waiting if one.settled]
         for one in settled:
             assert one.settled == 1
@@ -211,6 +211,6 @@ SETTINGS = settings(
 )
 
 
-def test_whatever_happens_slots_are_counted_right_and_nobody_is_forgotten() -> None:
+def test_after_any_events_slots_are_counted_right_and_no_call_is_forgotten() -> None:
     """Calls, polls, failures and discovery in any order; the machine above says what must hold."""
     run_state_machine_as_test(Balancing, settings=SETTINGS)

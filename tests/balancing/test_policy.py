@@ -26,7 +26,7 @@ def test_among_equals_the_least_busy_is_chosen() -> None:
     assert {world.take(), world.take()} == {first, second}
 
 
-def test_an_endpoint_that_failed_of_late_comes_last() -> None:
+def test_an_endpoint_with_recent_failures_comes_last() -> None:
     """Before it is ejected; a call that goes well forgives it."""
     world = World(2, slots=9)
     first, second = world.endpoints
@@ -37,7 +37,7 @@ def test_an_endpoint_that_failed_of_late_comes_last() -> None:
     assert world.take() is first
 
 
-def test_ties_are_broken_by_chance() -> None:
+def test_ties_are_broken_at_random() -> None:
     """Several gateways do not all begin with the same endpoint."""
     chosen = set()
     world = World(4, slots=99)
@@ -49,7 +49,7 @@ def test_ties_are_broken_by_chance() -> None:
 
 
 def test_the_only_candidate_is_said_to_be_the_only_one() -> None:
-    """For whoever reads the trace."""
+    """For readers of the trace."""
     world = World(1)
     world.fleet.saw_residents(world.endpoints[0], frozenset([MODEL]))
     choice = world.pool.ask()

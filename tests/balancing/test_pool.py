@@ -1,4 +1,4 @@
-"""A call asks and gets a slot, a place in the queue, or a refusal; each of them exactly once."""
+"""A call gets a slot, a place in the queue, or an error, exactly once."""
 
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, fleet_settings, held
@@ -34,8 +34,8 @@ def test_another_model_has_slots_of_its_own() -> None:
     assert world.endpoints[0].total_in_flight == 2
 
 
-def test_who_waits_longest_is_served_first() -> None:
-    """Also before one who asks while the queue is not empty."""
+def test_the_call_that_waits_longest_is_served_first() -> None:
+    """Also before a new call while the queue is not empty."""
     world = World(1)
     endpoint = world.take()
     waiting = [world.queue() for _ in range(3)]
@@ -81,7 +81,7 @@ def test_a_full_queue_refuses() -> None:
     world = World(1, max_waiting=1)
     world.take()
     world.queue()
-    with pytest.raises(QueueFull, match="1 requests wait"):
+    with pytest.raises(QueueFull, match="1 requests already wait"):
         world.pool.ask()
 
 
@@ -119,7 +119,7 @@ def test_a_call_goes_only_where_the_model_is() -> None:
     assert [world.take() for _ in range(3)] == [world.endpoints[1]] * 3
 
 
-def test_an_endpoint_of_which_nobody_knows_is_asked_only_if_none_surely_has_the_model() -> None:
+def test_an_endpoint_with_unknown_models_is_used_only_if_none_surely_has_the_model() -> None:
     """A gateway that has just started serves before the first lists are in."""
     world = World(1, slots=2)
     world.fleet.apply(addresses(2))
@@ -140,7 +140,7 @@ def test_a_404_takes_the_model_off_the_endpoint_until_it_is_listed_again() -> No
 
 
 def test_calls_that_wait_for_a_model_that_vanished_are_refused() -> None:
-    """At once, each with the reason, and not when their patience is over."""
+    """At once, each with the reason, and not at the end of their wait."""
     world = World(1)
     world.take()
     waiting = [world.queue(), world.queue()]
@@ -151,7 +151,7 @@ def test_calls_that_wait_for_a_model_that_vanished_are_refused() -> None:
 
 
 def test_calls_that_wait_when_the_last_endpoint_goes_down_are_refused() -> None:
-    """Nobody waits for nothing."""
+    """No call waits in vain."""
     world = World(1)
     world.take()
     waiting = world.queue()
@@ -159,7 +159,7 @@ def test_calls_that_wait_when_the_last_endpoint_goes_down_are_refused() -> None:
     assert isinstance(waiting.ticket.refusal, NoEndpoint)
 
 
-def test_a_call_sent_again_does_not_go_where_it_failed() -> None:
+def test_a_retry_does_not_go_where_it_failed() -> None:
     """Even if that is the only free endpoint: it waits for another."""
     world = World(2)
     first = world.take()
@@ -171,7 +171,7 @@ def test_a_call_sent_again_does_not_go_where_it_failed() -> None:
     assert again.endpoint is second
 
 
-def test_a_call_sent_again_goes_before_those_that_wait() -> None:
+def test_a_retry_is_served_before_other_waiting_calls() -> None:
     """It has waited once already; a full queue does not refuse it."""
     world = World(2, max_waiting=1)
     first, second = world.take(), world.take()
@@ -181,7 +181,7 @@ def test_a_call_sent_again_goes_before_those_that_wait() -> None:
     assert (again.endpoint, waiting.endpoint) == (second, None)
 
 
-def test_a_call_sent_again_holds_up_no_one_who_could_go() -> None:
+def test_a_retry_does_not_block_other_calls() -> None:
     """Behind it in the queue is a call for the endpoint that it avoids."""
     world = World(2)
     first, second = world.take(), world.take()
@@ -193,8 +193,8 @@ def test_a_call_sent_again_holds_up_no_one_who_could_go() -> None:
     assert again.endpoint is second
 
 
-def test_a_slot_that_only_a_call_sent_again_has_left_is_given_to_the_next_who_asks() -> None:
-    """A free slot is never left idle while somebody who may have it waits."""
+def test_a_slot_that_only_a_retry_cannot_use_goes_to_the_next_call() -> None:
+    """A slot is never free while a call that may have it waits."""
     world = World(2)
     first = world.take()
     world.take()
@@ -212,7 +212,7 @@ def test_a_call_with_nowhere_else_to_go_is_refused() -> None:
 
 
 def test_more_slots_are_used_at_once() -> None:
-    """A config that allows more binds those who wait."""
+    """A config with more slots serves waiting calls."""
     world = World(1)
     world.take()
     waiting = [world.queue() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""`ai-gateway audit`: verifies a chain, and writes entries out."""
+"""`ai-gateway audit`: verifies a chain, and exports entries."""
 
 import csv
 import io
@@ -17,15 +17,15 @@ from ai_gateway.audit.format import as_csv
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of 300 entries where the command looks for one, and its key beside it."""
+    """A store of 300 entries in the default place, with its key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("AI_GATEWAY_CONFIG", raising=False)
     made = tmp_path / "state" / "ai-gateway-ollama" / "audit.db"
     hashes = fill(made, mixed(300))
     made.with_name("audit.db.key").write_bytes(KEY + b"\n")
-    told = checkpoint(KEY, "checkpoint", (WRITER, 300, hashes[-1]), 1)
-    log = [b"not JSON", b'{"log":"access"}', msgspec.json.encode({"audit_checkpoint": told})]
+    expected = checkpoint(KEY, "checkpoint", (WRITER, 300, hashes[-1]), 1)
+    log = [b"not JSON", b'{"log":"access"}', msgspec.json.encode({"audit_checkpoint": expected})]
     (tmp_path / "stdout.log").write_bytes(b"\n".join(log) + b"\n")
     return made
 
@@ -42,17 +42,19 @@ def test_a_whole_chain_is_ok(path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "ok: 300 entries of 1 writers, 1 checkpoints\n"
 
 
-def test_without_a_second_place_ok_says_what_was_not_looked_at(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever removes a tail can remove the store's own checkpoints of it, too."""
+def test_without_checkpoints_elsewhere_ok_says_what_was_not_checked(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person who removes the last entries can also remove the store's checkpoints of them."""
     edit(path, "DELETE FROM entries WHERE sequence > 290")
     assert main(["audit", "verify"]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("ok: 290 entries of 1 writers, 0 checkpoints; without --checkpoints FILE ")
-    assert len(told.splitlines()) == 1
+    expected = capsys.readouterr().out
+    assert expected.startswith("ok: 290 entries of 1 writers, 0 checkpoints; add --checkpoints FILE ")
+    assert len(expected.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "expected"),
     [
         ("UPDATE entries SET actor = 'nobody' WHERE sequence = 17", "17: edited"),
         ("DELETE FROM entries WHERE sequence = 200", "200: missing"),
@@ -60,10 +62,10 @@ def test_without_a_second_place_ok_says_what_was_not_looked_at(path: Path, capsy
         ("UPDATE entries SET sequence = CASE sequence WHEN 4 THEN 900 ELSE 4 END WHERE sequence IN (4)", "4: missing"),
     ],
 )
-def test_the_first_bad_entry_is_named(path: Path, capsys: pytest.CaptureFixture[str], sql: str, told: str) -> None:
+def test_the_first_bad_entry_is_named(path: Path, capsys: pytest.CaptureFixture[str], sql: str, expected: str) -> None:
     edit(path, sql)
     assert main(["audit", "verify", "--checkpoints", "stdout.log"]) == 1
-    assert capsys.readouterr().out == f"{WRITER} {told}\n"
+    assert capsys.readouterr().out == f"{WRITER} {expected}\n"
 
 
 def test_without_its_key_nothing_is_verified(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,16 +86,16 @@ def test_the_config_says_where_the_store_is(path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [("audit: {store: none}", "cannot be read here"), ("audit: {sotre: sqlite}", "unknown key")],
+    ("content", "expected"),
+    [("audit: {store: none}", "cannot read the store"), ("audit: {sotre: sqlite}", "unknown key")],
 )
-def test_what_stands_in_the_way_is_said(
-    path: Path, capsys: pytest.CaptureFixture[str], content: str, told: str
+def test_what_prevents_a_check_is_printed(
+    path: Path, capsys: pytest.CaptureFixture[str], content: str, expected: str
 ) -> None:
     Path("config.yml").write_text(content)
     for words in (["verify"], ["export"]):
         assert main(["audit", *words]) == 2
-        assert told in capsys.readouterr().err
+        assert expected in capsys.readouterr().err
 
 
 def test_entries_are_exported_newest_first_as_lines_of_json(
@@ -130,13 +132,13 @@ def test_no_sign_begins_a_formula(sign: str) -> None:
     assert row["user_agent"] == f"'{sign}1+1"
 
 
-def test_a_filter_that_is_nonsense_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_filter_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "export", "--since", "yesterday"]) == 2
     assert "since" in capsys.readouterr().err
 
 
-def test_a_running_gateway_may_write_meanwhile(path: Path) -> None:
-    """The command waits for nobody, and nobody for it."""
+def test_a_check_works_while_the_gateway_writes(path: Path) -> None:
+    """The command and the gateway do not wait for each other."""
     written = store(path)
     written.write([entry(1, writer="there/2")], [b""])
     assert main(["audit", "export"]) == 0

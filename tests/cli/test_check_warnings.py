@@ -1,4 +1,4 @@
-"""What `check` warns of, and takes all the same."""
+"""Valid configs that `check` warns of."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from ai_gateway.__main__ import main
 
 
 @pytest.mark.parametrize("config", ["admin: ':8080'", "listen: 127.0.0.1:9090"])
-def test_check_warns_of_an_address_that_is_the_others_default(
+def test_check_warns_of_an_address_that_equals_the_other_default(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A flag may keep them apart, so it is no fault."""
+    """A flag may keep them apart, so it is not a mistake."""
     path = tmp_path / "config.yml"
     path.write_text(config)
     assert main(["check", str(path)]) == 0
-    assert "cannot be had together" in capsys.readouterr().err
+    assert "collide" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command teaches, says what is wrong in one line, and ends with a status that scripts can use."""
+"""The command has helpful help, prints a mistake in one line, and ends with a status for scripts."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def model_ids(url: str) -> list[str]:
         return [model["id"] for model in json.load(answer)["data"]]
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard output."""
     assert said(capsys, "--version") == (0, f"ai-gateway {__version__}\n", "")
 
@@ -93,7 +93,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["simulate", "--help"], ["--endpoints", "--models", "--dialect", "examples", "curl"]),
     ],
 )
-def test_help_teaches(capsys: pytest.CaptureFixture[str], words: list[str], taught: list[str]) -> None:
+def test_help_has_examples(capsys: pytest.CaptureFixture[str], words: list[str], taught: list[str]) -> None:
     """Not only which flags there are, but what to type."""
     status, out, _ = said(capsys, *words)
     assert status == 0
@@ -101,21 +101,21 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str], words: list[str], taug
 
 
 @pytest.mark.parametrize("words", [[], ["sevre"], ["serve", "--listne", "x"], ["check"], ["serve", "extra"]])
-def test_a_slip_is_told_with_the_usage(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_a_mistake_is_printed_with_the_usage(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     """And status 2, as is usual."""
     status, out, err = said(capsys, *words)
     assert (status, out) == (2, "")
     assert "usage: ai-gateway" in err
 
 
-def test_a_good_config_is_said_to_be_good(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_valid_config_is_ok(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """With the models it names."""
     config = tmp_path / "config.yml"
     config.write_text("models: {llama3: , coder: {ollama: codellama}}")
     assert said(capsys, "check", str(config)) == (0, f"{config}: ok (llama3, coder)\n", "")
 
 
-def test_a_required_section_is_looked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_missing_required_section_is_a_mistake(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Named once or several times, or by the environment's variable; a word for off is in the file, too."""
     config = tmp_path / "config.yml"
     config.write_text("models: {llama3: }\nlimits: none\n")
@@ -126,7 +126,9 @@ def test_a_required_section_is_looked_for(capsys: pytest.CaptureFixture[str], tm
 
 
 @pytest.mark.parametrize("command", [["check", "config.yml"], ["serve"]])
-def test_a_required_section_that_there_is_not_ends_it(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+def test_serve_refuses_to_start_with_an_unknown_required_section(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
     status, _, err = said(capsys, *command, "--require", "auth,model")
     assert status == 1
     assert "'model' is not one of auth, callers, limits, audit, tls" in err
@@ -147,7 +149,7 @@ def test_a_tilde_in_a_flag_is_a_home(
     assert (status, str(tmp_path / words[-1].removeprefix("~/")) in err) == (1, True)
 
 
-def test_a_bad_config_gets_a_line_for_each_fault(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_bad_config_gets_a_line_for_each_mistake(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """File, path, what is wrong; status 1."""
     config = tmp_path / "config.yml"
     config.write_text("modles: {}\nmodels: {a: {version: 7}}")
@@ -158,7 +160,7 @@ def test_a_bad_config_gets_a_line_for_each_fault(capsys: pytest.CaptureFixture[s
     assert second.startswith(f"{config}: models.a.version: ")
 
 
-def test_a_config_that_is_not_there_is_a_fault(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_missing_config_is_a_mistake(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """In one line, and without a trace."""
     status, _, err = said(capsys, "check", str(tmp_path / "nowhere.yml"))
     assert status == 1
@@ -201,7 +203,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path, flag: str) -> None:
     assert address in line
 
 
-def test_an_address_that_makes_no_sense_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_invalid_address_is_one_clear_line(tmp_path: Path) -> None:
     """Not a trace."""
     assert "nonsense" in refused(["--listen", "nonsense", "--admin", FREE], tmp_path)
 
@@ -215,7 +217,7 @@ def test_port_0_takes_a_free_port_and_prints_it(tmp_path: Path) -> None:
             assert answer.status == 200
 
 
-def test_flags_come_from_the_environment_and_go_before_it(tmp_path: Path) -> None:
+def test_flags_come_from_the_environment_and_override_it(tmp_path: Path) -> None:
     """The flag wins over the variable, the variable over the config file, that over the default."""
     (tmp_path / "other.yml").write_text("models: {other: }\nlisten: 203.0.113.1:1\nadmin: 203.0.113.1:2")
     environment = {"AI_GATEWAY_CONFIG": "other.yml", "AI_GATEWAY_LISTEN": FREE, "AI_GATEWAY_ADMIN": "nonsense"}
@@ -223,7 +225,7 @@ def test_flags_come_from_the_environment_and_go_before_it(tmp_path: Path) -> Non
         assert model_ids(gateway.api) == ["other"]
 
 
-def test_a_demo_gives_way_to_an_ollama_that_was_named(tmp_path: Path) -> None:
+def test_a_named_ollama_overrides_a_demo(tmp_path: Path) -> None:
     """Even if that one is down; the addresses come from the config here."""
     (tmp_path / "config.yml").write_text("models: {llama3: }\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0")
     with running([], {"AI_GATEWAY_DEMO": "1", "OLLAMA_HOST": "127.0.0.1:9"}, tmp_path) as gateway:
@@ -275,7 +277,7 @@ def test_tls_in_the_config_serves_https(tmp_path: Path) -> None:
 
 
 def test_a_bad_config_does_not_keep_the_gateway_from_starting(tmp_path: Path) -> None:
-    """It says what is wrong, serves nothing, and waits for it to be mended."""
+    """It logs the mistake, serves nothing, and waits for a valid config."""
     (tmp_path / "config.yml").write_text("modles: {}")
     with running(["--listen", FREE, "--admin", FREE], {}, tmp_path) as gateway:
         assert any("modles: unknown key" in line for line in gateway.lines)
@@ -283,8 +285,8 @@ def test_a_bad_config_does_not_keep_the_gateway_from_starting(tmp_path: Path) ->
             model_ids(gateway.api)
 
 
-def test_a_simulation_refuses_names_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulate_refuses_invalid_model_names(capsys: pytest.CaptureFixture[str]) -> None:
     """In one line, with status 1."""
     status, out, err = said(capsys, "simulate", "--models", "a b,llama3")
     assert (status, out) == (1, "")
-    assert err == "ai-gateway simulate: these are no model names: a b\n"
+    assert err == "ai-gateway simulate: these are not model names: a b\n"

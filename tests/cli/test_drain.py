@@ -1,4 +1,4 @@
-"""Leaving as a process: signals, the flags that set the times, `ai-gateway drain`, and the log's last lines."""
+"""The shutdown of the process: signals, the flags for its times, `ai-gateway drain`, and the log's last lines."""
 
 import asyncio
 import json
@@ -84,14 +84,14 @@ class Program:
 
 
 @asynccontextmanager
-async def program(folder: Path, *words: str, is_ready: bool = True) -> AsyncIterator[Program]:
+async def program(folder: Path, *flags: str, is_ready: bool = True) -> AsyncIterator[Program]:
     """Serves over an endpoint until the block is left; waits until it is ready, unless it is not to be."""
     endpoint = Endpoint()
     await endpoint.start()
     (folder / "config.yml").write_text(yaml.safe_dump(config([endpoint.url], balancing={"slots": 9})))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AI_GATEWAY_", "OLLAMA_"))}
     pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "ai_gateway", "serve", "--listen", FREE, "--admin", FREE, *words)
+    command = (sys.executable, "-m", "ai_gateway", "serve", "--listen", FREE, "--admin", FREE, *flags)
     process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=clean, stdout=pipe, stderr=pipe)
     started = Program(process, endpoint)
     try:
@@ -137,7 +137,7 @@ async def test_what_runs_is_finished_and_written_in_the_log(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_clients_that_keep_their_connections_lose_no_call(tmp_path: Path, number: signal.Signals) -> None:
-    """Each calls again as soon as its stream ends: it is answered, and told that this was the last."""
+    """Each calls again as soon as its stream ends: it is answered, and the answer closes the connection."""
     async with program(tmp_path) as gateway:
         lines = [await gateway.stream() for _ in range(9)]
         gateway.process.send_signal(number)
@@ -152,7 +152,7 @@ async def test_clients_that_keep_their_connections_lose_no_call(tmp_path: Path, 
 
 
 async def test_a_second_sigterm_is_immediate_and_the_log_is_whole(tmp_path: Path) -> None:
-    """Whatever the times; each call that was cut has its line."""
+    """With any times; each call that was cut has its line."""
     async with program(tmp_path, "--drain-delay", "60s", "--drain-grace", "60s") as gateway:
         for _ in range(5):
             await gateway.stream()
@@ -162,7 +162,7 @@ async def test_a_second_sigterm_is_immediate_and_the_log_is_whole(tmp_path: Path
         assert len(await gateway.ended()) == 5
 
 
-async def test_sigint_waits_for_no_service(tmp_path: Path) -> None:
+async def test_sigint_has_no_drain_delay(tmp_path: Path) -> None:
     """No delay, since a person waits; the running stream is finished."""
     async with program(tmp_path, "--drain-delay", "60s") as gateway:
         line = await gateway.stream()
@@ -175,7 +175,7 @@ async def test_sigint_waits_for_no_service(tmp_path: Path) -> None:
 
 
 async def test_sigint_gives_what_runs_five_seconds(tmp_path: Path) -> None:
-    """Whatever the grace: nobody at a keyboard waits for five minutes. The stream is told."""
+    """With any grace: a person at a keyboard does not wait for five minutes. The stream gets an error event."""
     async with program(tmp_path, "--drain-delay", "60s", "--drain-grace", "60s") as gateway:
         line = await gateway.stream()
         signalled_at = time.monotonic()
@@ -187,7 +187,7 @@ async def test_sigint_gives_what_runs_five_seconds(tmp_path: Path) -> None:
 
 
 def is_closed(port: int) -> bool:
-    """Whether nobody listens there."""
+    """Whether nothing listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
@@ -220,7 +220,9 @@ async def test_a_drain_takes_an_address_as_serve_does(tmp_path: Path) -> None:
         assert await gateway.ended() == []
 
 
-async def test_a_drain_asks_by_a_name_that_every_gateway_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_drain_uses_a_host_name_that_every_gateway_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However the machine calls the address: another name than its own is refused."""
     async with program(tmp_path) as gateway:
         here = socket.getaddrinfo("127.0.0.1", gateway.admin_port, type=socket.SOCK_STREAM)
@@ -229,7 +231,7 @@ async def test_a_drain_asks_by_a_name_that_every_gateway_has(tmp_path: Path, mon
         assert await gateway.ended() == []
 
 
-async def test_a_first_config_that_comes_late_and_asks_for_other_times_ends_the_process(tmp_path: Path) -> None:
+async def test_a_late_first_config_with_other_times_ends_the_process(tmp_path: Path) -> None:
     """With status 0, so that it is started anew, now with these times."""
     api = KubernetesApi()
     await api.start()
@@ -242,7 +244,7 @@ async def test_a_first_config_that_comes_late_and_asks_for_other_times_ends_the_
         await api.stop()
 
 
-def test_a_drain_of_nobody_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_drain_without_a_gateway_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     """The kubelet shows what a hook wrote."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -254,7 +256,9 @@ def test_a_drain_of_nobody_is_one_line_and_status_1(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000"])
-def test_a_drain_of_nonsense_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str], address: str) -> None:
+def test_a_drain_of_an_invalid_address_is_one_line_and_status_1(
+    capsys: pytest.CaptureFixture[str], address: str
+) -> None:
     """And no trace."""
     status, out, err = said(capsys, "drain", "--admin", address)
     assert (status, out, len(err.splitlines())) == (1, "", 1)
@@ -262,19 +266,19 @@ def test_a_drain_of_nonsense_is_one_line_and_status_1(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("flags", "expected"),
     [
         (["--drain-delay", "soon"], "'soon' is not a duration"),
         (["--drain-grace", "-1s"], "'-1s' is not a duration"),
         (["--configmap", "a/b/c"], "'a/b/c' is not [NAMESPACE/]NAME[:KEY]"),
     ],
 )
-def test_a_flag_that_makes_no_sense_is_one_clear_line(tmp_path: Path, words: list[str], told: str) -> None:
+def test_an_invalid_flag_is_one_clear_line(tmp_path: Path, flags: list[str], expected: str) -> None:
     """With status 1."""
-    flag, value = words
+    flag, value = flags
     line = refused([f"{flag}={value}", "--listen", FREE, "--admin", FREE], tmp_path)
     assert line.startswith("ai-gateway: ")
-    assert told in line
+    assert expected in line
 
 
 def test_a_folder_with_a_config_is_a_config(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What SIGHUP means to the process, and that none is lost while it starts."""
+"""What SIGHUP means to the process; none is lost while it starts."""
 
 import signal
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ def _as_before() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_a_wish_that_comes_early_is_fulfilled_once() -> None:
+def test_an_early_reload_happens_once() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does: a terminal is of no account
     heard = Hangup(has_terminal=True)
-    assert heard.is_wish
+    assert heard.is_reload
     read: list[str] = []
-    heard.hear()
+    heard.watch()
     heard.follow(lambda: read.append("none came"))
     signal.raise_signal(signal.SIGHUP)
     heard.follow(lambda: read.append("early"))
@@ -29,9 +29,9 @@ def test_a_wish_that_comes_early_is_fulfilled_once() -> None:
 
 
 @pytest.mark.parametrize("has_terminal", [True, False])
-def test_with_a_terminal_it_is_no_wish(has_terminal: bool) -> None:
+def test_with_a_terminal_sighup_is_not_a_reload(has_terminal: bool) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     heard = Hangup(has_terminal)
-    heard.hear()
-    assert heard.is_wish is not has_terminal
+    heard.watch()
+    assert heard.is_reload is not has_terminal
     assert (signal.getsignal(signal.SIGHUP) is signal.SIG_DFL) is has_terminal

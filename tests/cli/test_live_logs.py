@@ -74,7 +74,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
         running.process.wait()
 
 
-def test_access_lines_are_turned_off_and_on_while_it_runs(running: Running) -> None:
+def test_access_lines_are_turned_off_and_on_at_run_time(running: Running) -> None:
     """What was asked meanwhile is in no line."""
     running.ask("first")
     running.until(lambda: "first" in running.asked())
@@ -94,7 +94,7 @@ def test_a_level_holds_from_the_very_change_on(running: Running) -> None:
     before = running.messages()
     running.write(level="error")
     running.write(level="error", access=True)
-    time.sleep(1.2)  # two looks at the file: that nothing is written has no event
+    time.sleep(1.2)  # two checks of the file: there is no event for a line that is not written
     assert running.messages() == before
     running.write(level="info")
     running.until(lambda: running.messages() != before)

@@ -1,4 +1,4 @@
-"""The command sends metrics where the standard variables say, and says what is wrong with them."""
+"""The command sends metrics as the standard variables say, and prints mistakes in them."""
 
 from pathlib import Path
 

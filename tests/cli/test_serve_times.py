@@ -1,4 +1,4 @@
-"""How long `serve` waits when it leaves: a flag's word, else the config's, else what the surroundings need."""
+"""How long `serve` waits at a shutdown: a flag overrides the config, and the config overrides the default."""
 
 import argparse
 from pathlib import Path
@@ -31,32 +31,32 @@ def times(
 
 
 @pytest.mark.parametrize("listen", [":8080", "0.0.0.0:8080", "[::]:8080", "10.0.0.7:8080"])
-def test_in_a_cluster_services_are_waited_for(in_pod: Access, listen: str) -> None:
+def test_in_a_cluster_there_is_a_drain_delay(in_pod: Access, listen: str) -> None:
     """Wherever the address comes from."""
     assert times(in_pod, listen=listen)[0] == CLUSTER_DRAIN_SECONDS
     assert times(in_pod, Config(listen=listen))[0] == CLUSTER_DRAIN_SECONDS
 
 
 @pytest.mark.parametrize("listen", [None, "127.0.0.1:8080", "127.0.0.2:1", "[::1]:8080", "localhost:8080"])
-def test_beside_one_application_on_loopback_nobody_is_waited_for(in_pod: Access, listen: str | None) -> None:
-    """No Service leads there. Loopback is also where it listens without being told."""
+def test_on_loopback_there_is_no_drain_delay(in_pod: Access, listen: str | None) -> None:
+    """No Service leads there. Loopback is also the default address."""
     assert times(in_pod, listen=listen)[0] == 0
 
 
 @pytest.mark.parametrize("context", [None, "staging"])
-def test_outside_a_cluster_nobody_is_waited_for(tmp_path: Path, context: str | None) -> None:
-    """Also where a person named a cluster whose pods are looked for."""
+def test_outside_a_cluster_there_is_no_drain_delay(tmp_path: Path, context: str | None) -> None:
+    """Also with a kubeconfig for the pods of a cluster."""
     assert times(Access(context=context, service_account=tmp_path / "none"), listen=":8080")[0] == 0
 
 
-def test_the_config_goes_before_the_surroundings(in_pod: Access) -> None:
+def test_the_config_overrides_the_default_delay(in_pod: Access) -> None:
     """A delay of 0 is a word, too."""
     for seconds in (0, 3):
         config = Config(listen=":8080", drain=Drain(Pause(seconds), Pause(seconds)))
         assert times(in_pod, config) == (seconds, seconds)
 
 
-def test_a_flag_goes_before_the_config(in_pod: Access) -> None:
+def test_a_flag_overrides_the_config(in_pod: Access) -> None:
     """Each of the two by itself."""
     config = Config(listen=":8080", drain=Drain(Pause(3), Pause(4)))
     assert times(in_pod, config, delay="0", grace="250ms") == (0, 0.25)
@@ -64,11 +64,11 @@ def test_a_flag_goes_before_the_config(in_pod: Access) -> None:
     assert times(in_pod, config, grace="0s") == (3, 0)
 
 
-def test_running_answers_have_five_minutes_without_a_word(in_pod: Access) -> None:
+def test_running_answers_have_five_minutes_by_default(in_pod: Access) -> None:
     assert times(in_pod)[1] == 300
 
 
-def test_an_empty_variable_is_one_that_is_not_set(in_pod: Access) -> None:
+def test_an_empty_variable_counts_as_unset(in_pod: Access) -> None:
     """As with the other flags: a template may leave it empty."""
     asked = Config(drain=Drain(delay=Pause(3), grace=Pause(4)))
     assert times(in_pod, asked, delay="", grace="") == (3.0, 4.0)

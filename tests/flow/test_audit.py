@@ -102,7 +102,7 @@ async def every_end(world: World, **audit: Any) -> dict[str, AuditEntry]:
     line = await served.begin(chat("hang", stream=True), headers=named("shutdown"))
     await line.head()
     await line.event()
-    served.shutdown.ask()
+    served.shutdown.request()
     await soon(line.rest())
     found = await written(world, len(asks) + 2)
     assert max(Counter(entry.request_id for entry in found).values()) == 1

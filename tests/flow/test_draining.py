@@ -57,7 +57,7 @@ async def test_during_the_delay_new_requests_are_served_and_sent_elsewhere_next(
     kept = await served.open()
     await kept.send("POST", CHAT, chat())
     assert (await kept.reply()).header("connection") is None
-    served.shutdown.ask()
+    served.shutdown.request()
     await served.readiness(503)
     assert (await served.probe("/readyz")).json == {"ready": False, "reason": "draining"}
     assert (await served.probe("/livez")).status == 200
@@ -74,7 +74,7 @@ async def test_after_the_delay_the_port_closes_and_streams_come_to_their_end(wor
     gate = Gate()
     served = await gateway(world, gate, drain_seconds=0.05, grace_seconds=LONG_SECONDS)
     line = await streaming(served)
-    served.shutdown.ask()
+    served.shutdown.request()
     await refused(served.port)
     assert (await served.probe("/readyz")).status == 503
     gate.opened.set()
@@ -86,7 +86,7 @@ async def test_a_late_stream_says_that_the_server_leaves(world: World) -> None:
     """When the grace is over: an error event with its code, and no [DONE] that would make half an answer whole."""
     served = await gateway(world, Gate(), grace_seconds=0.05)
     line = await streaming(served)
-    served.shutdown.ask()
+    served.shutdown.request()
     rest = (await line.rest()).decode()
     *_, last = rest.split("\n\n")[:-1]
     assert error_in(last.removeprefix("data: "))["code"] == "server_shutdown"
@@ -99,7 +99,7 @@ async def test_after_a_late_stream_its_client_is_told_to_go_elsewhere(world: Wor
     """On the connection that it keeps: there is no time for an answer, but for a word, instead of a reset."""
     served = await gateway(world, Gate(), grace_seconds=0.05)
     line = await streaming(served)
-    served.shutdown.ask()
+    served.shutdown.request()
     await line.rest()
     await line.send("POST", CHAT, chat())
     reply = await line.reply()
@@ -113,7 +113,7 @@ async def test_a_call_that_waits_when_the_signal_comes_is_served(world: World) -
     running = [await streaming(served), await streaming(served)]
     waiting = await served.begin(STREAM)
     await until(lambda: served.waiting == 1)
-    served.shutdown.ask()
+    served.shutdown.request()
     await refused(served.port)
     gate.opened.set()
     for line in running:
@@ -125,9 +125,9 @@ async def test_a_second_signal_is_immediate(world: World) -> None:
     """Whatever the delay and the grace."""
     served = await gateway(world, Gate(), drain_seconds=LONG_SECONDS, grace_seconds=LONG_SECONDS)
     line = await streaming(served)
-    served.shutdown.ask()
+    served.shutdown.request()
     await served.readiness(503)
-    served.shutdown.ask()
+    served.shutdown.request()
     await refused(served.port)
     await refused(served.admin_port)
     with pytest.raises((AssertionError, asyncio.IncompleteReadError, ConnectionError)):
@@ -141,11 +141,11 @@ async def test_the_signal_after_a_pre_stop_hook_is_the_first_one(world: World) -
     line = await streaming(served)
     assert (await drain(served)).json == {"draining": True}
     await served.readiness(503)
-    served.shutdown.ask()
+    served.shutdown.request()
     assert (await served.chat()).header("connection") == "close"
     gate.opened.set()
     assert (await line.rest()).endswith(DONE)
-    served.shutdown.ask()
+    served.shutdown.request()
     await refused(served.admin_port)
 
 
@@ -156,9 +156,9 @@ async def test_a_drain_is_asked_for_with_post(world: World) -> None:
     assert (await served.probe("/readyz")).status == 200
     assert (await drain(served)).status == 200
     assert (await drain(served)).status == 200
-    await soon(served.shutdown.asked.wait())
+    await soon(served.shutdown.requested.wait())
     assert (await served.chat()).status == 200
-    assert not served.shutdown.hurried.is_set()
+    assert not served.shutdown.forced.is_set()
 
 
 async def test_a_drain_is_asked_for_on_this_machine_alone(world: World) -> None:
@@ -175,7 +175,7 @@ async def test_a_drain_is_asked_for_on_this_machine_alone(world: World) -> None:
     scope = {"type": "http", "method": "POST", "path": "/drain", "headers": [], "query_string": b""}
     await served.gateway.admin({**scope, "client": ("203.0.113.7", 1)}, receive, send)
     assert said[0]["status"] == 403
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
 
 
 async def test_who_states_a_patience_does_not_wait_for_services(world: World) -> None:
@@ -183,7 +183,7 @@ async def test_who_states_a_patience_does_not_wait_for_services(world: World) ->
     gate = Gate()
     served = await gateway(world, gate, drain_seconds=LONG_SECONDS, grace_seconds=LONG_SECONDS)
     line = await streaming(served)
-    served.shutdown.ask(LONG_SECONDS / 2)
+    served.shutdown.request(LONG_SECONDS / 2)
     await refused(served.port)
     gate.opened.set()
     assert (await line.rest()).endswith(DONE)
@@ -197,7 +197,7 @@ async def test_a_patience_stated_during_the_delay_ends_the_delay(world: World) -
     await drain(served)
     await served.readiness(503)
     line = await streaming(served)
-    served.shutdown.ask(LONG_SECONDS / 2)
+    served.shutdown.request(LONG_SECONDS / 2)
     await refused(served.port)
     gate.opened.set()
     assert (await line.rest()).endswith(DONE)

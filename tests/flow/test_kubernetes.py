@@ -318,7 +318,7 @@ async def test_without_a_config_map_it_is_not_ready_and_says_why_until_it_comes(
     api.put("configmaps", config_map(config([(await world.upstream(answer_well)).url])))
     await served.readiness()
     assert (await served.chat()).status == 200
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
 
 
 @pytest.mark.parametrize(("status", "words"), [(None, "refused"), (503, "503 the test says"), (403, "grant list and")])
@@ -349,9 +349,9 @@ async def test_a_first_config_that_comes_late_and_asks_for_other_ports_is_starte
     """The gateway leaves by itself, so that whoever started it starts it again, now with that config."""
     api = await world.api_server()
     served = await following(world, api)
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
     api.put("configmaps", config_map(config([], listen="127.0.0.1:1")))
-    await soon(served.shutdown.asked.wait())
+    await soon(served.shutdown.requested.wait())
 
 
 async def test_other_ports_in_a_later_config_only_wait_for_a_restart(world: World) -> None:
@@ -362,7 +362,7 @@ async def test_other_ports_in_a_later_config_only_wait_for_a_restart(world: Worl
     served = await following(world, api)
     api.put("configmaps", config_map(config([upstream.url], listen="127.0.0.1:1")))
     await health(served, lambda told: told["config"]["restart_required"] == ["listen"])
-    assert not served.shutdown.asked.is_set()
+    assert not served.shutdown.requested.is_set()
 
 
 async def test_a_file_stands_in_until_the_config_map_is_read(world: World, tmp_path: Path) -> None:

@@ -130,8 +130,8 @@ async def live_and_leave(world: World, simulator: Simulator) -> None:
     for number in range(8):
         await served.begin(chat(stream=bool(number % 2), max_tokens=500))
     await until(lambda: served.in_flight == 2 and served.waiting == 6)
-    served.shutdown.ask()
-    served.shutdown.ask()
+    served.shutdown.request()
+    served.shutdown.request()
     await until(lambda: len([e for e in served.exchanges if e.method == "POST"]) == 8)
     for line in served.lines:
         line.vanish()

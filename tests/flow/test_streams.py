@@ -401,7 +401,7 @@ async def test_a_departing_gateway_ends_streams_with_server_shutdown(world: Worl
     line = await served.begin(STREAM)
     await line.head()
     await line.event()
-    served.shutdown.ask()
+    served.shutdown.request()
     (last,) = await blocks(line)
     error = error_in(last.removeprefix("data: "))
     assert (error["type"], error["code"]) == ("backend_unavailable", "server_shutdown")
@@ -426,7 +426,7 @@ async def test_a_draining_gateway_finishes_what_runs_and_is_not_ready(world: Wor
     line = await served.begin(STREAM)
     await line.head()
     await line.event()
-    served.shutdown.ask()
+    served.shutdown.request()
     await served.readiness(503)
     assert (await served.probe("/readyz")).json["reason"] == "draining"
     assert (await served.ask("GET", "/v1/models")).header("connection") == "close"

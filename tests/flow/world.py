@@ -258,8 +258,8 @@ async def _serving(
     finally:
         for line in served.lines:
             line.vanish()
-        served.shutdown.ask()
-        served.shutdown.ask()
+        served.shutdown.request()
+        served.shutdown.request()
         await running
 
 

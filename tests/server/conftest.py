@@ -21,10 +21,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass
 class StubApp:
-    """Remembers what it was asked. `/wait` answers when told to or when its client has left, `/deaf` answers unread.
+    """Records its requests. `/wait` answers on command or when its client has left, `/deaf` answers unread.
 
-    `/later` reads when told to, `/early` answers before it reads, `/stream` and `/half` (of an answer with a length)
-    end when told to, `/own` answers a refusal of its body itself.
+    `/later` reads on command, `/early` answers before it reads, `/stream` and `/half` (of an answer with a length)
+    end on command, `/own` answers a refusal of its body itself.
     """
 
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -104,7 +104,7 @@ class StubApp:
         return answering.done() and not answering.cancelled()
 
     async def _stream(self, receive: Receive, send: Send) -> None:
-        """Chunks until the client leaves or the answer is told to end; then one last event."""
+        """Chunks until the client leaves or the test ends the answer; then one last event."""
         leaving = asyncio.ensure_future(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not leaving.done() and not self.answer.is_set():
@@ -126,7 +126,7 @@ class World:
     peers: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    complained: asyncio.Event = field(default_factory=asyncio.Event)
+    refused_files: asyncio.Event = field(default_factory=asyncio.Event)
     shutdown: Shutdown = field(default_factory=Shutdown)
     port: int = 0
     admin_port: int = 0
@@ -195,9 +195,9 @@ def serving() -> Serving:
             world.refusals.append((status, code))
             world.peers.append(peer)
 
-        def complain(reason: str) -> None:
+        def refuse_files(reason: str) -> None:
             world.reasons.append(reason)
-            world.complained.set()
+            world.refused_files.set()
 
         def shutdown_streams() -> None:
             world.events.append("shutdown_streams")
@@ -208,7 +208,7 @@ def serving() -> Serving:
             leaving=lambda: world.events.append("leaving"),
             shutdown_streams=shutdown_streams,
             refused=refused,
-            certificate_refused=complain,
+            certificate_refused=refuse_files,
             reread=lambda: world.events.append("read again"),
             shutdown=world.shutdown,
         )
@@ -224,8 +224,8 @@ def serving() -> Serving:
                 await serving_task
             yield world
         finally:
-            world.shutdown.ask()
-            world.shutdown.ask()
+            world.shutdown.request()
+            world.shutdown.request()
             await serving_task
 
     return start

@@ -61,7 +61,7 @@ async def test_more_sent_ahead_than_is_held_ends_the_connection_after_the_answer
 @pytest.mark.parametrize("path", ["/wait", "/stream"])
 @pytest.mark.parametrize("ahead", [b"", get("/b"), b"x" * 300_000])
 @pytest.mark.parametrize("is_reset", [False, True])
-async def test_a_client_that_leaves_is_noticed_whatever_it_sent_ahead(
+async def test_a_disconnect_is_noticed_with_any_bytes_sent_ahead(
     path: str, ahead: bytes, is_reset: bool, serving: Any
 ) -> None:
     async with serving() as world:
@@ -129,8 +129,8 @@ async def test_a_broken_body_is_refused_unless_the_answer_has_begun(serving: Any
 
 
 @pytest.mark.parametrize("bad", [b"XX\r\n", b"1\r\naX", b"0\r\nContent-Length: 1\r\n\r\n"])
-async def test_an_app_hears_of_a_broken_body_and_answers_it_itself(bad: bytes, serving: Any) -> None:
-    """Expect or not: it is asked for nothing more, and nobody but the app tells of it."""
+async def test_an_app_gets_the_error_of_a_broken_body_and_answers_it(bad: bytes, serving: Any) -> None:
+    """With Expect or without: no 100 is sent, and only the app answers and records it."""
     head = b"POST /own HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with serving() as world:
         sent = [(head + bad,), (head, bad), (head, b"1\r\na\r\n", bad)]
@@ -140,7 +140,7 @@ async def test_an_app_hears_of_a_broken_body_and_answers_it_itself(bad: bytes, s
         assert answer.count(b"HTTP/1.1 ") <= 2
         assert b"\r\nconnection: close\r\n" in answer
         assert answer.endswith(b"own words")
-    assert not answers[0].startswith(b"HTTP/1.1 100 "), "who sends already waits for nothing"
+    assert not answers[0].startswith(b"HTTP/1.1 100 "), "a client that sends already gets no 100"
     assert world.refusals == []
 
 
@@ -154,7 +154,7 @@ async def test_an_app_that_reads_nothing_answers_all_the_same(serving: Any) -> N
 
 
 @pytest.mark.parametrize("path", ["/broken", "/splitting"])
-async def test_a_fault_of_the_app_is_answered_in_the_error_shape(
+async def test_a_failure_of_the_app_is_answered_in_the_error_shape(
     path: str, serving: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving() as world:

@@ -1,4 +1,4 @@
-"""What is no HTTP/1.1, or could be read in two ways, is refused on a real socket and never reaches the app."""
+"""Bytes that are not HTTP/1.1, or that could be read in two ways, are refused and never reach the app."""
 
 import re
 from collections.abc import Callable
@@ -83,7 +83,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_doubtful_bytes_get_one_error_and_nothing_behind_them_is_answered(
+async def test_ambiguous_bytes_get_one_error_and_nothing_after_them_is_answered(
     name: str, serving: Any, error_of: Callable[[bytes], dict[str, Any]]
 ) -> None:
     status, request = REFUSED[name]
@@ -131,7 +131,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 @pytest.mark.parametrize("is_dripped", [False, True])
-async def test_good_requests_pass_whole_and_in_single_bytes(name: str, is_dripped: bool, serving: Any) -> None:
+async def test_valid_requests_pass_whole_and_in_single_bytes(name: str, is_dripped: bool, serving: Any) -> None:
     head, body, method, path = ACCEPTED[name]
     upgrade = b"upgrade, " if b"Upgrade" in head else b""
     request = head + b"Connection: " + upgrade + b"close\r\n\r\n" + body

@@ -1,4 +1,4 @@
-"""A client that keeps its connection loses no request when the server leaves: what could not be told takes one more."""
+"""A kept connection loses no request at a shutdown: it gets one more if its answer could not announce the close."""
 
 import asyncio
 import socket
@@ -39,14 +39,16 @@ async def last_answer(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize("path", ENDS)
 @pytest.mark.parametrize("drain_seconds", [0.0, LONG_SECONDS])
-async def test_behind_an_answer_that_began_before_comes_one_more(path: str, drain_seconds: float, serving: Any) -> None:
+async def test_one_more_request_is_served_after_an_answer_that_began_before(
+    path: str, drain_seconds: float, serving: Any
+) -> None:
     """Whether the port is closed already or not."""
     async with serving(PATIENT, drain_seconds=drain_seconds) as world:
         reader, writer = await world.open()
         writer.write(get(path))
         assert b"connection: close" not in await reader.readuntil(b"\r\n\r\n")
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         if not drain_seconds:
             await until_refused(world.port)
         world.app.answer.set()
@@ -56,7 +58,7 @@ async def test_behind_an_answer_that_began_before_comes_one_more(path: str, drai
         writer.close()
 
 
-async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
+async def test_one_more_request_is_served_over_tls(serving: Any, tmp_path: Path) -> None:
     authority, files = trustme.CA(), CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(str(files.key))
@@ -69,7 +71,7 @@ async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
         )
         writer.write(get("/stream"))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         world.app.answer.set()
         await reader.readuntil(ENDS["/stream"])
@@ -78,13 +80,13 @@ async def test_it_does_so_over_tls(serving: Any, tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_what_was_sent_ahead_of_its_turn_is_that_request(serving: Any) -> None:
-    """The first of it; behind it the connection is told to be over."""
+async def test_a_request_sent_ahead_is_the_last_one(serving: Any) -> None:
+    """Only the first of them; its answer closes the connection."""
     async with serving(PATIENT) as world:
         reader, writer = await world.open()
         writer.write(get("/stream") + get("/b") + get("/c"))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         world.app.answer.set()
         await reader.readuntil(ENDS["/stream"])
@@ -92,14 +94,14 @@ async def test_what_was_sent_ahead_of_its_turn_is_that_request(serving: Any) -> 
         writer.close()
 
 
-async def test_on_a_quiet_connection_one_may_be_on_its_way(serving: Any) -> None:
+async def test_a_request_underway_on_an_idle_connection_is_served(serving: Any) -> None:
     """Sent on one that was used before, on one that was not, and on one where half of it had come."""
     async with serving(PATIENT) as world:
         lines = [await world.open() for _ in range(3)]
         lines[0][1].write(GET)
         await lines[0][0].readuntil(b"/a 0")
         lines[2][1].write(GET[:20])
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         for (_, writer), request in zip(lines, (GET, GET, GET[20:]), strict=True):
             writer.write(request)
@@ -116,7 +118,7 @@ async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any)
         (quiet, quiet_writer), (reader, writer) = await world.open(), await world.open()
         writer.write(get("/stream"))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         assert await soon(quiet.read()) == b""
         world.app.answer.set()
         assert (await soon(reader.read())).endswith(ENDS["/stream"])
@@ -126,11 +128,11 @@ async def test_the_end_waits_for_a_request_no_longer_than_a_moment(serving: Any)
             one.close()
 
 
-async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) -> None:
-    """The end does not wait once more: whoever was to send something sent it."""
+async def test_an_idle_connection_gets_no_extra_time_after_the_delay(serving: Any) -> None:
+    """The end does not wait once more: the client had its time to send."""
     async with serving(HASTY, drain_seconds=0.05) as world:
         reader, writer = await world.open()
-        world.shutdown.ask()
+        world.shutdown.request()
         assert await soon(reader.read()) == b""
         await soon(world.ended.wait())
         writer.close()
@@ -139,7 +141,7 @@ async def test_a_quiet_connection_had_its_moment_during_the_delay(serving: Any) 
 async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None:
     async with serving(PATIENT, grace_seconds=0.05) as world:
         reader, writer = await world.open()
-        world.shutdown.ask()
+        world.shutdown.request()
         await soon(world.ended.wait())
         assert await soon(reader.read()) == b""
         writer.close()
@@ -163,7 +165,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
                 time.sleep(1.1)  # the loop's next look is at its clock
                 busy.set()
 
-            world.shutdown.ask()
+            world.shutdown.request()
             await until_refused(world.port)
             loop.add_reader(pair[0], be_busy)
             pair[1].send(b"x")
@@ -173,7 +175,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
         assert answer.endswith(b"GET /a 0")
 
 
-async def test_who_has_connected_is_served_though_nobody_has_taken_the_connection_yet() -> None:
+async def test_a_connection_that_waits_in_the_kernel_is_served() -> None:
     """With the listener the kernel would reset it, and the request that came with it."""
     port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
     await port.open()
@@ -188,7 +190,7 @@ async def test_who_has_connected_is_served_though_nobody_has_taken_the_connectio
     await port.close()
 
 
-async def test_who_connects_without_end_does_not_keep_the_listener_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_connections_does_not_keep_the_listener_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only as many are taken as can wait at one moment."""
     port = Port(StubApp(), listen("127.0.0.1:0"), None, PortState(PATIENT, lambda *_: None))  # type: ignore[arg-type]
     await port.open()

@@ -1,4 +1,4 @@
-"""How the server leaves: listeners, idle and running connections, the streams' last word, and real signals."""
+"""How the server shuts down: listeners, idle and running connections, error events of streams, and real signals."""
 
 import asyncio
 import os
@@ -46,12 +46,12 @@ async def until_refused(port: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_while_draining_everything_is_answered_and_told_to_go_elsewhere(serving: Any) -> None:
+async def test_while_draining_every_answer_closes_its_connection(serving: Any) -> None:
     async with serving(drain_seconds=5) as world:
         reader, writer = await world.open()
         writer.write(GET)
         assert b"connection: close" not in await reader.readuntil(b"/a 0")
-        world.shutdown.ask()
+        world.shutdown.request()
         await until(lambda: world.events[-1] == "leaving")
         writer.write(GET)  # on the connection that was open
         for answer in (await reader.read(), await world.talk(GET)):
@@ -69,7 +69,7 @@ async def test_idle_connections_are_closed_and_running_requests_finish(serving: 
         world.app.started.clear()
         running = asyncio.create_task(world.talk(GET.replace(b"/a", b"/wait")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         assert await soon(idle.read()) == b""
         assert await soon(silent.read()) == b""
         await until_refused(world.port)
@@ -84,11 +84,11 @@ async def test_idle_connections_are_closed_and_running_requests_finish(serving: 
         silent_writer.close()
 
 
-async def test_after_the_grace_streams_say_why_they_end(serving: Any) -> None:
+async def test_after_the_grace_streams_end_with_an_error_event(serving: Any) -> None:
     async with serving(grace_seconds=0.1) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         answer = await streaming
         await soon(world.ended.wait())
     assert answer.endswith(b"b\r\ndata: end\n\n\r\n0\r\n\r\n")
@@ -100,19 +100,19 @@ async def test_a_half_sent_body_does_not_keep_the_process_alive(serving: Any) ->
         _, writer = await world.open()
         writer.write(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")
         await asyncio.sleep(0.02)
-        world.shutdown.ask()
+        world.shutdown.request()
         await soon(world.ended.wait())
         await soon(world.app.left.wait())
         writer.close()
 
 
-async def test_asked_twice_it_leaves_at_once(serving: Any) -> None:
+async def test_a_second_request_shuts_down_at_once(serving: Any) -> None:
     async with serving(drain_seconds=60) as world:
         streaming = asyncio.create_task(world.talk(GET.replace(b"/a", b"/stream")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await asyncio.sleep(0.02)
-        world.shutdown.ask()
+        world.shutdown.request()
         await soon(world.ended.wait())
         assert b"data: end" not in await streaming
         assert world.app.left.is_set()
@@ -122,7 +122,7 @@ async def test_the_admin_port_answers_until_the_end(serving: Any) -> None:
     async with serving() as world:
         running = asyncio.create_task(world.talk(GET.replace(b"/a", b"/wait")))
         await world.app.started.wait()
-        world.shutdown.ask()
+        world.shutdown.request()
         await until_refused(world.port)
         reader, writer = await asyncio.open_connection("127.0.0.1", world.admin_port)
         writer.write(GET)
@@ -147,7 +147,7 @@ async def test_background_work_lives_from_before_the_first_to_after_the_last_con
 
     def on_listening(api_urls: tuple[str, ...], admin_urls: tuple[str, ...]) -> None:
         events.append("listening")
-        callbacks.shutdown.ask()
+        callbacks.shutdown.request()
 
     callbacks = ServerCallbacks(
         on_listening=on_listening,
@@ -157,8 +157,8 @@ async def test_background_work_lives_from_before_the_first_to_after_the_last_con
     assert events == ["begun", "listening", "leaving", "ended"]
 
 
-async def test_asked_before_it_listens_it_ends_and_hears_no_more_signals() -> None:
-    """What it was about to begin is ended in order; whoever heard signals before hears the second one."""
+async def test_a_shutdown_before_it_listens_ends_it_and_restores_the_signals() -> None:
+    """Its start is cancelled in order; the former handler of signals gets the second one."""
     beginning, second = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager

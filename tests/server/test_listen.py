@@ -1,4 +1,4 @@
-"""Addresses as people write them, and the sockets that come of them."""
+"""Addresses as people write them, and their sockets."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ def test_an_address_has_a_host_and_a_port(address: str, parts: tuple[str, int]) 
 
 
 @pytest.mark.parametrize("address", ["", "8080", "a:", "a:b", "a:-1", "a:65536", "::1:8080", "a:٣"])
-def test_what_is_no_address_is_refused_with_it_in_the_message(address: str) -> None:
+def test_an_invalid_address_is_refused_and_named(address: str) -> None:
     with pytest.raises(ListenError) as refused:
         split_address(address)
     assert repr(address) in str(refused.value)
@@ -33,7 +33,7 @@ def test_what_is_no_address_is_refused_with_it_in_the_message(address: str) -> N
 @pytest.mark.parametrize(
     ("address", "reason"), [("127.0.0.1:{}", "Address already in use"), ("192.0.2.1:0", "Cannot assign")]
 )
-def test_what_cannot_be_listened_on_is_one_line(address: str, reason: str) -> None:
+def test_an_address_that_cannot_be_used_is_one_line(address: str, reason: str) -> None:
     [taken] = listen("127.0.0.1:0")
     with taken, pytest.raises(ListenError) as refused:
         listen(address.format(taken.getsockname()[1]))
@@ -71,7 +71,7 @@ def test_listening_sockets_are_set_for_small_writes_and_quick_restarts() -> None
 @pytest.mark.parametrize(
     ("address", "is_alone"), [("127.0.0.1:0", True), ("localhost:0", True), ("127.3.2.1:0", True), (":0", False)]
 )
-def test_a_socket_on_loopback_is_told_from_others(address: str, is_alone: bool) -> None:
+def test_a_socket_on_loopback_is_recognised(address: str, is_alone: bool) -> None:
     sockets = listen(address)
     found = [is_on_loopback(listening) for listening in sockets]
     for listening in sockets:
@@ -96,12 +96,12 @@ async def test_ipv4_clients_keep_their_address_when_all_are_listened_on(serving:
 
 
 @pytest.mark.parametrize("admin", [":8080", "localhost:8080", "[::]:8080", "bogus"])
-def test_two_addresses_that_cannot_be_had_together_are_named(admin: str) -> None:
-    """In words that say what to change; an address that is none is the same complaint as ever."""
+def test_two_colliding_addresses_are_named(admin: str) -> None:
+    """The message says what to change; an invalid address has its usual message."""
     with pytest.raises(ListenError, match=r"bogus|take another port for one of them"):
         refuse_collision("127.0.0.1:8080", admin)
 
 
 @pytest.mark.parametrize("admin", [":9090", "127.0.0.2:8080", ":0"])
-def test_others_are_fine(admin: str) -> None:
+def test_other_addresses_do_not_collide(admin: str) -> None:
     refuse_collision("127.0.0.1:8080", admin)

@@ -1,4 +1,4 @@
-"""A few thousand mutated requests on real sockets, held against a second, plain reader of HTTP/1.1."""
+"""A few thousand mutated requests on real sockets, compared with a second, plain reader of HTTP/1.1."""
 
 import asyncio
 import random

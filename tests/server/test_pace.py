@@ -42,7 +42,7 @@ def test_a_client_that_reads_a_little_is_not_stuck() -> None:
     assert not any(pace.is_stuck(second, 70_000 - second) for second in range(1000))
 
 
-def test_a_client_that_caught_up_begins_anew() -> None:
+def test_a_client_that_caught_up_has_the_whole_time_again() -> None:
     pace = WritePace(LIMITS)
     pace.is_stuck(0, 70_000)
     pace.moved()

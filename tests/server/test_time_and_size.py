@@ -1,4 +1,4 @@
-"""Nobody may be slow without end or send without bound; running requests have no receive deadline."""
+"""Clients may not be slow or send for ever; running requests have no receive deadline."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ async def test_a_head_that_drips_is_answered_408(serving: Any) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_silent_and_idle_clients_are_closed_without_a_word(serving: Any) -> None:
+async def test_silent_and_idle_clients_are_closed_without_an_answer(serving: Any) -> None:
     async with serving(QUICK) as world:
         assert await world.talk() == b""
         answer = await world.talk(GET)
@@ -73,7 +73,7 @@ async def test_a_running_request_has_no_receive_deadline(serving: Any) -> None:
         assert (await talking).endswith(b"GET /wait 0")
 
 
-async def test_a_client_that_stops_reading_is_cut_and_the_request_told(serving: Any) -> None:
+async def test_a_client_that_stops_reading_is_cut_and_the_request_notified(serving: Any) -> None:
     async with serving(QUICK) as world:
         reader, writer = await world.open()
         writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

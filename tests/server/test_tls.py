@@ -1,4 +1,4 @@
-"""TLS on the API port, with a certificate that is exchanged while connections are open."""
+"""TLS on the API port, with a certificate that is replaced while connections are open."""
 
 import asyncio
 import signal
@@ -121,19 +121,17 @@ async def test_changed_files_are_taken_over_without_a_restart(
     assert world.reasons == []
 
 
-async def test_a_hangup_has_the_certificate_read_again_at_once(
-    serving: Any, files: CertificateFiles, authority: Any
-) -> None:
+async def test_sighup_reloads_the_certificate_at_once(serving: Any, files: CertificateFiles, authority: Any) -> None:
     async with serving(tls=files, tls_poll_seconds=1000) as world:
         before, _ = await serial_and_answer(world.port, trusting(authority))
         write(authority.issue_cert("localhost"), files)
         signal.raise_signal(signal.SIGHUP)
         await until(lambda: "read again" in world.events)
         assert (await serial_and_answer(world.port, trusting(authority)))[0] != before
-        assert not world.shutdown.asked.is_set()
+        assert not world.shutdown.requested.is_set()
 
 
-async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
+async def test_a_broken_pair_keeps_the_last_good_one_and_is_reported_once(
     serving: Any, files: CertificateFiles, authority: Any
 ) -> None:
     async with serving(tls=files, tls_poll_seconds=0.02) as world:
@@ -148,9 +146,7 @@ async def test_a_broken_pair_keeps_the_last_good_one_and_is_complained_of_once(
     assert "PRIVATE" not in world.reasons[0]
 
 
-def test_files_that_come_back_are_complained_of_again_only_if_they_break_again(
-    files: CertificateFiles, authority: Any
-) -> None:
+def test_restored_files_are_reported_again_only_if_they_break_again(files: CertificateFiles, authority: Any) -> None:
     certificate = Certificate(files)
     files.key.unlink()
     assert certificate.reload() is not None

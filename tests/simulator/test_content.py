@@ -1,4 +1,4 @@
-"""What is answered: always the same for the same prompt, and what the request asks for."""
+"""The answers: always the same for the same prompt, and as the request wants them."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def test_a_tool_that_is_named_is_called_with_complete_arguments() -> None:
     assert call.id.startswith("call_")
 
 
-def test_a_tool_that_nobody_mentions_is_not_called() -> None:
+def test_a_tool_that_is_not_mentioned_is_not_called() -> None:
     assert said("hello", tools=(WEATHER,)).tool_calls == ()
 
 
@@ -145,7 +145,7 @@ def test_names_are_shown_short_and_with_their_tag(text: str, short: str) -> None
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a:", "-a", "a.b/c_d/e/f", "a.b/c_d:x-1"])
-def test_what_is_no_name_is_none(text: str) -> None:
+def test_an_invalid_name_is_not_a_name(text: str) -> None:
     assert parse_name(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Misbehaviour, seen from the client's side of the socket."""
+"""Fault injection, seen from the client's side of the socket."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from ai_gateway.simulator.faults import Faults
 
 
 async def broken_chat(endpoint: Endpoint, fault: Fault) -> Reply:
-    """A stream that a fault meets after its second token."""
+    """A stream with a fault after its second token."""
     endpoint.faults.add(fault)
     return await chat(endpoint, stream=True)
 
@@ -164,7 +164,7 @@ def test_a_route_group_leaves_the_others_in_peace() -> None:
     assert not faults.take("/v1/chat/completions", "llama3")
 
 
-def test_a_fault_without_a_tag_meets_the_latest() -> None:
+def test_a_fault_without_a_tag_applies_to_latest() -> None:
     assert Fault(kind="busy", model="llama3").meets("/api/chat", "llama3:latest")
     assert not Fault(kind="busy", model="llama3").meets("/api/chat", "llama3:8b")
 

@@ -1,4 +1,4 @@
-"""Clients that leave, pods that die, ports that are taken."""
+"""Clients that disconnect, pods that die, ports that are in use."""
 
 import asyncio
 from collections.abc import Callable

@@ -176,7 +176,7 @@ async def test_unknown_paths_and_wrong_methods_are_plain_text(endpoint: Endpoint
     assert (stray.status, stray.headers["location"]) == (307, "/v1/chat/completions")
 
 
-async def test_a_foreign_origin_or_host_is_refused_without_a_word(endpoint: Endpoint) -> None:
+async def test_a_foreign_origin_or_host_is_refused_with_an_empty_body(endpoint: Endpoint) -> None:
     foreign = await ask(endpoint, "GET", "/api/version", Origin="http://evil.example")
     assert (foreign.status, foreign.body) == (403, b"")
     assert (await ask(endpoint, "GET", "/api/version", Host="evil.example")).status == 403
@@ -193,7 +193,7 @@ async def test_a_connection_serves_requests_one_after_the_other(endpoint: Endpoi
     await client.close()
 
 
-async def test_what_is_no_http_is_refused(endpoint: Endpoint) -> None:
+async def test_bytes_other_than_http_are_refused(endpoint: Endpoint) -> None:
     client = await connect(endpoint)
     client.writer.write(b"nonsense\r\n\r\n")
     assert (await client.reader.read()).startswith(b"HTTP/1.1 400 Bad Request")

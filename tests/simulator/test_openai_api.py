@@ -1,4 +1,4 @@
-"""The OpenAI side on a real socket, byte for byte where the gateway looks at bytes."""
+"""The OpenAI side on a real socket, byte for byte where the gateway reads bytes."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ def plain(body: bytes) -> bytes:
     return re.sub(rb'"created":\d+', b'"created":T', re.sub(rb"cmpl-\d{1,3}", b"cmpl-N", body))
 
 
-def test_settings_say_what_version_speaks() -> None:
+def test_settings_decide_the_version() -> None:
     assert Settings().reported_version == "0.33.0"
     assert Settings(dialect="old").reported_version == "0.24.0"
 
@@ -99,7 +99,7 @@ async def test_a_thinking_model_reasons_before_it_answers(endpoint: Endpoint) ->
     assert (refusal.status, refusal.json["error"]["message"]) == (400, '"llama3" does not support thinking')
 
 
-async def test_json_is_answered_where_json_is_asked_for(endpoint: Endpoint) -> None:
+async def test_json_is_answered_if_json_is_requested(endpoint: Endpoint) -> None:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     content = (await chat(endpoint, response_format=shape)).json["choices"][0]["message"]["content"]
@@ -212,7 +212,7 @@ async def test_a_model_without_tools_refuses_them() -> None:
     assert reply.json["error"]["message"] == "registry.ollama.ai/library/plain:latest does not support tools"
 
 
-async def test_models_are_listed_and_null_where_there_are_none(endpoint: Endpoint) -> None:
+async def test_models_are_listed_and_null_if_there_are_none(endpoint: Endpoint) -> None:
     listed = (await ask(endpoint, "GET", "/v1/models")).json
     assert list(listed["data"][0]) == ["id", "object", "created", "owned_by"]
     assert listed["data"][0]["id"] == "llama3:latest"

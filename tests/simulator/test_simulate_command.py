@@ -50,8 +50,8 @@ async def test_it_prints_its_addresses_serves_and_stops_when_asked() -> None:
             assert b'"id":"codellama:13b"' in await reader.read()
             writer.close()
         process.send_signal(signal.SIGTERM)
-        _, complaint = await soon(process.communicate())
-        assert (process.returncode, complaint) == (0, b"")
+        _, message = await soon(process.communicate())
+        assert (process.returncode, message) == (0, b"")
 
 
 async def test_a_taken_port_is_one_clear_line() -> None:
@@ -59,10 +59,10 @@ async def test_a_taken_port_is_one_clear_line() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         async with command("--listen", f"127.0.0.1:{port}") as process:
-            _, complaint = await soon(process.communicate())
+            _, message = await soon(process.communicate())
         assert process.returncode == 1
-        assert complaint.startswith(f"ai-gateway simulate: cannot listen on 127.0.0.1:{port}".encode())
-        assert complaint.count(b"\n") == 1
+        assert message.startswith(f"ai-gateway simulate: cannot listen on 127.0.0.1:{port}".encode())
+        assert message.count(b"\n") == 1
 
 
 def test_the_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_every_default_in_the_help_is_the_settings_own(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("flags", [["--slots", "0"], ["--listen", "nowhere"], ["--tokens-per-second", "-1"]])
-def test_senseless_flags_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_flags_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["simulate", *flags])
     assert flags[0] in capsys.readouterr().err

@@ -30,7 +30,7 @@ class Collector(Upstream):
         await visit.say(self.answer)
 
     def exporter(self, seconds: float = 5.0) -> MetricExporter:
-        """Who sends to it."""
+        """The settings of an exporter that sends to it."""
         return OTLPMetricExporter(f"{self.url}/v1/metrics", timeout=seconds)
 
     def metrics(self, number: int = -1) -> dict[str, Metric]:
@@ -39,5 +39,5 @@ class Collector(Upstream):
         return {metric.name: metric for scope in sent.scope_metrics for metric in scope.metrics}
 
     def resource(self) -> dict[str, str | int]:
-        """Who sent the last export."""
+        """The resource of the last export."""
         return attributes(self.taken[-1].resource_metrics[0].resource)

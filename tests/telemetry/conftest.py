@@ -1,4 +1,4 @@
-"""Who is needed by tests of what is sent."""
+"""Fixtures for tests of exports."""
 
 from collections.abc import AsyncIterator
 

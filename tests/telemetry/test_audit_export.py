@@ -38,29 +38,29 @@ def records(receiver: Receiver) -> list[Any]:
     found = []
     for body in receiver.bodies:
         for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
-            who = {one.key: one.value.string_value for one in resource.resource.attributes}
-            assert who["service.name"] == "ai-gateway-ollama"
+            resource_attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
+            assert resource_attributes["service.name"] == "ai-gateway-ollama"
             found += [record for scope in resource.scope_logs for record in scope.log_records]
     return found
 
 
 def attributes(record: Any) -> dict[str, Any]:
     """Without their prefix."""
-    told = {}
+    found = {}
     for one in record.attributes:
         assert one.key.startswith(names.AUDIT)
-        told[one.key.removeprefix(names.AUDIT)] = getattr(one.value, one.value.WhichOneof("value"))
-    return told
+        found[one.key.removeprefix(names.AUDIT)] = getattr(one.value, one.value.WhichOneof("value"))
+    return found
 
 
 def test_an_entry_is_a_record_with_all_that_is_known(receiver: Receiver, store: OtlpStore) -> None:
     (made,), (digest,) = Chain().numbered([entry(tokens_in=7, model_asked="llama3")])
     store.write([made], [digest])
     (record,) = records(receiver)
-    told = attributes(record)
-    assert told["hash"] == digest.hex()
-    assert (told["actor"], told["status"], told["stream"], told["tokens_in"]) == ("anonymous", 200, True, 7)
-    assert "tenant" not in told
+    found = attributes(record)
+    assert found["hash"] == digest.hex()
+    assert (found["actor"], found["status"], found["stream"], found["tokens_in"]) == ("anonymous", 200, True, 7)
+    assert "tenant" not in found
     assert record.event_name == names.AUDIT_EVENT
     assert record.time_unix_nano == NOON_NS
     assert record.trace_id.hex() == made.trace_id

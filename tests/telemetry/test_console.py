@@ -90,7 +90,7 @@ def test_a_pipe_gets_a_line_of_json_for_each_span() -> None:
     assert [line["name"] for line in lines] == ["POST /v1/chat/completions", "chat llama3:latest", "POST"]
 
 
-def test_durations_stand_however_the_calendar_jumps() -> None:
+def test_durations_stay_right_when_the_system_clock_jumps() -> None:
     """Moments are those of the loop's clock, put on the calendar once, at the beginning."""
     for started_ns in (10**18, 1):
         server, call, attempt = spans(started_ns=started_ns)

@@ -1,4 +1,4 @@
-"""Prompts and answers on spans, where somebody asked: in the conventions' shape, cut to a size."""
+"""Prompts and answers on spans, if turned on: in the conventions' shape, cut to a size."""
 
 import json
 from typing import Any
@@ -119,7 +119,7 @@ def test_a_whole_answer_is_kept() -> None:
     ],
 )
 def test_what_cannot_be_read_is_left_out(body: bytes) -> None:
-    """It never stands in a call's way."""
+    """It never makes a call fail."""
     content = kept(messages=[{"role": "user", "content": "hi"}])
     content.answer(body)
     assert content.answered() is None
@@ -134,5 +134,5 @@ def test_what_cannot_be_read_is_left_out(body: bytes) -> None:
         {"role": "tool", "content": "x", "tool_call_id": None},
     ],
 )
-def test_odd_messages_are_no_fault(message: Any) -> None:
+def test_odd_messages_raise_nothing(message: Any) -> None:
     assert asked(message, {"role": "user", "content": "hi"})[-1]["parts"] == [{"type": "text", "content": "hi"}]

@@ -1,4 +1,4 @@
-"""Want of file descriptors is told once, and when it is over."""
+"""A shortage of file descriptors is logged once, and so is its end."""
 
 import logging
 import resource
@@ -8,8 +8,8 @@ import pytest
 from ai_gateway.telemetry.descriptors import CALM_SECONDS, Descriptors, has_one
 
 
-def test_it_is_told_once_and_that_it_is_over_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Not with each look: for as long as it lasts, and a while longer."""
+def test_a_shortage_and_its_end_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    """Not with each check: for as long as it lasts, and a while longer."""
     caplog.set_level(logging.WARNING)
     now, there = [0.0], [True]
     looking = Descriptors(lambda: now[0], lambda: there[0])

@@ -1,4 +1,4 @@
-"""Spans on their way out: counted, bounded, never waited for, whatever an exporter does."""
+"""The export of spans: counted, bounded and never waited for, with any exporter."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from tests.tracing.threads import wait_for_exports
 
 from ai_gateway.exchange import Exchange, Trace
 from ai_gateway.telemetry.export import Exporting
-from ai_gateway.telemetry.resource import resource
+from ai_gateway.telemetry.resource import process_resource
 from ai_gateway.telemetry.settings import read_settings
 from ai_gateway.wire.trace_context import Parent
 
@@ -23,7 +23,7 @@ EACH = 3  # spans of a call
 
 
 class Scripted(SpanExporter):
-    """An exporter that does as it is told."""
+    """An exporter that the test controls."""
 
     def __init__(self) -> None:
         self.result: SpanExportResult | Exception = SpanExportResult.SUCCESS
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_dropped_without_waiting(
     assert time.monotonic() - started_at < PATIENCE_SECONDS
     assert made.counts == {"exported": 0, "failed": 0, "dropped": 1000 * EACH - 10}
     assert [record.getMessage() for record in caplog.records] == [
-        "spans are dropped: they come faster than they are collected"
+        "dropping spans: they come faster than the collector takes them"
     ]
     exporter.may_go_on.set()
     assert made.close(5.0)
@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_dropped_without_waiting(
 
 
 def test_a_close_that_takes_too_long_is_given_up(exporter: Scripted, caplog: pytest.LogCaptureFixture) -> None:
-    """Within its time, with a word in the log; the exporter is told to stop trying."""
+    """Within its time, with a word in the log; the exporter stops trying."""
     exporter.may_go_on.clear()
     made = exporting()
     made(call())
@@ -126,7 +126,7 @@ def test_a_close_that_takes_too_long_is_given_up(exporter: Scripted, caplog: pyt
     assert made.close(0.1) is False
     assert time.monotonic() - started_at < PATIENCE_SECONDS
     assert exporter.ended >= 1
-    assert "could not be delivered" in caplog.text
+    assert "could not export all queued spans" in caplog.text
 
 
 PARENT_OFF = Parent(TRACE.trace_id, "00f067aa0ba902b7", False, b"")
@@ -167,7 +167,7 @@ def test_the_sampler_is_the_environments(
 
 
 def test_a_share_of_traces_is_about_that_share(exporter: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the trace id alone, so that all who take part in a trace decide alike."""
+    """By the trace id alone, so that all services of a trace decide the same."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
     made = exporting()
@@ -191,17 +191,17 @@ def test_a_share_of_traces_is_about_that_share(exporter: Scripted, monkeypatch: 
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.namespace=x"}, "ai-gateway-ollama"),
     ],
 )
-def test_the_name_is_the_operators_or_our_own(
+def test_the_service_name_is_the_operators_or_the_default(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str
 ) -> None:
     """Never the SDK's `unknown_service`."""
     for variable, text in environment.items():
         monkeypatch.setenv(variable, text)
-    assert resource(environment).attributes["service.name"] == name
+    assert process_resource(environment).attributes["service.name"] == name
 
 
-def test_what_is_known_here_gives_way_to_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operators_attributes_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     given = "service.instance.id=pod-1,service.version=9,k8s.pod.name=a%20b"
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", given)
-    found = resource({"OTEL_RESOURCE_ATTRIBUTES": given}).attributes
+    found = process_resource({"OTEL_RESOURCE_ATTRIBUTES": given}).attributes
     assert (found["service.instance.id"], found["service.version"], found["k8s.pod.name"]) == ("pod-1", "9", "a b")

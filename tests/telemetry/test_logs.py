@@ -1,4 +1,4 @@
-"""The gateway's own log and the access log: one line each, whatever stands in it."""
+"""The gateway's own log and the access log: one line each, with any text in it."""
 
 import io
 import json
@@ -17,9 +17,9 @@ from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Outcome, Tra
 from ai_gateway.telemetry.access_log import AccessLog, describe
 from ai_gateway.telemetry.logs import (
     PAUSE_SECONDS,
-    JsonLines,
-    Sparing,
-    Words,
+    JsonFormatter,
+    RepeatFilter,
+    TextFormatter,
     set_levels,
 )
 from ai_gateway.wire.address import Address
@@ -62,10 +62,10 @@ def written(out: io.StringIO, *exchanges: Exchange) -> str:
     return out.getvalue()
 
 
-async def test_of_those_who_prove_nothing_some_have_a_line_and_the_rest_are_counted() -> None:
+async def test_of_unauthenticated_requests_some_have_a_line_and_the_rest_are_counted() -> None:
     out = io.StringIO()
-    strangers = [refused("unauthorized", 401, opened_at=10.0 + number / 100) for number in range(100)]
-    written_lines = [json.loads(line) for line in written(out, *strangers, served()).splitlines()]
+    unauthenticated = [refused("unauthorized", 401, opened_at=10.0 + number / 100) for number in range(100)]
+    written_lines = [json.loads(line) for line in written(out, *unauthenticated, served()).splitlines()]
     assert [line.get("status") for line in written_lines] == [401] * 20 + [200, None]
     assert written_lines[-1]["held_back"] == 80
     assert all(MOMENT.fullmatch(line["time"]) for line in written_lines)
@@ -75,24 +75,24 @@ def test_a_record_tells_its_moment_as_all_lines_do() -> None:
     """In UTC, wherever the gateway runs, and to the millisecond."""
     made = record("x")
     made.created = 1_700_000_000.25
-    assert json.loads(JsonLines().format(made))["time"] == "2023-11-14T22:13:20.250Z"
+    assert json.loads(JsonFormatter().format(made))["time"] == "2023-11-14T22:13:20.250Z"
 
 
 @pytest.mark.parametrize(
     ("code", "status"),
     [("origin_refused", 403), ("host_refused", 403), ("cors_refused", 400), ("auth_unavailable", 503)],
 )
-async def test_so_it_is_for_each_refusal_that_anybody_can_have(code: str, status: int) -> None:
-    """Whoever proved who they are has a line for each request, however it ended."""
-    strangers = [refused(code, status, opened_at=10.0) for _ in range(30)]
-    assert written(io.StringIO(), *strangers).count(f'"error":"{code}"') == 20
+async def test_each_refusal_without_authentication_is_limited(code: str, status: int) -> None:
+    """Authenticated callers have a line for each request, however it ended."""
+    unauthenticated = [refused(code, status, opened_at=10.0) for _ in range(30)]
+    assert written(io.StringIO(), *unauthenticated).count(f'"error":"{code}"') == 20
     known = [refused("model_not_allowed", 403, opened_at=10.0) for _ in range(30)]
     assert written(io.StringIO(), *known).count('"status":403') == 30
 
 
-async def test_a_minute_later_they_have_lines_again() -> None:
-    strangers = [refused("unauthorized", 401, opened_at=at) for at in [10.0] * 21 + [70.0]]
-    assert written(io.StringIO(), *strangers).count('"status":401') == 21
+async def test_a_minute_later_unauthenticated_requests_have_lines_again() -> None:
+    unauthenticated = [refused("unauthorized", 401, opened_at=at) for at in [10.0] * 21 + [70.0]]
+    assert written(io.StringIO(), *unauthenticated).count('"status":401') == 21
 
 
 class Terminal(io.StringIO):
@@ -102,9 +102,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_record_is_one_line_of_json_whatever_it_says() -> None:
-    """Nobody can write a second line into the log by what he sends."""
-    line = JsonLines().format(record(HOSTILE))
+def test_a_record_with_any_text_is_one_line_of_json() -> None:
+    """A client cannot write a second line into the log."""
+    line = JsonFormatter().format(record(HOSTILE))
     assert len(line.splitlines()) == 1 or "\n" not in line
     fields = json.loads(line)
     assert (fields["level"], fields["log"], fields["message"]) == ("warning", "config", HOSTILE)
@@ -118,19 +118,19 @@ def test_a_record_of_an_error_has_its_trace() -> None:
         raise ValueError("broken")
     except ValueError:
         made = record("it failed", exc_info=sys.exc_info())
-    assert "ValueError: broken" in json.loads(JsonLines().format(made))["trace"]
-    assert "ValueError: broken" in Words().format(made)
+    assert "ValueError: broken" in json.loads(JsonFormatter().format(made))["trace"]
+    assert "ValueError: broken" in TextFormatter().format(made)
 
 
 def test_on_a_terminal_control_characters_are_shown_and_never_sent() -> None:
     """And ordinary words are left as they are."""
-    line = Words().format(record(HOSTILE))
+    line = TextFormatter().format(record(HOSTILE))
     assert "\x1b" not in line
     assert "\n" not in line
-    assert Words().format(record("Grüezi")).endswith("warning Grüezi")
+    assert TextFormatter().format(record("Grüezi")).endswith("warning Grüezi")
 
 
-async def test_an_access_line_tells_the_whole_story_once() -> None:
+async def test_an_access_line_has_all_fields_once() -> None:
     """Times in milliseconds, the last attempt's endpoint, the tokens."""
     (line,) = written(io.StringIO(), finished()).splitlines()
     fields = json.loads(line)
@@ -165,7 +165,7 @@ async def test_prompts_go_to_no_log() -> None:
     assert "SECRET" not in written(Terminal(), finished())
 
 
-def test_what_did_not_happen_is_left_out() -> None:
+def test_fields_without_a_value_are_left_out() -> None:
     """A refused request has no model, endpoint or tokens."""
     exchange = Exchange("req-2", "GET", "/", 1.0)
     exchange.outcome = Outcome(kind="refused", status=404, error_code="not_found", reason="why")
@@ -178,8 +178,8 @@ def test_what_did_not_happen_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
-async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.StringIO]) -> None:
-    """A path, a model or a story may hold anything; endless ones are cut."""
+async def test_an_access_line_is_one_line_for_any_request(kind: type[io.StringIO]) -> None:
+    """A path, a model or a reason may hold any text; long ones are cut."""
     exchange = finished("/" + HOSTILE + "x" * 10_000)
     exchange.outcome.reason = HOSTILE
     exchange.call = read_call(
@@ -193,7 +193,7 @@ async def test_an_access_line_is_one_line_whatever_was_asked(kind: type[io.Strin
 
 
 async def test_on_a_terminal_an_access_line_is_readable() -> None:
-    """What one looks for first stands first."""
+    """The most important fields come first."""
     text = written(Terminal(), finished())
     assert text.startswith('200 POST /v1/chat/completions  request_id="req-1" outcome="ok"')
 
@@ -236,11 +236,11 @@ def test_a_record_about_a_request_carries_its_ids() -> None:
     exchange.ids.trace = Trace("a" * 32, "b" * 16)
     token = CURRENT.set(exchange)
     try:
-        fields = json.loads(JsonLines().format(record("odd")))
+        fields = json.loads(JsonFormatter().format(record("odd")))
     finally:
         CURRENT.reset(token)
     assert (fields["request_id"], fields["trace_id"], fields["span_id"]) == ("req-1", "a" * 32, "b" * 16)
-    assert "trace_id" not in json.loads(JsonLines().format(record("odd")))
+    assert "trace_id" not in json.loads(JsonFormatter().format(record("odd")))
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def levels() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("levels")
-def test_levels_of_the_whole_and_of_a_part_change_while_it_runs() -> None:
+def test_levels_of_the_log_and_of_a_part_change_at_run_time() -> None:
     """And a part that is no longer named goes with the whole again."""
     set_levels(Log(level="warning", levels={"discovery": "debug"}))
     assert not logging.getLogger("ai_gateway.config").isEnabledFor(logging.INFO)
@@ -264,28 +264,32 @@ def test_levels_of_the_whole_and_of_a_part_change_while_it_runs() -> None:
     assert not logging.getLogger("ai_gateway.discovery").isEnabledFor(logging.DEBUG)
 
 
-def test_a_collector_that_is_away_is_complained_of_once_a_minute() -> None:
-    """The gateway's own records, and other complaints, always pass."""
+def test_a_missing_collector_is_logged_once_a_minute() -> None:
+    """The gateway's own records, and other messages, always pass."""
     now = [0.0]
-    sparing = Sparing(lambda: now[0])
+    repeat_filter = RepeatFilter(lambda: now[0])
     away = record("Exporter failed")
     away.name = "opentelemetry.exporter"
-    assert [sparing.filter(away), sparing.filter(away), sparing.filter(record("Exporter failed"))] == [
+    assert [
+        repeat_filter.filter(away),
+        repeat_filter.filter(away),
+        repeat_filter.filter(record("Exporter failed")),
+    ] == [
         True,
         False,
         True,
     ]
     now[0] += PAUSE_SECONDS
-    assert sparing.filter(away)
+    assert repeat_filter.filter(away)
 
 
 @pytest.mark.parametrize("char", ["\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\u061c", "\ufeff", "\ud800", "\x1b"])
-async def test_nothing_in_a_line_acts_on_a_terminal(char: str) -> None:
+async def test_no_line_controls_a_terminal(char: str) -> None:
     """In the log and in access lines, as words and as JSON."""
     exchange = finished(f"/v1/models/{char}")
     exchange.outcome.reason = exchange.client_name = char
     texts = [written(kind(), exchange) for kind in (io.StringIO, Terminal)]
-    texts += [kind().format(record(f"it said {char}")) for kind in (JsonLines, Words)]
+    texts += [kind().format(record(f"it said {char}")) for kind in (JsonFormatter, TextFormatter)]
     for text in texts:
         assert text.rstrip("\n").isprintable()
         assert text.encode()

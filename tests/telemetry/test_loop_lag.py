@@ -1,4 +1,4 @@
-"""How late the event loop is, and that nobody measures it any more when the gateway has ended."""
+"""How late the event loop is, and no measurement after the gateway has ended."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ def read(lag: LoopLag) -> Distribution:
     return sample.value
 
 
-async def test_a_loop_that_is_held_up_is_late() -> None:
+async def test_a_blocked_loop_is_late() -> None:
     """By about as long as it was held."""
     lag = LoopLag(time.monotonic, every_seconds=0.01)
     with lag.running(asyncio.get_running_loop()):

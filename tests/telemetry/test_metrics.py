@@ -1,4 +1,4 @@
-"""Metrics are what Prometheus reads, whatever stands in a label."""
+"""Prometheus can read the metrics, with any text in a label."""
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS
-from ai_gateway.telemetry.metrics import as_text, process_readings
+from ai_gateway.telemetry.metrics import as_text, process_samples
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution, Mark
 
@@ -30,7 +30,7 @@ def opened_families(*samples: Sample) -> list[Metric]:
     return list(open_families(as_text(samples, is_open=True).decode()))  # type: ignore[no-untyped-call]
 
 
-def test_readings_of_one_name_are_one_metric_with_its_kind_and_meaning() -> None:
+def test_samples_of_one_name_are_one_metric_with_its_kind_and_meaning() -> None:
     """Also when another name stands between them: Prometheus refuses a name that comes twice."""
     states = [Sample(names.ENDPOINTS, count, (state,)) for state, count in (("up", 2), ("down", 0))]
     families = parsed(states[0], Sample(names.CONFIG_REJECTED, 3), states[1])
@@ -67,7 +67,7 @@ def test_a_value_is_a_number(value: float, written: float) -> None:
     assert [sample.value for sample in family.samples] == [written]
 
 
-def test_no_reading_is_no_text() -> None:
+def test_without_samples_there_is_no_text() -> None:
     """OpenMetrics has an end even so."""
     assert as_text(()) == b""
     assert as_text((), is_open=True) == b"# EOF\n"
@@ -103,14 +103,14 @@ def test_every_metric_can_be_written_with_its_labels() -> None:
     assert len(parsed(*samples)) == len(METRICS)
 
 
-def test_a_reading_has_as_many_labels_as_its_metric() -> None:
+def test_a_sample_has_as_many_labels_as_its_metric() -> None:
     """One label short would be a number under the wrong name."""
     with pytest.raises(AssertionError):
         as_text([Sample(names.SLOTS, 1.0, ("coder",))])
 
 
-def test_the_process_is_told_by_prometheus_standard_names() -> None:
-    found = {sample.name for sample in process_readings()}
+def test_the_process_metrics_have_prometheus_standard_names() -> None:
+    found = {sample.name for sample in process_samples()}
     assert found >= {
         "process_resident_memory_bytes",
         "process_cpu_seconds_total",

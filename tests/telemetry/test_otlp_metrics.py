@@ -1,4 +1,4 @@
-"""Metrics over OTLP: the same numbers as in a scrape, by the conventions' names, and nobody waits for the collector."""
+"""Metrics over OTLP: the same numbers as in a scrape, by the conventions' names, without waiting for the collector."""
 
 import asyncio
 import json
@@ -103,9 +103,7 @@ async def test_a_collector_that_refuses_is_tried_again_next_time(
     assert any("Failed to export metrics" in record.getMessage() for record in caplog.records)
 
 
-async def test_a_collector_that_hangs_keeps_nobody_waiting(
-    collector: Collector, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_hanging_collector_delays_nothing(collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the loop while it runs, nor the end for longer than a moment."""
     held = asyncio.Event()
 
@@ -121,12 +119,12 @@ async def test_a_collector_that_hangs_keeps_nobody_waiting(
             await asyncio.sleep(0)
             rounds += 1
     assert rounds == 100
-    assert "the last metrics were not collected within 0.05 s" in caplog.messages
+    assert "could not export the last metrics within 0.05 s" in caplog.messages
     held.set()
 
 
 class Broken(MetricExporter):
-    """An exporter with a fault."""
+    """An exporter that raises."""
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 1, **kwargs: Any) -> MetricExportResult:
         """See MetricExporter."""
@@ -140,7 +138,9 @@ class Broken(MetricExporter):
         """See MetricExporter."""
 
 
-async def test_an_exporter_with_a_fault_ends_no_other(collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exporters_error_does_not_stop_the_others(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nor what comes after it."""
     export = MetricsExport(numbers, [Broken(), collector.exporter()], WHO)
     async with export.running(every_seconds=0.01):
@@ -198,12 +198,12 @@ async def test_on_a_console_each_export_is_a_line_of_json(capsys: pytest.Capture
     assert json.loads(line)["resource_metrics"]
 
 
-def test_grpc_without_its_extra_is_told_at_the_start() -> None:
+def test_grpc_without_its_extra_fails_at_the_start() -> None:
     with pytest.raises(ValueError, match=r"ai-gateway-ollama\[grpc\]"):
         metric_exporters(TelemetrySettings(metrics=("otlp",), metrics_protocol="grpc"), {})
 
 
-def test_deltas_are_not_made_here_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_delta_temporality_is_refused_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """The variable is often set for a whole cluster: no reason not to start."""
     name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
     metric_exporters(TelemetrySettings(), {name: "cumulative"})

@@ -1,4 +1,4 @@
-"""Lines to a file descriptor: nobody waits for whoever reads it, and what is lost is counted."""
+"""Lines to a file descriptor: writing never waits for the reader, and dropped lines are counted."""
 
 import json
 import os
@@ -20,7 +20,7 @@ LINE = b'{"line": "%b"}\n' % (b"x" * 200)
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Its two ends; nobody reads, unless the test does."""
+    """Its two ends; only the test reads."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -40,7 +40,7 @@ def drained(end: int) -> bytes:
 
 @pytest.mark.parametrize("blocks", [True, False])
 def test_a_full_pipe_is_not_waited_for_and_its_lines_come_later(pipe: tuple[int, int], blocks: bool) -> None:
-    """Whatever the pipe is set to: whoever shares it may have set it otherwise."""
+    """With any flags of the pipe: another process that shares it may have changed them."""
     reader, writer = pipe
     os.set_blocking(writer, blocks)
     out = Output(writer, "standard output")
@@ -54,7 +54,7 @@ def test_a_full_pipe_is_not_waited_for_and_its_lines_come_later(pipe: tuple[int,
     assert (out.dropped, os.get_blocking(writer)) == (0, blocks)
 
 
-def test_what_does_not_fit_is_counted_and_said_once_there_is_room(pipe: tuple[int, int]) -> None:
+def test_dropped_lines_are_counted_and_reported_once_there_is_room(pipe: tuple[int, int]) -> None:
     """In whole lines."""
     reader, writer = pipe
     out = Output(writer, "standard output", most_bytes=100_000)
@@ -116,7 +116,7 @@ def test_a_terminal_that_stands_still_is_not_waited_for() -> None:
     os.close(follower)
 
 
-def test_what_waits_is_tried_again_by_whoever_can(pipe: tuple[int, int]) -> None:
+def test_waiting_lines_are_retried_in_the_loop(pipe: tuple[int, int]) -> None:
     """One timer, however many lines."""
     reader, writer = pipe
     out = Output(writer, "standard output")
@@ -148,7 +148,7 @@ def test_the_last_lines_are_waited_for_a_moment(pipe: tuple[int, int]) -> None:
     assert b"".join(read) == LINE * 500
 
 
-def test_nobody_is_waited_for_longer_than_that(pipe: tuple[int, int]) -> None:
+def test_close_waits_no_longer_than_its_limit(pipe: tuple[int, int]) -> None:
     out = Output(pipe[1], "standard output")
     for _ in range(1000):
         out.write(LINE)

@@ -1,4 +1,4 @@
-"""The table of metrics is whole, and each one's meaning stands in the program once."""
+"""The table of metrics is complete, and each meaning is in the program once."""
 
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS

@@ -1,4 +1,4 @@
-"""What finished requests leave in the numbers: each once, under labels that are bounded."""
+"""The counts of finished requests: each once, with a bounded set of labels."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def total(value: Any) -> float:
     return round(value.total, 9)
 
 
-def test_a_stream_that_went_well_is_told_in_full() -> None:
+def test_a_successful_stream_is_counted_in_all_metrics() -> None:
     """Each time from where it begins; the mean of the tokens behind the first one."""
     found = counted(served())
     path = "/v1/chat/completions"
@@ -80,7 +80,7 @@ def test_embeddings_have_no_tokens_of_an_answer() -> None:
 
 
 @pytest.mark.parametrize("operation", ["chat", "embeddings"])
-def test_where_the_model_was_not_loaded_the_wait_for_it_is_told(operation: Any) -> None:
+def test_a_load_is_counted_where_the_model_was_not_resident(operation: Any) -> None:
     """From the sending to the first byte: without the queue."""
     found = counted(served(operation, attempts=[attempt(10.5, is_warm=False)]))
     assert total(found[names.LOAD_AND_PREFILL, "coder"]) == 1.5
@@ -112,7 +112,7 @@ def test_a_wait_in_vain_is_a_wait(code: str | None, outcome: str) -> None:
     assert total(found[names.QUEUE_WAIT, "coder"]) == 4.0
 
 
-def test_a_client_that_left_is_told_by_how_it_ended() -> None:
+def test_a_disconnect_is_counted_by_its_outcome() -> None:
     """It got the head of a stream; tokens that were computed count."""
     found = counted(served(kind="client_left"))
     path = "/v1/chat/completions"
@@ -122,8 +122,8 @@ def test_a_client_that_left_is_told_by_how_it_ended() -> None:
     assert not any(key[0] in (names.FIRST_TOKEN, names.PER_TOKEN) for key in found)
 
 
-def test_a_stream_that_broke_is_told_by_what_it_would_have_been() -> None:
-    """The client had 200 already; who counts failures must see the 502."""
+def test_a_broken_stream_is_counted_by_the_status_of_its_error() -> None:
+    """The client had 200 already; a count of failures must include the 502."""
     broken: dict[str, Any] = {"status": 502, "error_code": "upstream_disconnected", "error_type": "backend_unavailable"}
     found = counted(served(kind="upstream_broke", **broken))
     path, code = "/v1/chat/completions", "upstream_disconnected"
@@ -136,7 +136,7 @@ def test_a_client_that_left_before_the_answer_got_no_status() -> None:
     assert (names.HTTP_DURATION, "POST", "http", "/v1/chat/completions", "", "client_left") in found
 
 
-def test_what_a_client_makes_up_is_no_label() -> None:
+def test_a_clients_own_text_is_never_a_label() -> None:
     """Not a path, a method or a model; nor whom a token alone names."""
     exchange = refused("model_not_found", 404, model=None, model_label=None, route=None, method="BREW")
     exchange.path, exchange.caller = "/MADE-UP", Caller("MADE-UP")
@@ -159,7 +159,7 @@ def test_a_single_token_has_no_time_between_tokens() -> None:
     assert not any(key[0] == names.PER_TOKEN for key in found)
 
 
-def test_requests_of_a_kind_are_added_up() -> None:
+def test_requests_with_equal_labels_are_added_up() -> None:
     found = counted(served(), served(), refused("queue_full"), served())
     assert found[names.REQUESTS, "/v1/chat/completions", "coder", "anonymous", "200", "", ""] == 3
     tokens = found[names.TOKEN_USAGE, *CALL, "input"]
@@ -168,7 +168,7 @@ def test_requests_of_a_kind_are_added_up() -> None:
 
 
 def test_numbers_outlive_the_rows_that_lead_to_them() -> None:
-    """Rows are many, for they are by everything; when there are too many they are looked up anew."""
+    """Rows are many, for they are by everything; when there are too many the cache is cleared."""
     exchanges = [
         served(status=200 + number % 2, sent_status=200, error_type=str(number)) for number in range(MOST_ROWS + 2)
     ]

@@ -1,4 +1,4 @@
-"""Numbers of requests between scrapes: right in every bucket, and bounded whatever comes."""
+"""Numbers of requests between scrapes: right in every bucket, and always bounded."""
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -47,7 +47,7 @@ def test_what_was_read_does_not_change_any_more() -> None:
 
 
 def test_the_same_labels_are_the_same_number() -> None:
-    """So that whoever counts often may keep it."""
+    """So that code that counts often can keep it."""
     series = counters()
     kept = series.at("a", "b")
     assert series.at("a", "b") is kept

@@ -1,4 +1,4 @@
-"""The OTEL_* variables that decide whether and what: read without the SDK."""
+"""The OTEL_* variables that decide what is exported: read without the SDK."""
 
 import pytest
 
@@ -28,20 +28,20 @@ def test_an_endpoint_or_an_exporter_turns_traces_on(given: dict[str, str], trace
     assert read_settings(given).traces == traces
 
 
-def test_metrics_are_pushed_only_where_asked_for() -> None:
+def test_metrics_are_pushed_only_if_configured() -> None:
     """They are scraped anyway."""
     assert read_settings(ENDPOINT).metrics == ()
     given = ENDPOINT | {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "1500"}
     assert (read_settings(given).metrics, read_settings(given).metrics_seconds) == (("otlp",), 1.5)
 
 
-def test_a_signals_own_protocol_goes_before_the_common_one() -> None:
+def test_a_signals_own_protocol_overrides_the_common_one() -> None:
     given = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
     settings = read_settings(given)
     assert (settings.traces_protocol, settings.metrics_protocol) == ("http/protobuf", "grpc")
 
 
-def test_keys_and_cookies_are_secret_whatever_else_is() -> None:
+def test_keys_and_cookies_are_always_secret() -> None:
     name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
     secret = read_settings({name: ".*session.*"}).headers.secret
     assert all(secret.fullmatch(key) for key in ("authorization", "Cookie", "x-api-key", "my-session-id"))
@@ -55,7 +55,7 @@ def test_keys_and_cookies_are_secret_whatever_else_is() -> None:
         ("Parentbased_Always_Off", None, True),
         ("parentbased_traceidratio", "0.01", True),
         ("traceidratio", None, True),
-        ("always_on", "nonsense", True),  # nobody reads it
+        ("always_on", "nonsense", True),  # this sampler ignores it
         ("traceidratio", "1%", False),
         ("traceidratio", "1.5", False),
         ("parentbased_traceidratio", "-1", False),
@@ -64,7 +64,7 @@ def test_keys_and_cookies_are_secret_whatever_else_is() -> None:
         ("", None, True),
     ],
 )
-def test_a_sampler_that_nobody_knows_is_refused(sampler: str, argument: str | None, is_known: bool) -> None:
+def test_an_unknown_sampler_is_refused(sampler: str, argument: str | None, is_known: bool) -> None:
     """The SDK would export every request, which is what its operator wanted to avoid."""
     given = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument or ""}
     if is_known:
@@ -91,7 +91,7 @@ def test_propagators_say_what_passes(given: str, context: bool, baggage: bool) -
 
 
 @pytest.mark.parametrize("word", ["true", "TRUE", " true "])
-def test_content_needs_the_one_word(word: str) -> None:
+def test_content_needs_the_exact_value(word: str) -> None:
     """Off by default, and by anything else."""
     name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
     assert read_settings({name: word}).content
@@ -100,7 +100,7 @@ def test_content_needs_the_one_word(word: str) -> None:
 
 def test_patterns_of_headers_are_whole_names_in_any_case() -> None:
     name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST"
-    asked = read_settings({name: "X-Team, x-a.*"}).headers.asked
+    asked = read_settings({name: "X-Team, x-a.*"}).headers.request
     assert asked is not None
     assert [bool(asked.fullmatch(key)) for key in ("x-team", "x-abc", "x-teams", "my-x-team")] == [
         True,
@@ -145,7 +145,7 @@ def test_an_endpoint_that_nothing_can_be_sent_to_is_refused(name: str, endpoint:
         ("localhost:4318", {"OTEL_TRACES_EXPORTER": "console"}),
     ],
 )
-def test_an_endpoint_that_is_one_or_that_nobody_uses_is_taken(endpoint: str, more: dict[str, str]) -> None:
+def test_a_valid_or_unused_endpoint_is_accepted(endpoint: str, more: dict[str, str]) -> None:
     read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **more})
 
 
@@ -155,7 +155,7 @@ def test_over_grpc_a_port_must_be_one_too(port: str) -> None:
         read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": f"localhost:{port}", **GRPC})
 
 
-def test_each_signals_own_endpoint_is_looked_at_where_it_is_used() -> None:
+def test_each_signals_own_endpoint_is_checked_if_it_is_used() -> None:
     metrics = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "localhost:4318"}
     read_settings(metrics)
     with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: it has no scheme; write http://local"):
@@ -166,7 +166,7 @@ def test_each_signals_own_endpoint_is_looked_at_where_it_is_used() -> None:
         logs_protocol({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"})
 
 
-def test_a_password_in_an_endpoint_is_not_told() -> None:
+def test_a_password_in_an_endpoint_is_not_shown() -> None:
     with pytest.raises(ValueError, match="no scheme") as caught:
         read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "user:secret@collector:4318"})
     assert "secret" not in str(caught.value)
@@ -182,7 +182,7 @@ def test_a_password_in_an_endpoint_is_not_told() -> None:
         ("OTEL_LOGS_EXPORTER", "nonsense"),
     ],
 )
-def test_what_the_exporter_would_stumble_over_is_refused(name: str, value: str) -> None:
+def test_a_value_that_the_exporter_would_fail_on_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         read_settings({**ENDPOINT, name: value})
 
@@ -191,11 +191,11 @@ def test_what_the_exporter_would_stumble_over_is_refused(name: str, value: str) 
     ("given", "metrics"),
     [("prometheus", ()), ("otlp,prometheus", ("otlp",)), ("PROMETHEUS , console", ("console",)), ("none", ())],
 )
-def test_prometheus_is_the_scrape_that_is_there_anyway(given: str, metrics: tuple[str, ...]) -> None:
+def test_prometheus_means_the_scrape_which_is_always_on(given: str, metrics: tuple[str, ...]) -> None:
     assert read_settings({**ENDPOINT, "OTEL_METRICS_EXPORTER": given}).metrics == metrics
 
 
 @pytest.mark.parametrize("word", ["zipkin", "logging", "jaeger", "prometheus"])
-def test_a_word_that_means_something_elsewhere_is_refused_with_advice(word: str) -> None:
-    with pytest.raises(ValueError, match=r"OTEL_TRACES_EXPORTER: .* known are otlp, console, none \("):
+def test_a_known_but_unsupported_exporter_is_refused_with_advice(word: str) -> None:
+    with pytest.raises(ValueError, match=r"OTEL_TRACES_EXPORTER: .* use otlp, console, none \("):
         read_settings({"OTEL_TRACES_EXPORTER": word})

@@ -1,4 +1,4 @@
-"""Spans of one exchange: names, kinds, parents, times and status, whatever the exchange went through."""
+"""Spans of one exchange: names, kinds, parents, times and status, for every course of an exchange."""
 
 from typing import Any, get_args
 
@@ -58,7 +58,7 @@ def test_a_tree_hangs_on_the_caller_with_its_state() -> None:
 
 
 def test_durations_are_those_of_the_loops_clock() -> None:
-    """Whatever the calendar said when the request began."""
+    """With any system time at the request's start."""
     for started_ns in (0, 1_700_000_000_000_000_000, 2**62):
         server, call, tried = made(served(started_ns=started_ns))
         assert server.start_time == started_ns
@@ -90,12 +90,12 @@ def test_only_what_is_not_the_clients_is_an_error(status: int | None, outcome: s
 
 
 def test_an_answer_with_embeddings_has_no_id() -> None:
-    """A client gets none, so there is none to tell of."""
+    """A client gets none, so the span has none."""
     assert names.RESPONSE_ID not in said(made(served("embeddings"))[1])
     assert said(made(served("completions", answer_id="7"))[1])[names.RESPONSE_ID] == "cmpl-7"
 
 
-def test_a_method_that_is_none_is_no_name() -> None:
+def test_an_invalid_method_is_not_in_the_span_name() -> None:
     """The conventions: `_OTHER`, and HTTP in the span's name."""
     server = made(_odd("BREW"))[0]
     assert server.name == "HTTP"
@@ -108,7 +108,7 @@ def _odd(method: str) -> Exchange:
     return exchange
 
 
-def test_a_long_story_is_cut() -> None:
+def test_a_long_reason_is_cut() -> None:
     """An error event of Ollama's may have megabytes."""
     failed = attempt(10.1)
     failed.status, failed.failure = 500, "x" * 10_000
@@ -148,9 +148,9 @@ def test_headers_stand_there_by_name_and_secrets_as_redacted() -> None:
         (b"x-two", b"2"),
         (b"x-api-key", b"K"),
     ]
-    told = [(b"x-some", b"1"), (b"set-cookie", b"KEY"), (b"x-other", b"1")]
+    answered = [(b"x-some", b"1"), (b"set-cookie", b"KEY"), (b"x-other", b"1")]
     heads = Heads("1.1", b"", None, asked)
-    heads.answered = told
+    heads.answered = answered
     server = said(made(served(heads=heads), patterns)[0])
     assert {key: value for key, value in server.items() if ".header." in key} == {
         "http.request.header.authorization": ["[REDACTED]"],
@@ -163,7 +163,7 @@ def test_headers_stand_there_by_name_and_secrets_as_redacted() -> None:
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
-def test_a_peer_is_told_where_a_proxy_stands_between(is_recorded: bool) -> None:
+def test_a_peer_has_an_attribute_behind_a_proxy(is_recorded: bool) -> None:
     heads = Heads("1.1", b"", ("10.0.0.9", 55), [])
     server = said(made(served(heads=heads if is_recorded else None))[0])
     assert server.get(names.PEER_ADDRESS) == ("10.0.0.9" if is_recorded else None)
@@ -183,7 +183,7 @@ STATUSES = some.none() | some.integers(200, 599)
     tries=some.lists(some.tuples(some.floats(10.0, 20.0), MOMENTS, MOMENTS, STATUSES), max_size=2),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_was_stamped_makes_a_tree(
+def test_any_stamped_exchange_makes_a_tree(
     stamps: dict[str, Any],
     outcome: str,
     status: int | None,

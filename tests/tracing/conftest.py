@@ -21,7 +21,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def traced(receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Traced]:
-    """Exports to the receiver every 20 ms. Nothing that OpenTelemetry complains of may be in the log at the end."""
+    """Exports to the receiver every 20 ms. No warning of OpenTelemetry's may be in the log at the end."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http")

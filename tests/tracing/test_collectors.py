@@ -1,4 +1,4 @@
-"""Collectors that are away, slow or unwilling cost no call any time; what is queued goes out at the end."""
+"""Missing, slow or refusing collectors delay no call; queued spans are exported at the end."""
 
 import asyncio
 import subprocess
@@ -63,7 +63,7 @@ async def test_a_slow_collector_fills_the_queue_and_no_more(
     assert time.monotonic() - started_at < PATIENCE_SECONDS
 
 
-async def test_a_collector_that_refuses_is_told_of_in_the_counts(world: World, traced: Traced) -> None:
+async def test_a_refusing_collector_shows_in_the_counts(world: World, traced: Traced) -> None:
     """A 400 is not tried again."""
     traced.may_complain = True
     traced.receiver.answer = whole(b"", "400 Bad Request")

@@ -1,4 +1,4 @@
-"""The command itself: what its environment asks for, what it costs where nothing is asked for, and how it leaves."""
+"""The command itself: its environment, its cost without tracing, and its shutdown."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -108,15 +108,15 @@ def test_on_a_pipe_spans_and_access_lines_are_json_side_by_side(run: Run) -> Non
 def test_no_call_to_ollama_carries_more_than_the_variable_names(
     receiver: Receiver, run: Run, ollama: Upstream, propagators: str, passed: set[str]
 ) -> None:
-    """Calls and control calls alike: the instrumentation of httpx reads it when it is imported."""
+    """Both calls and control calls: the instrumentation of httpx reads it when it is imported."""
     gateway = run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_PROPAGATORS=propagators)
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "a=1", "baggage": "user=7"}
     gateway.chat(headers=headers)
     gateway.ask("GET", "/v1/models/llama3", **headers)
     gateway.leave()
-    told = [visit.headers for visit in (*ollama.visits, *ollama.looks) if visit.path in (CHAT, "/api/show")]
-    assert len(told) == 2
-    assert [{"traceparent", "tracestate", "baggage"}.intersection(heads) for heads in told] == [passed] * 2
+    sent = [visit.headers for visit in (*ollama.visits, *ollama.looks) if visit.path in (CHAT, "/api/show")]
+    assert len(sent) == 2
+    assert [{"traceparent", "tracestate", "baggage"}.intersection(heads) for heads in sent] == [passed] * 2
 
 
 @pytest.mark.parametrize("words", ["", "gen_ai_latest_experimental", "http/dup"])
@@ -150,7 +150,7 @@ def test_control_calls_have_the_stable_names_whatever_else_is_opted_for(
         ("OTEL_BSP_", "0"),
     ],
 )
-def test_a_word_that_is_not_known_ends_the_start(variable: str, word: str) -> None:
+def test_an_unknown_exporter_ends_the_start(variable: str, word: str) -> None:
     """With the variable's name: a gateway that exports nothing because of a slip is found out too late."""
     full = f"{variable}MAX_EXPORT_BATCH_SIZE" if variable.endswith("_") else variable
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", full: word}

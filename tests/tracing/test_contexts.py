@@ -1,4 +1,4 @@
-"""W3C trace context and baggage: taken in, passed on by the attempt that goes out, and never twice."""
+"""W3C trace context and baggage: read, passed on with each attempt, and never twice."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ async def asked(world: World, traced: Traced, headers: dict[str, str]) -> tuple[
 
 
 async def test_a_callers_trace_goes_on_below_the_gateways_spans(world: World, traced: Traced) -> None:
-    """The SERVER span hangs on the caller's; the endpoint is told of the attempt's span, in the same trace."""
+    """The SERVER span hangs on the caller's; the endpoint gets the attempt's span, in the same trace."""
     upstream, trace_id = await asked(world, traced, CALLER)
     (server,) = await traced.requests()
     attempt = server.children[0].children[0]
@@ -35,7 +35,7 @@ async def test_a_callers_trace_goes_on_below_the_gateways_spans(world: World, tr
 
 
 @pytest.mark.parametrize("parent", ["", "00-0-0-01", f"ff-{TRACE}-{PARENT}-01", f"00-{'0' * 32}-{PARENT}-01"])
-async def test_a_context_that_is_none_begins_a_trace_anew(world: World, traced: Traced, parent: str) -> None:
+async def test_an_invalid_context_starts_a_new_trace(world: World, traced: Traced, parent: str) -> None:
     upstream, trace_id = await asked(world, traced, {"traceparent": parent, "tracestate": "vendor=x"})
     (server,) = await traced.requests()
     assert (server.trace_id, server.parent_id) == (trace_id, "")
@@ -55,7 +55,7 @@ async def test_a_context_that_is_none_begins_a_trace_anew(world: World, traced: 
 async def test_what_is_passed_on_is_what_the_variable_names(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch, propagators: str, context: bool, baggage: bool
 ) -> None:
-    """Baggage may be for nobody's eyes behind the gateway."""
+    """Baggage may be confidential to the services before the gateway."""
     monkeypatch.setenv("OTEL_PROPAGATORS", propagators)
     upstream, trace_id = await asked(world, traced, CALLER)
     headers = upstream.visits[0].headers
@@ -99,20 +99,20 @@ async def test_samplers_decide_for_all_spans_of_a_request(
     if is_recorded:
         assert sent.endswith("-01")
     elif flag:
-        assert sent == headers["traceparent"], "a span that nobody stores has no children"
+        assert sent == headers["traceparent"], "a span that is not exported has no children"
     traced.exporting.clear()
 
 
 async def test_a_hundred_streams_at_a_time_keep_their_trees_apart(world: World, traced: Traced) -> None:
-    """Each attempt's span is the one that its own endpoint was told of."""
-    told: dict[str, str] = {}
+    """Each attempt's span is the one that its own endpoint got."""
+    received: dict[str, str] = {}
     go_on = asyncio.Event()
 
     async def act(visit: Visit) -> None:
         match = re.fullmatch(r"00-(\w{32})-(\w{16})-01", visit.headers["traceparent"])
         assert match is not None
-        told[match[1]] = match[2]
-        if len(told) == 100:
+        received[match[1]] = match[2]
+        if len(received) == 100:
             go_on.set()
         await visit.say(SSE_HEAD, framed(event("one")))
         await go_on.wait()
@@ -123,15 +123,15 @@ async def test_a_hundred_streams_at_a_time_keep_their_trees_apart(world: World, 
     served = await traced.gateway(world, urls, balancing={"slots": 100})
     replies = await asyncio.gather(*(served.ask("POST", CHAT, chat(stream=True)) for _ in range(100)))
     servers = await traced.requests(100)
-    assert {reply.header("x-trace-id") for reply in replies} == {server.trace_id for server in servers} == set(told)
+    assert {reply.header("x-trace-id") for reply in replies} == {server.trace_id for server in servers} == set(received)
     for server in servers:
         (call,) = server.children
         (attempt,) = call.children
         assert {server.trace_id, call.trace_id, attempt.trace_id} == {server.trace_id}
-        assert attempt.span_id == told[server.trace_id]
+        assert attempt.span_id == received[server.trace_id]
 
 
-async def test_headers_stand_on_the_span_where_asked_for_and_secrets_never(
+async def test_configured_headers_are_on_the_span_and_secrets_never(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pattern may name all of them."""

@@ -20,21 +20,21 @@ async def serving(world: World, traced: Traced, answer: bytes = whole(DETAILS)) 
     return await traced.gateway(world, [upstream.url]), upstream
 
 
-def looked(upstream: Upstream, *, show: bool = True) -> list[dict[str, str]]:
-    """The heads of those who asked for details, or of polls."""
+def headers_of(upstream: Upstream, *, show: bool = True) -> list[dict[str, str]]:
+    """The headers of requests for details, or of polls."""
     return [visit.headers for visit in upstream.looks if (visit.path == "/api/show") is show]
 
 
-async def test_the_endpoint_is_told_of_the_span_that_asks(world: World, traced: Traced) -> None:
+async def test_ollama_gets_the_context_of_the_control_calls_span(world: World, traced: Traced) -> None:
     """In the caller's trace, below the request's span; state and baggage pass as with a call."""
     served, upstream = await serving(world, traced)
     assert (await served.ask("GET", "/v1/models/llama3", headers=CALLER)).status == 200
     (server,) = await traced.requests()
     (control,) = server.children
     assert (server.trace_id, server.parent_id, control.state) == (TRACE, PARENT, "vendor=x")
-    (told,) = looked(upstream)
-    assert told["traceparent"] == f"00-{TRACE}-{control.span_id}-01"
-    assert (told["tracestate"], told["baggage"]) == ("vendor=x", "user=7")
+    (sent,) = headers_of(upstream)
+    assert sent["traceparent"] == f"00-{TRACE}-{control.span_id}-01"
+    assert (sent["tracestate"], sent["baggage"]) == ("vendor=x", "user=7")
     assert control.attributes["http.response.status_code"] == 200
     assert control.scope != server.scope
 
@@ -56,7 +56,7 @@ async def test_polls_leave_no_spans_and_carry_no_context(world: World, traced: T
     seen = upstream.asked.count("/api/ps")
     await until(lambda: upstream.asked.count("/api/ps") > seen + 2)
     await traced.requests()
-    assert not [headers for headers in looked(upstream, show=False) if "traceparent" in headers]
+    assert not [headers for headers in headers_of(upstream, show=False) if "traceparent" in headers]
 
 
 async def test_one_that_fails_is_an_error_below_a_request_that_went_well(world: World, traced: Traced) -> None:
@@ -68,7 +68,7 @@ async def test_one_that_fails_is_an_error_below_a_request_that_went_well(world: 
     assert (server.status, control.status, control.attributes["error.type"]) == (0, ERROR, "500")
 
 
-async def test_what_is_known_is_not_asked_again(world: World, traced: Traced) -> None:
+async def test_cached_details_are_not_requested_again(world: World, traced: Traced) -> None:
     """No span where there was no call."""
     served, _ = await serving(world, traced)
     for _ in range(3):
@@ -78,9 +78,9 @@ async def test_what_is_known_is_not_asked_again(world: World, traced: Traced) ->
 
 
 @pytest.mark.parametrize("stray", ["\u00e9=1", "a", "a=1;p", "=", "a=%ff,b=2"])
-async def test_odd_baggage_passes_without_complaint(world: World, traced: Traced, stray: str) -> None:
-    """Nobody reads it here."""
+async def test_odd_baggage_is_passed_on_without_a_warning(world: World, traced: Traced, stray: str) -> None:
+    """The gateway does not read it."""
     served, upstream = await serving(world, traced)
     assert (await served.ask("GET", "/v1/models/llama3", headers={"baggage": stray})).status == 200
     await traced.requests()
-    assert looked(upstream)[0].get("baggage") == (stray if stray.isascii() else None)
+    assert headers_of(upstream)[0].get("baggage") == (stray if stray.isascii() else None)

@@ -34,7 +34,7 @@ async def nothing(visit: Visit) -> None:
         ("PATCH", "/", None, 405, "method_not_allowed"),
     ],
 )
-async def test_a_refusal_is_one_span_without_blame(
+async def test_a_refusal_is_one_span_without_an_error(
     world: World, traced: Traced, method: str, path: str, body: bytes | None, status: int, error: str | None
 ) -> None:
     """A 4xx is the client's: the span's status stays unset, its error has a name."""
@@ -110,19 +110,19 @@ async def _reach(served: Served, phase: str) -> Line:
 
 
 async def test_a_shutdown_ends_the_spans_of_what_was_running(world: World, traced: Traced) -> None:
-    """The client is told so, and the trace too."""
+    """Both the client's answer and the trace show it."""
     gate = Gate()
     served = await traced.gateway(world, [(await world.upstream(gate.act)).url])
     line = await served.begin(chat(stream=True))
     await line.head()
-    served.shutdown.ask()
+    served.shutdown.request()
     (server,) = await traced.requests()
     assert server.attributes["aigw.outcome"] == "shutdown"
     assert server.attributes["error.type"] == "server_shutdown"
     assert server.status == ERROR
 
 
-async def test_a_fault_of_the_gateways_own_is_a_span_like_any_other(
+async def test_an_internal_error_has_a_span_like_any_other(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """500, and an error."""
@@ -169,8 +169,8 @@ class Storm:
         line.vanish()
 
 
-async def test_after_a_storm_each_request_has_its_one_span(world: World, traced: Traced) -> None:
-    """Of any kind and end: whoever got an answer has a span, nobody has two, and none lacks its parent."""
+async def test_after_many_requests_at_once_each_has_its_one_span(world: World, traced: Traced) -> None:
+    """Of any kind and end: each answered request has one span, and every span has its parent."""
     storm = Storm(seed=6)
     upstreams = [await world.upstream(storm.act) for _ in range(3)]
     urls = [upstream.url for upstream in upstreams]

@@ -1,4 +1,4 @@
-"""Whatever a client sends leaves spans that a collector can read, of a bounded size, and harms no other request."""
+"""Any request leaves spans that a collector can read, of a bounded size, and harms no other request."""
 
 import json
 from typing import Any
@@ -34,9 +34,7 @@ def weight(span: Span) -> int:
         '"encoding_format":{}', f'"dimensions":{HUGE}', '"user":"\\u202e"',
     ],
 )  # fmt: skip
-async def test_no_parameter_of_a_call_stands_in_the_way_of_its_record(
-    world: World, traced: Traced, fields: str
-) -> None:
+async def test_no_parameter_of_a_call_prevents_its_record(world: World, traced: Traced, fields: str) -> None:
     """An answer or a refusal comes, the connection stays, spans and the other readers have their record."""
     served = await serving(world, traced)
     line = await served.begin(chat()[:-1] + f",{fields}}}".encode())

@@ -33,7 +33,7 @@ def only(span: Span) -> Span:
     return child
 
 
-async def test_a_stream_leaves_three_spans_that_tell_all_of_it(world: World, traced: Traced) -> None:
+async def test_a_stream_leaves_three_spans_with_all_attributes(world: World, traced: Traced) -> None:
     """SERVER, GenAI and HTTP, with the names of the conventions; the GenAI span lasts until the last byte."""
     upstream = await world.upstream(streams, state={"/api/ps": LOADED})
     served = await traced.gateway(world, [upstream.url])
@@ -89,7 +89,7 @@ async def test_a_call_lasts_until_its_last_byte_and_an_attempt_until_its_head(wo
     assert attempt.end_ns <= first_chunk <= held_at + CLOCK_NS
 
 
-async def test_the_phases_tell_where_the_time_went(world: World, traced: Traced) -> None:
+async def test_the_phases_show_where_the_time_went(world: World, traced: Traced) -> None:
     """They follow each other: together they are about as long as the call; a resident model has no load."""
     upstream = await world.upstream(streams, state={"/api/ps": LOADED})
     served = await traced.gateway(world, [upstream.url])
@@ -104,7 +104,7 @@ async def test_the_phases_tell_where_the_time_went(world: World, traced: Traced)
     assert said["gen_ai.response.time_to_first_chunk"] == pytest.approx(phases["queue"] + phases["prefill"], abs=0.1)
 
 
-async def test_loading_and_prefill_are_one_phase_where_the_model_was_not_resident(world: World, traced: Traced) -> None:
+async def test_loading_and_prefill_are_one_phase_if_the_model_was_not_resident(world: World, traced: Traced) -> None:
     """/v1 of Ollama does not tell them apart."""
     served = await traced.gateway(world, [(await world.upstream(streams)).url])
     await served.ask("POST", CHAT, chat(stream=True))
@@ -207,7 +207,7 @@ async def test_a_stream_that_is_cut_is_truncated_in_its_trace(world: World, trac
     assert call.event_names[-1] == "aigw.truncated"
 
 
-async def test_what_clients_and_models_say_is_in_no_span_unless_asked(
+async def test_content_is_in_no_span_unless_turned_on(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the standard variable it is."""

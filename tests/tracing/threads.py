@@ -1,6 +1,6 @@
 """Threads that export go on a while after their test: they must be gone before another one begins.
 
-OpenTelemetry's exporters draw from the one `random` that Hypothesis watches, and complain into logs that are others'.
+OpenTelemetry's exporters draw from the one `random` that Hypothesis watches, and write warnings into other tests' logs.
 """
 
 import threading

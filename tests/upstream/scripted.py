@@ -140,7 +140,7 @@ def answers(body: bytes, status: bytes = b"200 OK") -> Script:
 
 
 async def free_address() -> Address:
-    """Where nobody listens."""
+    """An address where nothing listens."""
     listening = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     address = Address("127.0.0.1", listening.sockets[0].getsockname()[1])
     listening.close()

@@ -48,8 +48,8 @@ def says(begin: bytes, again: bytes, most: int = 64 << 20) -> Script:
         (b"", b"\r\n"),
     ],
 )
-async def test_a_head_without_end_is_a_fault_that_costs_little(begin: bytes, again: bytes) -> None:
-    """Whatever it is made of: a name, a value, lines, folded lines, interim answers."""
+async def test_an_endless_head_is_a_cheap_failure(begin: bytes, again: bytes) -> None:
+    """Made of anything: a name, a value, lines, folded lines, interim answers."""
     async with serving(says(begin, again)) as server, a_client() as client:
         began = time.process_time()
         with pytest.raises(ResetFailure):
@@ -67,7 +67,7 @@ async def test_a_head_without_end_is_a_fault_that_costs_little(begin: bytes, aga
         (CHUNKED + b"2\r\nok\r\n0\r\nx: y", b"\r\n "),
     ],
 )
-async def test_framing_without_end_is_a_fault(begin: bytes, again: bytes) -> None:
+async def test_endless_framing_is_a_failure(begin: bytes, again: bytes) -> None:
     """An extension of a chunk's size, zeros before it, trailers."""
     async with serving(says(begin, again)) as server, a_client() as client:
         began = time.process_time()
@@ -94,8 +94,8 @@ async def test_a_head_that_drips_is_bounded_by_what_it_costs() -> None:
         assert time.process_time() - began < 20.0  # the server's part of it too
 
 
-async def test_a_body_of_one_byte_chunks_is_well() -> None:
-    """More framing than content is no fault, as long as content comes."""
+async def test_a_body_of_one_byte_chunks_is_read() -> None:
+    """More framing than content is not a failure, as long as content comes."""
     body = b"x" * 20_000
 
     async def script(line: Line) -> None:
@@ -106,7 +106,7 @@ async def test_a_body_of_one_byte_chunks_is_well() -> None:
         assert await body_of(client, server.address) == body
 
 
-async def test_a_head_as_proxies_write_it_is_well() -> None:
+async def test_a_head_as_proxies_write_it_is_read() -> None:
     """With cookies, policies and traces: far more than Ollama's own."""
     fields = b"".join(b"x-%d: %b\r\n" % (number, b"y" * 400) for number in range(60))
     async with serving(answers_with(answer(b"ok", extra=fields))) as server, a_client() as client:
@@ -143,8 +143,8 @@ def answers_with(raw: bytes) -> Script:
         b"HTTP/1.1 1000 OK\r\ncontent-length: 2\r\n\r\nok",
     ],
 )
-async def test_framing_that_two_readers_could_read_differently_is_no_answer(raw: bytes) -> None:
-    """The endpoint hangs up behind it; what was read until then is never taken for a whole answer."""
+async def test_ambiguous_framing_is_not_an_answer(raw: bytes) -> None:
+    """The endpoint hangs up after it; the bytes before are never taken for a whole answer."""
 
     async def script(line: Line) -> None:
         await line.request()
@@ -189,7 +189,7 @@ async def test_an_answer_that_is_said_to_be_plain_is_read(coding: bytes) -> None
 
 
 async def test_an_answer_to_a_control_call_is_bounded() -> None:
-    """Whoever asks: polls, details, an issuer's keys."""
+    """For polls, details and an issuer's keys."""
     async with a_client() as client:
         async with serving(answers(b" " * MAX_BYTES)) as server, httpx_client(client, server.address) as http:
             assert len((await http.get("/api/tags")).content) == MAX_BYTES
@@ -199,7 +199,7 @@ async def test_an_answer_to_a_control_call_is_bounded() -> None:
                 await http.get("/api/tags")
 
 
-def test_nonsense_is_told_from_a_cut() -> None:
+def test_a_garbled_answer_differs_from_a_cut_one() -> None:
     """Only the first is surely the endpoint's fault."""
     assert issubclass(GarbledFailure, BrokenFailure)
     assert not issubclass(ResetFailure, BrokenFailure)

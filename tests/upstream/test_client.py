@@ -64,7 +64,7 @@ async def test_a_path_before_the_api_is_kept() -> None:
 
 
 async def test_a_connection_is_used_again() -> None:
-    """And says so, for whoever decides about a retry."""
+    """And says so, for the decision about a retry."""
     async with serving(answers(b"ok")) as server, a_client() as client:
         for is_second in (False, True):
             async with ask(client, server.address) as exchange:
@@ -129,7 +129,7 @@ async def test_leaving_while_waiting_for_the_head_ends_the_connection() -> None:
         (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + answer(b"hello"), b"hello"),
     ],
 )
-async def test_an_answer_is_the_same_however_it_comes(raw: bytes, body: bytes) -> None:
+async def test_an_answer_is_the_same_in_any_pieces(raw: bytes, body: bytes) -> None:
     """Whole, or byte by byte, with interim answers before it."""
 
     async def script(line: Line) -> None:
@@ -155,7 +155,7 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         assert await body_of(client, server.address) == b"hello"
 
 
-async def test_headers_are_read_whatever_their_case() -> None:
+async def test_headers_are_read_in_any_case() -> None:
     """The first value of a name; none is empty."""
 
     async def script(line: Line) -> None:
@@ -220,7 +220,7 @@ async def test_a_connection_that_ends_before_the_head_is_a_reset(said: bytes, cu
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x00",
     ],
 )
-async def test_what_is_no_http_answer_is_a_fault_and_no_surprise(raw: bytes) -> None:
+async def test_an_answer_that_is_not_http_is_a_failure(raw: bytes) -> None:
     """A port that another service took over."""
     surprises: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: surprises.append(context))
@@ -252,7 +252,7 @@ async def test_a_second_answer_is_not_mixed_with_the_first() -> None:
             assert not exchange.was_reused
 
 
-async def test_a_connection_on_which_the_endpoint_spoke_unasked_is_not_used() -> None:
+async def test_a_connection_with_unsolicited_data_is_not_used() -> None:
     """What it said would be the answer to the next request."""
     is_idle = asyncio.Event()
 
@@ -347,7 +347,7 @@ async def test_a_connection_in_use_while_its_endpoint_goes_is_closed_when_it_is_
         assert client.take_idle(server.address) is None
 
 
-async def test_a_refused_connection_is_a_connect_fault() -> None:
+async def test_a_refused_connection_is_a_connect_failure() -> None:
     """Nothing was sent: another endpoint can have the call."""
     address = await free_address()
     async with a_client() as client:
@@ -357,7 +357,7 @@ async def test_a_refused_connection_is_a_connect_fault() -> None:
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 300, "a..b", "\udcff"])
-async def test_a_name_that_cannot_be_found_is_a_connect_fault(host: str) -> None:
+async def test_an_unknown_host_name_is_a_connect_failure(host: str) -> None:
     """However odd it is."""
     async with a_client() as client:
         with pytest.raises(ConnectFailure):
@@ -377,15 +377,15 @@ async def test_a_connection_has_its_own_short_deadline() -> None:
                 pass
 
 
-async def test_whether_an_endpoint_accepts_is_told_by_connecting() -> None:
+async def test_accepts_is_true_if_the_endpoint_takes_a_connection() -> None:
     """Without a request."""
     async with serving(answers(b"ok")) as server, a_client() as client:
         assert await client.accepts(server.address, 1)
         assert server.seen == []
 
 
-async def test_a_body_larger_than_its_limit_is_a_fault() -> None:
-    """Memory is bounded, whatever an endpoint sends."""
+async def test_a_body_larger_than_its_limit_is_a_failure() -> None:
+    """Memory is bounded for anything that an endpoint sends."""
     async with serving(answers(b"x" * 1001)) as server, a_client() as client, ask(client, server.address) as exchange:
         with pytest.raises(BrokenFailure, match="more than 1000 bytes"):
             await exchange.read_all(1000)

@@ -1,4 +1,4 @@
-"""Documents of an issuer: small, plain, from where they were asked for, or a failure with its reason."""
+"""Documents of an issuer: small, plain and from their own URL, or a failure with its reason."""
 
 import gzip
 
@@ -12,7 +12,7 @@ from ai_gateway.upstream.fetching import MAX_BYTES, Fetching
 KEYS = b'{"keys":[]}'
 
 
-async def test_a_document_is_what_was_said() -> None:
+async def test_a_document_is_fetched_whole() -> None:
     """Up to its largest size."""
     for body in (KEYS, KEYS + b" " * (MAX_BYTES - len(KEYS))):
         async with serving(answers(body)) as server, a_client() as client:
@@ -29,7 +29,7 @@ async def test_a_document_is_what_was_said() -> None:
         (answers_with(b"SSH-2.0-OpenSSH_9\r\n\r\n"), "cannot be read"),
     ],
 )
-async def test_what_is_no_small_plain_document_is_a_failure(script: Script, reason: str) -> None:
+async def test_anything_but_a_small_plain_document_is_a_failure(script: Script, reason: str) -> None:
     """The issuer may be taken over, or another service may answer in its place."""
     async with serving(script) as server, a_client() as client:
         with pytest.raises(FetchFailure, match=reason):

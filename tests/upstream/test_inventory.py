@@ -1,4 +1,4 @@
-"""What Ollama's state endpoints say, and what is made of anything else."""
+"""The answers of Ollama's state endpoints, valid and invalid."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def residents_in(content: Any) -> frozenset[str]:
     return read_residents(read_list(json.dumps(content).encode()))
 
 
-def test_listed_models_are_known_by_their_canonical_name() -> None:
+def test_listed_models_are_keyed_by_ollamas_name() -> None:
     """With all that /v1/models/{model} shows; Go's nine digits of a second are read too."""
     assert models_in({"models": [TINY]}) == {
         "tiny:latest": HeldModel("Tiny:latest", "f9793c34", 677376, 1795422495, "llama", "125K", "F16")
@@ -65,7 +65,7 @@ def test_what_is_not_ollamas_list_is_no_list(content: Any) -> None:
         models_in(content)
 
 
-def test_loaded_models_are_known_by_their_canonical_names() -> None:
+def test_loaded_models_are_keyed_by_ollamas_name() -> None:
     """None at all is an answer too."""
     assert residents_in({"models": [TINY, {"name": "me/x"}, 7]}) == frozenset(["tiny:latest", "me/x:latest"])
     assert residents_in({"models": []}) == frozenset()
@@ -88,7 +88,7 @@ def test_loaded_models_are_known_by_their_canonical_names() -> None:
         (None, None),
     ],
 )
-def test_details_are_read_where_there_are_any(content: Any, details: Details | None) -> None:
+def test_details_are_read_if_there_are_any(content: Any, details: Details | None) -> None:
     """What Ollama does not say stays open."""
     assert read_details(json.dumps(content).encode()) == details
 
@@ -100,7 +100,7 @@ def test_details_are_read_where_there_are_any(content: Any, details: Details | N
         "a:", 7, None, ["x"], {"x": 1}, True, "a" * 5000,
     ],
 )  # fmt: skip
-def test_what_ollama_would_never_call_a_model_is_none(name: Any) -> None:
+def test_an_invalid_model_name_is_left_out(name: Any) -> None:
     """Such a name would only make labels, lines of a log and lists longer."""
     assert models_in({"models": [{"name": name}, TINY]}).keys() == {"tiny:latest"}
     assert residents_in({"models": [{"name": name}, TINY]}) == {"tiny:latest"}
@@ -108,7 +108,7 @@ def test_what_ollama_would_never_call_a_model_is_none(name: Any) -> None:
 
 @pytest.mark.parametrize("fact", ["x" * 129, "a\x07b", "\u2028", 7, None, [], {"a": 1}, True])
 def test_a_fact_that_is_no_short_text_is_none(fact: Any) -> None:
-    """It would stand in every answer about the model, and in each one's memory."""
+    """It would be in every answer about the model, and in memory."""
     details = {"family": fact, "parameter_size": fact, "quantization_level": fact}
     model = models_in({"models": [{**TINY, "digest": fact, "details": details}]})["tiny:latest"]
     assert (model.digest, model.family, model.parameter_size, model.quantization) == ("", "", "", "")
@@ -123,13 +123,13 @@ def test_a_size_that_is_no_number_of_bytes_is_none(size: bytes) -> None:
     assert (models["x:latest"].size, models["x:latest"].modified) == (0, 0)
 
 
-def test_of_a_key_that_stands_twice_the_last_one_counts() -> None:
+def test_the_last_value_of_a_repeated_key_counts() -> None:
     """As in every reader of JSON that we know; the first one's content leaves nothing."""
     body = b'{"models":[{"name":"c"}],"models":[{"name":"a","name":"b","digest":"1","digest":7}]}'
     assert read_models(read_list(body)) == {"b:latest": HeldModel("b", "", 0, 0)}
 
 
-def test_a_real_long_list_is_read_and_one_beyond_all_sense_is_not() -> None:
+def test_a_long_list_is_read_and_an_absurd_one_is_not() -> None:
     """Ollama's entries with every field that it has; what is refused is counted before objects are made of it."""
     entry = {
         **TINY,
@@ -171,7 +171,7 @@ def test_what_is_no_json_in_utf_8_is_no_list(body: bytes) -> None:
     ],
 )
 def test_a_version_is_a_short_text(body: bytes, version: str | None) -> None:
-    """It stands in health and in the log."""
+    """Health and the log show it."""
     assert read_version(body) == version
 
 

@@ -1,4 +1,4 @@
-"""Of many endpoints each is looked at less often, so that polls leave the loop to the calls."""
+"""Of many endpoints each is polled less often, so that polls leave the loop to the calls."""
 
 import asyncio
 import random
@@ -56,7 +56,7 @@ def endpoints(server: Server, first: int, count: int) -> list[Address]:
 
 @asynccontextmanager
 async def polling(rng: random.Random) -> AsyncIterator[tuple[Fleet, Poller]]:
-    """A fleet that is looked after, and is empty for now."""
+    """A fleet that is polled, empty for now."""
     fleet = Fleet(time.monotonic, rng)
     async with a_client() as client:
         poller = Poller(fleet, client, lambda: EAGER, rng)
@@ -74,7 +74,7 @@ class Last(random.Random):
         return b * 1000 if a == 0 else b
 
 
-async def test_looks_are_no_more_than_a_hundred_a_second() -> None:
+async def test_polls_are_at_most_a_hundred_a_second() -> None:
     """Whatever the intervals say: from the first round to the third lies one stretched interval at least, and models
     are listed no more often than endpoints are probed."""
     ollama = Ollama()
@@ -85,7 +85,7 @@ async def test_looks_are_no_more_than_a_hundred_a_second() -> None:
     assert ollama.listed <= 2 * len(ollama.probed)
 
 
-async def test_the_first_looks_of_a_large_batch_are_spread() -> None:
+async def test_the_first_polls_of_a_large_batch_are_spread() -> None:
     """Over the time that keeps to a hundred a second; the first round ends when all have come."""
     ollama = Ollama()
     async with serving(ollama) as server, polling(random.Random(1)) as (fleet, poller):
@@ -96,7 +96,7 @@ async def test_the_first_looks_of_a_large_batch_are_spread() -> None:
     assert ollama.probed[MANY - 1] - ollama.probed[0] > 0.5 * MANY / MOST_PER_SECOND
 
 
-async def test_the_first_looks_of_a_small_batch_come_at_once() -> None:
+async def test_the_first_polls_of_a_small_batch_come_at_once() -> None:
     """A scaled-up deployment is used without delay, also beside many others that wait for their first look."""
     ollama = Ollama()
     async with serving(ollama) as server, polling(Last()) as (fleet, poller):

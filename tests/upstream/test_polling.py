@@ -1,4 +1,4 @@
-"""Endpoints are looked after: up or down, which models they have and which are loaded; nothing stops the looking."""
+"""Endpoints are polled: up or down, which models they have and which are loaded; nothing stops the polling."""
 
 import asyncio
 import random
@@ -70,15 +70,15 @@ async def looking(address: Address, settings: Polling = FAST) -> AsyncIterator[L
 
 
 @asynccontextmanager
-async def looking_at(script: Script, settings: Polling = FAST) -> AsyncIterator[tuple[Looked, Server]]:
+async def polled(script: Script, settings: Polling = FAST) -> AsyncIterator[tuple[Looked, Server]]:
     """Polls a server that plays this script."""
-    async with serving(script) as server, looking(server.address, settings) as looked:
-        yield looked, server
+    async with serving(script) as server, looking(server.address, settings) as world:
+        yield world, server
 
 
 async def test_the_first_round_finds_everything() -> None:
     """Version, models on disk, models loaded."""
-    async with looking_at(Ollama()) as (looked, _):
+    async with polled(Ollama()) as (looked, _):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await looked.poller.first_round()
         endpoint = looked.endpoint
@@ -96,17 +96,17 @@ async def test_the_first_round_is_over_when_an_endpoint_is_down() -> None:
         assert "cannot connect" in (looked.endpoint.reason or "")
 
 
-async def test_changes_are_found_by_the_next_looks() -> None:
+async def test_changes_are_found_by_the_next_polls() -> None:
     """A model is pulled, another unloaded, Ollama updated."""
     ollama = Ollama()
-    async with looking_at(ollama) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.resident and endpoint.held)
+    async with polled(ollama) as (world, _):
+        await world.until(lambda endpoint: endpoint.resident and endpoint.held)
         ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"new"}]}')
         ollama.answers[b"/api/ps"] = answer(b'{"models":[]}')
         ollama.answers[b"/api/version"] = answer(b'{"version":"0.32.15"}')
-        await looked.until(lambda endpoint: endpoint.holds("new:latest"))
-        await looked.until(lambda endpoint: endpoint.resident == frozenset())
-        await looked.until(lambda endpoint: endpoint.version == "0.32.15")
+        await world.until(lambda endpoint: endpoint.holds("new:latest"))
+        await world.until(lambda endpoint: endpoint.resident == frozenset())
+        await world.until(lambda endpoint: endpoint.version == "0.32.15")
 
 
 @pytest.mark.parametrize(
@@ -121,44 +121,44 @@ async def test_changes_are_found_by_the_next_looks() -> None:
         (answer(b'{"version":7}'), "is this an Ollama?"),
         (answer(VERSION, b"500 No"), "answered 500"),
         (answer(b"", b"302 Found", b"location: /x\r\n"), "answered 302"),
-        (b"garbage\r\n\r\n", "no HTTP answer"),
+        (b"garbage\r\n\r\n", "not an HTTP answer"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
     ],
 )
 async def test_an_address_that_another_service_took_over_is_down_until_ollama_answers(said: bytes, reason: str) -> None:
-    """The looking goes on, whatever was said."""
+    """Polling goes on after any answer."""
     ollama = Ollama()
     ollama.answers[b"/api/version"] = said
-    async with looking_at(ollama) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.state == "down")
-        assert reason in (looked.endpoint.reason or "")
+    async with polled(ollama) as (world, _):
+        await world.until(lambda endpoint: endpoint.state == "down")
+        assert reason in (world.endpoint.reason or "")
         ollama.answers[b"/api/version"] = answer(VERSION)
-        await looked.until(lambda endpoint: endpoint.state == "up")
+        await world.until(lambda endpoint: endpoint.state == "up")
 
 
 async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
     """A stopped process still takes connections; one slow answer says nothing yet."""
     ollama = Ollama()
-    async with looking_at(ollama) as (looked, server):
-        await looked.until(lambda endpoint: endpoint.state == "up")
+    async with polled(ollama) as (world, server):
+        await world.until(lambda endpoint: endpoint.state == "up")
         ollama.answers[b"/api/version"] = None
         before = server.paths().count("/api/version")
-        await looked.until(lambda endpoint: endpoint.state == "down")
+        await world.until(lambda endpoint: endpoint.state == "down")
         assert server.paths().count("/api/version") >= before + 2
-        assert looked.endpoint.reason == "/api/version did not answer within 0.1 s"
+        assert world.endpoint.reason == "/api/version did not answer within 0.1 s"
         ollama.answers[b"/api/version"] = answer(VERSION)
-        await looked.until(lambda endpoint: endpoint.state == "up")
+        await world.until(lambda endpoint: endpoint.state == "up")
 
 
-async def test_a_silent_look_at_loaded_models_means_unknown_and_not_down() -> None:
+async def test_an_unanswered_poll_of_loaded_models_means_unknown_and_not_down() -> None:
     """Ollama holds /api/ps back while it unloads a model."""
     ollama = Ollama()
-    async with looking_at(ollama) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.resident)
+    async with polled(ollama) as (world, _):
+        await world.until(lambda endpoint: endpoint.resident)
         ollama.answers[b"/api/ps"] = None
-        await looked.until(lambda endpoint: endpoint.resident is None)
-        assert looked.endpoint.state == "up"
-        assert looked.endpoint.holds("tiny:latest")
+        await world.until(lambda endpoint: endpoint.resident is None)
+        assert world.endpoint.state == "up"
+        assert world.endpoint.holds("tiny:latest")
 
 
 @pytest.mark.parametrize(
@@ -167,39 +167,39 @@ async def test_a_silent_look_at_loaded_models_means_unknown_and_not_down() -> No
 async def test_a_list_that_cannot_be_read_leaves_the_last_one_in_force(said: bytes) -> None:
     """And the next good one is believed again."""
     ollama = Ollama()
-    async with looking_at(ollama) as (looked, server):
-        await looked.until(lambda endpoint: endpoint.holds("tiny:latest"))
+    async with polled(ollama) as (world, server):
+        await world.until(lambda endpoint: endpoint.holds("tiny:latest"))
         ollama.answers[b"/api/tags"] = answer(said)
         ollama.answers[b"/api/ps"] = answer(said)
         asked = server.paths().count("/api/tags") + 2
-        await looked.until(lambda endpoint: server.paths().count("/api/tags") >= asked)
-        assert looked.endpoint.state == "up"
+        await world.until(lambda endpoint: server.paths().count("/api/tags") >= asked)
+        assert world.endpoint.state == "up"
         ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"new"}]}')
         ollama.answers[b"/api/ps"] = answer(b'{"models":[{"name":"new"}]}')
-        await looked.until(lambda endpoint: endpoint.holds("new:latest") and endpoint.is_resident("new:latest"))
+        await world.until(lambda endpoint: endpoint.holds("new:latest") and endpoint.is_resident("new:latest"))
 
 
-async def test_a_doubt_is_looked_into_at_once() -> None:
-    """Whatever the interval says."""
+async def test_probe_soon_polls_at_once() -> None:
+    """With any interval."""
     ollama = Ollama()
     slow = Polling(Seconds(3600), Seconds(3600), Seconds(1), Seconds(1))
-    async with looking_at(ollama, slow) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.state == "up")
+    async with polled(ollama, slow) as (world, _):
+        await world.until(lambda endpoint: endpoint.state == "up")
         ollama.answers[b"/api/version"] = answer(b"", b"500 No")
-        looked.poller.probe_soon(looked.endpoint)
-        await looked.until(lambda endpoint: endpoint.state == "down")
+        world.poller.probe_soon(world.endpoint)
+        await world.until(lambda endpoint: endpoint.state == "down")
 
 
-async def test_an_endpoint_that_is_gone_is_not_looked_at_any_more() -> None:
+async def test_an_endpoint_that_is_gone_is_not_polled_any_more() -> None:
     """Its idle connections are closed."""
-    async with looking_at(Ollama()) as (looked, server):
-        await looked.until(lambda endpoint: endpoint.state == "up")
-        looked.poller.follow(*looked.fleet.apply([]))
-        looked.poller.probe_soon(looked.endpoint)
+    async with polled(Ollama()) as (world, server):
+        await world.until(lambda endpoint: endpoint.state == "up")
+        world.poller.follow(*world.fleet.apply([]))
+        world.poller.probe_soon(world.endpoint)
         await until(lambda: not server.tasks)
 
 
-async def test_a_new_interval_is_kept_from_the_next_look_on() -> None:
+async def test_a_new_interval_applies_from_the_next_poll_on() -> None:
     """Settings are read each time."""
     current = [Polling(Seconds(0.02), Seconds(0.02), Seconds(1), Seconds(1))]
     fleet = Fleet(asyncio.get_running_loop().time, random.Random(1))

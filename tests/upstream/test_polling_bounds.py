@@ -1,4 +1,4 @@
-"""Whatever an endpoint says of itself, the looking goes on, costs little, and says what is wrong."""
+"""For any answers of an endpoint, polling goes on, is cheap, and logs what is wrong."""
 
 import asyncio
 import gzip
@@ -9,7 +9,7 @@ import random
 import pytest
 from tests.flow.waiting import soon
 from tests.upstream.scripted import Line, a_client, answer, serving, until
-from tests.upstream.test_polling import FAST, TAGS, VERSION, Ollama, looking_at
+from tests.upstream.test_polling import FAST, TAGS, VERSION, Ollama, polled
 
 from ai_gateway.balancing.endpoint import Endpoint, HeldModel
 from ai_gateway.balancing.fleet import Fleet
@@ -39,45 +39,43 @@ def reasons(endpoint: Endpoint) -> str:
         (answer(b"", b"302 Found", b"location: mailto:a\r\n"), "answered 302"),
         (answer(TAGS, b"500 No"), "answered 500"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
-        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "no HTTP answer"),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "not an HTTP answer"),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/tags", "/api/ps"])
-async def test_a_list_that_is_refused_is_complained_of_until_a_good_one_comes(
-    said: bytes, words: str, path: str
-) -> None:
+async def test_a_refused_list_has_a_reason_until_a_valid_one_comes(said: bytes, words: str, path: str) -> None:
     """The endpoint is up all the same, with the models that it listed last; what is loaded there is not known."""
     ollama = Ollama()
-    async with looking_at(ollama) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.held and endpoint.resident)
+    async with polled(ollama) as (world, _):
+        await world.until(lambda endpoint: endpoint.held and endpoint.resident)
         good, ollama.answers[path.encode()] = ollama.answers[path.encode()], said
-        await looked.until(lambda endpoint: words.replace("/api/tags", path) in reasons(endpoint))
-        assert looked.endpoint.state == "up"
-        assert looked.endpoint.holds("tiny:latest")
-        assert path == "/api/tags" or looked.endpoint.resident is None
+        await world.until(lambda endpoint: words.replace("/api/tags", path) in reasons(endpoint))
+        assert world.endpoint.state == "up"
+        assert world.endpoint.holds("tiny:latest")
+        assert path == "/api/tags" or world.endpoint.resident is None
         ollama.answers[path.encode()] = good
-        await looked.until(lambda endpoint: not reasons(endpoint) and endpoint.resident)
+        await world.until(lambda endpoint: not reasons(endpoint) and endpoint.resident)
 
 
-async def test_the_log_has_each_complaint_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_each_reason_once(caplog: pytest.LogCaptureFixture) -> None:
     """However often it is found."""
     caplog.set_level(logging.WARNING, "ai_gateway.polling")
     ollama = Ollama()
     ollama.answers[b"/api/tags"] = answer(MANY)
-    async with looking_at(ollama) as (looked, server):
+    async with polled(ollama) as (world, server):
         await until(lambda: server.paths().count("/api/tags") > 5)
     said = [record.getMessage() for record in caplog.records if "/api/tags" in record.getMessage()]
-    assert said == [f"endpoint {looked.endpoint.address}: /api/tags lists more than {MOST_MODELS} models"]
+    assert said == [f"endpoint {world.endpoint.address}: /api/tags lists more than {MOST_MODELS} models"]
 
 
-async def test_names_that_are_none_are_left_out_and_said() -> None:
+async def test_invalid_names_are_left_out_with_a_reason() -> None:
     """The others count."""
     ollama = Ollama()
     ollama.answers[b"/api/tags"] = answer(b'{"models":[{"name":"a b"},{"name":"good"},7]}')
-    async with looking_at(ollama) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.holds("good:latest"))
-        await looked.until(lambda endpoint: "no model's name" in reasons(endpoint))
-        assert list(looked.endpoint.held or ()) == ["good:latest"]
+    async with polled(ollama) as (world, _):
+        await world.until(lambda endpoint: endpoint.holds("good:latest"))
+        await world.until(lambda endpoint: "invalid or repeated model name" in reasons(endpoint))
+        assert list(world.endpoint.held or ()) == ["good:latest"]
 
 
 @pytest.mark.parametrize("path", [b"/api/version", b"/api/tags", b"/api/ps"])
@@ -99,30 +97,30 @@ async def test_an_answer_that_drips_is_over_in_its_time(path: bytes) -> None:
             finally:
                 gone.set()
 
-    async with looking_at(script) as (looked, _):
+    async with polled(script) as (looked, _):
         await looked.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in reasons(endpoint))
         await soon(gone.wait())
 
 
 @pytest.mark.parametrize("size", ["9" * 5000, "-1", "1e999", "1" + "0" * 400, '"' + "9" * 5000 + '"'])
-async def test_no_number_ends_the_looking(size: str) -> None:
+async def test_no_number_in_an_answer_ends_the_polling(size: str) -> None:
     """Python refuses to read or write one of thousands of digits, with an error of another kind."""
     ollama = Ollama()
     entry = f'{{"name":"x","size":{size},"digest":{size},"modified_at":{size},"details":{{"family":{size}}}}}'
     ollama.answers[b"/api/tags"] = answer(f'{{"models":[{entry}]}}'.encode())
     ollama.answers[b"/api/ps"] = answer(f'{{"models":[{entry}]}}'.encode())
-    async with looking_at(ollama) as (looked, _):
-        await looked.until(lambda endpoint: endpoint.holds("x:latest") and endpoint.is_resident("x:latest"))
+    async with polled(ollama) as (world, _):
+        await world.until(lambda endpoint: endpoint.holds("x:latest") and endpoint.is_resident("x:latest"))
         ollama.answers[b"/api/tags"] = answer(TAGS)
-        await looked.until(lambda endpoint: endpoint.holds("tiny:latest"))
+        await world.until(lambda endpoint: endpoint.holds("tiny:latest"))
         ollama.answers[b"/api/version"] = answer(f'{{"version":{size}}}'.encode())
-        await looked.until(lambda endpoint: endpoint.state == "down")
+        await world.until(lambda endpoint: endpoint.state == "down")
         ollama.answers[b"/api/version"] = answer(VERSION)
-        await looked.until(lambda endpoint: endpoint.state == "up")
+        await world.until(lambda endpoint: endpoint.state == "up")
 
 
-async def test_a_fault_of_the_gateways_own_does_not_end_the_looking(caplog: pytest.LogCaptureFixture) -> None:
-    """It is in the log, and the next look is a new one."""
+async def test_an_unexpected_error_does_not_end_the_polling(caplog: pytest.LogCaptureFixture) -> None:
+    """It is in the log, and polling starts again."""
 
     class Faulty(Fleet):
         is_faulty = True
@@ -140,4 +138,4 @@ async def test_a_fault_of_the_gateways_own_does_not_end_the_looking(caplog: pyte
         poller.follow(new, gone)
         await until(lambda: new[0].holds("tiny:latest"))
         await poller.stop()
-    assert "begins anew" in caplog.text
+    assert "polling starts again" in caplog.text

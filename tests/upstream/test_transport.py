@@ -1,4 +1,4 @@
-"""Control calls go through httpx over the same connections, with the same faults under httpx's names."""
+"""Control calls go through httpx over the same connections, with the same failures as httpx's errors."""
 
 import asyncio
 
@@ -57,8 +57,8 @@ async def test_a_redirect_is_not_followed_and_no_cookie_is_kept() -> None:
 
 
 @pytest.mark.parametrize("place", [b"javascript:1", b"mailto:a", b"http://xn--/", b"http://[::1", b"//" + b"a" * 300])
-async def test_a_bad_place_to_go_is_no_fault(place: bytes) -> None:
-    """httpx would make the request that a redirect asks for, and raise what nobody who polls expects."""
+async def test_an_invalid_location_is_not_a_failure(place: bytes) -> None:
+    """httpx would make the request that a redirect asks for, and raise an error that polling does not expect."""
 
     async def script(line: Line) -> None:
         await line.request()
@@ -68,8 +68,8 @@ async def test_a_bad_place_to_go_is_no_fault(place: bytes) -> None:
         assert (await http.get("/api/version")).status_code == 302
 
 
-async def test_faults_have_httpxs_names() -> None:
-    """Whoever polls catches httpx.HTTPError alone."""
+async def test_failures_become_httpx_errors() -> None:
+    """Polling catches only httpx.HTTPError."""
 
     async def cuts(line: Line) -> None:
         await line.request()
@@ -115,7 +115,7 @@ HELD = HeldModel("tiny:latest", "sha256:1", 1, 0)
 SHOWN = b'{"model_info":{"general.architecture":"llama","llama.context_length":512},"capabilities":["completion"]}'
 
 
-async def test_details_are_asked_once_per_digest(fleet: Fleet) -> None:
+async def test_details_are_requested_once_per_digest(fleet: Fleet) -> None:
     """However many want them at the same time."""
     async with serving(answers(SHOWN)) as server, a_client() as client:
         (endpoint,), _ = fleet.apply([server.address])
@@ -126,7 +126,7 @@ async def test_details_are_asked_once_per_digest(fleet: Fleet) -> None:
         assert len(server.seen) == 1
 
 
-async def test_one_who_leaves_does_not_end_the_question_of_others(fleet: Fleet) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_request_of_others(fleet: Fleet) -> None:
     """The answer is shared."""
     let_go = asyncio.Event()
 
@@ -151,8 +151,8 @@ async def test_one_who_leaves_does_not_end_the_question_of_others(fleet: Fleet) 
     ("body", "status"),
     [(b"", b"200 OK"), (b"[]", b"200 OK"), (b"\xff", b"200 OK"), (b'{"a":"\xff"}', b"200 OK"), (b"{}", b"404 No")],
 )
-async def test_an_endpoint_that_cannot_tell_is_asked_again_later(fleet: Fleet, body: bytes, status: bytes) -> None:
-    """Nothing is remembered of a failure, and nobody gets an error for it."""
+async def test_an_endpoint_without_an_answer_is_asked_again_later(fleet: Fleet, body: bytes, status: bytes) -> None:
+    """A failure is not cached, and no caller gets an error for it."""
     async with serving(answers(body, status)) as server, a_client() as client:
         (endpoint,), _ = fleet.apply([server.address])
         details = ModelDetails(client)

@@ -84,8 +84,8 @@ def test_a_url_becomes_an_address(text: str, url: str) -> None:
         ("http://[::1", ""),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_with_a_sentence(text: str, word: str) -> None:
-    """It becomes a complaint of the config."""
+def test_an_unusable_url_is_refused_with_a_reason(text: str, word: str) -> None:
+    """It becomes a mistake in the config."""
     with pytest.raises(ValueError) as caught:
         parse_url(text)
     assert word in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whole answers: honest ones get the gateway's id and model, all others are found out."""
+"""Whole answers: complete ones get the gateway's id and model, all others are refused."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def test_an_empty_text_beside_tool_calls_is_null() -> None:
         assert json.loads(read_answer(CHAT.read_answer, body, OURS).body)["choices"][0]["message"] == expected
 
 
-def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
+def test_reasoning_is_repeated_if_the_config_wants_it() -> None:
     """Beside Ollama's own key, and only where there is one."""
     body = chat(choices=[{"message": {"content": "", "reasoning": "Hm"}, "finish_reason": "stop"}])
     assert b"reasoning_content" not in read_answer(CHAT.read_answer, body, OURS).body
@@ -94,7 +94,7 @@ def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: str
 
 
 def test_a_character_may_lie_anywhere_in_a_large_answer() -> None:
-    """A large one is looked through in pieces; half a character at its end is none."""
+    """A large one is checked in pieces; half a character at its end is invalid."""
     for shift in range(4):
         text = "x" * (65_536 - 100 + shift) + "😀äé" * 40_000
         assert (
@@ -108,7 +108,7 @@ def test_a_character_may_lie_anywhere_in_a_large_answer() -> None:
         read_answer(CHAT.read_answer, cut, OURS)
 
 
-def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
+def test_of_a_repeated_key_the_client_gets_the_value_that_was_read() -> None:
     """Each key once; of two lists of choices not the one that says it is finished."""
     body = chat()[:-1] + b', "choices": [{"message": {"content": ""}, "finish_reason": null}]}'
     with pytest.raises(BadAnswer, match="finish_reason"):
@@ -116,7 +116,7 @@ def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
     assert read_answer(CHAT.read_answer, chat()[:-1] + b', "new": 1, "new": 2}', OURS).body.count(b'"new"') == 1
 
 
-def test_an_answer_that_was_cut_short_is_not_called_nonsense() -> None:
+def test_an_answer_that_was_cut_short_is_not_garbled() -> None:
     """That is Ollama's way of saying that a runner died."""
     with pytest.raises(BadAnswer) as caught:
         read_answer(CHAT.read_answer, chat(choices=[]), OURS)
@@ -156,10 +156,10 @@ def test_odd_usage_is_no_usage(usage: Any) -> None:
     ],
 )
 def test_the_message_of_an_error_is_read_in_both_shapes(body: bytes, message: str) -> None:
-    """Ollama's native one and OpenAI's; from anything else there is none."""
+    """Ollama's native one and OpenAI's; any other body has no message."""
     assert read_error(body) == message
 
 
-def test_a_message_is_as_long_as_a_person_reads() -> None:
+def test_an_error_message_has_a_readable_length() -> None:
     """It becomes part of an answer, of the log and of a trace."""
     assert read_error(json.dumps({"error": "x" * 50_000}).encode()) == "x" * MAX_MESSAGE + "…"

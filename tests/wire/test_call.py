@@ -1,4 +1,4 @@
-"""What a client asks: what is read from its body, what is refused by name, and what goes upstream in its place."""
+"""A client's call: what is read from its body, what is refused by name, and what goes upstream instead."""
 
 import json
 import random
@@ -58,7 +58,7 @@ def test_a_model_must_be_named(value: Any, code: str) -> None:
     assert failure(model=value) == ("model", code)
 
 
-def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
+def test_the_error_for_a_missing_model_names_the_list_of_models() -> None:
     """The message is one that a person can act on."""
     assert "/v1/models" in refused("chat", b'{"messages":[{"role":"user","content":"Hi"}]}').message
 
@@ -131,7 +131,7 @@ def test_a_list_of_one_prompt_is_that_prompt() -> None:
     assert "token ids" in refused("completions", b'{"model":"m","prompt":[1]}').message
 
 
-def test_token_input_is_told_the_setting_to_change() -> None:
+def test_the_error_for_token_ids_names_the_setting_to_change() -> None:
     """langchain-openai sends tokens by default."""
     error = refused("embeddings", b'{"model":"m","input":[[1,2]]}')
     assert "check_embedding_ctx_length=False" in error.message
@@ -223,7 +223,7 @@ def test_the_model_is_exchanged_for_ollamas_name() -> None:
 
 
 def test_numbers_keep_their_text() -> None:
-    """What is not the gateway's to judge is not rewritten."""
+    """The gateway does not rewrite values that it does not check."""
     numbers = b'"seed":1234567890123456789,"temperature":1.0,"top_p":1E-2,"x":[1.50, 1e999]'
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],%b}' % numbers
     upstream = read_call(CHAT, body).upstream_body("m", None)
@@ -242,7 +242,7 @@ def test_stream_options_go_nowhere_without_a_stream() -> None:
     assert "stream_options" not in sent(stream_options={"include_usage": True})
 
 
-def test_the_wish_for_usage_is_remembered() -> None:
+def test_the_clients_request_for_usage_is_kept() -> None:
     """The relay drops the usage chunk that the client did not ask for."""
     assert call(stream=True, stream_options={"include_usage": True}).wants_usage
     assert not call(stream=True, stream_options={"include_usage": False}).wants_usage

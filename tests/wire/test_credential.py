@@ -24,7 +24,7 @@ def test_a_token_is_read_with_and_without_its_scheme(value: bytes) -> None:
         *(b"Bearer\tsome-key", b"Bearer caf\xc3\xa9", b"Bearer some\x00key", b"Bearer " + b"k" * (MAX_TOKEN_BYTES + 1)),
     ],
 )
-def test_what_is_no_token_is_none(value: bytes) -> None:
+def test_an_invalid_token_counts_as_none(value: bytes) -> None:
     assert _read(value) == b""
 
 

@@ -1,4 +1,4 @@
-"""The pure rules of what is a request, byte for byte; the same on a socket is in tests/server."""
+"""The pure rules for requests, byte for byte; tests/server has the same on a socket."""
 
 from contextlib import suppress
 from itertools import pairwise
@@ -57,7 +57,7 @@ def test_a_request_line_is_taken_apart(line: bytes, read: tuple[bytes, ...]) -> 
         (b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\n", 414),
     ],
 )
-def test_a_request_line_that_is_not_ours_is_refused(line: bytes, status: int) -> None:
+def test_an_invalid_request_line_is_refused(line: bytes, status: int) -> None:
     with pytest.raises(GatewayError) as refused:
         request_line(line, LIMITS)
     assert status_of(refused) == status
@@ -112,7 +112,7 @@ def test_fields_say_how_long_the_body_is(fields: Fields, read: tuple[int, bool])
         ([HOST] + [(b"x", b"y")] * 100, 431),
     ],
 )
-def test_fields_in_doubt_are_refused(fields: Fields, status: int) -> None:
+def test_ambiguous_fields_are_refused(fields: Fields, status: int) -> None:
     with pytest.raises(GatewayError) as refused:
         check_fields(LINE, fields, LIMITS)
     assert status_of(refused) == status
@@ -150,7 +150,7 @@ def test_every_beginning_of_a_good_head_may_still_become_good(length: int) -> No
         check_part(head, new_from, LIMITS)
 
 
-def test_an_upgrade_field_is_taken_out_whatever_its_case() -> None:
+def test_an_upgrade_field_is_removed_in_any_case() -> None:
     head = b"GET / HTTP/1.1\r\nHost: upgrade: a\r\nUPGRADE: h2c\r\nX: y\r\n\r\n"
     assert without_upgrade(head) == b"GET / HTTP/1.1\r\nHost: upgrade: a\r\nX: y\r\n\r\n"
 
@@ -164,7 +164,7 @@ def taken(pieces: list[bytes]) -> tuple[int, bool]:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=5), st.lists(st.integers(0, 300), max_size=8))
-def test_a_chunked_body_ends_at_the_same_byte_however_it_is_cut(chunks: list[bytes], cuts: list[int]) -> None:
+def test_a_chunked_body_ends_at_the_same_byte_in_any_pieces(chunks: list[bytes], cuts: list[int]) -> None:
     whole = b"".join(b"%x;e=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nX: y\r\n\r\n"
     data = whole + b"GET / HTTP/1.1\r\n"
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
@@ -193,7 +193,7 @@ def test_a_chunked_body_ends_at_the_same_byte_however_it_is_cut(chunks: list[byt
     ],
 )
 @pytest.mark.parametrize("step", [1, 1_000_000])
-def test_a_broken_chunked_body_is_refused_however_it_is_cut(data: bytes, step: int) -> None:
+def test_a_broken_chunked_body_is_refused_in_any_pieces(data: bytes, step: int) -> None:
     with pytest.raises(GatewayError) as refused:
         taken([data[start : start + step] for start in range(0, len(data), step)])
     assert status_of(refused) == 400

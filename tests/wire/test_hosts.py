@@ -1,4 +1,4 @@
-"""Hosts and addresses as the checker, those who connect and those who listen read them: by one grammar."""
+"""Hosts and addresses as `check`, clients and servers read them: by one grammar."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_what_is_a_host(text: str) -> None:
      "10.0.0.256", "01.2.3.4", "1.2.3.4.", "0x7f", "0x7f.1", "h.0x1", "*", "%20", "fe80::1%", "fe80::1%e/0", "[::1]",
      "h\n"],
 )  # fmt: skip
-def test_what_is_none(text: str) -> None:
+def test_what_is_not_a_host(text: str) -> None:
     assert not is_host(text)
 
 
@@ -54,7 +54,7 @@ def test_the_path_of_a_route_is_left_out(url: str, route: str) -> None:
         ("http://h//", ""),
     ],
 )
-def test_a_path_before_them_is_kept(url: str, prefix: str) -> None:
+def test_a_path_before_the_host_is_kept(url: str, prefix: str) -> None:
     """That of a proxy, such as the API server's."""
     assert parse_endpoint(url).prefix == prefix
 
@@ -66,7 +66,7 @@ def test_a_url_with_a_password_is_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_url_without_an_end_is_none() -> None:
+def test_a_url_that_is_too_long_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 2048 characters"):
         parse_endpoint("http://h" + "/a" * 1021)
 
@@ -83,16 +83,16 @@ def test_a_url_without_an_end_is_none() -> None:
         ("10.0.0.1:1", "10.0.0.2:1", False),
     ],
 )
-def test_two_addresses_that_cannot_be_had_together(one: str, other: str, collide: bool) -> None:
+def test_addresses_that_collide(one: str, other: str, collide: bool) -> None:
     assert would_collide(one, other) == would_collide(other, one) == collide
 
 
 @pytest.mark.parametrize("address", ["*:1", "a b:1", "[1.2.3.4]:1", "[a]:1", "[]:1", "http://h:1", "h:1/x", "h:+1"])
 def test_what_cannot_be_listened_on(address: str) -> None:
-    with pytest.raises(ValueError, match=r"is not HOST:PORT|written without a host|in brackets"):
+    with pytest.raises(ValueError, match=r"is not HOST:PORT|leave out the host|in brackets"):
         split_listen(address)
 
 
 @pytest.mark.parametrize("address", ["[fe80::1%eth0]:1", "a_b:1", "10.0.0.1:65535", ":0"])
-def test_what_can(address: str) -> None:
+def test_what_can_be_listened_on(address: str) -> None:
     assert split_listen(address)[1] <= 65535

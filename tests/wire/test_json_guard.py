@@ -1,4 +1,4 @@
-"""A request body is judged before anything in it is believed: what the guard takes, and what it refuses."""
+"""A request body is checked before its values are read: what passes, and what is refused."""
 
 import itertools
 import json
@@ -49,7 +49,7 @@ def refused(body: bytes) -> InvalidRequest:
         pytest.param(b'{"\\ud800":1}', "not valid JSON", id="half a pair in a key"),
     ],
 )
-def test_what_is_no_clean_json_object_is_refused_with_its_reason(body: bytes, word: str) -> None:
+def test_an_invalid_json_object_is_refused_with_its_reason(body: bytes, word: str) -> None:
     """One sentence that says what to mend, under the code `invalid_json`."""
     error = refused(body)
     assert error.error_code == "invalid_json"
@@ -90,7 +90,7 @@ def test_the_depth_limit_counts_the_object_itself() -> None:
 
 
 def test_brackets_in_strings_have_no_depth() -> None:
-    """Text is not structure, whatever quotes and backslashes stand in it."""
+    """Text is not structure, with any quotes and backslashes in it."""
     for text in ("[" * 99, '"[' * 99, "\\[" * 99, '\\"{' * 99, "{" * 99 + "\\"):
         body = json.dumps({"a": [text, {"b": text}], "c": text}).encode()
         assert set(read_object(body, KNOWN)) == {"a", "c"}
@@ -145,14 +145,14 @@ def test_a_key_that_differs_from_a_known_one_by_case_alone_is_refused(key: str) 
         (b'{"a":{"a":1},"a":{"a":1}}', "a"),
     ],
 )
-def test_a_doubled_key_is_refused_by_its_name(body: bytes, param: str) -> None:
+def test_a_repeated_key_is_refused_by_its_name(body: bytes, param: str) -> None:
     """However it is spelt, and although a decoder would silently keep one of them."""
     error = refused(body)
     assert (error.error_code, error.param) == ("duplicate_key", param)
 
 
 def test_a_key_may_stand_again_inside_a_value_or_a_text() -> None:
-    """Only the top level is the gateway's to judge."""
+    """The gateway checks only the top level."""
     body = rb'{"model":"\"model\":\"x\"","a":{"model":1,"model":2},"b":[{"model":3}]}'
     assert list(read_object(body, KNOWN)) == ["model", "a", "b"]
 
@@ -200,7 +200,7 @@ _VALUES = st.recursive(_SCALARS, lambda inner: st.one_of(_lists(inner), _objects
 
 
 def top_level_pairs(text: str) -> list[tuple[str, Any]]:
-    """What stands in the object, doubles too, as Python's own decoder sees it."""
+    """All keys of the object, repeated ones too, as Python's own decoder reads them."""
     pairs: list[list[tuple[str, Any]]] = []
     json.loads(text, object_pairs_hook=pairs.append)
     return pairs[-1]
@@ -227,8 +227,8 @@ def test_an_object_passes_exactly_if_its_keys_differ_in_more_than_case(text: str
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(st.one_of(st.binary(max_size=40), _objects(_VALUES).flatmap(lambda text: _damaged(text.encode()))))
-def test_no_bytes_at_all_make_the_guard_fail_otherwise_than_by_refusing(body: bytes) -> None:
-    """Whatever arrives is taken as JSON that Python reads too, or refused."""
+def test_any_bytes_are_read_or_refused_with_an_error(body: bytes) -> None:
+    """Any bytes are read as JSON that Python reads too, or refused."""
     try:
         read_object(body, KNOWN)
     except InvalidRequest:

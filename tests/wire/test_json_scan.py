@@ -1,4 +1,4 @@
-"""A large body is read window by window: what is taken and what is refused is the same as of one read at once."""
+"""A large body is read window by window, with the same result as a body that is read at once."""
 
 import json
 from functools import partial
@@ -40,7 +40,7 @@ _WINDOWS = st.sampled_from([16, 40, 200])  # so small that a few bytes need many
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(_OBJECTS, st.booleans(), st.sampled_from([None, 1]), st.integers(1, 60), _WINDOWS)
-def test_any_object_is_read_whole_wherever_it_is_cut(
+def test_any_object_is_read_whole_in_any_pieces(
     value: Any, is_ascii: bool, indent: int | None, step: int, window: int
 ) -> None:
     """Each value keeps its meaning, and a list that is split has whole items in each group."""
@@ -55,7 +55,7 @@ def test_any_object_is_read_whole_wherever_it_is_cut(
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(_OBJECTS, st.integers(0, 400), st.integers(0, 3), _NOISE, st.integers(1, 60), _WINDOWS)
-def test_damage_is_found_wherever_it_is(value: Any, at: int, gone: int, noise: bytes, step: int, window: int) -> None:
+def test_damage_is_found_in_any_place(value: Any, at: int, gone: int, noise: bytes, step: int, window: int) -> None:
     """Exactly what the decoder of whole bodies takes is taken, keys that stand twice apart."""
     whole = json.dumps(value, ensure_ascii=False).encode()
     body = whole[: at % len(whole)] + noise + whole[at % len(whole) + gone :]
@@ -89,7 +89,7 @@ def test_the_end_of_a_text_is_no_quote_with_a_backslash() -> None:
     assert [text_end(b"ab" + b"\\" * count + b'" "', 0) for count in range(4)] == [2, 5, 4, 7]
 
 
-def test_a_window_without_a_place_to_cut_is_told() -> None:
+def test_a_window_without_a_place_to_cut_has_no_cut() -> None:
     """A number may be longer than the window, and is not cut."""
     assert cut(b"[" + b"1" * 50, Place(), by_item=False) is None
     assert cut(b"[1,22", Place(), by_item=True) == Cut(3, Place(b"["), True)
@@ -117,7 +117,7 @@ def test_keys_are_bounded_in_number_and_length() -> None:
 
 
 @pytest.mark.parametrize("second", [b"model", b"MODEL", b"mode\\u006c"])
-def test_a_doubled_key_is_found_behind_megabytes(second: bytes) -> None:
+def test_a_repeated_key_is_found_after_megabytes(second: bytes) -> None:
     """However it is spelt."""
     with pytest.raises(Doubled):
         scanned(b'{"model":"a","x":"%b","%b":"b"}' % (b"x" * (2 << 20), second))

@@ -1,4 +1,4 @@
-"""A large call is read by the rules of a small one, and sent in the pieces that came."""
+"""A large call is read by the rules of a small one, and sent in the pieces that were received."""
 
 import json
 import tracemalloc
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.asides import finished
 from ai_gateway.wire.call import Call, read_call
 from ai_gateway.wire.json_scan import Scan
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT, read_large
 from ai_gateway.wire.operations import OPERATIONS
+from ai_gateway.wire.placeholders import finished
 
 
 def scan(body: bytes) -> Scan:
@@ -58,16 +58,18 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "i
     "messages",
     [
         pytest.param([{"role": "user", "content": LONG}], id="a long text"),
-        pytest.param([{"role": "developer", "content": LONG}, USER], id="a long text in a message that is mended"),
+        pytest.param([{"role": "developer", "content": LONG}, USER], id="a long text in a message that is normalized"),
         pytest.param([DEVELOPER, USER] * 20_000, id="many messages"),
         pytest.param([USER, {"role": "user", "content": [IMAGE, {"type": "text", "text": LONG}]}, USER], id="an image"),
-        pytest.param([{"role": "developer", "content": [IMAGE, IMAGE]}] * 3, id="images in messages that are mended"),
+        pytest.param(
+            [{"role": "developer", "content": [IMAGE, IMAGE]}] * 3, id="images in messages that are normalized"
+        ),
         pytest.param([{"role": "user", "content": [{"type": "text", "text": LONG[:9000]}] * 60}], id="many long parts"),
         pytest.param([{"role": "user", "content": LONG[:500]}] * 3000, id="texts of hundreds of bytes"),
     ],
 )
-def test_messages_are_mended_and_kept_as_in_a_small_body(messages: list[Any]) -> None:
-    """Roles are mended, and not a letter of all else changes."""
+def test_messages_are_normalized_and_kept_as_in_a_small_body(messages: list[Any]) -> None:
+    """Roles are normalized, and nothing else changes."""
     content = sent("chat", messages=messages, stream=True, temperature=0.5, unknown=["x" * 30_000])
     assert "developer" not in {message["role"] for message in content["messages"]}
 
@@ -81,8 +83,8 @@ def test_prompts_inputs_and_unknown_keys_are_kept() -> None:
     assert sent("chat", messages=[USER], tools=[{"type": "function", "function": {"name": "f", "description": LONG}}])
 
 
-def test_a_refusal_names_the_same_place() -> None:
-    """Also of a message far down a long list, behind others that were mended."""
+def test_an_error_names_the_same_path_as_for_a_small_body() -> None:
+    """Also of a message far down a long list, after others that were normalized."""
     bad = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}
     for messages in ([DEVELOPER] * 9000 + [bad], [USER, {"role": "user", "content": [IMAGE, *bad["content"]]}]):
         in_pieces, at_once = refusals("chat", messages=messages)
@@ -94,7 +96,7 @@ def test_a_refusal_names_the_same_place() -> None:
         assert in_pieces == at_once
 
 
-def test_what_is_too_much_to_be_judged_is_refused_by_name() -> None:
+def test_a_value_that_is_too_large_is_refused_by_name() -> None:
     """One message of ten thousand parts, and tools that are megabytes without their texts."""
     parts = [{"type": "text", "text": "a"}] * 30_000
     with pytest.raises(InvalidRequest) as caught:
@@ -131,7 +133,7 @@ def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: str, ke
         tracemalloc.stop()
 
 
-def test_nobody_can_write_a_mark() -> None:
-    """What looks like one is text: marks begin with a secret of their own body."""
+def test_a_client_cannot_write_a_placeholder() -> None:
+    """A text like a placeholder stays text: placeholders have a secret of their own body."""
     text = "0123456789abcdef01234567" + "0t" + "x" * 40_000
     assert sent("chat", messages=[{"role": "developer", "content": text}, DEVELOPER])["messages"][0]["content"] == text

@@ -37,5 +37,5 @@ from ai_gateway.wire.media_type import MAX_BYTES, Kind, kind_of
         (b"application/x-www-form-urlencoded", "text"),
     ],
 )
-def test_json_in_utf_8_is_told_from_the_rest(value: bytes, kind: Kind) -> None:
+def test_json_in_utf_8_is_recognised(value: bytes, kind: Kind) -> None:
     assert kind_of(value) == kind

@@ -1,4 +1,4 @@
-"""The messages of a chat: what has one meaning is mended, everything else is refused by its place."""
+"""The messages of a chat: a message with one meaning is normalized, any other is refused by its path."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def assistant(**said: Any) -> dict[str, Any]:
     return {"role": "assistant", **said}
 
 
-def mended(*messages: Any) -> Any:
+def normalized(*messages: Any) -> Any:
     """The messages as they go to Ollama."""
     text = json.dumps(messages).encode()
     new = normalize(text)
@@ -85,9 +85,9 @@ def failure(*messages: Any) -> str | None:
         ),
     ],
 )  # fmt: skip
-def test_what_has_one_meaning_is_mended(message: Any, expected: Any) -> None:
+def test_a_message_with_one_meaning_is_normalized(message: Any, expected: Any) -> None:
     """And its neighbours stay as they are."""
-    assert mended(USER, message, USER) == [USER, expected, USER]
+    assert normalized(USER, message, USER) == [USER, expected, USER]
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_what_has_one_meaning_is_mended(message: Any, expected: Any) -> None:
 def test_arguments_are_the_text_of_a_json_object(arguments: Any, expected: str) -> None:
     """None at all are `{}`; an object is written as text; what Go reads stays, half of a surrogate pair too."""
     message = assistant(content=None, tool_calls=[call(), call(arguments=arguments)])
-    assert mended(message) == [assistant(content=None, tool_calls=[call(), call(arguments=expected)])]
+    assert normalized(message) == [assistant(content=None, tool_calls=[call(), call(arguments=expected)])]
 
 
 def test_arguments_that_are_missing_are_none() -> None:
     """Other keys of the call stay."""
     bare = {"id": "c1", "x": 1.5, "function": {"name": "f", "y": [None]}}
-    (message,) = mended(assistant(content=None, tool_calls=[bare]))
+    (message,) = normalized(assistant(content=None, tool_calls=[bare]))
     assert message["tool_calls"] == [{"id": "c1", "x": 1.5, "function": {"name": "f", "y": [None], "arguments": "{}"}}]
 
 
@@ -155,7 +155,7 @@ def test_arguments_that_are_missing_are_none() -> None:
         (assistant(content=None, function_call="f"), ".function_call"),
     ],
 )  # fmt: skip
-def test_what_has_no_meaning_is_refused_by_its_place(message: Any, place: str) -> None:
+def test_an_invalid_message_is_refused_by_its_path(message: Any, place: str) -> None:
     """In OpenAI's way of writing a path."""
     assert failure(USER, message, USER) == f"messages[1]{place}"
 
@@ -199,7 +199,7 @@ def test_arguments_that_are_no_object_are_refused(arguments: Any) -> None:
         assistant(content="", tool_calls=[call()]),
     ],
 )
-def test_what_ollama_reads_is_left_as_it_came(message: Any) -> None:
+def test_what_ollama_reads_stays_unchanged(message: Any) -> None:
     """No byte of it changes."""
     assert normalize(json.dumps([USER, message]).encode()) is None
 
@@ -210,8 +210,8 @@ def test_escaped_slashes_are_slashes() -> None:
     assert normalize(b'[{"role":"user","content":[%b]}]' % image) is None
 
 
-def test_a_long_conversation_is_mended_where_it_must_be() -> None:
-    """It is read a run at a time; every message comes out once and in its place, whatever looks like its end."""
+def test_a_long_conversation_is_normalized_only_where_necessary() -> None:
+    """It is read a run at a time; every message comes out once and in order, whatever text it has."""
     odd = {"role": "developer", "content": '}, {"role": ' * 50}
     parts = {"role": "user", "content": [{"type": "text", "text": "},{}" * 99}] * 90}
     messages = [odd if at % 7 == 3 else parts if at % 7 == 5 else {**USER, "name": str(at)} for at in range(700)]

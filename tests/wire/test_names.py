@@ -1,4 +1,4 @@
-"""Ollama's model names: which there are, which are equal, and which lead to a cloud."""
+"""Ollama's model names: which are valid, which are equal, and which lead to its cloud."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_names_that_ollama_accepts_are_names(name: str) -> None:
         "a\x00", "a%2fb", "a\\b",
     ],
 )  # fmt: skip
-def test_what_ollama_would_refuse_or_walk_out_with_is_no_name(name: str) -> None:
+def test_a_name_that_ollama_would_refuse_is_not_a_name(name: str) -> None:
     """Above all nothing that climbs in paths or names another scheme."""
     assert not is_model_name(name)
 
@@ -47,18 +47,18 @@ def test_what_ollama_would_refuse_or_walk_out_with_is_no_name(name: str) -> None
     ],
 )
 def test_names_are_compared_by_one_form(name: str, form: str) -> None:
-    """Ollama finds a model whatever the case, with or without default host, namespace and tag."""
+    """Ollama finds a model in any case, with or without default host, namespace and tag."""
     assert ollama_name(name) == form
     assert ollama_name(form) == form
 
 
 @pytest.mark.parametrize("name", ["gpt-oss:cloud", "gpt-oss:120b-cloud", "me/x:Cloud", "x:1-CLOUD", "h:5/me/x:cloud"])
 def test_cloud_names_are_recognised(name: str) -> None:
-    """By their tag, whatever its case (internal/modelref in ollama/ollama)."""
+    """By their tag, in any case (internal/modelref in ollama/ollama)."""
     assert is_cloud(name)
 
 
 @pytest.mark.parametrize("name", ["llama3", "cloud", "my-cloud", "cloud/x", "my-cloud:latest", "x:cloudy", "x:cloud-1"])
-def test_local_names_are_no_cloud_names(name: str) -> None:
+def test_local_names_are_not_cloud_names(name: str) -> None:
     """A word in the name itself leads nowhere."""
     assert not is_cloud(name)

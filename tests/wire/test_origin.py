@@ -1,4 +1,4 @@
-"""Origins and hosts: one spelling of each, and patterns that match what is meant and nothing beside it."""
+"""Origins and hosts: one spelling of each, and patterns that match exactly what they say."""
 
 import pytest
 
@@ -43,8 +43,8 @@ def test_an_entry_that_could_match_nothing_or_too_much_is_refused(entry: str) ->
         read_pattern(entry)
 
 
-def test_everyone_is_not_somebody() -> None:
-    """Who is let in by a bare star alone was not named."""
+def test_a_star_does_not_name_an_origin() -> None:
+    """An origin that only a bare star allows is not named."""
     origins = Origins(("*", "https://app.example"))
     assert origins.allows("https://evil.example")
     assert origins.allows("null")
@@ -55,7 +55,7 @@ def test_everyone_is_not_somebody() -> None:
 
 
 @pytest.mark.parametrize("text", ["null", "", "https://a/", "https://*", "http://a:*", "a", "http://a b", "x" * 5000])
-def test_what_no_browser_sends_is_no_origin(text: str) -> None:
+def test_a_text_that_no_browser_sends_is_not_an_origin(text: str) -> None:
     assert read_origin(text) is None
 
 
@@ -102,6 +102,6 @@ def test_a_further_host_is_a_name_or_an_address(entry: str, read: tuple[str, boo
 
 
 @pytest.mark.parametrize("entry", ["", "a:80", "http://a", "*.com", "a/b", "a b", "*a.b.c", "10.0.0", "x" * 400])
-def test_what_is_no_host_is_refused(entry: str) -> None:
+def test_an_invalid_host_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=r"\w+ \w+ \w+"):
         read_host_pattern(entry)

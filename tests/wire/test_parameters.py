@@ -1,4 +1,4 @@
-"""The table of parameters: each of OpenAI's has a treatment, and the table tells it."""
+"""The table of parameters has the treatment of each of OpenAI's."""
 
 import inspect
 import json
@@ -143,7 +143,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_value_that_cannot_be_meant_is_refused_by_its_name(name: str) -> None:
+def test_an_invalid_value_is_refused_by_its_name(name: str) -> None:
     """400 with `param`, where Ollama would answer in Go's words, guess, or take no notice."""
     for value in WRONG[name]:
         assert (failure("chat", **{name: value}) or "").startswith(name), str(value)[:99]
@@ -158,7 +158,7 @@ def test_text_completions_refuse_as_well(name: str, value: Any) -> None:
     assert (failure("completions", **{name: value}) or "").startswith(name)
 
 
-def test_numbers_that_say_one_thing_are_written_as_ollama_reads_them() -> None:
+def test_numbers_in_other_spellings_are_written_as_ollama_reads_them() -> None:
     """Go reads no `1.0` into an int."""
     body = sent(call("chat", seed=42.0, top_logprobs=2.0))
     assert (json.dumps(body["seed"]), json.dumps(body["top_logprobs"])) == ("42", "2")
@@ -181,7 +181,7 @@ def test_an_empty_stop_is_none(stop: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("effort", "expected"), [("minimal", "low"), ("xhigh", "max"), ("high", "high"), ("none", "none")]
 )
-def test_an_effort_is_said_in_words_that_every_ollama_knows(effort: str, expected: str) -> None:
+def test_an_effort_is_sent_as_a_value_that_every_ollama_knows(effort: str, expected: str) -> None:
     """Those before 0.32.11 refuse the others."""
     assert sent(call("chat", reasoning_effort=effort))["reasoning_effort"] == expected
     assert sent(call("chat", reasoning={"effort": effort, "summary": "auto"}))["reasoning"] == {"effort": expected}
@@ -202,7 +202,7 @@ FLAT = {"type": "function", "name": "g"}
         (allowed("auto", "h", "f"), "fh", False), (allowed("required", "g"), "g", True),
     ],
 )  # fmt: skip
-def test_of_a_choice_of_tools_all_is_kept_that_can_be(choice: Any, names: str, is_lost: bool) -> None:
+def test_a_choice_of_tools_is_kept_as_far_as_possible(choice: Any, names: str, is_lost: bool) -> None:
     """Only those tools are sent; that the model must call one is said to be lost."""
     asked = call("chat", tool_choice=choice)
     body = sent(asked)
@@ -213,12 +213,12 @@ def test_of_a_choice_of_tools_all_is_kept_that_can_be(choice: Any, names: str, i
 
 @pytest.mark.parametrize("tools", [[], None])
 def test_a_choice_without_tools_names_none(tools: Any) -> None:
-    """`required` of none is no fault; a name is."""
+    """`required` without tools is allowed; a name is an error."""
     assert call("chat", tools=tools, tool_choice="required").ignored == ("tool_choice",)
     assert failure("chat", tools=tools, tool_choice=NAMED) == "tool_choice"
 
 
-def test_all_that_is_lost_is_named() -> None:
+def test_all_ignored_parameters_are_named() -> None:
     """In the order of the table."""
     more = {"logit_bias": {"1": 1}, "tool_choice": "required", "parallel_tool_calls": False, "store": True}
     assert call("chat", **more).ignored == ("tool_choice", "parallel_tool_calls", "logit_bias", "store")

@@ -1,4 +1,4 @@
-"""What may reach a terminal or a log: nothing that acts there, and nothing else is changed."""
+"""Text for a terminal or a log: nothing in it controls a terminal, and all else is unchanged."""
 
 import json
 
@@ -18,7 +18,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("char", HOSTILE)
-def test_it_is_shown_and_never_sent(char: str) -> None:
+def test_control_characters_become_escapes(char: str) -> None:
     shown = printable(f"a{char}b")
     assert shown.isprintable()
     assert (shown[0], shown[-1], shown[1]) == ("a", "b", "\\")
@@ -26,9 +26,9 @@ def test_it_is_shown_and_never_sent(char: str) -> None:
 
 
 @pytest.mark.parametrize("char", HOSTILE)
-def test_as_json_it_says_the_same(char: str) -> None:
+def test_as_json_the_text_has_the_same_meaning(char: str) -> None:
     if char == "\ud800":
-        return  # nobody can encode it
+        return  # it cannot be encoded
     line = printable_json(msgspec.json.encode({char: f"a{char}b\u6a21"}))
     assert line.decode().isprintable()
     assert json.loads(line) == {char: f"a{char}b\u6a21"}
@@ -44,7 +44,7 @@ def test_what_people_write_stays(text: str) -> None:
     assert json.loads(printable_json(msgspec.json.encode(text))) == text
 
 
-def test_lines_of_our_own_stay_lines() -> None:
+def test_lines_of_the_gateways_own_texts_stay() -> None:
     assert printable_lines("a\n\tb\r\x1b") == "a\n\tb\\x0d\\x1b"
 
 

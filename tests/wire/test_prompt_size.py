@@ -1,4 +1,4 @@
-"""How large a prompt is, read off its body."""
+"""The size of a prompt, measured from its body."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def test_a_body_of_a_mebibyte_is_not_searched() -> None:
     assert measure(CHAT.prompt_kind, b"x" * (2 << 20)) == PromptSize(2 << 20, 1, 1)
 
 
-def test_looking_costs_little_whatever_the_body() -> None:
+def test_measuring_is_cheap_for_any_body() -> None:
     """In the event loop: of this thread's CPU."""
     for body in (b'"role"' * 170_000, b";base64," * 130_000, b'"input_audio"' * 80_000, b'"' * (1 << 20)):
         for operation in ("chat", "embeddings", "completions"):

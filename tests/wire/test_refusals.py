@@ -1,4 +1,4 @@
-"""What Ollama's refusals mean: a code, the field at fault, and words that clients of OpenAI's look for."""
+"""What Ollama's errors mean: a code, the wrong field, and phrases that OpenAI's clients match."""
 
 import pytest
 
@@ -61,11 +61,11 @@ def test_a_text_longer_than_the_context_is_said_as_openai_says_it(
         ("invalid type for 'stop' field: float64", "upstream_rejected", "stop"),
         ("Value looks like object, but can't find closing '}' symbol", "upstream_rejected", "tools"),
         ("invalid input type", "upstream_rejected", "messages"),
-        ("something that nobody knows", "upstream_rejected", None),
+        ("something unknown", "upstream_rejected", None),
         ("", "upstream_rejected", None),
     ],
 )
-def test_ollamas_words_are_about_a_field(message: str, code: str, param: str | None) -> None:
+def test_ollamas_message_names_a_field(message: str, code: str, param: str | None) -> None:
     """Which they do not name themselves."""
     error = refusal(400, message, CHAT.text_field)
     assert (error.error_code, error.param) == (code, param)
@@ -85,7 +85,7 @@ def test_ollamas_words_are_about_a_field(message: str, code: str, param: str | N
          "type api.ToolProperty", "tools.function.parameters.properties", "an object"),
     ],
 )  # fmt: skip
-def test_gos_words_become_ours(message: str, param: str, words: str) -> None:
+def test_gos_type_errors_get_a_plain_message(message: str, param: str, words: str) -> None:
     """What the gateway does not read itself, in a tool's schema above all."""
     error = refusal(400, f"json: {message}", CHAT.text_field)
     assert (error.error_code, error.param) == ("invalid_value", param)
@@ -93,7 +93,7 @@ def test_gos_words_become_ours(message: str, param: str, words: str) -> None:
     assert "Go" not in error.message.split()
 
 
-def test_a_schema_that_ollama_cannot_use_is_the_requests_fault() -> None:
+def test_a_schema_that_ollama_cannot_use_is_an_error_of_the_request() -> None:
     """It answers 500, and so would every other endpoint."""
     for message in (
         "invalid JSON schema in format",

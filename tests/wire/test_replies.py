@@ -1,4 +1,4 @@
-"""Error replies: one shape for every refusal, and headers that say whether a retry is of use."""
+"""Error replies: one shape for every error, and headers that say whether a retry helps."""
 
 import inspect
 import json
@@ -58,13 +58,13 @@ def test_every_503_says_when_to_come_back(kind: type[GatewayError]) -> None:
 
 
 def test_retry_after_is_rounded_up() -> None:
-    """Nobody is asked to come too early."""
+    """A client never retries too early."""
     error = QueueFull("m")
     error.retry_after = 1.2
     assert retry_headers(error) == [(b"retry-after", b"2"), (b"retry-after-ms", b"1200")]
 
 
-def test_a_useless_retry_is_said_to_be_useless() -> None:
+def test_a_useless_retry_is_marked_as_such() -> None:
     """OpenAI's clients read x-should-retry; where nothing is known it is not sent."""
     assert (b"x-should-retry", b"false") in retry_headers(ModelMissing("m"))
     assert not [name for name, _ in retry_headers(InvalidRequest("m")) if name == b"x-should-retry"]
@@ -84,7 +84,7 @@ def test_a_wrong_method_names_the_right_ones() -> None:
     assert (b"allow", b"GET, HEAD") in headers
 
 
-def test_an_error_event_is_one_line_whatever_it_says() -> None:
+def test_an_error_event_with_any_text_is_one_line() -> None:
     """A message with line ends cannot end the event."""
     event = error_event(UnknownPath("a\n\ndata: [DONE]\r\n\r\n\u2028"))
     assert event.startswith(b"data: {")

@@ -29,7 +29,7 @@ _VALUES = st.recursive(
     st.lists(st.dictionaries(st.sampled_from(["a", "b", "}"]), _VALUES, max_size=3)), st.sampled_from([None, 1, "\t"])
 )
 def test_every_item_comes_once_and_in_order(items: list[dict[str, object]], indent: str | int | None) -> None:
-    """Whatever looks like the end of one inside strings and deeper lists, and however it is spaced."""
+    """With texts and deeper lists that look like the end of an item, and with any white space."""
     text = json.dumps(items, indent=indent).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "RUN_BYTES", 8)
@@ -41,7 +41,7 @@ def test_every_item_comes_once_and_in_order(items: list[dict[str, object]], inde
 
 
 @pytest.mark.parametrize("bad", [b"1", b"[]", b'"x"', b"null"])
-def test_an_item_of_another_shape_is_found_wherever_it_stands(bad: bytes) -> None:
+def test_an_item_of_another_shape_is_found_in_any_place(bad: bytes) -> None:
     """And the rest is not read."""
     text = b"[" + b"{}," * 200_000 + bad + b",{}" * 200_000 + b"]"
     with pytest.raises(msgspec.ValidationError):

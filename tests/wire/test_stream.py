@@ -1,4 +1,4 @@
-"""Streams tell the truth, however they arrive: rewritten by the head, cut nowhere, and found out when they break."""
+"""Streams are right in any pieces: rewritten by the head, never cut, and a broken one is noticed."""
 
 import itertools
 import json
@@ -109,8 +109,8 @@ def test_a_line_end_that_is_cut_ends_no_event_early(end: bytes) -> None:
         assert stream.is_complete
 
 
-def test_an_event_is_passed_on_as_soon_as_it_is_whole() -> None:
-    """Whatever line ends it has: a client waits for no later event."""
+def test_an_event_is_passed_on_as_soon_as_it_is_complete() -> None:
+    """With any line ends: a client does not wait for a later event."""
     for end in (b"\n", b"\r\n", b"\r"):
         stream = EventStream(OURS)
         for word in ("one", "two"):
@@ -219,7 +219,7 @@ def test_numbers_keep_their_text() -> None:
 
 
 def test_a_chunk_with_an_empty_model_breaks_the_stream() -> None:
-    """So Ollama shows a runner that died; the chunk and all behind it are not passed on."""
+    """This is how Ollama shows that a runner died; the chunk and all after it are not passed on."""
     text, stream = relayed([chunk("a"), chunk("b"), chunk("", head=HEAD.replace("tiny", "")), chunk("c", "stop"), DONE])
     assert contents(text) == ["a", "b"]
     assert stream.broken is not None
@@ -257,13 +257,13 @@ def test_an_end_without_a_finish_reason_is_no_end() -> None:
 
 
 def test_a_finish_reason_without_an_end_is_no_end() -> None:
-    """The stream was cut behind it."""
+    """The stream was cut after it."""
     _, stream = relayed([chunk("a"), chunk("", "stop")])
     assert (stream.finish_reason, stream.is_complete) == ("stop", False)
 
 
-def test_nothing_is_passed_on_behind_the_end() -> None:
-    """Whatever else comes, a client that saw `[DONE]` is through."""
+def test_nothing_is_passed_on_after_the_end() -> None:
+    """A client is finished after `[DONE]`, even if more comes."""
     text, stream = relayed([chunk("", "stop"), DONE, chunk("b"), DONE, b"data: nonsense\n\n"])
     assert events(text)[1:] == ["[DONE]"]
     assert stream.is_complete
@@ -278,7 +278,7 @@ def test_an_event_that_is_no_json_object_breaks_the_stream(nonsense: bytes) -> N
 
 
 def test_an_event_without_an_end_breaks_the_stream() -> None:
-    """Memory is bounded, whatever an endpoint sends."""
+    """Memory is bounded for anything that an endpoint sends."""
     stream = EventStream(OURS)
     piece = b"x" * (1 << 20)
     fed = 0
@@ -289,8 +289,8 @@ def test_an_event_without_an_end_breaks_the_stream() -> None:
 
 
 @pytest.mark.parametrize("shape", [OURS, WITH_USAGE], ids=["not asked", "asked"])
-def test_usage_is_noted_and_shown_to_those_who_asked(shape: Shape) -> None:
-    """The gateway asks for it on every stream; whoever did not ask sees no chunk without choices."""
+def test_usage_is_noted_and_sent_to_clients_that_requested_it(shape: Shape) -> None:
+    """The gateway requests it on every stream; other clients see no chunk without choices."""
     text, stream = relayed([recorded("chat-stream-new")], shape)
     assert stream.usage == Usage(12, 2)
     assert sum("usage" in event for event in events(text)[:-1]) == (1 if shape.with_usage else 0)
@@ -304,7 +304,7 @@ def test_usage_in_the_finish_chunk_is_taken_out_of_it() -> None:
     assert b"usage" not in text
 
 
-def test_the_zero_usage_of_text_completions_is_taken_away_unless_asked_for() -> None:
+def test_the_zero_usage_of_text_completions_is_removed_unless_requested() -> None:
     """Ollama adds one to every chunk once usage is asked for; the true one is noted."""
     text, stream = relayed([recorded("completions-stream-usage")])
     assert b"usage" not in text
@@ -321,7 +321,7 @@ def test_the_zero_usage_is_taken_from_chunks_with_a_known_head_as_well() -> None
     assert b"usage" not in text
 
 
-def test_reasoning_is_said_twice_where_the_config_wants_it() -> None:
+def test_reasoning_is_repeated_if_the_config_wants_it() -> None:
     """Beside Ollama's own key, in every chunk that has it and in no other."""
     text, _ = relayed([recorded("chat-stream-new")], WITH_REASONING)
     deltas: list[Any] = [event["choices"][0]["delta"] for event in events(text)[:-1]]
@@ -338,7 +338,7 @@ def test_chunks_with_the_known_head_are_relayed_and_not_written_anew() -> None:
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(max_size=12), max_size=6), st.booleans(), st.randoms(use_true_random=False))
 def test_any_text_comes_through_in_any_pieces(words: list[str], is_escaped: bool, rng: random.Random) -> None:
-    """Whatever a model writes, and however its JSON is spelt."""
+    """For any text of a model, and any spelling of its JSON."""
     sent = [chunk(word) for word in words]
     if is_escaped:
         sent = [json_escaped(event) for event in sent]

@@ -1,4 +1,4 @@
-"""Common events are not made objects of: what becomes of them is the same as of any other."""
+"""Common events do not become objects; the result is the same as on the slow path."""
 
 import json
 import random
@@ -49,8 +49,8 @@ def outcome(kind: type[EventStream], event: bytes, shape: Shape) -> tuple[Any, .
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_the_quick_way_is_the_long_one(name: str) -> None:
-    """Whole, twice at once, and broken at any place; whatever the client asked for."""
+def test_the_fast_path_gives_the_same_bytes_as_the_slow_one(name: str) -> None:
+    """Whole, two at once, and broken at any place, for any client."""
     rng = random.Random(name)
     for tail in ("", NOTHING_USED):
         event = f"{HEAD}{CHOICES[name]}{tail}}}\n\n".encode()

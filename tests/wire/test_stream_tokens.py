@@ -1,4 +1,4 @@
-"""How many tokens of a stream have come: by events that say something, never by bytes that the caller asked for."""
+"""The tokens of a stream so far: counted by events with content, never by bytes of log probabilities."""
 
 import json
 from typing import Any
@@ -63,20 +63,20 @@ def test_what_ollama_sent_is_counted_as_it_counted(name: str, tokens: int) -> No
         ({}, 0),
     ],
 )
-def test_an_event_is_one_token_if_it_says_anything(delta: Any, tokens: int) -> None:
+def test_an_event_with_content_is_one_token(delta: Any, tokens: int) -> None:
     assert counted(chunk(delta)) == tokens
     assert counted(chunk(delta), shape=Shape("x", "y", reasoning_content=True)) == tokens
     assert counted(chunk(delta, "stop")) == tokens
 
 
-def test_log_probabilities_are_no_tokens() -> None:
-    """Twenty alternatives for each are the caller's wish."""
+def test_log_probabilities_do_not_count_as_tokens() -> None:
+    """Also with twenty alternatives for each token."""
     one = chunk({"content": "x"}, logprobs=LOGPROBS)
     assert len(one) > LONG_EVENT_BYTES
     assert counted(*[one] * 30) == 30
 
 
-def test_a_tool_call_is_told_by_its_bytes() -> None:
+def test_the_tokens_of_a_tool_call_are_estimated_from_its_bytes() -> None:
     """It comes whole, and was written token by token in silence."""
     call = {"id": "call_1", "index": 0, "type": "function", "function": {"name": "f", "arguments": "x" * 800}}
     _, stream = relayed([recorded("chat-stream-tools")], OURS)
@@ -84,5 +84,5 @@ def test_a_tool_call_is_told_by_its_bytes() -> None:
     assert 200 <= counted(chunk({"role": "assistant", "content": "", "tool_calls": [call]})) <= 260
 
 
-def test_many_tokens_in_one_event_are_told_by_its_bytes() -> None:
+def test_many_tokens_in_one_event_are_estimated_from_its_bytes() -> None:
     assert 180 <= counted(chunk({"content": "word " * 200})) <= 260

@@ -1,4 +1,4 @@
-"""Halves of surrogate pairs: Go reads U+FFFD, and what it costs to find them grows with the text alone."""
+"""Halves of surrogate pairs become U+FFFD, as in Go; the cost is linear in the text."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tests.cost import assert_cheap
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.surrogates import mended
+from ai_gateway.wire.surrogates import replace_lone
 
 
 def test_a_text_without_halves_is_left_alone() -> None:
     """Whole pairs, and backslashes that only look like escapes."""
     for text in (b'"x"', rb'"\ud83d\ude00"', rb'"\\ud83d"', rb'"\\\\ud83d \u00e9 \ud7ff \ue000"'):
-        assert mended(text) is None
+        assert replace_lone(text) is None
 
 
 _PIECES = st.sampled_from(
@@ -28,7 +28,7 @@ _PIECES = st.sampled_from(
 def test_a_half_becomes_the_replacement_character(first: list[str], second: list[str]) -> None:
     """As Python's decoder sees halves, and in place: nothing else moves."""
     text = f'["{"".join(first)}", "{"".join(second)}"]'
-    whole = mended(text.encode())
+    whole = replace_lone(text.encode())
     expected = [re.sub("[\ud800-\udfff]", "\ufffd", one) for one in json.loads(text)]
     assert (whole is None) == (expected == json.loads(text))
     assert json.loads(text if whole is None else whole) == expected
@@ -40,9 +40,9 @@ def test_a_half_in_a_key_is_refused(space: str) -> None:
     """At any depth: two keys would become one."""
     for text in (f'{{"\\ud83d"{space}:1}}', f'{{"a":[{{"x\\ud83dy\\""{space}: "\\ud83d"}}]}}'):
         with pytest.raises(InvalidRequest) as caught:
-            mended(text.encode())
+            replace_lone(text.encode())
         assert caught.value.error_code == "invalid_json"
-    assert mended(f'["\\ud83d"{space}, ":"]'.encode()) is not None
+    assert replace_lone(f'["\\ud83d"{space}, ":"]'.encode()) is not None
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_half_in_a_key_is_refused(space: str) -> None:
 )
 def test_what_it_costs_grows_with_the_text(text: bytes) -> None:
     """A megabyte within 0.3 s of CPU, of which no single step is long: 30 to 60 ms on an idle core."""
-    assert_cheap(lambda: mended(text), 0.3 * max(1, len(text) / 1e6))
+    assert_cheap(lambda: replace_lone(text), 0.3 * max(1, len(text) / 1e6))

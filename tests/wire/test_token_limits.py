@@ -1,4 +1,4 @@
-"""How many tokens an answer may have: the client's word in any spelling, or that of the config."""
+"""The limit of tokens of an answer: the client's in any spelling, or the config's."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def test_a_limit_in_an_odd_spelling_is_the_number_that_it_is(text: str, sent_as:
 
 
 @pytest.mark.parametrize("text", ["1.5", "1e999", "1e400", "1e30", "0.1", "9" * 500, "1" + "0" * 5000])
-def test_a_limit_that_is_no_whole_number_is_refused(text: str) -> None:
+def test_a_limit_other_than_a_whole_number_is_refused(text: str) -> None:
     """By its name, however long it is."""
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":%b}' % text.encode()
     assert refused("chat", body).param == "max_tokens"

@@ -1,4 +1,4 @@
-"""W3C headers: what is valid is read, everything else is as good as absent, and nothing raises."""
+"""W3C headers: valid ones are read, all others are ignored, and nothing raises."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_a_valid_parent_is_read(header: bytes, is_sampled: bool) -> None:
 
 @pytest.mark.parametrize("more", [b"", b"-", b"-\xc3\xa9\xff\x80", b"-" + b"x" * 30_000, b"-a\x01b"])
 def test_of_a_later_version_only_what_is_known_goes_on(more: bytes) -> None:
-    """As version 00, which the standard asks for: the endpoint gets no byte that nobody here understands."""
+    """As version 00, which the standard asks for: the endpoint gets no byte that the gateway does not understand."""
     parent = read_parent([f"cc-{TRACE}-{SPAN}-0b".encode() + more], [])
     assert parent is not None
     assert parent.header == VALID
@@ -75,7 +75,7 @@ def test_an_invalid_parent_is_none(header: bytes) -> None:
 
 
 def test_two_parents_are_none() -> None:
-    """Which one holds nobody can say."""
+    """The gateway cannot know which one is right."""
     assert read_parent([VALID, VALID], []) is None
 
 
@@ -101,7 +101,7 @@ def test_two_parents_are_none() -> None:
         ([], b""),
     ],
 )
-def test_a_state_passes_whole_or_not_at_all(states: list[bytes], kept: bytes) -> None:
+def test_a_tracestate_is_passed_on_whole_or_not_at_all(states: list[bytes], kept: bytes) -> None:
     parent = read_parent([VALID], states)
     assert parent is not None
     assert parent.state == kept
@@ -138,7 +138,7 @@ IDS = re.compile(r"(?!0+-)[0-9a-f]{32}-(?!0+$)[0-9a-f]{16}")
 @given(
     some.lists(PARENTS, max_size=2), some.lists(MEMBERS | some.binary(max_size=80), max_size=3), LINES, some.booleans()
 )
-def test_whatever_comes_what_goes_on_is_valid(
+def test_only_valid_headers_are_passed_on_for_any_input(
     parents: list[bytes], states: list[bytes], baggage: list[bytes], is_recorded: bool
 ) -> None:
     """No bytes raise, and an endpoint is sent headers of their own lines, each of them at most once."""

@@ -29,7 +29,7 @@ def test_what_is_no_count_is_never_believed(key: str, bad: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [{}, {"total_tokens": 9}, {"completion_tokens": 3}])
-def test_part_of_a_usage_is_none_to_believe(value: Any) -> None:
+def test_a_partly_invalid_usage_is_not_believed(value: Any) -> None:
     assert read_usage(value) is NO_COUNT
 
 
@@ -47,7 +47,7 @@ SEEN = Seen(PromptSize(200, 2), written=10, seconds=1.0)
         (Seen(PromptSize(100), 9000, 0.0), 9000 + FEW_TOKENS),
     ],
 )
-def test_an_answer_has_no_more_tokens_than_can_be(seen: Seen, most: int) -> None:
+def test_an_answer_has_no_more_tokens_than_possible(seen: Seen, most: int) -> None:
     """Its limit, else ten contexts; and what can be written in that time, beyond what was seen to come."""
     assert seen.allows(Usage(1, most))
     assert not seen.allows(Usage(1, most + 1))

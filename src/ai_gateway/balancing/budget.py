@@ -1,4 +1,4 @@
-"""The retry budget: retries are a share of the calls under way, so a failing fleet is not beaten further."""
+"""The retry budget: retries are a share of the running calls, so that they do not overload a failing fleet."""
 
 from math import ceil
 
@@ -6,7 +6,7 @@ FLOOR = 3
 
 
 class RetryBudget:
-    """Counts calls and retries under way. Changed by the request path, which gives back what it takes."""
+    """Counts running calls and retries. Changed by the request path, which returns what it takes."""
 
     __slots__ = ("active", "retries", "share")
 

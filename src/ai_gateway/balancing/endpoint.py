@@ -1,4 +1,4 @@
-"""One Ollama as the balancer sees it: what it holds, what runs there, how it fares."""
+"""One Ollama as the balancer sees it: its models, its running calls, its health."""
 
 import random
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class HeldModel(msgspec.Struct, frozen=True):
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """What Kubernetes tells of an Ollama pod. None where it says nothing, or nothing that can be read.
+    """Facts about an Ollama pod from Kubernetes. None if one is not set or not readable.
 
     The numbers are those of `OLLAMA_NUM_PARALLEL`, `OLLAMA_MAX_LOADED_MODELS` and `OLLAMA_CONTEXT_LENGTH` in its spec.
     """
@@ -42,7 +42,7 @@ class Pod(msgspec.Struct, frozen=True):
 
 
 class _Loaded(NamedTuple):
-    """The digests of loaded models, with the two lists that they were made of."""
+    """The digests of loaded models, with the two lists that they come from."""
 
     held: dict[str, HeldModel] | None
     resident: frozenset[str] | None
@@ -50,7 +50,7 @@ class _Loaded(NamedTuple):
 
 
 class Endpoint:
-    """Changed by the fleet (polls, failures, leases), by no one else; single-threaded, always between awaits."""
+    """Changed only by the fleet (polls, failures, leases); single-threaded, always between awaits."""
 
     __slots__ = (
         "_loaded",
@@ -85,11 +85,11 @@ class Endpoint:
         self.health = EjectionState(rng)
         self._model_health: dict[str, EjectionState] = {}
         self._loaded: _Loaded | None = None
-        self.held: dict[str, HeldModel] | None = None  # by canonical name; None: not known
-        self.resident: frozenset[str] | None = None  # canonical names; None: not known
-        self.last_resident: frozenset[str] | None = None  # what was loaded when that was last known
-        self.contexts: dict[str, int] = {}  # tokens, of models that are loaded, where it tells
-        self.missing: set[str] = set()  # names that answered 404 since the models were listed last
+        self.held: dict[str, HeldModel] | None = None  # by Ollama's name; None: not known
+        self.resident: frozenset[str] | None = None  # Ollama's names; None: not known
+        self.last_resident: frozenset[str] | None = None  # the last known value of `resident`
+        self.contexts: dict[str, int] = {}  # tokens, of loaded models, if Ollama sends them
+        self.missing: set[str] = set()  # names that got a 404 since the last list of models
         self.in_flight: dict[str, int] = {}
         self.total_in_flight = 0
         self.total_attempts = 0
@@ -97,10 +97,10 @@ class Endpoint:
         self.total_loads = 0
         self.total_unloads = 0
         self.is_draining = False
-        self.is_reachable: bool | None = None  # None: not looked yet
+        self.is_reachable: bool | None = None  # None: not probed yet
         self.version: str | None = None
         self.reason: str | None = None
-        self.check_reasons: dict[str, str] = {}  # by path: why the last look there brought nothing, or not all
+        self.check_reasons: dict[str, str] = {}  # by path: why the last poll there failed, or was incomplete
         self.seen_at: float | None = None
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class Endpoint:
 
     @property
     def state(self) -> State:
-        """The one word for it in health and logs."""
+        """The state in one word, for health and logs."""
         if self.is_draining:
             return "draining"
         if self.is_reachable is False:
@@ -119,17 +119,17 @@ class Endpoint:
 
     @property
     def is_usable(self) -> bool:
-        """Whether calls may go there at all."""
+        """Whether the endpoint may get calls at all."""
         return not self.is_draining and self.is_reachable is not False and not self.health.is_ejected
 
     def holds(self, model: str) -> bool | None:
-        """Whether it has a model (by canonical name) on disk; None while nobody knows."""
+        """Whether it has a model (by Ollama's name) on disk; None if that is not known."""
         if model in self.missing:
             return False
         return None if self.held is None else model in self.held
 
     def is_resident(self, model: str) -> bool:
-        """Whether the model is loaded there, under this name or as the same digest under another."""
+        """Whether the model is loaded there, under this name or under another one with the same digest."""
         if self.resident is None:
             return False
         if model in self.resident:
@@ -138,7 +138,7 @@ class Endpoint:
         return mine is not None and mine.digest in self._loaded_digests()
 
     def _loaded_digests(self) -> frozenset[str]:
-        """Of the models that are loaded; made once for each pair of lists, since metrics ask for every model."""
+        """Digests of the loaded models; cached for each pair of lists, since metrics need it for every model."""
         held, resident = self.held or {}, self.resident or frozenset()
         loaded = self._loaded
         if loaded is None or loaded.held is not self.held or loaded.resident is not self.resident:
@@ -154,30 +154,30 @@ class Endpoint:
         return health
 
     def succeed(self, model: str) -> bool:
-        """A call for a model went well; True if the model was ejected here and is readmitted by it."""
+        """Notes a successful call for a model; True if it readmits the model here."""
         health = self._model_health.get(model)
         return health is not None and health.succeed()
 
     def forget_models(self) -> None:
-        """Drops what is known of models that it does not hold any more: names that come and go must not add up."""
+        """Drops the health of models that it no longer holds, so that changing names do not add up."""
         gone = [name for name in self._model_health if name not in (self.held or {}) and name not in self.in_flight]
         for name in gone:
             del self._model_health[name]
 
     def slots(self, general: int, own: int | None) -> int:
-        """How many calls of a model may run here: what the pod's Ollama was told, never more than the model's `own`.
+        """How many calls of a model may run here: the pod's OLLAMA_NUM_PARALLEL, but at most the model's `own`.
 
-        `general` is the config's word for endpoints that do not tell.
+        `general` is the config's value for endpoints without OLLAMA_NUM_PARALLEL.
         """
-        told = self.pod.num_parallel if self.pod is not None else None
-        if told is None:
+        parallel = self.pod.num_parallel if self.pod is not None else None
+        if parallel is None:
             return own or general
-        return told if own is None else min(told, own)
+        return parallel if own is None else min(parallel, own)
 
     def takes(self, model: str, slots: int, now: float) -> bool:
         """Whether a call for this model may start here now: a slot is free, and it has not failed too often.
 
-        A model whose ejection is over gets one call at a time until one succeeds.
+        After its ejection a model gets one call at a time until one succeeds.
         """
         in_flight = self.in_flight.get(model, 0)
         health = self._model_health.get(model)

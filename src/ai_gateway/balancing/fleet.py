@@ -1,4 +1,4 @@
-"""All endpoints there are, and a pool per model over them. What polls, discovery and calls learn ends up here."""
+"""All endpoints, and a pool per model over them. Polls, discovery and calls write their results here."""
 
 import asyncio
 import random
@@ -91,10 +91,10 @@ class Fleet:
     def apply(
         self, addresses: Iterable[Address], pods: Mapping[Address, Pod] | None = None
     ) -> tuple[list[Endpoint], list[Endpoint]]:
-        """Takes a whole list from discovery, and what it knows of pods; returns the endpoints that are new and gone.
+        """Applies a whole list from discovery, with its facts about pods; returns the new and the gone endpoints.
 
-        An endpoint that stays keeps its counts, as does one that comes back while streams still run on it. One that
-        goes gets nothing new and keeps its streams.
+        An endpoint that stays keeps its counts, as does one that comes back while streams run on it. One that
+        is gone gets no new calls and keeps its streams.
         """
         self.listed.set()
         wanted = dict.fromkeys(addresses)
@@ -121,27 +121,27 @@ class Fleet:
         return new, gone
 
     def dispatch(self) -> None:
-        """Binds waiting calls wherever something has changed for the better."""
+        """Gives free slots to waiting calls in all pools."""
         for pool in list(self._pools.values()):
             if pool.waiting:
                 pool.dispatch()
 
     def saw_up(self, endpoint: Endpoint, version: str | None) -> bool:
-        """A probe was answered; True if that brought the endpoint back. An ejected one stays out its time."""
+        """Notes an answered probe; True if the endpoint is back. An ejected one stays ejected for its time."""
         was_usable = endpoint.is_usable
         was_up = endpoint.is_reachable is True
         endpoint.is_reachable = True
         endpoint.reason = None
         endpoint.seen_at = self._clock()
         endpoint.version = version
-        # Of an endpoint that was up all the while a probe says nothing new: the calls that it cuts add up.
+        # If the endpoint was up before, a probe does not reset its failures: cut calls must add up.
         if endpoint.health.is_on_probation(self._clock()) or not (was_up or endpoint.health.is_ejected):
             endpoint.health.readmit()
-        self.dispatch()  # each time: no other event tells that the ejection of a model is over
+        self.dispatch()  # each time: no other event shows that a model's ejection is over
         return endpoint.is_usable and not (was_usable and was_up)
 
     def saw_down(self, endpoint: Endpoint, reason: str) -> bool:
-        """A probe failed; True if the endpoint was thought to be up. It is down until a probe is answered."""
+        """Notes a failed probe; True if the endpoint was up. It is down until it answers a probe."""
         was_usable = endpoint.is_usable
         endpoint.reason = reason
         self._fail(endpoint)
@@ -151,15 +151,15 @@ class Fleet:
         self.dispatch()
         return was_usable
 
-    def complained(self, endpoint: Endpoint, path: str, reason: str | None) -> bool:
-        """A look at a path brought nothing, or not all, or (None) was good; True if that is news."""
+    def note_check(self, endpoint: Endpoint, path: str, reason: str | None) -> bool:
+        """Notes why the poll of a path failed or was incomplete, or None; True if that is new."""
         before = endpoint.check_reasons.pop(path, None)
         if reason is not None:
             endpoint.check_reasons[path] = reason
         return reason != before
 
     def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
-        """The endpoint listed the models on its disk."""
+        """Notes the models on the endpoint's disk."""
         before = endpoint.held or {}
         endpoint.held = held
         endpoint.missing.clear()
@@ -169,7 +169,7 @@ class Fleet:
         self.dispatch()
 
     def _forget_pools(self) -> None:
-        """Drops pools of models that are gone. One that was asked for of late may have a call on its way to it."""
+        """Drops pools of models that are gone, except recently used ones: a call may be on its way there."""
         latest = self._clock() - POOL_SECONDS
         everywhere = (*self.endpoints.values(), *self.leaving)
         gone = [
@@ -182,9 +182,9 @@ class Fleet:
             del self._pools[model]
 
     def saw_residents(self, endpoint: Endpoint, names: frozenset[str] | None) -> None:
-        """The endpoint listed its loaded models; None: it did not answer, which says nothing.
+        """Notes the endpoint's loaded models; None: it did not answer, so they are unknown.
 
-        What came and went is counted from one list to the next: the first one tells of no load.
+        Loads and unloads are counted from one list to the next; the first list counts as none.
         """
         endpoint.resident = names
         if names is None:
@@ -196,17 +196,17 @@ class Fleet:
         endpoint.last_resident = names
 
     def mark_missing(self, endpoint: Endpoint, model: str) -> None:
-        """The endpoint answered 404 for a model: it counts as missing there until the models are listed again."""
+        """Notes a 404 for a model: it counts as missing there until the next list of models."""
         endpoint.missing.add(model)
         self.dispatch()
 
     def failed(self, endpoint: Endpoint) -> bool:
-        """The endpoint could not be reached, or cut a call before its head; True if it is ejected by that."""
+        """Notes that the endpoint was not reached, or cut a call before its head; True if that ejects it."""
         endpoint.total_failures += 1
         return self._fail(endpoint)
 
     def failed_model(self, endpoint: Endpoint, model: str) -> bool:
-        """An endpoint answered 5xx to a call that another one could serve; True if the model is ejected there."""
+        """Notes a 5xx for a call that another endpoint could serve; True if that ejects the model there."""
         endpoint.total_failures += 1
         health = endpoint.model_health(model)
         peers = [other for other in self.endpoints.values() if other.holds(model)]
@@ -214,8 +214,8 @@ class Fleet:
         return health.fail(self._clock(), may_eject=ejected + 1 <= len(peers) // 2)
 
     def succeeded(self, endpoint: Endpoint, model: str) -> bool:
-        """A call got its answer; True if that readmitted the model there."""
-        if not endpoint.health.is_ejected:  # only a probe readmits a whole endpoint
+        """Notes an answered call; True if that readmits the model there."""
+        if not endpoint.health.is_ejected:  # only a probe readmits the whole endpoint
             endpoint.health.succeed()
         is_readmitted = endpoint.succeed(model)
         if is_readmitted:
@@ -226,14 +226,14 @@ class Fleet:
         return endpoint.health.fail(self._clock(), self._may_eject(endpoint))
 
     def _may_eject(self, endpoint: Endpoint) -> bool:
-        """Never more than half: when most fail, the fault is more likely on this side."""
+        """Whether one more may be ejected: never more than half. If most fail, the gateway is a likelier cause."""
         if endpoint.health.failures + 1 < endpoint.health.threshold:
-            return False  # too early for it: of a burst of hundreds that are not up yet, each would count them all
+            return False  # too early: of hundreds of new endpoints that are not up yet, each would count all others
         others = sum(other.health.is_ejected for other in self.endpoints.values() if other is not endpoint)
         return others + 1 <= len(self.endpoints) // 2
 
     def _readmit_surplus(self) -> None:
-        """A fleet that shrinks keeps no more than half ejected; those whose time is over first come back."""
+        """Readmits endpoints of a shrinking fleet until half are ejected at most, those with the earliest end first."""
         ejected = [endpoint for endpoint in self.endpoints.values() if endpoint.health.is_ejected]
         ejected.sort(key=lambda endpoint: endpoint.health.ejected_until or 0.0)
         for endpoint in ejected[: max(0, len(ejected) - len(self.endpoints) // 2)]:

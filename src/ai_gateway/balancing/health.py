@@ -1,4 +1,4 @@
-"""When something that fails is left alone, and when it is tried again. Pure: time and chance come in."""
+"""When a failing endpoint or model is ejected, and when it is tried again. Pure: time and randomness come in."""
 
 import random
 
@@ -12,7 +12,7 @@ class EjectionState:
     """Failures in a row of one thing (an endpoint, or one model on it). Changed by the endpoint that owns it.
 
     `threshold` failures in a row eject it, 5 s at first, then longer each time until it succeeds, up to 60 s,
-    each +-20 % so that several gateways do not come back together. When the time is over it is on probation:
+    each +-20 % so that several gateways do not try it at once. After that time it is on probation:
     one success readmits it, one failure ejects it again.
     """
 
@@ -27,27 +27,27 @@ class EjectionState:
 
     @property
     def is_ejected(self) -> bool:
-        """Whether it gets nothing until a success readmits it (`is_on_probation` tells when to try)."""
+        """Whether it gets no calls until a success readmits it (`is_on_probation` says when to try)."""
         return self.ejected_until is not None
 
     def is_on_probation(self, now: float) -> bool:
-        """Whether its ejection is over, so that one attempt may show how it is."""
+        """Whether its ejection is over, so that one attempt may test it."""
         return self.ejected_until is not None and now >= self.ejected_until
 
     def succeed(self) -> bool:
-        """Notes a success; True if it was ejected and is readmitted by it."""
+        """Notes a success; True if that readmits it."""
         was_ejected = self.is_ejected
         self.readmit()
         self._ejections = 0
         return was_ejected
 
     def readmit(self) -> None:
-        """Tries it again; without a success in between the next ejection is longer."""
+        """Ends the ejection; without a success in between, the next ejection is longer."""
         self.failures = 0
         self.ejected_until = None
 
     def fail(self, now: float, may_eject: bool) -> bool:
-        """Notes a failure; True if it is ejected by it."""
+        """Notes a failure; True if that ejects it."""
         self.failures += 1
         on_probation = self.is_on_probation(now)
         if self.is_ejected and not on_probation:

@@ -1,4 +1,4 @@
-"""The right to use one slot of an endpoint, held until the last byte: where a call waits, and nothing decides."""
+"""A lease: the right to use one slot of an endpoint until the last byte. It waits; the pool decides."""
 
 import asyncio
 from types import TracebackType
@@ -10,10 +10,10 @@ from ai_gateway.errors import QueueTimeout
 
 
 class Lease:
-    """`async with Lease(pool, ...) as choice:` waits for a slot, and gives it back when the block is left.
+    """`async with Lease(pool, ...) as choice:` waits for a slot, and returns it at the end of the block.
 
-    `wait_seconds` bounds the wait; `avoid` names endpoints that this call was sent to already. Raises
-    BackendUnavailable where the pool refuses, QueueTimeout where the wait was too long.
+    `wait_seconds` limits the wait; `avoid` has the endpoints that this call was already sent to. Raises
+    BackendUnavailable if the pool refuses, QueueTimeout if the wait was too long.
     """
 
     __slots__ = ("_avoid", "_choice", "_pool", "_wait_seconds")
@@ -47,7 +47,7 @@ class Lease:
             async with asyncio.timeout(self._wait_seconds):
                 await settled.wait()
         except TimeoutError:
-            # A slot granted in the very moment of the timeout is used, not thrown away.
+            # A slot that is granted at the moment of the timeout is used, not lost.
             if ticket.choice is None and ticket.refusal is None:
                 self._pool.leave(ticket)
                 raise self._too_long() from None
@@ -61,5 +61,5 @@ class Lease:
 
     def _too_long(self) -> QueueTimeout:
         return QueueTimeout(
-            f"No slot for model {self._pool.model!r} came free within {self._wait_seconds:g} s; try again later."
+            f"No slot for model {self._pool.model!r} became free within {self._wait_seconds:g} s; try again later."
         )

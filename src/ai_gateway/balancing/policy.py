@@ -1,4 +1,4 @@
-"""Which of the endpoints that could take a call gets it."""
+"""Chooses the endpoint for a call."""
 
 import random
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ class Policy(Protocol):
     """Chooses among endpoints that all have the model and a free slot for it."""
 
     def pick(self, candidates: Sequence[Endpoint], model: str) -> Choice:
-        """The best of `candidates` (never empty) for a model's canonical name."""
+        """The best of `candidates` (never empty) for a model, by Ollama's name."""
 
 
 class WarmLeastInFlight:
-    """Prefers an endpoint without failures of late, then one with the model loaded, then the least busy."""
+    """Prefers an endpoint without recent failures, then one with the model loaded, then the least busy one."""
 
     def __init__(self, rng: random.Random) -> None:
         self._random = rng
 
     def pick(self, candidates: Sequence[Endpoint], model: str) -> Choice:
-        """See Policy. Ties are broken by chance, so that several gateways do not move in step."""
+        """See Policy. Ties are broken at random, so that several gateways choose differently."""
         if len(candidates) == 1:
             return Choice(candidates[0], "only", candidates[0].is_resident(model))
         ranks = [

@@ -1,6 +1,6 @@
 """The endpoints that can serve one model, and the queue of calls that wait for a slot on one of them.
 
-Plain state: nothing here waits. A call asks; it gets a Choice, or a Ticket that is settled later, or a refusal.
+Plain state: nothing here waits. A call gets a Choice, or a Ticket that is settled later, or an error.
 """
 
 from collections import deque
@@ -64,12 +64,12 @@ class Pool:
         return len(self._queue)
 
     def ask(self, avoid: frozenset[Endpoint] = frozenset()) -> Choice | None:
-        """A slot, taken at once, on an endpoint not in `avoid`; None means: wait, with `wait`.
+        """Takes a slot at once, on an endpoint not in `avoid`; None: the call must `wait`.
 
-        Raises NoEndpoint, ModelMissing or QueueFull where waiting is useless.
+        Raises NoEndpoint, ModelMissing or QueueFull if waiting is useless.
         """
         self.used_at = self._clock()
-        # Calls sent again stand in front; where only those wait, they wait for other slots than this call may have.
+        # Retries are at the front; if only they wait, they wait for other slots than this call may use.
         if avoid or not self._queue or self._queue[-1].avoid:
             choice = self._take(avoid)
             if choice is not None:
@@ -80,34 +80,34 @@ class Pool:
         return None
 
     def wait(self, ticket: Ticket) -> None:
-        """Queues a call that `ask` had no slot for. A call that was sent once already goes to the front."""
+        """Queues a call that got no slot from `ask`. A retry goes to the front."""
         if ticket.avoid:
             self._queue.appendleft(ticket)
         else:
             self._queue.append(ticket)
 
     def leave(self, ticket: Ticket) -> None:
-        """Takes a call out of the queue, or gives back the slot it was granted and never used."""
+        """Takes a call out of the queue, or returns a granted slot that it did not use."""
         if ticket.choice is not None:
             self.give_back(ticket.choice.endpoint)
         elif ticket in self._queue:
             self._queue.remove(ticket)
 
     def give_back(self, endpoint: Endpoint) -> None:
-        """Frees a slot; whoever waits longest gets it."""
+        """Frees a slot; the call that waits longest gets it."""
         endpoint.give_slot_back(self.model)
         if self._queue:
             self.dispatch()
 
     def dispatch(self) -> None:
-        """Binds waiting calls to free slots, in order; refuses those whom no endpoint can serve any more."""
+        """Gives free slots to waiting calls, in order; refuses calls that no endpoint can serve any more."""
         for ticket in list(self._queue):
             try:
                 ticket.choice = self._take(ticket.avoid)
                 if ticket.choice is None:
                     self._refuse_the_hopeless(ticket.avoid)
                     if not ticket.avoid:
-                        return  # all behind it want the same slots
+                        return  # all calls after it need the same slots
                     continue
             except BackendUnavailable as refusal:
                 ticket.refusal = refusal
@@ -115,7 +115,7 @@ class Pool:
             ticket.settle()
 
     def endpoints_with(self, avoid: frozenset[Endpoint] = frozenset()) -> list[Endpoint]:
-        """Usable endpoints that hold the model; those of which nobody knows only where none surely does."""
+        """Usable endpoints that hold the model; if none surely does, those that may hold it."""
         usable = [endpoint for endpoint in self._endpoints() if endpoint.is_usable and endpoint not in avoid]
         sure = [endpoint for endpoint in usable if endpoint.holds(self.model)]
         return sure or [endpoint for endpoint in usable if endpoint.holds(self.model) is None]

@@ -1,4 +1,4 @@
-"""`ai-gateway audit`: checks the chain of an audit, and writes its entries out."""
+"""`ai-gateway audit`: checks the hash chain of an audit, and exports its entries."""
 
 import argparse
 import os
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from ai_gateway.config.audit import AuditSection
 
 _EPILOG = """examples:
-  ai-gateway audit verify                                  the store that config.yml means
+  ai-gateway audit verify                                  the store that config.yml names
   ai-gateway audit verify --store audit.db --checkpoints checkpoints.jsonl
   ai-gateway audit export --format csv --since 2026-01-31 --actor team-a > january.csv
 
-verify exits with 1 and a line for each writer whose chain is broken, at its first bad entry: edited, missing,
-reordered, inserted, cut off (the checkpoints know of entries that are not there), lost (the gateway itself found them
-gone), unended (an intent without an end that is not open), or forged (a checkpoint that was made without the key); and
-for what is wrong with the store itself. 2: nothing could be checked. Whoever can remove entries can remove the store's
-own checkpoints: only --checkpoints shows that a writer, or the end of its chain, went with them. export exits with 1
-where rows of the store are no entries; standard error names them.
+verify prints a line for each writer with a broken chain, at its first bad entry, and exits with 1. The entry is edited,
+missing, reordered, inserted, cut off (checkpoints name entries that are not there), lost (the gateway itself noticed
+it), unended (an intent has no end and is not open), or forged (a checkpoint was made without the key). It also exits
+with 1 if the store itself is damaged, and with 2 if it could not check anything. Anyone who can remove entries can
+also remove the store's own checkpoints: only --checkpoints shows that a whole writer, or the end of its chain, is
+missing. export exits with 1 if some rows are not valid entries, and names them on standard error.
 """
-_UNSEEN: Final = "; without --checkpoints FILE what was removed together with its checkpoints is not missed"
+_UNSEEN: Final = "; add --checkpoints FILE to notice entries that were removed together with their checkpoints"
 _HAS_FINDINGS: Final = 1
 _NOT_CHECKED: Final = 2
 _PAGE: Final = 1000
-_MOST_TOLD: Final = 20
-_MOST_LINE: Final = 1 << 16  # of a log; a checkpoint is far shorter
+_MAX_DAMAGED_LINES: Final = 20
+_MOST_LINE: Final = 1 << 16  # bytes of a log line; a checkpoint is far shorter
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds `audit` to the command's sub-commands."""
     parser = subparsers.add_parser(
         "audit",
-        help="check the audit, or write its entries out",
-        description="Works on the audit's store itself, beside a running gateway or without one.",
+        help="check the audit, or export its entries",
+        description="Reads the audit's store directly; the gateway may be running or not.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,7 +51,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     checked = commands.add_parser("verify", help="check the hash chain of every writer")
     _add_place(checked)
     checked.add_argument(
-        "--key-file", type=path_flag, metavar="FILE", help="the chain's key, where it is not in its place"
+        "--key-file", type=path_flag, metavar="FILE", help="the chain's key, if it is not in the usual place"
     )
     checked.add_argument(
         "--checkpoints",
@@ -59,15 +59,15 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         action="append",
         default=[],
         metavar="FILE",
-        help="checkpoints kept elsewhere: the file of `audit.checkpoints`, or the gateway's standard output; may be "
-        "given several times",
+        help="checkpoints kept outside the store: the file of `audit.checkpoints`, or the gateway's standard output; "
+        "may be given several times",
     )
     checked.set_defaults(run=verify)
     written = commands.add_parser("export", help="write entries to standard output, the newest first")
     _add_place(written)
     written.add_argument("--format", choices=("ndjson", "csv"), default="ndjson", help="(default ndjson)")
     for name in ("actor", "model", "status", "outcome", "since", "until", "request-id", "tenant"):
-        written.add_argument(f"--{name}", metavar=name.upper(), help=f"as the filter of GET /v1/audit/logs ({name})")
+        written.add_argument(f"--{name}", metavar=name.upper(), help=f"filter by {name}, as GET /v1/audit/logs does")
     written.set_defaults(run=export)
 
 
@@ -77,13 +77,13 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         type=path_flag,
         default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
-        help="the config whose `audit` says where the store is (default config.yml; without one, the usual place)",
+        help="the config whose `audit` names the store (default config.yml; without one, the default store)",
     )
-    parser.add_argument("--store", type=path_flag, metavar="FILE", help="an SQLite store, whatever the config says")
+    parser.add_argument("--store", type=path_flag, metavar="FILE", help="an SQLite store; overrides the config")
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """0 for an audit that is whole, 1 with a line for each fault, 2 where it could not be checked."""
+    """0 for a whole audit, 1 with a line for each finding, 2 if it could not be checked."""
     from ai_gateway.audit.store import StoreUnavailable
     from ai_gateway.wire.printable import printable
 
@@ -98,7 +98,7 @@ def verify(arguments: argparse.Namespace) -> int:
         detail = f" ({finding.detail})" if finding.detail else ""
         print(printable(f"{finding.writer} {finding.sequence}: {finding.what}{detail}"))
     if report.is_cut:
-        print(f"... and more: only the first {len(report.findings)} are told")
+        print(f"... and more: only the first {len(report.findings)} are shown")
     if report.is_good:
         sentence = f"ok: {report.entries} entries of {report.writers} writers, {report.checkpoints} checkpoints"
         print(sentence if arguments.checkpoints else sentence + _UNSEEN)
@@ -106,21 +106,21 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def _examined(audit: "AuditSection", arguments: argparse.Namespace) -> "Report":
-    """Raises StoreUnavailable, and OSError for a file of checkpoints or the key."""
+    """Raises StoreUnavailable, or OSError for a file of checkpoints or the key."""
     from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
     from ai_gateway.audit.verification import Report, examine, without_store
 
-    told = list(_checkpoints(arguments.checkpoints))
+    checkpoints = list(_checkpoints(arguments.checkpoints))
     try:
         archive = _open(audit)
     except StoreUnavailable as error:
-        if told and (isinstance(error, StoreDamaged) or _is_missing(audit)):
-            return without_store(told, _key(audit, arguments), str(error))
+        if checkpoints and (isinstance(error, StoreDamaged) or _is_missing(audit)):
+            return without_store(checkpoints, _key(audit, arguments), str(error))
         if isinstance(error, StoreDamaged):
             return Report(store=[str(error)])
         raise
     try:
-        return examine(archive, told, _key(audit, arguments))
+        return examine(archive, checkpoints, _key(audit, arguments))
     finally:
         archive.close()
 
@@ -131,7 +131,7 @@ def _key(audit: "AuditSection", arguments: argparse.Namespace) -> bytes:
 
     path = arguments.key_file or key_path(audit, os.environ)
     if path is None:
-        raise ValueError("the key is not in a known place; name it with --key-file")
+        raise ValueError("cannot find the chain's key; name its file with --key-file")
     return read_key(path)
 
 
@@ -143,7 +143,7 @@ def _is_missing(audit: "AuditSection") -> bool:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """0, 1 where rows are no entries, or 2 with a line that says what stood in the way."""
+    """0; 1 if some rows are not entries; 2 with a reason if nothing could be exported."""
     from ai_gateway.audit.format import as_csv, as_lines
     from ai_gateway.audit.query import FILTERS, BadQuestion, read_query
     from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
@@ -156,9 +156,9 @@ def export(arguments: argparse.Namespace) -> int:
         for line in (as_csv if arguments.format == "csv" else as_lines)(entries):
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
-        is_whole = _told(damaged, archive.unplaced())
+        is_whole = _list_damaged(damaged, archive.unplaced())
     except BrokenPipeError:
-        sys.stdout = None  # whoever read had enough: nothing is flushed any more
+        sys.stdout = None  # the reader closed the pipe: flush nothing more
         return 0
     except (StoreUnavailable, BadQuestion, OSError, ValueError) as error:
         print(f"ai-gateway audit export: {error}", file=sys.stderr)
@@ -167,23 +167,23 @@ def export(arguments: argparse.Namespace) -> int:
     return 0 if is_whole else _HAS_FINDINGS
 
 
-def _told(damaged: "list[Damaged]", unplaced: int) -> bool:
-    """Says which rows are not in the export; whether there are none."""
+def _list_damaged(damaged: "list[Damaged]", unplaced: int) -> bool:
+    """Prints which rows are not in the export. Returns whether there are none."""
     from ai_gateway.wire.printable import printable
 
-    for row in damaged[:_MOST_TOLD]:
+    for row in damaged[:_MAX_DAMAGED_LINES]:
         where = f"{row.writer} {'?' if row.sequence is None else row.sequence}"
         print(printable(f"ai-gateway audit export: left out: {where}: {row.reason}"), file=sys.stderr)
-    if len(damaged) > _MOST_TOLD:
-        print(f"ai-gateway audit export: left out: {len(damaged) - _MOST_TOLD} more", file=sys.stderr)
+    if len(damaged) > _MAX_DAMAGED_LINES:
+        print(f"ai-gateway audit export: left out: {len(damaged) - _MAX_DAMAGED_LINES} more", file=sys.stderr)
     if unplaced:
-        told = f"left out: {unplaced} rows without a writer, a number or a time; see `audit verify`"
-        print(f"ai-gateway audit export: {told}", file=sys.stderr)
+        message = f"left out: {unplaced} rows without a writer, a number or a time; see `audit verify`"
+        print(f"ai-gateway audit export: {message}", file=sys.stderr)
     return not damaged and not unplaced
 
 
 def _audit(arguments: argparse.Namespace) -> "AuditSection":
-    """Where the store is. Raises ValueError for a config that is not valid."""
+    """The config's `audit`, which names the store. Raises ValueError if the config is not valid."""
     from ai_gateway.config.audit import AuditSection
     from ai_gateway.config.loading import ConfigError, load
     from ai_gateway.config.units import FilePath
@@ -205,13 +205,13 @@ def _open(audit: "AuditSection") -> "Archive":
 
     archive = store_pair(audit, os.environ).archive
     if archive is None:
-        raise StoreUnavailable(f"a store {audit.store} cannot be read here")
+        raise StoreUnavailable(f"this command cannot read the store {audit.store}")
     archive.open()
     return archive
 
 
 def _pages(archive: "Archive", query: "Query", damaged: "list[Damaged]") -> Iterator["AuditEntry"]:
-    """All entries of a query, page by page; rows that are none are added to `damaged`."""
+    """All entries of a query, page by page; adds rows that are not entries to `damaged`."""
     import msgspec
 
     from ai_gateway.audit.query import page_of
@@ -226,7 +226,7 @@ def _pages(archive: "Archive", query: "Query", damaged: "list[Damaged]") -> Iter
 
 
 def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
-    """Those among the lines of these files; other lines are passed over. A line that was cut off is said to be."""
+    """The checkpoints among the lines of these files. Skips other lines, and warns of an unreadable checkpoint."""
     import msgspec
 
     from ai_gateway.audit.chain import Checkpoint

@@ -1,4 +1,4 @@
-"""`ai-gateway check`: says what is wrong with a config file, in the words the gateway itself would use."""
+"""`ai-gateway check`: checks a config file as the gateway itself does."""
 
 import argparse
 import sys
@@ -19,8 +19,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "check",
         help="check a config file, for example in CI",
         description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each fault with its path; exits with 1 if there is any. A warning is no fault but a likely mistake. "
-        "A folder is read as `serve` reads one: its config.yml.",
+        "Prints each mistake with its path, and exits with 1 if there is one. A warning is a likely mistake: the "
+        "config is valid all the same. For a folder, checks its config.yml, as `serve` does.",
         epilog="example:\n  ai-gateway check config.yml --require auth,limits",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -30,7 +30,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 for a valid config, 1 with a line per fault."""
+    """0 for a valid config, 1 with a line for each mistake."""
     from ai_gateway.config import audit
     from ai_gateway.config.loading import ConfigError
     from ai_gateway.config.model_names import ModelNames, warnings
@@ -64,10 +64,10 @@ def _checked(path: Path, arguments: argparse.Namespace) -> "Config":
 
 
 def _collision(config: "Config") -> Iterator[str]:
-    """An address that only flags can keep apart from the other one's default; if the config has both, it is a fault."""
+    """Warns of an address that collides with the other one's default; if the config sets both, it is a mistake."""
     from ai_gateway.cli.serve_flags import DEFAULT_ADMIN, DEFAULT_LISTEN
     from ai_gateway.wire.hosts import would_collide
 
     api, admin = config.listen or DEFAULT_LISTEN, config.admin or DEFAULT_ADMIN
     if would_collide(api, admin):
-        yield f"the API on {api} and the admin port on {admin} cannot be had together: set both `listen` and `admin`"
+        yield f"the API on {api} and the admin port on {admin} collide: set both `listen` and `admin`"

@@ -1,4 +1,4 @@
-"""The command's words: which sub-command runs, and with what."""
+"""The command line: which sub-command runs, and with what."""
 
 import argparse
 
@@ -13,8 +13,8 @@ _EPILOG = """first steps:
 """
 
 
-def run(words: list[str] | None, hangup: Hangup) -> int:
-    """Runs the sub-command that these words, or the process's own, name; returns the exit status."""
+def run(argv: list[str] | None, hangup: Hangup) -> int:
+    """Runs the sub-command in `argv`, or in the process's own arguments; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="ai-gateway",
         description="An OpenAI-style gateway in front of Ollama: one API, balanced, queued and streamed over a fleet.",
@@ -25,6 +25,6 @@ def run(words: list[str] | None, hangup: Hangup) -> int:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (serve, check, keys, audit, drain, simulate):
         command.add_command(subparsers)
-    arguments = parser.parse_args(words, argparse.Namespace(hangup=hangup))
+    arguments = parser.parse_args(argv, argparse.Namespace(hangup=hangup))
     status: int = arguments.run(arguments)
     return status

@@ -1,4 +1,4 @@
-"""`serve --demo`: simulated endpoints that stand in where no Ollama is found."""
+"""`serve --demo`: simulated endpoints for a machine without Ollama."""
 
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ DEMO_ENDPOINTS = 3
 
 
 async def with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
-    """Simulated endpoints for the models of the config, if no Ollama is to be found now."""
+    """The options with simulated endpoints for the config's models, if no Ollama answers now."""
     import asyncio
     import logging
 
@@ -38,7 +38,7 @@ async def with_demo(options: "Options", stack: AsyncExitStack) -> "Options":
     if not nothing:
         return options
     logging.getLogger("ai_gateway.demo").warning(
-        "no Ollama was found: %d SIMULATED endpoints answer instead (--demo); their words mean nothing", DEMO_ENDPOINTS
+        "no Ollama was found: %d SIMULATED endpoints answer instead (--demo); their text is made up", DEMO_ENDPOINTS
     )
     return msgspec.structs.replace(options, demo=await _simulated(config, stack))
 

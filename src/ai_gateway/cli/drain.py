@@ -1,4 +1,4 @@
-"""`ai-gateway drain`: for a pre-stop hook. Asks the gateway on this machine to begin to leave."""
+"""`ai-gateway drain`, for a pre-stop hook: asks the gateway on this machine to shut down."""
 
 import argparse
 import os
@@ -14,10 +14,10 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     """Adds `drain` to the command's sub-commands."""
     parser = subparsers.add_parser(
         "drain",
-        help="ask the gateway on this machine to begin to leave (a pre-stop hook)",
-        description="Asks a running gateway, on its admin port, to begin to leave as on SIGTERM, and returns at once. "
-        "The process ends when its answers are finished; a SIGTERM after this one is the first, not the second.",
-        epilog="example, beside Ollama in one pod, where the kubelet signals sidecars last:\n"
+        help="ask the gateway on this machine to shut down (for a pre-stop hook)",
+        description="Asks a running gateway, on its admin port, to shut down as on SIGTERM, and returns at once. "
+        "The gateway ends when its answers are finished. A SIGTERM after this command counts as the first one.",
+        epilog="example, next to Ollama in one pod, where the kubelet signals sidecars last:\n"
         '  lifecycle: {preStop: {exec: {command: ["ai-gateway", "drain"]}}}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -31,7 +31,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when the gateway has begun to leave, 1 when it cannot be asked."""
+    """0 if the gateway has begun to shut down, 1 if it cannot be reached."""
     host, _, port = arguments.admin.rpartition(":")
     host = host.strip("[]")
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - what every address means to a server; it is asked on loopback
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     connection = HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
     try:
-        # By this name, since the gateway need not know the one by which it is told to listen.
+        # By this name, since the gateway may refuse the name that it listens on.
         connection.request("POST", "/drain", headers={"Host": "localhost", "Content-Length": "0"})
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:

@@ -1,4 +1,4 @@
-"""SIGHUP: a terminal that has gone, or, where there is none, the wish that files be read again (`kill -HUP`)."""
+"""SIGHUP: the terminal is gone or, without a terminal, a request to reload files (`kill -HUP`)."""
 
 import os
 import signal
@@ -7,32 +7,32 @@ from types import FrameType
 
 
 class Hangup:
-    """What SIGHUP means to this process, and whether it came before there was anybody to hear it. Changed by `hear`.
+    """What SIGHUP means to this process, and whether one is pending. Changed by signals and `follow`.
 
-    With a terminal it means the end. Not so where it was ignored from the start (`nohup`): then it is a wish, too.
+    With a terminal it ends the process. If it was ignored from the start (`nohup`), it is a reload, too.
     """
 
     def __init__(self, has_terminal: bool) -> None:
-        self.is_wish = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or not has_terminal
-        self._came_early = False
+        self.is_reload = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or not has_terminal
+        self._is_pending = False
 
-    def hear(self) -> None:
-        """From here on a wish does not end the process; needs the main thread."""
-        if self.is_wish:
+    def watch(self) -> None:
+        """From now on a reload does not end the process. Call it in the main thread."""
+        if self.is_reload:
             signal.signal(signal.SIGHUP, self._note)
 
     def follow(self, reread: Callable[[], None]) -> None:
-        """A wish that came early is fulfilled now."""
-        if self._came_early:
-            self._came_early = False
+        """Reloads now if a reload is pending."""
+        if self._is_pending:
+            self._is_pending = False
             reread()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._came_early = True
+        self._is_pending = True
 
 
 def has_terminal() -> bool:
-    """Whether the process has a controlling terminal, whatever its standard streams lead to."""
+    """Whether the process has a controlling terminal, even if its standard streams are redirected."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

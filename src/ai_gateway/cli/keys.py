@@ -1,4 +1,4 @@
-"""`ai-gateway keys`: makes API keys and keeps the file of their hashes, which the gateway reads."""
+"""`ai-gateway keys`: creates API keys and maintains the file of their hashes, which the gateway reads."""
 
 import argparse
 import fcntl
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _EPILOG = """examples:
   ai-gateway keys create --name team-a --models 'llama3,code*' --expires 90d --file keys.yaml
-  ai-gateway keys create --name team-a                print the key, and the entry for a Secret's keys.yaml
+  ai-gateway keys create --name team-a                print a key, and its entry for a Secret's keys.yaml
   kubectl create secret generic ai-gateway-keys --from-file=keys.yaml
   ai-gateway keys list --file keys.yaml
   ai-gateway keys revoke --file keys.yaml ID          the key fails within 5 s of the file's change
-  ai-gateway keys check --file keys.yaml < the-key    whose key it is ($AI_GATEWAY_KEY where nothing is piped in)
+  ai-gateway keys check --file keys.yaml < the-key    show the key's owner (without a pipe: of $AI_GATEWAY_KEY)
 
-rotation: create a second key with the same name, hand it out, then revoke the first one.
+To rotate a key, create a second key with the same name, hand it out, then revoke the first one.
 """
 
 _LIMITS = {
@@ -40,8 +40,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     """Adds `keys` to the command's sub-commands."""
     parser = subparsers.add_parser(
         "keys",
-        help="make, list, revoke and check API keys",
-        description="Makes API keys. A key is shown once, when it is made; the file holds hashes alone.",
+        help="create, list, revoke and check API keys",
+        description="Manages API keys. You see a key only once, when you create it; the file has only hashes.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,53 +49,55 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     _add_create(actions)
     for name, meaning, act in (
         ("list", "list the keys of a file", _list),
-        ("revoke", "end a key now", _revoke),
-        ("check", "say whose key it is that standard input or $AI_GATEWAY_KEY holds", _check),
+        ("revoke", "revoke a key now", _revoke),
+        ("check", "show whose key is in standard input or $AI_GATEWAY_KEY", _check),
     ):
         action = actions.add_parser(name, help=meaning, description=meaning[0].upper() + meaning[1:] + ".")
         action.add_argument("--file", type=path_flag, required=True, metavar="keys.yaml")
         if name == "revoke":
-            action.add_argument("id", metavar="ID", help="of the key, as `list` shows it")
+            action.add_argument("id", metavar="ID", help="the key's id, as `list` shows it")
         action.set_defaults(run=run, act=act)
 
 
 def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = actions.add_parser("create", help="make a key", description="Makes a key; shows it once, and its entry.")
+    parser = actions.add_parser(
+        "create", help="create a key", description="Creates a key; prints it once, with its entry."
+    )
     parser.add_argument("--name", required=True, help="the caller's name, in rules, logs and metrics")
-    parser.add_argument("--file", type=path_flag, metavar="keys.yaml", help="add the entry there; made if missing")
-    parser.add_argument("--tenant", help="the tenant it belongs to")
-    parser.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups that rules may name")
-    parser.add_argument("--models", type=_words, metavar="A,B*", help="models it may use, as patterns (default: all)")
-    parser.add_argument("--routes", type=_words, metavar="A,B", help=", ".join(ROUTES))
+    parser.add_argument("--file", type=path_flag, metavar="keys.yaml", help="file for the entry; made if missing")
+    parser.add_argument("--tenant", help="the caller's tenant")
+    parser.add_argument("--groups", type=_names, default=(), metavar="A,B", help="the caller's groups, for rules")
+    parser.add_argument("--models", type=_names, metavar="A,B*", help="allowed models, as patterns (default: all)")
+    parser.add_argument("--routes", type=_names, metavar="A,B", help=", ".join(ROUTES))
     for name, meaning in _LIMITS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"at most so many {meaning}")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"at most N {meaning}")
     parser.add_argument("--expires", metavar="DURATION", help="such as 90d (default: never)")
     parser.add_argument("--role", choices=("user", "admin"), default="user", help="admins read audit logs and health")
     parser.set_defaults(run=run, act=_create)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when it is done; 1, with a line that says why, when a file or value is of no use, or a key is nobody's."""
+    """0 if it is done; 1, with a reason, for an unusable file or value, or an unknown key."""
     act: Callable[[argparse.Namespace], int] = arguments.act
     try:
         return act(arguments)
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"ai-gateway keys: {told}", file=sys.stderr)
-    except (ValueError, ArithmeticError) as error:  # of dates that no calendar has, too
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"ai-gateway keys: {message}", file=sys.stderr)
+    except (ValueError, ArithmeticError) as error:  # ArithmeticError: a date beyond the calendar
         print(f"ai-gateway keys: {error}", file=sys.stderr)
     return 1
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _create(arguments: argparse.Namespace) -> int:
     from ai_gateway.auth.keys_file import hash_of, new_key, write_entries
 
     key, key_id = new_key()
-    told = {
+    values = {
         "id": key_id,
         "name": arguments.name,
         "hash": hash_of(key.encode()),
@@ -108,27 +110,27 @@ def _create(arguments: argparse.Namespace) -> int:
         "limits": {name: getattr(arguments, name) for name in _LIMITS if getattr(arguments, name) is not None} or None,
         "role": arguments.role,
     }
-    entry = _entry(told)
+    entry = _entry(values)
     if arguments.file is None:
-        print(f"# The key, shown this once:\n{key}\n\n# Its entry, for the list `keys` of the Secret's keys.yaml:")
+        print(f"# The key, shown only now:\n{key}\n\n# Its entry, for the list `keys` of the Secret's keys.yaml:")
         print(write_entries((entry,)), end="")
         return 0
     with _alone(arguments.file):
         entries = _read(arguments.file) if arguments.file.exists() else ()
         _write(arguments.file, (*entries, entry))
     print(key)
-    print(f"ai-gateway keys: {key_id} is in {arguments.file}; the key above is shown this once", file=sys.stderr)
+    print(f"ai-gateway keys: {key_id} is in {arguments.file}; the key above is shown only now", file=sys.stderr)
     return 0
 
 
-def _entry(told: dict[str, object]) -> "KeyEntry":
-    """An entry that the gateway would take. Raises ValueError."""
+def _entry(values: dict[str, object]) -> "KeyEntry":
+    """An entry that the gateway accepts. Raises ValueError."""
     import msgspec
 
     from ai_gateway.auth.keys_file import KeyEntry
 
     try:
-        return msgspec.convert({key: value for key, value in told.items() if value is not None}, KeyEntry)
+        return msgspec.convert({key: value for key, value in values.items() if value is not None}, KeyEntry)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
 
@@ -203,7 +205,7 @@ def _hash(key: bytes) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """While one command changes a file in a folder another one waits."""
+    """Makes other commands wait while this one changes a file in the folder."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -213,8 +215,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, entries: "tuple[KeyEntry, ...]") -> None:
-    """The file is exchanged whole: nobody reads half of it. A new one is readable by its owner alone, an old one stays
-    readable by whoever could read it."""
+    """Replaces the whole file at once. Only the owner can read a new file; an old one keeps its permissions."""
     from ai_gateway.auth.keys_file import write_entries
 
     beside = path.with_name(f".{path.name}.new")

@@ -7,7 +7,7 @@ from ai_gateway.config.paths import expanded
 
 
 def path_flag(text: str) -> Path:
-    """A flag's path, with `~` as a shell has it: none reads it in `--file=~/x`, or in the environment of a service."""
+    """A flag's path, with `~` expanded: no shell does that in `--file=~/x`, or in the environment of a service."""
     try:
         return Path(expanded(text))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`--require`: sections that a config must have, so that a file without them is not taken, not even at the start."""
+"""`--require`: sections that a config must have. The gateway refuses a config without them, also at the start."""
 
 import argparse
 import os
@@ -10,13 +10,13 @@ def add_require(parser: argparse.ArgumentParser) -> None:
         "--require",
         action="append",
         metavar="SECTION,...",
-        help="sections that must be in the config, if only as the word that turns them off: auth, callers, limits, "
-        "audit, tls; without them nothing is served ($AI_GATEWAY_REQUIRE)",
+        help="sections that the config must have, if only to turn them off: auth, callers, limits, "
+        "audit, tls; without them the gateway serves nothing ($AI_GATEWAY_REQUIRE)",
     )
 
 
 def required_by(arguments: argparse.Namespace) -> frozenset[str]:
-    """The sections that are required, by the flag or else the environment. Raises ValueError for an unknown name."""
+    """The required sections, from the flag or else the environment. Raises ValueError for an unknown name."""
     from ai_gateway.config.protection import names_in
 
     given: list[str] | None = arguments.require

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 CLUSTER_DRAIN_SECONDS = 10.0  # until every node's Service rules know that this pod leaves
 _STABILITY = "OTEL_SEMCONV_STABILITY_OPT_IN"
-LAST_LINES_SECONDS = 1.0  # for whoever reads the logs, at the end
-FLUSH_SECONDS = 5.0  # for spans that are still queued when the gateway leaves
+LAST_LINES_SECONDS = 1.0  # for the readers of the logs, at the end
+FLUSH_SECONDS = 5.0  # for spans that are still queued at the end
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,7 +37,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until asked to leave. 0 after a clean end, 1 when an address cannot be taken or a flag is nonsense."""
+    """Serves until a shutdown. 0 after a clean end, 1 for an address in use or an invalid flag."""
     from ai_gateway.server import ListenError
     from ai_gateway.server import run as run_loop
     from ai_gateway.telemetry.logs import set_up_logs
@@ -75,13 +75,13 @@ def _options(arguments: argparse.Namespace) -> "Options":
 
 
 def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
-    """The SDK is imported here, and only where spans go somewhere."""
+    """Imports the SDK, and only if spans are exported."""
     if not settings.traces:
         return None
-    # Read once, when the instrumentation of httpx is imported: without it its attributes have names of old.
-    words = os.environ.get(_STABILITY, "").split(",")
-    if "http" not in words and "http/dup" not in words:
-        os.environ[_STABILITY] = ",".join(filter(None, (*words, "http")))
+    # The instrumentation of httpx reads it once, at import; without it, attributes have their old names.
+    stability = os.environ.get(_STABILITY, "").split(",")
+    if "http" not in stability and "http/dup" not in stability:
+        os.environ[_STABILITY] = ",".join(filter(None, (*stability, "http")))
     from ai_gateway.telemetry.export import Exporting
 
     return Exporting(settings, os.environ)
@@ -103,7 +103,7 @@ async def _serve(
         access_log = AccessLog(outputs.out)
         if tracing is not None:
             stack.callback(tracing.close, FLUSH_SECONDS)
-        stack.callback(access_log.flush)  # comes first: a collector may be waited for until the gateway is killed
+        stack.callback(access_log.flush)  # comes first: the wait for a collector may last until the gateway is killed
         gateway = Gateway(options, (access_log,), tracing)
         gateway.audit.write_line = outputs.out.write
         gateway.metrics.add(outputs.samples, stack.enter_context(Descriptors(time.monotonic).running(loop)))
@@ -126,12 +126,12 @@ async def _serve(
 def _exporting_metrics(
     settings: "TelemetrySettings", gateway: "Gateway", tracing: "Exporting | None"
 ) -> "AbstractAsyncContextManager[None]":
-    """The SDK is imported here, and only where metrics are sent somewhere."""
+    """Imports the SDK, and only if metrics are exported."""
     from ai_gateway.telemetry.metrics_export import MetricsExport, metric_exporters
-    from ai_gateway.telemetry.resource import resource
+    from ai_gateway.telemetry.resource import process_resource
 
-    who = resource(os.environ) if tracing is None else tracing.resource
-    export = MetricsExport(gateway.metrics.read, metric_exporters(settings, os.environ), who)
+    resource = process_resource(os.environ) if tracing is None else tracing.resource
+    export = MetricsExport(gateway.metrics.read, metric_exporters(settings, os.environ), resource)
     return export.running(settings.metrics_seconds)
 
 
@@ -143,8 +143,8 @@ def _set_logs(config: "Config", access_log: "AccessLog") -> None:
 
 
 def _tune_collector() -> None:
-    """Spares the garbage collector what lives as long as the process, and most of its rounds: requests leave no cycles
-    behind, and at the default of 700 objects it took 6 % of the time of a busy gateway."""
+    """Excludes objects that live as long as the process from garbage collection, and makes collections rare. Requests
+    leave no cycles; at the default of 700 objects collections took 6 % of a busy gateway's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -171,21 +171,21 @@ def _settings(arguments: argparse.Namespace, config: "Config", access: "Access")
 
 
 def _seconds(flag: str | None, configured: float | None) -> float | None:
-    """A flag's duration, else the config's. Raises ValueError for a flag that is none."""
+    """A flag's duration, else the config's. Raises ValueError for an invalid flag."""
     from ai_gateway.config.loading import pause
 
     return pause(flag) if flag else configured
 
 
 def _usual_delay(listen: str, access: "Access") -> float:
-    """In a cluster Services go on to send for a while; beside one application, on loopback, nobody does."""
+    """The default drain delay: in a cluster Services send requests for a while; on loopback nothing does."""
     host = listen.rpartition(":")[0].strip("[]")
     is_loopback = host.startswith("127.") or host in ("::1", "localhost")
     return CLUSTER_DRAIN_SECONDS if access.is_in_cluster and not is_loopback else 0.0
 
 
 def _longest_stall(config: "Config") -> float:
-    """The server cuts every client that reads nothing for so long; streams have `client_stall`, which may be longer."""
+    """After how long the server cuts a client that reads nothing; streams have `client_stall`, which may be longer."""
     stalls = [model.timeouts.client_stall or 0.0 for model in config.models.values()]
     return max(60.0, config.timeouts.client_stall, *stalls)
 
@@ -202,15 +202,15 @@ def _callbacks(gateway: "Gateway", hangup: "Hangup") -> "ServerCallbacks":
         hangup.follow(reread)
 
     def reread() -> None:
-        log.info("SIGHUP: config and certificates are read again")
+        log.info("SIGHUP: reading config and certificates again")
         gateway.reread()
 
     def refused(status: int, code: str, peer: str) -> None:
         gateway.refused(status, code)
-        log.warning("refused before it was a request: %d %s from %s", status, code, peer)
+        log.warning("refused a request before it was read: %d %s from %s", status, code, peer)
 
     def leaving() -> None:
-        log.info("leaving: running answers are finished first")
+        log.info("leaving: finishing running answers first")
         gateway.leave()
 
     return ServerCallbacks(
@@ -218,6 +218,6 @@ def _callbacks(gateway: "Gateway", hangup: "Hangup") -> "ServerCallbacks":
         leaving=leaving,
         shutdown_streams=gateway.running_requests.end_all,
         refused=refused,
-        reread=reread if hangup.is_wish else None,
-        certificate_refused=lambda reason: log.error("certificate refused, the last one stays: %s", reason),
+        reread=reread if hangup.is_reload else None,
+        certificate_refused=lambda reason: log.error("certificate not reloaded: %s", reason),
     )

@@ -1,4 +1,4 @@
-"""The flags of `ai-gateway serve`, and what its help says."""
+"""The flags of `ai-gateway serve`, and its help."""
 
 import argparse
 import os
@@ -6,31 +6,32 @@ import os
 from ai_gateway.cli.paths import path_flag
 from ai_gateway.cli.requiring import add_require
 
-_EPILOG = """where Ollama endpoints come from, first match wins:
+_EPILOG = """where the gateway finds Ollama endpoints (the first match wins):
   1. `discovery` in the config
-  2. in a pod (a ServiceAccount is mounted), or with --kubeconfig or --context: the ready pods
+  2. in a pod with a ServiceAccount, or with --kubeconfig or --context: the ready pods
      with the label app.kubernetes.io/name=ollama in the same namespace
-  3. $OLLAMA_HOST, read as Ollama's own client reads it
+  3. $OLLAMA_HOST, as Ollama's own client reads it
   4. http://127.0.0.1:11434, as soon as it answers
-  5. with --demo, three simulated endpoints, if none of the above is there at the start
+  5. with --demo, three simulated endpoints, if none of the above answers at the start
 
 examples:
   ai-gateway serve
   ai-gateway serve --config models.yml --listen :8080 --admin :9090
   OLLAMA_HOST=gpu-box:11434 ai-gateway serve
-  ai-gateway serve --configmap ai/models          config.yml in ConfigMap models, namespace ai, followed by the API
-  ai-gateway serve --context staging              the Ollama pods of a cluster, from outside
+  ai-gateway serve --configmap ai/models          watch config.yml in the ConfigMap models, namespace ai
+  ai-gateway serve --context staging              use the Ollama pods of a cluster, from outside
   curl http://127.0.0.1:8080/v1/models
 
-leaving: SIGTERM lets new requests in for the drain delay and running answers go on for the grace; SIGINT gives
-them 5 s; a second signal ends everything at once. SIGHUP is as SIGTERM in a terminal; elsewhere files are read anew.
+shutdown: after SIGTERM the gateway serves new requests for the drain delay, then finishes running answers within
+the drain grace. After SIGINT they have 5 s. A second signal ends everything at once. SIGHUP acts as SIGTERM in a
+terminal; elsewhere it reloads the config and certificates.
 
-Flags also come from the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
-AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context come
-by flag alone.
-AI_GATEWAY_SERVICE=[NAMESPACE/]NAME is the gateways' own Service: limits in memory are divided by those that are ready.
-AI_GATEWAY_POD_UID is the uid of the gateway's own pod: an Ollama in it is reached on loopback.
-A flag goes before the environment, that before the config file, that before the default.
+You can set flags in the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, AI_GATEWAY_LISTEN, AI_GATEWAY_ADMIN,
+AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context
+are flags only.
+AI_GATEWAY_SERVICE=[NAMESPACE/]NAME names the gateways' own Service: its ready gateways share the limits in memory.
+AI_GATEWAY_POD_UID is the uid of the gateway's own pod: the gateway reaches an Ollama in it on loopback.
+A flag overrides the environment, which overrides the config file, which overrides the default.
 """
 
 DEFAULT_CONFIG = "config.yml"
@@ -43,7 +44,7 @@ def add_flags(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = subparsers.add_parser(
         "serve",
         help="run the gateway",
-        description="Serves the OpenAI-style API under /v1 in front of Ollama, and probes on a port of their own.",
+        description="Serves the OpenAI-style API under /v1 in front of Ollama, and the probes on a second port.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,15 +67,15 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         type=path_flag,
         default=os.environ.get("AI_GATEWAY_CONFIG") or None,
         metavar="FILE",
-        help="the models and how they are served, or a folder with a config.yml, such as a mounted ConfigMap; followed "
-        f"while running (default {DEFAULT_CONFIG})",
+        help="the config file, or a folder with a config.yml, such as a mounted ConfigMap; the gateway reloads it "
+        f"when it changes (default {DEFAULT_CONFIG})",
     )
     parser.add_argument(
         "--configmap",
         default=os.environ.get("AI_GATEWAY_CONFIGMAP"),
         metavar="[NAMESPACE/]NAME[:KEY]",
-        help="follow the config in a ConfigMap through the Kubernetes API instead (key: config.yml); a file named "
-        "with --config stands in while it cannot be read",
+        help="watch the config in a ConfigMap through the Kubernetes API instead (key: config.yml); the file of "
+        "--config is used while the gateway cannot read it",
     )
     add_require(parser)
 
@@ -84,7 +85,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         "--listen",
         default=os.environ.get("AI_GATEWAY_LISTEN"),
         metavar="HOST:PORT",
-        help=f"address of the API; `:8080` is every address, port 0 takes a free one (default {DEFAULT_LISTEN})",
+        help=f"address of the API; `:8080` means all addresses, port 0 a free one (default {DEFAULT_LISTEN})",
     )
     parser.add_argument(
         "--admin",
@@ -95,15 +96,15 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kubeconfig", metavar="FILE", help="of the cluster whose pods are found, outside of it")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="the kubeconfig of a cluster with Ollama pods")
     parser.add_argument("--context", metavar="NAME", help="the kubeconfig's context to use")
 
 
 def _add_drain(parser: argparse.ArgumentParser) -> None:
-    for name, meaning in (("delay", "in which new requests are still served"), ("grace", "for running answers then")):
+    for name, meaning in (("delay", "to still serve new requests"), ("grace", "for running answers after that")):
         parser.add_argument(
             f"--drain-{name}",
             default=os.environ.get(f"AI_GATEWAY_DRAIN_{name.upper()}"),
             metavar="DURATION",
-            help=f"on SIGTERM, the time {meaning}; goes before `drain.{name}` in the config",
+            help=f"after SIGTERM, the time {meaning}; overrides `drain.{name}` in the config",
         )

@@ -53,7 +53,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         type=_address,
         default=("127.0.0.1", 11500),
         metavar="HOST:PORT",
-        help="address of the first endpoint, the others take the next ports; port 0 takes free ones "
+        help="address of the first endpoint; the others use the next ports; port 0 means free ones "
         "(default 127.0.0.1:11500)",
     )
     parser.add_argument("--control", type=_address, metavar="HOST:PORT", help="control all endpoints here as well")
@@ -64,7 +64,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until SIGINT or SIGTERM. 0 when asked to stop, 1 when a port is taken or a value makes no sense."""
+    """Serves until SIGINT or SIGTERM. 0 after a signal, 1 for a port in use or an invalid value."""
     import uvloop
 
     from ai_gateway.simulator.names import parse_name
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     wrong = [name for name in settings.models if parse_name(name) is None]
     if wrong:
-        return _complain(f"these are no model names: {', '.join(wrong)}")
+        return _complain(f"these are not model names: {', '.join(wrong)}")
     try:
         uvloop.run(_serve(arguments, settings))
     except OSError as error:
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def settings_from(arguments: argparse.Namespace) -> "Settings":
-    """The simulator's settings from parsed flags; a flag that was not given keeps the default."""
+    """The simulator's settings from parsed flags; flags that are not set keep their defaults."""
     from dataclasses import fields
 
     from ai_gateway.simulator import Settings
@@ -112,30 +112,30 @@ async def _serve(arguments: argparse.Namespace, settings: "Settings") -> None:
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("models")
-    group.add_argument("--models", type=_names, metavar="NAME,...", help="on every endpoint from the start")
+    group.add_argument("--models", type=_names, metavar="NAME,...", help="models on every endpoint at the start")
     group.add_argument(
         "--registry",
         type=_names,
         metavar="NAME,...",
-        help="what a pull finds; * finds everything (default: well-known)",
+        help="models that a pull finds; * finds everything (default: well-known ones)",
     )
     group.add_argument(
         "--capability",
         type=_capability,
         action="append",
         metavar="NAME=KIND,...",
-        help="completion, tools, thinking, vision, insert, embedding; or guessed: *embed* makes vectors",
+        help="completion, tools, thinking, vision, insert, embedding; by default guessed: *embed* makes vectors",
     )
     group.add_argument("--context-length", type=_count, metavar="TOKENS", help="of every model (default 4096)")
     group.add_argument("--embedding-length", type=_count, metavar="N", help="components of a vector (default 384)")
     group.add_argument("--answer-tokens", type=_count, metavar="N", help="mean length of an answer (default 40)")
     group.add_argument("--dialect", choices=("new", "old"), help="chat streams from 0.32.6 on, or before (default new)")
-    group.add_argument("--version", metavar="X.Y.Z", help="what /api/version says (default: follows the dialect)")
+    group.add_argument("--version", metavar="X.Y.Z", help="the answer of /api/version (default: by the dialect)")
     group.add_argument("--seed", type=int, metavar="N", help="another seed gives other answers (default 0)")
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("speed (0 is at once)")
+    group = parser.add_argument_group("speed (0: no delay)")
     group.add_argument("--tokens-per-second", type=_rate, metavar="RATE", help="of one answer (default 50)")
     group.add_argument(
         "--prefill-tokens-per-second", type=_rate, metavar="RATE", help="of prompt that is not cached (default 4000)"
@@ -160,7 +160,7 @@ def _add_room(parser: argparse.ArgumentParser) -> None:
         "--keep-alive-seconds",
         type=float,
         metavar="SECONDS",
-        help="until an idle model is unloaded, OLLAMA_KEEP_ALIVE; negative is never (default 300)",
+        help="until an idle model is unloaded, OLLAMA_KEEP_ALIVE; negative: never (default 300)",
     )
 
 

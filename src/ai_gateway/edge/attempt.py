@@ -69,7 +69,7 @@ async def attempt(client: Client, context: AttemptContext, choice: Choice) -> Fa
             result = await _take(context, answer)
     except ConnectFailure as failure:
         unreachable = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
-        blame: Blame = "nobody" if failure.is_ours else "endpoint"
+        blame: Blame = "nobody" if failure.is_local else "endpoint"
         result = FailedAttempt(unreachable, blame, str(failure), is_refused=failure.is_refused)
     except ResetFailure as failure:
         broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")

@@ -102,7 +102,7 @@ class BodyReader:
     async def _feed(self, data: bytes | bytearray) -> None:
         """Reads what has come, a window a turn: so nobody waits behind a body for longer than one takes."""
         if self._scan is None:
-            self._scan = Scan(SPLIT, mends=True)
+            self._scan = Scan(SPLIT, replaces_lone=True)
             self._beginning = bytes(data[:_BEGINNING])
         for at in range(0, len(data), WINDOW):
             async with self._slices:

@@ -71,7 +71,7 @@ class Incoming:
 
     async def in_turns(self, call: Call, steps: Generator[int, None, None]) -> None:
         """What is done with a call: at once, or a step a turn if it is large."""
-        if call.asides is None:
+        if call.placeholders is None:
             for _ in steps:
                 pass
         else:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, reply
-from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_readings
+from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_samples
 from ai_gateway.telemetry.sample import Sample
 
 # Whoever measures something says so by a function: all its numbers, now.
@@ -14,8 +14,8 @@ MetricSource = Callable[[], Iterable[Sample]]
 class Metrics:
     """Asks everyone who measures, and writes what they say. Prometheus' plain text unless OpenMetrics is asked for."""
 
-    def __init__(self, told: Sequence[MetricSource]) -> None:
-        self._sources = tuple(told)
+    def __init__(self, sources: Sequence[MetricSource]) -> None:
+        self._sources = tuple(sources)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = _wants_open(header(scope, b"accept") or b"")
@@ -37,7 +37,7 @@ class Metrics:
 
 
 def _written(samples: list[Sample], is_open: bool) -> bytes:
-    return as_text([*samples, *process_readings()], is_open=is_open)
+    return as_text([*samples, *process_samples()], is_open=is_open)
 
 
 def _wants_open(accept: bytes) -> bool:

@@ -1,18 +1,18 @@
 """uvicorn made strict: the front door of the gateway.
 
-    await serve(app, admin, settings, notices, around)      # returns after a clean end
+    await serve(app, admin, settings, callbacks, around)      # returns after a clean end
     run(main())                                             # asyncio.run on uvloop
 
-`settings` says where and how long, `notices` are the callbacks by which the caller follows, `around` is entered once
-the addresses are taken and before anything is accepted, and left after the last API connection is closed: background
-tasks live there. Raises `ListenError` (one line for a person) if an address or certificate cannot be used.
+`settings` has addresses and times. `serve` calls `callbacks` on events. It enters `around` when the addresses are
+bound and before it accepts anything, and leaves it after the last API connection is closed: background tasks live
+there. Raises `ListenError` (one line for a person) if an address or certificate cannot be used.
 
-Leaving, on SIGTERM or `notices.departure.ask()`: `leaving()` is called; for `drain_seconds` everything is still
-accepted, with `connection: close` on answers; then the API listener and idle connections close and running requests
-have `grace_seconds`; then `shutdown_streams()` is called and they have one second more; then connections are cut.
-A connection that could not be told so takes one more request, within a moment (see Limits). The admin port stays open
-until `around` has been left. SIGINT does the same in 5 seconds at most; a second signal cuts at once. Asked before it
-listens, the server ends without serving anybody.
+Shutdown, on SIGTERM or `callbacks.shutdown.request()`: it calls `leaving()`; for `drain_seconds` it still accepts
+everything, with `connection: close` on answers; then it closes the API listener and idle connections, and running
+requests have `grace_seconds`; then it calls `shutdown_streams()` and they have one more second; then it cuts them.
+A connection whose answer could not announce the close takes one more request (see FramingLimits). The admin port
+stays open until `around` is left. SIGINT does the same in 5 seconds at most; a second signal cuts at once. After a
+request before it listens, the server ends without serving.
 """
 
 from ai_gateway.server.certificate import CertificateFiles

@@ -1,4 +1,4 @@
-"""The server's certificate, exchanged in place when its files change (cert-manager, Kubernetes Secrets)."""
+"""The server's certificate, replaced when its files change (cert-manager, Kubernetes Secrets)."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ log = logging.getLogger("ai_gateway.server")
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """PEM files: a chain, its key without a password, and the CA of clients where they must show a certificate."""
+    """PEM files: a chain, its key without a password, and the CA of clients if they need a certificate."""
 
     certificate: Path
     key: Path
@@ -27,15 +27,15 @@ class CertificateFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All that there are."""
+        """All paths that are set."""
         return (self.certificate, self.key) if self.client_ca is None else (self.certificate, self.key, self.client_ca)
 
 
 class Certificate:
-    """A TLS context that follows its files. Changes at `reload`; connections that are open keep what they have.
+    """A TLS context that follows its files. Changed by `reload`; open connections keep their certificate.
 
-    The listener holds `context` for good. Each handshake goes on with the newest one: a context can be given
-    another certificate, but a CA that it once trusted cannot be taken from it.
+    The listener keeps `context` for good. Each handshake switches to the newest context: a context can get
+    another certificate, but it cannot lose a CA that it trusts.
     """
 
     def __init__(self, files: CertificateFiles) -> None:
@@ -51,11 +51,11 @@ class Certificate:
         self.context.sni_callback = self._go_on
 
     def _go_on(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """Called in each handshake, also of a client that names no server."""
+        """OpenSSL calls it in each handshake, also if the client names no server."""
         connection.context = self._newest
 
     def reload(self) -> str | None:
-        """Take over changed files; returns the complaint about those that are broken, once."""
+        """Loads changed files. Returns the reason if they are broken, once."""
         try:
             stamp = _stamp(self._files)
             if stamp == self._stamp:
@@ -65,15 +65,15 @@ class Certificate:
                 self._newest = _context(self._files)
             self._stamp, self._digest = stamp, digest
         except (OSError, PemError) as error:
-            reason = f"{_named(self._files)} were not taken over, the last good ones stay: {error}"
+            reason = f"cannot use {_named(self._files)}, the last good certificate stays in use: {error}"
             is_new = reason != self._reason
             self._reason = reason
             return reason if is_new else None
         self._reason = ""
         return None
 
-    async def watch(self, complain: Callable[[str], None], poll_seconds: float) -> None:
-        """Reload for ever. Files are read in a thread, one look at a time."""
+    async def watch(self, on_failure: Callable[[str], None], poll_seconds: float) -> None:
+        """Reloads for ever. A thread reads the files."""
         while True:
             await asyncio.sleep(poll_seconds)
             try:
@@ -84,7 +84,7 @@ class Certificate:
                 self._failures.note(failure, "%s could not be checked", _named(self._files))
                 continue
             if reason is not None:
-                complain(reason)
+                on_failure(reason)
 
 
 def _context(files: CertificateFiles) -> ssl.SSLContext:
@@ -93,7 +93,7 @@ def _context(files: CertificateFiles) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     load_chain(context, files.certificate, files.key)
     if files.client_ca is not None:
-        # In TLS 1.2 a certificate goes over the line in plain, and its tickets would outlive a CA that is taken away.
+        # TLS 1.2 sends a certificate in plain text, and its session tickets would outlive a removed CA.
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.num_tickets = 0
         context.verify_mode = ssl.CERT_REQUIRED

@@ -1,6 +1,6 @@
-"""A connection as the clock and the door see it: it may be refused, may be too slow, may have to leave.
+"""A connection with its deadlines: the server may refuse it, find it too slow, or close it at a shutdown.
 
-Deadlines cost a request nothing but a number: one sweep per port looks at all connections now and then.
+A deadline costs a request only a number: one sweep per port checks all connections now and then.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from ai_gateway.wire import framing
 from ai_gateway.wire.framing import FramingLimits
 from ai_gateway.wire.replies import error_reply
 
-_TICK_SECONDS = 0.002  # the loop's timers may come so much early
+_TICK_SECONDS = 0.002  # the loop's timers may fire so much early
 
 Refused = Callable[[int, str, str], None]
-"""Told of each refusal: status, code, and the peer as `host:port`."""
+"""Called for each refusal with status, code, and the peer as `host:port`."""
 
 
 class PortState(ServerState):
-    """What the connections of one port share. `is_leaving` says that every answer that begins is a connection's last,
-    `is_shut` that nobody can connect any more.
+    """State that the connections of one port share. `is_leaving`: each new answer is the last of its connection.
+    `is_shut`: the port accepts no more connections.
 
-    `idle_seconds` is asked after each answer, since a config may change it; otherwise the limits have it.
+    `idle_seconds` is called after each answer, since a config may change it; without it, the limits apply.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PortState(ServerState):
         super().__init__()
         self.limits = limits
         self.idle_seconds = idle_seconds or (lambda: limits.idle_seconds)
-        self.is_on_loopback = False  # only this machine can connect; the port knows
+        self.is_on_loopback = False  # only this machine can connect; set by the port
         self.refused = refused
         self.is_leaving = False
         self.is_shut = False
@@ -54,7 +54,7 @@ class PortState(ServerState):
 
 
 def refusal_bytes(error: GatewayError) -> bytes:
-    """A whole answer that ends its connection, for a request that never reached the app."""
+    """A whole answer that closes the connection, for a request that never reached the app."""
     status, headers, body = error_reply(error)
     lines = [b"%b: %b\r\n" % header for header in headers]
     request_id = uuid.uuid4().hex.encode()
@@ -63,7 +63,7 @@ def refusal_bytes(error: GatewayError) -> bytes:
 
 
 class Connection(HttpToolsProtocol):
-    """Changes with every event of its transport and its running request; nobody else changes it."""
+    """Changed only by events of its transport and its running request."""
 
     server_state: PortState
     cycle: Cycle
@@ -78,18 +78,18 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = server_state.limits
         self._phase: Callable[[bytes], bytes] = self._read_head
-        self._head = bytearray()  # of a request, until it is whole
-        self._held = bytearray()  # sent ahead of its turn
+        self._head = bytearray()  # of a request, until it is complete
+        self._held = bytearray()  # bytes that the client sent ahead
         self._deadline = math.inf  # the loop's time; of a head or of idling
-        self._stays_until = math.inf  # the same, while the gateway leaves: until then it may not know
+        self._stays_until = math.inf  # the same at a shutdown: until then the client may not know of it
         self._is_body_due = False  # a request has begun and its body has not ended
-        self._is_quiet = True  # nothing is on its way that will not be read
-        self._body_bytes = 0  # of that body, as they came
-        self._pace: BodyPace | None = None  # of that body; made by the sweep, so that quick ones cost nothing
+        self._is_quiet = True  # the client sends nothing that stays unread
+        self._body_bytes = 0  # of that body, received so far
+        self._pace: BodyPace | None = None  # of that body; made by the sweep, so that fast ones cost nothing
         self._write_pace = WritePace(self._limits)
-        # Of the connection, not of the cycle: a request that refers to itself would wait for the garbage collector.
+        # On the connection, not the cycle: a request that refers to itself would need a garbage collection.
         self._extensions = {
-            ON_LEFT: self._tell_when_left,
+            ON_LEFT: self._on_disconnect,
             WRITE_NOW: self._write_now,
             CUT: self._cut,
             ON_LOOPBACK: server_state.is_on_loopback,
@@ -102,12 +102,12 @@ class Connection(HttpToolsProtocol):
     # Events of the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """A client has connected; it must speak soon."""
+        """A client has connected; it must send a request soon."""
         super().connection_made(transport)
         self._wait_for_request(self._limits.first_byte_seconds, self._limits.underway_seconds)
 
     def data_received(self, data: bytes) -> None:
-        """Each phase takes what it wants until nothing is left."""
+        """Passes the bytes to one phase after the other until none are left."""
         try:
             while data:
                 data = self._phase(data)
@@ -118,11 +118,11 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """A FIN means that the client has left, as in Ollama itself; the transport closes on return."""
-        self._tell_gone()
+        self._notify_disconnect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the running request, and let go of everything that holds this object."""
-        self._tell_gone()
+        """Notifies the running request, and drops all references to this object."""
+        self._notify_disconnect()
         super().connection_lost(exc)
         self._phase = _ignore
         self.cycle = None  # type: ignore[assignment]  # as uvicorn before the first request
@@ -130,12 +130,12 @@ class Connection(HttpToolsProtocol):
         self._head.clear()
 
     def resume_writing(self) -> None:
-        """The client has read most of what waited for it."""
+        """The client has read most of the waiting bytes."""
         self._write_pace.moved()
         super().resume_writing()
 
     def _close(self, is_quiet: bool) -> None:
-        """Close at once where the client is quiet; else read on for a moment, so that it can read the answer."""
+        """Closes at once if the client is quiet; else reads on for a moment, so that it can read the answer."""
         if is_quiet or not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -145,14 +145,14 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.time() + self._limits.linger_seconds
 
     def _refuse(self, error: GatewayError) -> None:
-        """Answer with an error if no answer has begun, and end the connection."""
+        """Answers with an error if no answer has begun, and ends the connection."""
         cycle = self.cycle
         if self._is_body_due and not cycle.is_begun and not cycle.disconnected:
             self._refuse_body(error)
             return
-        self._tell_refused(error)
+        self._notify_refused(error)
         is_begun = cycle is not None and not cycle.response_complete and cycle.is_begun
-        self._tell_gone()
+        self._notify_disconnect()
         self._head.clear()
         if self.transport.is_closing():
             return
@@ -162,49 +162,49 @@ class Connection(HttpToolsProtocol):
         self._close(is_quiet=False)
 
     def _refuse_body(self, error: GatewayError) -> None:
-        """The app has this request already: it hears of the error when it reads on, and answers and records it."""
+        """Gives the error to the app's next read of the body: the app answers and records it."""
         self._is_body_due = False
         self._is_quiet = False
         self._phase = self._drop
-        self.cycle.refuse(error, self._tell_refused)
+        self.cycle.refuse(error, self._notify_refused)
 
-    def _tell_refused(self, error: GatewayError) -> None:
-        """Whoever follows the server hears of a refusal that is in no record of the app's."""
+    def _notify_refused(self, error: GatewayError) -> None:
+        """Calls back for a refusal that the app does not record."""
         host, port = self.client or ("", 0)
         self.server_state.refused(error.error_status, error.error_code, f"{host}:{port}")
 
-    def _tell_gone(self) -> None:
+    def _notify_disconnect(self) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.leave()
             self.flow.resume_writing()
 
-    def _tell_when_left(self, callback: Callable[[], None]) -> None:
-        """Call back when the client leaves before the running request is answered; at once if it has left."""
+    def _on_disconnect(self, callback: Callable[[], None]) -> None:
+        """Calls back when the client disconnects before the answer ends; at once if it has already."""
         if self.cycle is None or self.cycle.disconnected:
             callback()
         else:
-            self.cycle.on_left = callback
+            self.cycle.on_disconnect = callback
 
     def _write_now(self, body: bytes) -> bool:
         return self.cycle is not None and self.cycle.write_now(body)
 
     def _cut(self) -> None:
-        self._tell_gone()
+        self._notify_disconnect()
         self.transport.abort()
 
     def _discard(self, data: bytes) -> bytes:
-        """The last phase of a connection that was answered."""
+        """The last phase after an answer: drops all bytes."""
         return b""
 
     def _drop(self, data: bytes) -> bytes:
-        """The same while the answer is still to come."""
+        """Drops bytes while the answer is still to come."""
         return b""
 
     # Time and leaving
 
     def sweep(self, now: float) -> None:
-        """Look at the deadlines; `now` is the loop's time in seconds."""
+        """Checks the deadlines; `now` is the loop's time in seconds."""
         waiting_bytes = 0
         if self.flow.write_paused or self.transport.is_closing():
             waiting_bytes = self.transport.get_write_buffer_size()
@@ -215,12 +215,12 @@ class Connection(HttpToolsProtocol):
         elif self._is_body_due:
             self._pace = self._pace or BodyPace(now, self._limits)
             if self._pace.is_too_slow(now, self._body_bytes, self.flow.read_paused):
-                self._refuse(RequestTimeout("The request's body came too slowly."))
+                self._refuse(RequestTimeout("The request's body arrived too slowly."))
         elif now >= self._deadline:
             self._expire()
 
     def _wait_for_request(self, seconds: float, last_seconds: float) -> None:
-        """It may be quiet for so long; where the port is closed, for the second number, which is for a last request."""
+        """Sets how long it may be idle: `seconds`, or `last_seconds` for a last request once the port is closed."""
         now = self.loop.time()
         self._deadline = now + seconds
         if self.server_state.is_leaving:
@@ -229,7 +229,7 @@ class Connection(HttpToolsProtocol):
                 self._end_soon()
 
     def _end_soon(self) -> None:
-        """Without waiting for a sweep: the process waits for this connection."""
+        """Ends the connection without a sweep: the process waits for it."""
         self._deadline = min(self._deadline, self._stays_until)
         self.loop.call_at(self._deadline + _TICK_SECONDS, self._check)
 
@@ -239,20 +239,20 @@ class Connection(HttpToolsProtocol):
     def _expire(self) -> None:
         if self._head:
             self._deadline = math.inf
-            self._refuse(RequestTimeout("The request's head came too slowly."))
+            self._refuse(RequestTimeout("The request's head arrived too slowly."))
         elif self._phase != self._read_head or not _unread_bytes(self.transport):
             self._deadline = math.inf
             self.transport.close()
 
     def leave(self) -> None:
-        """The answer that begins next is this connection's last, and says so. One whose head is out did not: after it
-        comes one more request, or a moment in which none comes."""
+        """The next answer is the connection's last, and announces it. An answer whose head is out could not: one more
+        request may follow it within a moment."""
         self._stays_until = self.loop.time() + self._limits.underway_seconds
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """The port is closed: where nothing is under way, and nothing comes for a moment, this is the end."""
+        """The port is closed: ends the connection if it is idle and nothing arrives for a moment."""
         if not self._head and self._phase == self._read_head:
             self._end_soon()
 
@@ -262,7 +262,7 @@ def _ignore(data: bytes) -> bytes:
 
 
 def _unread_bytes(transport: asyncio.Transport) -> int:
-    """What has come and the loop has not seen yet: a close would answer it with a reset."""
+    """Bytes in the kernel that the loop has not read; a close would answer them with a reset."""
     unread = bytearray(4)
     with suppress(OSError):
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, unread)

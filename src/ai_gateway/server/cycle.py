@@ -1,6 +1,6 @@
 """One request and its answer: uvicorn's cycle with a stricter and cheaper sending half.
 
-Different from uvicorn: an HTTP/1.0 client gets no chunks; a fault of the app is answered in the error shape; the
+Different from uvicorn: an HTTP/1.0 client gets no chunks; a failure of the app is answered in the error shape; the
 connection is closed through the protocol, which lets a client that is still sending read the answer first.
 """
 
@@ -28,11 +28,11 @@ _BODILESS = (204, 304)
 
 
 def _ignore() -> None:
-    """Stands for the connection, which a request that is over must not hold."""
+    """Replaces the callback to the connection, so that a finished request does not hold it."""
 
 
 class Signal:
-    """As much of asyncio.Event as a request needs, for one waiter; a tenth of its memory, held by each open stream."""
+    """A small asyncio.Event for one waiter, with a tenth of its memory; each open stream has one."""
 
     __slots__ = ("_is_set", "_waiter")
 
@@ -41,7 +41,7 @@ class Signal:
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wakes the waiter, or the next one at once."""
+        """Wakes the waiter, or lets the next one pass at once."""
         self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -64,26 +64,26 @@ class Signal:
 class Cycle(RequestResponseCycle):
     """Changes with each message of the app; owned by one connection.
 
-    `left_bytes` is what the announced Content-Length still asks for, None where nothing was announced.
+    `left_bytes` is the rest of the announced Content-Length, None if there is none.
     """
 
     is_chunked = False
-    unsent_head = b""  # goes out with the first of the body: one write, one packet
-    on_left: Callable[[], None] | None = None
+    unsent_head = b""  # sent with the first bytes of the body: one write, one packet
+    on_disconnect: Callable[[], None] | None = None
     is_silent = False
     left_bytes: int | None = None
-    body_error: GatewayError | None = None  # of a body that turned out to be no good
-    _tell_refused: Callable[[GatewayError], None] | None = None
+    body_error: GatewayError | None = None  # of a body that turned out to be invalid
+    _on_unanswered: Callable[[GatewayError], None] | None = None
 
     async def run_asgi(self, app: "ASGI3Application") -> None:
-        """Runs the app. A refusal of the body that it has no answer for is answered here."""
+        """Runs the app. Answers an error of the body that the app did not answer."""
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
             if error is not self.body_error:
                 self.logger.error("Exception in ASGI application\n", exc_info=error)
-            elif self._tell_refused is not None:
-                self._tell_refused(self.body_error)
+            elif self._on_unanswered is not None:
+                self._on_unanswered(self.body_error)
             await self._end_without_answer()
         else:
             if not self.response_complete and not self.disconnected:
@@ -99,22 +99,22 @@ class Cycle(RequestResponseCycle):
             await self.send_500_response()
 
     async def receive(self) -> "ASGIReceiveEvent":
-        """ASGI's receive. Raises the refusal of a body that cannot be read on: the app answers it as its own errors."""
+        """ASGI's receive. Raises the error of an invalid body: the app answers it like its own errors."""
         if self.body_error is None:
             message = await super().receive()
             if self.body_error is None:
                 return message
         raise self.body_error
 
-    def refuse(self, error: GatewayError, tell: Callable[[GatewayError], None]) -> None:
-        """The body cannot be read on, and no more of it is asked for. `tell` is called if the app has no answer."""
+    def refuse(self, error: GatewayError, on_unanswered: Callable[[GatewayError], None]) -> None:
+        """Ends the body with an error. Calls `on_unanswered` if the app does not answer it."""
         self.body_error = error
-        self._tell_refused = tell
+        self._on_unanswered = on_unanswered
         self.waiting_for_100_continue = False
         self.message_event.set()
 
     async def send(self, message: "ASGISendEvent") -> None:
-        """ASGI's send: waits while the client does not read, drops everything once it has left."""
+        """ASGI's send: waits while the client does not read, and drops everything once it has disconnected."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
@@ -141,7 +141,7 @@ class Cycle(RequestResponseCycle):
             if name == b"content-length":
                 self.left_bytes = int(value)
             elif name == b"transfer-encoding":
-                continue  # framing is ours
+                continue  # the server does the framing
             elif name == b"connection":
                 self.keep_alive = self.keep_alive and b"close" not in value.lower()
                 continue
@@ -149,10 +149,10 @@ class Cycle(RequestResponseCycle):
         self._choose_framing(status, parts)
         parts.append(b"\r\n")
         head = b"".join(parts)
-        # A line end inside a value would be a second answer (response splitting).
+        # A line end in a value would begin a second answer (response splitting).
         line_ends = len(parts) // 4 + 2
         if not head.count(b"\n") == head.count(b"\r") == line_ends:
-            raise RuntimeError("a response header holds a line end")
+            raise RuntimeError("a response header has a line end in it")
         return head
 
     def _choose_framing(self, status: int, parts: list[bytes]) -> None:
@@ -186,7 +186,7 @@ class Cycle(RequestResponseCycle):
             self.transport.write(head + body)
         if not more_body:
             self.response_complete = True
-            self.on_left = None
+            self.on_disconnect = None
             self.message_event.set()
             self.on_response()
 
@@ -197,9 +197,9 @@ class Cycle(RequestResponseCycle):
                 raise RuntimeError("the response's body is not as long as its content-length")
 
     def write_now(self, body: bytes) -> bool:
-        """Writes a piece of a chunked body if nothing stands in the way; False if `send` is needed for it.
+        """Writes a piece of a chunked body if that is possible without waiting; False if it needs `send`.
 
-        Nothing to write asks only whether something could be written now.
+        With an empty piece it only returns whether it could write now.
         """
         if not self.is_chunked or self.unsent_head or self.flow.write_paused:
             return False
@@ -211,22 +211,22 @@ class Cycle(RequestResponseCycle):
 
     @property
     def is_begun(self) -> bool:
-        """Whether anything of the answer has gone out."""
+        """Whether a part of the answer has been sent."""
         return self.response_started and not self.unsent_head
 
     def leave(self) -> None:
-        """The client has left."""
+        """The client has disconnected."""
         if not self.disconnected:
             self.disconnected = True
             self.waiting_for_100_continue = False
             self.message_event.set()
-            told, self.on_left = self.on_left, None
-            if told is not None:
-                told()
+            callback, self.on_disconnect = self.on_disconnect, None
+            if callback is not None:
+                callback()
 
     async def send_500_response(self) -> None:
-        """When the app failed, or had no words for a refusal, before it began to answer."""
-        error = self.body_error or InternalError("The gateway failed to answer; its log says why.")
+        """Answers for an app that failed, or did not answer an error, before its answer began."""
+        error = self.body_error or InternalError("The gateway failed to answer; its log has the reason.")
         status, headers, body = error_reply(error)
         headers.append((b"x-request-id", uuid.uuid4().hex.encode()))
         self.keep_alive = False

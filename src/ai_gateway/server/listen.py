@@ -12,14 +12,14 @@ from contextlib import suppress
 from ai_gateway.wire.hosts import split_listen, would_collide
 
 BACKLOG = 2048
-"""Connections that may wait for us to accept them (the kernel's somaxconn may be lower)."""
+"""Connections that may wait to be accepted (the kernel's somaxconn may be lower)."""
 
 _ALL = ("0.0.0.0", "::")  # noqa: S104  # asked for with an empty host
 _FREE_PORT_TRIES = 10
 
 
 class ListenError(Exception):
-    """An address that cannot be listened on; `str()` is one line for a person."""
+    """The server cannot listen on an address; `str()` is one line for a person."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -31,7 +31,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def refuse_collision(api: str, admin: str) -> None:
-    """Raises ListenError where both ports cannot be had together: the system would only say that one is in use."""
+    """Raises ListenError if both addresses collide: the system would only say that one is in use."""
     split_address(api), split_address(admin)
     if would_collide(api, admin):
         raise ListenError(
@@ -41,7 +41,7 @@ def refuse_collision(api: str, admin: str) -> None:
 
 
 def listen(address: str) -> list[socket.socket]:
-    """Sockets that listen on every address the host stands for; the same port on all of them."""
+    """Sockets that listen on all addresses of the host, on the same port."""
     host, port = split_address(address)
     for _ in range(_FREE_PORT_TRIES):
         try:
@@ -50,7 +50,7 @@ def listen(address: str) -> list[socket.socket]:
             if port == 0 and error.errno == errno.EADDRINUSE:
                 continue  # free for IPv4, taken for IPv6: try another
             raise ListenError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
-    raise ListenError(f"cannot listen on {address}: no port is free on all its addresses")
+    raise ListenError(f"cannot listen on {address}: no port is free on all addresses of the host")
 
 
 def _resolve(address: str, host: str) -> list[tuple[socket.AddressFamily, str]]:
@@ -64,7 +64,7 @@ def _resolve(address: str, host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _listen_on_all(names: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
-    """Addresses of a family that this machine lacks are passed over if another one works."""
+    """Skips addresses of a family that this machine does not have, if another one works."""
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
@@ -92,7 +92,7 @@ def _listen_on(family: socket.AddressFamily, name: str, port: int) -> socket.soc
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
         if family == socket.AF_INET6:
-            # Two sockets rather than one for both: IPv4 clients keep their plain addresses.
+            # Two sockets, not one for both families: IPv4 clients keep their plain addresses.
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind((name, port))
         listening.listen(BACKLOG)

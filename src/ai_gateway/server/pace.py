@@ -4,7 +4,7 @@ from ai_gateway.wire.framing import FramingLimits
 
 
 class BodyPace:
-    """Judges a request's body, from the first sweep that finds it unfinished. Changes at each look."""
+    """Measures a request's body from the first sweep that finds it incomplete. Changed by each check."""
 
     def __init__(self, now: float, limits: FramingLimits) -> None:
         self._limits = limits
@@ -14,7 +14,7 @@ class BodyPace:
         self._seen_bytes = 0
 
     def is_too_slow(self, now: float, taken_bytes: int, is_paused: bool) -> bool:
-        """Whether nothing came for too long, or too little on average; time while we did not read is not counted."""
+        """Whether nothing came for too long, or too little on average. Time while reading was paused does not count."""
         if is_paused:
             self._since += now - self._looked_at
             self._moved_at = now
@@ -30,7 +30,7 @@ class BodyPace:
 
 
 class WritePace:
-    """Judges how a client reads while bytes wait for it. Changes at each look; belongs to one connection."""
+    """Measures how a client reads while bytes wait for it. Changed by each check; belongs to one connection."""
 
     def __init__(self, limits: FramingLimits) -> None:
         self._limit_seconds = limits.write_silence_seconds
@@ -38,7 +38,7 @@ class WritePace:
         self._moved_at = 0.0
 
     def is_stuck(self, now: float, waiting_bytes: int) -> bool:
-        """Whether `waiting_bytes` (0: nothing waits) have not become fewer for too long."""
+        """Whether `waiting_bytes` (0: nothing waits) have not decreased for too long."""
         if not waiting_bytes:
             self._least_bytes = None
         elif self._least_bytes is None or waiting_bytes < self._least_bytes:
@@ -47,5 +47,5 @@ class WritePace:
         return self._least_bytes is not None and now - self._moved_at >= self._limit_seconds
 
     def moved(self) -> None:
-        """The client has read enough for writing to go on."""
+        """The client has read enough for the server to write on."""
         self._least_bytes = None

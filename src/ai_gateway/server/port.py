@@ -1,4 +1,4 @@
-"""One port: its sockets, its connections, and the clock that looks after them."""
+"""One port: its sockets, its connections, and the timer for their deadlines."""
 
 import asyncio
 import socket
@@ -17,16 +17,16 @@ from ai_gateway.server.strict import StrictProtocol
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication
 
-# A client that connects to a TLS port and stays silent is gone by then; asyncio's default is a minute.
+# After so long a silent client on a TLS port is cut; asyncio's default is a minute.
 _HANDSHAKE_SECONDS = 10.0
-# A client that does not answer our close_notify; asyncio's default is half a minute.
+# After so long a client without an answer to close_notify is cut; asyncio's default is half a minute.
 _TLS_CLOSE_SECONDS = 5.0
 _CLEANUP_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 
 
 class Port:
-    """Accepts connections for one app. Changes as it opens, leaves and closes; only `serve` changes it."""
+    """Accepts connections for one app. Changed only by `serve`."""
 
     def __init__(
         self, app: "ASGIApplication", sockets: list[socket.socket], certificate: Certificate | None, state: PortState
@@ -43,7 +43,7 @@ class Port:
         self._ticking: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Begin to accept; from here on deadlines hold."""
+        """Begins to accept; deadlines apply from now on."""
         self._tick()
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
@@ -71,7 +71,7 @@ class Port:
             connection.sweep(now)
 
     def leave(self) -> None:
-        """Still accept, but let every answer that begins be its connection's last."""
+        """Goes on to accept, but makes each new answer the last of its connection."""
         if self._state.is_leaving:
             return
         self._state.is_leaving = True
@@ -79,7 +79,7 @@ class Port:
             connection.leave()
 
     def stop_accepting(self) -> None:
-        """Close the listeners and the idle connections that had their moment; running requests go on."""
+        """Closes the listeners and idle connections; running requests go on."""
         self.leave()
         self._state.is_shut = True
         self._take_waiting()
@@ -88,13 +88,13 @@ class Port:
             connection.shutdown()
 
     def _take_waiting(self) -> None:
-        """Whose clients have connected, and may have sent a request: the listener's end would be a reset to them.
+        """Accepts connections that wait in the kernel: closing the listener would reset them.
 
-        No more than can wait: whoever connects without end must not keep the loop here.
+        At most as many as can wait, so that a flood of connections cannot keep the loop here.
         """
         loop = asyncio.get_running_loop()
         for listening in self._sockets[: len(self._servers)]:
-            with suppress(OSError):  # nobody waits there any more
+            with suppress(OSError):  # no more connections wait
                 for _ in range(BACKLOG + 1):
                     accepted, _peer = listening.accept()
                     accepted.setblocking(False)
@@ -106,7 +106,7 @@ class Port:
     def _arrived(self, task: "asyncio.Future[Any]") -> None:
         self._arriving.discard(task)
         if not task.cancelled():
-            task.exception()  # of a handshake that failed; nobody else asks
+            task.exception()  # of a failed handshake; marks it as retrieved
 
     def _close_listeners(self) -> None:
         for server in self._servers:
@@ -115,13 +115,13 @@ class Port:
             listening.close()
 
     async def empty(self) -> None:
-        """Wait until no connection is open and no request runs."""
-        # Only while leaving; an event would cost every request its upkeep.
+        """Waits until no connection is open and no request runs."""
+        # Polls, at a shutdown only; an event would cost every request time.
         while self._arriving or self._state.connections or self._state.tasks:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
     async def close(self) -> None:
-        """Cut every connection; running requests have a moment to clean up after their clients' leaving."""
+        """Cuts every connection; running requests have a moment to clean up."""
         self.leave()
         self._close_listeners()
         for task in list(self._arriving):
@@ -138,7 +138,7 @@ class Port:
 
 
 def strict_config(app: "ASGIApplication") -> Config:
-    """uvicorn's settings with everything switched off that the gateway does itself."""
+    """uvicorn's settings, with everything off that the gateway does itself."""
     config = Config(
         app,
         http=StrictProtocol,

@@ -1,4 +1,4 @@
-"""Serving from the first address taken to the last connection closed."""
+"""Serves, from the first bound address to the last closed connection."""
 
 import asyncio
 import signal
@@ -20,10 +20,10 @@ from ai_gateway.wire.framing import FramingLimits
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication
 
-# A person at the keyboard does not wait half a minute.
+# A person at the keyboard should not wait half a minute.
 _INTERRUPT_GRACE_SECONDS = 5.0
-# For the error events of streams to reach their clients.
-_FAREWELL_SECONDS = 1.0
+# So that the error events of streams reach their clients.
+_STREAM_END_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,51 +33,51 @@ class ServerSettings:
     listen: str = "127.0.0.1:8080"
     admin: str = "127.0.0.1:9090"
     tls: CertificateFiles | None = None
-    tls_poll_seconds: float = 2.0  # how often its files are looked at; polling works with every kind of mount
+    tls_poll_seconds: float = 2.0  # how often to check its files; polling works with every kind of mount
     drain_seconds: float = 0.0
     grace_seconds: float = 30.0
     limits: FramingLimits = field(default_factory=FramingLimits)
-    idle_seconds: Callable[[], float] | None = None  # in place of the limits'; may change while it runs
+    idle_seconds: Callable[[], float] | None = None  # overrides the limits; may change at run time
 
 
 class Shutdown:
-    """Whether the server is to leave, and how patiently. Changes at each `ask`; a signal asks too."""
+    """Whether the server shall shut down, and how fast. Changed by `begin` and `request`; signals call them."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurried = asyncio.Event()
-        self.undelayed = asyncio.Event()  # Services are not waited for
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
+        self.undelayed = asyncio.Event()  # without the drain delay
         self.grace_seconds = float("inf")
         self._is_signalled = False
 
     def begin(self) -> None:
-        """Leave, as a pre-stop hook wants it: the signal that follows is no second one."""
-        self.asked.set()
+        """Begins a shutdown for a pre-stop hook: the signal after it counts as the first."""
+        self.requested.set()
 
-    def ask(self, grace_seconds: float = float("inf")) -> None:
-        """Leave, with this much patience at most; asked again: at once."""
+    def request(self, grace_seconds: float = float("inf")) -> None:
+        """Requests a shutdown with this much grace at most; the second request ends it at once."""
         if self._is_signalled:
-            self.hurried.set()
-        # Whoever states a patience of their own does not wait for Services to notice.
+            self.forced.set()
+        # A request with a grace of its own does not wait for Services to notice.
         if self._is_signalled or grace_seconds < float("inf"):
             self.undelayed.set()
         self._is_signalled = True
         self.grace_seconds = min(self.grace_seconds, grace_seconds)
-        self.asked.set()
+        self.requested.set()
 
 
 def _ignore(*_: object) -> None:
-    """Stands for a callback that nobody gave."""
+    """The default for each callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerCallbacks:
-    """How the caller follows the server. All are called in the loop and must not wait.
+    """Callbacks for the server's events. The server calls them in the loop; they must not wait.
 
-    `on_listening(api_urls, admin_urls)` once everything is accepted; `leaving()` when the server is asked to leave;
-    `shutdown_streams()` when the patience with running requests is over; `refused(status, code, peer)` for each
-    request refused before the app saw it; `certificate_refused(complaint)` when changed TLS files are of no use.
-    `reread()` on SIGHUP, beside the certificate; without it SIGHUP asks for the departure, as SIGTERM.
+    `on_listening(api_urls, admin_urls)`: both ports accept connections; `leaving()`: a shutdown begins;
+    `shutdown_streams()`: the grace of running requests is over; `refused(status, code, peer)`: a request was
+    refused before the app saw it; `certificate_refused(reason)`: changed TLS files cannot be used. `reread()`: SIGHUP
+    asks to reload files, beside the certificate; without it SIGHUP requests a shutdown, as SIGTERM does.
     """
 
     on_listening: Callable[[tuple[str, ...], tuple[str, ...]], None] = _ignore
@@ -96,15 +96,15 @@ async def serve(
     callbacks: ServerCallbacks | None = None,
     around: AbstractAsyncContextManager[object] | None = None,
 ) -> None:
-    """Serve both apps until asked to leave; see the package's docstring. Asked before that, it ends without serving."""
+    """Serves both apps until a shutdown; see the package's docstring. An earlier request ends it without serving."""
     callbacks = callbacks or ServerCallbacks()
     certificate = Certificate(settings.tls) if settings.tls is not None else None
     api_port, admin_port = _bind(app, admin, settings, callbacks, certificate)
     try:
-        with _signals(callbacks, certificate) as hearing:
+        with _signals(callbacks, certificate) as signals:
             async with AsyncExitStack() as stack:
                 beginning = _begin(stack, around, (api_port, admin_port))
-                if await _is_begun(beginning, callbacks.shutdown, hearing.close):
+                if await _is_begun(beginning, callbacks.shutdown, signals.close):
                     callbacks.on_listening(api_port.urls, admin_port.urls)
                     await _until_left(api_port, settings, callbacks, certificate)
     finally:
@@ -141,24 +141,24 @@ async def _begin(
         await port.open()
 
 
-async def _is_begun(beginning: Coroutine[Any, Any, None], shutdown: Shutdown, when_asked: Callable[[], None]) -> bool:
-    """Whether it got to its end before the departure was asked for. It is cut off then: nobody was served yet."""
+async def _is_begun(beginning: Coroutine[Any, Any, None], shutdown: Shutdown, on_request: Callable[[], None]) -> bool:
+    """Whether the start finished before a shutdown was requested, which cancels it: nothing is served yet."""
     try:
         async with asyncio.timeout(None) as patience:
-            asking = asyncio.create_task(_end_when_asked(patience, shutdown, when_asked))
+            ending = asyncio.create_task(_end_on_request(patience, shutdown, on_request))
             try:
                 await beginning
             finally:
-                asking.cancel()
+                ending.cancel()
     except TimeoutError:
         if not patience.expired():
             raise
-    return not shutdown.asked.is_set()
+    return not shutdown.requested.is_set()
 
 
-async def _end_when_asked(patience: asyncio.Timeout, shutdown: Shutdown, when_asked: Callable[[], None]) -> None:
-    await shutdown.asked.wait()
-    when_asked()
+async def _end_on_request(patience: asyncio.Timeout, shutdown: Shutdown, on_request: Callable[[], None]) -> None:
+    await shutdown.requested.wait()
+    on_request()
     patience.reschedule(asyncio.get_running_loop().time())
 
 
@@ -170,7 +170,7 @@ async def _until_left(
         watch = certificate.watch(callbacks.certificate_refused, settings.tls_poll_seconds)
         watching = asyncio.create_task(watch)
     try:
-        await callbacks.shutdown.asked.wait()
+        await callbacks.shutdown.requested.wait()
         await _leave(port, settings, callbacks)
     finally:
         if watching is not None:
@@ -179,7 +179,7 @@ async def _until_left(
 
 
 async def _leave(port: Port, settings: ServerSettings, callbacks: ServerCallbacks) -> None:
-    hurried = callbacks.shutdown.hurried
+    forced = callbacks.shutdown.forced
     callbacks.leaving()
     port.leave()
     await _unless(callbacks.shutdown.undelayed, asyncio.sleep(settings.drain_seconds), settings.drain_seconds)
@@ -187,24 +187,24 @@ async def _leave(port: Port, settings: ServerSettings, callbacks: ServerCallback
     if await _is_empty_in_time(port, settings, callbacks.shutdown):
         return
     callbacks.shutdown_streams()
-    await _unless(hurried, port.empty(), _FAREWELL_SECONDS)
+    await _unless(forced, port.empty(), _STREAM_END_SECONDS)
 
 
 async def _is_empty_in_time(port: Port, settings: ServerSettings, shutdown: Shutdown) -> bool:
-    """Whether running requests end within the grace, or within a patience that is stated while they run."""
+    """Whether running requests end within the grace, or within a shorter one that is requested meanwhile."""
     if not shutdown.undelayed.is_set():
         if await _unless(shutdown.undelayed, port.empty(), settings.grace_seconds):
             return True
         if not shutdown.undelayed.is_set():
             return False
     grace_seconds = min(settings.grace_seconds, shutdown.grace_seconds)
-    return await _unless(shutdown.hurried, port.empty(), grace_seconds)
+    return await _unless(shutdown.forced, port.empty(), grace_seconds)
 
 
-async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], seconds: float) -> bool:
-    """Whether the work was done in time, before the second signal."""
+async def _unless(forced: asyncio.Event, work: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Whether the work is done in time, before `forced` is set."""
     working = asyncio.ensure_future(work)
-    waiting = asyncio.ensure_future(hurried.wait())
+    waiting = asyncio.ensure_future(forced.wait())
     try:
         await asyncio.wait((working, waiting), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return working.done()
@@ -214,27 +214,27 @@ async def _unless(hurried: asyncio.Event, work: Coroutine[Any, Any, None], secon
 
 
 def _signals(callbacks: ServerCallbacks, certificate: Certificate | None) -> ExitStack:
-    """SIGTERM and SIGINT ask for the departure, SIGHUP to read again; only the main thread can hear them.
+    """Makes SIGTERM and SIGINT request a shutdown and SIGHUP a reload; does nothing outside the main thread.
 
-    At its end, and already when the departure is asked for before anything is served, whoever heard them before hears
-    them again, until the process has ended.
+    Closing the stack restores the former handlers. That happens at the end, or when a shutdown is requested before
+    anything is served.
     """
-    hearing = ExitStack()
+    signals = ExitStack()
     if threading.current_thread() is not threading.main_thread():
-        return hearing
+        return signals
     shutdown = callbacks.shutdown
     reread = partial(_read_again, callbacks, certificate)
-    heard: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGTERM: shutdown.ask,
-        signal.SIGINT: partial(shutdown.ask, _INTERRUPT_GRACE_SECONDS),
-        signal.SIGHUP: shutdown.begin if callbacks.reread is None else reread,  # shells and kernel both send one
+    actions: dict[signal.Signals, Callable[[], None]] = {
+        signal.SIGTERM: shutdown.request,
+        signal.SIGINT: partial(shutdown.request, _INTERRUPT_GRACE_SECONDS),
+        signal.SIGHUP: shutdown.begin if callbacks.reread is None else reread,  # both shells and the kernel send one
     }
     loop = asyncio.get_running_loop()
-    for number, answer in heard.items():
-        hearing.callback(signal.signal, number, signal.getsignal(number))
-        loop.add_signal_handler(number, answer)
-        hearing.callback(loop.remove_signal_handler, number)
-    return hearing
+    for number, action in actions.items():
+        signals.callback(signal.signal, number, signal.getsignal(number))
+        loop.add_signal_handler(number, action)
+        signals.callback(loop.remove_signal_handler, number)
+    return signals
 
 
 def _read_again(callbacks: ServerCallbacks, certificate: Certificate | None) -> None:
@@ -246,6 +246,6 @@ def _read_again(callbacks: ServerCallbacks, certificate: Certificate | None) -> 
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run to the end on uvloop."""
+    """Runs a coroutine to its end on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)

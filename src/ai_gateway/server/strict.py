@@ -1,13 +1,13 @@
-"""uvicorn's HTTP/1.1 protocol made strict: one request at a time, by one reading, within limits of size and time.
+"""uvicorn's HTTP/1.1 protocol made strict: one request at a time, read in one way, within limits of size and time.
 
-A connection is always in one phase, a method that takes the bytes it wants and returns the rest for the next:
+A connection is always in one phase: a method that takes its bytes and returns the rest for the next phase.
 
     _read_head -> _read_body | _read_chunks -> _hold (while the request runs) -> _read_head -> ...
                           any of them -> _discard (refused, or answered before the body's end)
 
-The head is gathered here, within its limit, and given to httptools whole: nothing piles up in the parser. Reading
-goes on while a request runs, so that a client that leaves is noticed at once in every phase; what it sends ahead is
-held, up to a bound.
+This protocol collects the head, within its limit, and passes it to httptools whole, so that the parser buffers
+nothing. It reads on while a request runs, so that it notices a disconnect at once in every phase. Bytes that the
+client sends ahead are held, up to a limit.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from ai_gateway.wire import framing
 from ai_gateway.wire.framing import RequestLine
 
 _BLANKS: Final = (b" ", b"\t")
-# These say where a request ends. Of two readings one is a smuggled request, so that blanks are left to be refused.
+# These fields decide where a request ends; blanks in them stay, so that the request is refused (request smuggling).
 _FRAMING: Final = (b"transfer-encoding", b"content-length")
 
 
 class StrictProtocol(Connection):
-    """The reading half of a connection: phases, and the request that comes out of them."""
+    """The reading half of a connection: its phases and the requests that they produce."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class StrictProtocol(Connection):
         self._keeps_alive = True  # what the request's own head allows
         self._body_left = 0  # bytes, where the length is known
         self._chunks: framing.ChunkedBody | None = None  # where it is not
-        self._is_parsed = False  # httptools has seen the end of the request
+        self._is_parsed = False  # httptools has reported the end of the request
 
     # Phases
 
@@ -54,7 +54,7 @@ class StrictProtocol(Connection):
             head = self._head
             head += data[: self._limits.head_bytes + 4 - searched]
         elif data[:2] == b"\r\n" != data[2:4]:
-            return data[2:]  # one empty line before a request is forgiven (RFC 9112 2.2)
+            return data[2:]  # one empty line before a request is allowed (RFC 9112 2.2)
         end = head.find(framing.HEAD_END, max(0, searched - 3)) + 4
         if end == 3 or end > self._limits.head_bytes:
             self._await_head(head, searched)
@@ -85,11 +85,11 @@ class StrictProtocol(Connection):
             self._chunks = None
             self._end_body()
         elif self._is_parsed:
-            raise framing.malformed("The body's end is in doubt.")
+            raise framing.malformed("It is unclear where the body ends.")
         return data[end:]
 
     def _hold(self, data: bytes) -> bytes:
-        """Keep what a client sends ahead of its turn; too much of it and this answer is the connection's last."""
+        """Holds bytes that the client sends ahead; if they are too many, this answer is the connection's last."""
         self._held += data
         if not self.cycle.keep_alive or len(self._held) > self._limits.pipelined_bytes:
             self._held.clear()
@@ -109,7 +109,7 @@ class StrictProtocol(Connection):
             self._parse_without_upgrade(head)
         body_bytes, expects_100 = framing.check_fields(line, self.headers, self._limits)
         if self._is_parsed != (body_bytes == 0):
-            raise framing.malformed("The body's end is in doubt.")
+            raise framing.malformed("It is unclear where the body ends.")
         self._deadline = math.inf
         self._start(line, body_bytes, expects_100 and body_bytes != 0)
 
@@ -120,7 +120,7 @@ class StrictProtocol(Connection):
         self.parser.feed_data(framing.without_upgrade(head))
 
     def _start(self, line: RequestLine, body_bytes: int, expects_100: bool) -> None:
-        """Hand the request to the app; its body, if any, is still to come."""
+        """Passes the request to the app; its body, if any, is still to come."""
         self._keeps_alive = self._keeps_alive and line.minor == b"1"
         state = self.server_state
         self.cycle = Cycle(
@@ -175,12 +175,12 @@ class StrictProtocol(Connection):
 
     def _take_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
-        self.cycle.waiting_for_100_continue = False  # who sends already does not wait (RFC 9110 10.1.1)
+        self.cycle.waiting_for_100_continue = False  # a client that sends already does not wait (RFC 9110 10.1.1)
         self.parser.feed_data(data)
 
     def _end_body(self) -> None:
         if not self._is_parsed:
-            raise framing.malformed("The body's end is in doubt.")
+            raise framing.malformed("It is unclear where the body ends.")
         self._is_body_due = False
         self._phase = self._hold
         cycle = self.cycle
@@ -192,20 +192,20 @@ class StrictProtocol(Connection):
     # Callbacks of httptools
 
     def on_message_begin(self) -> None:
-        """The scope is built when the head is whole."""
+        """Does nothing: the scope is built from the complete head."""
 
     def on_url(self, url: bytes) -> None:
         """The request line has been read already."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head, or a trailer. Blanks behind a value are not of it (RFC 9110 5.5)."""
+        """A field of the head, or a trailer. Blanks after a value do not belong to it (RFC 9110 5.5)."""
         name = name.lower()
         if value[-1:] in _BLANKS and name not in _FRAMING:
             value = value.rstrip(b" \t")
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The request is started when httptools returns; only now does it know the Connection field's wish."""
+        """Reads keep-alive from the parser, which only now knows it; the request starts when httptools returns."""
         self._keeps_alive = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
@@ -219,13 +219,13 @@ class StrictProtocol(Connection):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """httptools has seen the request's end; the phases check that it is where they see it."""
+        """httptools reports the request's end; the phases check that they see the same end."""
         self._is_parsed = True
 
     # After the answer
 
     def on_response_complete(self) -> None:
-        """The answer is written: close, or read on with what was held."""
+        """The answer is written: closes, or reads on with the held bytes."""
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._phase == self._discard:
             return

@@ -1,4 +1,4 @@
-"""The reply to one request as bytes on a socket, the way Go's net/http frames it, and ways to break it."""
+"""The reply to one request as bytes on a socket, framed as Go's net/http does it, and ways to break it."""
 
 import asyncio
 import socket
@@ -10,11 +10,11 @@ from http import HTTPStatus
 
 Header = tuple[str, str]
 
-BUFFERED_BYTES = 2048  # Go gives Content-Length only to what fits its buffer; larger answers are chunked
+BUFFERED_BYTES = 2048  # Go sets Content-Length only for answers that fit its buffer; larger ones are chunked
 
 
 class Answer:
-    """Changes as it is written: nothing, then a head, then a body. One request owns it.
+    """Changed as it is written: nothing, then a head, then a body. One request owns it.
 
     `whole` and `start` may be called once. `extra_headers` and `split_bytes` may be set before that.
     """
@@ -25,7 +25,7 @@ class Answer:
         self._chunks = chunks
         self.keeps_alive = keeps_alive and chunks
         self.extra_headers: tuple[Header, ...] = ()
-        self.split_bytes = 0  # 0: a write goes out as it is; else in pieces of so many bytes
+        self.split_bytes = 0  # 0: writes go out whole; else in pieces of so many bytes
         self.is_complete = False
         self.is_paused = False  # the client reads too slowly
         self.on_resume: Callable[[], None] | None = None
@@ -34,7 +34,7 @@ class Answer:
         self._head = b""
 
     def whole(self, status: int, content_type: str, body: bytes, headers: tuple[Header, ...] = ()) -> None:
-        """Head and body at once."""
+        """Writes head and body at once."""
         if len(body) > BUFFERED_BYTES and self._chunks and not self._is_head:
             self._write(self._head_bytes(status, content_type, headers, None) + _chunk(body) + b"0\r\n\r\n")
         else:
@@ -43,11 +43,11 @@ class Answer:
         self.is_complete = True
 
     def start(self, content_type: str) -> None:
-        """A stream begins; its head goes out with the first `send`."""
+        """Begins a stream; its head goes out with the first `send`."""
         self._head = self._head_bytes(200, content_type, (), None)
 
     def send(self, data: bytes) -> None:
-        """One record of the stream, or several that are due together."""
+        """Writes one record of the stream, or several that are due together."""
         if self.split_bytes:
             size = self.split_bytes
             for at in range(0, len(data), size):
@@ -56,14 +56,14 @@ class Answer:
             self._write(self._take_head() + self._frame(data))
 
     def send_each(self, records: list[bytes]) -> None:
-        """Several records, each a chunk of its own, in one write."""
+        """Writes several records in one write, each as a chunk of its own."""
         if self.split_bytes:
             self.send(b"".join(records))
         else:
             self._write(self._take_head() + b"".join(map(self._frame, records)))
 
     def end(self) -> None:
-        """The stream is over, and properly so as far as HTTP can tell."""
+        """Ends the stream properly, as far as HTTP is concerned."""
         self._write(self._take_head() + (b"0\r\n\r\n" if self._chunks else b""))
         self.is_complete = True
 
@@ -74,12 +74,12 @@ class Answer:
             await self._flushed
 
     def reset(self) -> None:
-        """The connection ends with a TCP reset."""
+        """Ends the connection with a TCP reset."""
         self.keeps_alive = False
         reset(self._transport)
 
     def close(self) -> None:
-        """The connection ends with a FIN, whatever was promised."""
+        """Ends the connection with a FIN, even in the middle of an answer."""
         self.keeps_alive = False
         self._transport.close()
 
@@ -110,7 +110,7 @@ class Answer:
         self._pieces.append(data)
 
     def _write_piece(self) -> None:
-        """One piece per turn of the event loop, so that each can arrive alone."""
+        """Writes one piece per round of the event loop, so that each can arrive alone."""
         if self._transport.is_closing():
             return
         self._transport.write(self._pieces.popleft())

@@ -1,4 +1,4 @@
-"""What a client asks of a model, whichever of the two APIs it spoke."""
+"""A client's request to a model, the same for both APIs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A wish for text. `model` is what the client wrote. `keep_alive` in seconds, math.inf is forever."""
+    """A request for text. `model` is the client's spelling. `keep_alive` in seconds, math.inf is forever."""
 
     model: str
     messages: tuple[Message, ...]
@@ -34,7 +34,7 @@ class Ask:
     stop: tuple[str, ...] = ()
     tools: tuple[Tool, ...] = ()
     schema: Schema | None = None  # the answer is JSON of this shape; {} is any JSON object
-    effort: str | None = None  # None: as the model likes; "none": no thinking
+    effort: str | None = None  # None: the model's default; "none": no thinking
     logprobs: bool = False
     top_logprobs: int = 0
     seed: int = 0
@@ -50,7 +50,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedAsk:
-    """A wish for vectors, one per text."""
+    """A request for vectors, one per text."""
 
     model: str
     texts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a simulated model says: always the same for the same prompt, model and seed."""
+"""Composes a simulated model's answer: always the same for the same prompt, model and seed."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _TOKEN_CHARACTERS = 4  # of JSON text
 _SENTENCE_WORDS = 12
 
-Digest = Callable[[int], bytes]  # so many bytes that follow from the prompt; fewer are a start of more
+Digest = Callable[[int], bytes]  # that many bytes, made from the prompt; fewer are a prefix of more
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Who speaks: the model's display name, whether it thinks, its mean answer length and the endpoint's seed."""
+    """The model's display name, whether it thinks, its mean answer length, and the endpoint's seed."""
 
     name: str
     thinks: bool
@@ -64,7 +64,7 @@ def compose(ask: Ask, voice: Voice) -> Composition:
     digest = hashlib.shake_128(text.encode("utf-8", "replace")).digest
     length = _natural_length(digest, voice.answer_tokens)
     if ask.max_tokens is not None and ask.max_tokens >= 0:
-        length = min(length, ask.max_tokens + 1)  # one more shows that the limit cuts; the rest is never made
+        length = min(length, ask.max_tokens + 1)  # one more shows that the limit cuts; the rest is not made
     thinking = _prose(digest, max(4, length // 4)) if voice.thinks and ask.effort != "none" else ()
     calls = _tool_calls(ask, digest)
     if calls:
@@ -79,7 +79,7 @@ def compose(ask: Ask, voice: Voice) -> Composition:
 
 
 def _natural_length(digest: Digest, mean: int) -> int:
-    """Between half and one and a half of the mean."""
+    """A length between 50 % and 150 % of the mean."""
     spread = int.from_bytes(digest(2), "big") / 65535
     return max(1, round(mean * (0.5 + spread)))
 
@@ -89,7 +89,7 @@ def _greeting(name: str) -> tuple[str, ...]:
 
 
 def _prose(digest: Digest, count: int) -> tuple[str, ...]:
-    """So many tokens, each a word with a blank before it; every twelfth ends a sentence."""
+    """`count` tokens, each a word after a space; every twelfth ends a sentence."""
     numbers = digest(count + 2)[2:]
     return tuple(
         f" {_WORDS[number % len(_WORDS)]}" + ("." if place % _SENTENCE_WORDS == _SENTENCE_WORDS - 1 else "")
@@ -123,7 +123,7 @@ def _stopped(tokens: tuple[str, ...], stops: tuple[str, ...]) -> tuple[str, ...]
 
 
 def _limited(whole: Composition, max_tokens: int | None) -> Composition:
-    """Cuts an answer at a token limit; a call that is not finished is never sent."""
+    """Cuts an answer at a token limit; an unfinished call is never sent."""
     if max_tokens is None or max_tokens < 0 or whole.completion_tokens <= max_tokens:
         return whole
     thinking = whole.thinking[:max_tokens]
@@ -153,7 +153,7 @@ def _tool_calls(ask: Ask, digest: Digest) -> tuple[ToolCall, ...]:
 
 
 def _is_named(tool: Tool, text: str) -> bool:
-    """By its whole name, or by every word of it: "what is the weather" does not name get_weather."""
+    """Whether the text has the tool's name, or every word of it: "what is the weather" does not name get_weather."""
     name = tool.name.lower()
     return name in text or all(word in text for word in name.replace("-", "_").split("_"))
 

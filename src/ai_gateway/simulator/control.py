@@ -2,11 +2,11 @@
 
 On each endpoint under `/simulator/`, on the control server under `/endpoints/N/`:
 
-    GET    faults          those that are on
+    GET    faults          the active ones
     POST   faults          one fault, or a list: {"kind": "status", "status": 500, "count": 2, "model": "llama3"}
-    DELETE faults          all off
-    DELETE faults/ID       one off
-    GET    state           running and waiting requests, loads, what was seen
+    DELETE faults          turns all off
+    DELETE faults/ID       turns one off
+    GET    state           running and waiting requests, loads, counters
     POST   kill, restart   the pod dies, the pod comes back
 """
 
@@ -61,7 +61,7 @@ def _add_faults(endpoint: Endpoint, body: bytes) -> tuple[int, Any]:
 
 
 def state_of(endpoint: Endpoint) -> dict[str, Any]:
-    """What an endpoint is doing and has seen; counts since it was made."""
+    """The state of an endpoint, with counts since it was made."""
     scheduler, ledger = endpoint.pod.leasing.scheduler, endpoint.ledger
     return {
         "address": endpoint.address,

@@ -1,4 +1,4 @@
-"""From texts to vectors: one slot for the whole batch, then vectors made from the texts."""
+"""Answers embedding requests: one slot for the whole batch, then vectors made from the texts."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embed
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """One vector a text in their order; times in seconds."""
+    """One vector for each text, in order; times in seconds."""
 
     vectors: tuple[list[float], ...]
     prompt_tokens: int

@@ -24,10 +24,10 @@ Control = Callable[["Endpoint", str, Request, Answer], None]
 
 
 class Endpoint:
-    """A pod with its port, faults and counters. It is made inside a running event loop.
+    """A pod with its port, faults and counters. Make it inside a running event loop.
 
-    `faults` may be changed at any time. `kill` is a pod that dies, `restart` one that comes back: with the same
-    models on disk, nothing loaded. `control` answers what comes under CONTROL_START.
+    `faults` may be changed at any time. `kill` makes the pod die, `restart` makes it come back: with the same
+    models on disk, nothing loaded. `control` answers requests under CONTROL_START.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Endpoint:
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes connections."""
+        """Whether it accepts connections."""
         return self._listener.is_open
 
     @property
@@ -66,12 +66,12 @@ class Endpoint:
         return len(self._listener.connections)
 
     def start(self) -> None:
-        """Takes connections from now on."""
+        """Accepts connections from now on."""
         self._is_killed = False
         self._follow_faults()
 
     def kill(self) -> None:
-        """Drops all connections at once and refuses new ones; what was loaded is lost."""
+        """Drops all connections at once and refuses new ones; loaded models are lost."""
         self._is_killed = True
         self._follow_faults()
         self._listener.drop_all()
@@ -79,13 +79,13 @@ class Endpoint:
         self.pod.leasing = new_leasing(self.settings)
 
     def restart(self) -> None:
-        """Kills it if it lives, and starts it anew on the same port."""
+        """Kills the pod if it is alive, and starts it again on the same port."""
         if not self._is_killed:
             self.kill()
         self.start()
 
     async def stop(self) -> None:
-        """Ends it for good and gives the port back."""
+        """Ends it for good and releases the port."""
         self._is_killed = True
         if self._lull is not None:
             self._lull.cancel()
@@ -93,7 +93,7 @@ class Endpoint:
         await self._listener.release()
 
     def _follow_faults(self) -> None:
-        """Opens or closes the port, as the faults and its own life want it."""
+        """Opens or closes the port, as the faults and the pod's state require."""
         if self._lull is not None:
             self._lull.cancel()
             self._lull = None
@@ -148,7 +148,7 @@ class Endpoint:
 
 
 def _refuse(call: Call, refusal: Refusal) -> None:
-    """An error in the shape of the path's API; on /v1 Ollama's writer adds a line end, its reader does not."""
+    """Answers with an error in the path's shape; on /v1 Ollama's writer adds a line end, its reader does not."""
     is_openai = call.request.path.startswith("/v1/") and not isinstance(refusal, CloudRefusal)
     if is_openai and isinstance(refusal, Unreadable):
         call.reply(openai_error(refusal), refusal.status)
@@ -159,7 +159,7 @@ def _refuse(call: Call, refusal: Refusal) -> None:
 
 
 def _model_of(body: bytes) -> str:
-    """The model that a request names, "" if none; read only while there are faults."""
+    """The model of a request, "" if none; read only while faults are active."""
     try:
         value = decode_json(body)
     except Refusal:

@@ -1,4 +1,4 @@
-"""Misbehaviour on request: what an endpoint does wrong, for whom, and how often."""
+"""Fault injection: what an endpoint does wrong, for which requests, and how often."""
 
 import itertools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import msgspec
 from ai_gateway.wire.operations import OPERATIONS
 
 Kind = Literal[
-    "refuse",  # the listener is closed: connection refused; connections that are open stay
+    "refuse",  # the listener is closed: connection refused; open connections stay
     "hang",  # the request is read and never answered
     "slow",  # everything takes `factor` times as long
     "status",  # an error status before anything else, with Ollama's error shape
@@ -43,25 +43,25 @@ INFERENCE_PATHS = frozenset(
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that goes wrong. Times in seconds. What a field does not limit, the fault meets."""
+    """One fault. Times in seconds. Without a limit, it applies to all requests."""
 
     kind: Kind
-    routes: Route = "inference"  # which paths it meets; "refuse" meets all
+    routes: Route = "inference"  # the paths that it applies to; "refuse" applies to all
     path: str | None = None  # only this path, instead of `routes`
-    model: str | None = None  # only requests that name this model
-    count: int | None = None  # so many requests, then it is over; None is until it is taken away
-    seconds: float | None = None  # so long, then it is over
+    model: str | None = None  # only requests for this model
+    count: int | None = None  # after so many requests it is over; None: until it is removed
+    seconds: float | None = None  # after so long it is over
     delay: float = 0.0  # before it happens
     after_tokens: int = 1  # cut, truncate, end, eof, stall, loop_guard
     status: int = 500  # status
-    message: str = ""  # status; "" is what Ollama says when its runner has died
+    message: str = ""  # status; "" is Ollama's message for a dead runner
     factor: float = 10.0  # slow
     body: Body = "invalid_json"  # garbage
     location: str = "http://127.0.0.1:9/"  # redirect
     piece_bytes: int = 1  # split
 
     def meets(self, path: str, model: str) -> bool:
-        """Whether a request is within its limits."""
+        """Whether the fault applies to a request."""
         if self.model is not None and _tagged(self.model) != _tagged(model):
             return False
         if self.path is not None:
@@ -88,7 +88,7 @@ class ActiveFault(msgspec.Struct):
 
 
 class Faults:
-    """The faults of one endpoint, in the order in which they were added. `on_change` hears of every change."""
+    """The faults of one endpoint, in the order in which they were added. `on_change` is called at every change."""
 
     def __init__(self, now: Callable[[], float], on_change: Callable[[], None] = lambda: None) -> None:
         self._now = now
@@ -97,7 +97,7 @@ class Faults:
         self._active: list[ActiveFault] = []
 
     def add(self, fault: Fault) -> int:
-        """Switches a fault on; the number names it for `remove`."""
+        """Switches a fault on; returns its id for `remove`."""
         until = None if fault.seconds is None else self._now() + fault.seconds
         active = ActiveFault(next(self._ids), fault, fault.count, until)
         self._active.append(active)
@@ -118,22 +118,22 @@ class Faults:
         self._on_change()
 
     def active(self) -> list[ActiveFault]:
-        """Those that are on now."""
+        """The faults that are on now."""
         now = self._now()
         self._active = [one for one in self._active if (one.until is None or one.until > now) and one.left != 0]
         return list(self._active)
 
     def next_end(self) -> float | None:
-        """When the first one that is limited in time is over."""
+        """The earliest end of a fault with a time limit."""
         return min((one.until for one in self.active() if one.until is not None), default=None)
 
     @property
     def refuses(self) -> bool:
-        """Whether the endpoint takes no connections."""
+        """Whether the endpoint refuses connections."""
         return any(active.fault.kind == "refuse" for active in self.active())
 
     def take(self, path: str, model: str) -> list[Fault]:
-        """The faults that meet a request, at most one of each kind; their counts go down."""
+        """The faults that apply to a request, at most one of each kind; counts them down."""
         taken: dict[str, Fault] = {}
         for active in self.active():
             fault = active.fault
@@ -146,5 +146,5 @@ class Faults:
 
 
 def _tagged(model: str) -> str:
-    """A model as Ollama looks it up: with its tag, and without regard to case."""
+    """A model as Ollama looks it up: with its tag, in any case."""
     return model.lower() if ":" in model else f"{model.lower()}:latest"

@@ -1,7 +1,7 @@
-"""JSON as Go reads and writes it, which is what Ollama's clients see.
+"""JSON as Go reads and writes it, as Ollama's clients see it.
 
-Reading: keys match fields whatever their case (U+017F counts as s, U+212A as k), the last of several wins, and
-whatever follows the first value is ignored. Writing: compact, with `<`, `>`, `&`, U+2028 and U+2029 escaped.
+Reading: keys match fields in any case (U+017F counts as s, U+212A as k), the last of several wins, and everything
+after the first value is ignored. Writing: compact, with `<`, `>`, `&`, U+2028 and U+2029 escaped.
 """
 
 import json
@@ -30,7 +30,7 @@ def encode(value: object) -> bytes:
 
 
 class Pairs(dict[str, Any]):
-    """A JSON object that also knows its keys in the order they came, doubled ones included."""
+    """A JSON object that also keeps all keys in their order, repeated ones included."""
 
     __slots__ = ("pairs",)
 
@@ -85,25 +85,25 @@ class Fields:
         self._values: dict[str, Any] = {fold(key): item for key, item in value.pairs}
 
     def raw(self, name: str) -> Any:
-        """Whatever stands there; None where nothing does."""
+        """The value, of any type; None if there is none."""
         return self._values.get(name)
 
     def text(self, name: str) -> str:
-        """A string, "" where none is given."""
+        """A string, "" if there is none."""
         value = self._expect(name, str, "string")
         return "" if value is None else str(value)
 
     def flag(self, name: str) -> bool:
-        """A bool, False where none is given."""
+        """A bool, False if there is none."""
         return bool(self._expect(name, bool, "bool"))
 
     def optional_flag(self, name: str) -> bool | None:
-        """A bool, None where none is given."""
+        """A bool, None if there is none."""
         value = self._expect(name, bool, "bool")
         return None if value is None else bool(value)
 
     def whole(self, name: str) -> int | None:
-        """A whole number, None where none is given; 10.0 is refused, as Go refuses it."""
+        """A whole number, None if there is none; raises for 10.0, as Go does."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -112,7 +112,7 @@ class Fields:
         return value
 
     def number(self, name: str) -> float | None:
-        """A number, None where none is given."""
+        """A number, None if there is none."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -121,7 +121,7 @@ class Fields:
         return float(value)
 
     def inner(self, name: str) -> "Fields | None":
-        """A nested struct, None where none is given."""
+        """A nested struct, None if there is none."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -130,7 +130,7 @@ class Fields:
         return Fields(value, f"{self._struct}.{name}")
 
     def each(self, name: str) -> Iterator["Fields"]:
-        """The structs of a list; none where the list is absent."""
+        """The structs of a list; none if the list is absent."""
         go_type = _GO_TYPES.get(name, "object")
         for value in self._expect(name, list, f"[]{go_type}") or ():
             if not isinstance(value, Pairs):

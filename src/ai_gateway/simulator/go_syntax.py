@@ -1,4 +1,4 @@
-"""What Go's decoder says of text that is no JSON, from what Python's decoder says of it."""
+"""The messages of Go's decoder for invalid JSON, from those of Python's decoder."""
 
 import json
 
@@ -24,7 +24,7 @@ def syntax_text(text: str, error: json.JSONDecodeError) -> str:
 
 
 def _value_text(rest: str) -> str:
-    """A word that starts like true, false or null is blamed on its first wrong letter."""
+    """The message for a wrong value; for one that starts like true, false or null, it names the first wrong letter."""
     literal = _LITERALS.get(rest[0])
     if literal is None:
         return f"invalid character '{rest[0]}' looking for beginning of value"

@@ -1,6 +1,6 @@
-"""An HTTP/1.1 server connection on httptools: requests in, answers out, and a client that leaves is noticed.
+"""An HTTP/1.1 server connection on httptools. It notices a client that disconnects.
 
-As in Go's net/http: one request at a time, further ones wait; a FIN counts as leaving; no timeouts, no body limit.
+As in Go's net/http: one request at a time, further ones wait; a FIN is a disconnect; no timeouts, no body limit.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ Serve = Callable[[Request, Answer], Coroutine[Any, Any, None]]
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection. `connections` is the set it keeps itself in while it lives."""
+    """One client's connection. It is in the set `connections` while it is open."""
 
     def __init__(self, serve: Serve, connections: "set[Connection]") -> None:
         self._serve = serve
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client has connected."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -62,23 +62,23 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.transport.close()  # as if the request for an upgrade had been ignored, and the client gave up
+            self.transport.close()  # as if the upgrade had been ignored and the client had given up
         except httptools.HttpParserError:
             self.transport.write(_BAD_REQUEST)
             self.transport.close()
 
     def eof_received(self) -> bool:
-        """A half-closed connection is a client that left, as for Go."""
+        """A half-closed connection counts as a disconnect, as in Go."""
         self._leave()
         return False
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """The client has gone, or we ended it."""
+        """The connection is closed, by either side."""
         self._connections.discard(self)
         self._leave()
 
     def pause_writing(self) -> None:
-        """The client reads slower than we write."""
+        """The client reads more slowly than the simulator writes."""
         if self._answer is not None:
             self._answer.is_paused = True
 
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
-        """Whoever asks whether to go on may."""
+        """Answers `Expect: 100-continue`."""
         if ("expect", "100-continue") in self._headers:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._body.append(part)
 
     def on_message_complete(self) -> None:
-        """The request is there to its end."""
+        """The request is complete."""
         path, _, query = self._target.decode("latin-1").partition("?")
         method = self._parser.get_method().decode("latin-1")
         request = Request(method, unquote(path), query, tuple(self._headers), b"".join(self._body))

@@ -1,4 +1,4 @@
-"""From an ask to a finished answer: find the model, wait for a slot, read the prompt, write token by token."""
+"""From a request to a finished answer: find the model, wait for a slot, read the prompt, write token by token."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from ai_gateway.simulator.pod import Call, Pod, forever
 from ai_gateway.simulator.refusals import RUNNER_STOPPED, CloudRefusal, Refusal, not_found
 from ai_gateway.simulator.runner import Ticket
 
-ARRIVAL_SECONDS = 0.02  # before a reset, so that what was sent until then arrives: a reset overtakes it
+ARRIVAL_SECONDS = 0.02  # before a reset, so that the bytes before it arrive: a reset overtakes them
 
 
 def find_model(pod: Pod, written: str) -> Model:
-    """The model a client names. Raises `Refusal` 404, 400 for what is no name, 403 for a cloud model."""
+    """The model that a client names. Raises `Refusal` 404, 400 for an invalid name, 403 for a cloud model."""
     if is_cloud(written):
         raise CloudRefusal
     if not written:
@@ -33,7 +33,7 @@ def find_model(pod: Pod, written: str) -> Model:
 
 
 def ticket_for(pod: Pod, model: Model, ask_length: int | None, slowness: float) -> Ticket:
-    """What the scheduler has to know; `ask_length` is the request's num_ctx."""
+    """The scheduler's ticket for a request; `ask_length` is the request's num_ctx."""
     settings = pod.settings
     return Ticket(
         name=model.name.short,
@@ -47,7 +47,7 @@ def ticket_for(pod: Pod, model: Model, ask_length: int | None, slowness: float) 
 
 @dataclass(slots=True)
 class Work:
-    """One answer being made. The fields fill as time passes; times are of the event loop's clock."""
+    """One answer in progress. Its fields are filled as time passes; times are of the event loop's clock."""
 
     call: Call
     ask: Ask
@@ -61,7 +61,7 @@ class Work:
     first_at: float = 0.0
 
     def outcome(self, now: float) -> Outcome:
-        """How it went, if it ended now."""
+        """The outcome if it ended now."""
         return Outcome(
             done_reason=self.composition.done_reason,
             prompt_tokens=min(token_count(self.ask.prompt), self.ticket.context_length),
@@ -91,7 +91,7 @@ class Inference:
             ticket.prompt += f"<|assistant|>{''.join(work.composition.content)}\n"
 
     async def load(self, call: Call, model: Model, ask: Ask) -> str:
-        """An ask without a prompt: loads the model, or unloads it. Returns the reason that ends the answer."""
+        """A request without a prompt: loads the model, or unloads it. Returns the answer's done reason."""
         if ask.keep_alive == 0:
             self._pod.leasing.unload(model.weights)
             return "unload"
@@ -105,7 +105,7 @@ class Inference:
         ticket = ticket_for(self._pod, model, ask.context_length, call.slowness)
         ticket.keep_alive = ask.keep_alive
         ticket.prompt = ask.prompt
-        if settings.dialect == "new":  # older ones cut the message in silence
+        if settings.dialect == "new":  # older ones silently cut the message
             _check_length(ask, ticket.context_length)
         thinks = "thinking" in model.capabilities
         composition = compose(ask, Voice(model.name.short, thinks, settings.answer_tokens, settings.seed))
@@ -160,7 +160,7 @@ class Inference:
 
 
 async def break_off(call: Call, ending: Fault, last_words: list[bytes]) -> None:
-    """Ends a stream that has begun in the way a fault wants it."""
+    """Ends a running stream as a fault requires."""
     match ending.kind:
         case "cut":
             await asyncio.sleep(ARRIVAL_SECONDS)
@@ -177,7 +177,7 @@ async def break_off(call: Call, ending: Fault, last_words: list[bytes]) -> None:
 
 
 async def break_before_head(call: Call, ending: Fault) -> None:
-    """The same for an answer that is not streamed: nothing has been sent yet."""
+    """Ends an answer that is not streamed as a fault requires: nothing has been sent yet."""
     match ending.kind:
         case "cut":
             call.answer.reset()
@@ -190,7 +190,7 @@ async def break_before_head(call: Call, ending: Fault) -> None:
 
 
 def _check_length(ask: Ask, context_length: int) -> None:
-    """Older messages are dropped in silence; only a last message that is too long by itself is refused."""
+    """Raises `Refusal` only if the last message alone is too long; Ollama silently drops older messages."""
     tokens = token_count(ask.messages[-1].text) if ask.messages else 0
     if tokens <= context_length:
         return

@@ -7,7 +7,7 @@ _WORDS = {"string": "text", "integer": 7, "number": 0.5, "boolean": True, "null"
 
 
 def example(schema: Any, root: Any = None, depth: int = 0) -> Any:
-    """A smallest value for a schema: required members, first enum member, first alternative.
+    """A minimal value for a schema: required members, first enum member, first alternative.
 
     `root` is where `#/...` references are looked up. Below MAX_DEPTH a schema that refers to itself gives null.
     """

@@ -1,4 +1,4 @@
-"""Waiting for a slot: the one place where the scheduler meets a clock and futures."""
+"""Waiting for a slot: connects the scheduler with a clock and futures."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class Leasing:
         self._settle(self.scheduler.unload(weights))
 
     def close(self) -> None:
-        """Forgets the timer; the process is gone."""
+        """Cancels the timer; the process is gone."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()

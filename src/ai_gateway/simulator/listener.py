@@ -1,4 +1,4 @@
-"""A TCP port that stays ours whether or not anyone listens on it, so that it can refuse and come back."""
+"""A TCP port that stays bound while nothing listens on it, so that it can refuse connections and come back."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ BACKLOG = 4096
 class Listener:
     """Open or closed; while closed, the port is bound but connections are refused. Belongs to an endpoint.
 
-    Opening and closing take effect at once, which `loop.create_server` cannot promise: hence the accepting by hand.
+    Opening and closing take effect at once. `loop.create_server` does not promise that, so it accepts by itself.
     """
 
     def __init__(self, host: str, port: int, serve: Serve) -> None:
@@ -29,14 +29,14 @@ class Listener:
         self.is_open = False
 
     def open(self) -> None:
-        """Connections are taken from now on."""
+        """Accepts connections from now on."""
         if not self.is_open:
             self.is_open = True
             self._socket.listen(BACKLOG)
             self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
-        """New connections are refused; those that are there stay."""
+        """Refuses new connections; open ones stay."""
         if self.is_open:
             self._stop()
             self._socket = self._bound((self.host, self.port))
@@ -47,7 +47,7 @@ class Listener:
             connection.drop()
 
     async def release(self) -> None:
-        """Gives the port back and waits until nothing of it runs any more."""
+        """Releases the port and waits until all its connections have ended."""
         self._stop()
         await asyncio.gather(*self._connecting, return_exceptions=True)
         tasks = [connection.task for connection in self.connections if connection.task is not None]
@@ -55,13 +55,13 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _accept(self) -> None:
-        """Takes what waits; as asyncio's own servers do, at most a backlog full in one go."""
+        """Accepts waiting connections; at most a full backlog at once, as asyncio's servers do."""
         for _ in range(BACKLOG):
             try:
                 accepted, _address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # most likely too many open files: others wait until some are closed
+            except OSError as error:  # probably too many open files: the others wait until some are closed
                 _log.warning("cannot accept a connection: %s", error)
                 return
             accepted.setblocking(False)

@@ -16,7 +16,7 @@ _GARBAGE: dict[str, tuple[str, bytes]] = {
 
 
 async def misbehave(call: Call) -> bool:
-    """Does what the call's faults want instead of an answer. False if there shall be one. Raises `Refusal`."""
+    """Does what the call's faults require instead of an answer. False if none replaces it. Raises `Refusal`."""
     for fault in call.faults:
         if fault.delay:
             await asyncio.sleep(fault.delay)

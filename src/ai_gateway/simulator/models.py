@@ -1,4 +1,4 @@
-"""What a simulated model is: sizes, digests and capabilities, all derived from its name."""
+"""A simulated model: sizes, digests and capabilities, all derived from its name."""
 
 import hashlib
 import re
@@ -50,12 +50,12 @@ class Model:
 
     @property
     def is_embedding(self) -> bool:
-        """Whether it makes vectors, and then no text."""
+        """Whether it makes vectors instead of text."""
         return "embedding" in self.capabilities
 
     @property
     def loads_with(self) -> int | None:
-        """The context length that its own parameters ask for; another one means another load."""
+        """The context length in its parameters; another one needs another load."""
         length = self.parameters.get("num_ctx")
         return length if isinstance(length, int) else None
 
@@ -77,7 +77,7 @@ def sha256(text: str) -> str:
 
 
 def describe(name: Name, modified_at: float, capabilities: tuple[str, ...] | None) -> Model:
-    """The model that a name stands for. Equal names give equal digests on every endpoint."""
+    """The model for a name. Equal names give equal digests on every endpoint."""
     kinds = capabilities if capabilities is not None else guess_capabilities(name)
     is_embedding = "embedding" in kinds
     billions = _billions(name, 0.137 if is_embedding else 7.0)
@@ -97,7 +97,7 @@ def describe(name: Name, modified_at: float, capabilities: tuple[str, ...] | Non
 
 
 def guess_capabilities(name: Name) -> tuple[str, ...]:
-    """By the name: `*embed*` makes vectors, `deepseek-r1` thinks, `llava` sees, coders fill gaps."""
+    """Guesses by name: `*embed*` makes vectors, `deepseek-r1` thinks, `llava` sees images, coders insert."""
     text = name.model
     if _EMBEDDING.search(text):
         return ("embedding",)

@@ -18,7 +18,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A full name. Two names are the same model when their `key` is."""
+    """A full name. Two names mean the same model if they have the same `key`."""
 
     host: str
     namespace: str
@@ -27,7 +27,7 @@ class Name:
 
     @property
     def short(self) -> str:
-        """How Ollama shows it: `llama3:latest`, `me/llama3:v1`, `host/me/llama3:v1`."""
+        """The name as Ollama shows it: `llama3:latest`, `me/llama3:v1`, `host/me/llama3:v1`."""
         if self.host != DEFAULT_HOST:
             return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
         if self.namespace != DEFAULT_NAMESPACE:
@@ -36,17 +36,17 @@ class Name:
 
     @property
     def long(self) -> str:
-        """With host and namespace: `registry.ollama.ai/library/llama3:latest`."""
+        """The name with host and namespace: `registry.ollama.ai/library/llama3:latest`."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
 
     @property
     def key(self) -> str:
-        """What a lookup compares: case does not count."""
+        """The key of a lookup: in lower case."""
         return self.long.lower()
 
 
 def parse_name(text: str) -> Name | None:
-    """A name from what a client wrote; None if it is not one."""
+    """The name in a client's text; None if it is not a name."""
     match = _NAME.fullmatch(text.removesuffix(":local"))
     if match is None:
         return None

@@ -40,11 +40,11 @@ class NativeWriter:
         return [self._line({"content": ""}, _ending(outcome), None)]
 
     def broken(self, message: str) -> list[bytes]:
-        """A line with the error; the status has been 200 all along."""
+        """A line with the error; the status is still 200."""
         return [encode({"error": message}) + b"\n"]
 
     def whole(self, composition: Composition, pieces: list[Piece], outcome: Outcome) -> bytes:
-        """The same as a single object."""
+        """The whole answer as a single object."""
         text: dict[str, Any] = {"content": "".join(composition.content)}
         if composition.thinking:
             text["thinking"] = "".join(composition.thinking)
@@ -66,7 +66,7 @@ class NativeWriter:
 
 
 def _ending(outcome: Outcome) -> dict[str, Any]:
-    """`done`, its reason, and what is not zero."""
+    """`done`, its reason, and counts other than zero."""
     if outcome.done_reason is None:
         return {"done": False}
     measures = {

@@ -1,4 +1,4 @@
-"""The handlers of /api that infer or look: generate, chat, embed, tags, ps, show, version, status."""
+"""The routes of /api that infer or read: generate, chat, embed, tags, ps, show, version, status."""
 
 import math
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from ai_gateway.simulator.vectors import as_numbers
 
 
 class NativeApi:
-    """Ollama's own API of one pod, without what changes the store."""
+    """Ollama's own API of one pod, without the routes that change the store."""
 
     def __init__(self, pod: Pod, inference: Inference) -> None:
         self._pod = pod
@@ -71,7 +71,7 @@ class NativeApi:
         await self._answer(call, ask, model, "chat")
 
     async def embed(self, call: Call) -> None:
-        """`POST /api/embed`; without input it loads, with `keep_alive: 0` beside that it unloads."""
+        """`POST /api/embed`; without input it loads the model, or with `keep_alive: 0` unloads it."""
         ask = native_asks.read_embed(call.request.body)
         made = await make_vectors(self._pod, call, ask)
         if made is None:
@@ -118,7 +118,7 @@ class NativeApi:
 
 
 def _tag(model: Model, is_new: bool) -> dict[str, Any]:
-    """One row of /api/tags; older versions say less."""
+    """One row of /api/tags; older versions have fewer fields."""
     lengths = {"context_length": model.context_length, "embedding_length": model.embedding_length}
     return {
         "name": model.name.short,

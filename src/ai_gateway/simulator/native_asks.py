@@ -1,4 +1,4 @@
-"""Reading the bodies of /api/generate, /api/chat, /api/embed and /api/embeddings.
+"""Reads the bodies of /api/generate, /api/chat, /api/embed and /api/embeddings.
 
 Source: api/types.go. Streams are on unless `stream` is false.
 """
@@ -91,7 +91,7 @@ def _ask(fields: Fields, messages: tuple[Message, ...]) -> Ask:
 
 
 def _options(fields: Fields) -> dict[str, Any]:
-    """`options`; the numbers in it have to be numbers."""
+    """`options`; raises if a number in it is not one."""
     options = fields.raw("options")
     if options is None:
         return {}

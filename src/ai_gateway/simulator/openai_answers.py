@@ -64,7 +64,7 @@ class ChatWriter:
         return [b"".join((finish, *self._usage(outcome), DONE))]
 
     def broken(self, _message: str) -> list[bytes]:
-        """A chunk with an empty model and no word of what happened."""
+        """A chunk with an empty model and without a reason."""
         self._model = ""
         self._start = self._chunk_start("")
         return [self._chunk(b'"content":""')]
@@ -168,7 +168,7 @@ class CompletionWriter:
         return [b"".join((*records, DONE))]
 
     def broken(self, _message: str) -> list[bytes]:
-        """A chunk with an empty model and no word of what happened."""
+        """A chunk with an empty model and without a reason."""
         self._model = ""
         return [self._chunk("", None)]
 

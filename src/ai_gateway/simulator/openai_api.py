@@ -1,4 +1,4 @@
-"""The handlers of /v1. Each takes a `Call` and writes its answer, or raises `Refusal`."""
+"""The routes of /v1. Each takes a `Call` and writes its answer, or raises `Refusal`."""
 
 from functools import partial
 
@@ -71,7 +71,7 @@ class OpenAIApi:
         self._whole(call, {"object": "list", "data": data, "model": ask.model, "usage": usage})
 
     async def models(self, call: Call) -> None:
-        """`GET /v1/models`; `data` is null where there are none."""
+        """`GET /v1/models`; `data` is null if there are none."""
         data = [_model_card(model.name.short, model) for model in self._pod.store.listed()]
         self._whole(call, {"object": "list", "data": data or None})
 
@@ -104,7 +104,7 @@ class OpenAIApi:
 
 
 def check_chat(ask: Ask, model: Model) -> None:
-    """Refuses what the model cannot do."""
+    """Raises `Refusal` for a chat that the model cannot do."""
     if model.is_embedding:
         raise Refusal(400, f'"{ask.model}" does not support chat')
     if ask.tools and "tools" not in model.capabilities:
@@ -113,7 +113,7 @@ def check_chat(ask: Ask, model: Model) -> None:
 
 
 def check_generate(ask: Ask, model: Model) -> None:
-    """The same for a single prompt."""
+    """Raises `Refusal` for a prompt that the model cannot do."""
     if model.is_embedding:
         raise Refusal(400, f'"{ask.model}" does not support generate')
     if ask.suffix and "insert" not in model.capabilities:

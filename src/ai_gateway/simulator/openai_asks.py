@@ -1,7 +1,7 @@
-"""Reading the bodies of /v1: what Ollama takes, what it refuses and what it ignores in silence.
+"""Reads the bodies of /v1 as Ollama does: what it accepts, refuses and silently ignores.
 
 Source: openai/openai.go (FromChatRequest, FromCompleteRequest), middleware/openai.go. `max_completion_tokens`, `n`,
-`tool_choice`, `keep_alive`, `options` and whatever else is not read here have no effect, as in Ollama.
+`tool_choice`, `keep_alive`, `options` and all other fields have no effect, as in Ollama.
 """
 
 import base64
@@ -139,7 +139,7 @@ def _check_arguments(text: str) -> None:
 
 
 def _part_text(part: Any) -> str:
-    """The text of one content part; an image stands as a word for itself."""
+    """The text of one content part; a word stands for an image."""
     if not isinstance(part, dict):
         raise Unreadable("invalid message format")
     match part.get("type"):
@@ -164,13 +164,13 @@ def _image_text(url: Any) -> str:
         raise Unreadable("invalid image input")
     try:
         base64.b64decode(url.removeprefix(start), validate=True)
-    except ValueError as error:  # binascii.Error is one, and text beyond ASCII gives a plain one
+    except ValueError as error:  # binascii.Error is a subclass; text outside ASCII raises a plain one
         raise Unreadable("invalid message format") from error
     return IMAGE_TEXT
 
 
 def _check_numbers(fields: Fields) -> int:
-    """Refuses what has the wrong type, and `top_logprobs` beyond 0..20."""
+    """Raises `Refusal` for numbers of a wrong type, and for `top_logprobs` outside 0..20."""
     for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
         fields.number(name)
     top_logprobs = fields.whole("top_logprobs") or 0

@@ -1,4 +1,4 @@
-"""Who may call: Ollama's checks of `Origin` and `Host`. A refusal is 403 with an empty body.
+"""Ollama's checks of `Origin` and `Host`. A refusal is 403 with an empty body.
 
 Source: server/routes.go allowedHostsMiddleware, envconfig AllowedOrigins, gin-contrib/cors.
 """
@@ -23,7 +23,7 @@ def is_origin_allowed(origin: str, host: str) -> bool:
 
 
 def is_host_allowed(host: str) -> bool:
-    """Whether a server that is bound to loopback answers to this `Host`."""
+    """Whether a server on loopback answers requests with this `Host`."""
     name = urlsplit(f"//{host}").hostname or ""
     try:
         address = ipaddress.ip_address(name)
@@ -33,7 +33,7 @@ def is_host_allowed(host: str) -> bool:
 
 
 def cors_headers(origin: str, method: str) -> tuple[tuple[str, str], ...]:
-    """What a page of an allowed origin is told; nothing without an origin."""
+    """The CORS headers for an allowed origin; none without an origin."""
     if not origin:
         return ()
     allowed = ("Access-Control-Allow-Origin", origin)

@@ -1,4 +1,4 @@
-"""What the writers of both APIs are told: single tokens, and in the end how it went."""
+"""The input of both APIs' writers: single tokens, and the outcome at the end."""
 
 import hashlib
 import math
@@ -33,7 +33,7 @@ class Outcome:
 
 
 class Writer(Protocol):
-    """One answer in the shape of one API. It keeps what has been sent so far."""
+    """Writes one answer in the shape of one API. It keeps what it has written."""
 
     content_type: str  # of a stream
     whole_type: str  # of an answer that is not streamed
@@ -48,7 +48,7 @@ class Writer(Protocol):
         """The last records of a stream."""
 
     def broken(self, message: str) -> list[bytes]:
-        """What a stream says when the runner has died after the first token."""
+        """The records of a stream whose runner died after the first token."""
 
     def whole(self, composition: Composition, pieces: list[Piece], outcome: Outcome) -> bytes:
         """The body of an answer that is not streamed."""
@@ -66,7 +66,7 @@ def pieces_of(composition: Composition, logprobs: bool, top_logprobs: int) -> li
 
 
 def joined_logprobs(pieces: list[Piece]) -> list[dict[str, Any]] | None:
-    """Those of a whole answer; None if they were not asked for."""
+    """The log probabilities of a whole answer; None if the client did not request them."""
     found = [logprob for piece in pieces for logprob in piece.logprobs or ()]
     return found or None
 

@@ -1,14 +1,14 @@
-"""Giving out tokens when they are due: one timer per answer and no task, so that a thousand answers are cheap."""
+"""Emits tokens when they are due: one timer per answer and no task, so that a thousand answers are cheap."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-_AT_ONCE = 1000  # tokens given out in one go when they cost no time, so that others get their turn
+_AT_ONCE = 1000  # tokens emitted at once if they cost no time, so that other answers can run
 
 
 class Outlet(Protocol):
-    """Where tokens go. While it is paused nothing is given out, and time stands still for the answer."""
+    """Where tokens go. While it is paused, no token is emitted and the answer's time stands still."""
 
     is_paused: bool
     on_resume: Callable[[], None] | None
@@ -17,7 +17,7 @@ class Outlet(Protocol):
 class Pacing:
     """Calls `emit(first, last)` for the tokens first..last-1 as they become due, `interval` seconds apart.
 
-    Token n is due n + 1 intervals after the start, whatever happened in between: lateness does not add up.
+    Token n is due n + 1 intervals after the start, so that delays do not add up.
     """
 
     def __init__(self, count: int, interval: float, emit: Callable[[int, int], None], outlet: Outlet) -> None:
@@ -31,7 +31,7 @@ class Pacing:
         self._done: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> None:
-        """Returns when all tokens are out. Leaving early stops the timer."""
+        """Returns when all tokens are out. Cancelling it stops the timer."""
         if self._count <= 0:
             return
         self._started_at = self._loop.time()
@@ -71,7 +71,7 @@ class Pacing:
             self._schedule()
 
     def _due(self) -> int:
-        """How many tokens should be out by now."""
+        """How many tokens are due by now."""
         if self._interval <= 0:
             return self._given + _AT_ONCE
         return int((self._loop.time() - self._started_at) / self._interval)

@@ -1,4 +1,4 @@
-"""One simulated Ollama process: what its handlers share, and what a request brings along."""
+"""One simulated Ollama process: the state that its routes share, and a request with its answer."""
 
 import asyncio
 import itertools
@@ -23,17 +23,17 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Ledger:
-    """What an endpoint has seen. It counts up and outlives a restart."""
+    """Counters of an endpoint. They outlive a restart."""
 
     remembered: int
     requests: int = 0
     running: int = 0
-    cancelled: int = 0  # clients that left before their answer was finished
+    cancelled: int = 0  # clients that disconnected before their answer was finished
     by_path: Counter[str] = field(default_factory=Counter)
     last: deque[Request] = field(default_factory=deque)  # POSTs and DELETEs, the newest at the end
 
     def note(self, request: Request) -> None:
-        """A request has come."""
+        """Counts a request."""
         self.requests += 1
         self.by_path[request.path] += 1
         if request.method not in ("GET", "HEAD"):
@@ -44,7 +44,7 @@ class Ledger:
 
 @dataclass(slots=True)
 class Pod:
-    """What one process holds. `clock` is Unix time. A restart makes a new `leasing`."""
+    """The state of one process. `clock` is Unix time. A restart makes a new `leasing`."""
 
     settings: Settings
     store: Store
@@ -73,7 +73,7 @@ def new_leasing(settings: Settings) -> Leasing:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request with its answer and the faults that meet it."""
+    """A request with its answer and the faults that apply to it."""
 
     request: Request
     answer: Answer
@@ -81,12 +81,12 @@ class Call:
 
     @property
     def slowness(self) -> float:
-        """How many times longer everything takes."""
+        """By which factor everything is slower."""
         return math.prod(fault.factor for fault in self.faults if fault.kind == "slow")
 
     @property
     def ending(self) -> Fault | None:
-        """How the answer breaks, if it does."""
+        """The fault that breaks the answer, if any."""
         return next((fault for fault in self.faults if fault.kind in ENDINGS), None)
 
     def reply(self, value: object, status: int = 200) -> None:
@@ -98,5 +98,5 @@ Handler = Callable[[Call], Coroutine[Any, Any, None]]
 
 
 async def forever() -> None:
-    """Waits until the client has gone."""
+    """Waits until the client disconnects."""
     await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""What the slots of a runner remember of the last prompts they read.
+"""The prompt cache in the slots of a runner.
 
 Source: llama-server's get_available_slot: of the idle slots the one with the longest common prefix, if that covers
 more than a tenth of the new prompt, else the least recently used one. Nothing is shared between slots.
@@ -11,9 +11,9 @@ MIN_SIMILARITY = 0.1
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One of a runner's places. Only the scheduler changes it."""
+    """One slot of a runner. Only the scheduler changes it."""
 
-    text: str = ""  # the prompt it read last and the answer it wrote to it
+    text: str = ""  # its last prompt with the answer
     used_at: float = 0.0
     is_busy: bool = False
 
@@ -31,7 +31,7 @@ def common_prefix(left: str, right: str) -> int:
 
 
 def choose_slot(slots: list[Slot], prompt: str) -> tuple[Slot, int] | None:
-    """The idle slot for a prompt and how many of its characters that slot has read already."""
+    """The idle slot for a prompt, and how many of the prompt's characters it has cached."""
     idle = [slot for slot in slots if not slot.is_busy]
     if not idle:
         return None

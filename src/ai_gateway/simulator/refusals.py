@@ -1,4 +1,4 @@
-"""What Ollama refuses, and the two shapes in which it says so."""
+"""Ollama's error answers, in their two shapes."""
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 RUNNER_STOPPED = (
@@ -8,7 +8,7 @@ RUNNER_STOPPED = (
 
 
 class Refusal(Exception):
-    """A request that gets an error status and one sentence, before the first byte of an answer."""
+    """The request gets an error status and one sentence, before the first byte of an answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -17,21 +17,21 @@ class Refusal(Exception):
 
 
 class Unreadable(Refusal):
-    """A body that Ollama's reader refuses, 400; on /v1 it is written without a line end at the end."""
+    """Ollama's reader refuses the body, 400; on /v1 this answer has no line end."""
 
     def __init__(self, message: str) -> None:
         super().__init__(400, message)
 
 
 class Busy(Refusal):
-    """OLLAMA_MAX_QUEUE requests wait for a load already. Ollama sends no Retry-After."""
+    """OLLAMA_MAX_QUEUE requests already wait for a load. Ollama sends no Retry-After."""
 
     def __init__(self) -> None:
         super().__init__(503, BUSY)
 
 
 def not_found(model: str) -> Refusal:
-    """What chat, generate and completions say of a model that is not there."""
+    """The refusal of chat, generate and completions for a missing model."""
     return Refusal(404, f"model '{model}' not found")
 
 

@@ -1,4 +1,4 @@
-"""Which handler serves which method and path, and what gin says where none does."""
+"""Which function serves which method and path, and gin's answers if none does."""
 
 from ai_gateway.simulator.inference import Inference
 from ai_gateway.simulator.native_api import NativeApi
@@ -50,7 +50,7 @@ def find_methods(routes: Routes, path: str) -> dict[str, Handler]:
 
 
 async def dispatch(routes: Routes, call: Call) -> None:
-    """Runs the handler; else redirects a stray slash, or says 405 or 404 in plain text, as gin does."""
+    """Runs the route's function; else redirects a trailing slash, or answers 405 or 404 in plain text, as gin does."""
     method, path = call.request.method, call.request.path
     methods = find_methods(routes, path)
     if method in methods:

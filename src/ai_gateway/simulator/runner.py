@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 from ai_gateway.simulator.prompt_cache import Slot
 
-LISTED_AFTER = 0.6  # of its load, as measured on 0.24.0; before that /api/ps does not show a loading model
+LISTED_AFTER = 0.6  # the share of its load after which /api/ps shows a loading model, as measured on 0.24.0
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """What one request asks of the scheduler, and what it got. Only the scheduler changes the lower half."""
+    """One request's demand on the scheduler, and its result. Only the scheduler changes the lower half."""
 
     name: str  # the model's display name
     weights: str  # digest; models with equal weights share a runner
     size_bytes: int
     slots: int  # how many the runner has if this request loads it
     load_seconds: float
-    context_length: int  # another one than the runner's means a reload
-    keep_alive: float | None = None  # seconds; None keeps what the runner has
+    context_length: int  # a different one from the runner's needs a reload
+    keep_alive: float | None = None  # seconds; None keeps the runner's value
     prompt: str = ""
 
     runner: "Runner | None" = None
@@ -38,7 +38,7 @@ class Runner:
     keep_alive: float  # seconds; math.inf is forever
     load_started_at: float
     load_ends_at: float
-    starter: Ticket  # who leaves during the load aborts it
+    starter: Ticket  # if it leaves during the load, the load is aborted
     slots: list[Slot]
     is_loaded: bool = False
     expires_at: float | None = None  # None until its first request has ended
@@ -47,7 +47,7 @@ class Runner:
 
     @property
     def is_idle(self) -> bool:
-        """Loaded, and nobody runs or waits."""
+        """Loaded, and no request runs or waits."""
         return self.is_loaded and not self.running and not self.waiting
 
     def is_listed(self, now: float) -> bool:
@@ -62,7 +62,7 @@ class Runner:
         return self.context_length == ticket.context_length and self.is_listed(now)
 
     def shown_expiry(self, now: float) -> float:
-        """What /api/ps says: it moves with the clock until the first request has ended."""
+        """The expiry in /api/ps: it moves with the clock until the first request has ended."""
         return now + self.keep_alive if self.expires_at is None else self.expires_at
 
 

@@ -1,6 +1,6 @@
-"""Which model is loaded, who runs, who waits: Ollama's scheduler as a state machine without a clock of its own.
+"""Ollama's scheduler as a state machine without a clock of its own: loaded models, running and waiting requests.
 
-Source: server/sched.go (see the notes of each method). Every method that may let requests run returns those
+Source: server/sched.go (see the notes of each method). Every method that may start requests returns those
 requests; the caller wakes them. `next_deadline` says when `advance` has to be called again.
 """
 
@@ -25,7 +25,7 @@ class Limits:
 
 
 class Scheduler:
-    """Changes with every call; whoever owns the endpoint calls it, from one thread."""
+    """Changed by every call; its endpoint calls it, from one thread."""
 
     def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
         self._limits = limits
@@ -40,7 +40,7 @@ class Scheduler:
         self._victim: Runner | None = None  # busy, and to be unloaded before the first pending one can load
 
     def ask(self, ticket: Ticket) -> list[Ticket]:
-        """A request comes. A loaded model takes it without limit; else it is pending, or `Busy` is raised."""
+        """Adds a request. A loaded model takes it without limit; else it is pending. Raises `Busy`."""
         runner = self.runners.get(ticket.weights)
         if runner is not None and runner.takes(ticket, self._now()):
             return self._join(runner, ticket)
@@ -50,7 +50,7 @@ class Scheduler:
         return self.advance()
 
     def leave(self, ticket: Ticket) -> list[Ticket]:
-        """A request has ended, or its client has gone. During the load it started, that aborts the load."""
+        """Removes a request that ended or whose client disconnected. That aborts a load that it started."""
         runner = ticket.runner
         if runner is None:
             if ticket in self.pending:
@@ -69,14 +69,14 @@ class Scheduler:
         return granted + self.advance()
 
     def unload(self, weights: str) -> list[Ticket]:
-        """`keep_alive: 0` without a prompt: unload now, or when the last request has ended."""
+        """Unloads a model now, or after its last request, for `keep_alive: 0` without a prompt."""
         runner = self.runners.get(weights)
         if runner is not None:
             self._expire_soon(runner)
         return self.advance()
 
     def advance(self) -> list[Ticket]:
-        """Does what is due now: a load that ended, idle runners that expired, the next load."""
+        """Does what is due now: ends a load, unloads expired idle runners, starts the next load."""
         now = self._now()
         granted: list[Ticket] = []
         if self.loading is not None and self.loading.load_ends_at <= now:
@@ -99,13 +99,13 @@ class Scheduler:
         return None if math.isinf(soonest) else soonest
 
     def listed(self) -> list[Runner]:
-        """What /api/ps shows, the latest expiry first."""
+        """The runners in /api/ps, the latest expiry first."""
         now = self._now()
         shown = [runner for runner in self.runners.values() if runner.is_listed(now)]
         return sorted(shown, key=lambda runner: runner.shown_expiry(now), reverse=True)
 
     def _serve_first(self) -> list[Ticket]:
-        """One turn of Ollama's scheduler loop: join, evict, wait for a victim, or start the load."""
+        """One round of Ollama's scheduler loop: join, evict, wait for a victim, or start the load."""
         ticket = self.pending[0]
         runner = self.runners.get(ticket.weights)
         if runner is not None and runner.takes(ticket, self._now()):
@@ -165,7 +165,7 @@ class Scheduler:
         runner.waiting.append(ticket)
 
     def _abort(self, runner: Runner) -> list[Ticket]:
-        """The client that started a load has gone: the others that waited for it start again."""
+        """Aborts a load whose client disconnected: the others that waited for it are queued again."""
         self.loading = None
         self.aborted_loads += 1
         del self.runners[runner.weights]
@@ -182,7 +182,7 @@ class Scheduler:
         return self._fill(runner)
 
     def _fill(self, runner: Runner) -> list[Ticket]:
-        """Gives free slots to those who wait, first come first served."""
+        """Gives free slots to waiting requests, first come first served."""
         granted: list[Ticket] = []
         while runner.is_loaded and runner.waiting:
             choice = choose_slot(runner.slots, runner.waiting[0].prompt)

@@ -33,18 +33,18 @@ KNOWN_MODELS = (
 class Settings:
     """One endpoint's behaviour. Rates are per second, times in seconds, sizes in bytes, lengths in tokens.
 
-    A rate of 0 means "at once". Names of Ollama's own variables stand beside the fields they shape.
+    A rate of 0 means "at once". Comments name Ollama's own variables.
     """
 
     models: tuple[str, ...] = ("llama3:latest", "codellama:13b", "nomic-embed-text:latest")
-    registry: tuple[str, ...] = KNOWN_MODELS  # what /api/pull finds, any tag; ("*",) finds everything
+    registry: tuple[str, ...] = KNOWN_MODELS  # models that /api/pull finds, with any tag; ("*",) finds everything
     capabilities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by model name; else guessed
 
     tokens_per_second: float = 50.0  # of one answer
     prefill_tokens_per_second: float = 4000.0  # of prompt tokens that the cache does not hold
     load_seconds: float = 0.3  # of a model, from request to ready
     pull_bytes_per_second: float = 4e9
-    answer_tokens: int = 40  # mean length of an answer that nothing else limits
+    answer_tokens: int = 40  # mean length of an answer without another limit
 
     slots: int = 1  # OLLAMA_NUM_PARALLEL
     max_loaded: int = 3  # OLLAMA_MAX_LOADED_MODELS
@@ -61,7 +61,7 @@ class Settings:
 
     @property
     def reported_version(self) -> str:
-        """What `/api/version` answers."""
+        """The answer of `/api/version`."""
         if self.version is not None:
             return self.version
         return "0.33.0" if self.dialect == "new" else "0.24.0"

@@ -24,8 +24,8 @@ class Simulator:
             simulator.endpoints[0].faults.add(Fault(kind="busy", count=1))
             simulator.endpoints[1].kill()
 
-    `settings` for all, or one a piece (then `count` is not looked at). `listen` is the first one's address, the others
-    take the ports after it; port 0 gives each a free one. `control` is where the control server listens, if any.
+    `settings` is for all endpoints, or one for each (then `count` is ignored). `listen` is the first address, others
+    use the ports after it; port 0 gives each a free one. `control` is the control server's address, if any.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Simulator:
         return None if self._control is None else f"{self._control.host}:{self._control.port}"
 
     async def start(self) -> None:
-        """Binds all ports and takes connections. Raises OSError if a port is taken; then none is left bound."""
+        """Binds all ports and accepts connections. Raises OSError if a port is in use; then none stays bound."""
         host, port = self._listen
         try:
             for index, settings in enumerate(self._settings):

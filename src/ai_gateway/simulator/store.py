@@ -24,18 +24,18 @@ class Store:
             self.add(self.describe(valid_name(text), started_at - age))
 
     def describe(self, name: Name, modified_at: float | None = None) -> Model:
-        """What a name stands for in the registry, as of now."""
+        """The model for a name in the registry, as of now."""
         capabilities = next(
             (kinds for text, kinds in self._settings.capabilities.items() if _is_same(text, name)), None
         )
         return describe(name, self._clock() if modified_at is None else modified_at, capabilities)
 
     def add(self, model: Model) -> None:
-        """Puts a model in the place of one of the same name."""
+        """Adds a model, or replaces the one of the same name."""
         self._models[model.name.key] = model
 
     def find(self, text: str) -> Model | None:
-        """By a name as a client writes it; None if it is not here."""
+        """The model with a client's name; None if it is not here."""
         name = parse_name(text)
         return None if name is None else self._models.get(name.key)
 
@@ -50,7 +50,7 @@ class Store:
         return "*" in registry or name.model in known
 
     def copy(self, source: str, destination: str) -> None:
-        """The same model under another name. Raises `Refusal`."""
+        """Adds the same model under another name. Raises `Refusal`."""
         origin, target = parse_name(source), parse_name(destination)
         if origin is None:
             raise Refusal(400, f'source "{source}" is invalid')
@@ -62,7 +62,7 @@ class Store:
         self.add(replace(model, name=target, modified_at=self._clock()))
 
     def delete(self, text: str) -> Model:
-        """Takes a model away and returns it. Raises `Refusal` 404."""
+        """Removes a model and returns it. Raises `Refusal` 404."""
         model = self.find(text)
         if model is None:
             raise Refusal(404, f"model '{text}' not found")

@@ -1,4 +1,4 @@
-"""The handlers of /api that change the models on disk: pull, create, copy, delete, blobs."""
+"""The routes of /api that change the models on disk: pull, create, copy, delete, blobs."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""One line per request after its end: JSON on a pipe or file, words on a terminal. No prompts, no keys."""
+"""One line per request after its end: JSON on a pipe or file, text on a terminal. No prompts, no keys."""
 
 import asyncio
 import io
@@ -9,19 +9,19 @@ import msgspec
 
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Lines, Output, TextLines
-from ai_gateway.telemetry.strangers import PAUSE_SECONDS, Strangers
+from ai_gateway.telemetry.unauthenticated import PAUSE_SECONDS, UnauthenticatedLines
 from ai_gateway.wire.printable import printable_json, utf8
 from ai_gateway.wire.timestamp import timestamp
 
 _encode = msgspec.json.Encoder().encode
 
 GATHER_SECONDS: Final = 0.01
-# On a terminal: whose it is and when is plain to see there, and a trace has its own text.
+# Not on a terminal: program and time are obvious there, and the console exporter prints traces.
 _NOT_FOR_PEOPLE: Final = ("time", "log", "client", "caller", "trace_id", "span_id")
 
 
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The fields of an access line; times in milliseconds. What did not happen is left out."""
+    """The fields of an access line; times in milliseconds. Fields without a value are left out."""
 
     time: str
     log: str
@@ -60,43 +60,43 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class AccessLog:
-    """Writes finished exchanges to standard output, or to another place for lines.
+    """Writes finished exchanges to standard output, or to other Lines.
 
-    Lines of some milliseconds go out in one write, which costs more than a line. With `is_on` False nothing is noted.
-    Of requests whose callers proved nothing only some have a line, see `strangers`.
+    It gathers lines for some milliseconds, since a write costs more than a line. With `is_on` False it does nothing.
+    Only some unauthenticated requests get a line, see `unauthenticated`.
     """
 
     def __init__(self, out: Lines | TextIO | None = None) -> None:
         given = Output(STANDARD_OUTPUT, "standard output") if out is None else out
         self._out: Lines = TextLines(given) if isinstance(given, io.TextIOBase) else cast("Lines", given)
         self._lines: list[bytes] = []
-        self._strangers = Strangers()
+        self._unauthenticated = UnauthenticatedLines()
         self.is_on = True
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, exchange: Exchange) -> None:
-        """Notes one line, to be written within GATHER_SECONDS."""
+        """Adds one line, which is written within GATHER_SECONDS."""
         if not self.is_on:
             return
-        if self._strangers.holds_back(exchange):
-            if self._strangers.held == 1:
+        if self._unauthenticated.suppresses(exchange):
+            if self._unauthenticated.suppressed == 1:
                 self._soon().call_later(PAUSE_SECONDS, self.flush)
             return
         line = describe(exchange)
         try:
-            written = _words(line) if self._out.is_terminal else printable_json(_encode(line))
+            written = _as_text(line) if self._out.is_terminal else printable_json(_encode(line))
         except UnicodeEncodeError:  # half of a surrogate pair
             line = _in_utf8(line)
-            written = _words(line) if self._out.is_terminal else printable_json(_encode(line))
+            written = _as_text(line) if self._out.is_terminal else printable_json(_encode(line))
         self._lines.append(written)
         if len(self._lines) == 1:
             self._soon().call_later(GATHER_SECONDS, self._write)
 
     def flush(self) -> None:
-        """Writes what is noted, and how many lines were held back."""
-        if self._strangers.held:
-            told = self._strangers.summary()
-            self._lines.append(told.reason.encode() if self._out.is_terminal else _encode(told))
+        """Writes the gathered lines, and how many were suppressed."""
+        if self._unauthenticated.suppressed:
+            summary = self._unauthenticated.summary()
+            self._lines.append(summary.reason.encode() if self._out.is_terminal else _encode(summary))
         self._write()
 
     def _soon(self) -> asyncio.AbstractEventLoop:
@@ -165,8 +165,8 @@ def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else int((end - start) * 10_000) / 10
 
 
-def _words(line: Line) -> bytes:
-    """A readable line; values keep JSON's escapes, so that no hostile text reaches the terminal."""
+def _as_text(line: Line) -> bytes:
+    """A readable line; values keep JSON's escapes, so that hostile text cannot control the terminal."""
     fields = msgspec.to_builtins(line)
     first = [_encode(fields.pop(key, "-")).strip(b'"') for key in ("status", "method", "path")]
     rest = [key.encode() + b"=" + _encode(value) for key, value in fields.items() if key not in _NOT_FOR_PEOPLE]

@@ -1,6 +1,6 @@
-"""Hands the audit's entries to a collector as log records. Imported only where the audit goes there.
+"""Sends the audit's entries to a collector as log records. Imported only if the audit goes there.
 
-What OTEL_EXPORTER_OTLP_LOGS_* and OTEL_EXPORTER_OTLP_* say, the exporter reads itself.
+The exporter itself reads OTEL_EXPORTER_OTLP_LOGS_* and OTEL_EXPORTER_OTLP_*.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.grpc import grpc_exporter
-from ai_gateway.telemetry.resource import resource
+from ai_gateway.telemetry.resource import process_resource
 from ai_gateway.telemetry.settings import logs_protocol
 from ai_gateway.version import __version__
 
@@ -24,20 +24,20 @@ _NO_SPAN: Final = 0
 
 
 class AuditExport:
-    """Sends records and waits for the collector's word. Blocks: for a thread of its own."""
+    """Sends records and waits for the collector's answer. It blocks: call it in a thread."""
 
-    def __init__(self, environment: Mapping[str, str], who: Resource | None = None) -> None:
-        """`who` speaks, where that is made already. Raises ValueError for an exporter that cannot be made."""
-        self._who = resource(environment) if who is None else who
+    def __init__(self, environment: Mapping[str, str], resource: Resource | None = None) -> None:
+        """`resource` is the process's, if it exists already. Raises ValueError for an invalid exporter."""
+        self._resource = process_resource(environment) if resource is None else resource
         self._exporter = _exporter(logs_protocol(environment))
 
     def __call__(self, records: Sequence[tuple[int, str, Mapping[str, str | int | bool]]]) -> bool:
-        """A moment in Unix nanoseconds, a trace id in hex and attributes each; whether they have been taken."""
+        """Sends records: Unix nanoseconds, trace id in hex, attributes. Returns whether the collector accepted them."""
         made = [self._record(at_ns, trace_id, attributes) for at_ns, trace_id, attributes in records]
         return self._exporter.export(made) is LogRecordExportResult.SUCCESS
 
     def close(self) -> None:
-        """Ends the exporter."""
+        """Shuts the exporter down."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK leaves it untyped
 
     def _record(self, at_ns: int, trace_id: str, attributes: Mapping[str, str | int | bool]) -> ReadableLogRecord:
@@ -50,7 +50,7 @@ class AuditExport:
             event_name=names.AUDIT_EVENT,
             attributes={names.AUDIT + name: value for name, value in attributes.items()},
         )
-        return ReadableLogRecord(record, self._who, _SCOPE)
+        return ReadableLogRecord(record, self._resource, _SCOPE)
 
 
 def _exporter(protocol: str) -> LogRecordExporter:

@@ -1,4 +1,4 @@
-"""Traces for one person at a terminal: a tree per request as text, or JSON lines where that is no terminal."""
+"""Traces for a person at a terminal: a tree per request as text; JSON lines if it is not a terminal."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ _SHOWN: Final = ("aigw.", "gen_ai.usage.", names.STATUS, names.ERROR_TYPE, names
 
 
 def console_exporter(out: TextIO | None = None) -> SpanExporter:
-    """What OTEL_TRACES_EXPORTER=console stands for."""
+    """The exporter for OTEL_TRACES_EXPORTER=console."""
     out = out or sys.stdout
     if out.isatty():
         return TreeExporter(out)
@@ -56,7 +56,7 @@ def _lines(spans: list[ReadableSpan]) -> Iterator[str]:
         begun, ended = (span.start_time or 0) - start, (span.end_time or 0) - start
         bar = " " * int(begun / whole * WIDTH) + "=" * max(1, int((ended - begun) / whole * WIDTH))
         mark = "!" if span.status.status_code is StatusCode.ERROR else " "
-        name = f"{'  ' * depth}{_printable(span.name)}"  # a model may be called anything
+        name = f"{'  ' * depth}{_printable(span.name)}"  # a model's name may hold any text
         yield f"{mark} {name:44} {(ended - begun) / 1e6:10.1f} ms  |{bar:{WIDTH}}|"
         for key, value in (span.attributes or {}).items():
             if key.startswith(_SHOWN):

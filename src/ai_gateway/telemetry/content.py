@@ -1,7 +1,7 @@
-"""Prompts and answers for spans, kept only where the operator asks for it, and cut to a size.
+"""Prompts and answers for spans, kept only if the operator turns it on, and cut to a size.
 
 Shapes: gen_ai.input.messages and gen_ai.output.messages of semantic conventions 1.41.1 (messages with parts, as JSON).
-Media are named, never kept. What cannot be read is left out: this must not stand in a call's way.
+Media are named, never kept. Unreadable content is left out: it must not make a call fail.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,8 +13,8 @@ from ai_gateway.wire.call import Call
 from ai_gateway.wire.unreadable import UNREADABLE
 
 MAX_TEXT: Final = 16 << 10  # characters of each direction
-MAX_READ_BYTES: Final = 1 << 20  # of what a client asks; longer prompts are not read a second time
-MOST_AGAIN: Final = 128 << 10  # likewise of the items of a long list, behind the first ones
+MAX_READ_BYTES: Final = 1 << 20  # of a prompt; longer prompts are not read a second time
+MOST_AGAIN: Final = 128 << 10  # likewise of the later items of a long list
 _CUT: Final = "…"
 
 _decode = msgspec.json.Decoder().decode
@@ -25,10 +25,10 @@ Part = dict[str, Any]
 
 
 class KeptContent:
-    """The content of one call, at most `most` characters of what was asked, and of each kind of part of the answer.
+    """The content of one call, at most `most` characters of the prompt, and of each kind of part of the answer.
 
-    A kind's room does not depend on what else came: what is kept of a text, before redaction, must go past where it
-    will be cut. Changed by `overhear` and `answer`, as the answer comes.
+    Each kind has its own room: before redaction, more of a text must be kept than the length to which it will be cut.
+    Changed by `wrap_feed` and `answer`, as the answer arrives.
     """
 
     def __init__(self, call: Call, most: int = MAX_TEXT) -> None:
@@ -43,7 +43,7 @@ class KeptContent:
         return self._asked
 
     def answered(self) -> str | None:
-        """gen_ai.output.messages; None where nothing came."""
+        """gen_ai.output.messages; None if there was no answer."""
         kinds = (kind for kind, texts in self._texts.items() if texts)
         parts = [{"type": kind, "content": "".join(self._texts[kind])} for kind in kinds]
         parts += self._tool_calls
@@ -53,7 +53,7 @@ class KeptContent:
         return _encode([message]).decode()
 
     def wrap_feed(self, feed: Feed) -> Feed:
-        """A stream's `feed` that also keeps what it passes on."""
+        """A stream's `feed` that also keeps the content it passes on."""
 
         def keep(data: bytes) -> bytes:
             events = feed(data)
@@ -73,7 +73,7 @@ class KeptContent:
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._finish_reason = choice.get("finish_reason") or self._finish_reason
-                said = choice.get(part, choice)  # a text completion's choice holds its text itself
+                said = choice.get(part, choice)  # a text completion's choice has the text itself
                 self._note(said if isinstance(said, dict) else {})
 
     def _note(self, said: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ def _tool_call(call: Any, left: int) -> list[Part]:
 
 
 def _size(part: Part) -> int:
-    """Characters of what it says."""
+    """Characters of the part's text."""
     return sum(len(part.get(name, "")) for name in ("content", "response", "arguments"))
 
 

@@ -1,5 +1,5 @@
-"""Whether a file descriptor can be had. Without one the kernel takes connections that nobody hears of: the event loop
-closes them at once, and says nothing."""
+"""Checks whether file descriptors are left. Without one the kernel accepts connections, but the event loop closes them
+at once and logs nothing."""
 
 import asyncio
 import errno
@@ -14,14 +14,14 @@ from ai_gateway.telemetry import names
 from ai_gateway.telemetry.sample import Sample
 
 EVERY_SECONDS: Final = 0.5
-CALM_SECONDS: Final = 10.0  # without want, until it is said to be over
+CALM_SECONDS: Final = 10.0  # with free descriptors, until the shortage counts as over
 _NONE_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 
 log = logging.getLogger("ai_gateway.server")
 
 
 def has_one() -> bool:
-    """Whether one more can be opened now."""
+    """Whether one more descriptor can be opened now."""
     try:
         os.close(os.dup(2))
     except OSError as error:
@@ -30,17 +30,17 @@ def has_one() -> bool:
 
 
 class Descriptors:
-    """Looks while its block runs. `clock` is monotonic seconds, `look` says whether there is one."""
+    """Checks while its block runs. `clock` is monotonic seconds; `has_free` says whether one is left."""
 
-    def __init__(self, clock: Callable[[], float], look: Callable[[], bool] = has_one) -> None:
+    def __init__(self, clock: Callable[[], float], has_free: Callable[[], bool] = has_one) -> None:
         self._clock = clock
-        self._has_one = look
+        self._has_free = has_free
         self._timer: asyncio.TimerHandle | None = None
-        self._wanted_at: float | None = None  # when there was none, the last time; None: all is well
+        self._exhausted_at: float | None = None  # when none was left, the last time; None: no shortage
 
     @contextmanager
     def running(self, loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[], Iterator[Sample]]]:
-        """Looks until the block is left; yields what is measured."""
+        """Checks until the end of the block; yields the source of its samples."""
         self._wait(loop)
         try:
             yield self.samples
@@ -49,24 +49,24 @@ class Descriptors:
                 self._timer.cancel()
 
     def samples(self) -> Iterator[Sample]:
-        """Whether there is want of them."""
-        yield Sample(names.DESCRIPTORS_OUT, self._wanted_at is not None)
+        """Whether no descriptor is left."""
+        yield Sample(names.DESCRIPTORS_OUT, self._exhausted_at is not None)
 
     def check(self) -> None:
-        """Says when the last one is gone, and when there have been some for a while."""
+        """Logs when the last descriptor is gone, and when some have been free for a while."""
         now = self._clock()
-        if not self._has_one():
-            if self._wanted_at is None:
+        if not self._has_free():
+            if self._exhausted_at is None:
                 most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
                 log.error(
-                    "no file descriptor is left (the limit is %d): new connections are closed unheard, files cannot be "
-                    "opened, endpoints not reached; raise the limit (`ulimit -n`, LimitNOFILE)",
+                    "no file descriptor is left (the limit is %d): the gateway closes new connections and cannot open "
+                    "files or reach endpoints; raise the limit (`ulimit -n`, LimitNOFILE)",
                     most,
                 )
-            self._wanted_at = now
-        elif self._wanted_at is not None and now - self._wanted_at >= CALM_SECONDS:
-            self._wanted_at = None
-            log.warning("there are file descriptors again")
+            self._exhausted_at = now
+        elif self._exhausted_at is not None and now - self._exhausted_at >= CALM_SECONDS:
+            self._exhausted_at = None
+            log.warning("file descriptors are available again")
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(EVERY_SECONDS, self._tick, loop)

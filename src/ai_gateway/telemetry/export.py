@@ -1,4 +1,4 @@
-"""Hands spans to OpenTelemetry's SDK, which batches and exports them. Imported only where something is exported."""
+"""Passes spans to OpenTelemetry's SDK, which batches and exports them. Imported only if spans are exported."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.grpc import grpc_exporter
-from ai_gateway.telemetry.resource import resource
+from ai_gateway.telemetry.resource import process_resource
 from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.telemetry.spans import Spans
 from ai_gateway.telemetry.tracing import Transport
@@ -26,27 +26,27 @@ MOST_WAITING: Final = 2048  # the SDK's own default for OTEL_BSP_MAX_QUEUE_SIZE
 
 
 class Exporting:
-    """Makes spans and exports them, `counts` what became of them. See Tracing.
+    """Makes spans, exports them and counts the results. See Tracing.
 
-    Whoever collects is never waited for: beyond the queue's length spans are dropped and counted.
+    It never waits for a collector: if the queue is full, spans are dropped and counted.
     """
 
     def __init__(self, settings: TelemetrySettings, environment: Mapping[str, str]) -> None:
-        """Raises ValueError for an exporter that cannot be made."""
+        """Raises ValueError for an invalid exporter."""
         limits = SpanLimits()
         self.counts = {"exported": 0, "failed": 0, "dropped": 0}
         self._queues = [
             _Queue(_exporter(name, settings), self.counts, _most_waiting(environment), name) for name in settings.traces
         ]
-        who = self.resource = resource(environment)  # one for all that this process exports
-        self._provider = TracerProvider(resource=who, span_limits=limits, shutdown_on_exit=False)
+        resource = self.resource = process_resource(environment)  # one for all exports of this process
+        self._provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
         for queue in self._queues:
             self._provider.add_span_processor(queue)
         self._sampler = self._provider.sampler
-        self._spans = Spans(who, limits, settings.headers)
+        self._spans = Spans(resource, limits, settings.headers)
 
     def is_sampled(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
-        """As OTEL_TRACES_SAMPLER says, asked once per request: its spans are made together or not at all."""
+        """OTEL_TRACES_SAMPLER's decision, once per request: all its spans are made, or none."""
         context = None
         number = int(trace_id, 16)
         if parent is not None:
@@ -71,20 +71,20 @@ class Exporting:
         return TracedTransport(transport, tracer_provider=self._provider)  # type: ignore[arg-type]
 
     def close(self, seconds: float) -> bool:
-        """Exports what is queued, for so long at most; whether all went out. Blocks: call it in a thread."""
+        """Exports all queued spans within `seconds`. Returns whether it finished. It blocks: call it in a thread."""
         flushing = threading.Thread(target=self._provider.shutdown, name="flush of spans", daemon=True)
         flushing.start()
         flushing.join(seconds)
         if not flushing.is_alive():
             return True
-        log.warning("spans that were still queued could not be delivered within %g s", seconds)
+        log.warning("could not export all queued spans within %g s", seconds)
         for queue in self._queues:
             queue.give_up()
         return False
 
 
 class _Queue(SpanProcessor):
-    """The SDK's batches behind a bound of our own, so that what is dropped is known."""
+    """The SDK's batches with a bound of its own, so that dropped spans are counted."""
 
     def __init__(self, exporter: SpanExporter, counts: dict[str, int], most_waiting: int, name: str) -> None:
         self._counts = counts
@@ -93,31 +93,31 @@ class _Queue(SpanProcessor):
         delay = CONSOLE_DELAY_MS if name == "console" else None
         try:
             self._batches = BatchSpanProcessor(self._exporter, schedule_delay_millis=delay)
-        except ValueError as error:  # it names the setting, not the variable
+        except ValueError as error:  # the SDK names the setting, not the variable
             raise ValueError(f"one of the variables OTEL_BSP_*: {error}") from None
         self._submitted = 0
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queues a span, unless as many wait as may."""
+        """Queues a span, unless the queue is full."""
         if self._submitted - self._exporter.taken >= self._most_waiting:
             if not self._counts["dropped"]:
-                log.warning("spans are dropped: they come faster than they are collected")
+                log.warning("dropping spans: they come faster than the collector takes them")
             self._counts["dropped"] += 1
             return
         self._submitted += 1
         self._batches.on_end(span)
 
     def give_up(self) -> None:
-        """Ends the tries to deliver, and with them their thread."""
+        """Stops exporting, and with it the SDK's thread."""
         self._exporter.shutdown()
 
     def shutdown(self) -> None:
-        """Exports what is queued."""
+        """Exports all queued spans."""
         self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK leaves it untyped
 
 
 class _Counting(SpanExporter):
-    """An exporter that counts what became of spans. Called in the thread of the SDK's batches."""
+    """Counts exported and failed spans. Called in the thread of the SDK's batches."""
 
     def __init__(self, exporter: SpanExporter, counts: dict[str, int]) -> None:
         self._exporter = exporter

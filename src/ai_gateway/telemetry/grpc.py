@@ -1,4 +1,4 @@
-"""Exporters over gRPC, which are an extra: most collectors take both, and grpcio is large."""
+"""Exporters over gRPC, an extra: most collectors also take HTTP, and grpcio is large."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def grpc_exporter(module: str, name: str) -> Any:
     """An exporter of OpenTelemetry's, by its module below `opentelemetry.exporter.otlp.proto.grpc`.
 
-    Raises ValueError where the extra is not installed.
+    Raises ValueError if the extra is not installed.
     """
     try:
         found = importlib.import_module(f"opentelemetry.exporter.otlp.proto.grpc.{module}")

@@ -1,4 +1,4 @@
-"""Spans of what goes through httpx, by OpenTelemetry's own instrumentation: a transport around the gateway's."""
+"""Spans of requests through httpx, by OpenTelemetry's own instrumentation: a transport around the gateway's."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ai_gateway.exchange import CURRENT, Trace
 
 
 class TracedTransport(AsyncOpenTelemetryTransport):
-    """Stands below the span of the request at hand, which is made later than those of its calls."""
+    """Makes its spans children of the current request's span, which is made later."""
 
     async def handle_async_request(self, *args: Any, **kwargs: Any) -> Any:
         """See httpx."""
@@ -19,7 +19,7 @@ class TracedTransport(AsyncOpenTelemetryTransport):
             return await super().handle_async_request(*args, **kwargs)
         trace = exchange.ids.trace
         if trace.baggage:
-            args[0].headers["baggage"] = trace.baggage.decode()  # as it came; the instrumentation knows of none
+            args[0].headers["baggage"] = trace.baggage.decode()  # as received; the instrumentation does not pass it on
         token = attach(set_span_in_context(NonRecordingSpan(_server(trace))))
         try:
             return await super().handle_async_request(*args, **kwargs)

@@ -17,13 +17,13 @@ from ai_gateway.wire.timestamp import timestamp
 
 PAUSE_SECONDS: Final = 60.0
 STANDARD_ERROR: Final = 2
-MOST_ALIKE: Final = 20  # records with the same words in PAUSE_SECONDS: what comes with each request comes by thousands
+MAX_REPEATS: Final = 20  # records with the same message in PAUSE_SECONDS; a record per request would come by thousands
 MOST_KINDS: Final = 1000
 _encode = msgspec.json.Encoder().encode
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object per record, with the ids of the request that it is about; hostile text is escaped by encoding."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record, with the ids of its request; the encoding escapes hostile text."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
@@ -42,8 +42,8 @@ class JsonLines(logging.Formatter):
         return printable_json(_encode(fields)).decode()
 
 
-class Words(logging.Formatter):
-    """A readable line for a terminal; control characters are shown, never sent."""
+class TextFormatter(logging.Formatter):
+    """A readable line for a terminal, with escapes for control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
@@ -52,83 +52,85 @@ class Words(logging.Formatter):
         return f"{line}\n{printable_lines(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
-class Alike:
-    """How many records with the same words have come since one moment."""
+class RepeatCount:
+    """How many records with the same message have come since a moment."""
 
-    __slots__ = ("count", "held", "record", "since")
+    __slots__ = ("count", "record", "since", "suppressed")
 
     def __init__(self, record: logging.LogRecord, since: float) -> None:
-        self.record = record  # the last one that was held back
+        self.record = record  # the last suppressed one
         self.since = since
         self.count = 0
-        self.held = 0
+        self.suppressed = 0
 
 
-class Sparing(logging.Filter):
-    """Lets the first records with the same words through, and counts the rest until PAUSE_SECONDS are over: whoever
-    sends nonsense sends it often. Of OpenTelemetry's own complaints one is enough: a collector may be away for long."""
+class RepeatFilter(logging.Filter):
+    """Passes the first records with the same message, and counts the rest until PAUSE_SECONDS are over. One record of
+    OpenTelemetry's own is enough: a collector may be away for long."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._kinds: dict[tuple[str, int, str], Alike] = {}
+        self._kinds: dict[tuple[str, int, str], RepeatCount] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
         key, now = (record.name, record.levelno, str(record.msg)), self._clock()
-        alike = self._kinds.get(key)
-        if alike is None or now - alike.since >= PAUSE_SECONDS:
+        repeats = self._kinds.get(key)
+        if repeats is None or now - repeats.since >= PAUSE_SECONDS:
             if len(self._kinds) >= MOST_KINDS:
                 self._kinds.clear()
-            alike = self._kinds[key] = Alike(record, now)
-        alike.count += 1
-        if alike.count <= (1 if record.name.startswith("opentelemetry") else MOST_ALIKE):
+            repeats = self._kinds[key] = RepeatCount(record, now)
+        repeats.count += 1
+        if repeats.count <= (1 if record.name.startswith("opentelemetry") else MAX_REPEATS):
             return True
-        alike.held += 1
-        alike.record = record
+        repeats.suppressed += 1
+        repeats.record = record
         return False
 
     def due(self) -> Iterator[logging.LogRecord]:
-        """One record for each kind of which some were held back, and whose time is over."""
+        """A record with the count for each message with suppressed records whose time is over."""
         now = self._clock()
-        for key, alike in list(self._kinds.items()):
-            if now - alike.since < PAUSE_SECONDS:
+        for key, repeats in list(self._kinds.items()):
+            if now - repeats.since < PAUSE_SECONDS:
                 continue
             del self._kinds[key]
-            if alike.held:
-                last = alike.record
-                told = f"{alike.held} more like this within {PAUSE_SECONDS:.0f} s; the last: {last.getMessage()}"
-                yield logging.LogRecord(last.name, last.levelno, last.pathname, last.lineno, told, (), None)
+            if repeats.suppressed:
+                last = repeats.record
+                summary = (
+                    f"{repeats.suppressed} more like this within {PAUSE_SECONDS:.0f} s; the last: {last.getMessage()}"
+                )
+                yield logging.LogRecord(last.name, last.levelno, last.pathname, last.lineno, summary, (), None)
 
     def seconds(self) -> float | None:
-        """Until the first of them is due; None where nothing was held back."""
-        times = [alike.since for alike in self._kinds.values() if alike.held]
+        """The seconds until the first of them is due; None if nothing was suppressed."""
+        times = [repeats.since for repeats in self._kinds.values() if repeats.suppressed]
         return max(0.0, min(times) + PAUSE_SECONDS - self._clock()) if times else None
 
 
 class LinesHandler(logging.Handler):
-    """Hands records to a place for lines. `later`, once there is one, tells of what was held back when it is time."""
+    """Writes records to Lines. Once the output has `later`, it also writes the counts of suppressed records in time."""
 
-    def __init__(self, out: Output, sparing: Sparing) -> None:
+    def __init__(self, out: Output, repeat_filter: RepeatFilter) -> None:
         super().__init__()
         self.out = out
-        self._sparing = sparing
+        self._repeat_filter = repeat_filter
         self._is_timed = False
         self._failures = FailureLog(logging.getLogger("ai_gateway.output"))
-        self.setFormatter(Words() if out.is_terminal else JsonLines())
+        self.setFormatter(TextFormatter() if out.is_terminal else JsonFormatter())
 
     def handle(self, record: logging.LogRecord) -> bool:
         """See logging.Handler."""
         with self.lock or nullcontext():
-            for due in self._sparing.due():
+            for due in self._repeat_filter.due():
                 self.emit(due)
-            is_told = self._sparing.filter(record)
-            if is_told:
+            is_passed = self._repeat_filter.filter(record)
+            if is_passed:
                 self.emit(record)
             elif not self._is_timed and self.out.later is not None:
                 self._is_timed = True
-                self.out.later((self._sparing.seconds() or 0.0) + 0.01, self._tell)
-        return is_told
+                self.out.later((self._repeat_filter.seconds() or 0.0) + 0.01, self._emit_due)
+        return is_passed
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
@@ -138,19 +140,19 @@ class LinesHandler(logging.Handler):
             if self._failures.is_new(failure):
                 self.handleError(record)
 
-    def _tell(self) -> None:
+    def _emit_due(self) -> None:
         with self.lock or nullcontext():
             self._is_timed = False
-            for due in self._sparing.due():
+            for due in self._repeat_filter.due():
                 self.emit(due)
-            seconds = self._sparing.seconds()
+            seconds = self._repeat_filter.seconds()
             if seconds is not None and self.out.later is not None:
                 self._is_timed = True
-                self.out.later(seconds + 0.01, self._tell)
+                self.out.later(seconds + 0.01, self._emit_due)
 
 
 def set_levels(settings: Log) -> None:
-    """Sets the least level of the gateway's own log, and others for some of its parts."""
+    """Sets the level of the gateway's own log, and of some of its parts."""
     logging.getLogger("ai_gateway").setLevel(settings.level.upper())
     for name in get_args(LogName):
         level = settings.levels.get(name)
@@ -158,11 +160,11 @@ def set_levels(settings: Log) -> None:
 
 
 def set_up_logs(level: int = logging.INFO) -> Outputs:
-    """Sends the gateway's records to standard error, other libraries' only from warnings up. Both outputs are returned:
-    access lines go to the other one."""
+    """Sends the gateway's records to standard error, and those of libraries from warnings up. Returns both outputs:
+    access lines go to standard output."""
     out = Output(STANDARD_ERROR, "standard error")
     root = logging.getLogger()
-    root.handlers[:] = [LinesHandler(out, Sparing(time.monotonic))]
+    root.handlers[:] = [LinesHandler(out, RepeatFilter(time.monotonic))]
     root.setLevel(logging.WARNING)
     logging.getLogger("ai_gateway").setLevel(level)
     return Outputs(Output(STANDARD_OUTPUT, "standard output"), out)

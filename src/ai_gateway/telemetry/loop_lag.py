@@ -1,4 +1,4 @@
-"""How late the event loop is: a timer four times a second, and how long after its time it ran."""
+"""Measures how late the event loop is, by a timer four times a second."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ EVERY_SECONDS: Final = 0.25
 
 
 class LoopLag:
-    """Measures while its block runs. `clock` is monotonic seconds; uvloop's own stands still within a round."""
+    """Measures while its block runs. `clock` is monotonic seconds; uvloop's clock does not move within a round."""
 
     def __init__(self, clock: Callable[[], float], every_seconds: float = EVERY_SECONDS) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class LoopLag:
 
     @contextmanager
     def running(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Measures this loop until the block is left."""
+        """Measures this loop until the end of the block."""
         self._wait(loop)
         try:
             yield
@@ -33,7 +33,7 @@ class LoopLag:
                 self._timer.cancel()
 
     def samples(self) -> Iterator[Sample]:
-        """What was measured so far."""
+        """The measurements so far."""
         yield Sample(names.LOOP_LAG, self._lags.read())
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:

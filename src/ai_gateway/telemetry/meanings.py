@@ -1,6 +1,6 @@
-"""Every metric there is: its kind, its labels, what it says, and its name over OTLP. The one place where that stands.
+"""Every metric: its kind, labels, meaning, and name over OTLP. The only place that defines them.
 
-`python -m ai_gateway.telemetry.reference` makes the table of the docs of it.
+`python -m ai_gateway.telemetry.reference` makes the docs' table from it.
 """
 
 from typing import Final, Literal
@@ -13,7 +13,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 _SUFFIXES: Final = {"s": "_seconds", "By": "_bytes"}
 _MODEL: Final = ("model",)
-# No label is called `endpoint` or `pod`: Prometheus operator gives these names to whom it scrapes.
+# No label is called `endpoint` or `pod`: the Prometheus operator sets these on its scrape targets.
 _ENDPOINT: Final = ("upstream", "upstream_pod")
 _SOURCE: Final = ("source",)
 _CALL: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -223,8 +223,8 @@ METRICS: Final[dict[str, Metric]] = {name: metric for group in GROUPS.values() f
 def name_over_otlp(name: str) -> str:
     """A metric's name over OTLP, by its name in a scrape.
 
-    That of the convention, where there is one. Own names are chosen so that a collector that writes them for Prometheus
-    comes to those of a scrape: `ai_gateway.queue_wait` in seconds is `ai_gateway_queue_wait_seconds` there.
+    It is the convention's name, if there is one. A collector that writes the gateway's own names for Prometheus gets
+    the names of a scrape: `ai_gateway.queue_wait` in seconds becomes `ai_gateway_queue_wait_seconds`.
     """
     metric = METRICS[name]
     if metric.convention:

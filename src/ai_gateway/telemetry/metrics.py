@@ -1,6 +1,6 @@
-"""Readings in Prometheus' text forms, written by its own client library from values taken at the moment of a scrape.
+"""Samples in Prometheus' text formats, written by its own client library from values of the moment of a scrape.
 
-The library is imported with the first scrape: it costs a few megabytes that a sidecar nobody scrapes can do without.
+The first scrape imports the library: it takes a few megabytes, which a sidecar without scrapes saves.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def as_text(samples: Iterable[Sample], *, is_open: bool = False) -> bytes:
-    """The exposition of all readings; those of one name stand together.
+    """The exposition of all samples, grouped by name.
 
     Prometheus' format 0.0.4, or OpenMetrics 1.0, which alone has room for exemplars.
     """
@@ -27,12 +27,12 @@ def as_text(samples: Iterable[Sample], *, is_open: bool = False) -> bytes:
     from prometheus_client.openmetrics import exposition as openmetrics
 
     generate = openmetrics.generate_latest if is_open else exposition.generate_latest
-    text: bytes = generate(_Families(samples))  # all it asks of a registry is `collect`
+    text: bytes = generate(_Families(samples))  # it uses only `collect` of a registry
     return text
 
 
-def process_readings() -> list[Sample]:
-    """Memory, CPU and files of this process; none where the system does not tell."""
+def process_samples() -> list[Sample]:
+    """Memory, CPU and files of this process; empty if the system does not provide them."""
     from prometheus_client import PROCESS_COLLECTOR
 
     samples = [sample for family in PROCESS_COLLECTOR.collect() for sample in family.samples]
@@ -40,7 +40,7 @@ def process_readings() -> list[Sample]:
 
 
 class _Families:
-    """The library wants an object to ask; this one knows the answers already."""
+    """A collector for the library, with samples that were taken before."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._readings = samples
@@ -74,7 +74,7 @@ def _family(name: str, samples: Sequence[Sample]) -> "Metric":
 
 
 def _buckets(read: Distribution) -> list[Any]:
-    """Each bucket with all below it, as Prometheus counts."""
+    """Cumulative buckets, as Prometheus counts."""
     from prometheus_client.samples import Exemplar
     from prometheus_client.utils import floatToGoString
 

@@ -1,4 +1,4 @@
-"""Sends all metrics to a collector now and then, by OpenTelemetry's exporters. Imported only where that is wanted."""
+"""Sends all metrics to a collector at intervals, by OpenTelemetry's exporters. Imported only if that is on."""
 
 import asyncio
 import logging
@@ -14,33 +14,35 @@ from opentelemetry.sdk.resources import Resource
 
 from ai_gateway.failure_log import FailureLog
 from ai_gateway.telemetry.grpc import grpc_exporter
-from ai_gateway.telemetry.metrics import process_readings
+from ai_gateway.telemetry.metrics import process_samples
 from ai_gateway.telemetry.otlp_metrics import Conversion
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.settings import TelemetrySettings
 
 log = logging.getLogger("ai_gateway.telemetry")
 
-LAST_SECONDS: Final = 3.0  # for the last numbers, when the gateway leaves
+LAST_SECONDS: Final = 3.0  # for the last export, at the end
 _TEMPORALITY: Final = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 
 class MetricsExport:
-    """Exports what `read` tells while its block runs, and once more at its end.
+    """Exports the samples of `read` while its block runs, and once more at its end.
 
-    `read` is called in the event loop; whoever collects is waited for in a thread.
+    It calls `read` in the event loop, and waits for the collector in a thread.
     """
 
-    def __init__(self, read: Callable[[], list[Sample]], exporters: Sequence[MetricExporter], who: Resource) -> None:
+    def __init__(
+        self, read: Callable[[], list[Sample]], exporters: Sequence[MetricExporter], resource: Resource
+    ) -> None:
         self._read = read
         self._exporters = exporters
-        self._convert = Conversion(who, time.time_ns())
+        self._convert = Conversion(resource, time.time_ns())
         self._one_at_a_time = threading.Lock()
         self._failures = FailureLog(log)
 
     @asynccontextmanager
     async def running(self, every_seconds: float, last_seconds: float = LAST_SECONDS) -> AsyncIterator[None]:
-        """Exports as often as that until the block is left; its end waits no longer than `last_seconds`."""
+        """Exports every `every_seconds` until the end of the block; the last export has `last_seconds`."""
         task = asyncio.create_task(self._often(every_seconds))
         try:
             yield
@@ -60,7 +62,7 @@ class MetricsExport:
                 await self._export()
                 await _apart(self._shut_down)
         except TimeoutError:
-            log.warning("the last metrics were not collected within %g s", seconds)
+            log.warning("could not export the last metrics within %g s", seconds)
 
     async def _export(self) -> None:
         try:
@@ -71,10 +73,10 @@ class MetricsExport:
         await _apart(lambda: self._send(samples, now_ns))
 
     def _send(self, samples: list[Sample], now_ns: int) -> None:
-        """In a thread. The exporters log what they could not send, and the next numbers hold it all."""
+        """Runs in a thread. Exporters log a failure; the next export has all the numbers again."""
         with self._one_at_a_time:
             try:
-                data = self._convert([*samples, *process_readings()], now_ns)
+                data = self._convert([*samples, *process_samples()], now_ns)
                 for exporter in self._exporters:
                     self._send_by(exporter, data)
             except Exception as failure:  # in our own conversion
@@ -92,7 +94,7 @@ class MetricsExport:
 
 
 async def _apart(work: Callable[[], None]) -> None:
-    """Does it in a thread that the program's end does not wait for, unlike those of a pool: a collector may hang."""
+    """Runs work in a daemon thread: the program's end does not wait for it, since a collector may hang."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -104,7 +106,7 @@ async def _apart(work: Callable[[], None]) -> None:
         try:
             work()
         finally:
-            with suppress(RuntimeError):  # the loop has gone since
+            with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(settle)
 
     threading.Thread(target=run, name="export of metrics", daemon=True).start()
@@ -112,10 +114,10 @@ async def _apart(work: Callable[[], None]) -> None:
 
 
 def metric_exporters(settings: TelemetrySettings, environment: Mapping[str, str]) -> list[MetricExporter]:
-    """What OTEL_METRICS_EXPORTER names. Raises ValueError for one that cannot be made."""
-    wanted = environment.get(_TEMPORALITY, "").strip().lower()
-    if wanted not in ("", "cumulative"):
-        log.warning("%s=%s: metrics are cumulative here; collectors can turn them", _TEMPORALITY, wanted)
+    """The exporters of OTEL_METRICS_EXPORTER. Raises ValueError for an invalid one."""
+    temporality = environment.get(_TEMPORALITY, "").strip().lower()
+    if temporality not in ("", "cumulative"):
+        log.warning("%s=%s: metrics are always cumulative; let the collector convert them", _TEMPORALITY, temporality)
     return [_exporter(name, settings.metrics_protocol) for name in settings.metrics]
 
 

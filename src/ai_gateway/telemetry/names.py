@@ -1,4 +1,4 @@
-"""Every name that spans, metrics and log lines carry. docs/observability.md lists them; a test compares.
+"""Every name of spans, attributes, events and metrics. docs/observability.md lists them; a test compares.
 
 HTTP names are OpenTelemetry's stable ones. GenAI names are those of semantic conventions 1.41.1, the last version that
 had them in the core repository (later ones live in semantic-conventions-genai). Own attributes begin with `aigw.`, own
@@ -56,31 +56,31 @@ FIRST_CHUNK_SECONDS: Final = "gen_ai.response.time_to_first_chunk"
 INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - a name, no secret
-INPUT_MESSAGES: Final = "gen_ai.input.messages"  # only where the content of prompts is asked for
+INPUT_MESSAGES: Final = "gen_ai.input.messages"  # only if content is turned on
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 
 # -- own attributes
 REQUEST_ID: Final = "aigw.request.id"
 CALLER: Final = "aigw.caller"
-CALLER_METHOD: Final = "aigw.caller.method"  # how it proved who it is; not there where nobody has to
+CALLER_METHOD: Final = "aigw.caller.method"  # how the caller authenticated; absent without authentication
 CALLER_TENANT: Final = "aigw.caller.tenant"
 CALLER_GROUPS: Final = "aigw.caller.groups"
-OUTCOME: Final = "aigw.outcome"  # how it ended, in the access line's words
-MODEL_REQUESTED: Final = "aigw.model.requested"  # the id the client asked for
+OUTCOME: Final = "aigw.outcome"  # how it ended, as in the access line
+MODEL_REQUESTED: Final = "aigw.model.requested"  # the id in the client's request
 PICK_REASON: Final = "aigw.pick.reason"
 PICK_WARM: Final = "aigw.pick.warm"  # the model was resident there
 UPSTREAM_POD: Final = "aigw.upstream.pod"
 UPSTREAM_NAMESPACE: Final = "aigw.upstream.namespace"
 UPSTREAM_NODE: Final = "aigw.upstream.node"
-# Seconds of each phase of a call, on the GenAI span; those that a call did not reach are not there.
-PHASE_AUTH: Final = "aigw.phase.auth"  # from the first byte of the request to a known caller
+# Seconds of each phase of a call, on the GenAI span; absent if the call did not reach the phase.
+PHASE_AUTH: Final = "aigw.phase.auth"  # from the first byte of the request until the caller is known
 PHASE_BODY: Final = "aigw.phase.body"  # until the body was read and understood
 PHASE_QUEUE: Final = "aigw.phase.queue"  # until a slot was free
-PHASE_PREFILL: Final = "aigw.phase.prefill"  # until the first byte of the answer, where the model was resident
-PHASE_LOAD_AND_PREFILL: Final = "aigw.phase.load_and_prefill"  # the same where it was not: /v1 does not tell them apart
+PHASE_PREFILL: Final = "aigw.phase.prefill"  # until the first byte of the answer, if the model was resident
+PHASE_LOAD_AND_PREFILL: Final = "aigw.phase.load_and_prefill"  # the same if it was not: /v1 does not separate the two
 PHASE_DECODE: Final = "aigw.phase.decode"  # until the last byte
 
-# -- log records of the audit, where it goes to a collector
+# -- log records of the audit, if it goes to a collector
 AUDIT_EVENT: Final = "aigw.audit"
 AUDIT: Final = "aigw.audit."  # a prefix; the name of an entry's field follows, or `hash`
 
@@ -103,7 +103,7 @@ TOKEN_USAGE: Final = "gen_ai_client_token_usage"  # noqa: S105
 REQUESTS: Final = "ai_gateway_requests_total"  # route, model, caller, status, error_type, code
 CALLER_TOKENS: Final = "ai_gateway_caller_tokens_total"  # caller, model, token_type: input or output
 QUEUE_WAIT: Final = "ai_gateway_queue_wait_seconds"  # model
-LOAD_AND_PREFILL: Final = "ai_gateway_load_and_prefill_seconds"  # model; calls sent where it was not resident
+LOAD_AND_PREFILL: Final = "ai_gateway_load_and_prefill_seconds"  # model; calls to endpoints where it was not resident
 PICKS: Final = "ai_gateway_picks_total"  # model, reason
 RETRIES: Final = "ai_gateway_retries_total"  # model
 REFUSED_CONNECTIONS: Final = "ai_gateway_refused_before_request_total"  # status, code
@@ -111,7 +111,7 @@ REFUSED_CONNECTIONS: Final = "ai_gateway_refused_before_request_total"  # status
 IN_FLIGHT: Final = "ai_gateway_in_flight"  # model
 QUEUED: Final = "ai_gateway_queued"  # model
 SLOTS: Final = "ai_gateway_slots"  # model, state: used or free
-SATURATION: Final = "ai_gateway_slot_saturation"  # model; used slots / all slots, 1 where there are none
+SATURATION: Final = "ai_gateway_slot_saturation"  # model; used slots / all slots, 1 if there are none
 DEMAND: Final = "ai_gateway_demand"  # model; calls in flight and queued
 RETRY_BUDGET: Final = "ai_gateway_retry_budget"  # retries that may begin now
 RETRIES_IN_FLIGHT: Final = "ai_gateway_retries_in_flight"
@@ -120,11 +120,11 @@ ENDPOINTS: Final = "ai_gateway_endpoints"  # state
 ENDPOINT_UP: Final = "ai_gateway_endpoint_up"
 ENDPOINT_EJECTED: Final = "ai_gateway_endpoint_ejected"
 ENDPOINT_IN_FLIGHT: Final = "ai_gateway_endpoint_in_flight"
-ENDPOINT_RESIDENT: Final = "ai_gateway_endpoint_resident"  # and model: 1 for each one that is loaded there
+ENDPOINT_RESIDENT: Final = "ai_gateway_endpoint_resident"  # and model: 1 for each loaded one
 ENDPOINT_ATTEMPTS: Final = "ai_gateway_endpoint_attempts_total"
 ENDPOINT_FAILURES: Final = "ai_gateway_endpoint_failures_total"
 ENDPOINT_LOADS: Final = "ai_gateway_endpoint_loads_total"  # models that appeared in /api/ps
-ENDPOINT_UNLOADS: Final = "ai_gateway_endpoint_unloads_total"  # models that went from it
+ENDPOINT_UNLOADS: Final = "ai_gateway_endpoint_unloads_total"  # models that disappeared from it
 ENDPOINT_POLL_AGE: Final = "ai_gateway_endpoint_poll_age_seconds"
 # -- the process
 LOOP_LAG: Final = "ai_gateway_loop_lag_seconds"
@@ -133,7 +133,7 @@ SPANS: Final = "ai_gateway_spans_total"  # result: exported, failed, dropped
 LOG_LINES_DROPPED: Final = "ai_gateway_log_lines_dropped_total"  # stream: standard output, standard error
 DESCRIPTORS_OUT: Final = "ai_gateway_descriptors_exhausted"
 BUILD: Final = "ai_gateway_build_info"  # version
-# -- who is let in
+# -- authentication
 AUTH_FAILING: Final = "ai_gateway_auth_failing"  # method
 # -- config and discovery
 CONFIG_GOOD: Final = "ai_gateway_config_last_reload_successful"
@@ -163,7 +163,7 @@ AUDIT_FAILING: Final = "ai_gateway_audit_failing"
 AUDIT_LOSSES: Final = "ai_gateway_audit_losses_total"
 AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
 
-# -- buckets: those that the conventions advise, and longer ones where a model may have to be loaded first
+# -- buckets: as the conventions advise, and longer ones for values that may include a model's load
 _GEN_AI_SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 BUCKETS: Final[dict[str, tuple[float, ...]]] = {
     HTTP_DURATION: (

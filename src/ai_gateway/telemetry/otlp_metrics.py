@@ -1,4 +1,4 @@
-"""Readings as OpenTelemetry's SDK has metrics, for its exporters. Imports the SDK; nothing waits here."""
+"""Converts samples to the metrics of OpenTelemetry's SDK. Imports the SDK; nothing waits here."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -26,7 +26,7 @@ from ai_gateway.telemetry.series import Distribution
 from ai_gateway.version import __version__
 
 _SCOPE: Final = InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL)
-# Attributes of conventions, by the labels that they are in a scrape.
+# Attributes of conventions, by their label in a scrape.
 _ATTRIBUTES: Final = {
     name.replace(".", "_"): name
     for name in (
@@ -37,29 +37,29 @@ _ATTRIBUTES: Final = {
 
 
 class Conversion:
-    """From readings to the SDK's data, all since one start in Unix nanoseconds."""
+    """Converts samples to the SDK's data, all with one start in Unix nanoseconds."""
 
     def __init__(self, resource: Resource, started_ns: int) -> None:
         self._resource = resource
         self._started_ns = started_ns
 
-    def __call__(self, readings: Iterable[Sample], now_ns: int) -> MetricsData:
-        """The readings of one moment."""
+    def __call__(self, samples: Iterable[Sample], now_ns: int) -> MetricsData:
+        """Converts the samples of one moment."""
         families: dict[str, list[Sample]] = {}
-        for sample in readings:
+        for sample in samples:
             families.setdefault(sample.name, []).append(sample)
         metrics = [self._metric(name, family, now_ns) for name, family in families.items()]
         scope = ScopeMetrics(_SCOPE, metrics, names.SCHEMA_URL)
         return MetricsData([ResourceMetrics(self._resource, [scope], names.SCHEMA_URL)])
 
-    def _metric(self, name: str, readings: Sequence[Sample], now_ns: int) -> Metric:
+    def _metric(self, name: str, samples: Sequence[Sample], now_ns: int) -> Metric:
         metric = METRICS[name]
         data: Sum | Gauge | Histogram
         if metric.kind == "histogram":
-            points = [self._distribution(metric, sample, now_ns) for sample in readings]
+            points = [self._distribution(metric, sample, now_ns) for sample in samples]
             data = Histogram(points, AggregationTemporality.CUMULATIVE)
         else:
-            numbers = [self._number(metric, sample, now_ns) for sample in readings]
+            numbers = [self._number(metric, sample, now_ns) for sample in samples]
             is_counter = metric.kind == "counter"
             data = Sum(numbers, AggregationTemporality.CUMULATIVE, True) if is_counter else Gauge(numbers)
         return Metric(name_over_otlp(name), metric.meaning, metric.unit, data)
@@ -67,13 +67,13 @@ class Conversion:
     def _number(self, metric: meanings.Metric, sample: Sample, now_ns: int) -> NumberDataPoint:
         value = sample.value
         assert not isinstance(value, Distribution)
-        whole = int(value) if isinstance(value, int) else value  # a yes is 1
+        whole = int(value) if isinstance(value, int) else value  # True is 1
         return NumberDataPoint(_attributes(metric, sample.labels), self._started_ns, now_ns, whole)
 
     def _distribution(self, metric: meanings.Metric, sample: Sample, now_ns: int) -> HistogramDataPoint:
         read = sample.value
         assert isinstance(read, Distribution)
-        unknown: Any = None  # the least and the greatest value are not kept; OTLP does without
+        unknown: Any = None  # minimum and maximum are not kept; OTLP does not need them
         return HistogramDataPoint(
             attributes=_attributes(metric, sample.labels),
             start_time_unix_nano=self._started_ns,

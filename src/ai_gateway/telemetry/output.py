@@ -1,8 +1,8 @@
-"""Lines to standard output or error: UTF-8 whatever the locale says, and never waited for.
+"""Lines to standard output or error: in UTF-8 for any locale, and without waiting.
 
-A pipe takes 4,096 bytes without waiting when it says that it takes any (POSIX, `write`: PIPE_BUF), a file always. What
-cannot be written now is kept, up to MOST_BYTES, and tried again; what does not fit is counted, and the next line that
-can be written says how many are missing.
+A writable pipe takes 4,096 bytes without waiting (POSIX, `write`: PIPE_BUF), a file always takes them. Lines that
+cannot be written now are kept, up to MOST_BYTES, and tried again. Lines that do not fit are dropped and counted, and
+the next written line says how many are missing.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from ai_gateway.telemetry.sample import Sample
 from ai_gateway.wire.timestamp import timestamp
 
 STANDARD_OUTPUT: Final = 1
-MOST_BYTES: Final = 1 << 20  # that wait, some 3,000 lines
+MOST_BYTES: Final = 1 << 20  # of waiting lines, about 3,000 of them
 AGAIN_SECONDS: Final = 0.05
-_TERMINAL_BYTES: Final = 256  # at once; a terminal says that it takes more when there is room for so much
+_TERMINAL_BYTES: Final = 256  # at once; a writable terminal has room for so much
 _FULL: Final = (errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS)
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -35,7 +35,7 @@ Later = Callable[[float, Callable[[], None]], object]
 
 
 class Lines(Protocol):
-    """A place for whole lines."""
+    """Something that takes whole lines."""
 
     is_terminal: bool
 
@@ -44,7 +44,7 @@ class Lines(Protocol):
 
 
 class Output:
-    """A file descriptor, from any thread. `later`, once there is one, calls something after some seconds."""
+    """A file descriptor, for any thread. `later`, once it is set, calls a function after some seconds."""
 
     def __init__(self, file: int, name: str, most_bytes: int = MOST_BYTES) -> None:
         self._file = file
@@ -53,7 +53,7 @@ class Output:
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._untold = 0  # lines that were dropped since that was last said
+        self._unwritten = 0  # dropped lines since the last message about them
         self._is_timed = False
         self.dropped = 0
         self.later: Later | None = None
@@ -62,7 +62,7 @@ class Output:
             if self.is_terminal:
                 self._file = _own(file)
             is_regular = stat.S_ISREG(os.fstat(file).st_mode)
-        except OSError:  # nobody has opened it
+        except OSError:  # it is not open
             self.is_terminal = is_regular = False
         self._most_at_once = MOST_BYTES if is_regular else _TERMINAL_BYTES if self.is_terminal else select.PIPE_BUF
         self._poll: select.poll | None = None if is_regular else select.poll()
@@ -70,7 +70,7 @@ class Output:
             self._poll.register(self._file, select.POLLOUT)
 
     def write(self, lines: bytes) -> None:
-        """Takes lines, each with its end; writes what can be written now."""
+        """Takes lines, each with its end; writes as much as it can now."""
         with self._lock:
             if self._waiting_bytes + len(lines) > self._most_bytes:
                 self._drop(lines)
@@ -79,17 +79,17 @@ class Output:
             self._pour()
 
     def samples(self) -> Iterator[Sample]:
-        """What was dropped so far."""
+        """The dropped lines so far."""
         yield Sample(names.LOG_LINES_DROPPED, self.dropped, (self._name,))
 
     def flush(self) -> None:
-        """Writes what can be written now."""
+        """Writes as much as it can now."""
         with self._lock:
             self._is_timed = False
             self._pour()
 
     def close(self, seconds: float) -> None:
-        """Waits so long at most until all of it is written."""
+        """Waits up to `seconds` until all is written."""
         until = time.monotonic() + seconds
         self.flush()
         while self._waiting and (left := until - time.monotonic()) > 0:
@@ -106,7 +106,7 @@ class Output:
     def _drop(self, lines: bytes) -> None:
         count = lines.count(b"\n")
         self.dropped += count
-        self._untold += count
+        self._unwritten += count
 
     def _pour(self) -> None:
         try:
@@ -118,10 +118,10 @@ class Output:
                     self._waiting[0] = first[written:]
                 else:
                     self._waiting.popleft()
-                if not self._waiting and self._untold:
-                    self._say_dropped()
+                if not self._waiting and self._unwritten:
+                    self._write_dropped()
         except OSError as error:
-            if error.errno not in _FULL:  # whoever read it is gone
+            if error.errno not in _FULL:  # the reader is gone
                 while self._waiting:
                     self._drop(self._waiting.popleft())
                 self._waiting_bytes = 0
@@ -132,51 +132,51 @@ class Output:
     def _has_room(self) -> bool:
         return self._poll is None or bool(self._poll.poll(0))
 
-    def _say_dropped(self) -> None:
-        told = f"{self._untold} lines of {self._name} are missing here: nobody took them"
-        self._untold = 0
-        line = {"time": timestamp(time.time_ns()), "level": "error", "log": "output", "message": told}
-        self._put(told.encode() + b"\n" if self.is_terminal else _encode(line) + b"\n")
+    def _write_dropped(self) -> None:
+        message = f"{self._unwritten} lines of {self._name} are missing here: the reader was too slow"
+        self._unwritten = 0
+        line = {"time": timestamp(time.time_ns()), "level": "error", "log": "output", "message": message}
+        self._put(message.encode() + b"\n" if self.is_terminal else _encode(line) + b"\n")
 
 
 def _own(terminal: int) -> int:
-    """The same terminal, opened such that it keeps nobody waiting: it says that there is room, and waits all the same.
-    Whoever shares the descriptor that was given keeps it as it is."""
+    """The same terminal, opened as non-blocking: a blocking one can block even if it is writable.
+    Other users of the given descriptor keep it as it is."""
     try:
         return os.open(f"/dev/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:  # it belongs to somebody else
+    except OSError:  # it belongs to another user
         return terminal
 
 
 class Outputs(NamedTuple):
-    """Both of a process."""
+    """Both outputs of a process."""
 
     out: Output
     error: Output
 
     def retry_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """What nobody takes now is tried again in the loop, whichever thread has said it."""
+        """Makes both outputs retry in the loop, for lines of any thread."""
 
         def later(seconds: float, again: Callable[[], None]) -> None:
-            with suppress(RuntimeError):  # the loop has ended; the rest is written at the very end
+            with suppress(RuntimeError):  # the loop has ended; `close` writes the rest
                 loop.call_soon_threadsafe(loop.call_later, seconds, again)
 
         for output in self:
             output.later = later
 
     def samples(self) -> Iterator[Sample]:
-        """What was dropped so far."""
+        """The dropped lines so far."""
         for output in self:
             yield from output.samples()
 
     def close(self, seconds: float) -> None:
-        """Waits so long at most, for each, until all of it is written."""
+        """Waits up to `seconds`, for each output, until all is written."""
         for output in self:
             output.close(seconds)
 
 
 class TextLines:
-    """A text stream as a place for lines; one that is broken takes them and says nothing."""
+    """A text stream as Lines; it ignores errors of a broken stream."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""Counts what the server refused before it was a request: no exchange tells of it."""
+"""Counts requests that the server refused before the app saw them: they have no exchange."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from ai_gateway.telemetry.series import counters
 
 
 class RefusedRequests:
-    """Called with status and code of each refusal."""
+    """Call it with status and code of each refusal."""
 
     def __init__(self) -> None:
         self._counted = counters()
@@ -18,6 +18,6 @@ class RefusedRequests:
         self._counted.at(str(status), code).value += 1
 
     def samples(self) -> Iterator[Sample]:
-        """All of them."""
+        """All counts."""
         for labels, counter in self._counted.items():
             yield Sample(names.REFUSED_CONNECTIONS, counter.value, labels)

@@ -1,4 +1,4 @@
-"""Counts finished requests: one lookup for each, then numbers that are added where they belong.
+"""Counts finished requests: one lookup for each request, then plain additions.
 
 A stream that went well touches 13 numbers and costs 2.9 us of CPU, 3.7 us with exemplars. The Prometheus client's
 own metrics take 23 us for the same, 9.5 us where each label set is kept, 20 us so with exemplars (Python 3.11).
@@ -16,27 +16,26 @@ from ai_gateway.telemetry.series import OTHER, Counter, Histogram, Mark, counter
 from ai_gateway.telemetry.span_attributes import METHODS, error_type
 from ai_gateway.wire.operations import Operation
 
-MOST_ROWS: Final = 4000  # kept between requests; beyond it all are looked up anew
+MOST_ROWS: Final = 4000  # cached between requests; beyond it the cache is cleared
 _COUNTERS: Final = (names.REQUESTS, names.CALLER_TOKENS, names.PICKS, names.RETRIES)
 _HISTOGRAMS: Final = (
     *(names.HTTP_DURATION, names.SERVER_DURATION, names.CLIENT_DURATION, names.FIRST_TOKEN, names.PER_TOKEN),
     *(names.TOKEN_USAGE, names.QUEUE_WAIT, names.LOAD_AND_PREFILL),
 )
-# Ends of calls that had waited for a slot and never got one; whoever is refused at once has not waited.
+# Ends of calls that waited for a slot and got none; a call that is refused at once has not waited.
 _WAITED_IN_VAIN: Final = frozenset(("queue_timeout", "client_left", "server_shutdown", "shutdown"))
 
 
 def caller_label(caller: Caller) -> str:
-    """A caller as a label: the name of its key, or the tenant that the config names for it.
+    """A caller as a label: the name of its key, or its tenant in the config.
 
-    Whoever is known by a token alone and has no tenant comes under `other`: names from outside would be series
-    without end.
+    A caller with only a token and no tenant counts as `other`: names from outside would make endless series.
     """
     return caller.label or ("anonymous" if (caller.method, caller.name) == ("none", "anonymous") else OTHER)
 
 
 class _CallRow(msgspec.Struct):
-    """The numbers of calls of one kind: operation, model, caller and how they ended."""
+    """The numbers of calls with the same operation, model, caller and end."""
 
     model: str
     writes_tokens: bool
@@ -49,7 +48,7 @@ class _CallRow(msgspec.Struct):
     queue_wait: Histogram
     load: Histogram
     retries: Counter
-    picks: dict[str, Counter] = {}  # by reason, as they come
+    picks: dict[str, Counter] = {}  # by reason
 
 
 class _Row(msgspec.Struct):
@@ -61,9 +60,9 @@ class _Row(msgspec.Struct):
 
 
 class RequestMetrics:
-    """Reads finished exchanges (see recording's Reader). Changed by each; `readings` tells what came of them.
+    """Counts finished exchanges. Changed by each; `samples` has the numbers.
 
-    `exemplars` is OTEL_METRICS_EXEMPLAR_FILTER's word.
+    `exemplars` is OTEL_METRICS_EXEMPLAR_FILTER's value.
     """
 
     def __init__(self, exemplars: str = "trace_based") -> None:
@@ -98,7 +97,7 @@ class RequestMetrics:
             _count_tokens(exchange, call, mark)
 
     def samples(self) -> Iterator[Sample]:
-        """All numbers now; no histogram that holds nothing, for it is some twenty lines long."""
+        """All numbers now, without empty histograms, which have about twenty lines each."""
         for name, counted in self._counters.items():
             yield from (Sample(name, counter.value, labels) for labels, counter in counted.items())
         for name, kept in self._histograms.items():

@@ -1,4 +1,4 @@
-"""One number of a metric at one moment: what rooms tell, and what is written for Prometheus or sent over OTLP."""
+"""One number of a metric at one moment. Rooms yield samples; Prometheus scrapes them, or OTLP sends them."""
 
 import msgspec
 

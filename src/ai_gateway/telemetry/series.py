@@ -1,7 +1,7 @@
-"""Where numbers of requests are kept between scrapes: counters and histograms, small enough for the hot path.
+"""Counters and histograms of requests, cheap enough for the hot path.
 
 The Prometheus client's own metrics take a lock and a few microseconds for each observation. All of this runs in the
-event loop, between awaits: it needs no lock, and whoever observes keeps the object, not its labels.
+event loop, between awaits: it needs no lock, and the observer keeps the object, not its labels.
 """
 
 from bisect import bisect_left
@@ -10,25 +10,25 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-MOST_LABEL_SETS: Final = 2000  # of one metric; the rest is counted together
+MOST_LABEL_SETS: Final = 2000  # of one metric; the rest are counted together
 OTHER: Final = "other"
 
 
 class Mark(NamedTuple):
-    """The request that an exemplar leads to: ids in hex, the time in Unix seconds."""
+    """The request of an exemplar: ids in hex, the time in Unix seconds."""
 
     trace_id: str
     span_id: str
     unix_seconds: float
 
 
-Exemplar = tuple[float, Mark]  # a value, and whose it was
+Exemplar = tuple[float, Mark]  # a value and its request
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """A histogram at one moment. `counts` are those of each bucket alone; the last is of what lies beyond all bounds.
+    """A histogram at one moment. `counts` has each bucket alone; the last counts values beyond all bounds.
 
-    `exemplars` are by the place of their bucket.
+    `exemplars` is by the index of the bucket.
     """
 
     bounds: tuple[float, ...]
@@ -38,12 +38,12 @@ class Distribution(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many values there were."""
+        """How many values were observed."""
         return sum(self.counts)
 
 
 class Counter:
-    """A number that grows. Changed by whoever counts: `value += 1`."""
+    """A number that grows. The code that counts changes it: `value += 1`."""
 
     __slots__ = ("value",)
 
@@ -52,7 +52,7 @@ class Counter:
 
 
 class Histogram:
-    """How values are spread over buckets, with the last exemplar of each. Changed by `observe`."""
+    """Values in buckets, with the last exemplar of each bucket. Changed by `observe`."""
 
     __slots__ = ("_bounds", "_counts", "_exemplars", "_total")
 
@@ -63,7 +63,7 @@ class Histogram:
         self._total = 0.0
 
     def observe(self, value: float, mark: Mark | None = None) -> None:
-        """Counts a value in; a bound is part of the bucket below it. With a mark it becomes its bucket's exemplar."""
+        """Counts a value; a bound belongs to the bucket below it. With a mark it becomes its bucket's exemplar."""
         place = bisect_left(self._bounds, value)
         self._counts[place] += 1
         self._total += value
@@ -71,7 +71,7 @@ class Histogram:
             self._exemplars[place] = (value, mark)
 
     def read(self) -> Distribution:
-        """What was observed until now; it does not change any more."""
+        """The state now, as a frozen value."""
         return Distribution(self._bounds, tuple(self._counts), self._total, dict(self._exemplars))
 
 
@@ -79,9 +79,9 @@ Kept = TypeVar("Kept", Counter, Histogram)
 
 
 class Series(Generic[Kept]):
-    """One metric's numbers by the values of its labels. Changed as new ones come, up to a limit.
+    """One metric's numbers by label values. New label values add numbers, up to a limit.
 
-    Beyond it the numbers of new label sets are kept together, with `other` for every label: a mistake elsewhere must
+    Beyond it, new label sets share one number, with `other` for every label: a mistake elsewhere must
     not fill the memory, here and in Prometheus.
     """
 
@@ -100,15 +100,15 @@ class Series(Generic[Kept]):
         return kept
 
     def items(self) -> Iterator[tuple[tuple[str, ...], Kept]]:
-        """All there are, by their labels' values."""
+        """All numbers, by their label values."""
         yield from self._kept.items()
 
 
 def counters() -> Series[Counter]:
-    """A metric that only grows."""
+    """The series of a counter."""
     return Series(Counter)
 
 
 def histograms(bounds: tuple[float, ...]) -> Series[Histogram]:
-    """A metric of values in buckets."""
+    """The series of a histogram."""
     return Series(lambda: Histogram(bounds))

@@ -1,7 +1,7 @@
-"""What the standard OTEL_* variables ask for, read without the SDK: it is imported only where something is exported.
+"""The settings of the standard OTEL_* variables, read without the SDK, which is imported only for exports.
 
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/. The variables of exporter, batches,
-sampler and limits are read by the SDK itself; here stand those that decide whether and what.
+sampler and limits are read by the SDK itself; this module reads those that decide whether to export, and what.
 """
 
 import os
@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 EXPORTERS: Final = ("otlp", "console", "none")
-# Of the specification, and of others that people carry over: the word, and what to do instead.
+# Known values that are not supported here, with what to do instead.
 _ELSEWHERE: Final = {
     "logging": "say console",
     "stdout": "say console",
-    "prometheus": "it is a word for metrics",
-    "zipkin": "send to a collector with otlp, which speaks it",
+    "prometheus": "it is for metrics only",
+    "zipkin": "send to a collector with otlp; the collector speaks zipkin",
     "jaeger": "send to a collector with otlp; Jaeger takes it, too",
 }
 COMPRESSIONS: Final = ("none", "gzip", "deflate")
@@ -30,27 +30,27 @@ SAMPLERS: Final = (
 )
 EXEMPLAR_FILTERS: Final = ("trace_based", "always_on", "always_off")
 _HEADERS: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
-# Never in a span, even where a pattern asks for them: what opens doors.
+# Credentials: never in a span, even if a pattern matches them.
 _SECRET: Final = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key")
 
 
 class HeaderPatterns(msgspec.Struct, frozen=True):
-    """Which headers' values spans carry, by patterns of their names; those of `secret` are shown as redacted."""
+    """Patterns for the names of headers whose values spans carry; those that match `secret` are redacted."""
 
-    asked: re.Pattern[str] | None = None
-    told: re.Pattern[str] | None = None
+    request: re.Pattern[str] | None = None
+    response: re.Pattern[str] | None = None
     secret: re.Pattern[str] = re.compile("|".join(_SECRET), re.IGNORECASE)
 
 
 class TelemetrySettings(msgspec.Struct, frozen=True):
-    """What is exported and passed on. Empty tuples: nothing."""
+    """What is exported and propagated. Empty tuples: nothing."""
 
     traces: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     traces_protocol: str = "http/protobuf"
     metrics_protocol: str = "http/protobuf"
     metrics_seconds: float = 60.0
-    context: bool = True  # traceparent and tracestate are taken in and passed on
+    context: bool = True  # traceparent and tracestate are read and passed on
     baggage: bool = True
     content: bool = False  # of prompts and answers, on spans
     exemplars: str = "trace_based"
@@ -58,17 +58,17 @@ class TelemetrySettings(msgspec.Struct, frozen=True):
 
 
 def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
-    """The settings in an environment. Raises ValueError with the variable's name for a value nobody knows."""
+    """The settings in an environment. Raises ValueError with the variable's name for an unknown value."""
     given = {name: text.strip() for name, text in environment.items() if name.startswith("OTEL_") and text.strip()}
     _check_sampler(given)
     is_disabled = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    propagators = _words(given, "OTEL_PROPAGATORS", "tracecontext,baggage", PROPAGATORS)
+    propagators = _values(given, "OTEL_PROPAGATORS", "tracecontext,baggage", PROPAGATORS)
     has_endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT" in given or "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in given
-    traces = _words(given, "OTEL_TRACES_EXPORTER", "otlp" if has_endpoint else "none", EXPORTERS)
-    # `prometheus` is the scrape, which is there anyway, on the gateway's own address.
-    metrics = _words(given, "OTEL_METRICS_EXPORTER", "none", (*EXPORTERS, "prometheus"))
-    metrics = tuple(word for word in metrics if word != "prometheus")
-    _words(given, "OTEL_LOGS_EXPORTER", "none", EXPORTERS)  # logs go to standard error; `audit.store` sends entries
+    traces = _values(given, "OTEL_TRACES_EXPORTER", "otlp" if has_endpoint else "none", EXPORTERS)
+    # `prometheus` means the scrape, which the gateway always serves on its own address.
+    metrics = _values(given, "OTEL_METRICS_EXPORTER", "none", (*EXPORTERS, "prometheus"))
+    metrics = tuple(value for value in metrics if value != "prometheus")
+    _values(given, "OTEL_LOGS_EXPORTER", "none", EXPORTERS)  # logs go to standard error; `audit.store` sends entries
     is_on = {"TRACES": "otlp" in traces, "METRICS": "otlp" in metrics}
     for signal in () if is_disabled else (signal for signal, is_sent in is_on.items() if is_sent):
         check_endpoint(given, signal)
@@ -81,20 +81,20 @@ def read_settings(environment: Mapping[str, str]) -> TelemetrySettings:
         context="tracecontext" in propagators,
         baggage="baggage" in propagators,
         content=given.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "").lower() == "true",
-        exemplars=_word(given, "OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", EXEMPLAR_FILTERS),
+        exemplars=_value(given, "OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", EXEMPLAR_FILTERS),
         headers=_header_patterns(given),
     )
 
 
 def logs_protocol(environment: Mapping[str, str]) -> str:
-    """How the audit's entries go to a collector. Raises ValueError as `read_settings`."""
+    """The protocol for the audit's entries. Raises ValueError as `read_settings` does."""
     given = {name: text.strip() for name, text in environment.items() if text.strip()}
     check_endpoint(given, "LOGS")
     return _protocol(given, "LOGS")
 
 
 def check_endpoint(given: Mapping[str, str], signal: str) -> None:
-    """Whether the SDK could send a signal's data where the variables say: it would start, and fail with each batch.
+    """Checks that the SDK could send a signal's data to its endpoint; otherwise it would fail with each batch.
 
     Raises ValueError. https://opentelemetry.io/docs/specs/otel/protocol/exporter/: over HTTP an endpoint is a URL with
     a scheme; over gRPC HOST:PORT will do.
@@ -109,18 +109,18 @@ def check_endpoint(given: Mapping[str, str], signal: str) -> None:
     for what in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"):
         for name in (f"OTEL_EXPORTER_OTLP_{signal}_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
             if name in given and not os.access(given[name], os.R_OK):
-                raise ValueError(f"{name}: there is no file {given[name]} that can be read")
+                raise ValueError(f"{name}: cannot read the file {given[name]}")
     for name in (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"):
         if name in given and not _is_positive(given[name]):
-            raise ValueError(f"{name}: {given[name]!r} is no number")
+            raise ValueError(f"{name}: {given[name]!r} is not a number")
     for name in (f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"):
-        _word(given, name, "none", COMPRESSIONS)
+        _value(given, name, "none", COMPRESSIONS)
 
 
 def _endpoint_reason(text: str, is_grpc: bool) -> str | None:
-    """Why nothing could be sent there; None where it could. It is not shown: a URL may hold a password."""
+    """Why the endpoint cannot be used, or None. The reason does not repeat it: a URL may hold a password."""
     if any(not char.isprintable() or char.isspace() for char in text):
-        return "there is a blank, or a character that cannot be seen, in it"
+        return "it has a space or an invisible character in it"
     has_scheme = "://" in text
     if not has_scheme and not is_grpc:
         return (
@@ -130,13 +130,13 @@ def _endpoint_reason(text: str, is_grpc: bool) -> str | None:
         parts = urlsplit(text if has_scheme else f"http://{text}")
         port = parts.port
     except ValueError as error:
-        return f"it is no URL: {error}"
+        return f"it is not a URL: {error}"
     if parts.scheme not in ("http", "https"):
-        return f"{parts.scheme}:// is no scheme of OTLP; there are http:// and https://"
+        return f"{parts.scheme}:// is not a scheme of OTLP; use http:// or https://"
     if not parts.hostname:
         return "it names no host"
     if port == 0:
-        return "0 is no port"
+        return "0 is not a port"
     return None
 
 
@@ -147,35 +147,35 @@ def _is_positive(text: str) -> bool:
         return False
 
 
-def _words(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    words = tuple(word.strip().lower() for word in given.get(name, usual).split(",") if word.strip())
-    for word in words:
-        if word not in known:
-            instead = f" ({_ELSEWHERE[word]})" if word in _ELSEWHERE else ""
-            raise ValueError(f"{name}: {word!r} is not known here; known are {', '.join(known)}{instead}")
-    return () if "none" in words else tuple(dict.fromkeys(words))
+def _values(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    values = tuple(value.strip().lower() for value in given.get(name, usual).split(",") if value.strip())
+    for value in values:
+        if value not in known:
+            instead = f" ({_ELSEWHERE[value]})" if value in _ELSEWHERE else ""
+            raise ValueError(f"{name}: {value!r} is not supported; use {', '.join(known)}{instead}")
+    return () if "none" in values else tuple(dict.fromkeys(values))
 
 
-def _word(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> str:
-    word = given.get(name, usual).lower()
-    if word not in known:
-        raise ValueError(f"{name}: {word!r} is not known here; known are {', '.join(known)}")
-    return word
+def _value(given: Mapping[str, str], name: str, usual: str, known: tuple[str, ...]) -> str:
+    value = given.get(name, usual).lower()
+    if value not in known:
+        raise ValueError(f"{name}: {value!r} is not supported; use {', '.join(known)}")
+    return value
 
 
 def _protocol(given: Mapping[str, str], signal: str) -> str:
     name = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
     if name not in given:
         name = "OTEL_EXPORTER_OTLP_PROTOCOL"
-    return _word(given, name, "http/protobuf", PROTOCOLS)
+    return _value(given, name, "http/protobuf", PROTOCOLS)
 
 
 def _check_sampler(given: Mapping[str, str]) -> None:
-    """The SDK reads it itself, and would export every request where it cannot."""
-    sampler = _word(given, "OTEL_TRACES_SAMPLER", "parentbased_always_on", SAMPLERS)
+    """Checks the sampler: the SDK reads it itself, and would export every request for an invalid one."""
+    sampler = _value(given, "OTEL_TRACES_SAMPLER", "parentbased_always_on", SAMPLERS)
     text = given.get("OTEL_TRACES_SAMPLER_ARG", "1")
     if sampler.endswith("traceidratio") and not _is_share(text):
-        raise ValueError(f"OTEL_TRACES_SAMPLER_ARG: {text!r} is no number from 0 to 1")
+        raise ValueError(f"OTEL_TRACES_SAMPLER_ARG: {text!r} is not a number from 0 to 1")
 
 
 def _is_share(text: str) -> bool:
@@ -188,7 +188,7 @@ def _is_share(text: str) -> bool:
 def _milliseconds(given: Mapping[str, str], name: str, usual: int) -> int:
     text = given.get(name, str(usual))
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise ValueError(f"{name}: {text!r} is no number of milliseconds")
+        raise ValueError(f"{name}: {text!r} is not a number of milliseconds")
     return int(text)
 
 
@@ -199,10 +199,10 @@ def _header_patterns(given: Mapping[str, str]) -> HeaderPatterns:
 
 
 def _pattern(given: Mapping[str, str], which: str, always: tuple[str, ...] = ()) -> re.Pattern[str] | None:
-    words = [word.strip() for word in given.get(_HEADERS + which, "").split(",") if word.strip()]
-    if not words and not always:
+    values = [value.strip() for value in given.get(_HEADERS + which, "").split(",") if value.strip()]
+    if not values and not always:
         return None
     try:
-        return re.compile("|".join((*always, *words)), re.IGNORECASE)
+        return re.compile("|".join((*always, *values)), re.IGNORECASE)
     except re.error as error:
         raise ValueError(f"{_HEADERS}{which}: {error}") from None

@@ -1,4 +1,4 @@
-"""The attributes of each kind of span, out of a finished exchange. No SDK here: names and values alone."""
+"""The attributes of each kind of span, from a finished exchange: names and values, without the SDK."""
 
 import re
 from typing import Any, Final
@@ -24,8 +24,8 @@ _WHOLE_NUMBERS: Final = {
     "dimensions": names.EMBEDDING_DIMENSIONS,
 }
 _OUTPUT_TYPES: Final = {"json_object": "json", "json_schema": "json", "text": "text"}
-MAX_TEXT: Final = 1024  # characters of what a client wrote into its request's head, and of the story of a failure
-_WHOLE: Final = range(-(2**63), 2**63)  # what an attribute holds
+MAX_TEXT: Final = 1024  # characters of values from a request's head, and of the reason of a failure
+_WHOLE: Final = range(-(2**63), 2**63)  # the numbers that an attribute can hold
 
 
 def operation(exchange: Exchange) -> str:
@@ -42,7 +42,7 @@ def error_type(exchange: Exchange) -> str | None:
 
 
 def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
-    """The SERVER span's, with the values of those headers that were asked for."""
+    """The attributes of the SERVER span, with the values of configured headers."""
     method = exchange.method if exchange.method in METHODS else "_OTHER"
     found: Attributes = {
         names.METHOD: method,
@@ -68,8 +68,8 @@ def of_server(exchange: Exchange, headers: HeaderPatterns) -> Attributes:
     if exchange.kept.heads is not None:
         _add_heads(found, exchange.kept.heads)
         for prefix, shown, listed in (
-            (names.REQUEST_HEADER, headers.asked, exchange.kept.heads.asked),
-            (names.RESPONSE_HEADER, headers.told, exchange.kept.heads.answered),
+            (names.REQUEST_HEADER, headers.request, exchange.kept.heads.asked),
+            (names.RESPONSE_HEADER, headers.response, exchange.kept.heads.answered),
         ):
             if shown is not None:
                 _add_headers(found, prefix, listed, shown, headers.secret)
@@ -124,7 +124,7 @@ def _authority(host: str) -> tuple[str, int | None]:
 
 
 def of_call(exchange: Exchange) -> Attributes:
-    """The GenAI span's."""
+    """The attributes of the GenAI span."""
     call = exchange.call
     assert call is not None
     found: Attributes = {
@@ -156,9 +156,9 @@ def _add_parameters(found: Attributes, exchange: Exchange) -> None:
         elif key in _WHOLE_NUMBERS and _is_whole(value):
             found[_WHOLE_NUMBERS[key]] = value
         elif key == "stop":
-            words = [value] if isinstance(value, str) else value
-            if isinstance(words, list) and all(isinstance(word, str) for word in words):
-                found[names.REQUEST_STOP] = words
+            texts = [value] if isinstance(value, str) else value
+            if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+                found[names.REQUEST_STOP] = texts
         elif key == "encoding_format" and isinstance(value, str):
             found[names.REQUEST_ENCODING_FORMATS] = [value]
         elif key == "response_format" and isinstance(value, dict):
@@ -188,7 +188,7 @@ def _add_answer(found: Attributes, exchange: Exchange) -> None:
 
 
 def _add_phases(found: Attributes, exchange: Exchange) -> None:
-    """The seconds of each phase that was reached; they follow each other, save that a retry lies between two."""
+    """Adds the seconds of each phase that was reached. A retry may lie between two phases."""
     begun_at = exchange.attempts[-1].started_at if exchange.attempts else None
     is_warm = bool(exchange.attempts) and exchange.attempts[-1].is_warm
     phases = (
@@ -214,7 +214,7 @@ def _add_content(found: Attributes, exchange: Exchange) -> None:
 
 
 def of_attempt(exchange: Exchange, number: int) -> Attributes:
-    """An attempt's HTTP CLIENT span's; the same as OpenTelemetry's instrumentation of httpx sets, and the pod."""
+    """The attributes of an attempt's HTTP CLIENT span: those of OpenTelemetry's httpx instrumentation, and the pod."""
     tried = exchange.attempts[number]
     address = tried.upstream.address
     path = exchange.route or exchange.path
@@ -239,6 +239,6 @@ def of_attempt(exchange: Exchange, number: int) -> Attributes:
         found[names.PROTOCOL_VERSION] = "1.1"
     if tried.status is not None and tried.status >= 400:
         found[names.ERROR_TYPE] = str(tried.status)
-    elif tried.status is None:  # no head came: the reason of the attempt's own, or that of the whole exchange
+    elif tried.status is None:  # no head came: the attempt's own reason, or that of the exchange
         found[names.ERROR_TYPE] = tried.error or error_type(exchange) or "unknown"
     return found

@@ -1,7 +1,7 @@
 """Spans of a finished exchange: SERVER, below it GenAI CLIENT, below that HTTP CLIENT for each attempt.
 
-They are made when all is known, in one go, so that none can stay open or be ended twice, and nothing is kept in a
-context across a stream. Conventions: HTTP (stable) and GenAI of semantic conventions 1.41.1; see `names`.
+They are made at once when the exchange is over, so that none can stay open or end twice, and no context is kept
+across a stream. Conventions: HTTP (stable) and GenAI of semantic conventions 1.41.1; see `names`.
 """
 
 import os
@@ -24,14 +24,14 @@ from ai_gateway.version import __version__
 _RECORDED: Final = TraceFlags(TraceFlags.SAMPLED)
 _NO_STATE: Final = TraceState()
 _UNSET: Final = Status(StatusCode.UNSET)
-_NOT_THE_CLIENTS: Final = ("upstream_broke", "timeout", "failed", "shutdown")  # an error whatever status went out
-# A wait that is shorter is none: the slot was free.
+_NOT_THE_CLIENTS: Final = ("upstream_broke", "timeout", "failed", "shutdown")  # errors of the server with any status
+# A shorter wait counts as none: the slot was free.
 LEAST_WAIT_SECONDS: Final = 0.002
-MOST_OF_AN_EVENT: Final = 2  # attributes that an event has at most
+MOST_OF_AN_EVENT: Final = 2  # the most attributes of an event
 
 
 class Spans:
-    """Makes spans with one resource and within limits. Plain: what comes in is an exchange, what goes out a list."""
+    """Makes the spans of an exchange, with one resource and within limits. Pure."""
 
     def __init__(self, resource: Resource, limits: SpanLimits, headers: HeaderPatterns) -> None:
         self._headers = headers
@@ -52,7 +52,7 @@ class Spans:
     def _server(self, tree: "_Tree") -> ReadableSpan:
         exchange = tree.exchange
         attributes = of_server(exchange, self._headers)
-        method = "HTTP" if names.METHOD_ORIGINAL in attributes else exchange.method  # as the convention says
+        method = "HTTP" if names.METHOD_ORIGINAL in attributes else exchange.method  # as the convention requires
         name = f"{method} {exchange.route}" if exchange.route else method
         status = _UNSET
         if (exchange.outcome.status or 0) >= 500 or exchange.outcome.kind in _NOT_THE_CLIENTS:
@@ -101,7 +101,7 @@ class Spans:
         kept: Mapping[str, Any] = attributes
         limits = self._limits
         is_too_much = limits.max_span_attributes is not None and len(attributes) > limits.max_span_attributes
-        if is_too_much or limits.max_span_attribute_length is not None:  # seldom, and it costs as much as the rest
+        if is_too_much or limits.max_span_attribute_length is not None:  # rare, and as expensive as all the rest
             kept = _within(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
         return ReadableSpan(
             name,
@@ -119,7 +119,7 @@ class Spans:
 
 
 class _Tree:
-    """What the spans of one exchange share: their trace, and the way from the loop's clock to the calendar's."""
+    """What the spans of one exchange share: their trace, and the offset from the loop's clock to Unix time."""
 
     def __init__(self, exchange: Exchange) -> None:
         trace = exchange.ids.trace
@@ -138,7 +138,7 @@ class _Tree:
         self.closed_ns = self.at(exchange.times.closed_at)
 
     def context(self, span_id: str) -> SpanContext:
-        """A span of ours in this trace."""
+        """The context of a span of this trace."""
         return SpanContext(self._trace_id, int(span_id, 16), False, _RECORDED, self._state)
 
     def at(self, moment: float) -> int:
@@ -146,12 +146,12 @@ class _Tree:
         return self.exchange.times.started_ns + int((moment - self.exchange.times.opened_at) * 1e9)
 
 
-def _failed(story: str | None) -> Status:
-    return Status(StatusCode.ERROR, story and story[:MAX_TEXT])
+def _failed(reason: str | None) -> Status:
+    return Status(StatusCode.ERROR, reason and reason[:MAX_TEXT])
 
 
 def _within(said: Mapping[str, Any], most: int | None, longest: int | None) -> BoundedAttributes:
-    """The first so many, as the specification says; the SDK would drop those, and complain of each in the log."""
+    """The first attributes within the limits, as the specification says; the SDK would log each dropped one."""
     kept = BoundedAttributes(None, {key: _cut(value, longest) for key, value in islice(said.items(), most)})
     kept.dropped = len(said) - len(kept)
     return kept

@@ -1,4 +1,4 @@
-"""What the gateway asks of whoever makes spans: `export` does it with OpenTelemetry's SDK, where that is asked for."""
+"""The interface of tracing: `export` implements it with OpenTelemetry's SDK, if spans are exported."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol, TypeVar
@@ -12,23 +12,23 @@ Transport = TypeVar("Transport")
 
 
 class Tracing(Protocol):
-    """Makes the spans of finished exchanges, and those of calls that go through httpx."""
+    """Makes the spans of finished exchanges and of calls through httpx."""
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many spans were exported, failed and dropped, by these words."""
+        """How many spans were `exported`, `failed` and `dropped`."""
 
     def is_sampled(self, trace_id: str, parent: Parent | None, method: str, path: str) -> bool:
-        """Whether spans are made of a request."""
+        """Whether a request gets spans."""
 
     def __call__(self, exchange: Exchange) -> None:
-        """Makes the spans of a finished exchange; hands them on without waiting."""
+        """Makes the spans of a finished exchange and passes them on without waiting."""
 
     def wrap(self, transport: Transport) -> Transport:
-        """An httpx transport that makes a span of each request through it, below the exchange at hand."""
+        """An httpx transport that makes a span of each request, as a child of the current exchange's."""
 
 
 def span_samples(tracing: Tracing) -> Iterator[Sample]:
-    """What became of spans."""
+    """The counts of spans."""
     for result, count in tracing.counts.items():
         yield Sample(names.SPANS, count, (result,))

@@ -1,6 +1,6 @@
 """The HTTP/1.1 client to Ollama: a small pool of connections per endpoint, and no queue of its own.
 
-How many calls an endpoint gets at a time is decided by the leases; a connection is always to be had here.
+Leases decide how many calls an endpoint gets at a time; the client opens a connection whenever it needs one.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ log = logging.getLogger("ai_gateway.upstream")
 
 MAX_IDLE_PER_ENDPOINT: Final = 64
 MAX_IDLE_SECONDS: Final = 60.0
-DISTRUST_SECONDS: Final = 60.0  # that an endpoint which spoke unasked gets a connection for each exchange
+DISTRUST_SECONDS: Final = 60.0  # after unsolicited data: for so long each connection is used once
 
 _PLAIN: Final = (b"", b"identity")
 
 
 class Request:
-    """A request to one endpoint. The body, in pieces, may be let go of once an answer has begun."""
+    """A request to one endpoint. The body is in pieces; they may be dropped once an answer has begun."""
 
     __slots__ = ("body", "extra", "method", "path")
 
@@ -41,7 +41,7 @@ class Request:
         self.extra = extra  # header lines, each with its CRLF
 
     def head(self, address: Address) -> bytes:
-        """The request's head. Never compressed answers: what is relayed must be readable."""
+        """The request's head. It allows no compressed answers, since the gateway reads what it relays."""
         lines = f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\nhost: {address.authority}\r\n"
         size = sum(map(len, self.body))
         if size or self.method in ("POST", "PUT"):
@@ -50,24 +50,24 @@ class Request:
 
 
 class Client:
-    """Connections to every endpoint, changed by exchanges that take and give.
+    """Connections to every endpoint. Changed by exchanges, which take and return them.
 
-    Idle ones are kept per origin, and only where `keep` says that an endpoint is there.
+    Idle ones are kept per origin, and only while `keep` was called for an endpoint there.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: dict[Address, list[Connection]] = {}
         self._kept: Counter[Address] = Counter()  # how many endpoints an origin has
-        self._distrusted: dict[Address, float] = {}  # until when none of its connections is used again
-        self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with when it was written
+        self._distrusted: dict[Address, float] = {}  # until when it gets a new connection for each exchange
+        self._tls: dict[str | None, tuple[int, ssl.SSLContext]] = {}  # by CA file, with the file's time
 
     def exchange(self, address: Address, request: Request, connect_seconds: float) -> "UpstreamExchange":
-        """`async with client.exchange(...) as answer:` sends, and gives `answer.head` and `answer.read()`."""
+        """`async with client.exchange(...) as answer:` sends the request; read `answer.head` and `answer.read()`."""
         return UpstreamExchange(self, address, request, connect_seconds)
 
     async def connect(self, address: Address, seconds: float) -> Connection:
-        """A new connection. Raises ConnectFault."""
+        """A new connection. Raises ConnectFailure."""
         make = partial(Connection, self._loop, partial(self._distrust, address.origin))
         try:
             async with asyncio.timeout(seconds):
@@ -81,7 +81,7 @@ class Client:
         return connection
 
     async def accepts(self, address: Address, seconds: float) -> bool:
-        """Whether the endpoint takes a connection now."""
+        """Whether the endpoint accepts a connection now."""
         try:
             connection = await self.connect(address, seconds)
         except ConnectFailure:
@@ -90,22 +90,22 @@ class Client:
         return True
 
     def take_idle(self, address: Address) -> Connection | None:
-        """The connection used last, unless it was closed, idle for too long, or spoken on by the endpoint meanwhile."""
+        """The connection used last, unless it was closed, was idle for too long, or brought unsolicited data."""
         idle = self._idle.get(address.origin)
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
             connection = idle.pop()
             if connection.is_open and connection.idle_since >= oldest:
-                heard = connection.peek()
-                if heard == "nothing":
+                peeked = connection.peek()
+                if peeked == "nothing":
                     return connection
-                if heard == "words":
+                if peeked == "bytes":
                     self._distrust(address.origin)
             connection.close()
         return None
 
     def give(self, address: Address, connection: Connection) -> None:
-        """Takes a connection back when its exchange is over, whatever state it is in."""
+        """Returns a connection after its exchange, in whatever state it is."""
         if not connection.finish():
             return
         origin = address.origin
@@ -119,11 +119,11 @@ class Client:
             connection.close()
 
     def keep(self, address: Address) -> None:
-        """An endpoint is there: connections to it are kept between exchanges, until `forget` was called as often."""
+        """Adds an endpoint: connections to it are kept between exchanges, until `forget` was called as often."""
         self._kept[address.origin] += 1
 
     def forget(self, address: Address) -> None:
-        """An endpoint is gone: its idle connections are closed, and those in use once their exchange is over."""
+        """Removes an endpoint: closes its idle connections now, and the others after their exchange."""
         origin = address.origin
         self._kept[origin] -= 1
         if self._kept[origin] <= 0:
@@ -135,9 +135,9 @@ class Client:
             connection.close()
 
     def _distrust(self, origin: Address) -> None:
-        """An endpoint said more than it was asked. The next time it may be a moment after the look at a connection."""
+        """Notes that an endpoint sent unsolicited data. The next time it may come just after the check."""
         if not self._is_distrusted(origin):
-            log.warning("%s answers more than it is asked: for now each of its connections is used once", origin)
+            log.warning("%s sent data without a request: using each of its connections only once for now", origin)
         self._distrusted[origin] = self._loop.time() + DISTRUST_SECONDS
         self._close_idle(origin)
 
@@ -149,13 +149,13 @@ class Client:
         return until is not None
 
     def close(self) -> None:
-        """Closes every idle connection, and each one in use once its exchange is over."""
+        """Closes every idle connection now, and the others after their exchange."""
         self._kept.clear()
         for origin in list(self._idle):
             self._close_idle(origin)
 
     async def _tls_for(self, address: Address) -> ssl.SSLContext:
-        """The context for a CA file as it is now: one that is rotated is read again, in a thread.
+        """The context for a CA file; a thread reads the file again after a rotation.
 
         Raises OSError or ValueError.
         """
@@ -165,18 +165,17 @@ class Client:
             if last is None or last[0] != version:
                 last = version, await run_in_thread(partial(client_context, address.ca_file), "certificates")
                 self._tls[address.ca_file] = last
-        except (OSError, ValueError):  # cut, half written or away: what was trusted before is trusted on
+        except (OSError, ValueError):  # truncated, half written or missing: keep the last context
             if last is None:
                 raise
         return last[1]
 
 
 class UpstreamExchange:
-    """One request and its answer. Leaving the block gives the connection back, or drops it if the answer is not over.
+    """One request and its answer. Leaving the block returns the connection, or drops it if the answer is not over.
 
-    Entering raises ConnectFault, or ResetFault where the connection ends before a head came, or what came is of no
-    use; `was_reused` then says whether that was a kept connection, which the endpoint may have closed before it saw
-    the request.
+    Entering raises ConnectFailure, or ResetFailure if the connection ends before a head or the head is unusable.
+    `was_reused` then says whether it was a kept connection: the endpoint may have closed it before it saw the request.
     """
 
     __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_request", "head", "was_reused")
@@ -200,10 +199,10 @@ class UpstreamExchange:
         try:
             connection.send(self._request.head(self._address), self._request.body)
             self.head = await connection.head()
-            # Several lines are one list, and what stands in the last one counts as much.
+            # Several lines are one list; each of them counts.
             coding = b", ".join(value for name, value in self.head.headers if name == b"content-encoding" and value)
-            if coding.lower() not in _PLAIN:  # small on the line, and whatever it likes in memory
-                raise ResetFailure(f"the answer is compressed ({coding[:40]!r}), which the request does not allow")
+            if coding.lower() not in _PLAIN:  # a small compressed answer may be huge in memory
+                raise ResetFailure(f"the answer is compressed ({coding[:40]!r}), but the request does not allow that")
         except BaseException:
             connection.close()
             raise
@@ -217,7 +216,7 @@ class UpstreamExchange:
 
     @property
     def received_at(self) -> float:
-        """When the endpoint last sent something, in the loop's seconds."""
+        """When the endpoint last sent data, in the loop's seconds."""
         return self._connection.received_at if self._connection is not None else 0.0
 
     def tap(self, tap: Tap) -> None:
@@ -226,12 +225,12 @@ class UpstreamExchange:
         self._connection.tap(tap)
 
     async def read(self) -> bytes:
-        """What waits of the body; b"" at its end. Raises BrokenFault if it is cut."""
+        """The next bytes of the body; b"" at its end. Raises BrokenFailure if it is cut."""
         assert self._connection is not None
         return await self._connection.read()
 
     async def read_all(self, limit: int) -> bytes:
-        """The whole body. Raises BrokenFault if it is cut or larger than `limit` bytes."""
+        """The whole body. Raises BrokenFailure if it is cut or larger than `limit` bytes."""
         chunks, size = [], 0
         while data := await self.read():
             chunks.append(data)

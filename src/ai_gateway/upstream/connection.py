@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an endpoint: callbacks from the loop on one side, one reader on the other."""
+"""One HTTP/1.1 connection to an endpoint: the loop calls it on one side, one exchange reads on the other."""
 
 import asyncio
 import select
@@ -11,16 +11,16 @@ from ai_gateway.upstream.failures import BrokenFailure, GarbledFailure, ResetFai
 
 Headers = list[tuple[bytes, bytes]]
 Tap = Callable[[bytes], bool]
-Heard = Literal["nothing", "words", "an end"]
+Peeked = Literal["nothing", "bytes", "end"]
 
-# Above the first, reading stops until the reader has taken what waits; a slow client holds no more than this.
+# Above the first, reading stops until the reader has taken all: a slow client holds no more than this.
 HIGH_WATER: Final = 64 * 1024
 MAX_HEADERS: Final = 200
-# Bytes without one of the body among them: heads, interim answers, chunk sizes, trailers. Ollama's head has 200.
+# Bytes without any byte of the body: heads, interim answers, chunk sizes, trailers. Ollama's head has 200.
 MAX_DRY_BYTES: Final = 32 * 1024
 
 _READABLE: Final = select.POLLIN | select.POLLRDHUP
-# What some servers say before they close a connection that was idle; it is for nobody.
+# Some servers send this before they close an idle connection; it answers no request.
 _IDLE_TOO_LONG: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
 
 
@@ -34,12 +34,12 @@ class Head:
         self.headers = headers
 
     def get(self, name: bytes) -> bytes:
-        """The first value of a header, b"" where there is none."""
+        """The first value of a header, b"" if there is none."""
         return next((value for key, value in self.headers if key == name), b"")
 
 
 class Connection(asyncio.Protocol):
-    """Changed by the event loop's callbacks and by the one exchange that holds it.
+    """Changed by the event loop's callbacks and by the exchange that holds it.
 
     Life: `send`, then `head`, then `read` until b"", then free again if `is_reusable`.
     """
@@ -56,11 +56,11 @@ class Connection(asyncio.Protocol):
         "_keeps_alive",
         "_loop",
         "_lost",
+        "_on_unsolicited",
         "_parser",
         "_poll",
         "_tap",
         "_transport",
-        "_unasked",
         "_waiter",
         "_waiting_bytes",
         "idle_since",
@@ -68,10 +68,10 @@ class Connection(asyncio.Protocol):
         "received_at",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, unasked: Callable[[], None]) -> None:
-        """`unasked` is called when the endpoint says what no request asked for."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_unsolicited: Callable[[], None]) -> None:
+        """`on_unsolicited` is called when the endpoint sends data without a request."""
         self._loop = loop
-        self._unasked = unasked
+        self._on_unsolicited = on_unsolicited
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: list[bytes] = []
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._dry_bytes = 0
         self._is_paused = False
         self._is_bodiless = False  # the request was a HEAD
-        self._is_early = False  # the answer began before all of the request was written
+        self._is_early = False  # the answer began before the request was fully written
         self._poll: select.poll | None = None
         self._head: Head | None = None
         self._headers: Headers = []
@@ -94,19 +94,19 @@ class Connection(asyncio.Protocol):
     # -- the event loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass
 
     def data_received(self, data: bytes) -> None:
         self.received_at = self._loop.time()
         if not self.is_busy:
             if not data.startswith(_IDLE_TOO_LONG):
-                self._unasked()
-            self._fail(BrokenFailure("the endpoint spoke unasked"))
+                self._on_unsolicited()
+            self._fail(BrokenFailure("the endpoint sent data without a request"))
             return
         try:
             self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(GarbledFailure(f"no HTTP answer: {error}"))
+            self._fail(GarbledFailure(f"not an HTTP answer: {error}"))
             return
         except UpstreamFailure as failure:
             self._fail(failure)
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _parse(self, data: bytes) -> None:
-        """What one reading brings is parsed in pieces, so that the bound holds within it, too."""
+        """Parses the bytes of one read in pieces, so that the limit applies within them."""
         if len(data) <= MAX_DRY_BYTES:
             self._dry_bytes += len(data)
             self._parser.feed_data(data)
@@ -140,8 +140,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._is_over:
-            self._unasked()
-            raise ValueError("an answer that nobody asked for")
+            self._on_unsolicited()
+            raise ValueError("an answer without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= 200:  # an interim answer is not the answer
+        if status >= 200:  # not an interim answer
             self._head = Head(status, self._headers)
             self._is_early = self._transport.get_write_buffer_size() > 0
             self._is_over = self._is_bodiless
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
     # -- the exchange's side
 
     def send(self, request: bytes, body: Sequence[bytes]) -> None:
-        """Writes a request whose head is `request`. Raises ResetFault if the connection is gone."""
+        """Writes a request whose head is `request`. Raises ResetFailure if the connection is gone."""
         self.is_busy = True
         self._is_bodiless = request.startswith(b"HEAD ")
         if self._lost is not None:
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
             self._transport.writelines((request, *body))
 
     async def head(self) -> Head:
-        """The head of the answer. Raises ResetFault where the connection ends before it."""
+        """The head of the answer. Raises ResetFailure if the connection ends before it."""
         while self._head is None:
             if self._lost is not None:
                 raise ResetFailure(str(self._lost))
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         return self._head
 
     async def read(self) -> bytes:
-        """All of the body that waits, at least one byte of it; b"" at its end. Raises BrokenFault if it is cut."""
+        """All waiting bytes of the body, at least one; b"" at its end. Raises BrokenFailure if it is cut."""
         while not self._chunks:
             if self._is_over:
                 return b""
@@ -205,14 +205,14 @@ class Connection(asyncio.Protocol):
         return data
 
     def tap(self, tap: Tap) -> None:
-        """Offers what comes to `tap` while the reader has nothing to do but wait for it: no task has to wake up.
+        """Calls `tap` with new data while the reader only waits for it, so that no task has to wake up.
 
-        The tap returns whether it took the data; it raises UpstreamFault to end the exchange.
+        The tap returns whether it took the data; it raises UpstreamFailure to end the exchange.
         """
         self._tap = tap
 
     def _passes_by(self, tap: Tap) -> bool:
-        """Whether the tap took all there is, so that the reader may go on waiting."""
+        """Whether the tap took all data, so that the reader can wait on."""
         if not self._chunks or self._waiter is None or self._waiter.done():
             return False
         try:
@@ -226,13 +226,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side has not ended it."""
+        """Whether the endpoint has not ended the connection."""
         return self._lost is None
 
-    def peek(self) -> Heard:
-        """What waits in the kernel that the loop has not read yet: words that came before a request answer none.
+    def peek(self) -> Peeked:
+        """What waits unread in the kernel. Bytes that came before a request answer no request.
 
-        One system call. Below TLS nobody can tell words from the protocol's own.
+        One system call. With TLS, these may be the protocol's own bytes.
         """
         if self._poll is None:
             self._poll = select.poll()
@@ -241,12 +241,12 @@ class Connection(asyncio.Protocol):
         if not found:
             return "nothing"
         is_plain = self._transport.get_extra_info("ssl_object") is None
-        return "words" if is_plain and found[0][1] == select.POLLIN else "an end"
+        return "bytes" if is_plain and found[0][1] == select.POLLIN else "end"
 
     def finish(self) -> bool:
         """Ends the exchange; True if the connection may carry another one, else it is closed.
 
-        An endpoint that answered before it had all of the request may take the rest of it for another one.
+        If an endpoint answered before it had the whole request, it may read the rest as another request.
         """
         reusable = self._is_over and self._lost is None and not self._chunks and self._keeps_alive
         if not reusable or self._is_early or self._transport.get_write_buffer_size():

@@ -1,4 +1,4 @@
-"""What /api/show tells of a model, asked once per digest and remembered."""
+"""A model's details from /api/show, requested once per digest and cached."""
 
 import asyncio
 from typing import Final
@@ -14,61 +14,61 @@ from ai_gateway.wire.unreadable import UNREADABLE
 
 REMEMBERED: Final = 1024
 TIMEOUT_SECONDS: Final = 5.0
-MOST_FACTS: Final = 5000  # of a model's file; Ollama leaves the long lists out unless it is asked for them
+MOST_FACTS: Final = 5000  # of a model's file; Ollama omits the long lists by default
 MOST_CAPABILITIES: Final = 32
 MAX_CAPABILITY: Final = 64  # characters
 
 
 class Details(msgspec.Struct, frozen=True):
-    """Facts about a model's file; None where Ollama does not say."""
+    """Facts about a model's file; None if Ollama does not give them."""
 
     context_length: int | None = None
     capabilities: tuple[str, ...] = ()
 
 
 class ModelDetails:
-    """Details by digest. Grows up to REMEMBERED digests, then forgets the oldest."""
+    """Details by digest. Keeps up to REMEMBERED digests, then drops the oldest."""
 
     def __init__(self, client: Client, wrap: Wrap | None = None) -> None:
         self._client = client
         self._wrap = wrap
-        self._known: dict[str, Details] = {}
-        self._asking: dict[str, asyncio.Task[Details | None]] = {}
+        self._cached: dict[str, Details] = {}
+        self._pending: dict[str, asyncio.Task[Details | None]] = {}
 
-    async def of(self, endpoint: Endpoint, held: HeldModel) -> Details:
-        """The details of a model that an endpoint holds; empty ones where it cannot tell now."""
-        known = self._known.get(_key(held))
-        if known is not None:
-            return known
-        asking = self._asking.get(_key(held))
-        if asking is None:
-            asking = asyncio.create_task(self._ask(endpoint, held))
-            self._asking[_key(held)] = asking
-        # Shielded: several callers may wait for one answer, and one of them leaving must not end it.
-        return await asyncio.shield(asking) or Details()
+    async def of(self, endpoint: Endpoint, model: HeldModel) -> Details:
+        """The details of a model on an endpoint; empty if the endpoint does not answer now."""
+        cached = self._cached.get(_key(model))
+        if cached is not None:
+            return cached
+        pending = self._pending.get(_key(model))
+        if pending is None:
+            pending = asyncio.create_task(self._fetch(endpoint, model))
+            self._pending[_key(model)] = pending
+        # Shielded: several callers may wait for one answer; one that is cancelled must not cancel it.
+        return await asyncio.shield(pending) or Details()
 
-    async def _ask(self, endpoint: Endpoint, held: HeldModel) -> Details | None:
+    async def _fetch(self, endpoint: Endpoint, model: HeldModel) -> Details | None:
         try:
             async with (
                 httpx_client(self._client, endpoint.address, self._wrap) as http,
                 asyncio.timeout(TIMEOUT_SECONDS),
             ):
-                answer = await http.post("/api/show", json={"model": held.name})
+                answer = await http.post("/api/show", json={"model": model.name})
             details = read_details(answer.content) if answer.status_code == 200 else None
         except (httpx.HTTPError, TimeoutError):
             return None
         finally:
-            del self._asking[_key(held)]
+            del self._pending[_key(model)]
         if details is not None:
-            self._known[_key(held)] = details
-            if len(self._known) > REMEMBERED:
-                del self._known[next(iter(self._known))]
+            self._cached[_key(model)] = details
+            if len(self._cached) > REMEMBERED:
+                del self._cached[next(iter(self._cached))]
         return details
 
 
-def _key(held: HeldModel) -> str:
-    """The digest; an endpoint that tells none has its models told apart by name."""
-    return held.digest or held.name
+def _key(model: HeldModel) -> str:
+    """The digest, or the name if the endpoint sends no digest."""
+    return model.digest or model.name
 
 
 class _Shown(msgspec.Struct):
@@ -78,11 +78,11 @@ class _Shown(msgspec.Struct):
 
 _read_shown = msgspec.json.Decoder(_Shown).decode
 _read_facts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_read_words = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_details(body: bytes) -> Details | None:
-    """The answer of /api/show; None for what is not Ollama's."""
+    """Reads an answer of /api/show; None if it is not Ollama's."""
     try:
         shown = _read_shown(readable(body))
     except UNREADABLE:
@@ -105,7 +105,7 @@ def _capabilities(raw: msgspec.Raw) -> tuple[str, ...]:
     if bytes(raw).count(b",") >= MOST_CAPABILITIES:
         return ()
     try:
-        words = _read_words(raw)
+        texts = _read_texts(raw)
     except UNREADABLE:
         return ()
-    return tuple(filter(None, (text_of(word, MAX_CAPABILITY) for word in words)))
+    return tuple(filter(None, (text_of(text, MAX_CAPABILITY) for text in texts)))

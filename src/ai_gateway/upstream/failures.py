@@ -1,23 +1,23 @@
-"""What can go wrong between the gateway and one endpoint. Foreign errors become these here and nowhere else."""
+"""Failures between the gateway and one endpoint. Errors of other libraries become these only in this room."""
 
 import errno
 from typing import Final
 
-_OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+_LOCAL_ERRNOS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 
 class UpstreamFailure(Exception):
-    """A call to one endpoint failed; the text is for the log."""
+    """A call to one endpoint failed; the text is the reason, for the log."""
 
 
 class ConnectFailure(UpstreamFailure):
     """No connection could be made: refused, unreachable, timed out, or TLS failed. Nothing was sent."""
 
     def __init__(self, reason: str, number: int | None = None) -> None:
-        """`number` is the errno, where there is one."""
+        """`number` is the errno, if there is one."""
         super().__init__(reason)
         self.is_refused = number == errno.ECONNREFUSED
-        self.is_ours = number in _OURS  # the gateway ran out of something: the endpoint may be well
+        self.is_local = number in _LOCAL_ERRNOS  # the gateway ran out of something: the endpoint may be well
 
 
 class ResetFailure(UpstreamFailure):
@@ -25,8 +25,8 @@ class ResetFailure(UpstreamFailure):
 
 
 class BrokenFailure(UpstreamFailure):
-    """The connection ended inside the body, or what came is no HTTP."""
+    """The connection ended inside the body, or the answer is not HTTP."""
 
 
 class GarbledFailure(BrokenFailure):
-    """What came is no HTTP, or has bytes without end where there are few."""
+    """The answer is not HTTP, or its head or framing is endless."""

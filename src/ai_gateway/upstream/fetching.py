@@ -17,14 +17,14 @@ from ai_gateway.wire.address import parse_url
 
 MAX_BYTES: Final = 1 << 20
 SECONDS: Final = 5.0
-# kube-apiserver answers a JWKS only to whom that type is welcome.
+# kube-apiserver sends a JWKS only to clients that accept this type.
 ACCEPT: Final = "application/json, application/jwk-set+json"
 
 
 class Fetching:
-    """Fetches with a CA bundle in place of the system's.
+    """Fetches with a CA bundle instead of the system's.
 
-    Whoever has the origin of `known` also gets the token that a file holds at that moment; nobody else does.
+    Only the origin of `known` also gets the token that the file holds at that moment.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Reads what Ollama's state endpoints say: /api/version, /api/tags and /api/ps (api/types.go in ollama/ollama).
+"""Reads the answers of /api/version, /api/tags and /api/ps (api/types.go in ollama/ollama).
 
-Whatever an endpoint says, reading it costs little: its bytes are counted before they come here, the lists are counted
-before objects are made of them, and of each entry only what is known is read, text no longer than it can be.
+Reading any answer is cheap: its bytes are limited before they come here, its lists are counted before they become
+objects, and only known fields of each entry are read, with bounded texts.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from ai_gateway.wire.names import is_model_name, ollama_name
 from ai_gateway.wire.unreadable import UNREADABLE
 
 MOST_MODELS: Final = 2000  # of one endpoint
-MAX_NAME: Final = 512  # characters; Ollama's longest host, namespace, model and tag are 593, and nobody's
+MAX_NAME: Final = 512  # characters; Ollama allows 593 for host, namespace, model and tag, but no real name is so long
 MAX_FACT: Final = 128  # characters of a digest, a family, a version
 
 _MOST_COMMAS: Final = 40 * MOST_MODELS  # an entry of Ollama's has 15 to 25
 
 
 class BadInventory(Exception):
-    """What an endpoint says of itself cannot be used; the text says why."""
+    """An endpoint's answer cannot be used; the text is the reason."""
 
 
 class _Version(msgspec.Struct):
@@ -59,7 +59,7 @@ _read_number = msgspec.json.Decoder(int).decode
 
 
 def read_version(body: bytes) -> str | None:
-    """The version in an answer to /api/version; None for what is no text of a sane length. Raises BadAnswer."""
+    """The version in an answer of /api/version; None if it is not a short text. Raises BadInventory."""
     try:
         version = _read_version(readable(body)).version
     except UNREADABLE:
@@ -70,7 +70,7 @@ def read_version(body: bytes) -> str | None:
 
 
 def read_list(body: bytes) -> list[msgspec.Raw]:
-    """The entries of /api/tags or /api/ps, unread. Raises BadAnswer."""
+    """The entries of /api/tags or /api/ps, not decoded. Raises BadInventory."""
     if body.count(b",") > _MOST_COMMAS:
         raise BadInventory(f"lists more than {MOST_MODELS} models")
     try:
@@ -83,14 +83,14 @@ def read_list(body: bytes) -> list[msgspec.Raw]:
 
 
 def readable(body: bytes) -> bytes:
-    """The body, if all of it is UTF-8: what is skipped as JSON is not looked at. Raises UnicodeDecodeError."""
+    """The body, if all of it is UTF-8; the decoder does not check skipped values. Raises UnicodeDecodeError."""
     if not body.isascii():
         body.decode()
     return body
 
 
 def read_models(entries: Iterable[msgspec.Raw]) -> dict[str, HeldModel]:
-    """Entries of /api/tags as models by canonical name, without those that are no models."""
+    """Entries of /api/tags as models by Ollama's name, without entries that are not models."""
     held = {}
     for raw in entries:
         entry, name = _named(raw)
@@ -100,18 +100,18 @@ def read_models(entries: Iterable[msgspec.Raw]) -> dict[str, HeldModel]:
 
 
 def read_residents(entries: Iterable[msgspec.Raw]) -> frozenset[str]:
-    """Entries of /api/ps as canonical names of loaded models, without those that are no models."""
+    """Entries of /api/ps as Ollama's names of loaded models, without entries that are not models."""
     return frozenset(ollama_name(name) for _, name in map(_named, entries) if name is not None)
 
 
 def read_contexts(entries: Iterable[msgspec.Raw]) -> dict[str, int]:
-    """Entries of /api/ps as the context of each loaded model, by canonical name; of some it is not told."""
+    """Entries of /api/ps as the context of each loaded model, by Ollama's name, if Ollama sends it."""
     named = ((number_of(entry.context_length), name) for entry, name in map(_named, entries))
     return {ollama_name(name): context for context, name in named if name is not None and context}
 
 
 def text_of(raw: msgspec.Raw, longest: int = MAX_FACT) -> str:
-    """A text of characters that can be shown; "" for anything else, and for what is longer."""
+    """A printable text; "" for any other value and for a longer text."""
     if not 0 < len(bytes(raw)) <= 6 * longest + 2:  # an escape has six bytes
         return ""
     try:
@@ -122,7 +122,7 @@ def text_of(raw: msgspec.Raw, longest: int = MAX_FACT) -> str:
 
 
 def _named(raw: msgspec.Raw) -> tuple[_ListedModel, str | None]:
-    """An entry and its name; None where it is not one that Ollama could have given."""
+    """An entry and its name; None as the name if Ollama cannot have sent it."""
     try:
         entry = _read_entry(raw)
     except UNREADABLE:
@@ -149,7 +149,7 @@ def _held_model(entry: _ListedModel, name: str) -> HeldModel:
 
 
 def number_of(raw: msgspec.Raw) -> int | None:
-    """A whole number from 0 to 2**63; None for anything else."""
+    """A whole number from 0 to 2**63; None for any other value."""
     if not 0 < len(bytes(raw)) <= 20:
         return None
     try:
@@ -164,7 +164,7 @@ def _is_said(raw: msgspec.Raw) -> bool:
 
 
 def _unix_seconds(text: str) -> int:
-    """An RFC 3339 time; Go writes up to 9 digits of a second, Python reads 6."""
+    """Unix seconds of an RFC 3339 time; Go writes up to 9 digits of a second, Python reads 6."""
     try:
         return int(datetime.fromisoformat(text[:19] + "+00:00").timestamp())
     except ValueError:

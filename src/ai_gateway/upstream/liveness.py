@@ -1,4 +1,4 @@
-"""Whether there is an Ollama at an address, asked once."""
+"""Checks once whether an Ollama answers at an address."""
 
 import asyncio
 from typing import Final
@@ -13,7 +13,7 @@ ANSWER_SECONDS: Final = 1.0
 
 
 async def is_answering(client: Client, address: Address) -> bool:
-    """Whether an Ollama answers there within a second."""
+    """Whether an Ollama answers at the address within a second."""
     try:
         async with httpx_client(client, address) as http, asyncio.timeout(ANSWER_SECONDS):
             return (await http.get("/api/version")).status_code == 200

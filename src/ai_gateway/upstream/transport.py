@@ -1,6 +1,6 @@
-"""The client's face as an httpx transport: polls and other control calls go through httpx by it.
+"""The client as an httpx transport, for polls and other control calls through httpx.
 
-No answer is larger than MAX_BYTES, whoever asks for it; the time is the caller's to bound.
+No answer is larger than MAX_BYTES; the caller sets the timeout.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +13,7 @@ from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.failures import ConnectFailure, UpstreamFailure
 from ai_gateway.wire.address import Address
 
-MAX_BYTES: Final = 2 << 20  # of one answer; /api/tags has some 500 for each model
+MAX_BYTES: Final = 2 << 20  # of one answer; /api/tags has about 500 bytes for each model
 
 _OWN_HEADERS = frozenset(
     {b"host", b"content-length", b"content-type", b"accept-encoding", b"user-agent", b"connection"}
@@ -32,7 +32,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         self._uid = uid
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx. A fault becomes httpx.ConnectError or httpx.ReadError; the read timeout is the caller's."""
+        """See httpx. A failure becomes httpx.ConnectError or httpx.ReadError; the caller sets the read timeout."""
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
         address = Address(url.host, port, url.scheme, "", self._ca_file, self._uid)
@@ -48,13 +48,13 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(failure), request=request) from None
         except UpstreamFailure as failure:
             raise httpx.ReadError(str(failure), request=request) from None
-        # Nobody reads the headers, and httpx would do things by them: decode, parse cookies, make the request that a
-        # redirect asks for, and fail over a bad Location with what is no httpx.HTTPError.
+        # The headers are dropped, since httpx would act on them: decode, parse cookies, prepare a redirect, and fail
+        # on a bad Location with an exception that is not an httpx.HTTPError.
         return httpx.Response(exchange.head.status, stream=_Body(exchange))
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer; closing it gives the connection back."""
+    """The body of an answer; closing it returns the connection."""
 
     def __init__(self, exchange: UpstreamExchange) -> None:
         self._exchange = exchange

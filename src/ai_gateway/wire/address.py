@@ -61,13 +61,13 @@ def parse_url(url: str, ca_file: str | None = None) -> Address:
 
 
 def parse_endpoint(url: str, ca_file: str | None = None) -> Address:
-    """The URL of an Ollama, to which `/v1` and `/api` are added. Raises ValueError as `parse_url` does."""
+    """The base URL of an Ollama; the gateway adds `/v1` and `/api`. Raises ValueError as `parse_url` does."""
     address = parse_url(url, ca_file)
     if not _PATH.fullmatch(address.prefix) or any(part in (".", "..") for part in address.prefix.split("/")):
-        raise ValueError(f"{url!r} has a path that not every server reads alike")
+        raise ValueError(f"{url!r} has a path that servers read in different ways")
     route = _OWN_ROUTE.search(address.prefix)
     if route is not None:
-        raise ValueError(f"{url!r}: leave out {route[0]!r}, the gateway adds the paths of Ollama itself")
+        raise ValueError(f"{url!r}: leave out {route[0]!r}; the gateway adds Ollama's paths itself")
     return address
 
 
@@ -111,7 +111,7 @@ def _port(text: str, default: int) -> int:
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether this host of a server is all its interfaces."""
+    """Whether a server on this host listens on all interfaces."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - nothing is bound to it here
         return True
     try:
@@ -121,7 +121,7 @@ def is_unspecified(host: str) -> bool:
 
 
 def _reachable(host: str) -> str:
-    """An unspecified address is where a server listens; a client reaches it on loopback."""
+    """The host that a client connects to: loopback in place of an unspecified address."""
     if is_unspecified(host):
         return "::1" if ":" in host else "127.0.0.1"
     try:

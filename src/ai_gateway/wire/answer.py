@@ -1,4 +1,4 @@
-"""A whole answer of Ollama's: read, found honest, and given the gateway's id and the model that was asked."""
+"""Reads a whole answer of Ollama's, checks that it is complete, and writes the gateway's id and model into it."""
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Generator
@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.choices import add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
+from ai_gateway.wire.placeholders import Placeholders
 from ai_gateway.wire.stream import Shape
 from ai_gateway.wire.unreadable import UNREADABLE
 from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
-MAX_MESSAGE: Final = 2000  # characters that a client gets of an error of Ollama's
+MAX_MESSAGE: Final = 2000  # characters of Ollama's error that a client gets
 
 _TEXTS: Final = ("content", "text", "reasoning")
 _SLICE_BYTES: Final = 1 << 16
@@ -23,35 +23,35 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 SPLIT: Final = frozenset(("choices",))  # see Scan
-SMALL_VALUE: Final = 16 << 10  # bytes of a value that are taken as they are
-MOST_OF_MESSAGE: Final = 1 << 20  # its long texts apart: of a message with thousands of tool calls
+SMALL_VALUE: Final = 16 << 10  # bytes; smaller values are read whole
+MOST_OF_MESSAGE: Final = 1 << 20  # bytes of a message without its long texts, such as one with thousands of tool calls
 
-MOST_KEPT: Final = 1 << 20  # of a text
+MOST_KEPT: Final = 1 << 20  # bytes of a text
 
 
 class BadAnswer(Exception):
-    """The body is not what Ollama answers; the text says how, for the log."""
+    """The body is not a valid answer of Ollama's; the text is the reason, for the log."""
 
     def __init__(self, reason: str, is_garbled: bool = False) -> None:
         super().__init__(reason)
-        self.is_garbled = is_garbled  # it is not even JSON
+        self.is_garbled = is_garbled  # it is not JSON at all
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A body for the client, with what the gateway notes of it. Where it is in `pieces`, `body` has marks in it."""
+    """A body for the client, with usage and end. With `pieces`, they are the body, and `body` has placeholders."""
 
     body: bytes
     usage: Usage | None
     finish_reason: str | None
-    written: int  # tokens of its text, as far as its bytes tell
+    written: int  # tokens of its text, estimated from its bytes
     pieces: tuple[bytes, ...] = ()
-    asides: Asides | None = None
+    placeholders: Placeholders | None = None
 
     def short(self) -> bytes:
-        """The body, or as much of a large one as anybody keeps."""
-        if self.asides is None:
+        """The body; of a large one, as much as content on spans needs."""
+        if self.placeholders is None:
             return self.body
-        return self.asides.short(self.body, MOST_KEPT)
+        return self.placeholders.short(self.body, MOST_KEPT)
 
 
 # Makes the client's answer of Ollama's fields, with its usage. Raises BadAnswer where they are no finished answer.
@@ -70,47 +70,47 @@ def read_answer(read: AnswerReader, body: bytes, shape: Shape) -> Answer:
 
 def read_large_answer(read: AnswerReader, values: dict[str, Value], shape: Shape) -> Generator[int, None, Answer]:
     """The same for an answer that was read in pieces, step by step; `choices` were split."""
-    asides = Asides()
+    placeholders = Placeholders()
     fields: Fields = {}
-    said = 0
+    text_bytes = 0
     for key, value in values.items():
         if value.size <= SMALL_VALUE:
             fields[key] = msgspec.Raw(value.text())
         elif key == "choices":
-            fields[key], said = yield from _large_choice(value, asides)
+            fields[key], text_bytes = yield from _large_choice(value, placeholders)
         else:
-            fields[key] = msgspec.Raw(asides.whole(value))
+            fields[key] = msgspec.Raw(placeholders.whole(value))
     answer = read(fields, shape)
-    written = max(answer.written, tokens_of_text(said))
-    pieces = tuple(asides.pieces(answer.body))
-    return msgspec.structs.replace(answer, written=written, pieces=pieces, asides=asides)
+    written = max(answer.written, tokens_of_text(text_bytes))
+    pieces = tuple(placeholders.pieces(answer.body))
+    return msgspec.structs.replace(answer, written=written, pieces=pieces, placeholders=placeholders)
 
 
-def _large_choice(value: Value, asides: Asides) -> Generator[int, None, tuple[msgspec.Raw, int]]:
-    """The one choice there is, in which long texts are short, and log probabilities, which may be megabytes, aside; and
-    how many bytes are said in it."""
+def _large_choice(value: Value, placeholders: Placeholders) -> Generator[int, None, tuple[msgspec.Raw, int]]:
+    """The only choice, with placeholders for long texts and for log probabilities, which may have megabytes; and how
+    many bytes of text it has."""
     scan = Scan()
     pieces = value.groups[0][::-1]
     value.groups.clear()
     fields: Fields = {}
-    said = 0
+    text_bytes = 0
     try:
         while pieces:
             scan.feed(pieces.pop())
             yield 0
         for key, part in scan.end().items():
-            said += part.size if key in ("message", "text") else 0
+            text_bytes += part.size if key in ("message", "text") else 0
             if part.size <= SMALL_VALUE:
                 fields[key] = msgspec.Raw(part.text())
             elif key in ("message", "text"):
-                fields[key] = msgspec.Raw((yield from asides.light_value(part, MOST_OF_MESSAGE)))
+                fields[key] = msgspec.Raw((yield from placeholders.shortened_value(part, MOST_OF_MESSAGE)))
             else:
-                fields[key] = msgspec.Raw(asides.whole(part))
+                fields[key] = msgspec.Raw(placeholders.whole(part))
     except NO_OBJECT:
         raise BadAnswer("`choices` cannot be read") from None
     finally:
         scan.close()
-    return msgspec.Raw(b"[%b]" % _encode(fields)), said
+    return msgspec.Raw(b"[%b]" % _encode(fields)), text_bytes
 
 
 def read_list(key: str, what: str) -> AnswerReader:
@@ -143,7 +143,7 @@ def read_choices(fields: Fields, shape: Shape) -> Answer:
 
 
 def _check_text(body: bytes) -> None:
-    """What is not read of an answer must be UTF-8, too. Raises UnicodeDecodeError; makes no second copy of it all."""
+    """Checks that all of an answer is UTF-8, without a second copy of it. Raises UnicodeDecodeError."""
     if body.isascii():
         return
     decode = getincrementaldecoder("utf-8")().decode
@@ -162,32 +162,32 @@ def _value(fields: Fields, key: str) -> Any:
 
 
 def _written(choices: Any) -> int:
-    """What was said and thought, and what tools are called with."""
-    said = 0
+    """Tokens of text, reasoning and tool calls, estimated from their bytes."""
+    text_bytes = 0
     for choice in choices:
         message = choice.get("message", choice) if isinstance(choice, dict) else None
         if isinstance(message, dict):
             for key in _TEXTS:
                 text = message.get(key)
                 if text and isinstance(text, str):
-                    said += len(text) if text.isascii() else 3 * len(text)  # about as in UTF-8, without a copy
-            said += len(_encode(message["tool_calls"])) if message.get("tool_calls") else 0
-    return tokens_of_text(said)
+                    text_bytes += len(text) if text.isascii() else 3 * len(text)  # about as in UTF-8, without a copy
+            text_bytes += len(_encode(message["tool_calls"])) if message.get("tool_calls") else 0
+    return tokens_of_text(text_bytes)
 
 
 def _finish_reason(choices: Any) -> str:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise BadAnswer("no choices in it")
+        raise BadAnswer("it has no choices")
     finish_reason = choices[0].get("finish_reason")
     if finish_reason is None:  # how Ollama shows that its loop guard or a runner stopped it
-        raise BadAnswer("no finish_reason: it was cut short")
+        raise BadAnswer("it has no finish_reason: it was cut short")
     if not is_finish_reason(finish_reason):
-        raise BadAnswer("a finish_reason that is no word", is_garbled=True)
+        raise BadAnswer("its finish_reason is not a word", is_garbled=True)
     return finish_reason
 
 
 def read_error(body: bytes) -> str:
-    """The message in an error body of Ollama's, native or OpenAI shape; "" where there is none."""
+    """The message in an error body of Ollama's, in the native or OpenAI's shape; "" if there is none."""
     try:
         error = _decode(body)["error"]
     except (*UNREADABLE, KeyError, TypeError):

@@ -1,6 +1,6 @@
-"""What a client asks, read once from its body, and the body that goes upstream in its place.
+"""A client's call, read once from its body, and the body that the gateway sends upstream instead.
 
-Rules come from ollama/ollama openai/openai.go: what Ollama ignores or would misread is mended or refused here.
+Rules come from ollama/ollama openai/openai.go: the gateway normalizes or refuses what Ollama would ignore or misread.
 """
 
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.wire.asides import Asides
 from ai_gateway.wire.fields import flag, given, read_value, refuse
 from ai_gateway.wire.json_guard import Fields, check_spelling, read_object
 from ai_gateway.wire.operations import KNOWN_PARAMETERS, Operation
 from ai_gateway.wire.parameters import read_parameters
+from ai_gateway.wire.placeholders import Placeholders
 
 __all__ = ["MAX_MODEL_LENGTH", "Call", "Operation", "read_call"]
 
 MAX_MODEL_LENGTH: Final = 512
-# What whoever records may want to know of a call, beside its model.
+# Parameters that spans and the audit may record.
 PARAMETERS: Final = frozenset(
     (
         *("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty", "stop"),
@@ -39,10 +39,10 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What a client asks. `model` is the id as the client wrote it; `fields` are still unread JSON values.
+    """A client's call. `model` is the id as the client wrote it; `fields` are JSON values that are not decoded yet.
 
-    `ignored` names the parameters that ask for what Ollama cannot do, and are not sent. `asides` is what of a large
-    body is not in `fields`.
+    `ignored` names parameters that Ollama cannot honour; the gateway does not send them. `placeholders` holds the
+    long values of a large body.
     """
 
     operation: Operation
@@ -51,10 +51,10 @@ class Call(msgspec.Struct, frozen=True):
     wants_usage: bool  # the client asked for the usage chunk of its stream
     fields: Fields
     ignored: tuple[str, ...] = ()
-    asides: Asides | None = None
+    placeholders: Placeholders | None = None
 
     def upstream_body(self, ollama_name: str, max_tokens: int | None) -> bytes:
-        """The body to send: Ollama's name for the model, and `max_tokens` where the client set no limit."""
+        """The body to send, with Ollama's name of the model, and with `max_tokens` if the client set no limit."""
         fields = self.fields
         operation = self.operation
         fields[operation.model_field] = msgspec.Raw(_encode(ollama_name))
@@ -64,25 +64,25 @@ class Call(msgspec.Struct, frozen=True):
         return _encode(fields)
 
     def upstream_pieces(self, ollama_name: str, max_tokens: int | None) -> list[bytes]:
-        """The same in pieces, of a large body those that came."""
+        """The same body in pieces; of a large body, the pieces that the gateway received."""
         text = self.upstream_body(ollama_name, max_tokens)
-        return [text] if self.asides is None else list(self.asides.pieces(text))
+        return [text] if self.placeholders is None else list(self.placeholders.pieces(text))
 
     def let_go(self) -> None:
-        """Forgets what was asked; what is known of the call stays."""
+        """Drops the fields; the facts about the call stay."""
         self.fields.clear()
-        if self.asides is not None:
-            self.asides.clear()
+        if self.placeholders is not None:
+            self.placeholders.clear()
 
     def prompt(self) -> Iterator[bytes]:
         """JSON text of what the model is asked, piece by piece."""
         for text in self._prompt():
-            yield from (text,) if self.asides is None else self.asides.pieces(text)
+            yield from (text,) if self.placeholders is None else self.placeholders.pieces(text)
 
     def prompts(self, most: int) -> Iterator[bytes]:
-        """The same as JSON texts of their own, a few items of a long list in each. See Asides.short."""
+        """The same as JSON texts of their own, a few items of a long list in each. See Placeholders.short."""
         for text in self._prompt():
-            yield from (text,) if self.asides is None else self.asides.beginnings(text, most)
+            yield from (text,) if self.placeholders is None else self.placeholders.beginnings(text, most)
 
     def _prompt(self) -> Iterator[bytes]:
         return (bytes(self.fields[key]) for key in self.operation.prompt_fields if key in self.fields)
@@ -94,7 +94,7 @@ class Call(msgspec.Struct, frozen=True):
         return None if text is None else int(text)
 
     def parameters(self) -> dict[str, Any]:
-        """What the client set of `PARAMETERS`, as values; what cannot be read or is very long is left out."""
+        """The client's values for `PARAMETERS`, without those that are unreadable or very long."""
         found = {}
         for key in PARAMETERS.intersection(self.fields):
             text = bytes(self.fields[key])
@@ -105,17 +105,17 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def read_call(operation: Operation, body: bytes) -> Call:
-    """The call in a request body. Raises InvalidRequest, with `param` where one field is at fault."""
+    """The call in a request body. Raises InvalidRequest, with `param` if one field is wrong."""
     return call_of(operation, read_object(body, _KNOWN))
 
 
 def is_known(key: str) -> bool:
-    """Whether Ollama or the gateway reads a key of this name. Raises InvalidRequest where it is one but for case."""
+    """Whether Ollama or the gateway reads this key. Raises InvalidRequest if only its case differs from such a key."""
     check_spelling((key,), _KNOWN)
     return key in _KNOWN
 
 
-def call_of(operation: Operation, fields: Fields, asides: Asides | None = None) -> Call:
+def call_of(operation: Operation, fields: Fields, placeholders: Placeholders | None = None) -> Call:
     """The call that these fields ask for. Raises InvalidRequest, with `param` where one field is at fault."""
     model = _model(fields, operation.model_field)
     stream, wants_usage = flag(fields, "stream"), _wants_usage(fields)
@@ -128,7 +128,7 @@ def call_of(operation: Operation, fields: Fields, asides: Asides | None = None) 
         fields["stream_options"] = _WITH_USAGE
     for key in _NEVER_UPSTREAM:
         fields.pop(key, None)
-    return Call(operation, model, stream, wants_usage, fields, ignored, asides)
+    return Call(operation, model, stream, wants_usage, fields, ignored, placeholders)
 
 
 def _model(fields: Fields, key: str) -> str:

@@ -1,4 +1,4 @@
-"""The content of one message: a text, or a list of parts of which Ollama makes messages of their own."""
+"""The content of one message: a text, or a list of parts. Ollama makes a message of each part."""
 
 from typing import Final
 
@@ -13,12 +13,12 @@ _QUOTE: Final = ord('"')
 _IMAGES: Final = (
     b'"data:;base64,', *(b'"data:image/%b;base64,' % kind for kind in (b"png", b"jpeg", b"jpg", b"webp")),
 )  # fmt: skip
-_ONE_TEXT: Final = frozenset(("assistant", "tool", "function"))  # whose parts may have to become one
-_HEAD_BYTES: Final = 128  # of an image's URL, in which its kind stands
+_ONE_TEXT: Final = frozenset(("assistant", "tool", "function"))  # the gateway may have to join their parts
+_HEAD_BYTES: Final = 128  # of an image's URL; they name its type
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
-    """The content of a message as it came, with what decides how it is read."""
+    """The content of a message as the client sent it, with the facts that decide how to read it."""
 
     text: msgspec.Raw
     role: str
@@ -48,18 +48,18 @@ _decode_audio = msgspec.json.Decoder(_Audio).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def mended_content(content: Content, path: str) -> msgspec.Raw | None:
-    """New JSON text for the content, or None where it stays as it is (a text, null). Raises InvalidRequest."""
+def normalized_content(content: Content, path: str) -> msgspec.Raw | None:
+    """New JSON text for the content, or None if it stays as it is (a text, null). Raises InvalidRequest."""
     first = memoryview(content.text)[0]
     if first in (_QUOTE, ord("n")):
         return None
     if first != ord("["):
         refuse(path, f"`{path}` must be a string or a list of parts.")
-    return _mended_parts(content, path)
+    return _normalized_parts(content, path)
 
 
-def _mended_parts(content: Content, path: str) -> msgspec.Raw | None:
-    """Parts of a tool's answer become one text: Ollama keeps the id of the call only beside a text."""
+def _normalized_parts(content: Content, path: str) -> msgspec.Raw | None:
+    """Joins the parts of a tool's answer into one text: Ollama keeps the call's id only beside a text."""
     texts: list[str] = []
     count, has_refusal = 0, False
     may_be_one = content.role in _ONE_TEXT
@@ -83,14 +83,14 @@ def _mended_parts(content: Content, path: str) -> msgspec.Raw | None:
 
 
 def _nothing(content: Content, path: str) -> msgspec.Raw:
-    """For an empty list, of which Ollama makes no message at all; calls would go to the message before."""
+    """The content for an empty list. Ollama would make no message of it and add the calls to the message before."""
     if not content.has_calls and content.role not in _ONE_TEXT:
         refuse(path, f"`{path}` must not be an empty list.")
     return EMPTY
 
 
 def _checked(part: _Part, path: str) -> msgspec.Raw | None:
-    """The text of a part that is one. Raises InvalidRequest for what Ollama does not read."""
+    """The text of a text part. Raises InvalidRequest for a part that Ollama does not read."""
     if part.type in ("text", "refusal"):
         text = part.text if part.type == "text" else part.refusal
         if memoryview(text)[0] != _QUOTE:
@@ -129,8 +129,8 @@ def _check_image(raw: msgspec.Raw, path: str) -> None:
     if not head.startswith(b'"data:'):
         refuse(
             path,
-            "Images are taken as data: URLs only; download the image and send it as base64.",
+            "Ollama takes images as data: URLs only; download the image and send it as base64.",
             "image_url_unsupported",
         )
     if not head.startswith(_IMAGES):
-        refuse(path, f"`{path}` must begin with data:image/png;base64, or jpeg, jpg or webp: Ollama reads these.")
+        refuse(path, f"`{path}` must begin with data:image/png;base64, (or jpeg, jpg, webp): Ollama reads only these.")

@@ -1,4 +1,4 @@
-"""The credential in a request's headers: read from what came before the body, never from a query, cookie or trailer."""
+"""Reads the credential from a request's headers, never from its query, cookies or trailers."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -16,8 +16,8 @@ _OTHERS: Final = frozenset((b"basic", b"digest", b"negotiate", b"apikey", b"aws4
 def read_credential(headers: Iterable[tuple[bytes, bytes]], others: tuple[bytes, ...] = ()) -> bytes:
     """The token of `Authorization: Bearer TOKEN` or the bare `Authorization: TOKEN`, else of the header in `others`.
 
-    b"" where there is none that can be read: another scheme, or more bytes than a token has. Raises InvalidRequest
-    for two of them, since nobody can say which one was meant.
+    b"" if there is none, its scheme is another one, or it is longer than any token. Raises InvalidRequest for two
+    different ones: the gateway cannot know which one the client meant.
     """
     found: list[bytes] = []
     stated: list[bytes] = []
@@ -37,15 +37,15 @@ def read_credential(headers: Iterable[tuple[bytes, bytes]], others: tuple[bytes,
 
 
 def _token(value: bytes) -> bytes:
-    words = value.strip(b" \t").split(b" ")
-    if len(words) == 1:
-        return words[0] if words[0].lower() not in (_SCHEME, *_OTHERS) else b""
-    if words[0].lower() != _SCHEME:
+    parts = value.strip(b" \t").split(b" ")
+    if len(parts) == 1:
+        return parts[0] if parts[0].lower() not in (_SCHEME, *_OTHERS) else b""
+    if parts[0].lower() != _SCHEME:
         return b""
-    rest = [word for word in words[1:] if word]
+    rest = [part for part in parts[1:] if part]
     return rest[0] if len(rest) == 1 else b""
 
 
 def _is_plain(token: bytes) -> bool:
-    """Printable ASCII without blanks, as every kind of token is."""
+    """Whether it is printable ASCII without blanks, as every kind of token is."""
     return token.isascii() and all(0x21 <= byte <= 0x7E for byte in token)

@@ -1,4 +1,4 @@
-"""The values of a body's top-level fields: read, mended where a value has one meaning, or refused by name."""
+"""Reads the top-level fields of a body: normalizes a value that has one meaning, or refuses the field by name."""
 
 import re
 from typing import Any, Final, NoReturn
@@ -10,9 +10,9 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.unreadable import UNREADABLE
 
 NULL: Final = msgspec.Raw(b"null")
-MAX_NUMBER_LENGTH: Final = 128  # of a number's text; the longest that a program prints of a float has 25 characters
-MAX_SHORT_BYTES: Final = 64 << 10  # of a value of which nobody sends much
-MAX_FLOAT: Final = 3.4028234e38  # Ollama computes with 32 bits, and answers 500 to more
+MAX_NUMBER_LENGTH: Final = 128  # bytes of a number's text; programs print a float in 25 characters at most
+MAX_SHORT_BYTES: Final = 64 << 10  # of a value that is always short
+MAX_FLOAT: Final = 3.4028234e38  # Ollama computes with 32 bits, and answers 500 to larger numbers
 
 _HUGE: Final = re.compile(rb"[0-9][eE]\+?0*[0-9]{3}")
 
@@ -22,23 +22,23 @@ _WRONG_TYPE: Final = re.compile(r"Expected `(.+?)`, got `(.+?)`")
 _MISSING: Final = re.compile(r"Object missing required field `(.+?)`")
 _PLACE: Final = re.compile(r" - at `\$(.*)`$")
 _INDEX: Final = re.compile(r"^\[(\d+)\]")
-_WORDS: Final = {
+_TYPE_NAMES: Final = {
     "str": "a string", "int": "a number", "float": "a number", "bool": "true or false", "array": "a list",
     "object": "an object", "null": "null",
 }  # fmt: skip
 
 
 class AnyObject(msgspec.Struct, frozen=True, gc=False):
-    """A JSON object whose content is skipped: decoding into it checks the syntax and keeps nothing."""
+    """A JSON object whose content is skipped: decoding checks the syntax and keeps nothing."""
 
 
 def refuse(param: str, message: str, code: str = "invalid_value") -> NoReturn:
-    """Raises the refusal of one field."""
+    """Raises InvalidRequest for one field."""
     raise InvalidRequest(message, code=code, param=param)
 
 
 def given(fields: Fields, key: str) -> bytes | None:
-    """The JSON text of a value, or None for one that is absent or null."""
+    """The JSON text of a value, or None if the value is absent or null."""
     raw = fields.get(key)
     if raw is None:
         return None
@@ -47,7 +47,7 @@ def given(fields: Fields, key: str) -> bytes | None:
 
 
 def read_value(text: bytes, key: str) -> Any:
-    """A value that the guard let pass; only a number beyond what a float holds can still be wrong with it."""
+    """Decodes a value that `read_object` has checked. Raises InvalidRequest for a number that no float can hold."""
     try:
         return _decode(text)
     except msgspec.DecodeError as error:
@@ -55,7 +55,7 @@ def read_value(text: bytes, key: str) -> Any:
 
 
 def check_numbers(text: bytes, key: str) -> None:
-    """Refuses a number beyond what a float holds, anywhere in a value; what does not look like one is not read."""
+    """Raises InvalidRequest if any number in a value is too large for a float. Decodes only what looks like one."""
     if _HUGE.search(text) is not None:
         read_value(text, key)
 
@@ -70,14 +70,14 @@ def flag(fields: Fields, key: str) -> bool:
     return text == b"true"
 
 
-def whole_number(fields: Fields, key: str, lowest: int, highest: int, *, words: str = "") -> int | None:
-    """An int, which Ollama wants spelt as one: `100.0` and `1e2`, as JavaScript and Python may write it, become 100."""
+def whole_number(fields: Fields, key: str, lowest: int, highest: int, *, expected: str = "") -> int | None:
+    """An int. Ollama wants plain digits: `100.0` and `1e2`, as JavaScript and Python may write it, become 100."""
     text = given(fields, key)
     if text is None:
         return None
     value = _whole(text)
     if value is None or not lowest <= value <= highest:
-        refuse(key, f"`{key}` must be {words or f'a whole number from {lowest} to {highest}'}.")
+        refuse(key, f"`{key}` must be {expected or f'a whole number from {lowest} to {highest}'}.")
     fields[key] = msgspec.Raw(b"%d" % value)
     return value
 
@@ -110,19 +110,19 @@ def number(fields: Fields, key: str) -> None:
 
 
 def refuse_shape(error: msgspec.ValidationError, param: str, first: int | None = None) -> NoReturn:
-    """Says which part of a field has the wrong shape, in words; `first` is the index of the run that was read."""
+    """Raises InvalidRequest that names the part with the wrong shape; `first` is the index of the run's first item."""
     message = str(error)
     place = _PLACE.search(message)
     path = place[1] if place else ""
     if first is not None:
         path = _INDEX.sub(lambda found: f"[{first + int(found[1])}]", path)
-    # Beyond the first level it names a member of a dict by three dots.
+    # Below the first level, msgspec writes three dots for a member of a dict.
     where = param + path.replace("[...]", "")
     if (missing := _MISSING.search(message)) is not None:
         refuse(f"{where}.{missing[1]}", f"`{where}.{missing[1]}` is missing.", "missing_value")
     wrong = _WRONG_TYPE.search(message)
     if wrong is None:
         refuse(where, f"`{where}` cannot be read: {message.partition(' - at ')[0]}.")
-    wanted, found = (" or ".join(_WORDS.get(one, one) for one in kinds.split(" | ")) for kinds in wrong.groups())
+    wanted, found = (" or ".join(_TYPE_NAMES.get(one, one) for one in kinds.split(" | ")) for kinds in wrong.groups())
     wanted = wanted.replace("a number", "a whole number") if "int" in wrong[1] else wanted
     refuse(where, f"`{where}` must be {wanted}, not {found}.")

@@ -1,6 +1,6 @@
-"""What a strict server accepts as HTTP/1.1: bytes in, a value or a refusal out. Nothing here waits or does I/O.
+"""What a strict server accepts as HTTP/1.1: bytes in, a value or an error out. Nothing here waits or does I/O.
 
-A request is read once, by one reading only (RFC 9112): whatever two parsers could read differently is refused, since
+A request is read once, in one way only (RFC 9112). The server refuses what two parsers could read differently, since
 a proxy in front of us may have read it the other way (request smuggling). httptools parses the same bytes again
 after these checks; both must agree.
 """
@@ -14,7 +14,7 @@ from ai_gateway.errors import InvalidRequest, WrongMethod
 Fields = list[tuple[bytes, bytes]]
 
 CHUNKED = -1
-"""Stands for the body length of a chunked request, which only its end tells."""
+"""The body length of a chunked request, which is not known before its end."""
 
 HEAD_END = b"\r\n\r\n"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -24,23 +24,23 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 class FramingLimits:
     """How much, and how slowly, a client may send. Sizes in bytes, times in seconds."""
 
-    line_bytes: int = 8 * 1024  # request line; what nginx and Envoy allow, and more than any id of ours needs
+    line_bytes: int = 8 * 1024  # request line; as nginx and Envoy allow, and enough for any id
     head_bytes: int = 32 * 1024  # request line and fields together
     fields: int = 100
-    chunk_line_bytes: int = 128  # a chunk's size and its extensions, which nobody uses
+    chunk_line_bytes: int = 128  # a chunk's size and its extensions, which no client uses
     chunk_framing_bytes: int = 16 * 1024  # chunk lines and trailers, beyond as many as there are body bytes
-    pipelined_bytes: int = 64 * 1024  # read ahead while a request runs; beyond it the connection ends after the answer
-    first_byte_seconds: float = 10.0  # from accept, a silent client
+    pipelined_bytes: int = 64 * 1024  # read ahead while a request runs; after more, the connection ends with the answer
+    first_byte_seconds: float = 10.0  # a silent client, from accept
     head_seconds: float = 10.0  # from the head's first byte to its end
     body_silence_seconds: float = 30.0  # without a single byte of the body
     body_rate: float = 1024.0  # bytes per second, averaged over the body
-    body_grace_seconds: float = 30.0  # before the rate is looked at
-    idle_seconds: float = 75.0  # between requests, where no config says how long
+    body_grace_seconds: float = 30.0  # before the rate counts
+    idle_seconds: float = 75.0  # between requests, if no config sets it
     write_silence_seconds: float = 60.0  # a client that does not read what we write
     underway_seconds: float = 0.5  # for a request that was sent on a quiet connection when the gateway began to leave
-    last_call_seconds: float = 1.0  # for the next one, behind an answer that began before and could not tell
+    last_call_seconds: float = 1.0  # for one more request after an answer that could not announce the close
     linger_seconds: float = 5.0  # reading on after a refusal, so that a reset does not destroy it (RFC 9112 9.6)
-    sweep_seconds: float = 0.5  # how often deadlines are looked at: their precision
+    sweep_seconds: float = 0.5  # how often deadlines are checked: their precision
 
 
 class RequestLine(NamedTuple):
@@ -75,14 +75,14 @@ _NEVER_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 
 def malformed(message: str) -> InvalidRequest:
-    """A 400 for bytes that are not HTTP/1.1 as we read it."""
+    """A 400 for bytes that are not strict HTTP/1.1."""
     return InvalidRequest(message, code="malformed_request")
 
 
 def check_part(head: bytes | bytearray, new_from: int, limits: FramingLimits) -> None:
-    """Refuse a head that is not whole yet as soon as it cannot become a good one.
+    """Raises for an incomplete head as soon as it cannot become valid.
 
-    `new_from` is where the bytes not checked before begin, so that a drip costs no more than a gush.
+    `new_from` is where the unchecked bytes begin, so that many small pieces cost no more than one large one.
     """
     if _BROKEN.search(head, max(0, new_from - 1)):
         raise malformed("The request has control characters or line ends other than CRLF.")
@@ -97,12 +97,12 @@ def check_part(head: bytes | bytearray, new_from: int, limits: FramingLimits) ->
 
 def head_too_large(limits: FramingLimits) -> InvalidRequest:
     """A 431 that names both limits."""
-    message = f"The request's head may have {limits.head_bytes} bytes and {limits.fields} fields."
+    message = f"The request's head is too large: send at most {limits.head_bytes} bytes and {limits.fields} fields."
     return InvalidRequest(message, code="headers_too_large", status=431)
 
 
 def request_line(head: bytes, limits: FramingLimits) -> RequestLine:
-    """The request line at the beginning of `head`; 400, 405, 414 or 505 if it is not one we serve."""
+    """The request line at the beginning of `head`. Raises 400, 405, 414 or 505 for one that is not served."""
     match = _LINE.match(head)
     if match is not None and match.end() <= limits.line_bytes + 2:
         return RequestLine(*match.groups())
@@ -119,23 +119,23 @@ def _unusual_line(head: bytes, limits: FramingLimits) -> RequestLine:
         return RequestLine(method, path or b"/", query, minor, authority)
     version = _VERSION.match(head)
     if version is not None and version[1] not in (b"1.0", b"1.1"):
-        message = "Only HTTP/1.1 and HTTP/1.0 are served here."
+        message = "The gateway speaks only HTTP/1.1 and HTTP/1.0."
         raise InvalidRequest(message, code="http_version_not_supported", status=505)
     method_match = _METHOD.match(head)
     if method_match is not None and method_match[1].decode() not in METHODS.split(", "):
-        raise WrongMethod("This method is not served here.", allow=METHODS)
+        raise WrongMethod("The gateway does not serve this method.", allow=METHODS)
     raise malformed("The request line is not 'METHOD /path HTTP/1.1'.")
 
 
 def _line_too_long(limits: FramingLimits) -> InvalidRequest:
-    message = f"The request line may have {limits.line_bytes} bytes."
+    message = f"The request line is too long: send at most {limits.line_bytes} bytes."
     return InvalidRequest(message, code="uri_too_long", status=414)
 
 
 def check_fields(line: RequestLine, fields: Fields, limits: FramingLimits) -> tuple[int, bool]:
     """The body's length in bytes or CHUNKED, and whether the client waits for a 100 (Continue) before it.
 
-    Refuses fields that leave the host or the body's end in doubt. `fields` have lower-case names.
+    Raises for fields that leave the host or the body's end unclear. `fields` have lower-case names.
     Sources: RFC 9112 3.2 (Host), 6.1 to 6.3 (lengths), RFC 9110 10.1.1 (Expect).
     """
     if len(fields) > limits.fields:
@@ -146,7 +146,7 @@ def check_fields(line: RequestLine, fields: Fields, limits: FramingLimits) -> tu
     _check_host(line, found.get(b"host"))
     expectation = found.get(b"expect", b"").lower()
     if expectation not in (b"", b"100-continue"):
-        raise InvalidRequest("Only 'Expect: 100-continue' is met.", code="expectation_failed", status=417)
+        raise InvalidRequest("The gateway supports only 'Expect: 100-continue'.", code="expectation_failed", status=417)
     return _body_length(line, found), bool(expectation) and line.minor == b"1"
 
 
@@ -180,14 +180,14 @@ def _body_length(line: RequestLine, found: dict[bytes, bytes]) -> int:
     if length is not None:
         raise malformed("The request has both Content-Length and Transfer-Encoding.")
     if line.minor == b"0" or coding.lower() != b"chunked":  # coding names have no case (RFC 9112 7)
-        raise malformed("The only transfer coding is 'chunked', and only in HTTP/1.1.")
+        raise malformed("The gateway supports only the transfer coding 'chunked', and only in HTTP/1.1.")
     return CHUNKED
 
 
 def without_upgrade(head: bytes) -> bytes:
     """The head without its Upgrade field, which a server may ignore (RFC 9110 7.8).
 
-    httptools would take the body of an upgrade request for bytes of another protocol.
+    httptools would read the body of an upgrade request as bytes of another protocol.
     """
     return _UPGRADE.sub(b"", head)
 
@@ -266,4 +266,4 @@ class ChunkedBody:
             return
         match = _FIELD.fullmatch(line)
         if match is None or match[1].lower() in _NEVER_TRAILERS:
-            raise malformed("The body's trailer has a field that may not be there.")
+            raise malformed("The body's trailer has a field that a trailer may not have.")

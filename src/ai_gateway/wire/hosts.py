@@ -1,5 +1,5 @@
-"""Which texts are hosts, URLs of a service and addresses to listen on: one grammar for the checker and for those who
-connect and listen."""
+"""Which texts are hosts, URLs of a service and addresses to listen on: one grammar for `check`, for clients and for
+servers."""
 
 import ipaddress
 import re
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 MAX_NAME: Final = 253  # RFC 1035, without the dot at its end
 MAX_URL: Final = 2048
 
-# An underscore is no letter of a host name, but names in container networks have it, and resolvers take it.
+# Host names may not have an underscore, but names in container networks have one, and resolvers accept it.
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 _URL_CHARACTERS: Final = re.compile(r"[!-~]+")  # no spaces, no controls, ASCII alone
@@ -17,7 +17,7 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 def is_host(text: str) -> bool:
-    """Whether it is a host name or an IP address; IPv6 without brackets, with its zone if it has one."""
+    """Whether the text is a host name or an IP address; IPv6 without brackets, its zone included."""
     if ":" in text:
         return _is_ipv6(text)
     labels = text.removesuffix(".").split(".")
@@ -27,27 +27,27 @@ def is_host(text: str) -> bool:
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    """The parts of a URL that names a host, and neither a user, a query nor a fragment.
+    """The parts of a URL with a host and without user, query and fragment.
 
-    Raises ValueError with a sentence that says what is wrong; a URL that may hold a password is not repeated in it.
+    Raises ValueError with the reason. The reason does not repeat a URL that may hold a password.
     """
     if len(url) > MAX_URL:
         raise ValueError(f"a URL of more than {MAX_URL} characters")
     if "@" in url:
         raise ValueError("a URL may have only scheme, host, port and path: no name or password, no `@`")
     if url and not _URL_CHARACTERS.fullmatch(url):
-        raise ValueError(f"{url!r} is no URL: it may hold neither spaces nor letters beyond ASCII")
+        raise ValueError(f"{url!r} is not a URL: it may have no spaces and only ASCII letters")
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
-        raise ValueError(f"{url!r} is no URL") from None
+        raise ValueError(f"{url!r} is not a URL") from None
     if parts.scheme not in schemes or "://" not in url:
-        raise ValueError(f"{url!r} is no {' or '.join(f'{scheme}://' for scheme in schemes)} URL")
+        raise ValueError(f"{url!r} is not a {' or '.join(f'{scheme}://' for scheme in schemes)} URL")
     if not host:
         raise ValueError(f"{url!r} names no host")
     if not is_host(host) or ("[" in parts.netloc) != (":" in host):
-        raise ValueError(f"{url!r} names no host that there can be: {host!r}")
+        raise ValueError(f"{url!r} names an invalid host: {host!r}")
     if "?" in url or "#" in url:
         raise ValueError(f"{url!r} may have only scheme, host, port and path")
     _refuse_port(url, parts)
@@ -65,14 +65,14 @@ def split_listen(address: str) -> tuple[str, int]:
     if not colon or not _PORT.fullmatch(port) or int(port) > 65535 or (":" in host) != is_bracketed:
         raise ValueError(f"{address!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
     if host == "*":
-        raise ValueError(f"{address!r}: every address is written without a host, as in :{port}")
+        raise ValueError(f"{address!r}: to listen on every address, leave out the host, as in :{port}")
     if host and not is_host(host):
         raise ValueError(f"{address!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
     return host, int(port)
 
 
 def would_collide(one: str, other: str) -> bool:
-    """Whether two addresses to listen on cannot be had together."""
+    """Whether the gateway cannot listen on both addresses."""
     (host, port), (other_host, other_port) = split_listen(one), split_listen(other)
     hosts = {_same(host), _same(other_host)}
     return port == other_port != 0 and (len(hosts) == 1 or bool(hosts & {"", "0.0.0.0", "::"}))  # noqa: S104

@@ -1,7 +1,7 @@
-"""What a request body must be before anything in it is believed: one JSON object, in clean UTF-8, each key once.
+"""Checks that a request body is one JSON object in valid UTF-8 with each key once, before anything reads its values.
 
-Ollama reads JSON with Go's encoding/json: keys match whatever their case and the last duplicate wins. So a body
-is parsed here, judged here, and only what was parsed here is written upstream; its bytes never are.
+Ollama reads JSON with Go's encoding/json: keys match in any case, and the last duplicate wins. So the gateway parses
+and checks a body here, and writes only parsed values upstream, never the client's bytes.
 """
 
 import re
@@ -19,7 +19,7 @@ from ai_gateway.wire.json_windows import MAX_DEPTH, NotJson, TooDeep
 
 __all__ = ["MAX_DEPTH", "Fields", "check_spelling", "read_object", "refusal"]
 
-# A body that is larger is read while it comes, in pieces, and so is one with more lists, objects and keys in it.
+# A larger body, or one with more lists, objects and keys, is read in pieces while it arrives.
 SMALL_BYTES: Final = 128 << 10
 SMALL_MARKS: Final = 6 << 10
 
@@ -31,7 +31,7 @@ _KEY = re.compile(rb'[ \t\n\r]*"[^"\\]*"[ \t\n\r]*:[ \t\n\r]*')
 _AFTER_VALUE = re.compile(rb"[ \t\n\r]*[,}]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
 _STEPS = bytes({91: 1, 123: 1, 93: 255, 125: 255}.get(byte, 0) for byte in range(256))
-COUNTED_BYTES: Final = 4 << 10  # in bodies up to here each key may be counted: a walk from key to key costs more
+COUNTED_BYTES: Final = 4 << 10  # up to this size, counting each key is cheaper than a walk from key to key
 COUNTED_KEYS: Final = 16
 STEPS_AT_ONCE: Final = 8 << 10
 
@@ -39,9 +39,8 @@ STEPS_AT_ONCE: Final = 8 << 10
 def read_object(body: bytes, known: dict[str, str]) -> Fields:
     """The top-level keys of a JSON object and their values, unread.
 
-    `known` maps each case-folded key that means something to its one right spelling. Raises InvalidRequest
-    for what is no JSON object, is not UTF-8, nests deeper than MAX_DEPTH, or has a key doubled or misspelt by
-    case alone.
+    `known` maps each known key, case-folded, to its right spelling. Raises InvalidRequest for what is not a JSON
+    object, is not UTF-8, nests deeper than MAX_DEPTH, or has a key twice or in the wrong case.
     """
     try:
         _check_text(body)
@@ -55,14 +54,14 @@ def read_object(body: bytes, known: dict[str, str]) -> Fields:
 
 
 def is_small(body: bytes) -> bool:
-    """Whether a body costs too little to be read in pieces."""
+    """Whether a body is small enough to read at once."""
     if len(body) <= SMALL_MARKS:
         return True
     return len(body) <= SMALL_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") <= SMALL_MARKS
 
 
 def refusal(error: Exception, beginning: bytes) -> InvalidRequest:
-    """Why a body that was read in pieces is refused."""
+    """The error for a body that was read in pieces."""
     if isinstance(error, TooDeep | RecursionError):
         return _too_deep()
     if isinstance(error, Doubled):
@@ -78,14 +77,14 @@ def refusal(error: Exception, beginning: bytes) -> InvalidRequest:
 
 
 def _read(body: bytes) -> tuple[bytes, Fields]:
-    """The fields and the body they were read from: its own text, or one without halves of surrogate pairs."""
+    """The fields and the body that they come from, without halves of surrogate pairs."""
     try:
         return body, _decode_fields(body)
     except msgspec.DecodeError:
-        mended = surrogates.mended(body)
-        if mended is None:
+        replaced = surrogates.replace_lone(body)
+        if replaced is None:
             raise
-        return mended, _decode_fields(mended)
+        return replaced, _decode_fields(replaced)
 
 
 def _check_text(body: bytes) -> None:
@@ -98,7 +97,7 @@ def _check_text(body: bytes) -> None:
 def _is_deep(body: bytes) -> bool:
     """Whether brackets outside strings nest deeper than MAX_DEPTH."""
     skeleton = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKETS)
-    # Two quotes side by side leave all else inside or outside strings as it is, and most strings are that by now.
+    # Removing two adjacent quotes does not change what is inside strings; most strings are empty by now.
     brackets = b"".join(skeleton.replace(b'""', b"").split(b'"')[::2])
     depth = 0
     for at in range(0, len(brackets), STEPS_AT_ONCE):
@@ -121,18 +120,18 @@ def _why_not_json(body: bytes, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"The body is not valid UTF-8 (byte {error.start})."
     if "escape" in str(error) or (b"\\u" in body and "truncated" in str(error)):
-        return "The body is not valid JSON: an escape in it is broken."
+        return "The body is not valid JSON: it has a broken escape."
     if isinstance(error, msgspec.ValidationError) and not body.lstrip().startswith(b"{"):
         return "The body must be a JSON object."
     return f"The body is not valid JSON: {error}."
 
 
 def check_spelling(fields: Iterable[str], known: dict[str, str]) -> None:
-    """Raises InvalidRequest for a key that differs by case alone from one that means something."""
+    """Raises InvalidRequest for a key that differs from a known key only in case."""
     for key in fields:
         right = known.get(key) or known.get(key.casefold())
         if right is not None and right != key:
-            message = f"Key {key!r} is not spelt exactly as {right!r}; Ollama would read it as that one."
+            message = f"Key {key!r} must be spelled {right!r}: Ollama would read it as that key."
             raise InvalidRequest(message, code="ambiguous_key", param=key)
 
 
@@ -148,12 +147,12 @@ def _check_keys(body: bytes, fields: Fields, known: dict[str, str]) -> None:
 
 
 def _doubled(key: str) -> InvalidRequest:
-    message = f"Key {key!r} stands more than once (letter case does not tell keys apart)."
+    message = f"Key {key!r} appears more than once (upper and lower case count as the same)."
     return InvalidRequest(message, code="duplicate_key", param=key)
 
 
 def _stand_once(body: bytes, fields: Fields) -> bool:
-    """Whether each key surely stands once. Without `\\u` a plain key has one spelling, so counting it decides."""
+    """Whether each key surely appears once. Without `\\u` a plain key has one spelling, so counting it decides."""
     if len(body) > COUNTED_BYTES or len(fields) > COUNTED_KEYS or b"\\u" in body:
         return _walk(body, fields)
     for key in fields:
@@ -163,10 +162,10 @@ def _stand_once(body: bytes, fields: Fields) -> bool:
 
 
 def _walk(body: bytes, fields: Fields) -> bool:
-    """Whether the body consists of exactly these keys and values, walked from value to value.
+    """Whether the body has exactly these keys and values; walks from value to value.
 
-    A decoder that keeps the last of two equal keys keeps the first one's place, so a doubled key makes the
-    walk meet another value, or more keys, than `fields` holds. A key with an escape in it ends the walk too.
+    The decoder keeps the last value of a repeated key in the first one's place. So a repeated key makes the walk
+    find another value, or more keys, than `fields` has. A key with an escape ends the walk too.
     """
     at = body.index(b"{") + 1
     for raw in fields.values():
@@ -182,7 +181,7 @@ def _walk(body: bytes, fields: Fields) -> bool:
 
 
 def _doubled_key(body: bytes) -> str | None:
-    """The first key that stands twice, if any does; slow, and right for every spelling."""
+    """The first key that appears twice, or None; slow, and right for every spelling."""
     scan = Scan()
     try:
         scan.feed(body)

@@ -1,5 +1,5 @@
-"""A JSON object that is read while it comes, window by window, and kept in pieces: in one whole it would have to be
-copied, and whatever looks at it would hold the event loop for as long as it is."""
+"""Reads a JSON object while it arrives, window by window, and keeps it in pieces. In one piece it would have to be
+copied, and each check would block the event loop for long."""
 
 import re
 from collections.abc import Generator, Iterator
@@ -15,9 +15,9 @@ from ai_gateway.wire.json_windows import (
     Place,
     TooDeep,
     check,
+    check_and_replace,
     cut,
     letters_end,
-    mended,
     text_end,
 )
 from ai_gateway.wire.unreadable import UNREADABLE
@@ -37,11 +37,11 @@ More = Generator[None, None, None]
 
 
 class TooMuch(Exception):
-    """A JSON object that is more than is read; the text is a sentence."""
+    """A JSON object that is too large; the text is the reason, a sentence."""
 
 
 class Doubled(Exception):
-    """A key stands more than once."""
+    """A key appears more than once."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -55,8 +55,8 @@ class Piece(bytes):
     """A piece of a value."""
 
     __slots__ = ()
-    starts_inside = False  # in a text
-    is_inner = False  # of one text and nothing else, without quotes
+    starts_inside = False  # it begins in a text
+    is_inner = False  # all of it is in one text, without quotes
 
 
 class Ending(Piece):
@@ -67,15 +67,15 @@ class Ending(Piece):
 
 
 class Inner(Ending):
-    """A piece that is within a text from its first byte to its last."""
+    """A piece that lies within a text from its first byte to its last."""
 
     __slots__ = ()
     is_inner = True
 
 
 class Value:
-    """A value in pieces. Of a list that is split, a group is one or more whole items, without the comma behind them
-    and without the list's own brackets; of all else there is one group."""
+    """A value in pieces. If it is a split list, each group has one or more whole items, without the comma after them
+    and without the list's brackets; any other value is one group."""
 
     __slots__ = ("groups", "is_split", "size")
 
@@ -86,13 +86,13 @@ class Value:
 
     @property
     def first(self) -> bytes:
-        """The byte that tells what it is."""
+        """The first byte, which tells the value's type."""
         if self.is_split:
             return b"["
         return next((piece[:1] for piece in self.groups[0] if piece), b"")
 
     def __iter__(self) -> Iterator[bytes]:
-        """The JSON text, piece by piece."""
+        """The JSON text, in pieces."""
         if self.is_split:
             yield b"["
         for number, group in enumerate(self.groups):
@@ -103,41 +103,43 @@ class Value:
             yield b"]"
 
     def text(self) -> bytes:
-        """All of it; for values that are small."""
+        """All of the JSON text; for small values."""
         return b"".join(self)
 
 
 class Scan:
     """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of NO_OBJECT."""
 
-    def __init__(self, split: frozenset[str] = frozenset(), window: int = WINDOW, *, mends: bool = False) -> None:
+    def __init__(
+        self, split: frozenset[str] = frozenset(), window: int = WINDOW, *, replaces_lone: bool = False
+    ) -> None:
         self._split = split
-        self._judge = mended if mends else check  # halves of surrogate pairs
+        self._check = check_and_replace if replaces_lone else check  # lone halves of surrogate pairs, or not
         self._window = window
         self._text = b""
         self._at = 0
         self._is_over = False
         self._seen: set[str] = set()
         self.values: dict[str, Value] = {}
-        self.taken_bytes = 0  # that are read, and either in `values` or gone
+        self.taken_bytes = 0  # bytes read so far
         self._reading = self._object()
         next(self._reading)
 
     def feed(self, data: bytes) -> None:
-        """Takes what has come; at most about a WINDOW at once, for the sake of the loop."""
+        """Reads the next bytes; pass about a WINDOW at once, so that the loop is not blocked."""
         self.taken_bytes += len(data)
         self._text = self._text[self._at :] + data
         self._at = 0
         next(self._reading)
 
     def close(self) -> None:
-        """Gives up an object that is not read to its end: else its pieces would stay until garbage is collected."""
+        """Drops an incomplete object; otherwise its pieces would stay until a garbage collection."""
         self._reading.close()
         self.values = {}
         self._text = b""
 
     def end(self) -> dict[str, Value]:
-        """All values, once the last byte was fed."""
+        """All values, after the last byte."""
         self._is_over = True
         for _ in self._reading:
             raise NotJson("it ends too soon")
@@ -159,12 +161,12 @@ class Scan:
         yield from self._expect(b"}")
         while not self._is_over or self._at < len(self._text):
             if (yield from self._next(may_end=True)):
-                raise NotJson("something stands behind its end")
+                raise NotJson("there is something after its end")
             if not self._is_over:
                 yield
 
     def _next(self, may_end: bool = False) -> Generator[None, None, bytes]:
-        """The next byte that is no blank."""
+        """The next byte that is not white space."""
         while True:
             found = _BLANKS.match(self._text, self._at)
             assert found is not None, "it may be empty"
@@ -183,7 +185,7 @@ class Scan:
         self._at += 1
 
     def _ensure(self, size: int) -> More:
-        """Waits until so many bytes are there, or all."""
+        """Waits until `size` bytes, or all, are there."""
         while len(self._text) - self._at < size and not self._is_over:
             yield
 
@@ -193,7 +195,7 @@ class Scan:
         found = _KEY.match(self._text, self._at, self._at + MAX_KEY_BYTES + 2)
         if found is None:
             if self._text.startswith(b'"', self._at) and len(self._text) - self._at > MAX_KEY_BYTES:
-                raise TooMuch(f"A key of the body is longer than {MAX_KEY_BYTES} bytes, or is none.")
+                raise TooMuch(f"A key in the body is longer than {MAX_KEY_BYTES} bytes, or is invalid.")
             raise NotJson("a key is expected")
         self._at = found.end()
         key = _decode_key(found[0])
@@ -216,12 +218,12 @@ class Scan:
             found = _PLAIN.match(self._text, self._at, self._at + MAX_NUMBER_BYTES + 1)
             assert found is not None, "it may be empty"
             if len(found[0]) > MAX_NUMBER_BYTES:
-                raise TooMuch(f"A number in the body is longer than {MAX_NUMBER_BYTES} bytes, or is none.")
-            self._judge(found[0], Place(), None)
+                raise TooMuch(f"A number in the body is longer than {MAX_NUMBER_BYTES} bytes, or is invalid.")
+            self._check(found[0], Place(), None)
             self._keep(value, Piece(found[0]))
 
     def _long_text(self, value: Value) -> More:
-        """A text that stands by itself. Its first and last piece hold the quotes."""
+        """Reads a text that is a whole value. Its first and last piece have the quotes."""
         start = 1
         place = Place(inside="value")
         while True:
@@ -229,13 +231,13 @@ class Scan:
             window = self._text[self._at : self._at + self._window]
             end = text_end(window, start)
             if end >= 0:
-                letters = self._judge(window[start:end], place, place)
+                letters = self._check(window[start:end], place, place)
                 self._keep(value, (Piece if start else Ending)(window[:start] + letters + b'"'))
                 return
             if self._is_over and len(self._text) - self._at <= self._window:
                 raise NotJson("it ends in a text")
             end = letters_end(window, start, len(window))
-            letters = self._judge(window[start:end], place, place)
+            letters = self._check(window[start:end], place, place)
             self._keep(value, (Piece if start else Inner)(window[:start] + letters))
             start = 0
 
@@ -248,12 +250,12 @@ class Scan:
             found = cut(window, place, value.is_split)
             if found is None:
                 if size >= LONGEST_GAP * self._window:
-                    raise TooMuch("The body holds a number, or blanks, that are too long to be read.")
+                    raise TooMuch("The body has a number, or white space, that is too long.")
                 if self._is_over and len(self._text) - self._at <= size:
                     raise NotJson("it ends too soon")
                 size *= 2
                 continue
-            piece = self._judge(window[: found.end], place, found.place)
+            piece = self._check(window[: found.end], place, found.place)
             self._keep_part(value, piece, place, found)
             if found.place is None:
                 return
@@ -262,7 +264,7 @@ class Scan:
             place, size = found.place, self._window
 
     def _keep_part(self, value: Value, piece: bytes, place: Place, found: Cut) -> None:
-        """A piece of a list or object. Of a list that is split brackets and commas between groups are left out."""
+        """Keeps a piece of a list or object. A split list loses its brackets and the commas between groups."""
         kind = Ending if place.inside else Piece
         if place.inside and found.place is not None and found.place.inside and text_end(piece, 0) < 0:
             kind = Inner

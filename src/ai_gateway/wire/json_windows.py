@@ -1,7 +1,7 @@
-"""A long list, object or text of JSON, read in windows: no single look at it takes longer than a window does.
+"""Reads a long JSON list, object or text in windows, so that no step takes longer than a window does.
 
-What decodes JSON in C holds Python's lock from the first byte to the last. So a long value is cut where it may be, and
-each piece is judged as a document of its own: what was open before it is opened, and what it leaves open is closed.
+A JSON decoder in C holds Python's lock from the first byte to the last. So a long value is cut, and each piece is
+checked as a document: brackets that were open before it are opened, and those that it leaves open are closed.
 """
 
 import re
@@ -13,19 +13,19 @@ import msgspec
 
 from ai_gateway.wire import surrogates
 
-WINDOW: Final = 24 << 10  # bytes that are looked at at once: a millisecond for the worst of them
-LONGEST_GAP: Final = 4  # windows without a comma, outside of texts: longer are only numbers and blanks
+WINDOW: Final = 24 << 10  # bytes of one step: a millisecond in the worst case
+LONGEST_GAP: Final = 4  # windows without a comma outside texts: only numbers and white space are longer
 MAX_DEPTH: Final = 32
 
 Inside = Literal["", "key", "value"]
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
-_LEAST: Final = 64  # stands for no depth at all, so that a byte can also tell of brackets too many
+_LEAST: Final = 64  # depth 0 as a byte, so that a byte can also show surplus closing brackets
 _NO_STRUCTURE: Final = bytes(set(range(256)) - set(b'[]{},"'))
 _STEPS: Final = bytes({91: 1, 123: 1, 93: 255, 125: 255}.get(byte, 0) for byte in range(256))
 _SHALLOW: Final = bytes(range(_LEAST + MAX_DEPTH))  # the body's own object is the first level
-_BETWEEN_ITEMS: Final = bytes((_LEAST + 1, _LEAST + 1))  # only a comma leaves the depth as it is
+_BETWEEN_ITEMS: Final = bytes((_LEAST + 1, _LEAST + 1))  # only a comma keeps the depth
 _TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _MARK: Final = rb'(?:[^][{}",]++|' + _TEXT + rb")*+[][{},]"
 _MARKS: Final = tuple((count, re.compile(rb"(?:%b){%d}+" % (_MARK, count), re.DOTALL)) for count in (1024, 32, 1))
@@ -35,31 +35,31 @@ _HALF_PAIR: Final = re.compile(rb"\\u[dD][89aAbB][0-9a-fA-F]{2}")
 
 
 class NotJson(Exception):
-    """The bytes are no JSON object; the text says how, as the end of a sentence."""
+    """The bytes are not a JSON object; the text is the reason, the end of a sentence."""
 
 
 class TooDeep(Exception):
-    """Lists and objects in one another, more of them than MAX_DEPTH."""
+    """Lists and objects are nested deeper than MAX_DEPTH."""
 
 
 class Place(NamedTuple):
-    """Where a window begins: the brackets that are open, outermost first, and whether a text is."""
+    """Where a window begins: the open brackets, outermost first, and whether a text is open."""
 
     opened: bytes = b""
     inside: Inside = ""
 
 
 class Cut(NamedTuple):
-    """Where a window ends, and the place behind it: None where the value is over."""
+    """Where a window ends, and the place after it: None if the value is over."""
 
     end: int
     place: Place | None
-    is_between_items: bool = False  # of the outermost list
+    is_between_items: bool = False  # between two items of the outermost list
 
 
 def cut(window: bytes, place: Place, by_item: bool) -> Cut | None:
-    """The end of the value in this window, or the last place where it may be cut; `by_item`: rather between two items
-    of the outermost list. None where there is neither. Raises TooDeep."""
+    """The end of the value in this window, or the last place to cut it; `by_item`: if possible between two items of
+    the outermost list. None if there is neither. Raises TooDeep."""
     structure, ends_inside = _structure(window, place.inside)
     depths = _depths(structure, _LEAST + len(place.opened))
     closed = depths.find(_LEAST, 1)
@@ -82,27 +82,27 @@ def cut(window: bytes, place: Place, by_item: bool) -> Cut | None:
 
 
 def check(piece: bytes, before: Place, behind: Place | None) -> bytes:
-    """The piece. Raises msgspec.DecodeError or UnicodeDecodeError where it is not what may stand between two places."""
+    """The piece. Raises msgspec.DecodeError or UnicodeDecodeError if it is not valid between the two places."""
     if not piece.isascii():
         piece.decode()
     _check(_opening(before) + piece + (b"" if behind is None else _closing(behind)))
     return piece
 
 
-def mended(piece: bytes, before: Place, behind: Place | None) -> bytes:
-    """The same, with U+FFFD for each lone half of a surrogate pair. Raises InvalidRequest for one in a key, too."""
+def check_and_replace(piece: bytes, before: Place, behind: Place | None) -> bytes:
+    """Like `check`, with U+FFFD for each lone half of a surrogate pair. Raises InvalidRequest for one in a key."""
     try:
         return check(piece, before, behind)
     except msgspec.DecodeError:
         opening, closing = _opening(before), b"" if behind is None else _closing(behind)
-        text = surrogates.mended(opening + piece + closing)
+        text = surrogates.replace_lone(opening + piece + closing)
         if text is None:
             raise
         return check(text[len(opening) : len(text) - len(closing)], before, behind)
 
 
 def text_end(text: bytes, at: int) -> int:
-    """Where the quote stands that ends a text, of which `at` is a letter's beginning; -1: not here."""
+    """The position of the quote that ends a text, or -1; a letter of the text begins at `at`."""
     quote = text.find(b'"', at)
     if quote < 0 or text.find(b"\\", at, quote) < 0:
         return quote
@@ -111,27 +111,27 @@ def text_end(text: bytes, at: int) -> int:
 
 
 def letters_end(text: bytes, at: int, limit: int) -> int:
-    """The last place up to `limit` that halves no letter of a text, `at` being such a place.
+    """The last position up to `limit` between two letters of a text; `at` is such a position.
 
-    Half an escape is none, nor half of a pair of them that stands for one character.
+    An escape, and a pair of escapes for one character, count as one letter.
     """
     end = limit
     if text.find(b"\\", max(at, limit - 12), limit) >= 0:
-        escapes = text[at:limit].replace(b"\\\\", b"__")  # each backslash that is left begins an escape
+        escapes = text[at:limit].replace(b"\\\\", b"__")  # each remaining backslash begins an escape
         last = escapes.rfind(b"\\")
         if last + (6 if escapes[last + 1 : last + 2] == b"u" else 2) > len(escapes) and last >= 0:
             end = at + last
         if _HALF_PAIR.fullmatch(escapes, max(0, end - at - 6), end - at):
             end -= 6
         if end <= at:
-            return at if limit - at < 12 else limit  # what is no escape is told by whoever decodes it
+            return at if limit - at < 12 else limit  # the decoder refuses what is not an escape
     while end > at and end > limit - 4 and _halves_character(text, at, end):
         end -= 1
     return end
 
 
 def _halves_character(text: bytes, at: int, end: int) -> bool:
-    """Whether UTF-8 that begins before `end` would go on behind it."""
+    """Whether a UTF-8 character begins before `end` and goes on after it."""
     start = end - 1
     while start > at and start > end - 4 and text[start] & 0xC0 == 0x80:
         start -= 1
@@ -140,13 +140,13 @@ def _halves_character(text: bytes, at: int, end: int) -> bool:
 
 
 def _structure(window: bytes, inside: Inside) -> tuple[bytes, bool]:
-    """Brackets and commas outside of texts, and whether the window ends in a text."""
+    """Brackets and commas outside texts, and whether the window ends in a text."""
     if b"\\" in window:
         window = window.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = window.translate(None, _NO_STRUCTURE)
     if inside:
         marks = b'"' + marks
-    # Two quotes side by side leave all else inside or outside of texts as it is, and most texts are that by now.
+    # Removing two adjacent quotes does not change what is inside texts; most texts are empty by now.
     marks = marks.replace(b'""', b"")
     if b'"' not in marks:
         return marks, False
@@ -155,7 +155,7 @@ def _structure(window: bytes, inside: Inside) -> tuple[bytes, bool]:
 
 
 def _depths(structure: bytes, depth: int) -> bytes:
-    """How deep it is before each mark and behind the last, up to the end of the value."""
+    """The depth before each mark and after the last, up to the end of the value."""
     steps = accumulate(array("b", structure.translate(_STEPS)), initial=depth)
     try:
         return bytes(steps)
@@ -168,14 +168,14 @@ def _depths(structure: bytes, depth: int) -> bytes:
 
 
 def _opened(structure: bytes, depths: bytes, marks: int, place: Place) -> bytes:
-    """The brackets that are open behind so many marks."""
+    """The brackets that are open after `marks` marks."""
     kept = min(depths[: marks + 1]) - _LEAST
     found = [depths.rfind(_LEAST + level, 0, marks + 1) for level in range(kept, depths[marks] - _LEAST)]
     return place.opened[:kept] + bytes(structure[at] for at in found)
 
 
 def _behind_last_comma(window: bytes, ends_inside: bool) -> int:
-    """Where the window goes on behind its last comma, if that stands outside of texts, else 0."""
+    """The position after the last comma, if that is outside texts, else 0."""
     comma = window.rfind(b",") + 1
     rest = window[comma:]
     if b"\\" in rest:
@@ -184,20 +184,20 @@ def _behind_last_comma(window: bytes, ends_inside: bool) -> int:
 
 
 def _behind(window: bytes, inside: Inside, marks: int) -> int:
-    """Where the window goes on behind so many marks outside of texts."""
+    """The position after `marks` marks outside texts."""
     at = text_end(window, 0) + 1 if inside else 0
     for count, pattern in _MARKS:
         while marks >= count:
             found = pattern.match(window, at)
-            if found is None:  # a backslash outside of texts hid a mark
-                raise NotJson("a backslash outside of texts")
+            if found is None:  # a backslash outside texts hid a mark
+                raise NotJson("it has a backslash outside texts")
             at = found.end()
             marks -= count
     return at
 
 
 def _text_begun(window: bytes, place: Place, marks: int, opened: bytes) -> tuple[Inside, int]:
-    """What the text is that the window ends in, and where its letters begin."""
+    """The kind of the text in which the window ends, and where its letters begin."""
     if place.inside and text_end(window, 0) < 0:
         return place.inside, 0
     at = _behind(window, place.inside, marks)
@@ -210,7 +210,7 @@ def _text_begun(window: bytes, place: Place, marks: int, opened: bytes) -> tuple
 
 
 def _opening(place: Place) -> bytes:
-    """A document's beginning that leads to a place."""
+    """The beginning of a document, up to a place."""
     if not place.opened:
         return b'"' if place.inside else b""
     outer = b"".join(b"[" if one == 91 else b'{"":' for one in place.opened[:-1])
@@ -223,7 +223,7 @@ def _opening(place: Place) -> bytes:
 
 
 def _closing(place: Place) -> bytes:
-    """A document's end that follows a place."""
+    """The end of a document, from a place on."""
     outer = place.opened[::-1].translate(bytes.maketrans(b"[{", b"]}"))
     if place.inside:
         return (b'":0' if place.inside == "key" else b'"') + outer

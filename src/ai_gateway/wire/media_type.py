@@ -1,4 +1,4 @@
-"""What a Content-Type says of a body: JSON in UTF-8, something that may hold it, or something else.
+"""What a Content-Type says about a body: JSON in UTF-8, a type that may hold JSON, or another type.
 
 Source: RFC 9110 8.3.1 (types and their parameters), RFC 6839 3.1 (`+json`).
 """
@@ -7,7 +7,7 @@ import re
 from typing import Final, Literal
 
 Kind = Literal["json", "text", "other"]
-"""`text` is what clients send that were told nothing of JSON, and what a browser sends without a preflight."""
+"""`text` is the type that clients send by default, and that a browser sends without a preflight."""
 
 MAX_BYTES: Final = 512
 
@@ -19,7 +19,7 @@ _CHARSETS: Final = (b"utf-8", b"utf8", b"us-ascii", b"")
 
 
 def kind_of(value: bytes) -> Kind:
-    """The kind of a Content-Type; b"" stands for none. Parameters mean nothing, but a charset that is not UTF-8."""
+    """The kind of a Content-Type; b"" means none. Of its parameters, only a charset other than UTF-8 counts."""
     if value in _USUAL:
         return "json"
     value = value.lower()

@@ -1,4 +1,4 @@
-"""The messages of a chat: what has one meaning is mended, what Ollama would refuse or misread is refused by its place.
+"""Normalizes the messages of a chat if they have one meaning; refuses by path what Ollama would refuse or misread.
 
 Rules come from ollama/ollama openai/openai.go (FromChatRequest); tests/ollama holds them against a real one.
 """
@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.wire.content import EMPTY, Content, mended_content
+from ai_gateway.wire.content import EMPTY, Content, normalized_content
 from ai_gateway.wire.fields import NULL, refuse, refuse_shape
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.runs import Run, runs
-from ai_gateway.wire.tool_calls import from_function_call, mended_calls
+from ai_gateway.wire.tool_calls import from_function_call, normalized_calls
 
 Changes = dict[str, msgspec.Raw | None]  # by key; None takes the key away
 
@@ -21,7 +21,7 @@ _MAY_BE_EMPTY: Final = frozenset(("assistant", "tool", "function"))
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """What the gateway reads of a message; Ollama's Go types are as strict. Other keys pass unread."""
+    """The keys of a message that the gateway reads; Ollama's Go types are as strict. Other keys pass unread."""
 
     role: str
     content: msgspec.Raw = NULL
@@ -40,30 +40,30 @@ _encode = msgspec.json.Encoder().encode
 
 
 def normalize(text: bytes) -> bytearray | None:
-    """New JSON text for a list of messages, or None where nothing has to change. Raises InvalidRequest."""
-    mended: bytearray | None = None
+    """New JSON text for a list of messages, or None if nothing has to change. Raises InvalidRequest."""
+    normalized: bytearray | None = None
     first = 0
     try:
         for run in runs(text, _messages):
             changes = _changes_of(run, first)
             first += len(run.items)
-            if changes and mended is None:
-                mended = bytearray(memoryview(text)[: run.at])
-            elif mended is not None:
-                mended += b","
-            if mended is not None:
-                mended += _changed(run.text, changes) if changes else memoryview(run.text)[1:-1]
+            if changes and normalized is None:
+                normalized = bytearray(memoryview(text)[: run.at])
+            elif normalized is not None:
+                normalized += b","
+            if normalized is not None:
+                normalized += _changed(run.text, changes) if changes else memoryview(run.text)[1:-1]
     except msgspec.ValidationError as error:
         refuse_shape(error, "messages", first)
-    if mended is not None:
-        mended += b"]"
-    return mended
+    if normalized is not None:
+        normalized += b"]"
+    return normalized
 
 
 def _changes_of(run: Run[Message], first: int) -> dict[int, Changes]:
     found = {}
     for index, message in enumerate(run.items):
-        # Most messages are this: nothing in them can be wrong.
+        # Most messages are like this; nothing in them can be wrong.
         if (
             message.role in _PLAIN_ROLES
             and memoryview(message.content)[0] == _QUOTE
@@ -77,7 +77,7 @@ def _changes_of(run: Run[Message], first: int) -> dict[int, Changes]:
 
 
 def _changed(text: bytes, changes: dict[int, Changes]) -> bytes:
-    """The items of a run, without its brackets, some of them changed."""
+    """The items of a run with some of them changed, without its brackets."""
     items = _decode_items(text)
     for index, changed in changes.items():
         fields: dict[str, Any] = _decode_fields(items[index])
@@ -93,36 +93,36 @@ def _changed(text: bytes, changes: dict[int, Changes]) -> bytes:
 def _changes(message: Message, path: str) -> Changes:
     role = message.role.lower()  # as Ollama does
     changes = _role(message, role, path)
-    calls = mended_calls(message.tool_calls, f"{path}.tool_calls")
+    calls = normalized_calls(message.tool_calls, f"{path}.tool_calls")
     if calls.changed:
         changes["tool_calls"] = calls.text
     if message.function_call != NULL and role == "assistant" and not calls.count:
         calls = from_function_call(message.function_call, f"{path}.function_call")
         changes |= {"tool_calls": calls.text, "function_call": None}
-    content = mended_content(Content(message.content, role, bool(calls.count)), f"{path}.content")
+    content = normalized_content(Content(message.content, role, bool(calls.count)), f"{path}.content")
     if content is None and memoryview(message.content)[0] == ord("n") and not calls.count:
-        content = _nothing_said(message, role, path)
+        content = _empty_content(message, role, path)
     if content is not None:
         changes["content"] = content
     return changes
 
 
 def _role(message: Message, role: str, path: str) -> Changes:
-    if role == "developer":  # Ollama does not know it: its templates would drop the message in silence
+    if role == "developer":  # Ollama's templates would silently drop such a message
         return {"role": msgspec.Raw(b'"system"')}
-    if role == "function":  # what `tool` was called first; Ollama looks for the name as well as for an id
+    if role == "function":  # the older name of `tool`; Ollama accepts a name as well as an id
         if not message.name:
-            refuse(f"{path}.name", f"`{path}.name` is missing: it says which function answered.", "missing_value")
+            refuse(f"{path}.name", f"`{path}.name` is missing: name the function that answered.", "missing_value")
         return {"role": msgspec.Raw(b'"tool"')}
     if not role:
         refuse(f"{path}.role", f"`{path}.role` must not be empty.")
     return {}
 
 
-def _nothing_said(message: Message, role: str, path: str) -> msgspec.Raw:
-    """The content of a message that has none."""
+def _empty_content(message: Message, role: str, path: str) -> msgspec.Raw:
+    """The content for a message without any."""
     if memoryview(message.refusal)[0] == _QUOTE and role == "assistant":
         return message.refusal
     if role not in _MAY_BE_EMPTY:
-        refuse(f"{path}.content", f"`{path}.content` is missing or null: write the text of the message there.")
+        refuse(f"{path}.content", f"`{path}.content` is missing or null: put the text of the message there.")
     return EMPTY

@@ -13,14 +13,14 @@ DEFAULT_TAG = "latest"
 
 
 def is_model_name(text: str) -> bool:
-    """Whether Ollama accepts this as a model's name."""
+    """Whether Ollama accepts this text as a model name."""
     return _NAME.fullmatch(text) is not None
 
 
 def plain(name: str) -> str:
-    """A name in lower case without the default host and namespace; a tag stays, and none is added.
+    """A name in lower case without the default host and namespace. It keeps its tag, and gets none if it has none.
 
-    Letters beyond ASCII stay as they are: some of them would become others in lower case (the Kelvin sign a `k`).
+    Letters outside ASCII stay: in lower case some would become others (the Kelvin sign a `k`).
     """
     if not name.isascii():
         return name
@@ -28,20 +28,20 @@ def plain(name: str) -> str:
 
 
 def has_tag(name: str) -> bool:
-    """Whether a name says which version it means."""
+    """Whether a name has a tag."""
     return ":" in name.rpartition("/")[2]
 
 
 def ollama_name(name: str) -> str:
-    """The form by which names are compared: lower case, with a tag, without the default host and namespace.
+    """The form in which names are compared: lower case, with a tag, without the default host and namespace.
 
-    Ollama finds existing names whatever their case.
+    Ollama finds existing names in any case.
     """
     name = plain(name)
     return name if has_tag(name) else f"{name}:{DEFAULT_TAG}"
 
 
 def is_cloud(name: str) -> bool:
-    """Whether Ollama would send a call for this name to its cloud: tag `cloud`, or one that ends in `-cloud`."""
+    """Whether Ollama would send a call for this name to its cloud: the tag is `cloud` or ends in `-cloud`."""
     tag = ollama_name(name).rpartition(":")[2]
     return tag == "cloud" or tag.endswith("-cloud")

@@ -1,6 +1,6 @@
-"""How each parameter of OpenAI's is treated, and those that Ollama's clients send beside them: one table.
+"""How the gateway treats each parameter of OpenAI's, and those of Ollama's clients: one table.
 
-docs/api-endpoints.md has it too, written by `make generate`. A parameter that is not here goes to Ollama as it came.
+`make generate` writes it into docs/api-endpoints.md. A parameter that is not here goes to Ollama unchanged.
 """
 
 from typing import Final, Literal
@@ -120,7 +120,7 @@ TABLE: Final = (
         "modalities", _CHAT, "refused", 'all but `["text"]`', refused_unless("Ollama writes text.", ["text"], [])
     ),
     Parameter("audio", _CHAT, "ignored", "Ollama makes no speech", lost_unless()),
-    Parameter("web_search_options", _CHAT, "refused", "any", refused_unless("nobody searches the web here.")),
+    Parameter("web_search_options", _CHAT, "refused", "any", refused_unless("the gateway cannot search the web.")),
     Parameter("moderation", _CHAT, "ignored", "Ollama does not moderate", lost_unless()),
     Parameter("store", _CHAT, "ignored", "`false` is silent; only the audit keeps anything", lost_unless(False)),
     Parameter("service_tier", _CHAT, "ignored", "`auto`, `default` are silent", lost_unless("auto", "default")),

@@ -1,8 +1,8 @@
-"""Text that people read in a terminal or a log: what would move the cursor, turn the direction of writing, or hide, is
-shown as an escape. So are halves of surrogate pairs, which no encoding takes.
+"""Text for a terminal or a log: characters that would move the cursor, turn the writing direction, or hide text become
+escapes. So do halves of surrogate pairs, which no encoding accepts.
 
-Python's `str.isprintable` draws the line: control characters (C0, DEL, C1), format characters (bidirectional marks,
-zero-width ones), line and paragraph separators, and characters that Unicode does not know yet are on the other side.
+Python's `str.isprintable` decides. Control characters (C0, DEL, C1), format characters (bidirectional marks,
+zero-width ones), line and paragraph separators, and characters unknown to Unicode are not printable.
 """
 
 from typing import Final
@@ -11,17 +11,17 @@ _DELETE: Final = b"\x7f"
 
 
 def printable(text: str) -> str:
-    """The text with `\\x1b`, `\\u202e` or `\\U000e0001` for each character that is not to be printed."""
+    """The text with `\\x1b`, `\\u202e` or `\\U000e0001` in place of each unprintable character."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def printable_lines(text: str) -> str:
-    """The same, but for line ends and tabs: a text of several lines of our own, such as a traceback."""
+    """Like `printable`, but keeps line ends and tabs: for the gateway's own texts, such as a traceback."""
     return "".join(char if char in "\n\t" else _shown(char) for char in text)
 
 
 def printable_json(encoded: bytes) -> bytes:
-    """A line of compact JSON with JSON's own escapes for them: to whoever reads it as JSON it says the same."""
+    """A line of compact JSON with JSON's own escapes for unprintable characters; its meaning as JSON is the same."""
     if encoded.isascii() and _DELETE not in encoded:
         return encoded
     text = encoded.decode()
@@ -29,7 +29,7 @@ def printable_json(encoded: bytes) -> bytes:
 
 
 def utf8(text: str) -> str:
-    """A text that UTF-8 can hold."""
+    """The text with escapes for what UTF-8 cannot hold."""
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 

@@ -1,8 +1,8 @@
-"""How large a prompt can be at most, read off its body without taking it apart: searches for bytes, and few of them.
+"""How large a prompt can be at most, by a few byte searches over its body, without parsing it.
 
-Text has no more tokens than bytes; what a chat template puts around a message, and a system prompt of the model's own,
-has at most TOKENS_PER_INPUT. The bytes of images and audio (base64) say nothing of their tokens: they are left out, and
-each counts as one more input.
+A text has no more tokens than bytes. A chat template's text around a message, and a model's own system prompt,
+have at most TOKENS_PER_INPUT. The bytes of images and audio (base64) do not tell their tokens: they do not count,
+and each image counts as one more input.
 """
 
 from typing import Final, Literal
@@ -13,8 +13,8 @@ import msgspec
 PromptKind = Literal["text", "texts", "messages"]
 
 TOKENS_PER_INPUT: Final = 4096
-TOKENS_PER_MEDIUM: Final = 1024  # what an image is thought to take
-MOST_SEARCHED: Final = 1 << 20  # bytes at once; a larger body is one input, since what it may be is bounded otherwise
+TOKENS_PER_MEDIUM: Final = 1024  # an estimate for an image
+MOST_SEARCHED: Final = 1 << 20  # bytes at once; a larger body counts as one input, since other limits bound it
 MOST_MEDIA: Final = 64
 NEAR_BYTES: Final = 128  # from the name of a piece of audio to its data
 
@@ -26,7 +26,7 @@ _AUDIO_DATA: Final = b'"data"'
 
 
 class PromptSize(msgspec.Struct, frozen=True):
-    """What a body holds: bytes of text (names and signs of JSON are in it), messages or inputs, images and audio."""
+    """The content of a body: bytes of text (JSON's own included), messages or inputs, images and audio."""
 
     text_bytes: int
     inputs: int = 1
@@ -39,7 +39,7 @@ class PromptSize(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing but text in it."""
+        """Whether it has only text."""
         return not self.media
 
 
@@ -52,10 +52,10 @@ class Measuring:
         self._bytes = 0
         self._roles = self._quotes = 0
         self._media = self._media_bytes = 0
-        self._is_inside = False  # of an image or a piece of audio, which goes on in the next window
+        self._is_inside = False  # an image or audio goes on in the next window
 
     def feed(self, window: bytes) -> None:
-        """Looks at what has come. A key that stands across two windows may be missed."""
+        """Measures the next window. It may miss a key that spans two windows."""
         start = self._skip(window, 0) if self._is_inside else 0
         self._roles += window.count(_ROLE, start)
         self._quotes += window.count(_QUOTE, start)
@@ -85,7 +85,7 @@ class Measuring:
             at = window.find(_AUDIO, self._skip(window, data + 1) if data >= 0 else at + 1)
 
     def _skip(self, window: bytes, at: int) -> int:
-        """Where the text that goes on at `at` ends; its bytes are those of an image."""
+        """Where the text at `at` ends; its bytes belong to an image."""
         end = window.find(_QUOTE, at)
         self._is_inside = end < 0
         end = len(window) if end < 0 else end

@@ -1,4 +1,4 @@
-"""How each parameter of a call is read: checked, mended in place, or refused by name.
+"""How each parameter of a call is read: checked, normalized in place, or refused by name.
 
 Rules come from ollama/ollama openai/openai.go and, for defaults, from OpenAI's own description of its API.
 """
@@ -22,10 +22,10 @@ from ai_gateway.wire.fields import (
 from ai_gateway.wire.json_guard import Fields
 
 MAX_TOKENS: Final = 2**31 - 1
-_NO_LIMIT: Final = (0, -1, -2)  # Ollama's own words for it; editors send them
-_MAX_DEFAULT_BYTES: Final = 64  # of a value that may be a default
+_NO_LIMIT: Final = (0, -1, -2)  # Ollama's own values for it; editors send them
+_MAX_DEFAULT_BYTES: Final = 64  # of a value that can be a default
 
-# Reads one parameter that is there and not null; returns whether what it asks for is lost.
+# Reads one parameter that is present and not null; returns whether Ollama ignores it.
 Reader = Callable[[Fields, str], bool]
 
 _decode = msgspec.json.Decoder().decode
@@ -53,7 +53,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def a_number(fields: Fields, name: str) -> bool:
-    """Any number that 32 bits can hold: Ollama knows no bounds of OpenAI's."""
+    """Any number that 32 bits can hold: Ollama does not have OpenAI's bounds."""
     number(fields, name)
     return False
 
@@ -72,7 +72,7 @@ def a_text(fields: Fields, name: str) -> bool:
 
 
 def whole(lowest: int, highest: int) -> Reader:
-    """A whole number between two others, both of which it may be."""
+    """A reader of a whole number from `lowest` to `highest`, both included."""
 
     def read(fields: Fields, name: str) -> bool:
         whole_number(fields, name, lowest, highest)
@@ -83,8 +83,8 @@ def whole(lowest: int, highest: int) -> Reader:
 
 def limit(fields: Fields, name: str) -> bool:
     """A limit of tokens. What means "no limit" counts as absent, so that the model's own in the config applies."""
-    words = f"a whole number from 1 to {MAX_TOKENS}; leave it out, or send -1 or 0, for no limit"
-    if whole_number(fields, name, min(_NO_LIMIT), MAX_TOKENS, words=words) in _NO_LIMIT:
+    expected = f"a whole number from 1 to {MAX_TOKENS}; leave it out, or send -1 or 0, for no limit"
+    if whole_number(fields, name, min(_NO_LIMIT), MAX_TOKENS, expected=expected) in _NO_LIMIT:
         del fields[name]
     return False
 
@@ -98,7 +98,7 @@ def newer_limit(fields: Fields, name: str) -> bool:
 
 
 def one(fields: Fields, name: str) -> bool:
-    """1, which nobody need be told."""
+    """1; Ollama does that anyway."""
     if whole_number(fields, name, 1, 128) != 1:
         refuse(name, "`n` above 1 is not supported: Ollama writes one answer per request; send several requests.")
     del fields[name]
@@ -123,7 +123,7 @@ def stop(fields: Fields, name: str) -> bool:
 
 
 def response_format(fields: Fields, name: str) -> bool:
-    """What Ollama knows: of anything else it would take no notice."""
+    """A type that Ollama knows; it would silently ignore any other."""
     try:
         wanted = _decode_format(fields[name])
     except msgspec.ValidationError as error:
@@ -138,13 +138,13 @@ def response_format(fields: Fields, name: str) -> bool:
     return False
 
 
-# What newer releases of Ollama do with these themselves; older ones refuse them.
+# As newer releases of Ollama do; older ones refuse these values.
 _EFFORTS: Final = {"minimal": "low", "xhigh": "max", "ultra": "max"}
 _KNOWN_EFFORTS: Final = frozenset(("none", "low", "medium", "high", "max", *_EFFORTS))
 
 
 def effort(fields: Fields, name: str) -> bool:
-    """How much a model may think, in words that every release of Ollama knows."""
+    """How much a model may think, as a value that every release of Ollama knows."""
     a_text(fields, name)
     fields[name] = msgspec.Raw(_encode(_read_effort(_decode_text(fields[name]), name)))
     return False
@@ -168,7 +168,7 @@ def _read_effort(effort: str, path: str) -> str:
 
 
 def completion_logprobs(fields: Fields, name: str) -> bool:
-    """Ollama's text completions have none to give."""
+    """Ollama's text completions have none."""
     if given(fields, name) == b"false":
         del fields[name]
         return False
@@ -176,7 +176,7 @@ def completion_logprobs(fields: Fields, name: str) -> bool:
 
 
 def lost_unless(*defaults: object) -> Reader:
-    """For what Ollama ignores: nothing is lost where the value is what OpenAI assumes without it."""
+    """A reader of a parameter that Ollama ignores: only a value other than OpenAI's default is lost."""
 
     def read(fields: Fields, name: str) -> bool:
         if not _is_one_of(fields, name, defaults):
@@ -188,7 +188,7 @@ def lost_unless(*defaults: object) -> Reader:
 
 
 def refused_unless(why: str, *defaults: object) -> Reader:
-    """For what would change the answer, and what nobody here can do."""
+    """A reader of a parameter that would change the answer and that Ollama cannot honour."""
 
     def read(fields: Fields, name: str) -> bool:
         if not _is_one_of(fields, name, defaults):
@@ -205,18 +205,18 @@ def _is_one_of(fields: Fields, name: str, defaults: tuple[object, ...]) -> bool:
         return False
     try:
         value = _decode(text)
-    except msgspec.DecodeError:  # a number beyond what a float holds
+    except msgspec.DecodeError:  # a number too large for a float
         return False
     return any(value == default and _kind(value) is _kind(default) for default in defaults)
 
 
 def _kind(value: object) -> type:
-    """1 and 1.0 are one number; true is none."""
+    """The type for a comparison: 1 and 1.0 are the same number; true is not a number."""
     return int if type(value) is float else type(value)
 
 
 def logit_bias(fields: Fields, name: str) -> bool:
-    """An object, of which Ollama reads nothing; PHP writes an empty one as a list."""
+    """An object that Ollama ignores; PHP writes an empty one as a list."""
     lost = lost_unless({}, [])(fields, name)
     if lost:
         try:

@@ -1,8 +1,8 @@
-"""What Ollama's refusals mean: the code, the field at fault, and a sentence that a client of OpenAI's understands.
+"""What Ollama's errors mean: a code, the field that is wrong, and a sentence that OpenAI's clients understand.
 
-Ollama says all of it in one message, without `param`; that of a longer prompt is llama-server's own JSON, as text.
-The sentences are those of ollama/ollama 0.24 (openai/openai.go, server/routes.go, llm/server.go, runner/) and of
-llama.cpp's server. What none of these rows knows is passed on as it came.
+Ollama sends one message, without `param`; for a prompt that is too long, it is llama-server's JSON as text.
+The rows match sentences of ollama/ollama 0.24 (openai/openai.go, server/routes.go, llm/server.go, runner/) and of
+llama.cpp's server. The client gets a sentence that no row matches unchanged.
 """
 
 import re
@@ -12,7 +12,7 @@ import msgspec
 
 from ai_gateway.errors import InvalidRequest
 
-MAX_MESSAGE: Final = 2000  # characters of Ollama's that a client gets
+MAX_MESSAGE: Final = 2000  # characters of Ollama's message that a client gets
 
 _OVERFLOWS: Final = re.compile(
     r"exceed_context_size|(?:exceed(?:s|ed)?|longer than) (?:(?:the|its|model's|available|maximum|max) )*context|"
@@ -20,13 +20,13 @@ _OVERFLOWS: Final = re.compile(
     r"prompt (?:is )?too long|is too large to process",
     re.IGNORECASE,
 )
-# How Ollama, llama-server and others word how many tokens there may be, and how many there are.
+# How Ollama, llama-server and others state the limit of tokens, and how many the prompt has.
 _MOST: Final = re.compile(
     r'"n_ctx"\s*:\s*(\d+)|(?:maximum |available )?context (?:length|size|window)(?: of| is)?[ (:=]+(\d+)', re.IGNORECASE
 )
 _ASKED: Final = re.compile(r'"n_prompt_tokens"\s*:\s*(\d+)|(?:request|prompt|input)[^.]{0,20}?\((\d+) tokens\)', re.I)
 
-# Go's decoder: a value of another type than the field has. Its first word is the struct, "" for an inner one.
+# Go's decoder: the value's type is not the field's. The first group is the value's type.
 _GO_TYPE: Final = re.compile(r"json: cannot unmarshal (\S+)(?: \S+)? into Go struct field \w*\.([\w.$]+) of type (\S+)")
 _GO_WORDS: Final = (
     ("[]", "a list"), ("string", "a string"), ("bool", "true or false"), ("int", "a whole number"),
@@ -35,9 +35,9 @@ _GO_WORDS: Final = (
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A sentence of Ollama's: what is in it, and which field it is about (None: the field of the text).
+    """A sentence of Ollama's: a pattern, and the field that it is about (None: the field with the prompt).
 
-    `sentence` goes to the client in its place, where Ollama's own says too little.
+    The client gets `sentence` instead, if Ollama's own says too little.
     """
 
     words: re.Pattern[str]
@@ -61,13 +61,13 @@ _ROWS: Final = (
     _row("'encoding_format'", "encoding_format"),
     _row("invalid (?:JSON schema in )?format|(?:parse|compile) grammar", "response_format"),
     _row("invalid model name|model is required|remote model", "model"),
-    _row("invalid image", None, "invalid_value", "`messages` hold an image that is not valid base64."),
-    _row("invalid input_audio", None, "invalid_value", "`messages` hold a sound that is not valid base64."),
+    _row("invalid image", None, "invalid_value", "`messages` have an image that is not valid base64."),
+    _row("invalid input_audio", None, "invalid_value", "`messages` have audio that is not valid base64."),
     _row("invalid tool call arguments|invalid message|image URLs|one image", None),
     _row("can't find closing '.' symbol", "tools"),
     _row("invalid input", None),
 )  # fmt: skip
-# A request's fault that Ollama answers with 500.
+# An error of the request that Ollama answers with 500.
 _SCHEMA: Final = re.compile(r'invalid JSON schema in format|expected "json" or a valid JSON Schema')
 
 
@@ -104,7 +104,7 @@ def hidden_refusal(message: str, text_field: str) -> InvalidRequest | None:
 def overflow(message: str, text_field: str) -> InvalidRequest:
     """A text longer than the context, in OpenAI's own words, for which LiteLLM and pydantic-ai look.
 
-    LangChain looks for the code in the text of OpenAI's exception, which since 3.x is the message alone.
+    LangChain matches the code in the text of OpenAI's exception, which since 3.x is the message alone.
     """
     most, asked = (_first(pattern.search(message)) for pattern in (_MOST, _ASKED))
     if most is None:

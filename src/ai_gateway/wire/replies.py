@@ -1,4 +1,4 @@
-"""Error replies as bytes: one JSON shape for every refusal, in answers and in streams.
+"""Error replies as bytes: one JSON shape for every error, in answers and in streams.
 
 Nothing here waits or knows ASGI; `edge` and the strict server write what this returns.
 """
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def error_body(status: int, code: str, message: str, param: str | None = None) -> bytes:
-    """`{"error": {"type", "message", "code", "param"}}` as JSON, the type following from the status."""
+    """`{"error": {"type", "message", "code", "param"}}` as JSON; the type follows from the status."""
     return _encode({"error": {"type": error_type(status), "message": message, "code": code, "param": param}})
 
 
@@ -25,12 +25,12 @@ def json_headers(body: bytes) -> Headers:
 
 
 def json_headers_for(size: int) -> Headers:
-    """The same for one of so many bytes."""
+    """The headers for a JSON body of `size` bytes."""
     return [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
 
 
 def error_reply(error: GatewayError) -> tuple[int, Headers, bytes]:
-    """Status, headers (without connection and id headers) and body of the reply to a refusal."""
+    """Status, headers (without connection and id headers) and body of the reply for an error."""
     body = error_body(error.error_status, error.error_code, error.message, error.param)
     headers = json_headers(body) + retry_headers(error)
     if isinstance(error, WrongMethod):
@@ -52,9 +52,9 @@ def retry_headers(error: GatewayError) -> Headers:
 
 
 def error_event(error: GatewayError) -> bytes:
-    """A refusal as one server-sent event, for a stream whose 200 has already gone out.
+    """An error as one server-sent event, for a stream whose 200 is already sent.
 
-    `status` is the one that the reply would have had.
+    `status` is the one that a reply would have had.
     """
     content = {
         "type": error.type,

@@ -1,4 +1,4 @@
-"""A JSON list of objects read a run at a time: of a list of megabytes only some hundred KiB are objects at once."""
+"""Reads a JSON list of objects in runs, so that of megabytes only a few hundred KiB are objects at once."""
 
 import re
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ RUN_BYTES: Final = 256 << 10
 
 T = TypeVar("T")
 
-# Where one object may end and the next begin. Inside strings and deeper lists it looks the same: there a run does
-# not read as a list, since brackets stay open, and a later place is tried.
+# Where one object may end and the next begin. Strings and deeper lists can look the same: a run that ends there is
+# not a list, since brackets stay open, and the next place is tried.
 _BETWEEN: Final = re.compile(rb"\}(?=[ \t\n\r]*,[ \t\n\r]*\{)")
 
 
 class Run(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """Some neighbouring items. `text` is a JSON list of them alone, `at` where they begin in the whole list."""
+    """Some adjacent items. `text` is a JSON list of them, `at` their position in the whole list."""
 
     items: list[T]
     text: bytes
@@ -24,7 +24,7 @@ class Run(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 def runs(text: bytes, decoder: "msgspec.json.Decoder[list[T]]") -> Iterator[Run[T]]:
-    """The items of a list that is known to be JSON. Raises msgspec.ValidationError for one of another shape."""
+    """The items of a list that is valid JSON, in runs. Raises msgspec.ValidationError for an item of another shape."""
     if len(text) <= RUN_BYTES:
         yield Run(decoder.decode(text), text, 1)
         return
@@ -47,7 +47,7 @@ def runs(text: bytes, decoder: "msgspec.json.Decoder[list[T]]") -> Iterator[Run[
 
 
 def _cut(text: bytes, after: int, end: int) -> int:
-    """The end of an object behind `after` that another one may follow, else the end of the list."""
+    """The end of an object after `after` that another may follow, else the end of the list."""
     brace = text.find(b"}", after, end)
     found = None if brace < 0 else _BETWEEN.search(text, brace, end)
     return end if found is None else found.end()

@@ -1,9 +1,9 @@
-"""Server-sent events from Ollama, rewritten for the client: pure, fed with bytes as they come.
+"""Rewrites Ollama's server-sent events for the client. Pure: bytes in as they arrive, bytes out.
 
-Every event gets the gateway's id and the model that was asked. The head of Ollama's events has a fixed shape,
-so it is exchanged by position: of an event that begins with the head learnt last, up to its choices, only the texts
-in its choice are made objects of. The choices must be one JSON value and the end of the event, so nothing can stand
-beside them unseen: no second `choices`, no `error`. Whatever is no JSON in UTF-8 breaks the stream.
+Every event gets the gateway's id and the client's model. The head of Ollama's events has a fixed shape, so it is
+replaced by position. If an event begins with the last known head, up to its choices, only the texts in its choice
+become objects. The choices must be one JSON value and the end of the event, so that nothing can hide beside them:
+no second `choices`, no `error`. An event that is not JSON in UTF-8 breaks the stream.
 """
 
 from typing import Any, Final
@@ -21,9 +21,9 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.unreadable import UNREADABLE
 from ai_gateway.wire.usage import Usage, read_usage
 
-MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; what other clients of Ollama read of a line
-MAX_REASON: Final = 500  # characters that are told of an error
-MOST_EVENTS: Final = 4096  # that one reading may bring: twice what fits of the shortest ones that Ollama writes
+MAX_EVENT_BYTES: Final = 4 << 20  # a tool call comes in one event; other clients of Ollama read as much of a line
+MAX_REASON: Final = 500  # characters of an error for the log
+MOST_EVENTS: Final = 4096  # of one read: twice as many as fit of Ollama's shortest events
 
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # `:` begins a comment
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -31,7 +31,7 @@ _HEAD_KEYS: Final = ["id", "object", "created", "model"]
 _REASONING: Final = b'"reasoning":'
 # Ollama puts this behind every chunk of a text completion once usage was asked for.
 _ZERO_USAGE: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
-_NO_USAGE: Final = b',"usage":null}\n\n'  # what OpenAI has there
+_NO_USAGE: Final = b',"usage":null}\n\n'  # as OpenAI writes it
 _END: Final = b"}\n\n"
 _END_OF_CHOICES: Final = b"]" + _END
 _NEVER: Final = b"\0"
@@ -50,8 +50,8 @@ class _Delta(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
-    """One that neither ends nor calls tools. The rest of it is checked and skipped: it is JSON, but its strings may be
-    no UTF-8."""
+    """A choice that neither ends nor calls tools. The decoder checks and skips the rest: it is JSON, but its strings
+    may not be UTF-8."""
 
     delta: _Delta = _Delta()
     text: str | None = None
@@ -62,7 +62,7 @@ _decode_choices = msgspec.json.Decoder(tuple[_Choice]).decode  # Ollama writes o
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What the client's stream looks like: its id and model in every event, and whether it asked for usage."""
+    """The shape of the client's stream: id and model of every event, and whether the client asked for usage."""
 
     id: str
     model: str
@@ -71,15 +71,16 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class EventStream:
-    """One stream on its way through. Changed by `feed` alone.
+    """One stream while it is relayed. Changed by `feed` only.
 
-    After the end `is_complete` says whether Ollama finished honestly: a finish_reason and `[DONE]` were seen.
-    `broken` holds what went wrong instead, in words for the log; nothing is passed on from there. It `is_garbled` where
-    what came is no stream of events.
+    At the end, `is_complete` says whether Ollama finished: it sent a finish_reason and `[DONE]`.
+    `broken` is the reason why it did not, for the log; `feed` passes on nothing after it. The stream `is_garbled` if
+    it is not a stream of events at all.
     """
 
     __slots__ = (
-        "_adds_reasoning", "_id", "_is_after_cr", "_is_first", "_model", "_ours", "_rest", "_theirs", "_with_usage",
+        "_adds_reasoning", "_head", "_id", "_is_after_cr", "_is_first", "_model", "_ollama_head", "_rest",
+        "_with_usage",
         "broken", "finish_reason", "is_done", "is_garbled", "usage", "written",
     )  # fmt: skip
 
@@ -88,25 +89,25 @@ class EventStream:
         self._adds_reasoning = shape.reasoning_content
         self._id = msgspec.Raw(_encode(shape.id))
         self._model = msgspec.Raw(_encode(shape.model))
-        self._theirs = _NEVER
-        self._ours = b""
-        self._rest = bytearray()  # of an event whose end has not come yet
+        self._ollama_head = _NEVER
+        self._head = b""
+        self._rest = bytearray()  # of an event that is not complete yet
         self._is_after_cr = False
         self._is_first = True
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
-        self.written = 0  # tokens that came so far, see tokens_of
+        self.written = 0  # tokens so far, see tokens_of
         self.is_done = False
         self.broken: str | None = None
         self.is_garbled = False
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer ended as a finished one does."""
+        """Whether the answer ended with a finish_reason and `[DONE]`."""
         return self.is_done and self.broken is None
 
     def feed(self, data: bytes) -> bytes:
-        """Whole events for the client, made of these bytes and what was left of earlier ones; may be empty."""
+        """Whole events for the client, from these bytes and the rest of earlier ones; may be empty."""
         if self._is_after_cr or b"\r" in data:
             data = self._plain_line_ends(data)
         if self._rest:
@@ -114,7 +115,7 @@ class EventStream:
                 return b""
             data = bytes(self._rest) + data
             self._rest.clear()
-        if data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n"):  # a search for one byte is the faster one
+        if data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n"):  # a search for one byte is faster
             return self._event(data)
         *events, rest = data.split(b"\n\n")
         self._rest += rest
@@ -124,7 +125,7 @@ class EventStream:
         return b"".join([read(event + b"\n\n") for event in events])
 
     def _ends_event(self, data: bytes) -> bool:
-        """Whether these bytes end the event that is held; else they are held too."""
+        """Whether these bytes end the incomplete event; otherwise they are added to it."""
         rest = self._rest
         if b"\n\n" in data or (rest[-1] == 0x0A and data.startswith(b"\n")):
             return True
@@ -136,7 +137,7 @@ class EventStream:
         return False
 
     def _plain_line_ends(self, data: bytes) -> bytes:
-        """LF for every line end that SSE allows; a CR ends its line at once, a later LF is still its own."""
+        """The bytes with LF for every line end that SSE allows. A CR ends its line at once; an LF may follow it."""
         if self._is_after_cr and data:
             self._is_after_cr = False
             data = data.removeprefix(b"\n")
@@ -145,14 +146,14 @@ class EventStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, event: bytes) -> bytes:
-        """An event of one line; the common ones are not made objects of."""
-        theirs = self._theirs
-        if event.startswith(theirs) and self.broken is None and not self.is_done:
+        """Rewrites an event of one line; common ones do not become objects."""
+        ollama_head = self._ollama_head
+        if event.startswith(ollama_head) and self.broken is None and not self.is_done:
             tail = _END
             if event.endswith(_END_OF_CHOICES):
-                choices = event[len(theirs) : -len(_END)]
+                choices = event[len(ollama_head) : -len(_END)]
             elif event.endswith(_ZERO_USAGE):
-                choices = event[len(theirs) : -len(_ZERO_USAGE)]
+                choices = event[len(ollama_head) : -len(_ZERO_USAGE)]
                 if self._with_usage:
                     tail = _NO_USAGE
             else:
@@ -170,11 +171,11 @@ class EventStream:
                 self.written += 1
             else:
                 self.written += tokens_of(event)
-            return self._ours + choices + tail
+            return self._head + choices + tail
         return self._parse(event)
 
     def _parse(self, event: bytes) -> bytes:
-        """Any event that is not the common one: the first, the last ones, a new head, an error, nonsense."""
+        """Rewrites any other event: the first, the last ones, a new head, an error, or an invalid one."""
         if self.broken is not None or self.is_done:
             return b""
         payload = self._payload(event)
@@ -186,18 +187,18 @@ class EventStream:
             fields = _decode_fields(payload)
             content = _decode(payload)
         except UNREADABLE:
-            return self._garble("an event that is no JSON object")
+            return self._garble("an event that is not a JSON object")
         return self._chunk(event, fields, content)
 
     def _payload(self, event: bytes) -> bytes:
-        """The event's data; empty where it is a comment, or has only fields that OpenAI's stream does not have."""
+        """The event's data; empty for a comment, or if it has only fields that OpenAI's streams do not have."""
         if self._is_first:
             self._is_first = False
             event = event.removeprefix(_BYTE_ORDER_MARK)
         lines = list(filter(None, event.split(b"\n")))
         if not all(line.startswith(_FIELDS) for line in lines):
-            # The standard would pass over it; but what is not known here may be a part of the answer.
-            return self._garble("a line that is no field of an event")
+            # The standard would ignore it, but it may be a part of the answer.
+            return self._garble("a line that is not a field of an event")
         return b"\n".join([line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")])
 
     def _garble(self, reason: str) -> bytes:
@@ -216,14 +217,14 @@ class EventStream:
         if content.get("error"):
             self.broken = f"an error event: {content['error']}"[:MAX_REASON]
             return b""
-        if not content.get("model"):  # how Ollama shows a runner that died (middleware/openai.go)
+        if not content.get("model"):  # this is how Ollama shows that a runner died (middleware/openai.go)
             self.broken = "a chunk with an empty model: the runner failed"
             return b""
         choices = content.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             reason = choice.get("finish_reason") if isinstance(choice, dict) else None
             if reason is not None and not is_finish_reason(reason):
-                return self._garble("a finish_reason that is no word")
+                return self._garble("a finish_reason that is not a word")
             self.finish_reason = reason or self.finish_reason
         if choices:
             self.written += tokens_of(event)
@@ -256,10 +257,10 @@ class EventStream:
         if keys[:4] != _HEAD_KEYS or "choices" not in keys:
             return
         first = [(key, bytes(fields[key])) for key in keys[: keys.index("choices")]]
-        theirs = _head(first)
-        if event.startswith(theirs):
-            self._theirs = theirs
-            self._ours = _head([("id", bytes(self._id)), *first[1:3], ("model", bytes(self._model)), *first[4:]])
+        ollama_head = _head(first)
+        if event.startswith(ollama_head):
+            self._ollama_head = ollama_head
+            self._head = _head([("id", bytes(self._id)), *first[1:3], ("model", bytes(self._model)), *first[4:]])
 
 
 def _head(fields: list[tuple[str, bytes]]) -> bytes:

@@ -1,4 +1,4 @@
-"""The tool calls that a conversation already has: their arguments are JSON in a string, which clients forget."""
+"""Tool calls of earlier messages. Their arguments must be JSON in a string; some clients send an object instead."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.runs import Run, runs
 
 _QUOTE: Final = ord('"')
-_BLANKS: Final = " \t\r\n"  # JSON knows no others
+_BLANKS: Final = " \t\r\n"  # the only white space of JSON
 _NO_ARGUMENTS: Final = msgspec.Raw(b'"{}"')
 
 
@@ -28,7 +28,7 @@ class _ToolCall(msgspec.Struct, frozen=True, gc=False):
 
 
 class Calls(msgspec.Struct, frozen=True, gc=False):
-    """The calls of one message: how many, and their new JSON text where something changes. No text: no calls."""
+    """The calls of one message: their count, and their new JSON text if something changes. No text: no calls."""
 
     count: int = 0
     changed: bool = False
@@ -44,47 +44,47 @@ _check_object = msgspec.json.Decoder(AnyObject | None).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def mended_calls(raw: msgspec.Raw, path: str) -> Calls:
-    """What becomes of `tool_calls`. Raises InvalidRequest with the path of what is wrong."""
+def normalized_calls(raw: msgspec.Raw, path: str) -> Calls:
+    """Normalizes `tool_calls`. Raises InvalidRequest with the path of the wrong part."""
     if memoryview(raw)[0] == ord("n"):
         return Calls()
-    count, mended = 0, bytearray(b"[")
+    count, normalized = 0, bytearray(b"[")
     changed = False
     try:
         for run in runs(bytes(raw), _calls):
-            text = _mended_run(run, path, count)
+            text = _normalized_run(run, path, count)
             changed |= text is not None
-            mended += b"," * (count > 0) + (text or run.text)[1:-1]
+            normalized += b"," * (count > 0) + (text or run.text)[1:-1]
             count += len(run.items)
     except msgspec.ValidationError as error:
         refuse_shape(error, path, count)
-    if not count:  # an empty list is none
+    if not count:  # an empty list counts as none
         return Calls(0, changed=True)
-    mended += b"]"
-    return Calls(count, changed, msgspec.Raw(mended) if changed else None)
+    normalized += b"]"
+    return Calls(count, changed, msgspec.Raw(normalized) if changed else None)
 
 
 def from_function_call(raw: msgspec.Raw, path: str) -> Calls:
-    """A list with the one call that `function_call`, the older name, holds."""
+    """A list with the call in `function_call`, the older field."""
     try:
         function = _decode_function(raw)
     except msgspec.ValidationError as error:
         refuse_shape(error, path)
-    arguments = _mended_arguments(function.arguments, f"{path}.arguments") or function.arguments
+    arguments = _normalized_arguments(function.arguments, f"{path}.arguments") or function.arguments
     call = {"type": "function", "function": {"name": function.name, "arguments": arguments}}
     return Calls(1, changed=True, text=msgspec.Raw(_encode([call])))
 
 
-def _mended_run(run: Run[_ToolCall], path: str, first: int) -> bytes | None:
+def _normalized_run(run: Run[_ToolCall], path: str, first: int) -> bytes | None:
     changes = {}
     for index, call in enumerate(run.items):
         where = f"{path}[{first + index}]"
         if call.type not in (None, "", "function"):
-            refuse(f"{where}.type", f"`{where}.type` is {call.type[:64]!r}: Ollama knows calls of functions only.")
+            refuse(f"{where}.type", f"`{where}.type` is {call.type[:64]!r}: Ollama supports only calls of functions.")
         if call.function is None or not call.function.name:
             missing = f"{where}.function" if call.function is None else f"{where}.function.name"
-            refuse(missing, f"`{missing}` is missing: it says which function was called.", "missing_value")
-        arguments = _mended_arguments(call.function.arguments, f"{where}.function.arguments")
+            refuse(missing, f"`{missing}` is missing: name the function that was called.", "missing_value")
+        arguments = _normalized_arguments(call.function.arguments, f"{where}.function.arguments")
         if arguments is not None:
             changes[index] = arguments
     if not changes:
@@ -97,8 +97,8 @@ def _mended_run(run: Run[_ToolCall], path: str, first: int) -> bytes | None:
     return _encode(items)
 
 
-def _mended_arguments(raw: msgspec.Raw, path: str) -> msgspec.Raw | None:
-    """Arguments as the text of a JSON object, or None where they are one. None at all are `{}`."""
+def _normalized_arguments(raw: msgspec.Raw, path: str) -> msgspec.Raw | None:
+    """Arguments as the text of a JSON object, or None if they are that already. Missing arguments become `{}`."""
     first = memoryview(raw)[0]
     if first == ord("n"):
         return _NO_ARGUMENTS
@@ -110,20 +110,20 @@ def _mended_arguments(raw: msgspec.Raw, path: str) -> msgspec.Raw | None:
     if not text.strip():
         return _NO_ARGUMENTS
     if not _is_object(text.encode()):
-        refuse(path, f"`{path}` must be a string that holds a JSON object; it is not valid JSON, or another value.")
+        refuse(path, f"`{path}` must be a string that holds a JSON object, but it holds invalid JSON or another value.")
     check_numbers(text.encode(), path)
     return None
 
 
 def _is_object(text: bytes) -> bool:
-    """Whether Go reads a JSON object, or null, in a text: halves of surrogate pairs do not keep it from that."""
+    """Whether Go reads a text as a JSON object or null, also with lone halves of surrogate pairs."""
     try:
         _check_object(text)
     except (msgspec.ValidationError, RecursionError):
         return False
     except msgspec.DecodeError:
         try:
-            whole = surrogates.mended(text)
+            whole = surrogates.replace_lone(text)
         except InvalidRequest:
             return False
         return whole is not None and _is_object(whole)

@@ -1,4 +1,4 @@
-"""The tools of a chat, and the choice among them: which are sent can be kept, that the model must call one cannot."""
+"""The tools of a chat and `tool_choice`. The gateway can send only the chosen tools; it cannot force a call."""
 
 from typing import Final
 
@@ -51,7 +51,7 @@ class _Choice(_OneTool, frozen=True, gc=False):
     allowed_tools: _Allowed | None = None
 
 
-# Whether the model must call a tool; `any` is how Anthropic and Mistral call it.
+# Whether the model must call a tool; Anthropic and Mistral call that `any`.
 _MODES: Final = {"": False, "auto": False, "none": False, "required": True, "any": True}
 
 _tools: Final = msgspec.json.Decoder(list[_Tool])
@@ -61,15 +61,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def check_tools(fields: Fields, key: str) -> bool:
-    """Raises InvalidRequest for tools that Ollama cannot call, or cannot read; nothing of them is lost."""
+    """Raises InvalidRequest for tools that Ollama cannot call or read. Returns False: Ollama ignores nothing."""
     _names(bytes(fields[key]), key)
     return False
 
 
 def choose_tools(fields: Fields, key: str) -> bool:
-    """Keeps of `tool_choice` what can be kept, by which tools are sent. Returns whether something is lost.
+    """Honours `tool_choice` as far as possible, by sending only the chosen tools. Returns whether something is lost.
 
-    Raises InvalidRequest for a choice of tools that `tools` does not have, and for one that means nothing.
+    Raises InvalidRequest for a choice that is invalid or names a tool that is not in `tools`.
     """
     text = given(fields, key)
     if text is None:
@@ -102,7 +102,7 @@ def _choose(fields: Fields, key: str, choice: _Choice) -> bool:
 
 
 def _keep(fields: Fields, key: str, wanted: set[str | None]) -> None:
-    """Leaves only the tools of these names."""
+    """Keeps only the tools with these names."""
     text = given(fields, "tools") or b"[]"
     named = _names(text, "tools")
     for name in wanted:
@@ -135,7 +135,7 @@ def _names(text: bytes, key: str) -> set[str]:
 
 def _name(tool: _Tool, path: str) -> str:
     if tool.type not in (None, "", "function"):
-        refuse(f"{path}.type", f"`{path}.type` is {tool.type[:64]!r}: Ollama calls tools of type function only.")
+        refuse(f"{path}.type", f"`{path}.type` is {tool.type[:64]!r}: Ollama supports only tools of type function.")
     if tool.function is None or not tool.function.name:
         missing = f"{path}.function" if tool.function is None else f"{path}.function.name"
         refuse(missing, f"`{missing}` is missing.", "missing_value")

@@ -1,6 +1,6 @@
 """W3C trace context and baggage as bytes of headers (https://www.w3.org/TR/trace-context/, .../baggage/).
 
-Headers that break the rules are as good as none: a trace begins anew, which is what the standard asks for.
+The gateway ignores headers that break the rules and starts a new trace, as the standard says.
 """
 
 import re
@@ -21,10 +21,10 @@ _MEMBER: Final = re.compile(
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """Where a caller's trace stands: ids in lower-case hex, `state` as it came.
+    """The caller's span: ids in lower-case hex, `state` as the caller sent it.
 
-    `header` is a `traceparent` of version 00. It is the caller's own, unless that is of a later version: what such a
-    one has behind the flags nobody here knows, and none of it is passed on.
+    `header` is a `traceparent` of version 00: the caller's own, or a new one if the caller's has a later version. The
+    gateway does not know what such a header has after the flags, and does not pass it on.
     """
 
     trace_id: str
@@ -35,7 +35,7 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 def read_parent(parents: Iterable[bytes], states: Iterable[bytes]) -> Parent | None:
-    """The caller's context in all `traceparent` and `tracestate` headers of a request; None where it has none."""
+    """The caller's context from all `traceparent` and `tracestate` headers of a request; None if there is none."""
     found = list(parents)
     if len(found) != 1:
         return None
@@ -61,7 +61,7 @@ def _read_state(states: Iterable[bytes]) -> bytes:
 
 
 def read_baggage(lines: Iterable[bytes]) -> bytes:
-    """All `baggage` headers as one; empty where it is too long or no header could hold it."""
+    """All `baggage` headers as one; empty if it is too long or not printable."""
     baggage = b",".join(filter(None, (line.strip() for line in lines)))
     return baggage if len(baggage) <= MAX_BAGGAGE_BYTES and _PRINTABLE.fullmatch(baggage) else b""
 

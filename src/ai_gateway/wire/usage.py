@@ -1,4 +1,4 @@
-"""Token counts as Ollama reports them at the end of an answer, and how many there can have been at most."""
+"""Token counts as Ollama reports them at the end of an answer, and the highest counts that are possible."""
 
 from typing import Any, Final
 
@@ -8,14 +8,14 @@ from ai_gateway.wire.prompt_size import PromptSize
 
 # Ollama itself stops an answer without `max_tokens` at ten times its context (boundedNumPredict in llama_server.go).
 CONTEXTS: Final = 10
-MOST_TOKENS: Final = 1 << 20  # of a prompt, or of an answer, where the context is not known
+MOST_TOKENS: Final = 1 << 20  # of a prompt or an answer, if the context is not known
 TOKENS_PER_SECOND: Final = 2000  # more than any model writes
-FEW_TOKENS: Final = 256  # are believed however fast they came: an answer may be computed before its head is sent
-BYTES_PER_TOKEN: Final = 4  # of text, where nothing else tells
+FEW_TOKENS: Final = 256  # believed at any speed: Ollama may compute an answer before it sends the head
+BYTES_PER_TOKEN: Final = 4  # of text, an estimate
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer. A negative number is no count: Ollama said something else there."""
+    """Tokens of one answer. A negative number means that Ollama sent something else than a count."""
 
     input_tokens: int
     output_tokens: int
@@ -25,9 +25,9 @@ NO_COUNT: Final = Usage(-1, -1)
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What the gateway itself saw of a call: enough to tell what its usage cannot be.
+    """What the gateway itself knows of a call: enough to find impossible usage.
 
-    `written`: tokens that it counted. `token_limit`: `max_tokens` as it was sent; None: it was not.
+    `written`: tokens that it counted. `token_limit`: `max_tokens` as sent to Ollama, or None.
     """
 
     prompt: PromptSize
@@ -39,7 +39,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     @property
     def most_written(self) -> int:
-        """How many tokens a model can have written by now."""
+        """The most tokens that a model can have written by now."""
         return min(
             self._most if self.token_limit is None else self.token_limit,
             int(self.seconds * TOKENS_PER_SECOND) + self.written + FEW_TOKENS,
@@ -57,7 +57,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def read_usage(value: Any) -> Usage | None:
-    """OpenAI's `usage` object; None where there is none, and NO_COUNT for one with anything but counts in it."""
+    """OpenAI's `usage` object; None if there is none, NO_COUNT if it holds anything but counts."""
     if not isinstance(value, dict):
         return None
     read, written = value.get("prompt_tokens"), value.get("completion_tokens", 0)
@@ -67,5 +67,5 @@ def read_usage(value: Any) -> Usage | None:
 
 
 def tokens_of_text(text_bytes: int) -> int:
-    """How many tokens a text has, roughly."""
+    """About how many tokens a text has."""
     return -(-text_bytes // BYTES_PER_TOKEN)

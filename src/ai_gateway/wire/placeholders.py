@@ -1,7 +1,7 @@
-"""What is long in a body or an answer, set aside: a mark stands in its place while all else is looked at.
+"""Placeholders for the long values of a body or an answer, so that the checks read only the rest.
 
-So the checks of a call decode a few kilobytes, whatever it weighs, and what is sent is put together of the very pieces
-that came: nothing long is copied.
+The checks of a call decode a few kilobytes, whatever its size. The gateway then sends the very pieces that it
+received: it copies no long value.
 """
 
 import re
@@ -14,39 +14,39 @@ from ai_gateway.wire.json_windows import letters_end, text_end
 
 T = TypeVar("T")
 
-LONG_TEXT: Final = 128  # bytes of a text that are looked at; of one that is longer the rest is set aside
-MOST_BEGUN: Final = 1 << 20  # of a few items of which the beginnings are wanted
+LONG_TEXT: Final = 128  # bytes of a text that the checks read; a placeholder stands for the rest
+MOST_BEGUN: Final = 1 << 20  # bytes of the items whose beginnings are read
 
 _TEXT: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)("|\Z)', re.DOTALL)
 
 
-class Asides:
-    """What was set aside of one body. Changed by `light` and `whole`. Nobody else can write its marks: they begin with
-    a secret of this body."""
+class Placeholders:
+    """The placeholders of one body and their values. Changed by `shortened` and `whole`. A client cannot write a
+    placeholder: each has a secret of this body in it."""
 
-    def __init__(self, like: "Asides | None" = None) -> None:
+    def __init__(self, like: "Placeholders | None" = None) -> None:
         key = secrets.token_hex(12).encode()
         self._key: bytes = key if like is None else like._key
         self._mark: re.Pattern[bytes] = like._mark if like else re.compile(b'"%b(\\d+)w"|%b(\\d+)t' % (key, key))
-        self._asides: list[Iterable[bytes]] = []
+        self._values: list[Iterable[bytes]] = []
 
     def clear(self) -> None:
-        """Lets go of all that was set aside."""
-        self._asides.clear()
+        """Drops all values."""
+        self._values.clear()
 
     def whole(self, value: Iterable[bytes]) -> bytes:
-        """A mark for a whole value: JSON text in which a text stands for it."""
+        """The placeholder of a whole value, as JSON text."""
         return b'"%bw"' % self._put(value)
 
-    def light(self, group: Iterable[Piece], most: int) -> Generator[int, None, bytes]:
-        """JSON text in which long texts are short, step by step. Raises TooMuch where it is more than `most` bytes."""
-        light: list[bytes] = []
+    def shortened(self, group: Iterable[Piece], most: int) -> Generator[int, None, bytes]:
+        """JSON text with placeholders for long texts, in steps. Raises TooMuch if it has more than `most` bytes."""
+        shortened: list[bytes] = []
         size = 0
         inner: list[bytes] | None = None
         for piece in group:
             if not piece.is_inner:
-                light.append(self._shortened(piece))
-                size += len(light[-1])
+                shortened.append(self._shortened(piece))
+                size += len(shortened[-1])
                 if size > most:
                     raise TooMuch
                 inner = None
@@ -55,39 +55,39 @@ class Asides:
                 inner.append(piece)
             else:
                 inner = [piece]
-                light.append(self._put(inner) + b"t")
-        return b"".join(light)
+                shortened.append(self._put(inner) + b"t")
+        return b"".join(shortened)
 
-    def light_value(self, value: Value, most: int) -> Generator[int, None, bytes]:
-        """The same of a whole value."""
+    def shortened_value(self, value: Value, most: int) -> Generator[int, None, bytes]:
+        """Like `shortened`, for a whole value."""
         groups: list[bytes] = []
         for group in value.groups:
-            groups.append((yield from self.light(group, most)))
+            groups.append((yield from self.shortened(group, most)))
             most -= len(groups[-1])
         return b"[%b]" % b",".join(groups) if value.is_split else b",".join(groups)
 
     def pieces(self, text: bytes) -> Iterator[bytes]:
-        """A text that may hold marks, with what they stand for."""
+        """A text, with the values in place of its placeholders."""
         at = 0
         for mark in self._mark.finditer(text):
             yield text[at : mark.start()]
-            yield from self._asides[int(mark[1] or mark[2])]
+            yield from self._values[int(mark[1] or mark[2])]
             at = mark.end()
         yield text[at:] if at else text
 
     def beginnings(self, text: bytes, most: int) -> Iterator[bytes]:
-        """JSON texts of a value: itself, or a few items of a long list in each. See `short`."""
+        """JSON texts of a value: one, or several with a few items of a long list in each. See `short`."""
         found = self._mark.fullmatch(text)
-        value = self._asides[int(found[1])] if found is not None and found[1] else None
+        value = self._values[int(found[1])] if found is not None and found[1] else None
         if not isinstance(value, Value):
             yield self.short(text, most)
             return
         for group in value.groups:
-            own = Asides(self)
-            yield b"[%b]" % own.short(finished(own.light(group, MOST_BEGUN)), most)
+            own = Placeholders(self)
+            yield b"[%b]" % own.short(finished(own.shortened(group, MOST_BEGUN)), most)
 
     def short(self, text: bytes, most: int) -> bytes:
-        """A text with the first `most` bytes of its long texts, a few more maybe; nothing of images or whole values."""
+        """A text with about the first `most` bytes of its long texts, and without images and whole values."""
         left = most
 
         def begun(mark: "re.Match[bytes]") -> bytes:
@@ -96,7 +96,7 @@ class Asides:
                 return b"null"
             found: list[bytes] = []
             is_image = b'"data:' in text[max(0, mark.start() - 2 * LONG_TEXT) : mark.start()]
-            for piece in () if is_image else self._asides[int(mark[2])]:
+            for piece in () if is_image else self._values[int(mark[2])]:
                 if left <= 0:
                     break
                 found.append(piece)
@@ -106,8 +106,8 @@ class Asides:
         return self._mark.sub(begun, text)
 
     def _put(self, pieces: Iterable[bytes]) -> bytes:
-        self._asides.append(pieces)
-        return b"%b%d" % (self._key, len(self._asides) - 1)
+        self._values.append(pieces)
+        return b"%b%d" % (self._key, len(self._values) - 1)
 
     def _shortened(self, piece: Piece) -> bytes:
         if not piece.starts_inside:
@@ -127,7 +127,7 @@ class Asides:
 
 
 def finished(steps: Generator[int, None, T]) -> T:
-    """What comes of steps that are few."""
+    """Runs a generator to its end and returns its result; for short work only."""
     while True:
         try:
             next(steps)

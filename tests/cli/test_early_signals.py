@@ -1,4 +1,4 @@
-"""A command that is told to end while it starts ends, whatever it is doing; also as a container's first process."""
+"""A signal during the start of a command ends it at any moment, also as a container's first process."""
 
 import os
 import signal
@@ -16,10 +16,10 @@ PROGRAM = """
 import os, signal, sys
 event, word, number = sys.argv[1:4]
 sys.argv = ["ai-gateway", *sys.argv[4:]]
-told = []
+reported = []
 def hook(seen, arguments):
-    if seen == event and word in str(arguments) and not told:
-        told.append(word)
+    if seen == event and word in str(arguments) and not reported:
+        reported.append(word)
         os.write(2, b"the moment has come\\n")
         os.kill(os.getpid(), int(number))
 sys.addaudithook(hook)
@@ -46,14 +46,14 @@ ENDS_BY_SECONDS = 60.0  # a busy machine; a signal that is lost ends nothing at 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the config is, of a gateway that finds nobody."""
+    """The config of a gateway that finds no endpoint."""
     (tmp_path / "config.yml").write_text('models: {llama3: }\ndiscovery: {static: ["http://127.0.0.1:9"]}\n')
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
 def _interrupts_are_heard() -> Iterator[None]:
-    """A shell starts what runs beside it with SIGINT ignored; whoever is started from there ignores it, too."""
+    """A shell starts background jobs with SIGINT ignored; their children ignore it, too."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -106,17 +106,19 @@ def test_other_commands_end_by_the_signal(folder: Path, name: str, number: signa
 @pytest.mark.cluster
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_containers_first_process_tells_it_by_its_status(folder: Path, name: str, number: signal.Signals) -> None:
+def test_a_containers_first_process_exits_with_the_signals_status(
+    folder: Path, name: str, number: signal.Signals
+) -> None:
     moment, words = OTHERS[name]
     assert status_of(moment, words, folder, first=True, number=number) == 128 + number
 
 
-def test_little_is_imported_before_the_signals_are_heard() -> None:
+def test_little_is_imported_before_signals_are_handled() -> None:
     """Of the gateway only what hears them: each further import is time in which a container cannot be ended."""
     program = "import sys; from ai_gateway.__main__ import main; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("ai_gateway")}
-    assert loaded == {"ai_gateway", "ai_gateway.__main__", "ai_gateway.cli", "ai_gateway.cli.early"}
+    assert loaded == {"ai_gateway", "ai_gateway.__main__", "ai_gateway.cli", "ai_gateway.cli.early_signals"}
     assert not {"argparse", "typing_extensions", "asyncio", "uvloop"} & set(done.stdout.split())
 
 

@@ -1,4 +1,4 @@
-"""What a pod's Ollama was told bounds the calls that it gets, and a new pod is another endpoint than the old one."""
+"""A pod's OLLAMA_NUM_PARALLEL bounds its calls, and a new pod is another endpoint than the old one."""
 
 import random
 
@@ -11,7 +11,7 @@ from ai_gateway.wire.address import Address
 OLD, NEW = Address("10.0.0.1", uid="old"), Address("10.0.0.1", uid="new")
 
 
-def told(slots: int | None) -> Pod:
+def pod(slots: int | None) -> Pod:
     return Pod("ollama-0", "ai", num_parallel=slots)
 
 
@@ -32,15 +32,15 @@ def of_pods(*pods: Pod, slots: int = 1, own: int | None = None) -> World:
     [
         (None, None, 2),  # no pod: the config's general word
         (None, 5, 5),
-        (told(None), None, 2),  # a pod that does not tell
-        (told(None), 5, 5),
-        (told(4), None, 4),  # what it tells goes before the general word, up
-        (told(1), None, 1),  # and down
-        (told(4), 3, 3),  # the model takes no more anywhere
-        (told(4), 9, 4),  # and Ollama runs no more than it was told
+        (pod(None), None, 2),  # a pod without the variable
+        (pod(None), 5, 5),
+        (pod(4), None, 4),  # it overrides the general value, up
+        (pod(1), None, 1),  # and down
+        (pod(4), 3, 3),  # the model takes no more anywhere
+        (pod(4), 9, 4),  # and Ollama runs no more than its own number
     ],
 )
-def test_what_a_pod_tells_goes_before_the_general_slots_and_a_models_own_are_the_most(
+def test_a_pods_slots_override_the_config_and_the_models_own_bound_them(
     pod: Pod | None, own: int | None, slots: int
 ) -> None:
     endpoint = Endpoint(OLD, random.Random(1))
@@ -48,9 +48,9 @@ def test_what_a_pod_tells_goes_before_the_general_slots_and_a_models_own_are_the
     assert endpoint.slots(2, own) == slots
 
 
-def test_each_pod_gets_as_many_calls_as_it_was_told() -> None:
+def test_each_pod_gets_as_many_calls_as_its_ollama_runs() -> None:
     """The next one waits, and goes where a slot is given back."""
-    world = of_pods(told(3), told(1))
+    world = of_pods(pod(3), pod(1))
     large, small = world.endpoints
     taken = [world.take() for _ in range(4)]
     assert (taken.count(large), taken.count(small)) == (3, 1)
@@ -59,28 +59,28 @@ def test_each_pod_gets_as_many_calls_as_it_was_told() -> None:
     assert waiting.endpoint is small
 
 
-def test_a_models_own_slots_bound_a_pod_that_was_told_more() -> None:
-    world = of_pods(told(4), own=2)
+def test_a_models_own_slots_bound_a_pod_with_more() -> None:
+    world = of_pods(pod(4), own=2)
     world.take()
     world.take()
     assert world.queue().settled == 0
 
 
-def test_a_pod_that_is_told_more_serves_those_who_wait_at_once() -> None:
+def test_more_slots_of_a_pod_serve_waiting_calls_at_once() -> None:
     """The list that says so binds them: no call has to end first. Its streams stay counted."""
-    world = of_pods(told(1))
+    world = of_pods(pod(1))
     endpoint = world.take()
     waiting = world.queue()
-    world.fleet.apply([endpoint.address], {endpoint.address: told(2)})
+    world.fleet.apply([endpoint.address], {endpoint.address: pod(2)})
     assert waiting.endpoint is endpoint
     assert endpoint.total_in_flight == 2
 
 
-def test_a_pod_that_is_told_less_keeps_its_calls_and_gets_no_new_one() -> None:
-    world = of_pods(told(2))
+def test_fewer_slots_of_a_pod_end_no_call_and_start_none() -> None:
+    world = of_pods(pod(2))
     endpoint = world.take()
     world.take()
-    world.fleet.apply([endpoint.address], {endpoint.address: told(1)})
+    world.fleet.apply([endpoint.address], {endpoint.address: pod(1)})
     waiting = world.queue()
     world.pool.give_back(endpoint)
     assert (waiting.settled, endpoint.total_in_flight) == (0, 1)
@@ -88,9 +88,9 @@ def test_a_pod_that_is_told_less_keeps_its_calls_and_gets_no_new_one() -> None:
     assert waiting.settled == 1
 
 
-def test_an_endpoint_that_is_no_pod_any_more_tells_nothing() -> None:
+def test_an_endpoint_without_a_pod_has_the_general_slots() -> None:
     """As when the config goes over to a source that knows none."""
-    world = of_pods(told(4), slots=1)
+    world = of_pods(pod(4), slots=1)
     (endpoint,) = world.endpoints
     world.fleet.apply([endpoint.address])
     assert endpoint.pod is None
@@ -101,24 +101,24 @@ def test_an_endpoint_that_is_no_pod_any_more_tells_nothing() -> None:
 def test_a_new_pod_with_the_ip_of_the_old_one_is_another_endpoint() -> None:
     """It begins with nothing, while the old one keeps its streams until they end."""
     world = World(0)
-    (old,), _ = world.fleet.apply([OLD], {OLD: told(1)})
+    (old,), _ = world.fleet.apply([OLD], {OLD: pod(1)})
     assert world.take() is old
-    (new,), gone = world.fleet.apply([NEW], {NEW: told(1)})
+    (new,), gone = world.fleet.apply([NEW], {NEW: pod(1)})
     assert gone == [old]
     assert (new.total_in_flight, new.is_reachable, new.held) == (0, None, None)
     assert (old.state, old.total_in_flight, world.fleet.leaving) == ("draining", 1, [old])
     assert world.take() is new
     world.pool.give_back(old)
-    world.fleet.apply([NEW], {NEW: told(1)})
+    world.fleet.apply([NEW], {NEW: pod(1)})
     assert (world.fleet.leaving, new.total_in_flight) == ([], 1)
 
 
 def test_a_slot_that_the_old_pod_gives_back_is_not_the_new_ones() -> None:
-    """Whoever waits for the new pod goes on waiting."""
+    """Calls that wait for the new pod go on waiting."""
     world = World(0)
-    (old,), _ = world.fleet.apply([OLD], {OLD: told(1)})
+    (old,), _ = world.fleet.apply([OLD], {OLD: pod(1)})
     world.take()
-    (new,), _ = world.fleet.apply([NEW], {NEW: told(1)})
+    (new,), _ = world.fleet.apply([NEW], {NEW: pod(1)})
     world.take()
     waiting = world.queue()
     world.pool.give_back(old)

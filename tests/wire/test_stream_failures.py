@@ -51,8 +51,8 @@ NONSENSE = {
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
 @pytest.mark.parametrize("shape", [OURS, WITH_USAGE, WITH_REASONING], ids=["plain", "usage", "reasoning"])
-def test_nonsense_behind_a_known_head_breaks_the_stream(nonsense: bytes, shape: Shape) -> None:
-    """What came before it is the client's; a `[DONE]` behind it is not."""
+def test_invalid_bytes_after_a_known_head_break_the_stream(nonsense: bytes, shape: Shape) -> None:
+    """The client gets the events before it, but not a `[DONE]` after it."""
     text, stream = relayed([FIRST, FIRST, nonsense, SECOND, LAST, DONE], shape)
     assert contents(text) == ["a", "a"]
     assert stream.is_garbled
@@ -61,7 +61,7 @@ def test_nonsense_behind_a_known_head_breaks_the_stream(nonsense: bytes, shape: 
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_in_the_same_piece_is_seen_as_well(nonsense: bytes) -> None:
+def test_invalid_bytes_in_the_same_piece_break_the_stream(nonsense: bytes) -> None:
     """And as the first thing that comes."""
     text, stream = relayed([b"".join([FIRST, FIRST, nonsense, SECOND, LAST, DONE])])
     assert contents(text) == ["a", "a"]
@@ -71,7 +71,7 @@ def test_nonsense_in_the_same_piece_is_seen_as_well(nonsense: bytes) -> None:
 
 
 @pytest.mark.parametrize("nonsense", [NONSENSE["invalid UTF-8"], NONSENSE["a brace missing"], NONSENSE["NUL"]])
-def test_nonsense_cut_at_every_byte_is_seen_as_well(nonsense: bytes) -> None:
+def test_invalid_bytes_cut_at_every_byte_break_the_stream(nonsense: bytes) -> None:
     """The network cuts where it likes."""
     data = b"".join([FIRST, FIRST, nonsense, LAST, DONE])
     for at in range(len(data)):
@@ -90,7 +90,7 @@ def test_nonsense_cut_at_every_byte_is_seen_as_well(nonsense: bytes) -> None:
         odd(b'"choices":[{', b'"choices":[],"model":"","choices":[{'),
     ],
 )
-def test_an_error_cannot_hide_behind_a_known_head(hidden: bytes) -> None:
+def test_an_error_cannot_hide_after_a_known_head(hidden: bytes) -> None:
     """Nor the empty model of a runner that died, nor either of them between two lists of choices."""
     text, stream = relayed([FIRST, FIRST, hidden, LAST, DONE])
     assert contents(text) == ["a", "a"]
@@ -107,13 +107,13 @@ def test_a_finish_reason_is_a_word(reason: object) -> None:
     assert (stream.is_garbled, stream.finish_reason) == (True, None)
 
 
-def test_the_story_of_an_error_event_is_short() -> None:
-    """It is told in the log, in a span and in the audit."""
+def test_the_reason_of_an_error_event_is_short() -> None:
+    """The log, a span and the audit show it."""
     _, stream = relayed([FIRST, b'data: {"error":"' + b"x" * 100_000 + b'"}\n\n'])
     assert len(stream.broken or "") == MAX_REASON
 
 
-def test_of_a_key_that_stands_twice_the_client_gets_what_was_read() -> None:
+def test_of_a_repeated_key_the_client_gets_the_value_that_was_read() -> None:
     """Two parsers may not read it differently: the event is written anew, with each key once."""
     twice = odd(b"}]}\n\n", b'}],"choices":[{"index":0,"delta":{"content":"c"},"finish_reason":"stop"}]}\n\n')
     text, stream = relayed([FIRST, FIRST, twice, DONE])
@@ -151,7 +151,7 @@ def test_what_carries_nothing_is_passed_over(harmless: bytes) -> None:
         lambda event: event.replace(b'"choices":', b'\ndata: "choices":') if event != DONE else event,
     ],
 )
-def test_an_event_is_the_same_however_the_standard_lets_it_be_written(same: object) -> None:
+def test_an_event_is_the_same_in_every_spelling_of_the_standard(same: object) -> None:
     """What the client gets is one line of data each."""
     assert callable(same)
     text, stream = relayed([same(event) for event in GOOD])
@@ -161,7 +161,7 @@ def test_an_event_is_the_same_however_the_standard_lets_it_be_written(same: obje
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_a_byte_order_mark_is_no_part_of_the_first_event(size: int) -> None:
-    """It may stand at the beginning of a stream, and nowhere else."""
+    """It is allowed only at the beginning of a stream."""
     data = b"\xef\xbb\xbf" + b"".join(GOOD)
     text, stream = relayed([data[at : at + size] for at in range(0, len(data), size)])
     assert contents(text) == ["a", "b", ""]
@@ -183,7 +183,7 @@ def test_done_is_the_word_alone() -> None:
     assert relayed([FIRST, LAST, b"data: [DONE] \n\n"])[1].is_complete
 
 
-def test_nothing_behind_the_end_makes_a_whole_answer_a_broken_one() -> None:
+def test_bytes_after_the_end_do_not_break_a_complete_answer() -> None:
     """However much it is."""
     text, stream = relayed([*GOOD, *NONSENSE.values(), b"x" * (MAX_EVENT_BYTES + 1), b"\n\n" * (MOST_EVENTS + 1)])
     assert events(text)[-1] == "[DONE]"

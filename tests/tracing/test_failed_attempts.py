@@ -1,4 +1,4 @@
-"""What went wrong on the way to Ollama, or before it: told once by each span that it concerns."""
+"""Failures on the way to Ollama, or before it: each span that they concern shows them once."""
 
 import asyncio
 from typing import Any
@@ -44,10 +44,10 @@ def in_order(call: Span) -> list[Span]:
         ("404", "404", 404),
     ],
 )
-async def test_each_setback_is_an_attempt_of_its_own(
+async def test_each_failed_attempt_has_its_own_span(
     world: World, traced: Traced, kind: str, error: str, status: int | None, stream: bool
 ) -> None:
-    """Two HTTP spans, the second numbered; each endpoint was told of its own; the call itself is no error."""
+    """Two HTTP spans, the second numbered; each endpoint got its own; the call itself is no error."""
 
     async def act(visit: Visit) -> None:
         if len(first.visits) + len(second.visits) == 1:
@@ -67,9 +67,9 @@ async def test_each_setback_is_an_attempt_of_its_own(
     assert (went_well.status, went_well.attributes["http.request.resend_count"]) == (0, 1)
     assert went_well.attributes["http.response.status_code"] == 200
     assert (call.status, server.status, server.attributes["aigw.outcome"]) == (0, 0, "ok")
-    told = {upstream.port: upstream.visits[0].headers["traceparent"] for upstream in (first, second)}
+    received = {upstream.port: upstream.visits[0].headers["traceparent"] for upstream in (first, second)}
     for attempt in (failed, went_well):
-        assert told[attempt.attributes["server.port"]] == f"00-{server.trace_id}-{attempt.span_id}-01"
+        assert received[attempt.attributes["server.port"]] == f"00-{server.trace_id}-{attempt.span_id}-01"
     assert call.attributes["server.port"] == went_well.attributes["server.port"]
     assert failed.end_ns <= went_well.start_ns
 
@@ -119,7 +119,7 @@ async def test_an_endpoint_that_fails_for_good_is_an_error_of_all_spans_above(
     assert (attempt.attributes.get("error.type"), attempt.status) == ((None, 0) if has_begun else (error, ERROR))
 
 
-async def test_a_wait_that_was_for_nothing_is_told_with_its_length(world: World, traced: Traced) -> None:
+async def test_a_wait_without_a_slot_is_recorded_with_its_length(world: World, traced: Traced) -> None:
     """A queue_timeout: no attempt, and all of the call was the queue."""
     served = await traced.gateway(world, [(await world.upstream(holds)).url], timeouts={"queue": "80ms"})
     first = await served.begin(chat())
@@ -141,7 +141,7 @@ async def test_a_body_of_another_type_is_refused_without_a_call(world: World, tr
     assert (server.status, server.attributes["error.type"], server.children) == (0, "unsupported_media_type", [])
 
 
-async def test_what_ollama_refuses_is_the_clients_fault_and_the_calls_error(world: World, traced: Traced) -> None:
+async def test_ollamas_refusal_is_an_error_of_the_call_and_not_of_the_server(world: World, traced: Traced) -> None:
     """A 400 of Ollama's: SERVER stays unset, the CLIENT spans are errors, as the conventions say."""
 
     async def refuses(visit: Visit) -> None:
@@ -158,13 +158,13 @@ async def test_what_ollama_refuses_is_the_clients_fault_and_the_calls_error(worl
 
 
 async def test_a_second_signal_ends_what_runs_with_one_span_each(world: World, traced: Traced) -> None:
-    """At once: streams, whole answers and those who wait for a slot."""
+    """At once: streams, whole answers and waiting calls."""
     upstream = await world.upstream(stops_talking)
     served = await traced.gateway(world, [upstream.url], balancing={"slots": 2})
     begun = [await served.begin(chat(stream=True)), await served.begin(chat()), await served.begin(chat())]
     await until(lambda: len(upstream.visits) == 2 and served.waiting == 1)
-    served.shutdown.ask()
-    served.shutdown.ask()
+    served.shutdown.request()
+    served.shutdown.request()
     servers = await traced.requests(len(begun))
     assert {server.attributes["aigw.outcome"] for server in servers} == {"shutdown"}
     assert all(server.attributes["error.type"] for server in servers)
@@ -187,7 +187,7 @@ async def test_requests_of_one_connection_are_traces_of_their_own(world: World, 
     assert servers[-1].name == "HEAD /v1/models"
 
 
-async def test_calls_that_go_on_while_others_fail_tell_their_own_story(world: World, traced: Traced) -> None:
+async def test_concurrent_calls_have_their_own_spans_while_others_fail(world: World, traced: Traced) -> None:
     """Ten at a time, half of them cut: each span's error and id are those that its own client saw."""
 
     async def act(visit: Visit) -> None:

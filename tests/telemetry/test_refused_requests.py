@@ -1,4 +1,4 @@
-"""What the server refused before it was a request."""
+"""Counts of requests that the server refused before the app saw them."""
 
 from ai_gateway.telemetry.refused_requests import RefusedRequests
 

@@ -1,4 +1,4 @@
-"""What an endpoint says that nobody asked for: it is nobody's answer, and its connection is used no more."""
+"""Data that an endpoint sends without a request: it answers no request, and its connection is not used again."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ EVIL = answer(b"EVIL")
 
 
 class Speaker:
-    """Answers `one`, then says `more` when it is told to; connections after the first answer `two`."""
+    """Answers `one`, then sends `more` on command; connections after the first answer `two`."""
 
     def __init__(self, more: bytes) -> None:
         self.more = more
@@ -56,7 +56,7 @@ async def test_what_came_before_a_request_is_not_its_answer(more: bytes) -> None
         assert not connection.is_open
 
 
-async def test_an_end_that_nobody_has_noticed_yet_costs_no_call() -> None:
+async def test_an_unnoticed_end_of_a_connection_costs_no_call() -> None:
     """The endpoint went while the connection was idle."""
 
     async def script(line: Line) -> None:
@@ -74,7 +74,7 @@ async def test_an_end_that_nobody_has_noticed_yet_costs_no_call() -> None:
             assert not exchange.was_reused
 
 
-async def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
+async def test_unsolicited_data_over_tls_is_not_an_answer(tmp_path: Path) -> None:
     """And a connection that is quiet is used again."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -109,10 +109,10 @@ async def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
         assert connections == 2
 
 
-async def test_an_endpoint_that_spoke_unasked_gets_a_connection_for_each_exchange(
+async def test_an_endpoint_with_unsolicited_data_gets_a_connection_for_each_exchange(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """For a while: its next word may come a moment after the look."""
+    """For a while: its next data may come a moment after the check."""
     caplog.set_level(logging.WARNING, "ai_gateway.upstream")
 
     async def script(line: Line) -> None:
@@ -126,10 +126,10 @@ async def test_an_endpoint_that_spoke_unasked_gets_a_connection_for_each_exchang
         replies += [await body_of(client, server.address) for _ in range(20)]
         assert set(replies) == {b"ok"}
         assert server.connections == 41
-        assert caplog.text.count("answers more than it is asked") == 1
+        assert caplog.text.count("sent data without a request") == 1
 
 
-async def test_a_server_that_gives_an_idle_connection_up_is_trusted() -> None:
+async def test_a_server_that_closes_an_idle_connection_is_trusted() -> None:
     """Some say 408 before they close it."""
     is_idle = asyncio.Event()
 
@@ -152,7 +152,7 @@ async def test_a_server_that_gives_an_idle_connection_up_is_trusted() -> None:
 
 @pytest.mark.parametrize("more", [EVIL, b"HTTP/1.1 100 Continue\r\n\r\n", b"x", b"HTTP/1.1 "])
 @pytest.mark.parametrize("said", [answer(b"one"), b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Same\r\n\r\n"])
-async def test_more_than_was_asked_in_one_breath_ends_the_connection(said: bytes, more: bytes) -> None:
+async def test_data_after_an_answer_ends_the_connection(said: bytes, more: bytes) -> None:
     """A body behind a status that has none is more, too."""
 
     async def script(line: Line) -> None:
