@@ -32,7 +32,7 @@ from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.discovery.selection import DiscoveryInputs, choose, is_explicit
 from ai_gateway.discovery.source import Found, Source
 from ai_gateway.edge.asgi import ASGIApp
-from ai_gateway.edge.attempts import RequestDeps
+from ai_gateway.edge.attempts import Upstreams
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.buffers import Buffers
@@ -42,7 +42,7 @@ from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.error_middleware import ErrorMiddleware
 from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, Reader
-from ai_gateway.edge.forward import Forward
+from ai_gateway.edge.forward import Forward, RequestDeps
 from ai_gateway.edge.health import Health, Liveness, Readiness, Ready, Sign, StatusSources
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource, status_samples
@@ -139,17 +139,14 @@ class Gateway:
         self.admin = self._admin()
 
     def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
-        content = KeptContent if self._options.telemetry.content else None
-        parts = RequestDeps(
-            self.current,
-            self.fleet,
-            self.client,
-            self.buffers,
-            self.running_requests,
-            self.poller.probe_soon,
-            self._admission,
-            self.audit,
-            content,
+        deps = RequestDeps(
+            current=self.current,
+            upstreams=Upstreams(fleet=self.fleet, client=self.client, probe_soon=self.poller.probe_soon),
+            buffers=self.buffers,
+            running_requests=self.running_requests,
+            admission=self._admission,
+            audit=self.audit,
+            content=KeptContent if self._options.telemetry.content else None,
         )
         started_at = int(time.time())
         listed = ListModels(self.current, self.fleet, started_at)
@@ -161,7 +158,7 @@ class Gateway:
         )
         logs = AuditLogs(self.audit, partial(may_read_audit, self.current), self.gateways.ready)
         hot: dict[str, ASGIApp] = {
-            path: Methods(path, Forward(operation, parts), "POST") for operation, path in PATHS.items()
+            path: Methods(path, Forward(operation, deps), "POST") for operation, path in PATHS.items()
         }
         signs = dict.fromkeys(SIGNS, Sign(self._condition))
         reading: dict[str, ASGIApp] = {"/v1/models": listed, "/v1/models/{model}": shown, "/v1/audit/logs": logs}

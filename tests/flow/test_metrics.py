@@ -199,7 +199,7 @@ async def test_what_became_of_spans_is_counted(tmp_path: Path) -> None:
     """As whoever makes them says."""
 
     counts = {"exported": 3, "failed": 0, "dropped": 2}
-    tracing: Any = SimpleNamespace(counts=counts, samples=None, wrap=None)
+    tracing: Any = SimpleNamespace(counts=counts, is_sampled=None, wrap=None)
     gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), tracing=tracing)
     found = {reading.labels: reading.value for reading in gateway.metrics.read() if reading.name == SPANS}
     assert found == {("exported",): 3, ("failed",): 0, ("dropped",): 2}

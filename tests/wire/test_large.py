@@ -30,9 +30,9 @@ def large(operation: Operation, body: bytes) -> Call:
 def sent(operation: Operation, **fields: Any) -> Any:
     """What goes upstream of a large body; it is what would go of a small one."""
     body = json.dumps({"model": "m", **fields}).encode()
-    pieces = large(operation, body).upstream_pieces("llama3:latest", 7)
+    pieces = large(operation, body).upstream(7).naming("llama3:latest")
     content = json.loads(b"".join(pieces))
-    assert content == json.loads(read_call(operation, body).upstream_body("llama3:latest", 7))
+    assert content == json.loads(b"".join(read_call(operation, body).upstream(7).naming("llama3:latest")))
     return content
 
 
@@ -122,7 +122,7 @@ def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: Operati
         values = scan(body).end()
         try:
             call = finished(read_large(operation, values))
-            assert sum(map(len, call.upstream_pieces("m:latest", None))) > size * 0.8
+            assert sum(map(len, call.upstream(None).naming("m:latest"))) > size * 0.8
         except InvalidRequest:
             pass
         assert tracemalloc.get_traced_memory()[1] < 2 * size

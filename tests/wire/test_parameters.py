@@ -54,7 +54,7 @@ def call(operation: Operation, **more: Any) -> Call:
 
 def sent(asked: Call) -> Any:
     """The body that goes upstream."""
-    return json.loads(asked.upstream_body("m", None))
+    return json.loads(b"".join(asked.upstream(None).naming("m")))
 
 
 def failure(operation: Operation, **more: Any) -> str | None:

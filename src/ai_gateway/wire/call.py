@@ -47,6 +47,16 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_only = msgspec.json.Decoder(tuple[str]).decode
 
 
+class UpstreamBody(msgspec.Struct, frozen=True):
+    """The body that goes upstream, but for its model: each attempt writes the name by which the model goes there."""
+
+    pieces: list[bytes]  # cleared when nobody can need them again
+
+    def naming(self, ollama_name: str) -> list[bytes]:
+        """All of it, in pieces, of a large body those that came."""
+        return [b'{"model":' + _encode(ollama_name), *self.pieces]
+
+
 class Call(msgspec.Struct, frozen=True):
     """What a client asks. `model` is the id as the client wrote it; `fields` are still unread JSON values.
 
@@ -62,18 +72,14 @@ class Call(msgspec.Struct, frozen=True):
     ignored: tuple[str, ...] = ()
     asides: Asides | None = None
 
-    def upstream_body(self, ollama_name: str, max_tokens: int | None) -> bytes:
-        """The body to send: Ollama's name for the model, and `max_tokens` where the client set no limit."""
+    def upstream(self, max_tokens: int | None) -> UpstreamBody:
+        """The body to send, with `max_tokens` where the client set no limit."""
         fields = self.fields
-        fields["model"] = msgspec.Raw(_encode(ollama_name))
+        fields.pop("model", None)
         if max_tokens is not None and self.operation != "embeddings" and "max_tokens" not in fields:
             fields["max_tokens"] = msgspec.Raw(str(max_tokens).encode())
-        return _encode(fields)
-
-    def upstream_pieces(self, ollama_name: str, max_tokens: int | None) -> list[bytes]:
-        """The same in pieces, of a large body those that came."""
-        text = self.upstream_body(ollama_name, max_tokens)
-        return [text] if self.asides is None else list(self.asides.pieces(text))
+        text = b"," + _encode(fields)[1:]  # behind the model; what a call is about stands there always
+        return UpstreamBody([text] if self.asides is None else list(self.asides.pieces(text)))
 
     def let_go(self) -> None:
         """Forgets what was asked; what is known of the call stays."""
