@@ -17,11 +17,12 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import ai_gateway
 from ai_gateway.app import Gateway, Options
-from ai_gateway.server import ServerCallbacks, ServerSettings, Shutdown, serve
+from ai_gateway.cli.serve import lead
+from ai_gateway.server import ServerCallbacks, ServerSettings, Shutdown
 
 ROOT: Final = Path(ai_gateway.__file__).parent
 CONFIG: Final = """
@@ -101,18 +102,16 @@ async def count() -> Passed:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "config.yml").write_text(CONFIG.format(port=upstream.sockets[0].getsockname()[1]))
         environment = {"XDG_STATE_HOME": str(folder)}
-        gateway = Gateway(Options(folder / "config.yml", environment), (lambda _: None,))
+        gateway = Gateway(Options(folder / "config.yml", environment))
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         shutdown = Shutdown()
         callbacks = ServerCallbacks(lambda api, _: listening.set_result(api[0]), shutdown=shutdown)
-        async with gateway.following_config():
-            settings = ServerSettings("127.0.0.1:0", "127.0.0.1:0", grace_seconds=0.0)
-            api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
-            running = asyncio.create_task(serve(api, admin, settings, callbacks, gateway.running()))
-            await asyncio.wait((listening, running), return_when=asyncio.FIRST_COMPLETED)
-            await _ask(int(listening.result().rpartition(":")[2]), path)
-            shutdown.ask()
-            await running
+        settings = ServerSettings("127.0.0.1:0", "127.0.0.1:0", grace_seconds=0.0)
+        running = asyncio.create_task(lead(gateway, lambda _: settings, callbacks))
+        await asyncio.wait((listening, running), return_when=asyncio.FIRST_COMPLETED)
+        await _ask(int(listening.result().rpartition(":")[2]), path)
+        shutdown.ask()
+        await running
     return path
 
 

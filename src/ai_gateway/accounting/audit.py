@@ -41,7 +41,9 @@ T = TypeVar("T")
 class Audit:
     """The audit as the request path sees it. Off until `begin`, which a config with `store: none` leaves it."""
 
-    def __init__(self, clock: Callable[[], float], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], environment: Mapping[str, str], write_line: Callable[[bytes], None]
+    ) -> None:
         self._clock = clock
         self._environment = environment
         self._writer: Writer | None = None
@@ -56,7 +58,7 @@ class Audit:
         self._most_kept = 0  # bytes of a prompt or answer
         self._is_begun = False
         self._is_too_lax = False
-        self.write_line: Callable[[bytes], None] = _say  # a line to standard output; the command has a better way
+        self._write_line = write_line  # to standard output
 
     @property
     def is_on(self) -> bool:
@@ -77,7 +79,7 @@ class Audit:
             keep_seconds=audit.keep,
             max_bytes=audit.max_size,
             redact=self._redact(audit),
-            sink=second_place(audit.checkpoints, self.write_line),
+            sink=second_place(audit.checkpoints, self._write_line),
             signs_of_life=audit.mode == "strict" or audit.store == "postgresql",
             begins_anew=audit.mode == "best_effort",
             restore_key=restored(audit, self._environment),
@@ -278,6 +280,7 @@ def _collector(environment: Mapping[str, str]) -> Collector:
     return Collector(export, export.close)
 
 
-def _say(line: bytes) -> None:
+def print_line(line: bytes) -> None:
+    """Writes a line to standard output, and waits for it."""
     sys.stdout.write(line.decode())
     sys.stdout.flush()

@@ -18,8 +18,8 @@ MetricSource = Callable[[], Iterable[Sample]]
 class Metrics:
     """Asks everyone who measures, and writes what they say. Prometheus' plain text unless OpenMetrics is asked for."""
 
-    def __init__(self, told: Sequence[MetricSource]) -> None:
-        self._sources = tuple(told)
+    def __init__(self, sources: Sequence[MetricSource]) -> None:
+        self._sources = tuple(sources)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = _wants_open(header(scope, b"accept") or b"")
@@ -31,13 +31,9 @@ class Metrics:
         body = b"" if scope["method"] == "HEAD" else content
         await reply(exchange_of(scope), send, 200, headers, body)
 
-    def add(self, *told: MetricSource) -> None:
-        """Others who measure something, too."""
-        self._sources = (*self._sources, *told)
-
     def read(self) -> list[Sample]:
         """All numbers of one moment: nothing changes while they are taken."""
-        return [sample for told in self._sources for sample in told()]
+        return [sample for source in self._sources for sample in source()]
 
 
 def _written(samples: list[Sample], is_open: bool) -> bytes:

@@ -1,7 +1,7 @@
 """Which app answers a path: the hot ones directly, wrong methods and unknown paths in the error shape, and `/`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.routing import Route, Router
@@ -28,6 +28,17 @@ UNSUPPORTED = {
 
 SIGNS: Final = ("/health", "/healthz")
 _MANY_SLASHES: Final = re.compile("//|./$")
+
+
+# Puts something around an app.
+Wrapper = Callable[[ASGIApp], ASGIApp]
+
+
+def wrapped(wrappers: Sequence[Wrapper], app: ASGIApp) -> ASGIApp:
+    """An app in its wrappers, which stand in the order in which a request meets them."""
+    for wrapper in reversed(wrappers):
+        app = wrapper(app)
+    return app
 
 
 class Methods:
