@@ -4,9 +4,10 @@
 
 The request is a POST /v1/chat/completions that asks for a whole answer, over loopback, to the real server and the real
 app with a config of one model and no more; the endpoint is a few lines of this file. The first requests warm what is
-opened and remembered once; the last one is counted, from its first byte at the server to its last byte at the client,
-with `sys.setprofile` in the thread of the event loop. Counted are all frames of files under `src/ai_gateway`, but those
-of polls, timers and tasks beside the request; a resumed coroutine is no new call.
+opened and remembered once; the last one is counted, with `sys.setprofile`. Counted are the functions under
+`src/ai_gateway` that run while the app is called: all that the app does between the server, which parses and writes,
+and whoever records the request when it is over (`server/`, `telemetry/` and `audit/` are left out, and the parsing of
+what the endpoint answers, which the event loop calls). A coroutine that goes on is no new call.
 """
 
 import argparse
@@ -20,8 +21,10 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 import ai_gateway
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
 from ai_gateway.cli.serve import lead
+from ai_gateway.edge.routing import Front
+from ai_gateway.options import Options
 from ai_gateway.server import ServerCallbacks, ServerSettings, Shutdown
 
 ROOT: Final = Path(ai_gateway.__file__).parent
@@ -46,6 +49,8 @@ ANSWERS: Final = {
     ),
 }
 WARM_REQUESTS: Final = 3
+APP: Final = Front.__call__.__code__  # the outermost of the app
+LEFT_OUT: Final = ("server", "telemetry", "audit")
 
 
 class Passed:
@@ -58,7 +63,7 @@ class Passed:
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Takes what `sys.setprofile` tells."""
-        if event != "call" or not frame.f_code.co_filename.startswith(str(ROOT)) or id(frame) in self._seen:
+        if event != "call" or id(frame) in self._seen or not _is_part(frame):
             return
         self._seen.add(id(frame))
         self._kept.append(frame)
@@ -68,6 +73,19 @@ class Passed:
     def files(self) -> Counter[str]:
         """Functions by file."""
         return Counter(str(Path(code.co_filename).relative_to(ROOT)) for code in self.calls)
+
+
+def _is_part(frame: FrameType) -> bool:
+    """Whether a frame belongs to the app's work on the request."""
+    if not frame.f_code.co_filename.startswith(str(ROOT)):
+        return False
+    above: FrameType | None = frame
+    while above is not None and above.f_code is not APP:
+        file = Path(above.f_code.co_filename)
+        if file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in LEFT_OUT:
+            return False
+        above = above.f_back
+    return above is not None
 
 
 async def endpoint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -3,24 +3,20 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from ai_gateway.accounting.admission import AdmissionControl
-from ai_gateway.accounting.audit import Audit, AuditGate, print_line
+from ai_gateway.accounting.audit import Audit, AuditGate
 from ai_gateway.accounting.budgets import restore_budgets
 from ai_gateway.accounting.tokens import TokenAccounting
 from ai_gateway.auth.state import AuthState, PreparedAuth
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
-from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
-from ai_gateway.cluster.config_map import ConfigMapRef, sources
+from ai_gateway.cluster.config_map import sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
@@ -30,7 +26,7 @@ from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.discovery.selection import DiscoveryInputs, choose, is_explicit
-from ai_gateway.discovery.source import Found, Source
+from ai_gateway.discovery.source import Found
 from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.attempts import Upstreams
 from ai_gateway.edge.audit_routes import AuditLogs
@@ -49,11 +45,11 @@ from ai_gateway.edge.metrics import Metrics, MetricSource, status_samples
 from ai_gateway.edge.permissions import may_read_audit
 from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
+from ai_gateway.options import Options, Surroundings
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused_requests import RefusedRequests
 from ai_gateway.telemetry.request_metrics import RequestMetrics
-from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.telemetry.tracing import Tracing, span_samples
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
@@ -66,42 +62,6 @@ if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
 
 FIRST_LOOK_SECONDS: Final = 5.0
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What the command decides: where the config is, the surroundings, and endpoints that stand for missing ones.
-
-    With `config_map` the config is followed there; a file that is named as well stands in while that cannot be read.
-    """
-
-    config_path: Path | None
-    environment: dict[str, str]
-    demo: Source | None = None  # simulated endpoints, used instead of what the surroundings offer
-    access: Access = Access()
-    config_map: ConfigMapRef | None = None
-    telemetry: TelemetrySettings = TelemetrySettings()
-    required: frozenset[str] = frozenset()  # sections that the config must have
-    decided: frozenset[str] = frozenset()  # keys of the config that flags override, so that a change of them is none
-
-
-def _ignore(*_: object) -> None:
-    """Stands for a callback that nobody gave."""
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process around the gateway gives it.
-
-    `readers` get each finished exchange, `metric_sources` are measured with the gateway's own. `leave` begins to shut
-    the server down: a pre-stop hook asked for it, or a config that needs another start. `on_config` is called with each
-    config that takes effect. `write_line` writes a line to standard output.
-    """
-
-    readers: tuple[Reader, ...] = ()
-    metric_sources: tuple[MetricSource, ...] = ()
-    tracing: Tracing | None = None
-    leave: Callable[[], None] = _ignore
-    on_config: Callable[[Config], None] = _ignore
-    write_line: Callable[[bytes], None] = print_line
 
 
 class Gateway:
@@ -135,7 +95,17 @@ class Gateway:
         self.buffers = Buffers()
         self.running_requests = RunningRequests(loop)
         self.audit = Audit(time.monotonic, options.environment, around.write_line)
-        self._status = StatusSources(
+        self._status = self._status_sources()
+        self._requests = RequestMetrics(options.telemetry.exemplars)
+        self._lag = LoopLag(time.monotonic)
+        self.refused = RefusedRequests()  # the server tells it of what never became a request
+        self.metrics = Metrics(self._metric_sources())
+        self._is_running = False
+        self.api = self._api()
+        self.admin = self._admin()
+
+    def _status_sources(self) -> StatusSources:
+        return StatusSources(
             fleet=self.fleet,
             current=self.current,
             live=self.live,
@@ -148,13 +118,6 @@ class Gateway:
             opened_at=time.monotonic(),
             auditing=self.audit,
         )
-        self._requests = RequestMetrics(options.telemetry.exemplars)
-        self._lag = LoopLag(time.monotonic)
-        self.refused = RefusedRequests()  # the server tells it of what never became a request
-        self.metrics = Metrics(self._metric_sources())
-        self._is_running = False
-        self.api = self._api()
-        self.admin = self._admin()
 
     def _api(self) -> ASGIApp:
         """The API's app. A request meets the wrappers in this order, and its answer in the other."""

@@ -14,8 +14,9 @@ from tests.flow.upstream import END, SSE_HEAD, Visit, answer_well, event, framed
 from tests.flow.waiting import soon, until
 from tests.flow.world import NO_OLLAMA, World, chat, config
 
-from ai_gateway.app import Gateway, Options, Surroundings
+from ai_gateway.app import Gateway
 from ai_gateway.cluster.config_map import ConfigMapRef
+from ai_gateway.options import Options, Surroundings
 from ai_gateway.telemetry.names import LOOP_LAG, SPANS
 from ai_gateway.telemetry.series import Distribution
 from ai_gateway.telemetry.settings import TelemetrySettings

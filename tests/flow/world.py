@@ -16,11 +16,12 @@ from tests.flow.line import Line, Reply
 from tests.flow.upstream import Act, Upstream
 from tests.flow.waiting import soon, until
 
-from ai_gateway.app import Gateway, Options, Surroundings
+from ai_gateway.app import Gateway
 from ai_gateway.cli.serve import lead
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.config_map import ConfigMapRef
 from ai_gateway.exchange import Exchange
+from ai_gateway.options import Options, Surroundings
 from ai_gateway.server import FramingLimits, ServerCallbacks, ServerSettings, Shutdown
 from ai_gateway.simulator import Settings, Simulator
 from ai_gateway.telemetry.settings import TelemetrySettings

@@ -16,10 +16,11 @@ from ai_gateway.cli.requiring import required_by
 from ai_gateway.cli.serve_flags import DEFAULT_ADMIN, DEFAULT_CONFIG, DEFAULT_LISTEN, add_flags
 
 if TYPE_CHECKING:
-    from ai_gateway.app import Gateway, Options
+    from ai_gateway.app import Gateway
     from ai_gateway.cli.hangup import Hangup
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
+    from ai_gateway.options import Options
     from ai_gateway.server import ServerCallbacks, ServerSettings, Shutdown
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.export import Exporting
@@ -56,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> "Options":
-    from ai_gateway.app import Options
     from ai_gateway.cluster.access import Access
     from ai_gateway.cluster.config_map import parse_named
+    from ai_gateway.options import Options
     from ai_gateway.telemetry.settings import read_settings
 
     usual = os.environ.get("KUBECONFIG") or "~/.kube/config"
@@ -94,8 +95,9 @@ def _tracing(settings: "TelemetrySettings") -> "Exporting | None":
 async def _serve(
     arguments: argparse.Namespace, options: "Options", tracing: "Exporting | None", outputs: "Outputs"
 ) -> None:
-    from ai_gateway.app import Gateway, Surroundings
+    from ai_gateway.app import Gateway
     from ai_gateway.cli.demo import with_demo
+    from ai_gateway.options import Surroundings
     from ai_gateway.server import Shutdown
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.descriptors import Descriptors

@@ -128,7 +128,7 @@ class Forward:
     def _find(self, call: Call, active: ActiveConfig, exchange: Exchange) -> ServedModel:
         exchange.call = call
         entry = active.catalog.find(call.model, self._deps.upstreams.fleet)
-        if entry is None or not may_use(exchange.caller, entry):
+        if entry is None or (exchange.caller.models and not may_use(exchange.caller, entry)):
             raise deny(call.model, entry)
         exchange.ids.model, exchange.ids.model_label = entry.name, entry.label
         if call.operation != "embeddings":

@@ -55,7 +55,8 @@ class Incoming:
     async def ask(self, scope: Scope, fleet: Fleet) -> None:
         """All that can be asked before the body: so nobody has one read who gets nothing for it."""
         self._reading.check(scope)
-        refuse_unloaded(self._active)
+        if not self._active.is_loaded:
+            refuse_unloaded(self._active)
         caller = self._exchange.caller
         if caller.models and not any(may_use(caller, entry) for _, entry in self._active.catalog.entries(fleet)):
             raise no_model()

@@ -56,7 +56,8 @@ class Methods:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         exchange.route = self._route
-        check_route(exchange.caller, self._route)
+        if exchange.caller.routes is not None:
+            check_route(exchange.caller, self._route)
         if scope["method"] not in self._methods:
             raise WrongMethod(f"{scope['path']} takes {self._allow}, not {scope['method']}.", allow=self._allow)
         await self._app(scope, receive, send)
