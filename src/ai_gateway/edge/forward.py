@@ -15,11 +15,11 @@ from ai_gateway.edge.attempt import Delivery, ServedCall
 from ai_gateway.edge.attempts import Attempts, Upstreams
 from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline, RunningRequests
-from ai_gateway.edge.downstream import EventReply, reply_whole
+from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.error_middleware import note
 from ai_gateway.edge.incoming import Incoming
 from ai_gateway.edge.permissions import deny, may_use
-from ai_gateway.edge.whole_answer import AnswerRoom
+from ai_gateway.edge.whole_answer import AnswerRoom, reply_whole
 from ai_gateway.errors import GatewayError, UpstreamTimeout
 from ai_gateway.exchange import Content, Exchange
 from ai_gateway.wire.answer import Answer
