@@ -26,7 +26,7 @@ class AnswerRoom(msgspec.Struct, frozen=True):
 
 
 async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Shape, room: AnswerRoom) -> Answer:
-    """The answer. Raises BadAnswer, BrokenFault, BuffersFull, or UpstreamFailed for one that is too large."""
+    """The answer. Raises BadAnswer, BrokenFailure, BuffersFull, or UpstreamFailed for one that is too large."""
     begun: list[bytes] = []
     size = 0
     scan: Scan | None = None
