@@ -3,13 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from ai_gateway.accounting.admission import AdmissionControl
 from ai_gateway.accounting.audit import Audit
@@ -22,9 +19,8 @@ from ai_gateway.auth.state import AuthState, PreparedAuth
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
 from ai_gateway.catalog.permissions import may_read_audit
-from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.api import ApiServer
-from ai_gateway.cluster.config_map import ConfigMapRef, sources
+from ai_gateway.cluster.config_map import sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
@@ -34,9 +30,9 @@ from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.discovery.selection import DiscoveryInputs, choose, is_explicit
-from ai_gateway.discovery.source import Found, Source
+from ai_gateway.discovery.source import Found
 from ai_gateway.edge.asgi import ASGIApp
-from ai_gateway.edge.attempts import RequestDeps
+from ai_gateway.edge.attempts import Upstreams
 from ai_gateway.edge.audit_gate import AuditGate
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.authentication import Authentication
@@ -46,19 +42,18 @@ from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.error_middleware import ErrorMiddleware
-from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, Reader
-from ai_gateway.edge.forward import Forward
+from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, OpenExchange, Reader
+from ai_gateway.edge.forward import Forward, RequestDeps
 from ai_gateway.edge.health import Health, Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource
-from ai_gateway.edge.open_exchange import Opening
-from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, greet, router
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
+from ai_gateway.options import Options, Surroundings
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused_requests import RefusedRequests
 from ai_gateway.telemetry.request_metrics import RequestMetrics
-from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.telemetry.tracing import Tracing, span_samples
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
@@ -73,29 +68,14 @@ if TYPE_CHECKING:
 FIRST_LOOK_SECONDS: Final = 5.0
 
 
-class Options(msgspec.Struct, frozen=True):
-    """What the command decides: where the config is, the surroundings, and endpoints that stand for missing ones.
-
-    With `config_map` the config is followed there; a file that is named as well stands in while that cannot be read.
-    """
-
-    config_path: Path | None
-    environment: dict[str, str]
-    demo: Source | None = None  # simulated endpoints, used instead of what the surroundings offer
-    access: Access = Access()
-    config_map: ConfigMapRef | None = None
-    telemetry: TelemetrySettings = TelemetrySettings()
-    required: frozenset[str] = frozenset()  # sections that the config must have
-
-
 class Gateway:
     """All parts, and the two ASGI apps made of them. Needs a running event loop."""
 
-    def __init__(self, options: Options, readers: tuple[Reader, ...] = (), tracing: Tracing | None = None) -> None:
+    def __init__(self, options: Options, around: Surroundings | None = None) -> None:
         loop = asyncio.get_running_loop()
         rng = random.Random()  # noqa: S311 - spreads load and timers, guards nothing
         self._options = options
-        self._tracing = tracing
+        self._around = around = around or Surroundings()
         api_server = ApiServer(options.access)
         self._inputs = DiscoveryInputs(options.environment, self._answers, api_server)
         self.current = CurrentConfig(Config(), is_loaded=False)
@@ -118,93 +98,107 @@ class Gateway:
         self.readiness = Readiness()
         self.buffers = Buffers()
         self.running_requests = RunningRequests(loop)
-        self.audit = Audit(time.monotonic, options.environment)
-        self._condition = StatusSources(
-            self.fleet,
-            self.current,
-            self.live,
-            self.discovery,
-            self._config_map.events if self._config_map else None,
-            self.auth_state,
-            self.limiter,
-            self.readiness,
-            time.monotonic,
-            time.monotonic(),
-            self.audit,
-        )
+        self.audit = Audit(time.monotonic, options.environment, around.write_line)
+        self._status = self._status_sources()
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
         self.refused = RefusedRequests()  # the server tells it of what never became a request
-        self.metrics = Metrics(self._told())
+        self.metrics = Metrics(self._metric_sources())
         self._is_running = False
-        self.on_drain: Callable[[], None] | None = None  # what a pre-stop hook asks for; the command sets it
-        self.on_config: Callable[[Config], None] = lambda _: None  # for what the command holds; it sets this, too
-        self.api = self._api(readers)
+        self.api = self._api()
         self.admin = self._admin()
 
-    def _api(self, readers: tuple[Reader, ...]) -> ASGIApp:
-        content = KeptContent if self._options.telemetry.content else None
-        parts = RequestDeps(
-            self.current,
-            self.fleet,
-            self.client,
-            self.buffers,
-            self.running_requests,
-            self.poller.probe_soon,
-            self._admission,
-            self.audit,
-            content,
+    def _status_sources(self) -> StatusSources:
+        return StatusSources(
+            fleet=self.fleet,
+            current=self.current,
+            live=self.live,
+            discovery=self.discovery,
+            events=self._config_map.events if self._config_map else None,
+            auth_state=self.auth_state,
+            limiter=self.limiter,
+            readiness=self.readiness,
+            clock=time.monotonic,
+            opened_at=time.monotonic(),
+            auditing=self.audit,
         )
-        started_at = int(time.time())
-        listed = ListModels(self.current, self.fleet, started_at)
-        shown = ShowModel(
-            self.current,
-            self.fleet,
-            ModelDetails(self.client, self._tracing.wrap if self._tracing else None),
-            started_at,
-        )
-        logs = AuditLogs(self.audit, partial(may_read_audit, self.current), self.gateways.ready)
-        hot: dict[str, ASGIApp] = {
-            row.path: Methods(row.path, Forward(row, parts), "POST") for row in OPERATIONS.values()
-        }
-        signs = dict.fromkeys(SIGNS, Sign(self._condition))
-        reading: dict[str, ASGIApp] = {"/v1/models": listed, "/v1/models/{model}": shown, "/v1/audit/logs": logs}
-        routes = router({**reading, "/v1/health": Health(self._condition), "/": greet, **signs})
+
+    def _api(self) -> ASGIApp:
+        """The API's app. A request meets the wrappers in this order, and its answer in the other."""
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        app = self._rescued(Authentication(Direct(hot, routes), self.auth_state))
-        readers = (self._requests, self.audit, *readers)
-        if self._tracing is not None:
-            readers = (self._tracing, *readers)
-        recording = ExchangeMiddleware(AuditGate(app, self.audit), readers, self._opening(marks, self._tracing))
-        return Front(recording, ExchangeMiddleware(self._rescued(router(signs)), (), self._opening(marks, None)))
+        tracing = self._around.tracing
+        readers: tuple[Reader, ...] = (self._requests, self.audit, *self._around.readers)
+        if tracing is not None:
+            readers = (tracing, *readers)
+        checks: list[Wrapper] = [
+            ErrorMiddleware,  # behind what records, so that there is an exchange to stamp
+            partial(HostCheck, current=self.current, auth_state=self.auth_state),
+            # Before authentication: a browser's preflight carries no credential.
+            partial(CrossOrigin, current=self.current),
+        ]
+        signs = dict.fromkeys(SIGNS, Sign(self._status))
+        unrecorded = wrapped(
+            [partial(ExchangeMiddleware, readers=(), open_exchange=self._opening(marks)), *checks], router(signs)
+        )
+        wrappers: list[Wrapper] = [
+            partial(Front, signs=unrecorded),  # outermost: a probe every second would fill the log and the audit
+            partial(ExchangeMiddleware, readers=readers, open_exchange=self._opening(marks, tracing)),
+            # Outside of the errors: the last byte of an error waits for its entry, too.
+            partial(AuditGate, audit=self.audit),
+            *checks,
+            partial(Authentication, auth_state=self.auth_state),  # the caller is known before the body is read
+        ]
+        return wrapped(wrappers, Direct(self._hot_routes(), self._other_routes(signs)))
 
-    def _rescued(self, app: ASGIApp) -> ASGIApp:
-        """Behind the checks of who may ask at all, a page or a name."""
-        inner = CrossOrigin(app, self.current)
-        return ErrorMiddleware(HostCheck(inner, self.current, lambda: self.auth_state.authenticator is not None))
+    def _hot_routes(self) -> dict[str, ASGIApp]:
+        """The POST paths, each with the request path behind it."""
+        deps = RequestDeps(
+            current=self.current,
+            upstreams=Upstreams(fleet=self.fleet, client=self.client, probe_soon=self.poller.probe_soon),
+            buffers=self.buffers,
+            running_requests=self.running_requests,
+            admission=self._admission,
+            audit=self.audit,
+            content=KeptContent if self._options.telemetry.content else None,
+        )
+        return {row.path: Methods(row.path, Forward(row, deps), "POST") for row in OPERATIONS.values()}
 
-    def _told(self) -> list[MetricSource]:
-        """Everyone who measures something."""
-        told: list[MetricSource] = [lambda: status_samples(self._condition), self._requests.samples, self._lag.samples]
-        told += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
-        return told if self._tracing is None else [*told, partial(span_samples, self._tracing)]
+    def _other_routes(self, signs: Mapping[str, ASGIApp]) -> ASGIApp:
+        """The paths that read."""
+        started_at, tracing = int(time.time()), self._around.tracing
+        details = ModelDetails(self.client, tracing.wrap if tracing else None)
+        reading: dict[str, ASGIApp] = {
+            "/v1/models": ListModels(self.current, self.fleet, started_at),
+            "/v1/models/{model}": ShowModel(self.current, self.fleet, details, started_at),
+            "/v1/audit/logs": AuditLogs(self.audit, partial(may_read_audit, self.current), self.gateways.ready),
+            "/v1/health": Health(self._status),
+            "/": greet,
+            **signs,
+        }
+        return router(reading)
 
     def _admin(self) -> ASGIApp:
-        reading: dict[str, ASGIApp] = {
-            "/livez": Liveness(),
-            "/readyz": Ready(self._condition),
-            "/metrics": self.metrics,
-        }
-        routes = router(reading, {"/drain": Drain(self._begin_drain, self.current)})
-        # No method of `auth` is asked here: a name is looked at whatever callers of the API have to prove.
-        return ExchangeMiddleware(
-            ErrorMiddleware(HostCheck(routes, self.current, lambda: False)), (), self._opening([], None)
-        )
+        """The probes' app: nothing of it is recorded."""
+        reading: dict[str, ASGIApp] = {"/livez": Liveness(), "/readyz": Ready(self._status), "/metrics": self.metrics}
+        wrappers: list[Wrapper] = [
+            partial(ExchangeMiddleware, readers=(), open_exchange=self._opening([])),
+            ErrorMiddleware,
+            # No method of `auth` is asked here: a name is looked at whatever callers of the API have to prove.
+            partial(HostCheck, current=self.current),
+        ]
+        return wrapped(wrappers, router(reading, {"/drain": Drain(self._around.leave, self.current)}))
 
-    def _opening(self, marks: list[tuple[bytes, bytes]], tracing: Tracing | None) -> Opening:
-        trusted: Callable[[], tuple[str, ...]] = lambda: self.current.now.config.trusted_proxies  # noqa: E731
+    def _metric_sources(self) -> list[MetricSource]:
+        """Everyone who measures something."""
+        sources: list[MetricSource] = [lambda: status_samples(self._status), self._requests.samples, self._lag.samples]
+        sources += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
+        if self._around.tracing is not None:
+            sources.append(partial(span_samples, self._around.tracing))
+        return [*sources, *self._around.metric_sources]
+
+    def _opening(self, marks: list[tuple[bytes, bytes]], tracing: Tracing | None = None) -> OpenExchange:
         sampler = None if tracing is None else tracing.is_sampled
-        return Opening(time.monotonic, trusted, marks, self._options.telemetry, sampler)
+        return OpenExchange(time.monotonic, self.current, marks, self._options.telemetry, sampler)
 
     @asynccontextmanager
     async def following_config(self) -> AsyncIterator[None]:
@@ -215,6 +209,7 @@ class Gateway:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
             await self.live.wait_for_outcome()
+            self.live.bind(self._around.leave, self._options.decided)  # what the caller does next is bound to it
             yield
 
     @asynccontextmanager
@@ -244,10 +239,6 @@ class Gateway:
             if source is not None:
                 source.reread()
 
-    def _begin_drain(self) -> None:
-        if self.on_drain is not None:
-            self.on_drain()
-
     def leave(self) -> None:
         """The gateway begins to drain: it is not ready any more."""
         self.readiness.is_draining = True
@@ -265,7 +256,7 @@ class Gateway:
             self.audit.on_first_config(config.audit)
         self.auth_state.apply(config.auth, config.callers, prepared)
         self.current.swap(new)
-        self.on_config(config)
+        self._around.on_config(config)
         self.limiter.configure(new.catalog.limits)
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)

@@ -40,7 +40,7 @@ async def read(path: str, body: bytes) -> int:
     operation = EMBEDDINGS if "embeddings" in path else CHAT
     config = Config(body=Body())
     limiting = AdmissionControl(Limiter(LimiterDeps(lambda: 0.0, lambda: 0.0)), TokenAccounting(lambda: 0.0))
-    incoming = Incoming(Buffers(), limiting, Exchange("r", "POST", path, 0.0), ActiveConfig(config, Catalog(config)))
+    exchange, active = Exchange("r", "POST", path, 0.0), ActiveConfig(config, Catalog(config))
     messages = _came(body)
 
     async def receive() -> Any:
@@ -48,13 +48,12 @@ async def read(path: str, body: bytes) -> int:
 
     try:
         headers = {b"content-type": b"application/json", b"content-length": b"%d" % len(body)}
-        await incoming.ask({HEADERS_KEY: headers}, None)  # type: ignore[arg-type]  # nobody is asked for models
-        call = await incoming.read(operation, receive)
-        call.upstream_pieces("llama3:latest", None)
+        with Incoming(Buffers(), limiting, exchange, active) as incoming:
+            await incoming.ask({HEADERS_KEY: headers}, None)  # type: ignore[arg-type]  # nobody is asked for models
+            call = await incoming.read(operation, receive)
+            call.upstream(None).naming("llama3:latest")
     except GatewayError as error:
         return error.error_status
-    finally:
-        incoming.close()
     return 200
 
 

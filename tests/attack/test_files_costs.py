@@ -18,10 +18,11 @@ from tests.flow.kubernetes_api import config_map
 from tests.flow.waiting import until
 from tests.flow.world import NO_OLLAMA, World, config
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
 from ai_gateway.auth.keys_file import write_entries
 from ai_gateway.cli.serve import _tune_collector
 from ai_gateway.cluster.config_map import ConfigMapRef
+from ai_gateway.options import Options
 
 MAX_LOOP_SECONDS = 0.005
 TRIES = 3  # CPU is dearer where others have the caches: what holds the loop for good does so each time

@@ -13,8 +13,9 @@ from tests.attack.table import Tried
 from tests.attack.test_files_costs import MAX_LOOP_SECONDS, TRIES, collected_as_served, runner_of_asyncio
 from tests.flow.world import NO_OLLAMA, World, config
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.options import Options
 
 MANY = 2000
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.accounting.audit import Audit
+from ai_gateway.accounting.audit import Audit, print_line
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.errors import AuditUnavailable
 from ai_gateway.exchange import Exchange
@@ -18,7 +18,7 @@ async def test_no_call_is_sent_under_a_promise_that_what_has_begun_does_not_keep
     tmp_path: Path, late: AuditSection
 ) -> None:
     """Until the start that such a config asks for."""
-    audit = Audit(time.monotonic, {"XDG_STATE_HOME": str(tmp_path)})
+    audit = Audit(time.monotonic, {"XDG_STATE_HOME": str(tmp_path)}, print_line)
     await audit.begin(AuditSection())
     audit.on_first_config(late)
     assert audit.holds
@@ -28,7 +28,7 @@ async def test_no_call_is_sent_under_a_promise_that_what_has_begun_does_not_keep
 
 
 async def test_a_late_config_that_promises_no_more_changes_nothing(tmp_path: Path) -> None:
-    audit = Audit(time.monotonic, {"XDG_STATE_HOME": str(tmp_path)})
+    audit = Audit(time.monotonic, {"XDG_STATE_HOME": str(tmp_path)}, print_line)
     await audit.begin(AuditSection())
     audit.on_first_config(AuditSection(level="request"))
     assert not audit.holds

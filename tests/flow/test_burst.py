@@ -14,10 +14,11 @@ from tests.cluster.fake_api import FakeApi, reach, serving
 from tests.cost import TRIES
 from tests.flow.waiting import PATIENCE_SECONDS, until
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.cluster.change_notice import SETTLE_SECONDS
 from ai_gateway.discovery.runner import STEP_ENDPOINTS
+from ai_gateway.options import Options
 
 PODS = 500
 MOST_SECONDS = 0.1

@@ -11,7 +11,8 @@ from tests.flow.upstream import DONE, END, SSE_HEAD, Visit, answer_well, event, 
 from tests.flow.waiting import until
 from tests.flow.world import MODELS, NO_OLLAMA, Served, World, chat, config
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
+from ai_gateway.options import Options
 
 STREAM = chat(stream=True)
 

@@ -14,8 +14,9 @@ from tests.flow.upstream import END, SSE_HEAD, Visit, answer_well, event, framed
 from tests.flow.waiting import soon, until
 from tests.flow.world import NO_OLLAMA, World, chat, config
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
 from ai_gateway.cluster.config_map import ConfigMapRef
+from ai_gateway.options import Options, Surroundings
 from ai_gateway.telemetry.names import LOOP_LAG, SPANS
 from ai_gateway.telemetry.series import Distribution
 from ai_gateway.telemetry.settings import TelemetrySettings
@@ -202,6 +203,6 @@ async def test_what_became_of_spans_is_counted(tmp_path: Path) -> None:
 
     counts = {"exported": 3, "failed": 0, "dropped": 2}
     tracing: Any = SimpleNamespace(counts=counts, is_sampled=None, wrap=None)
-    gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), tracing=tracing)
+    gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), Surroundings(tracing=tracing))
     found = {reading.labels: reading.value for reading in gateway.metrics.read() if reading.name == SPANS}
     assert found == {("exported",): 3, ("failed",): 0, ("dropped",): 2}

@@ -4,9 +4,10 @@ import logging
 import time
 from typing import Any
 
+from ai_gateway.catalog.active import CurrentConfig
+from ai_gateway.config.types import Config
 from ai_gateway.edge.asgi import Receive, Scope, Send
-from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, Reader
-from ai_gateway.edge.open_exchange import Opening
+from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, OpenExchange, Reader
 from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.settings import TelemetrySettings
 
@@ -31,7 +32,9 @@ async def ask(recording: ExchangeMiddleware) -> list[Any]:
 
 
 def recording(*readers: Reader) -> ExchangeMiddleware:
-    return ExchangeMiddleware(answer, readers, Opening(time.monotonic, tuple, [], TelemetrySettings()))
+    return ExchangeMiddleware(
+        answer, readers, OpenExchange(time.monotonic, CurrentConfig(Config()), [], TelemetrySettings())
+    )
 
 
 async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_others(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from tests.flow.kubernetes_api import KubernetesApi
@@ -16,11 +16,13 @@ from tests.flow.line import Line, Reply
 from tests.flow.upstream import Act, Upstream
 from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
+from ai_gateway.cli.serve import lead
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.config_map import ConfigMapRef
 from ai_gateway.exchange import Exchange
-from ai_gateway.server import FramingLimits, ServerCallbacks, ServerSettings, Shutdown, serve
+from ai_gateway.options import Options, Surroundings
+from ai_gateway.server import FramingLimits, ServerCallbacks, ServerSettings, Shutdown
 from ai_gateway.simulator import Settings, Simulator
 from ai_gateway.telemetry.settings import TelemetrySettings
 from ai_gateway.telemetry.tracing import Tracing
@@ -226,8 +228,9 @@ async def _serving(
 ) -> AsyncIterator[Served]:
     listening = asyncio.Event()
     exchanges: list[Exchange] = []
-    gateway = Gateway(options, (exchanges.append,), tracing)
-    served = Served(gateway, path, exchanges)
+    shutdown = Shutdown()
+    gateway = Gateway(options, Surroundings(readers=(exchanges.append,), tracing=tracing, leave=shutdown.begin))
+    served = Served(gateway, path, exchanges, shutdown)
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:
         served.port, served.admin_port = (int(urls[0].rpartition(":")[2]) for urls in (api, admin))
@@ -238,17 +241,16 @@ async def _serving(
         leaving=gateway.leave,
         shutdown_streams=gateway.running_requests.end_all,
         refused=lambda status, code, _: gateway.refused(status, code),
-        shutdown=served.shutdown,
+        shutdown=shutdown,
     )
     usual: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "admin": "127.0.0.1:0",
         "grace_seconds": 0.0,
         "limits": FramingLimits(sweep_seconds=0.02),
-        "idle_seconds": lambda: gateway.current.now.config.connections.idle,
     }
     chosen = ServerSettings(**{**usual, **settings})
-    running = asyncio.create_task(_live(gateway, chosen, callbacks))
+    running = asyncio.create_task(lead(gateway, lambda _: chosen, callbacks))
     await until(lambda: listening.is_set() or running.done(), "the gateway listens")
     try:
         yield served
@@ -261,12 +263,3 @@ async def _serving(
         served.shutdown.request()
         served.shutdown.request()
         await running
-
-
-async def _live(gateway: Gateway, settings: ServerSettings, callbacks: ServerCallbacks) -> None:
-    """A gateway's life, as the command leads it."""
-    api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)
-    async with gateway.following_config():
-        gateway.live.bind(callbacks.shutdown.begin)
-        gateway.on_drain = callbacks.shutdown.begin
-        await serve(api, admin, settings, callbacks, gateway.running())

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from ai_gateway.app import Gateway, Options
+from ai_gateway.app import Gateway
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.config_map import ConfigMapRef
+from ai_gateway.options import Options
 
 QUICK = {"watch_timeout": "3s", "read_timeout": "2s"}
 

@@ -25,7 +25,7 @@ def call(operation: str = "chat", **fields: Any) -> Call:
 
 def sent(operation: str = "chat", models_limit: int | None = None, **fields: Any) -> Any:
     """The body that goes upstream."""
-    return json.loads(call(operation, **fields).upstream_body("llama3:latest", models_limit))
+    return json.loads(b"".join(call(operation, **fields).upstream(models_limit).naming("llama3:latest")))
 
 
 def refused(operation: str, body: bytes) -> InvalidRequest:
@@ -166,7 +166,7 @@ def test_role_developer_becomes_system(role: str) -> None:
     """Ollama would drop the message."""
     body = b'{"model":"m","messages":[{"role":"%b","content":"Be kind"},{"role":"user","content":"developer"}]}'
     read = read_call(CHAT, body % role.encode())
-    assert [m["role"] for m in json.loads(read.upstream_body("x", None))["messages"]] == ["system", "user"]
+    assert [m["role"] for m in json.loads(b"".join(read.upstream(None).naming("x")))["messages"]] == ["system", "user"]
 
 
 @pytest.mark.parametrize(
@@ -214,19 +214,22 @@ def test_unknown_keys_survive() -> None:
 
 
 def test_the_model_is_exchanged_for_ollamas_name() -> None:
-    """And for nothing else: a call sent again to another endpoint says the same."""
+    """And for nothing else: a call sent again to another endpoint says the same, under the name that it has there."""
     asked = call(stream=True)
-    first = asked.upstream_body("codellama:13b", 7)
-    assert json.loads(first)["model"] == "codellama:13b"
-    assert asked.upstream_body("codellama:13b", 7) == first
-    assert asked.model == "m"
+    body = asked.upstream(7)
+    first = json.loads(b"".join(body.naming("codellama:13b")))
+    second = json.loads(b"".join(body.naming("other/codellama:13b")))
+    assert first.pop("model") == "codellama:13b"
+    assert second.pop("model") == "other/codellama:13b"
+    assert first == second
+    assert (first["max_tokens"], asked.model) == (7, "m")
 
 
 def test_numbers_keep_their_text() -> None:
     """The gateway does not rewrite values that it does not check."""
     numbers = b'"seed":1234567890123456789,"temperature":1.0,"top_p":1E-2,"x":[1.50, 1e999]'
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],%b}' % numbers
-    upstream = read_call(CHAT, body).upstream_body("m", None)
+    upstream = b"".join(read_call(CHAT, body).upstream(None).naming("m"))
     for text in (b'"seed":1234567890123456789', b'"temperature":1.0', b'"top_p":1E-2', b'"x":[1.50, 1e999]'):
         assert text in upstream
 

@@ -31,9 +31,10 @@ def large(operation: str, body: bytes) -> Call:
 def sent(operation: str, **fields: Any) -> Any:
     """What goes upstream of a large body; it is what would go of a small one."""
     body = json.dumps({"model": "m", **fields}).encode()
-    pieces = large(operation, body).upstream_pieces("llama3:latest", 7)
+    pieces = large(operation, body).upstream(7).naming("llama3:latest")
     content = json.loads(b"".join(pieces))
-    assert content == json.loads(read_call(OPERATIONS[operation], body).upstream_body("llama3:latest", 7))
+    sent = read_call(OPERATIONS[operation], body).upstream(7).naming("llama3:latest")
+    assert content == json.loads(b"".join(sent))
     return content
 
 
@@ -125,7 +126,7 @@ def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: str, ke
         values = scan(body).end()
         try:
             call = finished(read_large(OPERATIONS[operation], values))
-            assert sum(map(len, call.upstream_pieces("m:latest", None))) > size * 0.8
+            assert sum(map(len, call.upstream(None).naming("m:latest"))) > size * 0.8
         except InvalidRequest:
             pass
         assert tracemalloc.get_traced_memory()[1] < 2 * size

@@ -47,7 +47,7 @@ def test_a_row_reads_its_own_example(row: Operation) -> None:
     call = read_call(row, row.example.request)
     assert (call.operation, call.model, call.ignored) == (row, asked[row.model_field], ())
     assert json.loads(b"[%b]" % b",".join(call.prompt())) == [asked[key] for key in row.prompt_fields]
-    sent = json.loads(call.upstream_body("theirs:latest", 7))
+    sent = json.loads(b"".join(call.upstream(7).naming("theirs:latest")))
     assert sent[row.model_field] == "theirs:latest"
     assert (row.limit_field in sent) == (row.limit_field is not None)
     assert (call.token_limit() is not None) == (row.limit_field is not None and row.limit_field in asked)

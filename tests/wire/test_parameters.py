@@ -56,7 +56,7 @@ def call(operation: str, **more: Any) -> Call:
 
 def sent(asked: Call) -> Any:
     """The body that goes upstream."""
-    return json.loads(asked.upstream_body("m", None))
+    return json.loads(b"".join(asked.upstream(None).naming("m")))
 
 
 def failure(operation: str, **more: Any) -> str | None:

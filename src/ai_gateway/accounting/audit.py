@@ -25,7 +25,9 @@ INTENT_SECONDS: Final = 5.0
 class Audit:
     """The audit as the request path sees it. Off until `begin`, which a config with `store: none` leaves it."""
 
-    def __init__(self, clock: Callable[[], float], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], environment: Mapping[str, str], write_line: Callable[[bytes], None]
+    ) -> None:
         self._clock = clock
         self._environment = environment
         self._intents = 0
@@ -33,13 +35,13 @@ class Audit:
         self._is_too_lax = False
         self.opened = OpenAudit()
         self.holds = False  # something waits for entries: the mode is blocking or strict
-        self.write_line: Callable[[bytes], None] = _say  # a line to standard output; the command has a better way
+        self._write_line = write_line  # to standard output
 
     async def begin(self, section: AuditSection) -> None:
         """Opens the audit that a config asks for."""
         self.holds = section.store != "none" and section.mode != "best_effort"
         self._is_begun = True
-        self.opened = open_audit(section, self._environment, self.write_line)
+        self.opened = open_audit(section, self._environment, self._write_line)
         await self.opened.tried()
 
     async def end(self) -> None:
@@ -134,6 +136,7 @@ def _unavailable() -> AuditUnavailable:
     return AuditUnavailable("The audit cannot be written now, and no call is sent without it; try again later.")
 
 
-def _say(line: bytes) -> None:
+def print_line(line: bytes) -> None:
+    """Writes a line to standard output, and waits for it."""
     sys.stdout.write(line.decode())
     sys.stdout.flush()

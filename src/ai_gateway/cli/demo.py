@@ -4,9 +4,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ai_gateway.app import Options
     from ai_gateway.config.types import Config
     from ai_gateway.discovery.source import Source
+    from ai_gateway.options import Options
 
 DEMO_ENDPOINTS = 3
 

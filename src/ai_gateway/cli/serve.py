@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from ai_gateway.cli.requiring import required_by
 from ai_gateway.cli.serve_flags import DEFAULT_ADMIN, DEFAULT_CONFIG, DEFAULT_LISTEN, add_flags
 
 if TYPE_CHECKING:
-    from ai_gateway.app import Gateway, Options
+    from ai_gateway.app import Gateway
     from ai_gateway.cli.hangup import Hangup
     from ai_gateway.cluster.access import Access
     from ai_gateway.config.types import Config
-    from ai_gateway.server import ServerCallbacks, ServerSettings
+    from ai_gateway.options import Options
+    from ai_gateway.server import ServerCallbacks, ServerSettings, Shutdown
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.export import Exporting
     from ai_gateway.telemetry.output import Outputs
@@ -55,15 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> "Options":
-    from ai_gateway.app import Options
     from ai_gateway.cluster.access import Access
     from ai_gateway.cluster.config_map import parse_ref
+    from ai_gateway.options import Options
     from ai_gateway.telemetry.settings import read_settings
 
     usual = os.environ.get("KUBECONFIG") or "~/.kube/config"
     own_uid = os.environ.get("AI_GATEWAY_POD_UID") or None
     access = Access(arguments.kubeconfig, arguments.context, usual_kubeconfig=usual, own_uid=own_uid)
     named = parse_ref(arguments.configmap) if arguments.configmap else None
+    drain = arguments.drain_delay and arguments.drain_grace
+    given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
     return Options(
         arguments.config or (None if named else Path(DEFAULT_CONFIG)),
         dict(os.environ),
@@ -71,6 +75,7 @@ def _options(arguments: argparse.Namespace) -> "Options":
         config_map=named,
         telemetry=read_settings(os.environ),
         required=required_by(arguments),
+        decided=frozenset(key for key, flag in given.items() if flag),
     )
 
 
@@ -92,7 +97,8 @@ async def _serve(
 ) -> None:
     from ai_gateway.app import Gateway
     from ai_gateway.cli.demo import with_demo
-    from ai_gateway.server import serve
+    from ai_gateway.options import Surroundings
+    from ai_gateway.server import Shutdown
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.descriptors import Descriptors
 
@@ -104,23 +110,36 @@ async def _serve(
         if tracing is not None:
             stack.callback(tracing.close, FLUSH_SECONDS)
         stack.callback(access_log.flush)  # comes first: the wait for a collector may last until the gateway is killed
-        gateway = Gateway(options, (access_log,), tracing)
-        gateway.audit.write_line = outputs.out.write
-        gateway.metrics.add(outputs.samples, stack.enter_context(Descriptors(time.monotonic).running(loop)))
-        gateway.on_config = lambda config: _set_logs(config, access_log)
+        shutdown = Shutdown()
+        around = Surroundings(
+            readers=(access_log,),
+            metric_sources=(outputs.samples, stack.enter_context(Descriptors(time.monotonic).running(loop))),
+            tracing=tracing,
+            leave=shutdown.begin,
+            on_config=lambda config: _set_logs(config, access_log),
+            write_line=outputs.out.write,
+        )
+        gateway = Gateway(options, around)
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
-        await stack.enter_async_context(gateway.following_config())
-        settings = _settings(arguments, gateway.current.now.config, options.access)
-        settings = replace(settings, idle_seconds=lambda: gateway.current.now.config.connections.idle)
-        callbacks = _callbacks(gateway, arguments.hangup)
-        drain = arguments.drain_delay and arguments.drain_grace
-        given = {"listen": arguments.listen, "admin": arguments.admin, "drain": drain}
-        gateway.live.bind(callbacks.shutdown.begin, frozenset(key for key, flag in given.items() if flag))
-        gateway.on_drain = callbacks.shutdown.begin
-        _tune_collector()
+        callbacks = _callbacks(gateway, arguments.hangup, shutdown)
+        await lead(gateway, lambda config: _settings(arguments, config, options.access), callbacks)
+
+
+async def lead(
+    gateway: "Gateway", settings: "Callable[[Config], ServerSettings]", callbacks: "ServerCallbacks"
+) -> None:
+    """A gateway's life: it follows its config, and serves until `callbacks.shutdown` is asked for.
+
+    `settings` makes those of the server out of the first config.
+    """
+    from ai_gateway.server import serve
+
+    async with gateway.following_config():
+        chosen = settings(gateway.current.now.config)
+        chosen = replace(chosen, idle_seconds=lambda: gateway.current.now.config.connections.idle)
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
-        await serve(api, admin, settings, callbacks, gateway.running())
+        await serve(api, admin, chosen, callbacks, gateway.running())
 
 
 def _exporting_metrics(
@@ -190,7 +209,7 @@ def _longest_stall(config: "Config") -> float:
     return max(60.0, config.timeouts.client_stall, *stalls)
 
 
-def _callbacks(gateway: "Gateway", hangup: "Hangup") -> "ServerCallbacks":
+def _callbacks(gateway: "Gateway", hangup: "Hangup", shutdown: "Shutdown") -> "ServerCallbacks":
     import logging
 
     from ai_gateway.server import ServerCallbacks
@@ -199,6 +218,7 @@ def _callbacks(gateway: "Gateway", hangup: "Hangup") -> "ServerCallbacks":
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:
         log.info("listening on %s (admin %s)", " ".join(api), " ".join(admin))
+        _tune_collector()
         hangup.follow(reread)
 
     def reread() -> None:
@@ -219,5 +239,6 @@ def _callbacks(gateway: "Gateway", hangup: "Hangup") -> "ServerCallbacks":
         shutdown_streams=gateway.running_requests.end_all,
         refused=refused,
         reread=reread if hangup.is_reload else None,
+        shutdown=shutdown,
         certificate_refused=lambda reason: log.error("certificate not reloaded: %s", reason),
     )

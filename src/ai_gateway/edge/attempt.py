@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from ai_gateway.balancing.budget import Retry
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline
@@ -21,7 +23,7 @@ from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, GarbledFailure, ResetFailure
 from ai_gateway.wire.answer import Answer, BadAnswer
-from ai_gateway.wire.call import Operation
+from ai_gateway.wire.call import Call, UpstreamBody
 from ai_gateway.wire.stream import EventStream, Shape
 
 MAX_ERROR_BYTES: Final = 64 << 10  # Ollama's own are one sentence
@@ -32,56 +34,70 @@ _DONE: Final = b"[DONE]"
 Feed = Callable[[bytes], bytes]
 
 
-class AttemptContext(msgspec.Struct, frozen=True):
-    """All that the attempts of one request have in common. `events` is None for a whole answer."""
+class ServedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose model is served here."""
 
     exchange: Exchange
+    call: Call  # its fields are gone
     entry: ServedModel
-    operation: Operation
-    request: Request
+    body: UpstreamBody
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How the answer goes to the client: as `events`, or whole where there are none, held in `room` until then."""
+
     shape: Shape
-    watch: CancelScope
-    events: EventReply | None
-    release_body: Callable[[], None]  # once an answer has begun, nobody sends the body again
+    cancel_scope: CancelScope
     room: AnswerRoom
+    events: EventReply | None
 
 
-async def attempt(client: Client, context: AttemptContext, choice: Choice) -> FailedAttempt | Answer | None:
-    """Sends the request to the chosen endpoint.
+class AttemptResult(msgspec.Struct, frozen=True):
+    """How an attempt went. Without a failure there is an answer, or a stream was relayed to its end."""
 
-    Returns an Answer, None after a stream was relayed to its end, or the Setback that came before the first
-    byte. Raises GatewayError for what no other endpoint can mend.
-    """
-    address = choice.endpoint.address
-    exchange = context.exchange
+    endpoint: Endpoint
+    failed: FailedAttempt | None = None  # before the first byte
+    answer: Answer | None = None
+
+
+async def attempt(
+    client: Client, served: ServedCall, delivery: Delivery, choice: Choice, retry: Retry | None
+) -> AttemptResult:
+    """Sends the call to the chosen endpoint. Raises GatewayError for what no other endpoint can mend."""
+    endpoint, entry, exchange = choice.endpoint, served.entry, served.exchange
     tried = _begin(exchange, choice)
-    exchange.tokens.context = choice.endpoint.contexts.get(context.entry.ollama_name)
-    context.request.extra = exchange.ids.trace.lines(tried.span_id)
-    if context.events is not None:
-        context.events.waits_for = "the first token" if choice.is_warm else "the model to load"
-        due = context.watch.now + context.entry.timeouts.first_byte
-        context.watch.expect(lambda: (due, _no_first_byte(context.entry)))
-    upstream = client.exchange(address, context.request, context.entry.timeouts.connect)
+    exchange.tokens.context = endpoint.contexts.get(entry.ollama_name)
+    if delivery.events is not None:
+        delivery.events.waits_for = "the first token" if choice.is_warm else "the model to load"
+        due = delivery.cancel_scope.now + entry.timeouts.first_byte
+        delivery.cancel_scope.expect(lambda: (due, _no_first_byte(entry)))
+    # Only here it is known who is asked, and so by which name the model goes there.
+    pieces = served.body.naming(entry.name)
+    request = Request("POST", served.call.operation.path, pieces, exchange.ids.trace.lines(tried.span_id))
+    upstream = client.exchange(endpoint.address, request, entry.timeouts.connect)
+    failed: FailedAttempt | None = None
+    answer: Answer | None = None
     try:
-        async with upstream as answer:
-            tried.status = answer.head.status
-            tried.answered_at = monotonic()
-            result = await _take(context, answer)
+        async with upstream as reply:
+            tried.status, tried.answered_at = reply.head.status, monotonic()
+            if tried.status == 200:
+                request.body = pieces = []
+                _let_go(served, delivery, retry)
+                answer = await _take(served, delivery, reply)
+            else:
+                failed = await _read_failure(served, reply)
     except ConnectFailure as failure:
-        unreachable = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
-        blame: Blame = "nobody" if failure.is_local else "endpoint"
-        result = FailedAttempt(unreachable, blame, str(failure), is_refused=failure.is_refused)
+        failed = _unreachable(failure)
     except ResetFailure as failure:
-        broke = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
-        result = FailedAttempt(broke, "endpoint", str(failure), may_repeat_here=upstream.was_reused)
+        failed = _reset(failure, upstream.was_reused)
     except BackendUnavailable as error:
         tried.failure, tried.error = exchange.outcome.reason, error.error_code
         raise
     finally:
         tried.ended_at = monotonic()
-    if isinstance(result, FailedAttempt):
-        tried.failure, tried.error = result.reason, result.error.error_code
-    return result
+    if failed is not None:
+        tried.failure, tried.error = failed.reason, failed.error.error_code
+    return AttemptResult(endpoint, failed, answer)
 
 
 def _begin(exchange: Exchange, choice: Choice) -> Attempt:
@@ -97,55 +113,76 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
     return tried
 
 
-async def _take(context: AttemptContext, answer: UpstreamExchange) -> FailedAttempt | Answer | None:
-    if answer.head.status != 200:
-        try:
-            body = await answer.read_all(MAX_ERROR_BYTES)
-        except BrokenFailure:
-            body = b""
-        context.exchange.outcome.reason = f"Ollama answered {answer.head.status}"
-        return classify(answer.head.status, body, context.entry.id, context.operation)
-    context.release_body()
-    if context.events is not None:
-        await _relay(context, context.events, answer)
-        return None
-    context.exchange.times.first_byte_at = monotonic()
+def _let_go(served: ServedCall, delivery: Delivery, retry: Retry | None) -> None:
+    """The answer has begun: nobody will send the body again, and a retry is over, however long the answer."""
+    served.body.pieces.clear()
+    delivery.room.hold.release()
+    if retry is not None:
+        retry.end()
+
+
+def _unreachable(failure: ConnectFailure) -> FailedAttempt:
+    error = BackendUnavailable("Ollama could not be reached.", code="upstream_unreachable")
+    blame: Blame = "nobody" if failure.is_local else "endpoint"
+    return FailedAttempt(error, blame, str(failure), is_refused=failure.is_refused)
+
+
+def _reset(failure: ResetFailure, was_reused: bool) -> FailedAttempt:
+    error = UpstreamFailed("Ollama broke off before it answered.", code="upstream_disconnected")
+    return FailedAttempt(error, "endpoint", str(failure), may_repeat_here=was_reused)
+
+
+async def _read_failure(served: ServedCall, reply: UpstreamExchange) -> FailedAttempt:
     try:
-        whole = await read_whole(context.operation, answer, context.shape, context.room)
-        for content in filter(None, (context.exchange.kept.content, context.exchange.kept.evidence)):
-            content.answer(whole.short())
-        return whole
+        body = await reply.read_all(MAX_ERROR_BYTES)
+    except BrokenFailure:
+        body = b""
+    served.exchange.outcome.reason = f"Ollama answered {reply.head.status}"
+    return classify(reply.head.status, body, served.entry.id, served.call.operation)
+
+
+async def _take(served: ServedCall, delivery: Delivery, reply: UpstreamExchange) -> Answer | None:
+    exchange = served.exchange
+    if delivery.events is not None:
+        await _relay(served, delivery, delivery.events, reply)
+        return None
+    exchange.times.first_byte_at = monotonic()
+    try:
+        whole = await read_whole(served.call.operation, reply, delivery.shape, delivery.room)
     except BadAnswer as bad:
-        raise _broken(context.exchange, str(bad), bad.is_garbled) from None
+        raise _broken(exchange, str(bad), bad.is_garbled) from None
     except BrokenFailure as failure:
-        raise _broken(context.exchange, str(failure), isinstance(failure, GarbledFailure)) from None
+        raise _broken(exchange, str(failure), isinstance(failure, GarbledFailure)) from None
+    for content in filter(None, (exchange.kept.content, exchange.kept.evidence)):
+        content.answer(whole.short())
+    return whole
 
 
-async def _relay(context: AttemptContext, reply: EventReply, answer: UpstreamExchange) -> None:
+async def _relay(served: ServedCall, delivery: Delivery, events: EventReply, reply: UpstreamExchange) -> None:
     """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
-    assert context.operation.stream is not None, "a call that cannot stream is refused"
-    stream = context.operation.stream.read(context.shape)
-    exchange = context.exchange
+    assert served.call.operation.stream is not None, "a call that cannot stream is refused"
+    stream = served.call.operation.stream.read(delivery.shape)
+    exchange = served.exchange
     feed: Feed = stream.feed
     for content in filter(None, (exchange.kept.content, exchange.kept.evidence)):
         feed = content.wrap_feed(feed)
-    if not answer.head.get(b"content-type").startswith(b"text/event-stream"):
+    if not reply.head.get(b"content-type").startswith(b"text/event-stream"):
         raise _broken(exchange, "the answer to a stream is no event stream", is_garbled=True)
-    timeouts = context.entry.timeouts
-    context.watch.expect(_silence(context.entry, reply, context.watch.now), min(timeouts.idle, timeouts.client_stall))
+    timeouts, cancel_scope = served.entry.timeouts, delivery.cancel_scope
+    cancel_scope.expect(_silence(served.entry, events, cancel_scope.now), min(timeouts.idle, timeouts.client_stall))
     try:
-        while data := await answer.read():
-            events = feed(data)
-            if events:
+        while data := await reply.read():
+            written = feed(data)
+            if written:
                 if exchange.times.first_byte_at is None:
                     exchange.times.first_byte_at = monotonic()
-                    reply.waits_for = "the next token"
-                    answer.tap(_shortcut((stream, feed), reply, answer))
-                await reply.write(events)
+                    events.waits_for = "the next token"
+                    reply.tap(_shortcut((stream, feed), events, reply))
+                await events.write(written)
             if stream.broken is not None or stream.is_done:
                 break
         if stream.is_done:
-            await _read_trailer(answer)
+            await _read_trailer(reply)
     except BrokenFailure as failure:
         if not stream.is_done:  # behind [DONE] nothing is missing
             stream.broken = stream.broken or str(failure)

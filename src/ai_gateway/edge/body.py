@@ -42,7 +42,9 @@ class BodyReader:
 
     def check(self, scope: Scope) -> None:
         """Looks at what the head says. Raises UnsupportedMediaType or BodyTooLarge."""
-        check_media_type(scope)
+        is_usual = header(scope, b"content-type") == b"application/json" and header(scope, b"content-encoding") is None
+        if not is_usual:
+            check_media_type(scope)
         announced = header(scope, b"content-length")
         if announced is not None and int(announced) > self._most:
             raise _too_large(self._most)

@@ -41,7 +41,7 @@ Deadline = tuple[float, Callable[[], Exception]]
 
 
 class CancelScope:
-    """`async with Watch(...)` cancels the block when its reason to go on is gone, and raises that reason instead.
+    """`async with CancelScope(...)` cancels the block when its reason to go on is gone, and raises that reason instead.
 
     Raises ClientLeft, ServerShutdown, or what a deadline says. Deadlines are moments on the loop's clock, each
     with a maker of its error: `total` holds throughout, `expect` sets the one of the present phase.

@@ -1,4 +1,4 @@
-"""What an endpoint's status means: an answer, a refusal for the client, or a setback that another may mend.
+"""What an endpoint's status means: an answer, an error for the client, or a failure that another endpoint may mend.
 
 The table is the API's: docs/api-endpoints.md, "What becomes of Ollama's errors".
 """
@@ -30,7 +30,7 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 
 
 def classify(status: int, body: bytes, model: str, operation: Operation) -> FailedAttempt:
-    """The setback in an answer other than 200. Raises InvalidRequest or UpstreamFailed where no other can help."""
+    """What failed, by a status other than 200. Raises InvalidRequest or UpstreamFailed where no other can help."""
     message = read_error(body)
     reason = f"status {status}: {message[:500]}"
     if status == 404:

@@ -1,14 +1,13 @@
-"""The client's side of one answer: whole, or a stream that begins when there is something to say."""
+"""The client's side of a stream, which begins when there is something to say."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ai_gateway.edge.asgi import Scope, Send, reply, start
+from ai_gateway.edge.asgi import Scope, Send, start
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import CUT, WRITE_NOW, Exchange
-from ai_gateway.wire.answer import Answer
-from ai_gateway.wire.replies import Headers, json_headers, json_headers_for
+from ai_gateway.wire.replies import Headers
 
 # Proxies must neither hold back nor compress events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 SSE_HEADERS: Final[Headers] = [
@@ -128,16 +127,3 @@ class EventReply:
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
         finally:
             self._beating = None
-
-
-async def reply_whole(exchange: Exchange, send: Send, answer: Answer) -> None:
-    """Sends a finished JSON answer, a large one piece by piece, as the client reads."""
-    if not answer.pieces:
-        await reply(exchange, send, 200, json_headers(answer.body), answer.body)
-        return
-    size = sum(map(len, answer.pieces))
-    await start(exchange, send, 200, json_headers_for(size))
-    for piece in answer.pieces:
-        exchange.outcome.sent_bytes += len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})

@@ -1,19 +1,28 @@
 """The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from ai_gateway.accounting.admission import Admitted
-from ai_gateway.catalog.active import ActiveConfig
+import msgspec
+
+from ai_gateway.accounting.admission import AdmissionControl
+from ai_gateway.accounting.audit import Audit
+from ai_gateway.catalog.active import ActiveConfig, CurrentConfig
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.catalog.permissions import deny, may_use
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
-from ai_gateway.edge.attempts import Attempts, RequestDeps
-from ai_gateway.edge.cancel_scope import CancelScope, Deadline
+from ai_gateway.edge.attempt import Delivery, ServedCall
+from ai_gateway.edge.attempts import Attempts, Upstreams
+from ai_gateway.edge.buffers import Buffers
+from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline, RunningRequests
+from ai_gateway.edge.downstream import EventReply
+from ai_gateway.edge.error_middleware import note
 from ai_gateway.edge.incoming import Incoming
-from ai_gateway.edge.whole_answer import AnswerRoom
-from ai_gateway.errors import UpstreamTimeout
-from ai_gateway.exchange import Exchange
+from ai_gateway.edge.whole_answer import AnswerRoom, reply_whole
+from ai_gateway.errors import GatewayError, UpstreamTimeout
+from ai_gateway.exchange import Content, Exchange
+from ai_gateway.wire.answer import Answer
 from ai_gateway.wire.call import Call, Operation
 from ai_gateway.wire.stream import Shape
 
@@ -22,64 +31,111 @@ MARGIN_SECONDS: Final = 1.0
 MARGIN_SHARE: Final = 0.05
 
 
+class RequestDeps(msgspec.Struct, frozen=True, kw_only=True):
+    """What the request path works with. `content` keeps prompts and answers, where spans shall carry them."""
+
+    current: CurrentConfig
+    upstreams: Upstreams
+    buffers: Buffers
+    running_requests: RunningRequests
+    admission: AdmissionControl
+    audit: Audit
+    content: Callable[[Call], Content] | None
+
+
 class Forward:
     """One POST route, as a raw ASGI endpoint: the lease encloses connecting and streaming, so no slot can leak."""
 
-    def __init__(self, operation: Operation, parts: RequestDeps) -> None:
+    def __init__(self, operation: Operation, deps: RequestDeps) -> None:
         self._operation = operation
-        self._parts = parts
+        self._deps = deps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
-        in_force = self._parts.current.now
-        admission = self._parts.admission
-        incoming = Incoming(self._parts.buffers, admission, exchange, in_force)
-        admitted: Admitted | None = None
-        try:
-            await incoming.ask(scope, self._parts.fleet)
+        deps, exchange = self._deps, exchange_of(scope)
+        loop = deps.running_requests.loop
+        active = deps.current.now  # once: a reload in the middle of a request changes nothing for it
+        with Incoming(deps.buffers, deps.admission, exchange, active) as incoming:
+            await incoming.ask(scope, deps.upstreams.fleet)
             call = await incoming.read(self._operation, receive)
-            exchange.times.called_at = monotonic()
-            if call.ignored:
-                exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
-            if exchange.ids.trace.is_recorded:
-                self._keep(call, exchange)
-            await incoming.in_turns(call, self._parts.audit.capture(call, exchange))
-            entry = self._find(call, in_force, exchange)
-            total = _total(call, entry, patience(scope), self._parts.running_requests.loop.time())
-            if admission.concerns(exchange.caller):
-                incoming.is_counted_anew()
-                admitted = await admission.admit(exchange, entry, total[0] - self._parts.running_requests.loop.time())
-            room = AnswerRoom(incoming.hold, self._parts.buffers.slices, in_force.config.body.max_answer_bytes)
-            context = Attempts(self._parts, exchange, call, entry, room)
-            shape = Shape(
-                self._operation.id_prefix + exchange.ids.answer_id,
-                call.model,
-                call.wants_usage,
-                in_force.config.compatibility.reasoning_content,
+            self._stamp(call, exchange)
+            await incoming.in_turns(call, deps.audit.capture(call, exchange))
+            entry = self._find(call, active, exchange)
+            total = _total(call, entry, patience(scope), loop.time())
+            await incoming.admit(entry, total[0] - loop.time())
+            served = ServedCall(exchange=exchange, call=call, entry=entry, body=call.upstream(entry.max_tokens))
+            call.let_go()  # from here on the body lives in what is sent alone
+            delivery = Delivery(
+                shape=self._shape(call, active, exchange),
+                cancel_scope=CancelScope(scope, deps.running_requests, total),
+                room=AnswerRoom(incoming.hold, deps.buffers.slices, active.config.body.max_answer_bytes),
+                events=EventReply(exchange, scope, send, entry.timeouts.heartbeat, loop) if call.stream else None,
             )
-            if call.stream:
-                await context.stream(shape, CancelScope(scope, self._parts.running_requests, total), scope, send)
+            if delivery.events is None:
+                await self._whole(served, delivery, send)
             else:
-                await context.whole(shape, CancelScope(scope, self._parts.running_requests, total), send)
+                await self._stream(served, delivery, delivery.events)
+
+    async def _whole(self, served: ServedCall, delivery: Delivery, send: Send) -> None:
+        """An answer in one piece: it is out of the endpoint's hands before the client gets any of it."""
+        exchange = served.exchange
+        answer = await self._run(served, delivery)
+        assert answer is not None, "only a stream leaves none"
+        exchange.tokens.usage, exchange.tokens.written = answer.usage, answer.written
+        self._deps.admission.count(exchange)
+        exchange.outcome.finish_reason = answer.finish_reason
+        await reply_whole(exchange, send, answer)
+
+    async def _stream(self, served: ServedCall, delivery: Delivery, events: EventReply) -> None:
+        """An answer event by event. Once its 200 is out, errors are events too."""
+        exchange, admission = served.exchange, self._deps.admission
+        events.begin()
+        try:
+            await self._run(served, delivery)
+            admission.count(exchange)
+            await events.end()
+        except GatewayError as error:
+            if not events.is_started:
+                raise
+            note(exchange, error)
+            exchange.outcome.status = error.error_status
+            admission.count(exchange)
+            await events.fail(error)
+        except ClientStalled:
+            events.cut()
+            raise
         finally:
-            incoming.close()
-            admission.settle(admitted, exchange)
+            events.stop()
 
-    def _keep(self, call: Call, exchange: Exchange) -> None:
-        """What spans tell of a call, before its fields go."""
-        exchange.kept.parameters = call.parameters()
-        if self._parts.content is not None:
-            exchange.kept.content = self._parts.content(call)
+    async def _run(self, served: ServedCall, delivery: Delivery) -> Answer | None:
+        """The attempts, as long as there is a reason to go on. In the modes that ask for it the audit knows first."""
+        async with delivery.cancel_scope:
+            if self._deps.audit.holds:
+                await self._deps.audit.write_intent(served.exchange)
+            return await Attempts(self._deps.upstreams, served, delivery).run()
 
-    def _find(self, call: Call, in_force: ActiveConfig, exchange: Exchange) -> ServedModel:
+    def _stamp(self, call: Call, exchange: Exchange) -> None:
+        """What answers and spans tell of a call, before its fields go."""
+        exchange.times.called_at = monotonic()
+        if call.ignored:
+            exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
+        if exchange.ids.trace.is_recorded:
+            exchange.kept.parameters = call.parameters()
+            if self._deps.content is not None:
+                exchange.kept.content = self._deps.content(call)
+
+    def _find(self, call: Call, active: ActiveConfig, exchange: Exchange) -> ServedModel:
         exchange.call = call
-        entry = in_force.catalog.find(call.model, self._parts.fleet)
-        if entry is None or not may_use(exchange.caller, entry):
+        entry = active.catalog.find(call.model, self._deps.upstreams.fleet)
+        if entry is None or (exchange.caller.models and not may_use(exchange.caller, entry)):
             raise deny(call.model, entry)
         exchange.ids.model, exchange.ids.model_label = entry.name, entry.label
         if call.operation.limit_field is not None:
             exchange.tokens.limit = call.token_limit() or entry.max_tokens
         return entry
+
+    def _shape(self, call: Call, active: ActiveConfig, exchange: Exchange) -> Shape:
+        answer_id = self._operation.id_prefix + exchange.ids.answer_id
+        return Shape(answer_id, call.model, call.wants_usage, active.config.compatibility.reasoning_content)
 
 
 def _total(call: Call, entry: ServedModel, patience_seconds: float | None, now: float) -> Deadline:

@@ -6,10 +6,10 @@ Such a page (DNS rebinding) has the gateway's own origin in the browser's eyes; 
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from ai_gateway.auth.state import AuthState
 from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.edge.asgi import ASGIApp, Receive, Scope, Send, header
 from ai_gateway.edge.cors import allowed_origins
@@ -23,16 +23,17 @@ _MOST_REMEMBERED: Final = 64
 class HostCheck:
     """Stands before everything else of its port. Nothing is asked of a port that others than this machine reach.
 
-    `is_closed` says whether callers prove who they are: then a foreign page has nothing to prove it with.
+    With an `auth_state`, callers may have to prove who they are: then a foreign page has nothing to prove it with.
     """
 
-    def __init__(self, app: ASGIApp, current: CurrentConfig, is_closed: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, current: CurrentConfig, auth_state: AuthState | None = None) -> None:
         self._app = app
         self._current = current
-        self._is_closed = is_closed
+        self._auth_state = auth_state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("extensions", {}).get(ON_LOOPBACK) and not self._is_closed():
+        is_closed = self._auth_state is not None and self._auth_state.authenticator is not None
+        if scope.get("extensions", {}).get(ON_LOOPBACK) and not is_closed:
             check_host(scope, self._current)
         await self._app(scope, receive, send)
 

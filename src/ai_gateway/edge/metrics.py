@@ -27,13 +27,9 @@ class Metrics:
         body = b"" if scope["method"] == "HEAD" else content
         await reply(exchange_of(scope), send, 200, headers, body)
 
-    def add(self, *told: MetricSource) -> None:
-        """Others who measure something, too."""
-        self._sources = (*self._sources, *told)
-
     def read(self) -> list[Sample]:
         """All numbers of one moment: nothing changes while they are taken."""
-        return [sample for told in self._sources for sample in told()]
+        return [sample for source in self._sources for sample in source()]
 
 
 def _written(samples: list[Sample], is_open: bool) -> bytes:

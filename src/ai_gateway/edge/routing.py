@@ -1,7 +1,7 @@
 """Which app answers a path: the hot ones directly, wrong methods and unknown paths in the error shape, and `/`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.routing import Route, Router
@@ -33,6 +33,17 @@ SIGNS: Final = ("/health", "/healthz")
 _MANY_SLASHES: Final = re.compile("//|./$")
 
 
+# Puts something around an app.
+Wrapper = Callable[[ASGIApp], ASGIApp]
+
+
+def wrapped(wrappers: Sequence[Wrapper], app: ASGIApp) -> ASGIApp:
+    """An app in its wrappers, which stand in the order in which a request meets them."""
+    for wrapper in reversed(wrappers):
+        app = wrapper(app)
+    return app
+
+
 class Methods:
     """An endpoint for some methods of a path; any other method is a 405 in the error shape.
 
@@ -48,7 +59,8 @@ class Methods:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         exchange.route = self._route
-        check_route(exchange.caller, self._route)
+        if exchange.caller.routes is not None:
+            check_route(exchange.caller, self._route)
         if scope["method"] not in self._methods:
             raise WrongMethod(f"{scope['path']} takes {self._allow}, not {scope['method']}.", allow=self._allow)
         await self._app(scope, receive, send)

@@ -1,16 +1,19 @@
-"""Reads a whole answer within its bounds: small ones at once, larger ones while they come, in turns with all else."""
+"""A whole answer: read within its bounds, a small one at once, a larger one while it comes, and sent in one piece."""
 
 import msgspec
 
+from ai_gateway.edge.asgi import Send, reply, start
 from ai_gateway.edge.buffers import BodyShare
 from ai_gateway.edge.fair_slices import FairSlices
 from ai_gateway.errors import UpstreamFailed
+from ai_gateway.exchange import Exchange
 from ai_gateway.upstream.client import UpstreamExchange
 from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
 from ai_gateway.wire.json_guard import SMALL_BYTES
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.operations import Operation
+from ai_gateway.wire.replies import json_headers, json_headers_for
 from ai_gateway.wire.stream import Shape
 
 
@@ -23,7 +26,7 @@ class AnswerRoom(msgspec.Struct, frozen=True):
 
 
 async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Shape, room: AnswerRoom) -> Answer:
-    """The answer. Raises BadAnswer, BrokenFault, BuffersFull, or UpstreamFailed for one that is too large."""
+    """The answer. Raises BadAnswer, BrokenFailure, BuffersFull, or UpstreamFailed for one that is too large."""
     begun: list[bytes] = []
     size = 0
     scan: Scan | None = None
@@ -62,3 +65,16 @@ async def _feed(scan: Scan, data: list[bytes], slices: FairSlices) -> None:
         for at in range(0, len(piece), WINDOW):
             async with slices:
                 scan.feed(piece[at : at + WINDOW])
+
+
+async def reply_whole(exchange: Exchange, send: Send, answer: Answer) -> None:
+    """Sends a finished JSON answer, a large one piece by piece, as the client reads."""
+    if not answer.pieces:
+        await reply(exchange, send, 200, json_headers(answer.body), answer.body)
+        return
+    size = sum(map(len, answer.pieces))
+    await start(exchange, send, 200, json_headers_for(size))
+    for piece in answer.pieces:
+        exchange.outcome.sent_bytes += len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -174,8 +174,8 @@ class Connection(asyncio.Protocol):
         self._is_bodiless = request.startswith(b"HEAD ")
         if self._lost is not None:
             raise ResetFailure(str(self._lost))
-        if len(body) == 1 and len(body[0]) < HIGH_WATER:
-            self._transport.write(request + body[0])
+        if len(body) < 3 and sum(map(len, body)) < HIGH_WATER:
+            self._transport.write(b"".join((request, *body)))
         else:
             self._transport.writelines((request, *body))
 

@@ -38,6 +38,17 @@ _decode = msgspec.json.Decoder().decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
+class UpstreamBody(msgspec.Struct, frozen=True):
+    """The body that goes upstream, but for its model: each attempt writes the name by which the model goes there."""
+
+    model_field: str
+    pieces: list[bytes]  # cleared when nobody can need them again
+
+    def naming(self, ollama_name: str) -> list[bytes]:
+        """All of it, in pieces, of a large body those that came."""
+        return [b'{"%b":%b' % (self.model_field.encode(), _encode(ollama_name)), *self.pieces]
+
+
 class Call(msgspec.Struct, frozen=True):
     """A client's call. `model` is the id as the client wrote it; `fields` are JSON values that are not decoded yet.
 
@@ -53,20 +64,15 @@ class Call(msgspec.Struct, frozen=True):
     ignored: tuple[str, ...] = ()
     placeholders: Placeholders | None = None
 
-    def upstream_body(self, ollama_name: str, max_tokens: int | None) -> bytes:
-        """The body to send, with Ollama's name of the model, and with `max_tokens` if the client set no limit."""
-        fields = self.fields
-        operation = self.operation
-        fields[operation.model_field] = msgspec.Raw(_encode(ollama_name))
-        limit = operation.limit_field
+    def upstream(self, max_tokens: int | None) -> UpstreamBody:
+        """The body to send, with `max_tokens` if the client set no limit."""
+        fields, limit = self.fields, self.operation.limit_field
+        fields.pop(self.operation.model_field, None)
         if max_tokens is not None and limit is not None and limit not in fields:
             fields[limit] = msgspec.Raw(str(max_tokens).encode())
-        return _encode(fields)
-
-    def upstream_pieces(self, ollama_name: str, max_tokens: int | None) -> list[bytes]:
-        """The same body in pieces; of a large body, the pieces that the gateway received."""
-        text = self.upstream_body(ollama_name, max_tokens)
-        return [text] if self.placeholders is None else list(self.placeholders.pieces(text))
+        text = b"," + _encode(fields)[1:]  # after the model; the prompt is always among the fields
+        pieces = [text] if self.placeholders is None else list(self.placeholders.pieces(text))
+        return UpstreamBody(self.operation.model_field, pieces)
 
     def let_go(self) -> None:
         """Drops the fields; the facts about the call stay."""
