@@ -169,10 +169,11 @@ chart makes of that: so the text that the chart wrote is no other one. Call with
 {{- $has := include "ai-gateway-ollama.once" (list . "contentSections") | fromJson -}}
 {{- include "ai-gateway-ollama.completed" (dict "text" (include "ai-gateway-ollama.content" .) "has" $has "wants" $sections) }}
 {{- else -}}
-# Every key: docs/configuration.md of the gateway. A change takes effect at once; a mistake keeps the last good one.
+# Every key: the gateway's docs/configuration.md. A change takes effect at once. If you make a mistake, the gateway keeps
+# the last good config.
 {{- if include "ai-gateway-ollama.discoversModels" . }}
-# No model is named, so every model that an Ollama holds is served. Name some and take `catalog` away, and these alone
-# are served, each with settings and limits of its own: `models: {llama3: {}, coder: {ollama: codellama, version: 13b}}`
+# You name no model, so the gateway serves every model that an Ollama holds. To serve only some, name them and remove
+# `catalog`. Each can have its own settings and limits: `models: {llama3: {}, coder: {ollama: codellama, version: 13b}}`
 {{- end }}
 {{- with $sections.models }}
 models:
