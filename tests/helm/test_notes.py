@@ -174,4 +174,4 @@ def test_they_say_what_of_a_file_has_no_effect(plane: ControlPlane) -> None:
     notes = _notes(plane, {"config": {"content": content}})
     assert "`drain` in config.content has no effect" in notes
     assert "`listen` in config.content has no effect" in notes
-    assert "Roles and NetworkPolicies are made from `discovery` in the values" in notes
+    assert "The chart makes Roles and NetworkPolicies from `discovery` in the values" in notes
