@@ -1,11 +1,11 @@
-# Built alike by BuildKit, buildah and podman. Nothing here needs a shell.
+# BuildKit, buildah and podman all build this. Nothing here needs a shell.
 #
-# `docker build .` is enough: the first stage fetches the wheels by the hashed locks and writes the bill of materials.
-# `make image` fills build/ with both on your machine and then builds this without a network; the first stage takes
-# them, if they were made from these sources. The bill lies in the image at /opt/ai-gateway/sbom.cdx.json.
+# `docker build .` is enough. The first stage then fetches the wheels by the hashed locks and writes the bill of
+# materials. `make image` makes both on your machine, in build/, and then builds this without a network. The first stage
+# takes what is in build/ if it was made from these sources. The image has the bill at /opt/ai-gateway/sbom.cdx.json.
 #
-# A base is any image with a python3, 3.11 to 3.14, wherever it lies; the wheels are those for it. To fetch them here it
-# needs pip too, as the default has.
+# You can take any base that has a python3, 3.11 to 3.14; the wheels match it. To fetch wheels in the first stage, the
+# base needs pip too. The default has it.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS wheels
@@ -27,14 +27,14 @@ LABEL org.opencontainers.image.title="AI Gateway Ollama" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/ai-gateway /opt/ai-gateway
-# Of the base's standard library, where the base has none: without it every start compiles what it loads.
+# Byte code of the base's standard library, if the base has none. Without it every start compiles what it loads.
 COPY --from=build /build/bytecode /
 COPY image/health.py /opt/ai-gateway/health.py
 COPY --from=wheels /build/sbom.cdx.json /opt/ai-gateway/sbom.cdx.json
 COPY LICENSE /opt/ai-gateway/LICENSE
 
-# The audit wants a volume at /var/lib/ai-gateway that user 65532 can write to; without one it is kept nowhere.
-# Every address, not loopback: what may reach a container is its network's business. A flag goes before these.
+# Mount a volume for the audit at /var/lib/ai-gateway, writable for user 65532. Without one you lose the audit with the
+# container. The gateway listens on every address: the container's network decides who reaches it. Flags override these.
 ENV PATH=/opt/ai-gateway/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/ \
     XDG_STATE_HOME=/var/lib/ai-gateway \
@@ -42,11 +42,11 @@ ENV PATH=/opt/ai-gateway/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
     PYTHONUNBUFFERED=1 \
     AI_GATEWAY_LISTEN=:8080 \
     AI_GATEWAY_ADMIN=:9090
-# Where config.yml is looked for.
+# The gateway looks for config.yml here.
 WORKDIR /etc/ai-gateway
 USER 65532:65532
 EXPOSE 8080 9090
-# Kept by Docker's image format alone; Kubernetes has the chart's probes.
+# Only Docker's image format keeps this. In Kubernetes the chart's probes do the work.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python3", "/opt/ai-gateway/health.py"]
 ENTRYPOINT ["ai-gateway"]
 CMD ["serve"]

@@ -36,11 +36,11 @@ def test_an_upgrade_of_the_image_keeps_an_edit(edited: Release) -> None:
     said = edited.upgrade(OTHER_IMAGE)
     assert edited.image().endswith(":v2")
     assert edited.rpm == 7
-    assert "THE EDIT OF IT WAS KEPT" in said
+    assert "YOUR EDIT WAS KEPT" in said
 
 
 def test_it_keeps_the_edit_to_the_letter_time_and_again(edited: Release) -> None:
-    edited.edit("# No model is named", "# a word of mine   ")
+    edited.edit("# You name no model", "# a word of mine   ")
     before = edited.text
     for tag in ("v2", "v3"):
         edited.upgrade(f"--set=image.tag={tag}")
@@ -62,7 +62,7 @@ def test_models_that_change_win_over_an_edit_which_is_kept_beside_them(edited: R
     said = edited.upgrade(OTHER_MODELS, *HANDED_OVER[edited.version])
     assert edited.models == ["only"]
     assert edited.data()["config.yml.replaced"] == before
-    assert "AN EDIT OF IT GAVE WAY" in said
+    assert "YOUR EDIT WAS REPLACED" in said
     edited.upgrade(OTHER_MODELS, OTHER_IMAGE)
     assert edited.data()["config.yml.replaced"] == before
 
@@ -84,7 +84,7 @@ def test_an_edit_that_says_what_the_values_say_next_is_no_conflict(release: Rele
     said = release.upgrade(f"--set-file=config.content={_file_with(release)}")
     assert release.rpm == 7
     assert list(release.data()) == ["config.yml"]
-    assert "GAVE WAY" not in said
+    assert "WAS REPLACED" not in said
 
 
 def test_an_edit_that_means_what_the_values_say_next_keeps_its_words(edited: Release) -> None:
@@ -149,7 +149,7 @@ def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> 
     release.kubectl("replace", "--filename=-", input=yaml.safe_dump(whole))
     said = release.upgrade(OTHER_IMAGE)
     assert release.models == ["mine"]
-    assert "ITS CONTENT WAS KEPT" in said
+    assert "THE CONTENT WAS KEPT" in said
     release.upgrade(OTHER_MODELS, *HANDED_OVER[release.version])
     assert release.models == ["only"]
 
@@ -157,7 +157,7 @@ def test_a_config_map_that_was_replaced_as_a_whole_is_kept(release: Release) -> 
 def test_an_edit_moves_along_to_another_key(edited: Release) -> None:
     said = edited.upgrade("--set=config.key=gateway.yml")
     assert yaml.safe_load(edited.data()["gateway.yml"])["limits"] == {"default": {"rpm": 7}}
-    assert "THE EDIT OF IT WAS KEPT" in said
+    assert "YOUR EDIT WAS KEPT" in said
 
 
 REMEMBERED = "fc19998b4d819290"  # by the chart that wrote them
@@ -186,7 +186,7 @@ def test_an_edit_of_the_three_examples_of_earlier_charts_is_kept_and_they_are_no
     if is_edited:
         release.edit(*EDIT)
     said = release.upgrade(OTHER_IMAGE, *HANDED_OVER[release.version])
-    assert ("THE EDIT OF IT WAS KEPT" in said) is is_edited
+    assert ("YOUR EDIT WAS KEPT" in said) is is_edited
     assert (release.models == []) is not is_edited
     assert list(release.data()) == ["config.yml"]
     release.upgrade("--set=image.tag=v3")

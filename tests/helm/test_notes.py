@@ -28,7 +28,7 @@ def _notes(plane: ControlPlane, values: Values, version: str = "helm4") -> str:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({}, "Served: every model that an Ollama holds, since no model is named"),
+        ({}, "Served: every model that an Ollama holds, because you name no model"),
         ({"models": {"b": {}, "a": {}}}, "Served: a, b; no other model"),
         ({"models": {"a": {}}, "catalog": {"discover": True}}, "Served: a, and every other model"),
         ({"catalog": {"discover": False}}, "NOTHING IS SERVED"),
@@ -81,7 +81,7 @@ def test_the_line_that_they_give_adds_a_model_and_has_it_pulled(plane: ControlPl
 
 
 def _must_say(notes: str) -> Values:
-    found: Values = yaml.safe_load(notes.partition("where it says so, too:\n\n")[2].partition("\n\n")[0])
+    found: Values = yaml.safe_load(notes.partition("Write it into the ConfigMap too:\n\n")[2].partition("\n\n")[0])
     return found
 
 
@@ -125,13 +125,13 @@ def test_they_say_what_a_config_map_of_ones_own_must_hold(plane: ControlPlane, v
         },
         "discovery": {"kubernetes": {"namespaces": ["gpu"]}},
     }
-    assert "Until it has a word about auth, limits, audit, tls, no gateway becomes ready" in " ".join(notes.split())
+    assert "No gateway becomes ready until it has the sections auth, limits, audit, tls" in " ".join(notes.split())
 
 
 def test_where_the_values_turn_nothing_on_they_warn_of_a_config_map_without_auth(plane: ControlPlane) -> None:
     notes = _notes(plane, {"config": OWN})
-    assert "A file without `auth` lets everyone in" in notes
-    assert "where it says so, too" not in notes
+    assert "a file without `auth` lets everyone in" in notes
+    assert "Write it into the ConfigMap" not in notes
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_they_say_what_of_a_file_has_no_effect(plane: ControlPlane) -> None:
     notes = _notes(plane, {"config": {"content": content}})
     assert "`drain` in config.content has no effect" in notes
     assert "`listen` in config.content has no effect" in notes
-    assert "Roles and NetworkPolicies are made from `discovery` in the values" in notes
+    assert "The chart makes Roles and NetworkPolicies from `discovery` in the values" in notes

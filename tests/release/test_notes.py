@@ -113,7 +113,7 @@ def test_a_config_map_of_ones_own_without_what_the_values_turn_on_serves_nobody(
     notes = release.helm("install", NAME, str(CHART), *own)
     release.until(lambda: "auth" in release.kubectl("get", "events"))
     assert not release.is_ready(1)
-    said = notes.partition("where it says so, too:\n\n")[2].partition("\n\n")[0]
+    said = notes.partition("Write it into the ConfigMap too:\n\n")[2].partition("\n\n")[0]
     text = "models: {llama3: {}}\n" + "\n".join(line[2:] for line in said.splitlines())
     patch = json.dumps({"data": {"config.yml": text}})
     release.kubectl("patch", "configmap", "ours", f"--patch={patch}")

@@ -38,7 +38,7 @@ it stays, and with "wins" it goes. */}}
 {{- range $name := initial $names -}}
 {{- if not (include "ai-gateway-ollama.says" (list $at $name)) }}{{ $_ := set $at $name dict }}{{ end -}}
 {{- if not (kindIs "map" (get $at $name)) -}}
-{{- fail (printf "%s%s is %q, and %s asks for %s: say it in one of them" $.in $name (get $at $name | toString) $.by $.path) -}}
+{{- fail (printf "%s%s is %q, but %s needs %s: set it in one place only" $.in $name (get $at $name | toString) $.by $.path) -}}
 {{- end -}}
 {{- $at = get $at $name -}}
 {{- end -}}
@@ -46,7 +46,7 @@ it stays, and with "wins" it goes. */}}
 {{- if or .wins (not (include "ai-gateway-ollama.says" (list $at $last))) -}}
 {{- $_ := set $at $last .value -}}
 {{- else if and (not .yields) (ne (include "ai-gateway-ollama.plain" (dict "of" .value)) (include "ai-gateway-ollama.plain" (dict "of" (get $at $last)))) -}}
-{{- fail (printf "%s%s is there, and %s makes something else of it: say it in one of them" .in .path .by) -}}
+{{- fail (printf "%s%s is set, and %s sets something else: set it in one place only" .in .path .by) -}}
 {{- end -}}
 {{- end }}
 
@@ -91,7 +91,7 @@ it stays, and with "wins" it goes. */}}
 {{- if kindIs "map" $.config.discovery -}}
 {{- range $other, $there := omit $.config.discovery $source -}}
 {{- if not (kindIs "invalid" $there) -}}
-{{- fail (printf "%sdiscovery.%s is there, and discovery in the values (mode %s) makes discovery.%s: say it in one of them" $.in $other $values.mode $source) -}}
+{{- fail (printf "%sdiscovery.%s is set, but discovery in the values (mode %s) sets discovery.%s: set it in one place only" $.in $other $values.mode $source) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -121,7 +121,7 @@ Where two of them say the same thing in different ways nothing is rendered.
 {{- $methods := (include "ai-gateway-ollama.part" (list $config "auth") | fromJson).methods -}}
 {{- $redis := (include "ai-gateway-ollama.part" (list $config "limits") | fromJson).redis -}}
 {{- range include "ai-gateway-ollama.files" (dict "Values" .root.Values "methods" (default list $methods) "redis" $redis) | fromJsonArray -}}
-{{- /* Within the values where files are mounted goes before `config`, which knows nothing of it, but for keys of one's own. */}}
+{{- /* Within the values where files are mounted overrides `config`, except for your own keys. */}}
 {{- $isOwn := eq .path "auth.keys_file" -}}
 {{- $isText := hasKey $content (splitList "." .path | first) -}}
 {{- include "ai-gateway-ollama.put" (merge . (dict "config" $config "in" $in "wins" (not (or $isText $isOwn)) "yields" (and $isOwn (not $isText)))) -}}
@@ -148,7 +148,7 @@ chart makes of that: so the text that the chart wrote is no other one. Call with
 {{- $meaning := include "ai-gateway-ollama.plain" (dict "of" (get $config $name)) -}}
 {{- $said := list (include "ai-gateway-ollama.plain" (dict "of" $section)) (include "ai-gateway-ollama.plain" (dict "of" (get $written $name))) -}}
 {{- if not (has $meaning $said) -}}
-{{- fail (printf "config.content: %q is in it, and config.%s says something else: say it in one of them (`--set config.%s=null` leaves it to the content)" $name $name $name) -}}
+{{- fail (printf "config.content: it has %q, and config.%s says something else: set it in one place only (`--set config.%s=null` leaves it to the content)" $name $name $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -169,10 +169,11 @@ chart makes of that: so the text that the chart wrote is no other one. Call with
 {{- $has := include "ai-gateway-ollama.once" (list . "contentSections") | fromJson -}}
 {{- include "ai-gateway-ollama.completed" (dict "text" (include "ai-gateway-ollama.content" .) "has" $has "wants" $sections) }}
 {{- else -}}
-# Every key: docs/configuration.md of the gateway. A change takes effect at once; a mistake keeps the last good one.
+# Every key: the gateway's docs/configuration.md. A change takes effect at once. If you make a mistake, the gateway keeps
+# the last good config.
 {{- if include "ai-gateway-ollama.discoversModels" . }}
-# No model is named, so every model that an Ollama holds is served. Name some and take `catalog` away, and these alone
-# are served, each with settings and limits of its own: `models: {llama3: {}, coder: {ollama: codellama, version: 13b}}`
+# You name no model, so the gateway serves every model that an Ollama holds. To serve only some, name them and remove
+# `catalog`. Each can have its own settings and limits: `models: {llama3: {}, coder: {ollama: codellama, version: 13b}}`
 {{- end }}
 {{- with $sections.models }}
 models:

@@ -24,7 +24,7 @@ app.kubernetes.io/name=ollama
 {{- range $term := splitList "," (include "ai-gateway-ollama.labelSelector" .) }}
 {{- $pair := splitList "=" ($term | replace "==" "=" | trim) }}
 {{- if or (ne (len $pair) 2) (hasSuffix "!" (first $pair)) (contains " " $term) }}
-{{- fail (printf "discovery.labelSelector: %q is no label=value, which headlessService and networkPolicy need" $term) }}
+{{- fail (printf "discovery.labelSelector: %q is not label=value, but headlessService and networkPolicy need one" $term) }}
 {{- end }}
 {{ first $pair }}: {{ last $pair | quote }}
 {{- end }}

@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Seconds of the longest drain: a variable or flag of the user's goes before the values, as it does in the gateway. */}}
+{{/* Seconds of the longest drain: your variable or flag overrides the values, as it does in the gateway. */}}
 {{- define "ai-gateway-ollama.drainSeconds" -}}
 {{- $root := . -}}
 {{- $sum := 0 -}}
@@ -22,7 +22,7 @@
 {{- $sum -}}
 {{- end }}
 
-{{/* The same with what goes before: Ollama's own pause in a pod of both, else that of the pre-stop hook. */}}
+{{/* The same with the pause before it: Ollama's in a pod of both, else that of the pre-stop hook. */}}
 {{- define "ai-gateway-ollama.leavingSeconds" -}}
 {{- $pause := 1 -}}
 {{- if include "ai-gateway-ollama.isSidecar" . -}}

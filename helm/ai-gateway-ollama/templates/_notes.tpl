@@ -34,13 +34,13 @@ To try it from your machine, in two terminals:
   {{ $curl }} {{ $url }}/models
   {{ $curl }} {{ $url }}/chat/completions -H 'content-type: application/json' -d '{{ $body }}'
 {{- if not $chats }}
-  # in place of MODEL, a model that the line before lists
+  # replace MODEL with a model from the list above
 {{- end }}
 {{- if $tls }}
-  # --insecure, since the certificate is for the Service's name, and not for localhost
+  # you need --insecure, because the certificate is for the Service's name and not for localhost
 {{- end }}
 {{- if and .Values.config.existingConfigMap (not $methods) }}
-  # with -H "authorization: Bearer KEY" where your ConfigMap asks for one
+  # add -H "authorization: Bearer KEY" if your ConfigMap asks for a key
 {{- end }}
 {{- end }}
 
@@ -52,15 +52,15 @@ To try it from your machine, in two terminals:
 {{- if gt (len $ids) 10 }}{{ $named = printf "%s and %d more" $named (sub (len $ids) 10) }}{{ end -}}
 {{- $discovers := (include "ai-gateway-ollama.part" (list $file "catalog") | fromJson).discover -}}
 {{- if and $ids $discovers -}}
-Served: {{ $named }}, and every other model that an Ollama holds (catalog.discover), which has no limits of its own.
+Served: {{ $named }}, and every other model that an Ollama holds (catalog.discover). The others have no limits of their own.
 {{- else if $ids -}}
-Served: {{ $named }}; no other model, whatever an Ollama holds. `catalog: {discover: true}` serves all of them.
+Served: {{ $named }}; no other model. To serve all that an Ollama holds, set `catalog: {discover: true}`.
 {{- else if $discovers -}}
-Served: every model that an Ollama holds, since no model is named (catalog.discover). Naming one ends that: from then on
-those that are named are served, each with settings and limits of its own, such as
+Served: every model that an Ollama holds, because you name no model (catalog.discover). Once you name one, the gateway
+serves only the models that you name. Each can have its own settings and limits. To name one:
   --set config.models.llama3.version=latest
 {{- else -}}
-NOTHING IS SERVED: no model is named, and catalog.discover is off. Name one, such as
+NOTHING IS SERVED: you name no model, and catalog.discover is off. To name one:
   --set config.models.llama3.version=latest
 {{- end -}}
 {{- end }}
@@ -72,7 +72,7 @@ NOTHING IS SERVED: no model is named, and catalog.discover is off. Name one, suc
 {{- if and $models .Values.ollama.pull.enabled -}}
 Pulled before Ollama starts: {{ join ", " $models }}
 {{- else if .Values.ollama.pull.enabled -}}
-NOTHING IS PULLED: the chart's Ollama starts without a model, since none is named. This line adds one:
+NOTHING IS PULLED: you name no model, so the chart's Ollama starts without one. This line adds one:
   helm upgrade {{ .Release.Name }} CHART -n {{ .Release.Namespace }} --reset-then-reuse-values --set config.models.llama3.version=latest
 {{- else -}}
 NOTHING IS PULLED into the chart's Ollama (ollama.pull.enabled). This line adds a model to one pod:
@@ -83,16 +83,16 @@ NOTHING IS PULLED into the chart's Ollama (ollama.pull.enabled). This line adds 
 
 {{/* What a ConfigMap of one's own must say for these values to mean something. */}}
 {{- define "ai-gateway-ollama.ownConfigMap" -}}
-It is your own: this release never writes it.
-{{- with include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson }} What these values turn on takes effect only where it says so, too:
+The ConfigMap is your own: this release never writes it.
+{{- with include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson }} Your values turn on what follows. Write it into the ConfigMap too:
 
 {{ toYaml . | indent 2 }}
 {{- end }}
 {{ with include "ai-gateway-ollama.required" . }}
-Until it has a word about {{ . | replace "," ", " }}, no gateway becomes ready (config.require).
+No gateway becomes ready until it has the sections {{ . | replace "," ", " }} (config.require).
 {{- else }}
-A file without `auth` lets everyone in, once the gateway starts with it: `--set config.require={auth}` makes it wait
-instead until the file says who is let in.
+A gateway that starts with a file without `auth` lets everyone in. Set `--set config.require={auth}` to make it wait
+until the file has that section.
 {{- end }}
 {{- end }}
 
@@ -101,10 +101,10 @@ instead until the file says who is let in.
 {{- $content := include "ai-gateway-ollama.once" (list . "contentSections") | fromJson -}}
 {{- range $name, $values := dict "drain" "drain" "listen" "ports.api" "admin" "ports.admin" -}}
 {{- if hasKey $content $name }}
-`{{ $name }}` in config.content has no effect: {{ $values }} in the values goes before it.
+`{{ $name }}` in config.content has no effect: {{ $values }} in the values overrides it.
 {{- end -}}
 {{- end -}}
 {{- if hasKey $content "discovery" }}
-`discovery` is in config.content. Roles and NetworkPolicies are made from `discovery` in the values: let both say the same.
+`discovery` is in config.content. The chart makes Roles and NetworkPolicies from `discovery` in the values: keep both the same.
 {{- end -}}
 {{- end }}

@@ -42,7 +42,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Entries of which no two have the same KEY, which server-side apply refuses: the later goes before the earlier. A
+{{/* Entries of which no two have the same KEY, which server-side apply refuses: the later overrides the earlier. A
 path counts as the same with a slash at its end. Call with (list KEY ENTRIES). */}}
 {{- define "ai-gateway-ollama.unique" -}}
 {{- $key := first . -}}
@@ -57,7 +57,7 @@ path counts as the same with a slash at its end. Call with (list KEY ENTRIES). *
 {{- toYaml $entries }}
 {{- end }}
 
-{{/* Environment without doubled names: the later list goes before the earlier. Call with a list of lists. */}}
+{{/* Environment without duplicate names: the later list overrides the earlier. Call with a list of lists. */}}
 {{- define "ai-gateway-ollama.env" -}}
 {{- $entries := list -}}
 {{- range . }}{{ $entries = concat $entries . }}{{ end -}}

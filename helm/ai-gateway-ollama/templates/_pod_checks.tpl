@@ -4,7 +4,7 @@
 {{- define "ai-gateway-ollama.pairChecks" -}}
 {{- $values := .Values -}}
 {{- range $name, $is := dict "tls.existingSecret" $values.tls.existingSecret "tls.certManager.enabled" $values.tls.certManager.enabled -}}
-{{- if and $is (not $values.tls.enabled) }}{{ fail (printf "%s: needs tls.enabled" $name) }}{{ end -}}
+{{- if and $is (not $values.tls.enabled) }}{{ fail (printf "%s: set tls.enabled too" $name) }}{{ end -}}
 {{- end -}}
 {{- range $name, $pair := dict
   "autoscaling.minReplicas" (list $values.autoscaling.minReplicas "autoscaling.maxReplicas" $values.autoscaling.maxReplicas $values.autoscaling.enabled)
@@ -14,16 +14,16 @@
 {{- end -}}
 {{- end -}}
 {{- if and $values.ingress.enabled (not $values.ingress.hosts) -}}
-{{- fail "ingress.hosts: name a host, or a path alone as `[{paths: [{path: /}]}]`" -}}
+{{- fail "ingress.hosts: name a host, or only a path, as `[{paths: [{path: /}]}]`" -}}
 {{- end -}}
 {{- range $name := list "nodePort" "externalTrafficPolicy" -}}
 {{- if and (index $values.service $name) (eq $values.service.type "ClusterIP") -}}
-{{- fail (printf "service.%s: needs service.type NodePort or LoadBalancer, but it is ClusterIP" $name) -}}
+{{- fail (printf "service.%s: set service.type to NodePort or LoadBalancer; it is ClusterIP" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name := list "loadBalancerClass" "loadBalancerSourceRanges" -}}
 {{- if and (index $values.service $name) (ne $values.service.type "LoadBalancer") -}}
-{{- fail (printf "service.%s: needs service.type LoadBalancer, but it is %s" $name $values.service.type) -}}
+{{- fail (printf "service.%s: set service.type to LoadBalancer; it is %s" $name $values.service.type) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -31,20 +31,20 @@
 {{- define "ai-gateway-ollama.podChecks" -}}
 {{- $leaving := include "ai-gateway-ollama.leavingSeconds" . | int -}}
 {{- if le (include "ai-gateway-ollama.gracePeriod" . | int) $leaving -}}
-{{- fail (printf "terminationGracePeriodSeconds: %v is not more than the %d seconds of drain.delaySeconds, drain.graceSeconds and what goes before them: the pod would be killed with answers still running" .Values.terminationGracePeriodSeconds $leaving) -}}
+{{- fail (printf "terminationGracePeriodSeconds: %v is too short, and Kubernetes would cut running answers: take more than %d seconds, the sum of drain.delaySeconds, drain.graceSeconds and the pause before them" .Values.terminationGracePeriodSeconds $leaving) -}}
 {{- end -}}
 {{- if and (eq .Values.dnsPolicy "None") (not (index .Values.dnsConfig "nameservers")) -}}
-{{- fail "dnsConfig.nameservers: dnsPolicy None needs at least one" -}}
+{{- fail "dnsConfig.nameservers: name at least one, because dnsPolicy is None" -}}
 {{- end -}}
 {{- include "ai-gateway-ollama.portChecks" . -}}
 {{- include "ai-gateway-ollama.containerChecks" . -}}
 {{- include "ai-gateway-ollama.labelChecks" . -}}
 {{- if include "ai-gateway-ollama.isSidecar" . -}}
 {{- if hasKey .Values.lifecycle "preStop" -}}
-{{- fail "lifecycle.preStop: with placement ollama-sidecar this hook is the gateway's own, which drains it" -}}
+{{- fail "lifecycle.preStop: leave it out, because with placement ollama-sidecar the gateway's own hook drains it" -}}
 {{- end -}}
 {{- range .Values.extraVolumes -}}
-{{- if has .name (list "models" "ollama-tmp") }}{{ fail (printf "extraVolumes: %s is a volume of Ollama's in this pod (placement ollama-sidecar); take another name" .name) }}{{ end -}}
+{{- if has .name (list "models" "ollama-tmp") }}{{ fail (printf "extraVolumes: %s is one of Ollama's volumes in this pod (placement ollama-sidecar); take another name" .name) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -89,7 +89,7 @@
 {{- range $value, $pair := dict "podLabels" (list .Values.podLabels $gateways) "ollama.podLabels" (list .Values.ollama.podLabels $ollamas) -}}
 {{- range $name, $label := first $pair -}}
 {{- $own := index (last $pair) $name -}}
-{{- if and $own (ne $own $label) }}{{ fail (printf "%s: %s is %q, by which its pods are selected; leave it out" $value $name $own) }}{{ end -}}
+{{- if and $own (ne $own $label) }}{{ fail (printf "%s: %s is %q, and the chart selects its pods by it; leave it out" $value $name $own) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
