@@ -120,7 +120,7 @@ class Gateway:
             readiness=self.readiness,
             clock=time.monotonic,
             opened_at=time.monotonic(),
-            auditing=self.audit,
+            audit=self.audit,
         )
 
     def _api(self) -> ASGIApp:

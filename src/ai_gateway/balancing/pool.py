@@ -76,7 +76,7 @@ class Pool:
                 return choice
         self._refuse_the_hopeless(avoid)
         if len(self._queue) >= self.settings.max_waiting and not avoid:
-            raise QueueFull(f"{self.waiting} requests wait for model {self.model!r} already; try again later.")
+            raise QueueFull(f"{self.waiting} requests already wait for model {self.model!r}; try again later.")
         return None
 
     def wait(self, ticket: Ticket) -> None:
