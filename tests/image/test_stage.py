@@ -89,7 +89,7 @@ def test_where_nothing_can_be_fetched_it_says_what_to_do(context: Path, tmp_path
 def test_what_makes_the_wheels_names_them_after_all_sources(context: Path) -> None:
     """The same files in the context as in the checkout, whatever else lies beside them there."""
     code = "from tools.image.sources import made_from, own_target; print(made_from(*own_target()), end='')"
-    told = subprocess.run([sys.executable, "-c", code], cwd=context, capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-B", "-c", code], cwd=context, capture_output=True, text=True, check=True)
     assert told.stdout == made_from(*own_target())
     assert not any(fnmatch(file.name, pattern) for file in context.rglob("*") for pattern in NEVER)
 

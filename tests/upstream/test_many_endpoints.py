@@ -15,7 +15,7 @@ from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.polling import AT_ONCE, JITTER, MOST_PER_SECOND, Poller
 from ai_gateway.wire.address import Address
 
-EAGER = Polling(Seconds(0.01), Seconds(0.01), Seconds(5), Seconds(5))
+EAGER = Polling(Seconds(0.01), Seconds(0.01), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
 MANY = 60
 SAID = {
     b"/api/version": answer(b'{"version":"0.24.0"}'),
