@@ -43,9 +43,11 @@ def chat(text: str = "hello world", model: str = "llama3", **more: Any) -> bytes
 
 
 def config(urls: Sequence[Any], **more: Any) -> dict[str, Any]:
-    """A config that is quick to notice; `more` replaces or adds sections."""
-    polling = {"interval": "60ms", "models_interval": "120ms"}
-    return {"models": dict(MODELS), "discovery": {"static": list(urls)}, "polling": polling, **more}
+    """A config that is quick to notice, and patient with a busy machine; `more` replaces or adds sections."""
+    polling = {"interval": "60ms", "models_interval": "120ms", "timeout": "20s", "residents_timeout": "20s"}
+    timeouts = {"connect": "20s", **more.pop("timeouts", {})}
+    sections = {"discovery": {"static": list(urls)}, "polling": polling, "timeouts": timeouts}
+    return {"models": dict(MODELS), **sections, **more}
 
 
 @dataclass
