@@ -16,7 +16,10 @@ from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
 
-FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(0.1), Seconds(0.1))
+FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(0.1), Seconds(0.1))  # soon done with what never answers
+# For endpoints that answer, which may take a busy machine long.
+PATIENT = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
+IMPATIENT_OF_LISTS = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(0.1))
 
 VERSION = b'{"version":"0.24.0"}'
 TAGS = b'{"models":[{"name":"tiny:latest","digest":"1","size":7,"modified_at":"2026-11-23T08:28:15Z"}]}'
@@ -78,7 +81,7 @@ async def polled(script: Script, settings: Polling = FAST) -> AsyncIterator[tupl
 
 async def test_the_first_round_finds_everything() -> None:
     """Version, models on disk, models loaded."""
-    async with polled(Ollama()) as (looked, _):
+    async with polled(Ollama(), PATIENT) as (looked, _):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await looked.poller.first_round()
         endpoint = looked.endpoint
@@ -153,7 +156,7 @@ async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
 async def test_an_unanswered_poll_of_loaded_models_means_unknown_and_not_down() -> None:
     """Ollama holds /api/ps back while it unloads a model."""
     ollama = Ollama()
-    async with polled(ollama) as (world, _):
+    async with polled(ollama, IMPATIENT_OF_LISTS) as (world, _):
         await world.until(lambda endpoint: endpoint.resident)
         ollama.answers[b"/api/ps"] = None
         await world.until(lambda endpoint: endpoint.resident is None)
@@ -167,7 +170,7 @@ async def test_an_unanswered_poll_of_loaded_models_means_unknown_and_not_down() 
 async def test_a_list_that_cannot_be_read_leaves_the_last_one_in_force(said: bytes) -> None:
     """And the next good one is believed again."""
     ollama = Ollama()
-    async with polled(ollama) as (world, server):
+    async with polled(ollama, PATIENT) as (world, server):
         await world.until(lambda endpoint: endpoint.holds("tiny:latest"))
         ollama.answers[b"/api/tags"] = answer(said)
         ollama.answers[b"/api/ps"] = answer(said)
