@@ -85,7 +85,6 @@ def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def reasons(connection: sqlite3.Connection) -> Iterator[str]:
     """A sentence for each thing that is not as it was made; what SQLite finds itself comes last."""
-    version_of(connection)
     wanted = _wanted()
     for kind, name, sql in connection.execute(_MADE):
         made = wanted.pop((kind, name), None)
