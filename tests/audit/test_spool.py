@@ -1,17 +1,14 @@
 """The spool gives back what was put in, in order, whatever becomes of its process."""
 
 import random
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.audit.writing import Chain, entry
 
-from ai_gateway.audit.chain import canonical
 from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.spool import FILE, Spool, SpoolFull
 from ai_gateway.audit.store import StoreDamaged, StoreLost, StoreUnavailable
@@ -161,40 +158,6 @@ def test_any_bytes_at_all_are_survived(tmp_path: Path, seed: int) -> None:
     spool.begin_anew()
     spool.open()
     assert put(spool, 3, Chain()) == taken(spool)
-    spool.close()
-
-
-def old_segment(folder: Path, number: int, chain: Chain) -> list[AuditEntry]:
-    """A file of the first format."""
-    entries, hashes = chain.numbered([entry() for _ in range(5)])
-    contents = [digest + canonical(one) for one, digest in zip(entries, hashes, strict=True)]
-    records = [struct.pack(">II", len(one), zlib.crc32(one)) + one for one in contents]
-    (folder / "spool").mkdir(exist_ok=True)
-    (folder / "spool" / f"{number:012}.spool").write_bytes(b"".join(records))
-    return entries
-
-
-def test_what_an_older_gateway_left_comes_first(tmp_path: Path) -> None:
-    chain = Chain()
-    written = old_segment(tmp_path, 9, chain) + old_segment(tmp_path, 10, chain)
-    spool = opened(tmp_path)
-    written += put(spool, 3, Chain("gateway/2"))
-    assert not list((tmp_path / "spool").glob("*.spool"))
-    assert taken(spool) == written
-    spool.close()
-
-
-def test_what_cannot_be_read_of_an_older_spool_is_kept_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    written = old_segment(tmp_path, 1, Chain())
-    file = tmp_path / "spool" / "000000000001.spool"
-    content = file.read_bytes()[:-7]
-    file.write_bytes(content)
-    spool = opened(tmp_path)
-    assert taken(spool) == written[:4]
-    assert (tmp_path / "spool" / "000000000001.spool.damaged").read_bytes() == content
-    assert "cannot be read" in caplog.text
     spool.close()
 
 

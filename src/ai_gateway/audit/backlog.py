@@ -42,7 +42,8 @@ class Backlog:
         self._content_bytes = 0
         self._alone = 0  # so many batches to come hold one entry
         self.batch: list[Queued] = []
-        self._is_kept = False  # the batch, as it is
+        # The batch as it was written, where the store may have it: both stay as they are until the store answers.
+        self.final: list[AuditEntry] = []
         self.unwritten: set[str] = set()  # intents that the store never took, whose ends may still come
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class Backlog:
 
     def gather(self, is_leaving: bool) -> None:
         """Fills the batch: with what comes within a moment of the first entry; at once if an entry has a future."""
-        if self._is_kept:
+        if self.final:
             return
         if not self.batch and len(self._queue) < MOST_AT_ONCE and not is_leaving:
             self._hurry.wait(GATHER_SECONDS)
@@ -110,7 +111,7 @@ class Backlog:
 
     def finish(self) -> None:
         """The batch is durable."""
-        done, self.batch, self._is_kept = self.batch, [], False
+        done, self.batch, self.final = self.batch, [], []
         self._leave(done)
         if self.unwritten:
             self.unwritten.difference_update(queued.entry.intent or "" for queued in done)
@@ -118,7 +119,7 @@ class Backlog:
 
     def leave_out(self, error: StoreUnavailable) -> None:
         """The batch will never be written: its futures get the error."""
-        gone, self.batch, self._is_kept = self.batch, [], False
+        gone, self.batch, self.final = self.batch, [], []
         self._leave(gone)
         self.unwritten |= {one.entry.intent for one in gone if one.entry.kind == "intent" and one.entry.intent}
         self._resolve(gone, error)
@@ -133,7 +134,7 @@ class Backlog:
             (settled if intent in closed else kept).append(queued)
             if queued.entry.kind == "end" and intent in gone.again:
                 closed.add(intent)
-        self.batch, self._is_kept = kept, False
+        self.batch, self.final = kept, []
         self._leave(settled)
         self._resolve(settled, None)
 
@@ -141,20 +142,12 @@ class Backlog:
         """Something in the batch cannot be written: each of its entries is tried alone."""
         self._alone = len(self.batch)
         self._queue.extendleft(reversed(self.batch))
-        self.batch, self._is_kept = [], False
-
-    def keep(self) -> None:
-        """The store may have the batch: it stays as it is, and its intents may be open, until the store answers."""
-        self._is_kept = True
-
-    def change(self) -> None:
-        """The store does not have the batch."""
-        self._is_kept = False
+        self.batch, self.final = [], []
 
     def give_back(self, error: StoreUnavailable) -> None:
         """Nothing can be written now: the futures of intents get the error at once, ends stay in the queue."""
         waiting: list[Queued] = []
-        if self._is_kept:
+        if self.final:  # its intents may be open
             intents = [queued for queued in self.batch if queued.entry.kind == "intent"]
             self._resolve(intents, error)
             for queued in intents:

@@ -22,13 +22,9 @@ def read_or_make_key(path: Path) -> bytes:
     """The key in a file that only its owner can read; made if it is not there. If several make it, one wins."""
     with suppress(FileNotFoundError):
         return read_key(path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(secrets.token_hex(LEAST_KEY_BYTES).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _write(new, secrets.token_hex(LEAST_KEY_BYTES).encode())
         with suppress(FileExistsError):
             os.link(new, path)
     finally:
@@ -39,10 +35,14 @@ def read_or_make_key(path: Path) -> bytes:
 def put_back(path: Path, key: bytes) -> None:
     """Writes a key that was made here where it is missing. Raises OSError where another one is in its place."""
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(key + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _write(path, key)
     elif read_key(path) != key:
         raise OSError(f"{path} holds another key than the one that entries are chained with")
+
+
+def _write(path: Path, key: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(key + b"\n")
+        file.flush()
+        os.fsync(file.fileno())

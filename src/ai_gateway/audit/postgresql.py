@@ -14,18 +14,10 @@ import msgspec
 
 from ai_gateway.audit import postgresql_retention
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import AuditEntry, columns
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.postgresql_connection import PostgresqlConnection
 from ai_gateway.audit.postgresql_rows import to_row, to_text
-from ai_gateway.audit.postgresql_schema import (
-    STEPS,
-    Columns,
-    Step,
-    add_partition,
-    check_writable,
-    migrate,
-    version_of,
-)
+from ai_gateway.audit.postgresql_schema import STEPS, add_partition, migrate, version_of
 from ai_gateway.audit.store import (
     REPLACED_SECONDS,
     SILENT_SECONDS,
@@ -35,7 +27,7 @@ from ai_gateway.audit.store import (
     StoreUnavailable,
     open_intents,
 )
-from ai_gateway.audit.tables import DAY_NS
+from ai_gateway.audit.tables import DAY_NS, LISTED, Step, check_writable
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -47,6 +39,7 @@ PAUSE_SECONDS: Final = 20  # between two signs of life, which come every 10 s: m
 REMOVE_SECONDS: Final = 60.0
 
 _encode: Final = msgspec.json.Encoder().encode
+_COPY: Final = f"COPY audit_entries ({LISTED}, hash, is_late) FROM STDIN"
 
 _END_OF_CHAIN: Final = (
     "SELECT sequence, hash, (SELECT writable_from FROM audit_schema), (SELECT hash FROM audit_entries newest "
@@ -90,22 +83,12 @@ class Stored(NamedTuple):
 
 
 class PostgresqlStore:
-    """The database that `dsn` names; `clock` is Unix nanoseconds. The tables shall be as `steps` and `wanted` say."""
+    """The database that `dsn` names; `clock` is Unix nanoseconds. The tables shall be as `steps` say."""
 
-    def __init__(
-        self,
-        dsn: Callable[[], str],
-        clock: Callable[[], int],
-        steps: Sequence[Step] = STEPS,
-        wanted: Columns = columns,
-    ) -> None:
+    def __init__(self, dsn: Callable[[], str], clock: Callable[[], int], steps: Sequence[Step] = STEPS) -> None:
         self._connection = PostgresqlConnection(dsn)
         self._clock = clock
         self._steps = steps
-        self._wanted = wanted
-        self._places = [place for place, column in enumerate(columns) if column in wanted]
-        names = ", ".join(name for name, _ in wanted)
-        self._copy = f"COPY audit_entries ({names}, hash, is_late) FROM STDIN"
         self._days: set[int] = set()  # that have a partition
         self._stored: dict[str, Stored] = {}  # the newest entry of each writer that was written here
 
@@ -114,7 +97,7 @@ class PostgresqlStore:
         with self._connection.transaction() as connection:
             if self._stored and not version_of(connection)[0]:
                 raise StoreLost("the tables of the audit are gone from its database")
-            migrate(connection, self._steps, self._wanted)
+            migrate(connection, self._steps)
         today = self._clock() // DAY_NS
         self._add_partitions({today, today + 1})
 
@@ -225,14 +208,12 @@ class PostgresqlStore:
         if (gone.intents or gone.again) and not takes_late_ends:
             raise gone
         closed = set(gone.intents)
-        places = self._places
-        with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
             for entry, digest in pairs:
-                row = to_row(entry)
                 is_late = entry.kind == "end" and entry.intent in closed
                 if entry.kind == "end" and entry.intent in gone.again:
                     closed.add(entry.intent)
-                copy.write_row((*[row[place] for place in places], digest, is_late))
+                copy.write_row((*to_row(entry), digest, is_late))
         entry, digest = pairs[-1]
         connection.execute(
             "UPDATE audit_writers SET sequence = %s, hash = %s WHERE writer = %s",

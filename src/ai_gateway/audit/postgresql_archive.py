@@ -40,6 +40,7 @@ _WALK: Final = ", ".join(f"set_config('{way}', 'off', true)" for way in _OFF)
 _BELIEVED: Final = f"greatest(0, least(coalesce({{}}, 0), {MOST_TOKENS}))"
 _BY_OLLAMA: Final = " + ".join(_BELIEVED.format(name) for name in ("tokens_in", "tokens_out"))
 _COUNTED: Final = f"CASE WHEN tokens_counted IS NULL THEN {_BY_OLLAMA} ELSE {_BELIEVED.format('tokens_counted')} END"
+_TOKENS: Final = f"sum({_COUNTED})::bigint"
 # An end may be late only where its intent was closed by another one; else somebody hid it, and its hash is left out.
 _HASH: Final = (
     "CASE WHEN is_late AND NOT EXISTS (SELECT FROM audit_entries other WHERE other.intent = mine.intent "
@@ -76,7 +77,7 @@ class PostgresqlArchive:
         with self._connection.transaction() as connection:
             sql = (
                 f"WITH walked AS (SELECT * {inner} LIMIT %s) "  # noqa: S608
-                f"SELECT {_listed(connection)} FROM walked WHERE true{others} {_ORDER} LIMIT %s"
+                f"SELECT {tables.LISTED} FROM walked WHERE true{others} {_ORDER} LIMIT %s"
             )
             connection.execute(f"SELECT {_WALK}")
             found = connection.execute(sql, (*values, check, *given, query.limit)).fetchall()
@@ -98,9 +99,7 @@ class PostgresqlArchive:
         """A walk over the partition of that day."""
         since_ns = tables.beginning(day)
         with self._connection.transaction() as connection:
-            has_count = tables.ADDED["tokens_counted"] <= version_of(connection)[0]
-            tokens = f"sum({_COUNTED if has_count else _BY_OLLAMA})::bigint"
-            sql = tables.USAGE.format("%s", "%s", "%s", tokens=tokens, ends=f"audit_entries WHERE {is_listed()}")
+            sql = tables.USAGE.format("%s", "%s", "%s", tokens=_TOKENS, ends=f"audit_entries WHERE {is_listed()}")
             rows = connection.execute(sql, (since_ns, since_ns + tables.DAY_NS, since_ns)).fetchall()
             intents = connection.execute("SELECT entry FROM audit_intents LIMIT %s", (MOST_INTENTS,)).fetchall()
         used = [_usage(row) for row in rows if row[-1]]
@@ -140,7 +139,7 @@ class PostgresqlArchive:
             if version_of(connection)[0] > tables.VERSION:
                 raise StoreTooNew("a newer gateway made the audit's tables; verify them with that version")
             connection.execute(f"SELECT {_WALK}")
-            sql = f"SELECT {_listed(connection)}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
+            sql = f"SELECT {tables.LISTED}, {_HASH} FROM audit_entries mine ORDER BY writer, sequence"  # noqa: S608
             for row in self._rows("chain", sql):
                 yield from_row(row[:-1]), row[-1]
 
@@ -166,10 +165,6 @@ class PostgresqlArchive:
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
-
-
-def _listed(connection: "Connection[Any]") -> str:
-    return tables.listed(version_of(connection)[0], nothing="NULL::bigint")
 
 
 def _where(query: Query, walked: tables.Values) -> tuple[str, list[Any]]:

@@ -6,10 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.audit.damage import Damaged, convert
-from ai_gateway.audit.entry import AuditEntry, ColumnKind
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.tables import NAMES
 
-TYPES: Final[dict[ColumnKind, str]] = {"text": "text", "int": "bigint", "bool": "boolean"}
 # What PostgreSQL has no place for in a text, and the sign that stands before it. A client may send both.
 _NUL: Final = "\x00"
 _SIGN: Final = "\x1a"

@@ -1,17 +1,12 @@
-"""The tables of the PostgreSQL store and how they came to be: one step for each version, forward only.
-
-A newer gateway takes the steps while older ones go on writing: a step adds columns with no duty to fill them, tables or
-indexes and nothing else, or it raises `writable_from`, the least version that may still write.
-"""
+"""The tables of the PostgreSQL store and how they came to be: one step for each version, forward only."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
-from ai_gateway.audit.postgresql_rows import TYPES
-from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
-from ai_gateway.audit.tables import DAY_NS, INDEXES
+from ai_gateway.audit.store import StoreUnavailable
+from ai_gateway.audit.tables import CHANGED, DAY_NS, INDEXES, Step, check_writable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -37,9 +32,8 @@ WHERE starts_with(c.relname, 'audit_') AND pg_table_is_visible(c.oid)
 """
 _COUNT: Final = "SELECT count(*) FROM audit_entries"
 _INDEXES: Final = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
-_CHANGED: Final = "the table audit_schema, with the version of the audit's tables, was changed"
-Columns = Sequence[tuple[str, ColumnKind]]
-Step = tuple[int, tuple[str, ...]]  # the least version that may write after it, and its statements
+_TYPES: Final[dict[ColumnKind, str]] = {"text": "text", "int": "bigint", "bool": "boolean"}
+_FILLED: Final = {"writer": 'COLLATE "C" NOT NULL', "sequence": "NOT NULL", "at_ns": "NOT NULL", "kind": "NOT NULL"}
 
 
 def indexed(column: str) -> str:
@@ -52,23 +46,16 @@ def is_listed(alias: str = "") -> str:
     return f"{alias}kind = 'end' AND NOT {alias}is_late"
 
 
-def _column_added(name: str, kind: ColumnKind) -> str:
-    return f"ALTER TABLE audit_entries ADD COLUMN IF NOT EXISTS {name} {TYPES[kind]}"
-
-
 def _first() -> tuple[str, ...]:
     order = ("at_ns", "writer", "sequence")
     indexes = [
         f"CREATE INDEX audit_{name} ON audit_entries ({', '.join([*map(indexed, keys), *order])}) WHERE {is_listed()}"
         for keys, name in INDEXES.items()
     ]
-    kinds = dict(columns)
-    filtered = ", ".join(f"{name} {TYPES[kinds[name]]}" for name in dict.fromkeys(sum(INDEXES, ())))
+    listed = ", ".join(f"{name} {_TYPES[kind]} {_FILLED.get(name, '')}" for name, kind in columns)
     return (
-        # Here are the columns that are always filled or have an index; the others are added as `wanted` says.
         # `is_late`: an end that came when its intent was closed already; it is in the chain and in no list.
-        'CREATE TABLE audit_entries (writer text COLLATE "C" NOT NULL, sequence bigint NOT NULL, '
-        f"at_ns bigint NOT NULL, kind text NOT NULL, {filtered}, hash bytea NOT NULL, "
+        f"CREATE TABLE audit_entries ({listed}, hash bytea NOT NULL, "
         "is_late boolean NOT NULL DEFAULT false, PRIMARY KEY (writer, sequence, at_ns)) PARTITION BY RANGE (at_ns)",
         *indexes,
         "CREATE TABLE audit_intents (id text PRIMARY KEY, writer text NOT NULL, at_ns bigint NOT NULL, "
@@ -83,40 +70,29 @@ def _first() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-STEPS: Final[tuple[Step, ...]] = ((1, _first()), (1, ()))  # the second: entries have `tokens_counted`
+STEPS: Final = (Step(_first()),)
 
 
-def migrate(connection: "Connection[Any]", steps: Sequence[Step] = STEPS, wanted: Columns = columns) -> None:
-    """Takes the steps and adds the columns that are missing, within the caller's transaction. Raises StoreTooNew.
+def migrate(connection: "Connection[Any]", steps: Sequence[Step] = STEPS) -> None:
+    """Takes the steps that are missing, within the caller's transaction. Raises StoreTooNew.
 
     What is there already needs no right to make tables.
     """
-    if _is_current(connection, steps, wanted):
+    version, writable_from = version_of(connection)
+    check_writable(writable_from, len(steps))
+    if version >= len(steps):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
     version, writable_from = version_of(connection)  # another gateway may have been faster
     if not version:
         connection.execute("CREATE TABLE audit_schema (version int NOT NULL, writable_from int NOT NULL)")
         connection.execute("INSERT INTO audit_schema VALUES (0, 0)")
-    for least, statements in steps[version:]:
-        for statement in statements:
+    for step in steps[version:]:
+        for statement in step.statements:
             connection.execute(statement)
-        writable_from = max(writable_from, least)
-    for name, kind in wanted:
-        connection.execute(_column_added(name, kind))
+        writable_from = max(writable_from, step.writable_from)
     version = max(version, len(steps))
     connection.execute("UPDATE audit_schema SET version = %s, writable_from = %s", (version, writable_from))
-
-
-def check_writable(writable_from: int | None, version: int) -> None:
-    """Raises StoreTooNew where gateways of this version must not write any more."""
-    if writable_from is None:
-        raise StoreUnavailable(_CHANGED)
-    if writable_from > version:
-        raise StoreTooNew(
-            f"a newer gateway made the audit's tables: those that write must know version {writable_from}, and this "
-            f"one knows version {version}"
-        )
 
 
 def version_of(connection: "Connection[Any]") -> tuple[int, int]:
@@ -125,18 +101,8 @@ def version_of(connection: "Connection[Any]") -> tuple[int, int]:
         return 0, 0
     row = connection.execute("SELECT version, writable_from FROM audit_schema").fetchone()
     if row is None:
-        raise StoreUnavailable(_CHANGED)
+        raise StoreUnavailable(CHANGED)
     return int(row[0]), int(row[1])
-
-
-def _is_current(connection: "Connection[Any]", steps: Sequence[Step], wanted: Columns) -> bool:
-    version, writable_from = version_of(connection)
-    check_writable(writable_from, len(steps))
-    if version < len(steps):
-        return False
-    sql = "SELECT attname FROM pg_attribute WHERE attrelid = 'audit_entries'::regclass AND NOT attisdropped"
-    there = {row[0] for row in connection.execute(sql)}
-    return all(name in there for name, _ in wanted)
 
 
 def add_partition(connection: "Connection[Any]", day: int) -> None:

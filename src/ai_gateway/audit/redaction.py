@@ -162,11 +162,12 @@ class _Keeping:
         """At most so many characters of it, what is found among them replaced."""
         text = self._within(text[: most + OVERLAP])
         kept, end = [], 0
-        for found in _together(sorted(_check(text, self._own))):
+        for found in sorted(_check(text, self._own)):
             if found.start >= most:
                 break
-            kept += [text[end : found.start], found.name]
-            end = found.end
+            if found.start >= end:  # what overlaps is one stretch, with the name of the first
+                kept += [text[end : found.start], found.name]
+            end = max(end, found.end)
         if len(text) <= most:
             return "".join((*kept, text[end:]))
         return "".join((*kept, text[end:most], CUT))
@@ -197,20 +198,6 @@ def _check(text: str, own: _Own) -> Iterator[_Found]:
     yield from (_Found(*match.span(), "[key]") for match in _BASIC.finditer(text) if _is_basic(match[1]))
     for name, expression in _USUAL:
         yield from (_Found(*match.span(), name) for match in expression.finditer(text))
-
-
-def _together(found: Sequence[_Found]) -> Iterator[_Found]:
-    """What overlaps is one stretch, with the name of the first."""
-    last: _Found | None = None
-    for one in found:
-        if last is not None and one.start < last.end:
-            last = last._replace(end=max(last.end, one.end))
-            continue
-        if last is not None:
-            yield last
-        last = one
-    if last is not None:
-        yield last
 
 
 def _cut(text: str, max_bytes: int) -> str:

@@ -16,7 +16,6 @@ import msgspec
 
 from ai_gateway.audit.chain import canonical
 from ai_gateway.audit.entry import AuditEntry
-from ai_gateway.audit.old_spool import put_away, read_segment, segments
 from ai_gateway.audit.sqlite_failures import failures, transaction
 from ai_gateway.audit.sqlite_watch import Change, SetAside, SqliteWatch, make
 from ai_gateway.audit.store import StoreDamaged, StoreLost, StoreUnavailable
@@ -173,11 +172,6 @@ class Spool:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise StoreDamaged(f"{self._path}: {found}")
-        for segment in segments(self._folder):
-            records, rest_bytes = read_segment(segment)
-            with transaction(connection):
-                connection.executemany(_INSERT, records)
-            put_away(segment, rest_bytes)
         self._watch.hold()
         (self.bytes_held,) = connection.execute(_SIZE).fetchone()
 

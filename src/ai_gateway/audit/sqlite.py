@@ -11,12 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from ai_gateway.audit.chain import Checkpoint
-from ai_gateway.audit.entry import AuditEntry, columns
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite_failures import BUSY_SECONDS, failures, transaction
 from ai_gateway.audit.sqlite_lock import SilenceTracker, WriterLock
 from ai_gateway.audit.sqlite_retention import Oldest, keep, remove_segment, size_of
 from ai_gateway.audit.sqlite_rows import as_text, is_text
-from ai_gateway.audit.sqlite_schema import STEPS, check_writable, migrate, version_of
+from ai_gateway.audit.sqlite_schema import STEPS, migrate, version_of
 from ai_gateway.audit.sqlite_watch import (
     CHECKPOINT_BYTES,
     Change,
@@ -31,6 +31,7 @@ from ai_gateway.audit.sqlite_watch import (
     reader_of,
 )
 from ai_gateway.audit.store import IntentsGone, StoreDamaged, StoreLost, StoreUnavailable, open_intents
+from ai_gateway.audit.tables import LISTED, NAMES, Step, check_writable
 
 MOST_LOST: Final = 500
 SEGMENTS_AT_ONCE: Final = 8  # removed in one call: the writer must get its turn
@@ -38,9 +39,8 @@ VACUUM_PAGES: Final = 2000
 # The journal is folded into the database by `check` alone, so that it knows each write to it that is not its own.
 _SETTINGS: Final = ("wal_autocheckpoint = 0", "cache_size = -8000", "journal_size_limit = 0")
 
-_NAMES: Final = ", ".join(name for name, _ in columns)
-_PLACES: Final = ", ".join("?" * (len(columns) + 1))
-_INSERT: Final = f"INSERT INTO entries ({_NAMES}, hash) VALUES ({_PLACES})"  # noqa: S608 - names of our own
+_PLACES: Final = ", ".join("?" * (len(NAMES) + 1))
+_INSERT: Final = f"INSERT INTO entries ({LISTED}, hash) VALUES ({_PLACES})"  # noqa: S608 - names of our own
 _encode: Final = msgspec.json.Encoder().encode
 
 log = logging.getLogger("ai_gateway.audit")
@@ -57,13 +57,13 @@ class SqliteStore:
         path: Path,
         is_synced: bool,
         clock: Callable[[], int],
-        steps: Any = STEPS,
+        steps: Sequence[Step] = STEPS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._is_synced = is_synced
         self._clock = clock
-        self._steps: Sequence[tuple[str, ...]] = steps
+        self._steps = steps
         self._connection: sqlite3.Connection | None = None
         self._lock = path.with_name(f"{path.name}.lock")
         self._writer_lock = WriterLock(self._lock)
@@ -123,7 +123,7 @@ class SqliteStore:
         """One transaction, and a check that it has reached the file that is there."""
         pairs = list(zip(entries, hashes, strict=True))
         with self._transaction() as connection:
-            check_writable(connection, len(self._steps))
+            check_writable(version_of(connection)[1], len(self._steps))
             if self._is_unsure:
                 pairs = not_there(connection, pairs)
             self._settle_intents(connection, [entry for entry, _ in pairs])

@@ -37,6 +37,8 @@ _ORDER: Final = "ORDER BY e.at_ns DESC, e.writer DESC, e.sequence DESC"
 # A number that was changed counts for no more than a call can have.
 _BELIEVED: Final = "CASE typeof({0}) WHEN 'integer' THEN max(0, min({0}, {1})) ELSE {2} END"
 _BY_OLLAMA: Final = " + ".join(_BELIEVED.format(name, MOST_TOKENS, 0) for name in ("tokens_in", "tokens_out"))
+_TOKENS: Final = f"sum({_BELIEVED.format('tokens_counted', MOST_TOKENS, _BY_OLLAMA)})"
+_LISTED: Final = ", ".join(f"e.{name}" for name in tables.NAMES)
 
 
 class SqliteArchive:
@@ -76,7 +78,7 @@ class SqliteArchive:
         inner = f"FROM entries e INDEXED BY {index} WHERE {where} {_ORDER}"
         kept = "".join(f" AND e.{column} = ?" for column, _ in rest)
         sql = (
-            f"SELECT {self._listed()} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
+            f"SELECT {_LISTED} FROM (SELECT e.rowid AS place {inner} LIMIT ?) JOIN entries e ON e.rowid = place "  # noqa: S608
             f"WHERE true{kept} {_ORDER} LIMIT ?"
         )
         with failures():
@@ -100,9 +102,7 @@ class SqliteArchive:
         since_ns = tables.beginning(day)
         with failures():
             connection = self._now()
-            counted = "tokens_counted" if tables.ADDED["tokens_counted"] <= version_of(connection)[0] else "NULL"
-            tokens = f"sum({_BELIEVED.format(counted, MOST_TOKENS, _BY_OLLAMA)})"
-            sql = tables.USAGE.format("?", "?", "?", tokens=tokens, ends="entries WHERE kind = 'end'")
+            sql = tables.USAGE.format("?", "?", "?", tokens=_TOKENS, ends="entries WHERE kind = 'end'")
             with connection:
                 connection.execute("BEGIN")  # an intent is open or has its end, and never both
                 rows = connection.execute(sql, (since_ns, since_ns + tables.DAY_NS, since_ns)).fetchall()
@@ -127,7 +127,7 @@ class SqliteArchive:
         with failures():
             if version_of(self._open())[0] > tables.VERSION:
                 raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
-            sql = f"SELECT {self._listed()}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
+            sql = f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
             try:
                 for row in self._open().execute(sql):
                     yield read_row(row[:-1]), row[-1] if isinstance(row[-1], bytes) else b""
@@ -178,9 +178,6 @@ class SqliteArchive:
             if is_stale:
                 self.open()
         return self._open()
-
-    def _listed(self) -> str:
-        return tables.listed(version_of(self._open())[0], alias="e.")
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -10,11 +10,10 @@ from ai_gateway.audit.chain import FIRST, Checkpoint, CheckpointKind, checkpoint
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite_rows import is_text, read_row
-from ai_gateway.audit.tables import CHECKPOINT_NAMES, NAMES
+from ai_gateway.audit.tables import CHECKPOINT_NAMES, LISTED, NAMES
 
 TAIL_NS: Final = 3600 * 10**9  # entries of a live writer are behind a checkpoint within a minute
 MOST_LOGGED: Final = 100
-_LISTED: Final = ", ".join(NAMES)
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -81,7 +80,7 @@ class Oldest:
     def _dead_tail(self, connection: sqlite3.Connection, before_ns: int, key: bytes) -> tuple[int, Segment] | None:
         """What a writer that was killed left behind its last checkpoint is a segment once all of it is old."""
         first = "SELECT writer FROM entries WHERE kind = 'end' AND at_ns < ? ORDER BY at_ns"
-        last = f"SELECT {_LISTED}, hash FROM entries WHERE writer = ? ORDER BY sequence DESC LIMIT 1"  # noqa: S608
+        last = f"SELECT {LISTED}, hash FROM entries WHERE writer = ? ORDER BY sequence DESC LIMIT 1"  # noqa: S608
         # What has no name of a writer belongs to no chain; it stays, and `verify` reports it.
         oldest = next((row for row in connection.execute(first, (before_ns,)) if is_text(row[0])), None)
         if oldest is None:

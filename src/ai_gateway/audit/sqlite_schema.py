@@ -1,7 +1,5 @@
 """The tables of the SQLite store and how they came to be: one step for each version, forward only.
 
-A newer gateway takes the steps while older ones go on writing: a step adds columns, tables or indexes and nothing else,
-or it raises `writable_from`, the least version that may still write. An older one that finds itself below it stops.
 Whether the tables are still as they were made is found here, too: an index that lacks a row hides it from every list.
 """
 
@@ -12,8 +10,8 @@ from typing import Final
 
 from ai_gateway.audit.entry import ColumnKind, columns
 from ai_gateway.audit.sqlite_failures import transaction
-from ai_gateway.audit.store import StoreDamaged, StoreTooNew
-from ai_gateway.audit.tables import ADDED, INDEXES, VERSION
+from ai_gateway.audit.store import StoreDamaged
+from ai_gateway.audit.tables import CHANGED, INDEXES, Step, check_writable
 
 _TYPES: Final[dict[ColumnKind, str]] = {"text": "TEXT", "int": "INTEGER", "bool": "INTEGER"}
 
@@ -35,14 +33,8 @@ _OWN: Final = ("entries", "intents", "writers", "checkpoints", "schema")
 _FOREIGN: Final = ("trigger", "view")
 
 
-class Step(tuple[str, ...]):
-    """The statements that lead to a version; `writable_from` is the least version that may write from then on."""
-
-    writable_from: int | None = None
-
-
 def _first() -> tuple[str, ...]:
-    listed = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns if name not in ADDED)
+    listed = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns)
     indexes = [
         f"CREATE INDEX {name} ON entries ({', '.join((*keys, 'at_ns'))}) "
         f"WHERE kind = 'end' AND {CONDITIONS.get(keys, 'true')}"
@@ -60,35 +52,25 @@ def _first() -> tuple[str, ...]:
     )
 
 
-# Version 2: what the gateway counted of a call itself.
-STEPS: Final[tuple[tuple[str, ...], ...]] = (_first(), ("ALTER TABLE entries ADD COLUMN tokens_counted INTEGER",))
+STEPS: Final = (Step(_first()),)
 
 
-def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[str, ...]] = STEPS) -> None:
+def migrate(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> None:
     """Takes the steps that are missing, in one transaction. Raises StoreTooNew."""
-    if version_of(connection)[0] >= len(steps):
-        check_writable(connection, len(steps))
+    version, writable_from = version_of(connection)
+    if version >= len(steps):
+        check_writable(writable_from, len(steps))
         return
     with transaction(connection):
         # Another gateway may have been faster.
         version, writable_from = version_of(connection)
         connection.execute("CREATE TABLE IF NOT EXISTS schema (version INTEGER, writable_from INTEGER)")
         for step in steps[version:]:
-            for statement in step:
+            for statement in step.statements:
                 connection.execute(statement)
-            writable_from = max(writable_from, getattr(step, "writable_from", None) or 1)
+            writable_from = max(writable_from, step.writable_from)
         connection.execute("DELETE FROM schema")
         connection.execute("INSERT INTO schema VALUES (?, ?)", (max(version, len(steps)), writable_from))
-
-
-def check_writable(connection: sqlite3.Connection, version: int = VERSION) -> None:
-    """Raises StoreTooNew where gateways of this version must not write any more."""
-    found, writable_from = version_of(connection)
-    if writable_from > version:
-        raise StoreTooNew(
-            f"the audit database has version {found}, written by a newer gateway; this one knows version {version} "
-            f"and must not write to it (the least that may is {writable_from})"
-        )
 
 
 def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -97,13 +79,13 @@ def version_of(connection: sqlite3.Connection) -> tuple[int, int]:
         return 0, 0
     row = connection.execute("SELECT version, writable_from FROM schema").fetchone()
     if row is None or any(type(value) is not int or value < 1 for value in row):
-        raise StoreDamaged("the table with the version of the audit database was changed")
+        raise StoreDamaged(CHANGED)
     return row[0], row[1]
 
 
 def reasons(connection: sqlite3.Connection) -> Iterator[str]:
     """A sentence for each thing that is not as it was made; what SQLite finds itself comes last."""
-    wanted = _wanted(version_of(connection)[0])
+    wanted = _wanted()
     for kind, name, sql in connection.execute(_MADE):
         made = wanted.pop((kind, name), None)
         if made is None and (kind in _FOREIGN or name in _OWN):
@@ -117,8 +99,8 @@ def reasons(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"SQLite finds: {found}"
 
 
-def _wanted(version: int) -> dict[tuple[str, str], str]:
-    """What a gateway of that version leaves: no newer one may have opened the file for writing yet."""
+def _wanted() -> dict[tuple[str, str], str]:
+    """What a gateway of this version makes."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        migrate(fresh, STEPS[:version])
+        migrate(fresh)
         return {(kind, name): sql for kind, name, sql in fresh.execute(_MADE)}

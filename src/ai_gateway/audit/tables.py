@@ -1,18 +1,18 @@
-"""What the two SQL stores have in common: the columns of their tables, the filters with an index, and the plan of a
-page."""
+"""What the two SQL stores have in common: versions and columns of their tables, the filters with an index, and the plan
+of a page."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ai_gateway.audit.chain import Checkpoint
 from ai_gateway.audit.damage import Damaged
 from ai_gateway.audit.entry import AuditEntry, columns
-from ai_gateway.audit.store import Page, Position, Query
+from ai_gateway.audit.store import Page, Position, Query, StoreTooNew, StoreUnavailable
 
-VERSION: Final = 2  # of the tables
-ADDED: Final = {"tokens_counted": 2}  # columns that came with a later version
+VERSION: Final = 1  # of the tables
 NAMES: Final = tuple(name for name, _ in columns)
+LISTED: Final = ", ".join(NAMES)
 CHECKPOINT_NAMES: Final = ", ".join(Checkpoint.__struct_fields__)
 DAY_NS: Final = 86_400 * 10**9
 MOST_LOOKED_AT: Final = 5000  # entries for one page of filters that no index has together
@@ -42,7 +42,31 @@ USAGE: Final = (
     "GROUP BY 1, 2, 3, 4, 5"
 )
 
+CHANGED: Final = "the table with the version of the audit's tables (schema, audit_schema) was changed"
+
 Values = list[tuple[str, Any]]  # columns with what they shall be
+
+
+class Step(NamedTuple):
+    """The statements that lead to a version, and the least version that may write from then on.
+
+    A newer gateway takes the steps while older ones go on writing: a step adds columns with no duty to fill them,
+    tables or indexes and nothing else, or it raises `writable_from`. An older gateway that finds itself below it stops.
+    """
+
+    statements: Sequence[str]
+    writable_from: int = 1
+
+
+def check_writable(writable_from: int | None, version: int) -> None:
+    """Raises StoreTooNew where gateways of this version must not write any more; None: nobody knows."""
+    if writable_from is None:
+        raise StoreUnavailable(CHANGED)
+    if writable_from > version:
+        raise StoreTooNew(
+            f"a newer gateway made the audit's tables: those that write must know version {writable_from}, and this "
+            f"one knows version {version}"
+        )
 
 
 def plan(query: Query, common: Sequence[tuple[str, Any]] = ()) -> tuple[Values, Values]:
@@ -52,11 +76,6 @@ def plan(query: Query, common: Sequence[tuple[str, Any]] = ()) -> tuple[Values, 
     if "request_id" not in given and {"actor", "model_asked"} <= set(given):
         walked = ["actor", "model_asked"]
     return [(column, given.pop(column)) for column in walked], list(given.items())
-
-
-def listed(version: int, nothing: str = "NULL", alias: str = "") -> str:
-    """The columns of an entry in tables of a version; `nothing` where no newer gateway has added one yet."""
-    return ", ".join(alias + name if ADDED.get(name, 0) <= version else nothing for name in NAMES)
 
 
 def position(row: Sequence[Any]) -> Position:

@@ -1,6 +1,7 @@
 """Everything that can be found wrong with an audit, in one walk over it and with little memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -35,18 +36,14 @@ class Report(msgspec.Struct):
 def examine(archive: Archive, elsewhere: Iterable[Checkpoint], key: bytes) -> Report:
     """Reads all of a store, with the checkpoints of a second place. Raises StoreUnavailable."""
     report = Report()
-    intents = _Intents()
     try:
         with archive.unchanging():
             report.store += archive.reasons()
             checkpoints = (*_sealed_first(archive.checkpoints(), key, report), *elsewhere)
-            known = intents.listened(_counted(report, checkpoints), key)
-            for finding in verify(intents.watched(_walked(report, archive)), known, key):
-                if not _note(report, finding):
-                    break
-            for finding in intents.findings(archive):
-                if not _note(report, finding):
-                    break
+            report.checkpoints = len(checkpoints)
+            intents = _Intents(made for made in checkpoints if made.kind != "checkpoint" and is_sealed(key, made))
+            found = verify(_walked(report, archive, intents), checkpoints, key)
+            _note_all(report, chain(found, intents.findings(archive)))
     except StoreUnavailable as error:
         # Without a table that is gone nothing goes on; that it is gone is reported.
         if isinstance(error, StoreTooNew) or not (report.store or isinstance(error, StoreDamaged)):
@@ -55,13 +52,17 @@ def examine(archive: Archive, elsewhere: Iterable[Checkpoint], key: bytes) -> Re
     return report
 
 
-def without_store(elsewhere: Iterable[Checkpoint], key: bytes, reason: str) -> Report:
+def without_store(elsewhere: Sequence[Checkpoint], key: bytes, reason: str) -> Report:
     """Where nothing is left but the second place: what was checkpointed there is cut off."""
-    report = Report(store=[reason])
-    for finding in verify((), _counted(report, elsewhere), key):
-        if not _note(report, finding):
-            break
+    report = Report(store=[reason], checkpoints=len(elsewhere))
+    _note_all(report, verify((), elsewhere, key))
     return report
+
+
+def _note_all(report: Report, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        if not _note(report, finding):
+            return
 
 
 def _note(report: Report, finding: Finding) -> bool:
@@ -81,48 +82,36 @@ def _sealed_first(checkpoints: Iterator[Checkpoint], key: bytes, report: Report)
             return
 
 
-def _counted(report: Report, checkpoints: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
-    for made in checkpoints:
-        report.checkpoints += 1
-        yield made
-
-
-def _walked(report: Report, archive: Archive) -> Iterator[Row]:
+def _walked(report: Report, archive: Archive, intents: "_Intents") -> Iterator[Row]:
     last = None
     for row in archive.chain():
         report.entries += 1
         if row[0].writer != last:
             last = row[0].writer
             report.writers += 1
+        if not isinstance(row[0], Damaged):
+            intents.add(row[0])
         yield row
 
 
 class _Intents:
     """Every intent of the chain has an end, or is open still: without its open intent an end would never be
-    written. Changed as checkpoints and entries pass by."""
+    written. Changed as entries pass by."""
 
-    def __init__(self) -> None:
+    def __init__(self, removed: Iterable[Checkpoint]) -> None:
+        """`removed` say, with a seal, that what stood before them is gone."""
         self._open: dict[str, tuple[str, int, int]] = {}  # writer, sequence and moment by id
         self._closed_early: set[str] = set()  # by another writer, whose entries came first
         self._first_end_ns: int | None = None  # of what retention has left
         self._removed: dict[str, int] = {}
         self._is_full = False
+        for made in removed:
+            self._removed[made.writer] = max(made.sequence, self._removed.get(made.writer, 0))
 
-    def listened(self, checkpoints: Iterable[Checkpoint], key: bytes) -> Iterator[Checkpoint]:
-        """The same checkpoints."""
-        for made in checkpoints:
-            if made.kind != "checkpoint" and is_sealed(key, made):
-                self._removed[made.writer] = max(made.sequence, self._removed.get(made.writer, 0))
-            yield made
-
-    def watched(self, chain: Iterable[Row]) -> Iterator[Row]:
-        """The same entries."""
-        for row in chain:
-            if not isinstance(row[0], Damaged) and not self._is_full:
-                self._pass(row[0])
-            yield row
-
-    def _pass(self, entry: AuditEntry) -> None:
+    def add(self, entry: AuditEntry) -> None:
+        """The next one of the walk."""
+        if self._is_full:
+            return
         if entry.kind == "end" and (self._first_end_ns is None or entry.at_ns < self._first_end_ns):
             self._first_end_ns = entry.at_ns
         if entry.intent is None:

@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final, Literal
 
 from ai_gateway.audit.backlog import Backlog, numbered
 from ai_gateway.audit.chain import Link
-from ai_gateway.audit.duties import Duties
 from ai_gateway.audit.entry import AuditEntry, lost_end
 from ai_gateway.audit.marks import Losses, Marks
 from ai_gateway.audit.settings import AuditSettings
@@ -53,14 +53,13 @@ class Writer:
         self._loop = loop
         self._backlog = Backlog(loop)
         self._link = Link(b"")
-        self._unsure: list[AuditEntry] = []  # the batch in its final form, where the store may have it
         self._marks = Marks(settings)
         self._is_leaving = False
         self._leave_by = float("inf")
         self.is_outdated = False  # a newer gateway's store, which this one can never write to
         self._is_open = self._was_open = False
         self._failures = FailureLog(log)
-        self._duties = Duties()
+        self._due: dict[Callable[[], None], float] = {}  # what is done again and again, and when next
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self.results: Counter[Result] = Counter()
         self.failure: str | None = "the audit is not open yet"
@@ -180,25 +179,27 @@ class Writer:
         self._is_open = self._was_open = True
         often = {self._sweep: 0.0, self._check: CHECK_SECONDS, self._sign_of_life: HEARTBEAT_SECONDS}
         seldom = dict.fromkeys((self._mark, self._retain), CHECKPOINT_SECONDS)
-        self._duties.begin(time.monotonic(), {**often, **seldom})
+        now = time.monotonic()
+        self._due = {duty: now + seconds for duty, seconds in {**often, **seldom}.items()}
         if not self.queued:  # else it has recovered once these are written
             self._recover()
 
     def _iteration(self) -> None:
         """Waits for entries or for what is due, and does it."""
         if not self.queued and not self._is_leaving:
-            self._backlog.wait(self._duties.next_at() - time.monotonic())
+            self._backlog.wait(min(self._due.values()) - time.monotonic())
         if self.queued:
             self._backlog.gather(self._is_leaving)
             self._write()
-        self._duties.do(time.monotonic)
+        for duty, due in tuple(self._due.items()):
+            if time.monotonic() >= due:
+                duty()
 
     def _write(self) -> None:
         """Writes the batch. What cannot be written for what it is must not stand in the way of the rest."""
         # What the store may have is written again as it was: other entries must not get its numbers.
-        entries = self._unsure or numbered(self._backlog, self._link.sequence + 1, self._settings)
-        is_stored, self._unsure = self._is_stored(entries), []
-        if not is_stored:
+        entries = self._backlog.final or numbered(self._backlog, self._link.sequence + 1, self._settings)
+        if not self._is_stored(entries):
             return
         self.results["stored"] += len(entries)
         self._backlog.finish()
@@ -217,12 +218,11 @@ class Writer:
         except ChainForked as fork:
             log.error("%s; these are numbered behind them", fork)
             link.back_to(fork.sequence, fork.last_hash)
-            backlog.change()
+            backlog.final = []
         except StoreUnavailable as error:
             link.back_to(*before)
             if isinstance(error, StoreUnsure | StoreLost):
-                self._unsure = entries
-                backlog.keep()
+                backlog.final = entries
             raise
         except Exception:
             link.back_to(*before)
@@ -266,23 +266,24 @@ class Writer:
 
     def _mark(self) -> None:
         """A checkpoint, where there is anything new."""
-        self._duties.again(self._mark, time.monotonic() + CHECKPOINT_SECONDS)
+        self._due[self._mark] = time.monotonic() + CHECKPOINT_SECONDS
         if self._link.sequence != self._marks.sequence and self.key is not None:
             self._marks.checkpoint(self._store, self.key, self._link)
-            self._duties.sooner(self._retain, time.monotonic() + RETENTION_AGAIN_SECONDS)  # a segment more: one may go
+            soon = time.monotonic() + RETENTION_AGAIN_SECONDS  # a segment more: one may go
+            self._due[self._retain] = min(self._due[self._retain], soon)
 
     def _check(self) -> None:
-        self._duties.again(self._check, time.monotonic() + CHECK_SECONDS)
+        self._due[self._check] = time.monotonic() + CHECK_SECONDS
         self._store.check()
 
     def _sign_of_life(self) -> None:
-        self._duties.again(self._sign_of_life, time.monotonic() + HEARTBEAT_SECONDS)
+        self._due[self._sign_of_life] = time.monotonic() + HEARTBEAT_SECONDS
         if self._settings.signs_of_life:
             self._store.heartbeat(self._settings.writer)
 
     def _sweep(self) -> None:
         """Closes the intents of gateways that are dead, each once."""
-        self._duties.again(self._sweep, time.monotonic() + SWEEP_SECONDS)
+        self._due[self._sweep] = time.monotonic() + SWEEP_SECONDS
         lost = self._store.lost_intents(self._settings.writer)
         if lost:
             log.warning("%d requests of gateways that are gone end as gateway_lost", len(lost))
@@ -296,4 +297,4 @@ class Writer:
         assert self.key is not None, "a store is open once the key is read"
         old_ns = settings.clock() - int(settings.keep_seconds * 1e9)
         removed = self._store.remove(old_ns, settings.max_bytes, self.key)
-        self._duties.again(self._retain, time.monotonic() + (RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS))
+        self._due[self._retain] = time.monotonic() + (RETENTION_AGAIN_SECONDS if removed else RETENTION_SECONDS)
