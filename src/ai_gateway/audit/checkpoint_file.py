@@ -53,10 +53,9 @@ class CheckpointFile:
     def _check(self, held: int) -> None:
         found = os.fstat(held)
         try:
-            there = self._path.stat()
+            is_here = os.path.samestat(found, self._path.stat())
         except OSError:
-            there = None
-        is_here = there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
+            is_here = False
         if not found.st_nlink:
             log.error("the audit's checkpoints in %s were deleted; those before now are in the store alone", self._path)
         elif is_here and found.st_size < self._size:

@@ -135,10 +135,9 @@ class JsonLinesStore(WriteOnlyStore):
             self._is_missed = True
             raise StoreLost(f"{self._path} was deleted while it was used")
         try:
-            there = self._path.stat()
+            return not os.path.samestat(held, self._path.stat())
         except OSError:
             return True
-        return (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino)
 
 
 def _write_all(file: int, lines: bytes) -> None:

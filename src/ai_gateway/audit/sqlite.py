@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,7 +161,7 @@ class SqliteStore:
             dead = [name for name, _ in found] if self._writer_lock.is_alone() else sorted(silent)
             for name in dead:
                 rows += connection.execute(intents, (name, MOST_LOST - len(rows))).fetchall()
-            return [intent for intent in open_intents(row[0] for row in rows) if is_in_chain(connection, intent)]
+            return open_intents((row[0] for row in rows), partial(is_in_chain, connection))
 
     def remove(self, before_ns: int, max_bytes: int, key: bytes) -> int:
         """A few segments; the space goes back to the system bit by bit."""

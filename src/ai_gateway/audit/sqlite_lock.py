@@ -40,10 +40,10 @@ class WriterLock:
         if self._file is None:
             return
         try:
-            there, held = os.stat(self._path), os.fstat(self._file)
+            is_there = os.path.samestat(os.stat(self._path), os.fstat(self._file))
         except OSError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+            is_there = False
+        if not is_there:
             file, self._file = self._file, None
             with suppress(OSError):  # with its folder, which the store misses, too
                 self.enter()

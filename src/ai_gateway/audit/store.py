@@ -5,7 +5,7 @@ that uses it, and may be called again after a failure.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
@@ -144,8 +144,13 @@ class Page(msgspec.Struct, frozen=True):
     damaged: Sequence[Damaged] = ()
 
 
-def open_intents(contents: Iterable[str | bytes]) -> list[AuditEntry]:
-    """Intents from their JSON. What is none is left out: a newer gateway wrote it, or it was changed."""
+def open_intents(
+    contents: Iterable[str | bytes], is_in_chain: Callable[[AuditEntry], bool] = lambda intent: True
+) -> list[AuditEntry]:
+    """Intents from their JSON. What is none is left out: a newer gateway wrote it, or it was changed.
+
+    So is what no gateway wrote, as `is_in_chain` says: an end that is written for it stands in a chain, for good.
+    """
     found = []
     for content in contents:
         try:
@@ -153,8 +158,13 @@ def open_intents(contents: Iterable[str | bytes]) -> list[AuditEntry]:
         except (*UNREADABLE, TypeError, ValueError) as error:
             log.error("an open intent of the audit cannot be read, and stays open: %s", error)
             continue
-        if entry.kind == "intent" and entry.intent is not None:
+        if entry.kind != "intent" or entry.intent is None:
+            continue
+        if is_in_chain(entry):
             found.append(entry)
+        else:
+            writer = entry.writer
+            log.error("an open intent of %s was put there by no gateway, and stays open; see `audit verify`", writer)
     return found
 
 
