@@ -1,9 +1,9 @@
-"""Whether a body comes fast enough to be waited for: arithmetic on a clock that the caller reads. Seconds and bytes."""
+"""Decides whether a body comes fast enough to wait for it. Pure: the caller reads the clock; seconds and bytes."""
 
 from typing import Final
 
 LEAST_BYTES: Final = 256 << 10  # of a body, or its rest, that must come ...
-LEAST_SECONDS: Final = 30.0  # ... every so often: 70 kbit/s, and who sends a byte now and then is no slow line
+LEAST_SECONDS: Final = 30.0  # ... in this time: 70 kbit/s; a client that sends a byte now and then is no slow line
 
 
 class BodyDeadline:

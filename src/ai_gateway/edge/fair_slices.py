@@ -1,4 +1,4 @@
-"""Turns at the event loop: work that is done in slices waits behind all else between two of them."""
+"""Turns at the event loop: work in slices lets all other tasks run between two of them."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class FairSlices:
-    """`async with turns:` encloses one slice. One slice of all is done per round of the loop, whoever's it is."""
+    """`async with slices:` encloses one slice. All requests together do one slice per round of the loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -27,7 +27,7 @@ class FairSlices:
             self._lock.release()
 
     async def through(self, steps: Generator[int, None, T], made: Callable[[int], None]) -> T:
-        """Does all steps, one a turn; `made` is told by how many bytes each has changed what is held."""
+        """Does all steps, one per turn. Calls `made` with the bytes that a step holds more, or less."""
         while True:
             async with self:
                 try:
