@@ -5,6 +5,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -74,10 +75,10 @@ class Backlog:
 
     def oldest(self) -> AuditEntry | None:
         """The entry that has waited longest."""
-        try:
-            return (self.batch[:1] or [self._queue[0]])[0].entry
-        except IndexError:
-            return None
+        for _ in range(2):  # the thread may take all of the queue into the batch between the two looks
+            with suppress(IndexError):
+                return (self.batch[:1] or [self._queue[0]])[0].entry
+        return None
 
     def intents(self) -> set[str]:
         """Those whose ends are on their way."""

@@ -20,8 +20,7 @@ MAX_HEADERS: Final = 200
 MAX_DRY_BYTES: Final = 32 * 1024
 
 _READABLE: Final = select.POLLIN | select.POLLRDHUP
-# Some servers send this before they close an idle connection; it answers no request.
-_IDLE_TOO_LONG: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
+_IDLE_TOO_LONG: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")  # some servers' last words: they answer no request
 
 
 class Head:
