@@ -277,7 +277,7 @@ class Gateway:
                 await self.fleet.listed.wait()
                 await self.poller.first_round()
         self.audit.warn_of_several(self.gateways.ready())
-        self.readiness.is_looking = False
+        self.readiness.is_starting = False
 
     async def _remember_today(self) -> None:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""

@@ -222,7 +222,7 @@ async def test_without_a_valid_config_nothing_is_ready_until_it_is_mended(world:
 async def test_health_is_503_without_a_valid_config(world: World) -> None:
     """The gateway itself cannot serve."""
     served = await world.gateway_with("models: [", is_ready=False)
-    await until(lambda: not served.gateway.readiness.is_looking)
+    await until(lambda: not served.gateway.readiness.is_starting)
     reply = await served.ask("GET", "/v1/health")
     assert reply.status == 503
     assert "config" in reply.json["gateway"]
@@ -243,7 +243,7 @@ async def test_health_says_at_once_that_the_gateway_cannot_serve(tmp_path: Path,
         said.append(message)
 
     async with gateway.following_config():
-        assert gateway.readiness.is_looking
+        assert gateway.readiness.is_starting
         if is_draining:
             gateway.leave()
         await gateway.api({"type": "http", "method": "GET", "path": "/v1/health", "headers": []}, receive, send)

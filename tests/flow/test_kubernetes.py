@@ -147,7 +147,7 @@ async def test_a_pod_says_how_many_calls_it_takes_at_a_time(world: World) -> Non
 
 
 async def test_an_api_server_that_is_away_takes_nothing_away(world: World) -> None:
-    """Calls go on; health has the complaint and an age that grows, until the server is back and what is new is seen."""
+    """Calls go on; health has the reason and an age that grows, until the server is back and discovery sees news."""
     api = await world.api_server()
     await one_pod(world, api)
     served = await beside(world, api)
@@ -211,7 +211,7 @@ async def test_an_edit_of_the_config_map_takes_effect(world: World) -> None:
     assert told["config"]["source"] == "ConfigMap ./models, key config.yml"
 
 
-async def test_a_bad_edit_keeps_the_last_good_config_and_is_told(world: World) -> None:
+async def test_a_bad_edit_keeps_the_last_good_config_and_is_reported(world: World) -> None:
     """In health, in the metric, and in one Event; the next good one is taken."""
     api = await world.api_server()
     upstream = await world.upstream(answer_well)
@@ -240,7 +240,7 @@ async def test_a_bad_edit_keeps_the_last_good_config_and_is_told(world: World) -
     assert await metric(served, "config_last_reload_successful") == 1
 
 
-async def test_a_config_map_that_cannot_be_followed_any_more_is_told(world: World) -> None:
+async def test_health_says_when_a_config_map_cannot_be_watched_any_more(world: World) -> None:
     """Though the last config is in force and nothing was refused: an edit would not be seen."""
     api = await world.api_server()
     upstream = await world.upstream(answer_well)
@@ -346,7 +346,7 @@ async def test_a_start_while_the_api_server_is_away_says_so_and_heals(
 
 
 async def test_a_first_config_that_comes_late_and_asks_for_other_ports_is_started_anew(world: World) -> None:
-    """The gateway leaves by itself, so that whoever started it starts it again, now with that config."""
+    """The gateway exits by itself, so that its supervisor starts it again, now with that config."""
     api = await world.api_server()
     served = await following(world, api)
     assert not served.shutdown.requested.is_set()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 
 FLAP_SECONDS = 60
 FLAPS_PER_SECOND = 10
-NOBODY = 9  # the discard port: whoever calls there is refused
+NOBODY = 9  # the discard port: it refuses connections
 
 
 async def in_thread(act: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

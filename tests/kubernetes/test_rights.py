@@ -1,4 +1,4 @@
-"""The rights that the documentation names are enough, and each that is missing is named to whoever looks."""
+"""The rights in the docs are enough, and the log names each missing one."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ GOOD = "models: {llama3: }"
 
 
 def reason(gateway: Gateway) -> str:
-    """What discovery complains of."""
+    """Why discovery fails."""
     return gateway.discovery.status().reason or ""
 
 

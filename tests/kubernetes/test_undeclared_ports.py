@@ -19,7 +19,7 @@ from ai_gateway.app import Gateway
 pytestmark = pytest.mark.cluster
 
 Json = dict[str, Any]
-NOBODY = 9  # the discard port: whoever calls there is refused
+NOBODY = 9  # the discard port: it refuses connections
 PORTS = f"declares no port named 'http' and no port {NOBODY}"
 
 MESH: Json = {"name": "istio-proxy", "image": "x", "ports": [{"name": "http-envoy-prom", "containerPort": 15090}]}

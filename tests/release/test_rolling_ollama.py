@@ -37,7 +37,7 @@ def _as_the_chart_renders(values: dict[str, Any]) -> str:
 async def test_ollama_is_rolled_without_a_lost_call(
     release: Installed, is_told: bool, request: pytest.FixtureRequest
 ) -> None:
-    """Real Ollama pods, two of them; with the strategy that their chart has unless told otherwise, calls fail."""
+    """Real Ollama pods, two of them; with the strategy that their chart has by default, calls fail."""
     recreate = json.dumps({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
     await asyncio.to_thread(release.cluster.start_ollama, "ollama", release.namespace, replicas=2, slots=4)
     patch = _as_the_chart_renders(_values()) if is_told else recreate

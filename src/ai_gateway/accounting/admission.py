@@ -1,4 +1,4 @@
-"""Limits on the request path: admits a call or refuses it, tells the client how it stands, settles what it used."""
+"""Limits on the request path: admits or refuses a call, writes the limit headers, and settles what the call used."""
 
 import math
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ from ai_gateway.telemetry.request_metrics import caller_label
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import counters
 
-# A budget that is used up is there again too late for a client's own retries.
+# A used-up budget refills too late for a client's own retries.
 LONGEST_RETRY_SECONDS: Final = 3600.0
 MOST_CALLERS: Final = 1000  # in metrics
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A call that was admitted: what it holds, if any limit holds for it, and what it was thought to use."""
+    """An admitted call: its estimated use, and its grant if any limit applies to it."""
 
     guess: Guess
     grant: Grant | None
 
 
 class AdmissionControl:
-    """Between the request path and the limiter. Changed by calls; `readings` tells what came of them."""
+    """Asks the limiter for the request path. Changed by calls; `samples` has the numbers."""
 
     def __init__(self, limiter: Limiter, counting: TokenAccounting) -> None:
         self._limiter = limiter
@@ -42,14 +42,14 @@ class AdmissionControl:
         self._last: dict[str, Counts] = {}  # by caller label
 
     def concerns(self, caller: Caller) -> bool:
-        """Whether a limit may hold for a call of this caller; else nobody need ask."""
+        """Whether a limit may apply to a call of this caller."""
         return self._limiter.is_on or caller.allowance is not None
 
     async def begin(self, exchange: Exchange, longest_seconds: float, *, is_large: bool) -> Grant | None:
         """Asks the limits of the caller and its tenant before the body has come. Raises RateLimited.
 
-        What a large body costs is charged for at once, as one request: its caller gets no second one by asking for what
-        does not exist. Of a small one it is only looked whether it would be refused.
+        A large body is charged at once, as one request: a call for a model that does not exist costs it too. A small
+        one is charged later; this only refuses it if its limits are used up.
         """
         ask = AdmissionRequest(exchange.caller, None, 1, longest_seconds)
         verdict = await self._limiter.admit(ask) if is_large else self._limiter.preview(ask)
@@ -59,7 +59,7 @@ class AdmissionControl:
         return verdict
 
     async def admit(self, exchange: Exchange, entry: ServedModel, longest_seconds: float) -> Admitted:
-        """Charges the call to its limits. Raises RateLimited, with the headers of the answer on the exchange."""
+        """Charges the call to its limits. Raises RateLimited. Adds the limit headers to the exchange."""
         guess = self._counting.guess(exchange)
         verdict = await self._limiter.admit(AdmissionRequest(exchange.caller, entry.id, guess.tokens, longest_seconds))
         if verdict is None:
@@ -80,11 +80,11 @@ class AdmissionControl:
         raise _error(exceeded)
 
     def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
-        """No more of the answer will come: what it took is known from here on, for whoever records it."""
+        """Counts the tokens of a finished answer, for limits and records."""
         self._counting.close(exchange, None if admitted is None else admitted.guess)
 
     def settle(self, admitted: Admitted | None, exchange: Exchange) -> None:
-        """The call is over, however it ended."""
+        """Settles a call that is over, in whatever way it ended."""
         try:
             self.count(exchange, admitted)
         finally:
@@ -92,7 +92,7 @@ class AdmissionControl:
                 admitted.grant.settle(_used(exchange))
 
     def samples(self) -> Iterator[Sample]:
-        """What was not believed, what limits refused, and what the callers that called last have left."""
+        """Disbelieved counts, refused calls, and what each recent caller has left."""
         yield from self._counting.samples()
         if not self._limiter.is_on and not self._last:
             return
@@ -105,17 +105,17 @@ class AdmissionControl:
 
 
 def _used(exchange: Exchange) -> int:
-    """Tokens that the call used: as Ollama counted them, else as the gateway did."""
+    """The tokens that the call used: Ollama's count, else the gateway's."""
     usage = exchange.tokens.usage
     return (exchange.tokens.counted or 0) if usage is None else usage.input_tokens + usage.output_tokens
 
 
 def _error(exceeded: LimitExceeded) -> RateLimited:
     whole, share = (getattr(one, exceeded.kind) for one in (exceeded.rule.rates.whole, exceeded.rule.rates.share))
-    part = "" if whole == share else f", of which this gateway has {share}"
+    part = "" if whole == share else f" (this gateway's share: {share})"
     wait = math.ceil(exceeded.wait_seconds * 1000) / 1000
     error = RateLimited(
-        f"The limit is reached: {WORDS[exceeded.kind]} of {exceeded.rule}: {whole}{part}. Try again in {wait:g} s."
+        f"You reached a limit: {WORDS[exceeded.kind]} of {exceeded.rule}: {whole}{part}. Try again in {wait:g} s."
     )
     error.retry_after = wait
     if wait > LONGEST_RETRY_SECONDS:

@@ -1,5 +1,4 @@
-"""What each call took: as Ollama counted it where that can be, else as the gateway counted itself. Nothing else learns
-or passes on what an answer says of its tokens."""
+"""The tokens of each call: Ollama's count if it is possible, else the gateway's own. Only this module judges counts."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,27 +14,27 @@ from ai_gateway.wire.usage import Seen, Usage
 
 log = logging.getLogger("ai_gateway.limits")
 
-QUIET_SECONDS: Final = 60.0  # between two lines about one endpoint
+QUIET_SECONDS: Final = 60.0  # between two log lines about one endpoint
 MOST_ENDPOINTS: Final = 1000
 
 
 class TokenAccounting:
-    """Closes the count of each call once. Changed by calls; `readings` tells what was not believed.
+    """Closes the count of each call once. Changed by calls; `samples` counts the disbelieved usages.
 
-    `clock` is in seconds, that of the exchanges.
+    `clock` is the clock of the exchanges, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._estimates = Estimates()
         self._disbelieved = counters()
-        self._told_at: dict[str, float] = {}  # by endpoint
-        self._untold = 0
+        self._logged_at: dict[str, float] = {}  # by endpoint
+        self._unlogged = 0
 
     def guess(self, exchange: Exchange) -> Guess:
-        """What a call may take, before it runs."""
+        """An estimate of the tokens of a call, before it runs."""
         call = exchange.call
-        assert call is not None, "whoever guesses has read the call"
+        assert call is not None, "a guess needs the call"
         return self._estimates.guess(
             exchange.ids.model_label or "",
             known_as(exchange.caller),
@@ -45,8 +44,11 @@ class TokenAccounting:
         )
 
     def close(self, exchange: Exchange, guess: Guess | None = None) -> None:
-        """The answer is over, or never came: from here on `usage` is what is believed, and without it
-        `tokens_counted` is what the gateway counted. `guess` is what was reserved, if anything was."""
+        """Closes the count when the answer is over, or never came.
+
+        Afterwards `usage` is a possible count of Ollama's; without one, `tokens.counted` is the gateway's own count.
+        `guess` is the estimate that limits charged, if any did.
+        """
         if exchange.tokens.is_counted or exchange.call is None or exchange.ids.model_label is None:
             return
         exchange.tokens.is_counted, exchange.tokens.counted = True, None
@@ -62,7 +64,7 @@ class TokenAccounting:
             self._estimates.learn(exchange.ids.model_label, known_as(exchange.caller), exchange.tokens.prompt, usage)
 
     def samples(self) -> Iterator[Sample]:
-        """What was not believed, by model and endpoint."""
+        """Disbelieved usages, by model and endpoint."""
         yield from (Sample(names.DISBELIEVED, counter.value, at) for at, counter in self._disbelieved.items())
 
     def _seen(self, exchange: Exchange) -> Seen:
@@ -79,33 +81,32 @@ class TokenAccounting:
         endpoint = exchange.attempts[-1].endpoint
         self._disbelieved.at(exchange.ids.model_label or "", endpoint).value += 1
         now = self._clock()
-        if now - self._told_at.get(endpoint, -QUIET_SECONDS) < QUIET_SECONDS:
-            self._untold += 1
+        if now - self._logged_at.get(endpoint, -QUIET_SECONDS) < QUIET_SECONDS:
+            self._unlogged += 1
             return
-        if len(self._told_at) >= MOST_ENDPOINTS:
-            self._told_at.clear()
-        self._told_at[endpoint] = now
-        others, self._untold = self._untold, 0
+        if len(self._logged_at) >= MOST_ENDPOINTS:
+            self._logged_at.clear()
+        self._logged_at[endpoint] = now
+        others, self._unlogged = self._unlogged, 0
         log.warning(
-            "usage of %s on %s is not believed: %s; the gateway's own count stands for it (%d others since the last "
-            "line)",
+            "usage of %s on %s is not possible: %s; the gateway uses its own count (%d others since the last line)",
             *(exchange.ids.model_label, endpoint, _in_words(usage), others),
         )
 
 
 def known_as(caller: Caller) -> str:
-    """Whose habits a call shows: those of its name, or of its address."""
+    """The caller whose habits a call shows: by its name, or by its address."""
     if caller.method != "none":
         return caller_scope(caller.method, caller.name)
     return address_scope(site_of(caller.address))
 
 
 def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
-    """Tokens as far as they can be told from outside.
+    """Tokens as the gateway can count them from outside.
 
-    Of a stream that was cut, those that were passed on; whoever leaves a whole answer behind has had all of it
-    computed, as far as anyone knows, but for what no model writes in that time: `max_tokens` is the caller's own word,
-    and limits that it shares with others would be used up by it. What an endpoint failed costs nothing.
+    A cut stream counts the tokens that the client got. A client that left before a whole answer counts as if the model
+    had computed all of it, up to what a model can write in that time: `max_tokens` is only the caller's word, and must
+    not use up limits that it shares with others. A failed attempt costs nothing.
     """
     if exchange.tokens.written:
         limit = exchange.tokens.limit
@@ -119,7 +120,7 @@ def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
 
 
 def _in_words(usage: Usage) -> str:
-    """Numbers of any length, short."""
+    """The counts in a few words; Ollama may send numbers of any length."""
     if min(usage.input_tokens, usage.output_tokens) < 0:
         return "it holds no counts"
     return f"{_short(usage.input_tokens)} tokens read, {_short(usage.output_tokens)} written"

@@ -1,4 +1,4 @@
-"""Holds back the last byte of every answer until its audit entry is durable, where the mode asks for that."""
+"""Holds back the last byte of every answer until its audit entry is durable, if the mode requires that."""
 
 from ai_gateway.accounting.audit import Audit
 from ai_gateway.edge.asgi import ASGIApp, Message, Receive, Scope, Send, exchange_of
@@ -6,7 +6,7 @@ from ai_gateway.exchange import CUT
 
 
 class AuditGate:
-    """An app whose answers end only when the audit lets them."""
+    """Middleware whose answers end only when the audit has their entry."""
 
     def __init__(self, app: ASGIApp, audit: Audit) -> None:
         self._app = app

@@ -1,23 +1,23 @@
-"""Whether a body comes fast enough to be waited for: arithmetic on a clock that the caller reads. Seconds and bytes."""
+"""Whether a body comes fast enough: arithmetic on a clock that the caller reads. In seconds and bytes."""
 
 from typing import Final
 
 LEAST_BYTES: Final = 256 << 10  # of a body, or its rest, that must come ...
-LEAST_SECONDS: Final = 30.0  # ... every so often: 70 kbit/s, and who sends a byte now and then is no slow line
+LEAST_SECONDS: Final = 30.0  # ... in this time: 70 kbit/s, so that a byte now and then is not enough
 
 
 class BodyDeadline:
-    """One body. Changed by `came`; `due` is when the body is given up unless more of it comes."""
+    """The deadline of one body. Changed by `came`. At `due` the gateway gives up the body unless more has come."""
 
     __slots__ = ("_bytes", "_end", "due")
 
     def __init__(self, now: float, total_seconds: float) -> None:
-        self._bytes = 0  # since the last time that enough of them had come
+        self._bytes = 0  # since the deadline moved last
         self._end = now + total_seconds
         self.due = min(now + LEAST_SECONDS, self._end)
 
     def came(self, size: int, now: float) -> bool:
-        """So many bytes came; whether `due` is another moment now."""
+        """Counts bytes that came; True if that moved `due`."""
         self._bytes += size
         if self._bytes < LEAST_BYTES:
             return False

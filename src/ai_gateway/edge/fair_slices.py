@@ -1,4 +1,4 @@
-"""Turns at the event loop: work that is done in slices waits behind all else between two of them."""
+"""Splits long work over rounds of the event loop: other tasks run between two slices."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class FairSlices:
-    """`async with turns:` encloses one slice. One slice of all is done per round of the loop, whoever's it is."""
+    """`async with slices:` encloses one slice. Each round of the loop runs one slice, of all callers together."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -26,8 +26,8 @@ class FairSlices:
         finally:
             self._lock.release()
 
-    async def through(self, steps: Generator[int, None, T], made: Callable[[int], None]) -> T:
-        """Does all steps, one a turn; `made` is told by how many bytes each has changed what is held."""
+    async def through(self, steps: Generator[int, None, T], changed: Callable[[int], None]) -> T:
+        """Runs all steps, one per round. `changed` gets how many bytes a step added or freed."""
         while True:
             async with self:
                 try:
@@ -36,4 +36,4 @@ class FairSlices:
                     result: T = end.value
                     return result
                 if size:
-                    made(size)
+                    changed(size)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-# How a body holds its prompt: one text, texts that are read one by one, or messages, with media in them.
+# How a body holds its prompt: one text, texts that a model reads one by one, or messages, with media in them.
 PromptKind = Literal["text", "texts", "messages"]
 
 TOKENS_PER_INPUT: Final = 4096
@@ -63,7 +63,7 @@ class Measuring:
         self._check(window, start)
 
     def size(self, kind: PromptKind) -> PromptSize:
-        """Of all that came. JSON escapes quotes, so that no text looks like a key."""
+        """The size of the whole body. JSON escapes quotes, so that no text looks like a key."""
         if kind == "texts":
             return PromptSize(self._bytes, max(1, self._quotes // 2))
         if kind == "text":
@@ -94,7 +94,7 @@ class Measuring:
 
 
 def measure(kind: PromptKind, body: bytes) -> PromptSize:
-    """The size of the prompt in a request's body that is there at once."""
+    """The size of the prompt in a complete body."""
     if len(body) > MOST_SEARCHED:
         return PromptSize(len(body), 1, media=1 if kind == "messages" else 0)
     measuring = Measuring()

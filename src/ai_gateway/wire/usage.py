@@ -51,7 +51,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     def allows(self, usage: Usage) -> bool:
         """Whether a model can have read and written so many tokens."""
-        # A list of texts is read text by text: its sum is bounded by its own size alone.
+        # A model reads a list of texts one by one: only its own size bounds the sum.
         most_read = self.prompt.most_tokens if self.is_many_texts else min(self._most, self.prompt.most_tokens)
         return 0 <= usage.input_tokens <= most_read and 0 <= usage.output_tokens <= self.most_written
 
