@@ -310,9 +310,9 @@ async def test_only_admins_see_where_a_model_runs(world: World, ring: Ring) -> N
     user, admin = ring.add("team-a"), ring.add("ops", role="admin")
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls, auth=ring.auth)
-    told = [(await served.ask("GET", "/v1/models/llama3", None, bearer(key))).json for key in (user, admin)]
-    assert "endpoints" not in told[0]
-    assert told[1]["endpoints"] == list(simulator.addresses)
+    answers = [(await served.ask("GET", "/v1/models/llama3", None, bearer(key))).json for key in (user, admin)]
+    assert "endpoints" not in answers[0]
+    assert answers[1]["endpoints"] == list(simulator.addresses)
 
 
 async def test_a_change_of_rules_holds_from_the_next_request_on(world: World, ring: Ring) -> None:

@@ -112,8 +112,8 @@ async def every_end(world: World, **audit: Any) -> dict[str, AuditEntry]:
 @pytest.mark.parametrize("mode", ["best_effort", "blocking", "strict"])
 async def test_every_request_has_one_terminal_entry_whatever_its_end(world: World, mode: str) -> None:
     found = await every_end(world, mode=mode)
-    told = {request_id: (entry.outcome, entry.status, entry.error_code) for request_id, entry in found.items()}
-    assert told == {
+    recorded = {request_id: (entry.outcome, entry.status, entry.error_code) for request_id, entry in found.items()}
+    assert recorded == {
         "whole": ("ok", 200, None),
         "stream": ("ok", 200, None),
         "unknown-model": ("refused", 404, "model_not_found"),

@@ -1,4 +1,4 @@
-"""Limits through the whole gateway: who is admitted, what clients are told, and what calls give back at their end."""
+"""Limits through the whole gateway: who is admitted, what clients see, and what calls give back at their end."""
 
 import asyncio
 from collections.abc import Mapping
