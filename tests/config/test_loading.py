@@ -78,7 +78,7 @@ def reasons(content: bytes) -> list[tuple[str, str]]:
         ("cors: {origins: ['https://*']}", "cors.origins[0]", "moz-extension://*"),
         ("hosts: ['http://a']", "hosts[0]", "without scheme and port"),
         ("hosts: [a, 'a:80']", "hosts[1]", "without scheme and port"),
-        ("hosts: ['*.com']", "hosts[0]", "of two labels or more"),
+        ("hosts: ['*.com']", "hosts[0]", "two labels or more"),
         ("connections: {idle: 0}", "connections.idle", "not a duration above 0"),
         ("models: {a: {ollama: m, slots: 2}, b: {ollama: m}}", "models.b.slots", "the same as for 'a'"),
         (
