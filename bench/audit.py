@@ -20,7 +20,7 @@ from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.sqlite_archive import SqliteArchive
 from ai_gateway.audit.store import Position, Query
 from ai_gateway.audit.writer import Writer
-from ai_gateway.exchange import Attempt, Caller, Exchange, Upstream
+from ai_gateway.exchange import Attempt, Caller, Exchange, Ids, Times, Upstream
 from ai_gateway.wire.address import parse_url
 from ai_gateway.wire.call import Call
 from ai_gateway.wire.operations import CHAT
@@ -49,13 +49,9 @@ def exchanges(count: int) -> Iterator[Exchange]:
     address = parse_url("http://10.0.0.7:11434")
     step, start = DAY_NS // count, time.time_ns() - DAY_NS
     for number in range(count):
-        exchange = Exchange(
-            f"{(start + number * step) // 10**6:012x}{rng.getrandbits(80):020x}",
-            "POST",
-            "/v1/chat/completions",
-            100.0,
-        )
-        exchange.times.started_ns = start + number * step
+        request_id = f"{(start + number * step) // 10**6:012x}{rng.getrandbits(80):020x}"
+        times = Times(100.0, start + number * step)
+        exchange = Exchange(Ids(request_id), times, "POST", "/v1/chat/completions")
         exchange.route = "/v1/chat/completions"
         exchange.client_name = "OpenAI/Python 1.99.9"
         exchange.caller = Caller(name=f"caller-{rng.randrange(50)}", tenant=f"team-{rng.randrange(8)}")

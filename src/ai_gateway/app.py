@@ -1,6 +1,7 @@
 """The page to read first: every part of the gateway, built top to bottom in the order a request meets it."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -8,13 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ai_gateway.accounting.admission import AdmissionControl
+from ai_gateway.accounting.admission import AdmissionControl, TokenAccounting
 from ai_gateway.accounting.audit import Audit
 from ai_gateway.accounting.audit_status import audit_samples
 from ai_gateway.accounting.budgets import restore_budgets
 from ai_gateway.accounting.status import Readiness, StatusSources
 from ai_gateway.accounting.status_metrics import status_samples
-from ai_gateway.accounting.tokens import TokenAccounting
 from ai_gateway.auth.state import AuthState, PreparedAuth
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
@@ -33,7 +33,6 @@ from ai_gateway.discovery.selection import DiscoveryInputs, choose, is_explicit
 from ai_gateway.discovery.source import Found
 from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.attempts import Upstreams
-from ai_gateway.edge.audit_gate import AuditGate
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.buffers import Buffers
@@ -41,8 +40,7 @@ from ai_gateway.edge.cancel_scope import RunningRequests
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
-from ai_gateway.edge.error_middleware import ErrorMiddleware
-from ai_gateway.edge.exchange_middleware import ExchangeMiddleware, OpenExchange, Reader
+from ai_gateway.edge.exchange_middleware import AuditGate, ErrorMiddleware, ExchangeMiddleware, OpenExchange, Reader
 from ai_gateway.edge.forward import Forward, RequestDeps
 from ai_gateway.edge.health import Health, Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
@@ -59,11 +57,12 @@ from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
 from ai_gateway.upstream.liveness import is_answering
 from ai_gateway.upstream.polling import Poller
-from ai_gateway.wire.address import Address
 from ai_gateway.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from ai_gateway.auth.oidc import Fetch
+
+log = logging.getLogger("ai_gateway.polling")
 
 FIRST_LOOK_SECONDS: Final = 5.0
 
@@ -77,12 +76,12 @@ class Gateway:
         self._options = options
         self._around = around = around or Surroundings()
         api_server = ApiServer(options.access)
-        self._inputs = DiscoveryInputs(options.environment, self._answers, api_server)
+        self.client = Client(loop)
+        self._inputs = DiscoveryInputs(options.environment, partial(is_answering, self.client), api_server)
         self.current = CurrentConfig(Config(), is_loaded=False)
         source = str(options.config_map or options.config_path)
         self.live = LiveConfig(source, self._apply, self._ready, options.required)
         self.config_file, self._config_map = sources(options.config_path, options.config_map, api_server, self.live)
-        self.client = Client(loop)
         self.auth_state = AuthState(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, rng)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, rng)
@@ -102,7 +101,7 @@ class Gateway:
         self._status = self._status_sources()
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
-        self.refused = RefusedRequests()  # the server tells it of what never became a request
+        self.refused = RefusedRequests()  # the server counts here what never became a request
         self.metrics = Metrics(self._metric_sources())
         self._is_running = False
         self.api = self._api()
@@ -131,7 +130,7 @@ class Gateway:
         if tracing is not None:
             readers = (tracing, *readers)
         checks: list[Wrapper] = [
-            ErrorMiddleware,  # behind what records, so that there is an exchange to stamp
+            ErrorMiddleware,  # after the exchange is open, since an error is noted in it
             partial(HostCheck, current=self.current, auth_state=self.auth_state),
             # Before authentication: a browser's preflight carries no credential.
             partial(CrossOrigin, current=self.current),
@@ -143,7 +142,7 @@ class Gateway:
         wrappers: list[Wrapper] = [
             partial(Front, signs=unrecorded),  # outermost: a probe every second would fill the log and the audit
             partial(ExchangeMiddleware, readers=readers, open_exchange=self._opening(marks, tracing)),
-            # Outside of the errors: the last byte of an error waits for its entry, too.
+            # Before the errors: the last byte of an error reply waits for its audit entry, too.
             partial(AuditGate, audit=self.audit),
             *checks,
             partial(Authentication, auth_state=self.auth_state),  # the caller is known before the body is read
@@ -178,18 +177,18 @@ class Gateway:
         return router(reading)
 
     def _admin(self) -> ASGIApp:
-        """The probes' app: nothing of it is recorded."""
+        """The app of the admin port. Its requests are not recorded."""
         reading: dict[str, ASGIApp] = {"/livez": Liveness(), "/readyz": Ready(self._status), "/metrics": self.metrics}
         wrappers: list[Wrapper] = [
             partial(ExchangeMiddleware, readers=(), open_exchange=self._opening([])),
             ErrorMiddleware,
-            # No method of `auth` is asked here: a name is looked at whatever callers of the API have to prove.
+            # Without `auth`: the check of names holds here whatever callers of the API have to prove.
             partial(HostCheck, current=self.current),
         ]
         return wrapped(wrappers, router(reading, {"/drain": Drain(self._around.leave, self.current)}))
 
     def _metric_sources(self) -> list[MetricSource]:
-        """Everyone who measures something."""
+        """The parts that measure something."""
         sources: list[MetricSource] = [lambda: status_samples(self._status), self._requests.samples, self._lag.samples]
         sources += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
         if self._around.tracing is not None:
@@ -209,13 +208,13 @@ class Gateway:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
             await self.live.wait_for_outcome()
-            self.live.bind(self._around.leave, self._options.decided)  # what the caller does next is bound to it
+            self.live.bind(self._around.leave, self._options.decided)  # what the caller does next goes by this config
             yield
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The slower story beside the requests: discovery and polls, the audit, and what limits are counted by."""
-        async with AsyncExitStack() as ending:  # backwards, and each whatever becomes of the others
+        """Runs what works beside the requests: discovery, polls, the audit, and the counts of limits."""
+        async with AsyncExitStack() as ending:  # in reverse order, and each one even where another fails
             ending.push_async_callback(self.audit.end)
             await self.audit.begin(self.current.now.config.audit)
             ending.callback(self.client.close)
@@ -244,11 +243,11 @@ class Gateway:
         self.readiness.is_draining = True
 
     def _ready(self, config: Config) -> tuple[ActiveConfig, PreparedAuth | None, list[object]]:
-        """What is made of a checked config, and what the old one is made of; in a thread: it takes a while."""
+        """Builds what a checked config needs, and lists the parts of the old one. Slow: a thread runs it."""
         return prepare(config), self.auth_state.prepare(config.auth), self.current.now.parts()
 
     def _apply(self, made: tuple[ActiveConfig, PreparedAuth | None, list[object]]) -> Iterator[None]:
-        """Puts a checked config in force, in steps; all that decides on a call is exchanged in the last one."""
+        """Applies a checked config in steps. The last step replaces all that decides on a call."""
         new, prepared, parts = made
         config, old = new.config, self.current.now
         yield from self.fleet.configure(new.catalog.balancing)
@@ -272,11 +271,14 @@ class Gateway:
         self._reachability.listed()
 
     async def _look_first(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_SECONDS):
-                await self.fleet.listed.wait()
-                await self.poller.first_round()
-        self.audit.warn_of_several(self.gateways.ready())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                    await self.fleet.listed.wait()
+                    await self.poller.first_round()
+            self.audit.warn_of_several(self.gateways.ready())
+        except Exception as failure:  # polling goes on; an unready gateway would get no requests for ever
+            log.error("waiting for the first polls failed; the gateway becomes ready without them", exc_info=failure)
         self.readiness.is_starting = False
 
     async def _remember_today(self) -> None:
@@ -289,9 +291,6 @@ class Gateway:
         from ai_gateway.upstream.fetching import Fetching
 
         return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)
-
-    async def _answers(self, address: Address) -> bool:
-        return await is_answering(self.client, address)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -1,4 +1,4 @@
-"""What is known about one request, stamped on its way: who calls (Caller), and how it went (Exchange)."""
+"""What is known about one request: who sent it (Caller), and how it went (Exchange)."""
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -8,9 +8,8 @@ import msgspec
 
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import Call
-from ai_gateway.wire.prompt_size import PromptSize
-from ai_gateway.wire.trace_context import Parent, parent_header
-from ai_gateway.wire.usage import Usage
+from ai_gateway.wire.trace_context import Trace
+from ai_gateway.wire.usage import PromptSize, Usage
 
 # ASGI extension of the server's: a function that takes a callback for the moment when the client has left.
 ON_LEFT: Final = "ai_gateway.on_left"
@@ -42,7 +41,7 @@ class Caller(msgspec.Struct, frozen=True):
     """Who sent a request. `address` is the client's IP, a trusted proxy's word included.
 
     `name` is that of its key, of its ServiceAccount (`system:serviceaccount:NAMESPACE:NAME`) or of its token.
-    `allowance` is None for whoever has no limits of their own: then the default ones hold. `label` names the caller
+    `allowance` is None for a caller without limits of its own: then the default ones hold. `label` names the caller
     in metrics, where the operator's own words do; None: it is one of many.
     """
 
@@ -60,7 +59,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """Whom an attempt was made at: the endpoint's address, and its pod's NAMESPACE/NAME and node where it is one."""
+    """The endpoint of an attempt: its address, and the NAMESPACE/NAME and node of its pod, if it is one."""
 
     address: Address
     pod: str | None = None
@@ -68,7 +67,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct):
-    """One try at one endpoint. Changed by the request path; `failure` stays None where it went well.
+    """One attempt at one endpoint. Changed by the request path; `failure` stays None where it went well.
 
     Times as in Times: `answered_at` is when the head of the answer came.
     """
@@ -93,33 +92,6 @@ class Attempt(msgspec.Struct):
     def pod(self) -> str | None:
         """NAMESPACE/NAME, where the endpoint is a pod."""
         return self.upstream.pod
-
-
-class Trace(msgspec.Struct, frozen=True):
-    """The trace that a request belongs to, and the span that stands for the request in it. Ids are lower-case hex."""
-
-    trace_id: str
-    span_id: str
-    parent: Parent | None = None
-    is_recorded: bool = False  # spans of it are made here
-    baggage: bytes = b""
-    goes_on: bool = True  # endpoints are told of it
-
-    def lines(self, span_id: str) -> bytes:
-        """The header lines that an endpoint gets from the span with this id.
-
-        Where no spans are made the caller's own context passes as it came: a span that nobody stores has no children.
-        """
-        lines = b"baggage: " + self.baggage + b"\r\n" if self.baggage else b""
-        if not self.goes_on:
-            return lines
-        header = parent_header(self.trace_id, span_id, self.is_recorded)
-        if self.parent is not None and not span_id:
-            header = self.parent.header
-        lines += b"traceparent: " + header + b"\r\n"
-        if self.parent is not None and self.parent.state:
-            lines += b"tracestate: " + self.parent.state + b"\r\n"
-        return lines
 
 
 class Heads(msgspec.Struct):
@@ -151,14 +123,14 @@ class Content(Protocol):
         """Keeps a whole answer."""
 
 
-# The exchange that a task works for, for whoever must tell of it on the way: the log, and calls beside the request.
+# The exchange that a task works for. The log reads it, and so do calls beside the request.
 CURRENT: Final[ContextVar["Exchange | None"]] = ContextVar("ai_gateway.exchange", default=None)
 
 _NO_TRACE: Final = Trace("0" * 32, "0" * 16)
 
 
 class Ids(msgspec.Struct):
-    """By which names the request, its answer and its model go. Changed by the request path."""
+    """The names of the request, its answer and its model. Changed by the request path."""
 
     request_id: str
     answer_id: str = ""  # what makes the id of this answer unlike any other
@@ -200,7 +172,7 @@ class Outcome(msgspec.Struct):
 
 
 class Tokens(msgspec.Struct):
-    """What the call takes. Changed by the request path, and closed once by accounting/tokens.py."""
+    """What the call takes. Changed by the request path, and closed once by accounting/admission.py."""
 
     prompt: PromptSize = PromptSize(0)
     limit: int | None = None  # of the answer, as it is sent to Ollama
@@ -221,40 +193,21 @@ class Kept(msgspec.Struct):
     prompt_hash: str | None = None
 
 
-class Exchange:
-    """One request with its outcome. The request path stamps it; whoever records reads it when it is closed."""
+class Exchange(msgspec.Struct, eq=False, weakref=True):
+    """One request with its outcome. The request path fills it in; readers get it when it is closed."""
 
-    __slots__ = (
-        "attempts",
-        "body_bytes",
-        "call",
-        "caller",
-        "client_name",
-        "ids",
-        "kept",
-        "method",
-        "outcome",
-        "path",
-        "reply_headers",
-        "route",
-        "scheme",
-        "times",
-        "tokens",
-    )
-
-    def __init__(self, request_id: str, method: str, path: str, opened_at: float) -> None:
-        self.ids = Ids(request_id)
-        self.times = Times(opened_at)
-        self.outcome = Outcome()
-        self.tokens = Tokens()
-        self.kept = Kept()
-        self.method = method
-        self.path = path
-        self.scheme = "http"
-        self.route: str | None = None  # the path's pattern, where one is served
-        self.client_name: str | None = None  # its User-Agent
-        self.caller = Caller()
-        self.call: Call | None = None
-        self.attempts: list[Attempt] = []
-        self.body_bytes = 0
-        self.reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries
+    ids: Ids
+    times: Times
+    method: str
+    path: str
+    outcome: Outcome = msgspec.field(default_factory=Outcome)
+    tokens: Tokens = msgspec.field(default_factory=Tokens)
+    kept: Kept = msgspec.field(default_factory=Kept)
+    scheme: str = "http"
+    route: str | None = None  # the path's pattern, where one is served
+    client_name: str | None = None  # its User-Agent
+    caller: Caller = Caller()
+    call: Call | None = None
+    attempts: list[Attempt] = []
+    body_bytes: int = 0
+    reply_headers: list[tuple[bytes, bytes]] = []  # what every answer to this request carries

@@ -23,7 +23,7 @@ class FailureLog:
     def note(self, failure: BaseException, message: str, *arguments: object) -> None:
         """Logs a failure of a new kind: the message, formatted as in `logging`, and the traceback."""
         if self.is_new(failure):
-            self._log.error(f"{message} (logged once)", *arguments, exc_info=failure)
+            self._log.error(f"{message} (logged once)", *arguments, exc_info=failure, stacklevel=2)
 
     def is_new(self, failure: BaseException) -> bool:
         """Whether this is the first failure of its kind. Afterwards the kind is known."""

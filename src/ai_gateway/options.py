@@ -17,14 +17,14 @@ from ai_gateway.telemetry.tracing import Tracing
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the command decides: where the config is, the surroundings, and endpoints that stand for missing ones.
+    """What the command decides: where the config is, the environment, and simulated endpoints in place of missing ones.
 
-    With `config_map` the config is followed there; a file that is named as well stands in while that cannot be read.
+    With `config_map` the gateway follows the config there. A file beside it is used while the map cannot be read.
     """
 
     config_path: Path | None
     environment: dict[str, str]
-    demo: Source | None = None  # simulated endpoints, used instead of what the surroundings offer
+    demo: Source | None = None  # simulated endpoints, used in place of those that discovery would find
     access: Access = Access()
     config_map: ConfigMapRef | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -33,14 +33,14 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def _ignore(*_: object) -> None:
-    """Stands for a callback that nobody gave."""
+    """The default callback: does nothing."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What the process around the gateway gives it.
 
-    `readers` get each finished exchange, `metric_sources` are measured with the gateway's own. `leave` begins to shut
-    the server down: a pre-stop hook asked for it, or a config that needs another start. `on_config` is called with each
+    `readers` get each finished exchange. A scrape reads `metric_sources` after the gateway's own. `leave` begins to
+    shut the server down, for a pre-stop hook or a config that needs another start. `on_config` is called with each
     config that takes effect. `write_line` writes a line to standard output.
     """
 

@@ -12,8 +12,7 @@ from tests.attack.table import Tried
 from tests.flow.test_access import Ring, bearer
 from tests.flow.world import World, config
 
-from ai_gateway.accounting.admission import AdmissionControl
-from ai_gateway.accounting.tokens import TokenAccounting
+from ai_gateway.accounting.admission import AdmissionControl, TokenAccounting
 from ai_gateway.catalog.active import ActiveConfig
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Body, Config
@@ -21,7 +20,7 @@ from ai_gateway.edge.asgi import HEADERS_KEY, Message
 from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.incoming import Incoming
 from ai_gateway.errors import GatewayError
-from ai_gateway.exchange import Exchange
+from ai_gateway.exchange import Exchange, Ids, Times
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.wire.operations import CHAT, EMBEDDINGS
 
@@ -40,7 +39,7 @@ async def read(path: str, body: bytes) -> int:
     operation = EMBEDDINGS if "embeddings" in path else CHAT
     config = Config(body=Body())
     limiting = AdmissionControl(Limiter(LimiterDeps(lambda: 0.0, lambda: 0.0)), TokenAccounting(lambda: 0.0))
-    exchange, active = Exchange("r", "POST", path, 0.0), ActiveConfig(config, Catalog(config))
+    exchange, active = Exchange(Ids("r"), Times(0.0), "POST", path), ActiveConfig(config, Catalog(config))
     messages = _came(body)
 
     async def receive() -> Any:

@@ -16,7 +16,8 @@ from tests.flow.upstream import DONE, END, SSE_HEAD, Upstream, Visit, answer, an
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat
 
-from ai_gateway.wire.stream import EventStream, Shape
+from ai_gateway.wire.answer import Shape
+from ai_gateway.wire.stream import EventStream
 
 FIRST, SECOND, LAST = event("one"), event("two"), event("", "stop")
 

@@ -3,7 +3,7 @@
 from tests.balancing.worlds import MODEL, World
 
 from ai_gateway.balancing.budget import FLOOR, RetryBudget
-from ai_gateway.balancing.lease import Lease
+from ai_gateway.balancing.pool import Lease
 
 OTHER = "codellama:13b"
 

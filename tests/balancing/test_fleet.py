@@ -3,8 +3,7 @@
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states
 
-from ai_gateway.balancing.endpoint import HeldModel
-from ai_gateway.balancing.health import EjectionState
+from ai_gateway.balancing.endpoint import EjectionState, HeldModel
 from ai_gateway.wire.address import Address
 
 MANY = 500

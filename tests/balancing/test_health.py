@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_gateway.balancing.health import (
+from ai_gateway.balancing.endpoint import (
     FIRST_EJECTION_SECONDS,
     JITTER,
     LONGEST_EJECTION_SECONDS,

@@ -6,7 +6,7 @@ import time
 import pytest
 from tests.balancing.worlds import MODEL, World
 
-from ai_gateway.balancing.lease import Lease
+from ai_gateway.balancing.pool import Lease
 from ai_gateway.errors import ModelMissing, QueueFull, QueueTimeout
 
 

@@ -72,7 +72,7 @@ def test_ollamas_name_of_a_model_is_that_model_where_models_are_discovered() -> 
     entry = catalog.find("llama3:latest", fleet)
     assert entry is not None
     assert entry is catalog.find("llama3", fleet)
-    assert (entry.id, entry.label, entry.max_tokens) == ("llama3", "llama3", 9)
+    assert (entry.id, entry.max_tokens) == ("llama3", 9)
 
 
 def test_of_two_ids_of_one_model_ollamas_name_means_the_first() -> None:

@@ -10,8 +10,7 @@ from tools.docs_site.staging import DOCS
 from tools.pictures.__main__ import IMAGES, PICTURES
 from tools.pictures.canvas import COLOURS
 
-from ai_gateway.balancing.endpoint import State
-from ai_gateway.balancing.health import FIRST_EJECTION_SECONDS, LONGEST_EJECTION_SECONDS, THRESHOLD
+from ai_gateway.balancing.endpoint import FIRST_EJECTION_SECONDS, LONGEST_EJECTION_SECONDS, THRESHOLD, State
 from ai_gateway.cli.serve import CLUSTER_DRAIN_SECONDS
 from ai_gateway.config.types import Config
 

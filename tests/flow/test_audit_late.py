@@ -8,7 +8,7 @@ import pytest
 from ai_gateway.accounting.audit import Audit, print_line
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.errors import AuditUnavailable
-from ai_gateway.exchange import Exchange
+from ai_gateway.exchange import Exchange, Ids, Times
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ async def test_no_call_is_sent_under_a_promise_that_what_has_begun_does_not_keep
     audit.on_first_config(late)
     assert audit.holds
     with pytest.raises(AuditUnavailable):
-        await audit.write_intent(Exchange("r", "POST", "/v1/chat/completions", time.monotonic()))
+        await audit.write_intent(Exchange(Ids("r"), Times(time.monotonic()), "POST", "/v1/chat/completions"))
     await audit.end()
 
 

@@ -96,7 +96,7 @@ async def test_a_storm_of_requests_leaves_nothing_behind(world: World) -> None:
         endpoint.faults.clear()
     await until(lambda: served.is_idle, "every slot, place and retry is given back")
     await until(lambda: len([e for e in served.exchanges if e.method == "POST"]) == REQUESTS + 1, "all are recorded")
-    assert not served.gateway.running_requests.watches
+    assert not served.gateway.running_requests.scopes
     assert {exchange.outcome.kind for exchange in served.exchanges} >= {
         "ok",
         "client_left",

@@ -5,7 +5,7 @@ from tests.flow.upstream import Gate, Visit, answer_well, whole
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, World, chat, config
 
-from ai_gateway.balancing.health import THRESHOLD
+from ai_gateway.balancing.endpoint import THRESHOLD
 
 
 async def test_a_model_without_calls_has_its_lines(world: World) -> None:

@@ -3,8 +3,7 @@
 import pytest
 
 from ai_gateway.limits.estimates import MOST_CALLERS, MOST_OUTPUT_TOKENS, MOST_PROMPT_TOKENS, Estimates
-from ai_gateway.wire.prompt_size import PromptSize
-from ai_gateway.wire.usage import Usage
+from ai_gateway.wire.usage import PromptSize, Usage
 
 TEXT = PromptSize(1000)
 

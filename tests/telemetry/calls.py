@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from ai_gateway.exchange import Attempt, Exchange, Trace, Upstream
+from ai_gateway.exchange import Attempt, Exchange, Ids, Times, Upstream
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.operations import OPERATIONS
+from ai_gateway.wire.trace_context import Trace
 from ai_gateway.wire.usage import Usage
 
 TRACE = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", is_recorded=True)
@@ -25,7 +26,7 @@ def attempt(started_at: float, reason: str = "least_in_flight", *, is_warm: bool
 
 def served(operation: str = "chat", *, stream: bool = True, **stamps: Any) -> Exchange:
     """A call that went well: 0.5 s in the queue, 2 s to the first byte, 4 s in all. `stamps` replace what is known."""
-    exchange = Exchange("req-1", "POST", _PATHS[operation], 10.0)
+    exchange = Exchange(Ids("req-1"), Times(10.0), "POST", _PATHS[operation])
     body = {"model": "best", "stream": stream and operation != "embeddings", **_BODIES[operation]}
     exchange.route = exchange.path
     exchange.call = read_call(OPERATIONS[operation], json.dumps(body).encode())

@@ -6,13 +6,14 @@ import os
 
 import pytest
 
-from ai_gateway.exchange import Attempt, Caller, Exchange, Trace, Upstream
+from ai_gateway.exchange import Attempt, Caller, Exchange, Ids, Times, Upstream
 from ai_gateway.telemetry.console import console_exporter
 from ai_gateway.telemetry.settings import HeaderPatterns
 from ai_gateway.telemetry.spans import Spans
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.operations import CHAT
+from ai_gateway.wire.trace_context import Trace
 
 
 class Terminal(io.StringIO):
@@ -29,7 +30,7 @@ def spans(
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits
 
-    exchange = Exchange("req-1", "POST", "/v1/chat/completions", 10.0)
+    exchange = Exchange(Ids("req-1"), Times(10.0), "POST", "/v1/chat/completions")
     exchange.times.started_ns, exchange.route, exchange.ids.model = started_ns, exchange.path, model
     exchange.ids.trace = Trace("a" * 32, span_id, None, True)
     exchange.caller = Caller(caller)

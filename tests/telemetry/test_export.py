@@ -13,11 +13,11 @@ from tests.flow.waiting import PATIENCE_SECONDS
 from tests.telemetry.calls import TRACE, served
 from tests.tracing.threads import wait_for_exports
 
-from ai_gateway.exchange import Exchange, Trace
+from ai_gateway.exchange import Exchange
 from ai_gateway.telemetry.export import Exporting
 from ai_gateway.telemetry.resource import process_resource
 from ai_gateway.telemetry.settings import read_settings
-from ai_gateway.wire.trace_context import Parent
+from ai_gateway.wire.trace_context import Parent, Trace
 
 EACH = 3  # spans of a call
 

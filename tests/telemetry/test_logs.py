@@ -13,7 +13,7 @@ from tests.flow.waiting import until
 from tests.telemetry.calls import refused, served
 
 from ai_gateway.config.types import Log
-from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Outcome, Trace, Upstream
+from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Ids, Outcome, Times, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
 from ai_gateway.telemetry.logs import (
     PAUSE_SECONDS,
@@ -25,6 +25,7 @@ from ai_gateway.telemetry.logs import (
 from ai_gateway.wire.address import Address
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.operations import CHAT
+from ai_gateway.wire.trace_context import Trace
 from ai_gateway.wire.usage import Usage
 
 NO_TRACE = {"trace_id": "0" * 32, "span_id": "0" * 16, "caller": "anonymous"}
@@ -40,7 +41,7 @@ def record(message: str, **extra: object) -> logging.LogRecord:
 
 def finished(path: str = "/v1/chat/completions") -> Exchange:
     """A streamed chat that went well at the second try."""
-    exchange = Exchange("req-1", "POST", path, 10.0)
+    exchange = Exchange(Ids("req-1"), Times(10.0), "POST", path)
     exchange.caller = Caller("anonymous", "10.0.0.7")
     exchange.call = read_call(CHAT, b'{"model":"coder","stream":true,"messages":[{"role":"user","content":"SECRET"}]}')
     exchange.ids.model = "codellama:13b"
@@ -167,7 +168,7 @@ async def test_prompts_go_to_no_log() -> None:
 
 def test_fields_without_a_value_are_left_out() -> None:
     """A refused request has no model, endpoint or tokens."""
-    exchange = Exchange("req-2", "GET", "/", 1.0)
+    exchange = Exchange(Ids("req-2"), Times(1.0), "GET", "/")
     exchange.outcome = Outcome(kind="refused", status=404, error_code="not_found", reason="why")
     fields = msgspec.to_builtins(describe(exchange))
     del fields["time"]

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from tests.telemetry.calls import TRACE, attempt, refused, served
 
-from ai_gateway.exchange import Caller, Exchange, Trace
+from ai_gateway.exchange import Caller, Exchange
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS
 from ai_gateway.telemetry.request_metrics import MOST_ROWS, RequestMetrics, caller_label
 from ai_gateway.telemetry.series import Distribution, Mark
+from ai_gateway.wire.trace_context import Trace
 from ai_gateway.wire.usage import Usage
 
 CALL = ("chat", "ollama", "coder")

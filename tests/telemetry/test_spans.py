@@ -11,12 +11,12 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
 from opentelemetry.trace import SpanKind, StatusCode
 from tests.telemetry.calls import attempt, refused, served
 
-from ai_gateway.exchange import Exchange, Heads, OutcomeKind, Trace
+from ai_gateway.exchange import Exchange, Heads, Ids, OutcomeKind, Times
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.settings import HeaderPatterns, read_settings
 from ai_gateway.telemetry.span_attributes import MAX_TEXT
 from ai_gateway.telemetry.spans import Spans
-from ai_gateway.wire.trace_context import Parent
+from ai_gateway.wire.trace_context import Parent, Trace
 
 CALLER = Parent("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", True, b"", b"vendor=x,other=y")
 BELOW = Trace(CALLER.trace_id, "b7ad6b7169203331", CALLER, is_recorded=True)
@@ -103,7 +103,7 @@ def test_an_invalid_method_is_not_in_the_span_name() -> None:
 
 
 def _odd(method: str) -> Exchange:
-    exchange = Exchange("r", method, "/", 1.0)
+    exchange = Exchange(Ids("r"), Times(1.0), method, "/")
     exchange.ids.trace, exchange.times.closed_at = BELOW, 2.0
     return exchange
 

@@ -15,7 +15,7 @@ from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, ResetFai
 from ai_gateway.wire.address import Address
 
 GET = Request("GET", "/api/version")
-POST = Request("POST", "/v1/chat/completions", b'{"model":"m"}', b"x-request-id: 7\r\n")
+POST = Request("POST", "/v1/chat/completions", (b'{"model":"m"}',), b"x-request-id: 7\r\n")
 
 
 def ask(client: Client, address: Address, request: Request = GET) -> UpstreamExchange:
@@ -418,7 +418,7 @@ async def test_a_slow_reader_stops_the_reading() -> None:
 async def test_a_large_request_is_sent_whole() -> None:
     """Head and body are not joined into one more copy."""
     async with serving(answers(b"ok")) as server, a_client() as client:
-        large = Request("POST", "/v1/embeddings", b"y" * (3 << 20))
+        large = Request("POST", "/v1/embeddings", (b"y" * (3 << 20),))
         assert await body_of(client, server.address, large) == b"ok"
         assert server.seen[0].endswith(b"\r\n\r\n" + b"".join(large.body))
 

@@ -175,7 +175,7 @@ async def test_an_endpoint_that_answers_before_it_has_the_request_keeps_no_conne
         await line.hung_up()
 
     async with serving(script) as server, a_client() as client:
-        large = Request("POST", "/v1/embeddings", b"y" * (64 << 20))
+        large = Request("POST", "/v1/embeddings", (b"y" * (64 << 20),))
         assert await body_of(client, server.address, large) == b"too large"
         assert client.take_idle(server.address) is None
 

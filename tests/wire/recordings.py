@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ai_gateway.wire.stream import EventStream, Shape
+from ai_gateway.wire.answer import Shape
+from ai_gateway.wire.stream import EventStream
 
 _HERE = Path(__file__).parent / "recorded"
 

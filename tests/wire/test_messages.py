@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.messages import normalize
-from ai_gateway.wire.runs import RUN_BYTES
+from ai_gateway.wire.fields import RUN_BYTES
+from ai_gateway.wire.prompts import normalize
 
 USER = {"role": "user", "content": "Hi"}
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

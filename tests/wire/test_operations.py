@@ -6,11 +6,10 @@ import msgspec
 import pytest
 
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.wire.answer import BadAnswer, read_answer
+from ai_gateway.wire.answer import BadAnswer, Shape, read_answer
 from ai_gateway.wire.call import read_call
 from ai_gateway.wire.operations import BY_PATH, KNOWN_PARAMETERS, OPERATIONS, Operation
-from ai_gateway.wire.prompt_size import measure
-from ai_gateway.wire.stream import Shape
+from ai_gateway.wire.usage import measure
 
 ROWS = pytest.mark.parametrize("row", OPERATIONS.values(), ids=OPERATIONS)
 

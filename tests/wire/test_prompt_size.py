@@ -10,7 +10,7 @@ import pytest
 from tests.cost import assert_cheap
 
 from ai_gateway.wire.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS
-from ai_gateway.wire.prompt_size import MOST_MEDIA, TOKENS_PER_INPUT, Measuring, PromptSize, measure
+from ai_gateway.wire.usage import MOST_MEDIA, TOKENS_PER_INPUT, Measuring, PromptSize, measure
 
 PICTURE = base64.b64encode(os.urandom(30_000)).decode()
 
@@ -42,7 +42,7 @@ def test_the_bytes_of_images_and_audio_are_no_text(part: dict[str, Any]) -> None
     """Each is one more input."""
     words = {"type": "text", "text": "what is this?"}
     size = measure(CHAT.prompt_kind, chat([words, part]))
-    assert (size.inputs, size.media, size.is_plain) == (1, 1, False)
+    assert (size.inputs, size.media) == (1, 1)
     assert size.text_bytes == len(chat([words, part])) - len(PICTURE) - (0 if "input_audio" in part else 8)
     assert measure(CHAT.prompt_kind, chat([words, part], [part, part])).media == 3
 

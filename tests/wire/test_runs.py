@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_gateway.wire import runs as module
-from ai_gateway.wire.fields import AnyObject
-from ai_gateway.wire.runs import runs
+from ai_gateway.wire import fields as module
+from ai_gateway.wire.fields import AnyObject, runs
 
 _items = msgspec.json.Decoder(list[dict[str, object]])
 _objects = msgspec.json.Decoder(list[AnyObject])

@@ -20,7 +20,8 @@ from tests.wire.recordings import (
     relayed,
 )
 
-from ai_gateway.wire.stream import MAX_EVENT_BYTES, EventStream, Shape
+from ai_gateway.wire.answer import Shape
+from ai_gateway.wire.stream import MAX_EVENT_BYTES, EventStream
 from ai_gateway.wire.usage import Usage
 
 HEAD = '"id":"chatcmpl-1","object":"chat.completion.chunk","created":1787000000,"model":"tiny"'

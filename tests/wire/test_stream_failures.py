@@ -9,7 +9,8 @@ import pytest
 from tests.wire.recordings import OURS, WITH_REASONING, WITH_USAGE, events, relayed
 from tests.wire.test_stream import DONE, chunk, contents
 
-from ai_gateway.wire.stream import MAX_EVENT_BYTES, MAX_REASON, MOST_EVENTS, EventStream, Shape
+from ai_gateway.wire.answer import Shape
+from ai_gateway.wire.stream import MAX_EVENT_BYTES, MAX_REASON, MOST_EVENTS, EventStream
 
 FIRST, SECOND, LAST = chunk("a"), chunk("b"), chunk("", "stop")
 GOOD = [FIRST, SECOND, LAST, DONE]

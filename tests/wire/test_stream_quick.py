@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.wire.stream import EventStream, Shape
+from ai_gateway.wire.answer import Shape
+from ai_gateway.wire.stream import EventStream
 
 HEAD = 'data: {"id":"chatcmpl-417","object":"chat.completion.chunk","created":1,"model":"x","choices":'
 NOTHING_USED = ',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.wire.recordings import OURS, recorded, relayed
 
-from ai_gateway.wire.choices import LONG_EVENT_BYTES
-from ai_gateway.wire.stream import EventStream, Shape
+from ai_gateway.wire.answer import LONG_EVENT_BYTES, Shape
+from ai_gateway.wire.stream import EventStream
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1787000000, "model": "tiny"}
 LOGPROBS = {"content": [{"token": "x", "logprob": -1.5, "bytes": [120], "top_logprobs": [{"token": "y"}] * 20}]}

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ai_gateway.exchange import Trace
-from ai_gateway.wire.trace_context import MAX_BAGGAGE_BYTES, parent_header, read_baggage, read_parent
+from ai_gateway.wire.trace_context import MAX_BAGGAGE_BYTES, Trace, parent_header, read_baggage, read_parent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 VALID = f"00-{TRACE}-{SPAN}-01".encode()

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.wire.prompt_size import PromptSize
-from ai_gateway.wire.usage import FEW_TOKENS, MOST_TOKENS, NO_COUNT, Seen, Usage, read_usage
+from ai_gateway.wire.usage import FEW_TOKENS, MOST_TOKENS, NO_COUNT, PromptSize, Seen, Usage, read_usage
 
 
 def test_usage_is_what_was_read_and_what_was_written() -> None:

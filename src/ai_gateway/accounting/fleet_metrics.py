@@ -26,11 +26,11 @@ def fleet_metrics(fleet: Fleet, catalog: Catalog, now: float) -> Iterator[Sample
         yield from _of_endpoint(labels, endpoint, now)
         for entry in entries:
             if endpoint.is_resident(entry.ollama_name):
-                yield Sample(names.ENDPOINT_RESIDENT, 1, (*labels, entry.label))
+                yield Sample(names.ENDPOINT_RESIDENT, 1, (*labels, entry.id))
 
 
 def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
-    label = (entry.label,)
+    label = (entry.id,)
     pool = fleet.peek(entry.ollama_name)
     everywhere = (*fleet.endpoints.values(), *fleet.leaving)
     in_flight = sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in everywhere)

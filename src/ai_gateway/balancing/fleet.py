@@ -215,7 +215,7 @@ class Fleet:
 
     def succeeded(self, endpoint: Endpoint, model: str) -> bool:
         """Notes an answered call; True if that readmits the model there."""
-        if not endpoint.health.is_ejected:  # only a probe readmits the whole endpoint
+        if endpoint.health.ejected_until is None:  # only a probe readmits the whole endpoint
             endpoint.health.succeed()
         is_readmitted = endpoint.succeed(model)
         if is_readmitted:

@@ -1,16 +1,19 @@
-"""The endpoints that can serve one model, and the queue of calls that wait for a slot on one of them.
+"""The endpoints that can serve one model, the queue of calls that wait for a slot there, and the lease of a slot.
 
-Plain state: nothing here waits. A call gets a Choice, or a Ticket that is settled later, or an error.
+A pool is plain state, and nothing in it waits: a call gets a Choice, or a Ticket that is settled later, or an error.
+A Lease waits for that, and holds the slot until the last byte.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from types import TracebackType
 
 import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice, Policy
-from ai_gateway.errors import BackendUnavailable, ModelMissing, NoEndpoint, QueueFull
+from ai_gateway.errors import BackendUnavailable, ModelMissing, NoEndpoint, QueueFull, QueueTimeout
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
@@ -116,18 +119,22 @@ class Pool:
 
     def endpoints_with(self, avoid: frozenset[Endpoint] = frozenset()) -> list[Endpoint]:
         """Usable endpoints that hold the model; if none surely does, those that may hold it."""
-        usable = [endpoint for endpoint in self._endpoints() if endpoint.is_usable and endpoint not in avoid]
-        sure = [endpoint for endpoint in usable if endpoint.holds(self.model)]
-        return sure or [endpoint for endpoint in usable if endpoint.holds(self.model) is None]
+        sure: list[Endpoint] = []
+        unsure: list[Endpoint] = []
+        for endpoint in self._endpoints():
+            if endpoint.is_usable and endpoint not in avoid:
+                holds = endpoint.holds(self.model)
+                if holds is not False:
+                    (sure if holds else unsure).append(endpoint)
+        return sure or unsure
 
     def _take(self, avoid: frozenset[Endpoint]) -> Choice | None:
         now = self._clock()
         slots, own_slots = self.settings.slots, self.settings.own_slots
-        free = [
-            endpoint
-            for endpoint in self.endpoints_with(avoid)
-            if endpoint.takes(self.model, endpoint.slots(slots, own_slots), now)
-        ]
+        free: list[Endpoint] = []
+        for endpoint in self.endpoints_with(avoid):
+            if endpoint.takes(self.model, endpoint.slots(slots, own_slots), now):
+                free.append(endpoint)
         if not free:
             return None
         choice = self._policy.pick(free, self.model)
@@ -145,4 +152,60 @@ class Pool:
             )
         raise NoEndpoint(
             f"No Ollama endpoint with model {self.model!r} is up; see GET /v1/health for each one's state."
+        )
+
+
+class Lease:
+    """`async with Lease(pool, ...) as choice:` waits for a slot, and returns it at the end of the block.
+
+    `wait_seconds` limits the wait; `avoid` has the endpoints that this call was already sent to. Raises
+    BackendUnavailable if the pool refuses, QueueTimeout if the wait was too long.
+    """
+
+    __slots__ = ("_avoid", "_choice", "_pool", "_wait_seconds")
+
+    def __init__(self, pool: Pool, wait_seconds: float, avoid: frozenset[Endpoint] = frozenset()) -> None:
+        self._pool = pool
+        self._wait_seconds = wait_seconds
+        self._avoid = avoid
+        self._choice: Choice | None = None
+
+    async def __aenter__(self) -> Choice:
+        choice = self._pool.ask(self._avoid)
+        if choice is None:
+            choice = await self._wait()
+        self._choice = choice
+        choice.endpoint.total_attempts += 1
+        return choice
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._choice is not None:
+            self._pool.give_back(self._choice.endpoint)
+            self._choice = None
+
+    async def _wait(self) -> Choice:
+        settled = asyncio.Event()
+        ticket = Ticket(self._avoid, settled.set)
+        self._pool.wait(ticket)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await settled.wait()
+        except TimeoutError:
+            # A slot that is granted at the moment of the timeout is used, not lost.
+            if ticket.choice is None and ticket.refusal is None:
+                self._pool.leave(ticket)
+                raise self._too_long() from None
+        except BaseException:
+            self._pool.leave(ticket)
+            raise
+        if ticket.refusal is not None:
+            raise ticket.refusal
+        assert ticket.choice is not None
+        return ticket.choice
+
+    def _too_long(self) -> QueueTimeout:
+        return QueueTimeout(
+            f"No slot for model {self._pool.model!r} became free within {self._wait_seconds:g} s; try again later."
         )

@@ -38,11 +38,6 @@ class ServedModel(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     known_as: tuple[str, ...] = ()  # every name that it has, for patterns: ids, and Ollama's
 
-    @property
-    def label(self) -> str:
-        """Its one name in metrics."""
-        return self.id
-
 
 class Catalog:
     """Built whole from one config and never changed; a new config gives a new catalog. It remembers what it made of

@@ -1,4 +1,4 @@
-"""The grammar of this room, and how a reply is written: every answer carries the exchange's own headers."""
+"""ASGI types, request headers, and replies: every reply carries the exchange's own headers."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ HEADERS_KEY = "ai_gateway.headers"
 
 
 def exchange_of(scope: Scope) -> Exchange:
-    """The exchange that `recording` opened for this request."""
+    """The exchange that ExchangeMiddleware opened for this request."""
     exchange: Exchange = scope[EXCHANGE_KEY]
     return exchange
 
@@ -29,7 +29,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -> None:
-    """Sends status and headers, and stamps the exchange with the status."""
+    """Sends status and headers, and notes the status in the exchange."""
     exchange.outcome.status = exchange.outcome.sent_status = status
     headers = headers + exchange.reply_headers
     if exchange.kept.heads is not None:

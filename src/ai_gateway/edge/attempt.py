@@ -1,4 +1,4 @@
-"""One try at one endpoint: send, and either relay what comes or say what stood in the way before the first byte."""
+"""One attempt at one endpoint: sends the call, then relays the answer or returns why there was none."""
 
 import asyncio
 import os
@@ -22,9 +22,9 @@ from ai_gateway.exchange import Attempt, Exchange, Upstream
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, GarbledFailure, ResetFailure
-from ai_gateway.wire.answer import Answer, BadAnswer
+from ai_gateway.wire.answer import Answer, BadAnswer, Shape
 from ai_gateway.wire.call import Call, UpstreamBody
-from ai_gateway.wire.stream import EventStream, Shape
+from ai_gateway.wire.stream import EventStream
 
 MAX_ERROR_BYTES: Final = 64 << 10  # Ollama's own are one sentence
 TRAILER_SECONDS: Final = 1.0
@@ -63,7 +63,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
 async def attempt(
     client: Client, served: ServedCall, delivery: Delivery, choice: Choice, retry: Retry | None
 ) -> AttemptResult:
-    """Sends the call to the chosen endpoint. Raises GatewayError for what no other endpoint can mend."""
+    """Sends the call to the chosen endpoint. Raises GatewayError where no other endpoint can help."""
     endpoint, entry, exchange = choice.endpoint, served.entry, served.exchange
     tried = _begin(exchange, choice)
     exchange.tokens.context = endpoint.contexts.get(entry.ollama_name)
@@ -71,7 +71,7 @@ async def attempt(
         delivery.events.waits_for = "the first token" if choice.is_warm else "the model to load"
         due = delivery.cancel_scope.now + entry.timeouts.first_byte
         delivery.cancel_scope.expect(lambda: (due, _no_first_byte(entry)))
-    # Only here it is known who is asked, and so by which name the model goes there.
+    # The model's name is written per attempt: endpoints may know it by different names.
     pieces = served.body.naming(entry.name)
     request = Request("POST", served.call.operation.path, pieces, exchange.ids.trace.lines(tried.span_id))
     upstream = client.exchange(endpoint.address, request, entry.timeouts.connect)
@@ -114,7 +114,7 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
 
 
 def _let_go(served: ServedCall, delivery: Delivery, retry: Retry | None) -> None:
-    """The answer has begun: nobody will send the body again, and a retry is over, however long the answer."""
+    """The answer has begun: the body is not sent again, and a retry is over, however long the answer is."""
     served.body.pieces.clear()
     delivery.room.hold.release()
     if retry is not None:
@@ -159,7 +159,7 @@ async def _take(served: ServedCall, delivery: Delivery, reply: UpstreamExchange)
 
 
 async def _relay(served: ServedCall, delivery: Delivery, events: EventReply, reply: UpstreamExchange) -> None:
-    """Passes events on as they come, until Ollama has finished honestly; raises UpstreamFailed if it does not."""
+    """Relays events as they come, until the stream is complete. Raises UpstreamFailed if it is cut."""
     assert served.call.operation.stream is not None, "a call that cannot stream is refused"
     stream = served.call.operation.stream.read(delivery.shape)
     exchange = served.exchange
@@ -184,7 +184,7 @@ async def _relay(served: ServedCall, delivery: Delivery, events: EventReply, rep
         if stream.is_done:
             await _read_trailer(reply)
     except BrokenFailure as failure:
-        if not stream.is_done:  # behind [DONE] nothing is missing
+        if not stream.is_done:  # after [DONE] nothing is missing
             stream.broken = stream.broken or str(failure)
             stream.is_garbled = stream.is_garbled or isinstance(failure, GarbledFailure)
     finally:
@@ -196,7 +196,7 @@ async def _relay(served: ServedCall, delivery: Delivery, events: EventReply, rep
 
 
 async def _read_trailer(answer: UpstreamExchange) -> None:
-    """Reads the end of the body behind `[DONE]`, so that the connection can be kept; some endpoint may owe it."""
+    """Reads the end of the body after `[DONE]`, so that the connection can be kept; an endpoint may never send it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(TRAILER_SECONDS):
             while await answer.read():
@@ -204,9 +204,9 @@ async def _read_trailer(answer: UpstreamExchange) -> None:
 
 
 def _shortcut(feeding: tuple[EventStream, Feed], reply: EventReply, answer: UpstreamExchange) -> Tap:
-    """Most chunks by the shortest way: written to the client in the very callback that brought them.
+    """Writes most chunks to the client in the same callback that received them.
 
-    The relay's own loop takes over where something must be waited for, and from the first sign of an end.
+    The loop of `_relay` takes over where it must wait, and from the first sign of an end.
     """
     stream, feed = feeding
     may_write_now, write_now = reply.may_write_now, reply.write_now
@@ -225,9 +225,9 @@ def _shortcut(feeding: tuple[EventStream, Feed], reply: EventReply, answer: Upst
 
 
 def _silence(entry: ServedModel, reply: EventReply, begun_at: float) -> Callable[[], Deadline]:
-    """Who must move next, and until when: the client that is being written to, or else the endpoint.
+    """The deadline for the next event: the client must read it, or else the endpoint must send it.
 
-    Only whole events count: comments, or a byte now and then, would hold a slot for hours.
+    Only whole events count. Comments, or a byte now and then, would hold a slot for hours.
     """
     timeouts = entry.timeouts
 

@@ -1,4 +1,4 @@
-"""One call on its way through the fleet: a slot, an attempt, and where it fails before its first byte another one."""
+"""Sends one call to the fleet: waits for a slot, makes an attempt, and a second one if the first fails early."""
 
 import logging
 from collections.abc import Callable
@@ -11,8 +11,7 @@ import msgspec
 from ai_gateway.balancing.budget import Retry
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.lease import Lease
-from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.pool import Lease, Pool
 from ai_gateway.edge.attempt import AttemptResult, Delivery, ServedCall, attempt
 from ai_gateway.edge.buffers import others_first
 from ai_gateway.edge.cancel_scope import CancelScope
@@ -23,13 +22,13 @@ from ai_gateway.wire.answer import Answer
 
 log = logging.getLogger("ai_gateway.balancing")
 
-# A fleet that shrinks: so many endpoints may refuse a call's connection, or fail the call as they leave, and others
-# are asked.
+# In a fleet that shrinks an endpoint may refuse the connection, or fail the call as it leaves. After so many such
+# endpoints the call tries no further one.
 MOST_PASSED_OVER: Final = 3
 
 
 class Upstreams(msgspec.Struct, frozen=True, kw_only=True):
-    """Where calls go: `probe_soon` asks for a probe of an endpoint that failed one."""
+    """What calls are sent with. `probe_soon` has an endpoint probed after it failed a call."""
 
     fleet: Fleet
     client: Client
@@ -37,7 +36,7 @@ class Upstreams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempts:
-    """One call on its way through the fleet: two endpoints get it at most, besides those that are passed over."""
+    """The attempts of one call. At most two endpoints get it, besides those that are passed over."""
 
     __slots__ = ("_avoid", "_delivery", "_passes_left", "_pool", "_served", "_upstreams")
 
@@ -46,7 +45,7 @@ class Attempts:
         self._served = served
         self._delivery = delivery
         self._pool: Pool = upstreams.fleet.pool(served.entry.ollama_name)
-        self._avoid: frozenset[Endpoint] = frozenset()  # those that were asked
+        self._avoid: frozenset[Endpoint] = frozenset()  # endpoints that got the call
         self._passes_left = MOST_PASSED_OVER
 
     async def run(self) -> Answer | None:
@@ -62,7 +61,7 @@ class Attempts:
             return await self._again(first.endpoint, first.failed)
 
     async def _attempt(self, retry: Retry | None = None) -> AttemptResult:
-        """Sends the call to an endpoint. Who refuses the connection got nothing, so another one is asked."""
+        """Sends the call to an endpoint. Another one gets the call if that refuses the connection."""
         served, delivery = self._served, self._delivery
         hold, times = delivery.room.hold, served.exchange.times
         times.queued_at = times.queued_at or monotonic()
@@ -88,7 +87,7 @@ class Attempts:
             self._passes_left -= 1
 
     def _count(self, endpoint: Endpoint, failed: FailedAttempt) -> None:
-        """What is certain after one attempt; a 5xx is judged by what another endpoint makes of the call."""
+        """Counts what is certain after one attempt. A 5xx counts only if another endpoint can serve the call."""
         if failed.blame == "endpoint":
             if self._upstreams.fleet.failed(endpoint):
                 log.warning("endpoint %s is ejected after failures in a row: %s", endpoint.address, failed.reason)
@@ -98,7 +97,7 @@ class Attempts:
             self._upstreams.probe_soon(endpoint)
 
     async def _again(self, first: Endpoint, failed: FailedAttempt) -> Answer | None:
-        """The second attempt, if there is where and the budget has one; else the first one's error."""
+        """Makes the second attempt if another endpoint and the budget allow it; else raises the first one's error."""
         fleet, model = self._upstreams.fleet, self._pool.model
         if failed.may_repeat_here and not self._pool.endpoints_with(self._avoid):
             self._avoid -= {first}
@@ -125,9 +124,9 @@ class Attempts:
         return second.answer
 
     def _pass_over(self, endpoint: Endpoint) -> bool:
-        """Whether it failed the call as it left, as each pod does that is deleted: that says nothing about the call.
+        """Whether the endpoint failed the call as it left, as a deleted pod does: that says nothing about the call.
 
-        Asked once two have failed: of the first it is often known only then.
+        Checked after two failures: often the first endpoint is known to leave only then.
         """
         if not endpoint.is_draining or not self._passes_left:
             return False
@@ -135,7 +134,7 @@ class Attempts:
         return True
 
     async def _is_gone(self, endpoint: Endpoint, failed: FailedAttempt) -> bool:
-        """Whether an endpoint that cut a call is leaving or refuses connections: then it is no retry storm."""
+        """Whether an endpoint that cut a call is leaving or refuses connections: then a retry adds no load to it."""
         if failed.blame != "endpoint":
             return False
         if endpoint.is_draining or endpoint.is_reachable is False:
@@ -148,7 +147,7 @@ class Attempts:
     def _error(self, failed: FailedAttempt) -> GatewayError:
         self._served.exchange.outcome.reason = failed.reason
         if isinstance(failed.error, ModelMissing) and self._pool.endpoints_with():
-            # Another endpoint does hold it: what failed was this attempt, not the model's presence.
+            # Another endpoint does hold the model: only this attempt failed.
             return BackendUnavailable(failed.error.message, code="model_missing")
         return failed.error
 

@@ -1,8 +1,8 @@
-"""Room for bodies and answers: what the gateway holds of them, and who holds it. Plain arithmetic; nobody waits here.
+"""Room for bodies and answers: how many bytes the gateway holds, and for which caller. Plain arithmetic, no waiting.
 
-Bodies of a few kilobytes have a part of the room for themselves. Of the rest a caller may have all while it is alone.
-When somebody else needs room, whoever holds more gives way: a caller, or an address, gives back the newest bodies that
-no endpoint works for yet, until the other has found room or would hold as much itself.
+A part of the room is for bodies of a few kilobytes. A single caller may use all of the rest. When another caller needs
+room, the caller or address that holds more gives way. It loses its newest bodies that no endpoint works for yet, until
+the other has room or would hold as much itself.
 """
 
 from collections import Counter
@@ -17,22 +17,22 @@ SMALL_PART: Final = 8  # of the room is for small bodies alone
 
 
 class Buffers:
-    """All room of one gateway, in bytes. Changed by its holds."""
+    """All room of one gateway, in bytes. Changed by its shares."""
 
     def __init__(self) -> None:
         self.held_bytes = 0
-        self.large_bytes = 0  # of them, in holds that are not small
+        self.large_bytes = 0  # of them, in shares that are not small
         self.slices = FairSlices()
         self.holds: dict[BodyShare, None] = {}  # the oldest first
 
     def count(self, hold: "BodyShare", size: int) -> None:
-        """Takes note of bytes that a hold has more, or less."""
+        """Adds the bytes that a share has more, or less."""
         self.held_bytes += size
         if hold.is_large:
             self.large_bytes += size
 
     def shares(self) -> "tuple[Counter[str], Counter[str]]":
-        """What each caller holds, and each address. Added up when room is short, so that ordinary calls pay nothing."""
+        """Bytes by caller, and by address. Added up only when room is short, so that ordinary calls pay nothing."""
         callers: Counter[str] = Counter()
         addresses: Counter[str] = Counter()
         for hold in self.holds:
@@ -42,10 +42,10 @@ class Buffers:
 
 
 class BodyShare:
-    """What one request holds: `take` before anything is kept, `release` when nobody can need it again.
+    """The bytes of one request: `take` before you keep any, `release` when they are needed no more.
 
-    `give_way`, where it is set, ends the request because others need its room. `limits` are the bytes of all room, and
-    of one body, which must find room even where little more is.
+    `give_way`, where it is set, ends the request because other callers need its room. `limits` are the bytes of all
+    room, and of the largest body: one such body must fit even in a small room.
     """
 
     __slots__ = ("_buffers", "_limits", "address", "caller", "give_way", "held_bytes", "is_large")
@@ -60,7 +60,7 @@ class BodyShare:
         self.give_way: Callable[[], None] | None = None
 
     def take(self, size: int) -> None:
-        """Holds more. Raises BuffersFull where there is no room, nor anyone who has to give way."""
+        """Holds more. Raises BuffersFull if there is no room and no other request has to give way."""
         buffers = self._buffers
         if not self.held_bytes:
             buffers.holds[self] = None
@@ -74,7 +74,7 @@ class BodyShare:
         buffers.count(self, size)
 
     def change(self, size: int) -> None:
-        """Holds more, or less where that is below 0."""
+        """Holds more, or less if `size` is below 0."""
         if size > 0:
             self.take(size)
         elif size:
@@ -105,7 +105,7 @@ class BodyShare:
         return self._buffers.large_bytes - large_given + size <= max(room - room // SMALL_PART, body)
 
     def _givers(self, size: int) -> "list[BodyShare]":
-        """Whose bodies go so that this one fits; none goes in vain."""
+        """The requests that give way so that this one fits; none does so in vain."""
         given = large_given = 0
         found: list[BodyShare] = []
         callers, addresses = self._buffers.shares()

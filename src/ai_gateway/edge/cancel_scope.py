@@ -1,4 +1,4 @@
-"""Watches over a request while it waits: ends it when the client leaves, a deadline passes, or the gateway does."""
+"""Ends a request when its client leaves, a deadline passes, or the gateway shuts down."""
 
 import asyncio
 import math
@@ -11,26 +11,26 @@ from ai_gateway.exchange import ON_LEFT
 
 
 class ClientLeft(Exception):
-    """The client closed its connection; there is nobody to answer."""
+    """The client closed its connection; no reply can reach it."""
 
 
 class ClientStalled(ClientLeft):
-    """The client is there but reads nothing of its answer; it is cut off."""
+    """The client is connected but does not read its answer; the gateway cuts it off."""
 
 
 class RunningRequests:
-    """The watches of all running requests, so that a gateway that leaves can end them. Changed by the watches."""
+    """The cancel scopes of all running requests, so that a shutdown can end them. Changed by the scopes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.watches: set[CancelScope] = set()
+        self.scopes: set[CancelScope] = set()
         self.is_over = False
 
     def end_all(self) -> None:
-        """Ends every running request with ServerShutdown, and each that still comes."""
+        """Ends every running request with ServerShutdown, and every later one."""
         self.is_over = True
-        for watch in list(self.watches):
-            watch.end(_shutdown())
+        for cancel_scope in list(self.scopes):
+            cancel_scope.end(_shutdown())
 
 
 def _shutdown() -> ServerShutdown:
@@ -41,10 +41,10 @@ Deadline = tuple[float, Callable[[], Exception]]
 
 
 class CancelScope:
-    """`async with CancelScope(...)` cancels the block when its reason to go on is gone, and raises that reason instead.
+    """`async with CancelScope(...)` cancels the block when it has no reason to go on, and raises the cause.
 
-    Raises ClientLeft, ServerShutdown, or what a deadline says. Deadlines are moments on the loop's clock, each
-    with a maker of its error: `total` holds throughout, `expect` sets the one of the present phase.
+    Raises ClientLeft, ServerShutdown, or the error of a deadline. A deadline is a moment on the loop's clock with a
+    function that makes its error: `total` holds throughout, `expect` sets the one of the present phase.
     """
 
     __slots__ = (
@@ -75,10 +75,10 @@ class CancelScope:
         task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
-        self._running_requests.watches.add(self)
-        tell_when_left = self._scope.get("extensions", {}).get(ON_LEFT)
-        assert tell_when_left is not None, "the server must be the gateway's own"
-        tell_when_left(self._left)
+        self._running_requests.scopes.add(self)
+        on_left = self._scope.get("extensions", {}).get(ON_LEFT)
+        assert on_left is not None, "the server must be the gateway's own"
+        on_left(self._left)
         self._arm(self._total[0])
         if self._running_requests.is_over:
             self.end(_shutdown())
@@ -87,7 +87,7 @@ class CancelScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._running_requests.watches.discard(self)
+        self._running_requests.scopes.discard(self)
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
@@ -96,9 +96,9 @@ class CancelScope:
             raise self._ended from None
 
     def expect(self, phase: Callable[[], Deadline], look_seconds: float = math.inf) -> None:
-        """Sets what the present phase may take; `phase` is asked again whenever its moment has come.
+        """Sets the deadline of the present phase; the scope calls `phase` again whenever its moment has come.
 
-        A phase whose moment can also come nearer is asked at least every `look_seconds`.
+        If that moment can move nearer, the scope calls it at least every `look_seconds`.
         """
         self._phase = phase
         self._look_seconds = look_seconds

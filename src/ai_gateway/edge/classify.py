@@ -1,4 +1,4 @@
-"""What an endpoint's status means: an answer, an error for the client, or a failure that another endpoint may mend.
+"""Decides by an endpoint's status: an answer, an error for the client, or a failure to repeat elsewhere.
 
 The table is the API's: docs/api-endpoints.md, "What becomes of Ollama's errors".
 """
@@ -16,7 +16,7 @@ Blame = Literal["endpoint", "model", "missing", "nobody"]
 
 
 class FailedAttempt(msgspec.Struct, frozen=True):
-    """An attempt that failed before the first byte: the error it would be, and who may be to blame.
+    """An attempt that failed before the first byte: the error that the client would get, and what is to blame.
 
     `endpoint`: it could not be reached or cut the line. `model`: a 5xx, which counts only if another endpoint
     can serve the same call. `missing`: it lacks the model. `nobody`: it is busy.
@@ -30,7 +30,7 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 
 
 def classify(status: int, body: bytes, model: str, operation: Operation) -> FailedAttempt:
-    """What failed, by a status other than 200. Raises InvalidRequest or UpstreamFailed where no other can help."""
+    """The failure, by a status other than 200. Raises InvalidRequest or UpstreamFailed where no other can help."""
     message = read_error(body)
     reason = f"status {status}: {message[:500]}"
     if status == 404:

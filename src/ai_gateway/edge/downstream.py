@@ -1,4 +1,4 @@
-"""The client's side of a stream, which begins when there is something to say."""
+"""Writes a stream to the client; it begins with the first event, comment or error."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,8 +20,8 @@ SSE_HEADERS: Final[Headers] = [
 class EventReply:
     """A stream to the client. Changed by the relay and by its own heartbeat timer, never by both at once.
 
-    After `heartbeat_seconds` of silence a comment is sent, the 200 before it if need be; from then on errors
-    arrive as events. `waits_for` says in the comment what the client waits for.
+    After `heartbeat_seconds` of silence it sends a comment, after the 200 if that is not sent yet. From then on errors
+    arrive as events. The comment says what the client `waits_for`.
     """
 
     __slots__ = (
@@ -65,11 +65,11 @@ class EventReply:
         self._timer = self._loop.call_at(self.sent_at + self._beat_seconds, self._check)
 
     async def write(self, events: bytes) -> None:
-        """Sends whole events; waits while the client does not read."""
+        """Sends whole events. Waits while the client does not read."""
         self.sent_at = self._loop.time()
         self.is_sending = True
         if self._beating is not None:
-            await asyncio.shield(self._beating)  # a write that is given up must not end the comment in its middle
+            await asyncio.shield(self._beating)  # a cancelled write must not cut the comment
         if self._exchange.outcome.status is None:
             await start(self._exchange, self._send, 200, SSE_HEADERS)
         self._exchange.outcome.sent_bytes += len(events)
@@ -91,7 +91,7 @@ class EventReply:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def fail(self, error: GatewayError) -> None:
-        """Tells the client in an event what went wrong, without `[DONE]`, and ends the stream."""
+        """Sends the error as an event, without `[DONE]`, and ends the stream."""
         call = self._exchange.call
         assert call is not None and call.operation.stream is not None, "a stream has begun"  # noqa: PT018
         await self.write(call.operation.stream.write_error(error))

@@ -1,4 +1,4 @@
-"""Splits long work over rounds of the event loop: other tasks run between two slices."""
+"""Turns at the event loop: work in slices lets all other tasks run between two of them."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class FairSlices:
-    """`async with slices:` encloses one slice. Each round of the loop runs one slice, of all callers together."""
+    """`async with slices:` encloses one slice. All requests together do one slice per round of the loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -26,8 +26,8 @@ class FairSlices:
         finally:
             self._lock.release()
 
-    async def through(self, steps: Generator[int, None, T], changed: Callable[[int], None]) -> T:
-        """Runs all steps, one per round. `changed` gets how many bytes a step added or freed."""
+    async def through(self, steps: Generator[int, None, T], made: Callable[[int], None]) -> T:
+        """Does all steps, one per turn. Calls `made` with the bytes that a step holds more, or less."""
         while True:
             async with self:
                 try:
@@ -36,4 +36,4 @@ class FairSlices:
                     result: T = end.value
                     return result
                 if size:
-                    changed(size)
+                    made(size)

@@ -1,4 +1,4 @@
-"""The request path: reads a call, finds its model, waits for a slot, sends, and relays the answer. Straight lines."""
+"""The request path: reads a call, finds its model, waits for a slot, sends the call, and relays the answer."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -17,22 +17,21 @@ from ai_gateway.edge.attempts import Attempts, Upstreams
 from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline, RunningRequests
 from ai_gateway.edge.downstream import EventReply
-from ai_gateway.edge.error_middleware import note
+from ai_gateway.edge.exchange_middleware import note
 from ai_gateway.edge.incoming import Incoming
 from ai_gateway.edge.whole_answer import AnswerRoom, reply_whole
 from ai_gateway.errors import GatewayError, UpstreamTimeout
 from ai_gateway.exchange import Content, Exchange
-from ai_gateway.wire.answer import Answer
+from ai_gateway.wire.answer import Answer, Shape
 from ai_gateway.wire.call import Call, Operation
-from ai_gateway.wire.stream import Shape
 
-# An answer a little before the client's patience ends tells more than the client's own timeout.
+# The gateway answers a little before the client's own timeout: its error says more than that timeout would.
 MARGIN_SECONDS: Final = 1.0
 MARGIN_SHARE: Final = 0.05
 
 
 class RequestDeps(msgspec.Struct, frozen=True, kw_only=True):
-    """What the request path works with. `content` keeps prompts and answers, where spans shall carry them."""
+    """What the request path needs. `content` keeps prompts and answers, if spans are to carry them."""
 
     current: CurrentConfig
     upstreams: Upstreams
@@ -53,7 +52,7 @@ class Forward:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         deps, exchange = self._deps, exchange_of(scope)
         loop = deps.running_requests.loop
-        active = deps.current.now  # once: a reload in the middle of a request changes nothing for it
+        active = deps.current.now  # read once: a reload does not change a running request
         with Incoming(deps.buffers, deps.admission, exchange, active) as incoming:
             await incoming.ask(scope, deps.upstreams.fleet)
             call = await incoming.read(self._operation, receive)
@@ -63,9 +62,14 @@ class Forward:
             total = _total(call, entry, patience(scope), loop.time())
             await incoming.admit(entry, total[0] - loop.time())
             served = ServedCall(exchange=exchange, call=call, entry=entry, body=call.upstream(entry.max_tokens))
-            call.let_go()  # from here on the body lives in what is sent alone
+            call.let_go()  # from here on only `served.body` holds the text
             delivery = Delivery(
-                shape=self._shape(call, active, exchange),
+                shape=Shape(
+                    self._operation.id_prefix + exchange.ids.answer_id,
+                    call.model,
+                    call.wants_usage,
+                    active.config.compatibility.reasoning_content,
+                ),
                 cancel_scope=CancelScope(scope, deps.running_requests, total),
                 room=AnswerRoom(incoming.hold, deps.buffers.slices, active.config.body.max_answer_bytes),
                 events=EventReply(exchange, scope, send, entry.timeouts.heartbeat, loop) if call.stream else None,
@@ -76,7 +80,7 @@ class Forward:
                 await self._stream(served, delivery, delivery.events)
 
     async def _whole(self, served: ServedCall, delivery: Delivery, send: Send) -> None:
-        """An answer in one piece: it is out of the endpoint's hands before the client gets any of it."""
+        """Relays a whole answer. The endpoint has sent all of it before the client gets any."""
         exchange = served.exchange
         answer = await self._run(served, delivery)
         assert answer is not None, "only a stream leaves none"
@@ -86,7 +90,7 @@ class Forward:
         await reply_whole(exchange, send, answer)
 
     async def _stream(self, served: ServedCall, delivery: Delivery, events: EventReply) -> None:
-        """An answer event by event. Once its 200 is out, errors are events too."""
+        """Relays an answer event by event. Once its 200 is sent, errors are events, too."""
         exchange, admission = served.exchange, self._deps.admission
         events.begin()
         try:
@@ -107,14 +111,14 @@ class Forward:
             events.stop()
 
     async def _run(self, served: ServedCall, delivery: Delivery) -> Answer | None:
-        """The attempts, as long as there is a reason to go on. In the modes that ask for it the audit knows first."""
+        """Makes the attempts within the cancel scope. In the modes that ask for it the audit is written first."""
         async with delivery.cancel_scope:
             if self._deps.audit.holds:
                 await self._deps.audit.write_intent(served.exchange)
             return await Attempts(self._deps.upstreams, served, delivery).run()
 
     def _stamp(self, call: Call, exchange: Exchange) -> None:
-        """What answers and spans tell of a call, before its fields go."""
+        """Notes what answers and spans show of a call, before its fields are dropped."""
         exchange.times.called_at = monotonic()
         if call.ignored:
             exchange.reply_headers.append((b"x-ai-gateway-ignored", ", ".join(call.ignored).encode()))
@@ -128,18 +132,14 @@ class Forward:
         entry = active.catalog.find(call.model, self._deps.upstreams.fleet)
         if entry is None or (exchange.caller.models and not may_use(exchange.caller, entry)):
             raise deny(call.model, entry)
-        exchange.ids.model, exchange.ids.model_label = entry.name, entry.label
+        exchange.ids.model, exchange.ids.model_label = entry.name, entry.id
         if call.operation.limit_field is not None:
             exchange.tokens.limit = call.token_limit() or entry.max_tokens
         return entry
 
-    def _shape(self, call: Call, active: ActiveConfig, exchange: Exchange) -> Shape:
-        answer_id = self._operation.id_prefix + exchange.ids.answer_id
-        return Shape(answer_id, call.model, call.wants_usage, active.config.compatibility.reasoning_content)
-
 
 def _total(call: Call, entry: ServedModel, patience_seconds: float | None, now: float) -> Deadline:
-    """When all of it must be over. The client's patience goes for whole answers; a stream shows signs of life."""
+    """When the whole call must be over. The client's own timeout counts only for a whole answer."""
     seconds: float = entry.timeouts.stream
     if not call.stream:
         seconds = entry.timeouts.total

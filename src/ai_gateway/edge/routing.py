@@ -1,4 +1,4 @@
-"""Which app answers a path: the hot ones directly, wrong methods and unknown paths in the error shape, and `/`."""
+"""Finds the app for a path: the hot paths directly, the others by a router; unknown paths and methods are errors."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ def wrapped(wrappers: Sequence[Wrapper], app: ASGIApp) -> ASGIApp:
 class Methods:
     """An endpoint for some methods of a path; any other method is a 405 in the error shape.
 
-    `route` is the path's pattern, for whoever records.
+    `route` is the path's pattern, for logs, metrics and spans.
     """
 
     def __init__(self, route: str, app: ASGIApp, *methods: str) -> None:
@@ -67,7 +67,7 @@ class Methods:
 
 
 class Direct:
-    """The hot paths by their whole name, which costs a tenth of a route's pattern; everything else by the router."""
+    """Finds the hot paths by their whole name, at a tenth of the cost of a pattern; the router finds all others."""
 
     def __init__(self, hot: dict[str, ASGIApp], others: ASGIApp) -> None:
         self._hot = hot
@@ -82,7 +82,7 @@ class Direct:
 
 
 def router(reading: Mapping[str, ASGIApp], writing: Mapping[str, ASGIApp] | None = None) -> Router:
-    """Apps by their paths, those that are asked by GET and HEAD and those by POST."""
+    """A router over apps by path: `reading` for GET and HEAD, `writing` for POST."""
     routes = [Route(_pattern(path), Methods(path, app, "GET", "HEAD")) for path, app in reading.items()]
     routes += [Route(_pattern(path), Methods(path, app, "POST")) for path, app in (writing or {}).items()]
     return Router(routes, redirect_slashes=False, default=unknown)
@@ -93,10 +93,10 @@ def _pattern(path: str) -> str:
 
 
 class Front:
-    """The outermost of the API: who only looks whether a server is there is answered apart.
+    """The outermost app of the API: answers checks whether a server is there apart from all else.
 
-    `signs` takes GET, HEAD and preflights of `/health` and `/healthz`. It records nothing, as the probes of the admin
-    port: tools that ask every second would fill the log and the audit.
+    `signs` takes GET, HEAD and preflights of `/health` and `/healthz`. They are not recorded, as the probes of the
+    admin port: tools that check every second would fill the log and the audit.
     """
 
     def __init__(self, app: ASGIApp, signs: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""A whole answer: read within its bounds, a small one at once, a larger one while it comes, and sent in one piece."""
+"""Reads a whole answer within its limits, a large one while it comes, and sends it in one piece."""
 
 import msgspec
 
@@ -8,13 +8,12 @@ from ai_gateway.edge.fair_slices import FairSlices
 from ai_gateway.errors import UpstreamFailed
 from ai_gateway.exchange import Exchange
 from ai_gateway.upstream.client import UpstreamExchange
-from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, read_answer, read_large_answer
+from ai_gateway.wire.answer import SPLIT, Answer, BadAnswer, Shape, read_answer, read_large_answer
 from ai_gateway.wire.json_guard import SMALL_BYTES
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.operations import Operation
-from ai_gateway.wire.replies import json_headers, json_headers_for
-from ai_gateway.wire.stream import Shape
+from ai_gateway.wire.replies import json_headers_for
 
 
 class AnswerRoom(msgspec.Struct, frozen=True):
@@ -59,7 +58,7 @@ def _too_large(most_bytes: int) -> UpstreamFailed:
 
 
 async def _feed(scan: Scan, data: list[bytes], slices: FairSlices) -> None:
-    """Reads what has come, and lets go of it."""
+    """Reads the pieces that have come, and drops them."""
     while data:
         piece = data.pop(0)
         for at in range(0, len(piece), WINDOW):
@@ -70,7 +69,7 @@ async def _feed(scan: Scan, data: list[bytes], slices: FairSlices) -> None:
 async def reply_whole(exchange: Exchange, send: Send, answer: Answer) -> None:
     """Sends a finished JSON answer, a large one piece by piece, as the client reads."""
     if not answer.pieces:
-        await reply(exchange, send, 200, json_headers(answer.body), answer.body)
+        await reply(exchange, send, 200, json_headers_for(len(answer.body)), answer.body)
         return
     size = sum(map(len, answer.pieces))
     await start(exchange, send, 200, json_headers_for(size))

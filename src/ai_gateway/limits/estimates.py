@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.prompt_size import TOKENS_PER_MEDIUM, PromptSize
-from ai_gateway.wire.usage import MOST_TOKENS, Usage
+from ai_gateway.wire.usage import MOST_TOKENS, TOKENS_PER_MEDIUM, PromptSize, Usage
 
 FIRST_TOKENS_PER_BYTE: Final = 0.25  # of a request body: four letters a token
 FIRST_OUTPUT_TOKENS: Final = 256.0
@@ -78,7 +77,7 @@ class Estimates:
                 known.popitem(last=False)
             known[caller] = habit
         known.move_to_end(caller)
-        if usage.input_tokens > 0 and prompt.is_plain and prompt.text_bytes:
+        if usage.input_tokens > 0 and not prompt.media and prompt.text_bytes:
             habit.tokens_per_byte += WEIGHT * (usage.input_tokens / prompt.text_bytes - habit.tokens_per_byte)
         if usage.output_tokens > 0:
             habit.output_tokens += WEIGHT * (usage.output_tokens - habit.output_tokens)

@@ -6,7 +6,8 @@ from opentelemetry.context import attach, detach
 from opentelemetry.instrumentation.httpx import AsyncOpenTelemetryTransport
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 
-from ai_gateway.exchange import CURRENT, Trace
+from ai_gateway.exchange import CURRENT
+from ai_gateway.wire.trace_context import Trace
 
 
 class TracedTransport(AsyncOpenTelemetryTransport):

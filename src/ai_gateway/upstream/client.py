@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+import msgspec
+
 from ai_gateway.config.pem import client_context
 from ai_gateway.config.reading import stamp_of
 from ai_gateway.config.threads import run_in_thread
@@ -29,16 +31,13 @@ DISTRUST_SECONDS: Final = 60.0  # after unsolicited data: for so long each conne
 _PLAIN: Final = (b"", b"identity")
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """A request to one endpoint. The body is in pieces; they may be dropped once an answer has begun."""
 
-    __slots__ = ("body", "extra", "method", "path")
-
-    def __init__(self, method: str, path: str, body: bytes | Sequence[bytes] = b"", extra: bytes = b"") -> None:
-        self.method = method
-        self.path = path
-        self.body: Sequence[bytes] = (body,) if isinstance(body, bytes) else body
-        self.extra = extra  # header lines, each with its CRLF
+    method: str
+    path: str
+    body: Sequence[bytes] = ()
+    extra: bytes = b""  # header lines, each with its CRLF
 
     def head(self, address: Address) -> bytes:
         """The request's head. It allows no compressed answers, since the gateway reads what it relays."""
@@ -89,26 +88,25 @@ class Client:
         connection.close()
         return True
 
-    def take_idle(self, address: Address) -> Connection | None:
+    def take_idle(self, origin: Address) -> Connection | None:
         """The connection used last, unless it was closed, was idle for too long, or brought unsolicited data."""
-        idle = self._idle.get(address.origin)
+        idle = self._idle.get(origin)
         oldest = self._loop.time() - MAX_IDLE_SECONDS
         while idle:
             connection = idle.pop()
-            if connection.is_open and connection.idle_since >= oldest:
+            if connection.idle_since >= oldest:
                 peeked = connection.peek()
                 if peeked == "nothing":
                     return connection
                 if peeked == "bytes":
-                    self._distrust(address.origin)
+                    self._distrust(origin)
             connection.close()
         return None
 
-    def give(self, address: Address, connection: Connection) -> None:
+    def give(self, origin: Address, connection: Connection) -> None:
         """Returns a connection after its exchange, in whatever state it is."""
         if not connection.finish():
             return
-        origin = address.origin
         if origin not in self._kept or (self._distrusted and self._is_distrusted(origin)):
             connection.close()
             return
@@ -178,20 +176,21 @@ class UpstreamExchange:
     `was_reused` then says whether it was a kept connection: the endpoint may have closed it before it saw the request.
     """
 
-    __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_request", "head", "was_reused")
+    __slots__ = ("_address", "_client", "_connect_seconds", "_connection", "_origin", "_request", "head", "was_reused")
 
     head: Head
 
     def __init__(self, client: Client, address: Address, request: Request, connect_seconds: float) -> None:
         self._client = client
         self._address = address
+        self._origin = address.origin if address.prefix else address
         self._request = request
         self._connect_seconds = connect_seconds
         self._connection: Connection | None = None
         self.was_reused = False
 
     async def __aenter__(self) -> "UpstreamExchange":
-        connection = self._client.take_idle(self._address)
+        connection = self._client.take_idle(self._origin)
         self.was_reused = connection is not None
         if connection is None:
             connection = await self._client.connect(self._address, self._connect_seconds)
@@ -199,10 +198,9 @@ class UpstreamExchange:
         try:
             connection.send(self._request.head(self._address), self._request.body)
             self.head = await connection.head()
-            # Several lines are one list; each of them counts.
-            coding = b", ".join(value for name, value in self.head.headers if name == b"content-encoding" and value)
-            if coding.lower() not in _PLAIN:  # a small compressed answer may be huge in memory
-                raise ResetFailure(f"the answer is compressed ({coding[:40]!r}), but the request does not allow that")
+            for name, value in self.head.headers:
+                if name == b"content-encoding" and value.lower() not in _PLAIN:  # it may be huge in memory
+                    raise ResetFailure(f"the answer is compressed ({value[:40]!r}), but the request allows no coding")
         except BaseException:
             connection.close()
             raise
@@ -212,7 +210,7 @@ class UpstreamExchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection is not None:
-            self._client.give(self._address, self._connection)
+            self._client.give(self._origin, self._connection)
 
     @property
     def received_at(self) -> float:

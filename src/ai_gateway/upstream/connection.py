@@ -230,10 +230,14 @@ class Connection(asyncio.Protocol):
         return self._lost is None
 
     def peek(self) -> Peeked:
-        """What waits unread in the kernel. Bytes that came before a request answer no request.
+        """What waits unread in the kernel; "end" also where the endpoint has ended the connection.
+
+        Bytes that came before a request answer no request.
 
         One system call. With TLS, these may be the protocol's own bytes.
         """
+        if self._lost is not None:
+            return "end"
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self._transport.get_extra_info("socket").fileno(), _READABLE)

@@ -39,7 +39,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         extra = b"".join(
             name + b": " + value + b"\r\n" for name, value in request.headers.raw if name.lower() not in _OWN_HEADERS
         )
-        sent = Request(request.method, url.raw_path.decode(), await request.aread(), extra)
+        sent = Request(request.method, url.raw_path.decode(), (await request.aread(),), extra)
         connect_seconds = request.extensions.get("timeout", {}).get("connect") or 2.0
         exchange = self._client.exchange(address, sent, connect_seconds)
         try:

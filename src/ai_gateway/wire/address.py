@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -19,7 +20,7 @@ _OWN_ROUTE: Final = re.compile(
 )
 
 
-class Address(msgspec.Struct, frozen=True, cache_hash=True):
+class Address(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """One Ollama's address; two equal addresses are the same endpoint.
 
     `host` is a name or an IP without brackets, `prefix` a path before `/api` and `/v1` ("" or "/x"),
@@ -34,7 +35,7 @@ class Address(msgspec.Struct, frozen=True, cache_hash=True):
     ca_file: str | None = None
     uid: str = ""
 
-    @property
+    @cached_property
     def authority(self) -> str:
         """host:port as a Host header says it, IPv6 in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

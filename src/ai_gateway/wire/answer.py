@@ -1,16 +1,18 @@
-"""Reads a whole answer of Ollama's, checks that it is complete, and writes the gateway's id and model into it."""
+"""Reads a whole answer of Ollama's, checks that it is complete, and writes the gateway's id and model into it.
 
+What it knows of choices holds for the events of a stream, too.
+"""
+
+import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
-from ai_gateway.wire.choices import add_reasoning_content, is_finish_reason, take_empty_content
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
 from ai_gateway.wire.placeholders import Placeholders
-from ai_gateway.wire.stream import Shape
 from ai_gateway.wire.unreadable import UNREADABLE
 from ai_gateway.wire.usage import Usage, read_usage, tokens_of_text
 
@@ -37,6 +39,15 @@ class BadAnswer(Exception):
         self.is_garbled = is_garbled  # it is not JSON at all
 
 
+class Shape(msgspec.Struct, frozen=True):
+    """What the client's answer shows: its id and model; of a stream, whether the client asked for usage."""
+
+    id: str
+    model: str
+    with_usage: bool = False
+    reasoning_content: bool = False
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A body for the client, with usage and end. With `pieces`, they are the body, and `body` has placeholders."""
 
@@ -61,7 +72,8 @@ AnswerReader = Callable[[Fields, Shape], Answer]
 def read_answer(read: AnswerReader, body: bytes, shape: Shape) -> Answer:
     """Rewrites Ollama's answer; unknown fields stay. Raises BadAnswer if the answer is not complete."""
     try:
-        _check_text(body)
+        if not body.isascii():
+            _check_text(body)
         fields = _decode_fields(body)
     except UNREADABLE:
         raise BadAnswer("no JSON object" if body else "an empty body", is_garbled=True) from None
@@ -144,8 +156,6 @@ def read_choices(fields: Fields, shape: Shape) -> Answer:
 
 def _check_text(body: bytes) -> None:
     """Checks that all of an answer is UTF-8, without a second copy of it. Raises UnicodeDecodeError."""
-    if body.isascii():
-        return
     decode = getincrementaldecoder("utf-8")().decode
     whole = memoryview(body)
     for start in range(0, len(body), _SLICE_BYTES):
@@ -196,3 +206,50 @@ def read_error(body: bytes) -> str:
     if not isinstance(message, str):
         return ""
     return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
+
+
+MAX_REASON: Final = 64  # characters of a finish_reason
+LONG_EVENT_BYTES: Final = 384  # Ollama's events with one token have about 220
+_LOGPROBS: Final = b'"logprobs":{'
+_TOOL_CALLS: Final = b'"tool_calls":[{'
+_SAID: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":\s*"(?!")')
+
+
+def is_finish_reason(value: Any) -> TypeGuard[str]:
+    """Whether the value is a word; the log and spans show it."""
+    return isinstance(value, str) and len(value) <= MAX_REASON and value.isprintable()
+
+
+def tokens_of(event: bytes) -> int:
+    """How many tokens an event brings.
+
+    One, as Ollama sends them, with or without log probabilities; none if it has no content (a role, an empty text).
+    A tool call, which comes whole, and a text that is too long for one token are estimated from their bytes.
+    """
+    if _LOGPROBS in event:
+        return 1
+    at = event.find(_TOOL_CALLS)
+    if at >= 0:
+        return tokens_of_text(len(event) - at)
+    if _SAID.search(event) is None:
+        return 0
+    return 1 + tokens_of_text(max(0, len(event) - LONG_EVENT_BYTES))
+
+
+def take_empty_content(choices: Any, part: str) -> bool:
+    """Turns `"content": ""` beside tool calls into null, as OpenAI does. Returns whether it changed anything."""
+    found = False
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get(part) if isinstance(choice, dict) else None
+        if isinstance(message, dict) and message.get("tool_calls") and message.get("content") == "":
+            message["content"] = None
+            found = True
+    return found
+
+
+def add_reasoning_content(choices: Any, part: str) -> None:
+    """Repeats Ollama's `reasoning` as `reasoning_content`, in each choice's `message` or `delta`."""
+    for choice in choices if isinstance(choices, list) else ():
+        text = choice.get(part) if isinstance(choice, dict) else None
+        if isinstance(text, dict) and "reasoning" in text:
+            text["reasoning_content"] = text["reasoning"]

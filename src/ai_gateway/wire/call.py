@@ -12,7 +12,7 @@ import msgspec
 from ai_gateway.wire.fields import flag, given, read_value, refuse
 from ai_gateway.wire.json_guard import Fields, check_spelling, read_object
 from ai_gateway.wire.operations import KNOWN_PARAMETERS, Operation
-from ai_gateway.wire.parameters import read_parameters
+from ai_gateway.wire.parameters import Parameter
 from ai_gateway.wire.placeholders import Placeholders
 
 __all__ = ["MAX_MODEL_LENGTH", "Call", "Operation", "read_call"]
@@ -126,7 +126,7 @@ def call_of(operation: Operation, fields: Fields, placeholders: Placeholders | N
     model = _model(fields, operation.model_field)
     stream, wants_usage = flag(fields, "stream"), _wants_usage(fields)
     operation.check(fields)
-    ignored = read_parameters(operation.parameters, fields)
+    ignored = _read_parameters(operation.parameters, fields)
     if stream and operation.stream is None:
         refuse("stream", f"{operation.name.capitalize()} cannot be streamed.")
     fields.pop("stream_options", None)
@@ -135,6 +135,20 @@ def call_of(operation: Operation, fields: Fields, placeholders: Placeholders | N
     for key in _NEVER_UPSTREAM:
         fields.pop(key, None)
     return Call(operation, model, stream, wants_usage, fields, ignored, placeholders)
+
+
+def _read_parameters(parameters: tuple[Parameter, ...], fields: Fields) -> tuple[str, ...]:
+    """Checks and mends the parameters of a call in place; returns those that are ignored, for the header."""
+    lost = []
+    for parameter in parameters:
+        name = parameter.name
+        if name in fields:
+            if bytes(memoryview(fields[name])[:5]) == b"null":
+                del fields[name]
+            elif parameter.read is not None and parameter.read(fields, name):
+                lost.append(name)
+                fields.pop(name, None)
+    return tuple(lost)
 
 
 def _model(fields: Fields, key: str) -> str:

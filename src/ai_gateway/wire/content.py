@@ -4,8 +4,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.fields import NULL, refuse, refuse_shape
-from ai_gateway.wire.runs import runs
+from ai_gateway.wire.fields import NULL, refuse, refuse_shape, runs
 
 EMPTY: Final = msgspec.Raw(b'""')
 

@@ -43,7 +43,10 @@ def read_object(body: bytes, known: dict[str, str]) -> Fields:
     object, is not UTF-8, nests deeper than MAX_DEPTH, or has a key twice or in the wrong case.
     """
     try:
-        _check_text(body)
+        if not body.isascii():
+            body.decode()
+        if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deep(body):
+            raise _too_deep()
         body, fields = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(_why_not_json(body, error), code="invalid_json") from None
@@ -85,13 +88,6 @@ def _read(body: bytes) -> tuple[bytes, Fields]:
         if replaced is None:
             raise
         return replaced, _decode_fields(replaced)
-
-
-def _check_text(body: bytes) -> None:
-    if not body.isascii():
-        body.decode()
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deep(body):
-        raise _too_deep()
 
 
 def _is_deep(body: bytes) -> bool:
@@ -139,7 +135,7 @@ def _check_keys(body: bytes, fields: Fields, known: dict[str, str]) -> None:
     check_spelling(fields, known)
     if len(fields) > MAX_KEYS:
         raise InvalidRequest(f"The body has more than {MAX_KEYS} keys.", code="invalid_json")
-    if len({key.casefold() for key in fields}) == len(fields) and _stand_once(body, fields):
+    if len(set(map(str.casefold, fields))) == len(fields) and _stand_once(body, fields):
         return
     doubled = _doubled_key(body)
     if doubled is not None:

@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from ai_gateway.errors import GatewayError
-from ai_gateway.wire import messages, prompts
-from ai_gateway.wire.answer import AnswerReader, read_choices, read_list
+from ai_gateway.wire import prompts
+from ai_gateway.wire.answer import AnswerReader, Shape, read_choices, read_list
 from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.parameters import TABLE, Parameter, parameters_of
-from ai_gateway.wire.prompt_size import PromptKind
 from ai_gateway.wire.replies import Headers, error_event, error_reply
-from ai_gateway.wire.stream import EventStream, Shape
+from ai_gateway.wire.stream import EventStream
+from ai_gateway.wire.usage import PromptKind
 
 # Checks some items of a long list, given as a list. Returns the list to send in its place; None: send it as it came.
 ItemsRule = Callable[[bytes], bytes | bytearray | None]
@@ -91,7 +91,7 @@ CHAT: Final = Operation(
     writes_tokens=True,
     parameters=parameters_of("all", "both", "chat"),
     check=prompts.check_chat,
-    check_items=messages.normalize,
+    check_items=prompts.normalize,
     read_answer=read_choices,
     stream=_EVENTS,
     write_error=error_reply,

@@ -8,7 +8,6 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.wire import reading, tools
-from ai_gateway.wire.json_guard import Fields
 from ai_gateway.wire.reading import MAX_TOKENS, Reader, lost_unless, refused_unless, whole
 
 # Which operations know a parameter: all, both that write text, or one.
@@ -27,20 +26,6 @@ class Parameter(msgspec.Struct, frozen=True):
     treatment: Treatment
     what: str
     read: Reader | None = None
-
-
-def read_parameters(parameters: tuple[Parameter, ...], fields: Fields) -> tuple[str, ...]:
-    """Checks and mends the parameters of a call in place; returns those that are ignored, for the header."""
-    lost = []
-    for parameter in parameters:
-        name = parameter.name
-        if name in fields:
-            if bytes(memoryview(fields[name])[:5]) == b"null":
-                del fields[name]
-            elif parameter.read is not None and parameter.read(fields, name):
-                lost.append(name)
-                fields.pop(name, None)
-    return tuple(lost)
 
 
 def parameters_of(*groups: Group) -> tuple[Parameter, ...]:

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_gateway.wire.choices import (
+from ai_gateway.wire.answer import (
     LONG_EVENT_BYTES,
+    Shape,
     add_reasoning_content,
     is_finish_reason,
     take_empty_content,
@@ -59,15 +60,6 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_choices = msgspec.json.Decoder(tuple[_Choice]).decode  # Ollama writes one
-
-
-class Shape(msgspec.Struct, frozen=True):
-    """The shape of the client's stream: id and model of every event, and whether the client asked for usage."""
-
-    id: str
-    model: str
-    with_usage: bool = False
-    reasoning_content: bool = False
 
 
 class EventStream:

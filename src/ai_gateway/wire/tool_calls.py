@@ -6,9 +6,8 @@ import msgspec
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire import surrogates
-from ai_gateway.wire.fields import NULL, AnyObject, check_numbers, refuse, refuse_shape
+from ai_gateway.wire.fields import NULL, AnyObject, Run, check_numbers, refuse, refuse_shape, runs
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.runs import Run, runs
 
 _QUOTE: Final = ord('"')
 _BLANKS: Final = " \t\r\n"  # the only white space of JSON

@@ -4,9 +4,8 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.fields import MAX_SHORT_BYTES, AnyObject, check_numbers, given, refuse, refuse_shape
+from ai_gateway.wire.fields import MAX_SHORT_BYTES, AnyObject, check_numbers, given, refuse, refuse_shape, runs
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.runs import runs
 
 
 class _Parameters(msgspec.Struct, frozen=True, gc=False):

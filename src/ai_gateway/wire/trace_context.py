@@ -69,3 +69,30 @@ def read_baggage(lines: Iterable[bytes]) -> bytes:
 def parent_header(trace_id: str, span_id: str, is_sampled: bool) -> bytes:
     """A `traceparent` of version 00."""
     return f"00-{trace_id}-{span_id}-0{is_sampled:d}".encode()
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """The trace that a request belongs to, and the span that stands for the request in it. Ids are lower-case hex."""
+
+    trace_id: str
+    span_id: str
+    parent: Parent | None = None
+    is_recorded: bool = False  # spans of it are made here
+    baggage: bytes = b""
+    goes_on: bool = True  # endpoints get it, too
+
+    def lines(self, span_id: str) -> bytes:
+        """The header lines that an endpoint gets from the span with this id.
+
+        Where no spans are made the caller's own context passes as it came: a span that nobody stores has no children.
+        """
+        lines = b"baggage: " + self.baggage + b"\r\n" if self.baggage else b""
+        if not self.goes_on:
+            return lines
+        header = parent_header(self.trace_id, span_id, self.is_recorded)
+        if self.parent is not None and not span_id:
+            header = self.parent.header
+        lines += b"traceparent: " + header + b"\r\n"
+        if self.parent is not None and self.parent.state:
+            lines += b"tracestate: " + self.parent.state + b"\r\n"
+        return lines
