@@ -31,7 +31,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Whoever makes a folder of the cache holds this; another waits. The kernel drops it however a process ends."""
+    """The lock on making a folder of the cache. The kernel releases it in whatever way a process ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The parts of docs/openapi.yaml that come from the table of operations: their paths, and schemas that nobody wrote."""
+"""The parts of docs/openapi.yaml that come from the table of operations: their paths, and generated schemas."""
 
 import json
 import re
@@ -32,7 +32,7 @@ _ERRORS: Final = {
     400: ("bad_request", "BadRequest"), 401: ("unknown_caller", "UnknownCaller"), 403: ("not_allowed", "NotAllowed"),
     404: ("not_found", "NotFound"), 408: ("too_slow", "TooSlow"), 413: ("too_large", "TooLarge"),
     414: ("line_too_long", "LineTooLong"), 415: ("media_type", "MediaType"), 417: ("expectation", "Expectation"),
-    429: ("limited", "Limited"), 431: ("head_too_large", "HeadTooLarge"), 500: ("fault", "Fault"),
+    429: ("limited", "Limited"), 431: ("head_too_large", "HeadTooLarge"), 500: ("internal_error", "InternalError"),
     502: ("upstream_failed", "UpstreamFailed"), 503: ("unavailable", "Unavailable"), 504: ("timed_out", "TimedOut"),
 }  # fmt: skip
 

@@ -279,7 +279,7 @@ class Gateway:
             self.audit.warn_of_several(self.gateways.ready())
         except Exception as failure:  # polling goes on; an unready gateway would get no requests for ever
             log.error("waiting for the first polls failed; the gateway becomes ready without them", exc_info=failure)
-        self.readiness.is_looking = False
+        self.readiness.is_starting = False
 
     async def _remember_today(self) -> None:
         """Day budgets go on where they were before the start; keys and rules may have some, too."""

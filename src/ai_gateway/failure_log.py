@@ -1,32 +1,32 @@
-"""Unexpected failures of what goes on for ever: each kind stands in the log once, with its traceback.
+"""Unexpected failures of threads and loops: the log has each kind once, with its traceback.
 
-A thread or a loop that fails in each iteration would write a traceback every second. What fails besides is for
-metrics and health to show.
+A thread that fails in each iteration would write a traceback every second. Metrics and health show the other
+failures.
 """
 
 import logging
 import traceback
 from typing import Final
 
-MOST_KINDS: Final = 100  # that are told; a program has few places to fail at
+MOST_KINDS: Final = 100  # in the log; a program has few places to fail at
 
 Kind = tuple[type[BaseException], str, int]
 
 
 class FailureLog:
-    """One for each thread or loop. A kind is a type of exception and the line that raised it."""
+    """The failures of one thread or loop. A kind is a type of exception and the line that raised it."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._known: set[Kind] = set()
 
     def note(self, failure: BaseException, message: str, *arguments: object) -> None:
-        """Logs a failure of a kind that was not there before: the message, as of `logging`, and the traceback."""
+        """Logs a failure of a new kind: the message, formatted as in `logging`, and the traceback."""
         if self.is_new(failure):
             self._log.error(f"{message} (logged once)", *arguments, exc_info=failure, stacklevel=2)
 
     def is_new(self, failure: BaseException) -> bool:
-        """Whether this is the first failure of its kind; from then on it is known."""
+        """Whether this is the first failure of its kind. Afterwards the kind is known."""
         kind = _kind(failure)
         if kind in self._known or len(self._known) >= MOST_KINDS:
             return False
@@ -35,7 +35,7 @@ class FailureLog:
 
 
 def _kind(failure: BaseException) -> Kind:
-    """Of a group, that of its first part: the group itself says nothing."""
+    """The kind of a failure; for a group, the kind of its first part, since the group itself says nothing."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     place, line = "", 0

@@ -24,7 +24,7 @@ async function ask(url, options) {
 }
 (async () => {
   const tried = {};
-  try { await (async () => { %s })(); } catch (error) { tried.fault = String(error); }
+  try { await (async () => { %s })(); } catch (error) { tried.error = String(error); }
   document.getElementById("tried").textContent = JSON.stringify(tried);
 })();
 </script>"""
@@ -66,5 +66,5 @@ async def opened(url: str, folder: Path) -> dict[str, Any]:
     found = re.search(r'<pre id="tried">(.+?)</pre>', out.decode(), re.DOTALL)
     assert found is not None, out.decode()[:2000]
     told: dict[str, Any] = json.loads(html.unescape(found[1]))
-    assert "fault" not in told, told
+    assert "error" not in told, told
     return told

@@ -97,7 +97,7 @@ def made(name: str, **more: Any) -> tuple[str, KeyEntry]:
 async def guarded(
     world: World, *words: str, is_ready: bool = True, cgroup: Path | None = None
 ) -> AsyncIterator[Guarded]:
-    """A gateway with `auth` at the top of its file; one that is not ready at first may be told of another file."""
+    """A gateway with `auth` at the top of its file; if it is not ready at first, the test may give it another file."""
     simulator = await world.simulator()
     key, entry = made("admin", role="admin")
     (world.folder / "keys.yaml").write_text(write_entries((entry,)))

@@ -121,7 +121,7 @@ async def test_a_new_start_does_not_forget(world: World, mode: str) -> None:
 
 
 @pytest.mark.attack("audit", "its database is deleted between two starts: the chain of the next one says so")
-async def test_what_went_between_two_starts_is_told(world: World) -> None:
+async def test_the_audit_reports_what_was_lost_between_two_starts(world: World) -> None:
     async with audited(world) as command:
         assert await command.end() == 0
     database(world.folder).unlink()
@@ -179,7 +179,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.attack("audit", "a row or table is changed: verify, export and the API say so, and the next start works")
-async def test_changes_are_faults_and_no_tracebacks(world: World, change: str) -> None:
+async def test_verify_reports_changes_without_a_traceback(world: World, change: str) -> None:
     async with audited(world) as command:
         assert await command.end() == 0
     with closing(sqlite3.connect(database(world.folder), isolation_level=None)) as connection:

@@ -142,7 +142,7 @@ async def test_who_may_do_nothing_has_nothing_read(world: World, tried: Tried, m
         assert (await command.chat(headers=headers)).status == 429  # a small one, too
 
 
-@pytest.mark.attack("bodies", "whoever may use none of the models, or a route, is refused by the head alone")
+@pytest.mark.attack("bodies", "a caller who may use no model, or not the route, is refused by the head alone")
 async def test_who_has_no_right_at_all_is_refused_by_the_head(world: World, tried: Tried) -> None:
     ring = Ring(world.folder)
     none = ring.add("none", models=["gpt-*"])

@@ -1,4 +1,4 @@
-"""Whoever holds all the room there is, slowly: others find some, and what is held for nothing is given back."""
+"""One caller holds all the room, slowly: others find some, and room that is held for nothing is given back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def drip(lines: list[Line]) -> None:
 
 @pytest.mark.attack("bodies", "four connections that hold 14 MiB each and send a byte now and then")
 @pytest.mark.parametrize("size", [100, 60_000, 5 * MIB, 12 * MIB], ids=["100 B", "60 KB", "5 MiB", "12 MiB"])
-async def test_a_hog_keeps_nobody_out(world: World, tried: Tried, size: int) -> None:
+async def test_a_hog_keeps_no_caller_out(world: World, tried: Tried, size: int) -> None:
     upstream = await world.upstream(take_unread)
     async with serving(world.folder, config([upstream.url], **PROXY)) as command:
         await command.ready()

@@ -1,4 +1,4 @@
-"""Bodies that turn out to be no HTTP, after their request was opened: one story for the client and for every record."""
+"""Bodies that turn out to be no HTTP, after the request was opened: client and all records have the same error."""
 
 import asyncio
 import json

@@ -110,7 +110,7 @@ async def test_an_overflow_is_known_as_one(world: World, tried: Tried, status: s
                 await langchain(one).ainvoke("hello")
 
 
-@pytest.mark.attack("clients", "a JSON Schema that makes no grammar is the request's fault, on no second endpoint")
+@pytest.mark.attack("clients", "a JSON Schema that makes no grammar is the request's error, on no second endpoint")
 async def test_a_bad_schema_is_tried_once(world: World) -> None:
     async def act(visit: Visit) -> None:
         error = {"message": "invalid JSON schema in format", "type": "api_error", "param": None, "code": None}

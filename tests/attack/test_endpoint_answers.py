@@ -81,7 +81,9 @@ async def test_an_error_of_a_call_is_short_and_takes_no_memory(tmp_path: Path, t
     "endpoints", "a later answer that came before its request, in one breath with the first or after it"
 )
 @pytest.mark.parametrize("is_late", [False, True])
-async def test_nobody_gets_an_answer_that_came_before_the_request(tmp_path: Path, tried: Tried, is_late: bool) -> None:
+async def test_no_client_gets_an_answer_that_came_before_the_request(
+    tmp_path: Path, tried: Tried, is_late: bool
+) -> None:
     """Others wait for the one slot: each connection is wanted again in the moment in which it is free."""
     evil = whole(answer("EVIL"))
 

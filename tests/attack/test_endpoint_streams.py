@@ -281,7 +281,7 @@ async def test_an_endpoint_gets_of_a_trace_what_is_known(world: World) -> None:
 
 
 @pytest.mark.attack("endpoints", "what the look at each event costs (a figure)")
-def test_the_look_at_each_event_costs_little(tried: Tried) -> None:
+def test_reading_each_event_costs_little(tried: Tried) -> None:
     stream = EventStream(Shape("chatcmpl-0123456789abcdef01234567", "llama3"))
     stream.feed(FIRST)
     rounds, best = 20_000, 1.0

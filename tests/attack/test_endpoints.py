@@ -85,7 +85,7 @@ async def test_too_many_names_are_none(tmp_path: Path, tried: Tried, path: str, 
 
 
 @pytest.mark.attack("endpoints", "as many names as are taken, loaded and discovered")
-async def test_the_most_names_that_are_taken_are_told_quickly(tmp_path: Path, tried: Tried) -> None:
+async def test_the_most_names_that_are_taken_are_listed_quickly(tmp_path: Path, tried: Tried) -> None:
     listed = tags(f"registry.example.com/team/model-{number}:q4_K_M" for number in range(2000))
     acts: dict[str, Act] = {"/api/tags": lambda v: v.say(listed), "/api/ps": lambda v: v.say(listed)}
     async with attacked(tmp_path, acts, catalog={"discover": True}, polling={"interval": "5s"}) as (command, _):

@@ -49,7 +49,7 @@ def guarded(urls: Any, ring: Ring) -> dict[str, Any]:
 
 async def _refused(served: Served, before: Any) -> list[str]:
     live = served.gateway.live
-    await until(lambda: bool(live.reasons), "a complaint")
+    await until(lambda: bool(live.reasons), "the config refused")
     assert served.gateway.current.now is before
     return [reason.path for reason in live.reasons]
 

@@ -57,7 +57,7 @@ def test_no_list_of_endpoints_holds_the_loop(tried: Tried) -> None:
 
 
 @pytest.mark.attack("files", r"`audit.redact: ['\w+\d']` and calls of one letter, 64 KiB of it, while others call")
-async def test_a_slow_pattern_stops_nobody(world: World, tried: Tried) -> None:
+async def test_a_slow_pattern_stops_no_call(world: World, tried: Tried) -> None:
     simulator = await world.simulator(context_length=1 << 20)
     audit = {"level": "full", "redact": [r"\w+\d"], "path": str(world.folder / "audit.jsonl"), "store": "jsonl"}
     async with serving(world.folder, config(simulator.urls, audit=audit)) as command:

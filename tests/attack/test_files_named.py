@@ -99,14 +99,14 @@ async def test_a_late_file_is_taken(world: World, key: str, tried: Tried) -> Non
     told = {**config(simulator.urls), **sections[key]}
     served = await world.gateway_with(yaml.safe_dump(told), is_ready=False)
     tried.times = 2
-    await until(lambda: bool(served.gateway.live.reasons), "the complaint")
+    await until(lambda: bool(served.gateway.live.reasons), "the reason")
     assert (await served.probe("/readyz")).status == 503
     write_ca(world.folder, "ca.new").replace(file)
     await served.readiness()
     assert served.gateway.live.reasons == []
     file.unlink()
     served.write({**told, "queue": {"max_waiting": 7}})
-    await until(lambda: bool(served.gateway.live.reasons), "the complaint of the reload")
+    await until(lambda: bool(served.gateway.live.reasons), "the reason of the reload")
     write_ca(world.folder, "ca.new").replace(file)
     await until(lambda: served.gateway.current.now.config.queue.max_waiting == 7, "the reload in force")
 
@@ -118,13 +118,13 @@ async def test_a_late_audit_key_is_taken(world: World) -> None:
     key.write_text("short")
     told = config(simulator.urls, audit={"key_file": str(key)})
     async with serving(world.folder, told) as command:
-        await until(lambda: "a key needs at least 32" in command.log, "the complaint")
+        await until(lambda: "a key needs at least 32" in command.log, "the reason")
         key.write_text("k" * 32)
         await until(lambda: "config loaded" in command.log, "the config")
 
 
 @pytest.mark.attack("files", "a TLS key with a pass phrase: at the start, live and in check, beside a terminal")
-async def test_nobody_is_asked_for_a_pass_phrase(world: World, tried: Tried) -> None:
+async def test_the_gateway_asks_for_no_pass_phrase(world: World, tried: Tried) -> None:
     simulator = await world.simulator()
     _, key = write_pair(world.folder)
     plain = key.read_bytes()

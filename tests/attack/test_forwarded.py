@@ -26,7 +26,7 @@ async def asked(command: Command, *lines: str) -> int:
 
 
 @pytest.mark.attack("numbers", "X-Forwarded-For as Azure, IIS and HAProxy write it, on a real socket")
-async def test_clients_behind_proxies_are_told_apart(world: World, tried: Tried) -> None:
+async def test_clients_behind_proxies_have_different_addresses(world: World, tried: Tried) -> None:
     """Each has its own limit, whatever its port; without that the proxy would have been the one caller."""
     simulator = await world.simulator()
     content = config(simulator.urls, limits=LIMITS, trusted_proxies=["127.0.0.1", "10.0.0.0/8"])

@@ -62,7 +62,7 @@ async def test_without_a_terminal_files_are_read_again(world: World, tried: Trie
 
 
 @pytest.mark.attack("http", "kill -HUP after a file that the config names has come")
-async def test_what_the_config_names_is_looked_at_again(world: World) -> None:
+async def test_sighup_reads_the_files_of_the_config_again(world: World) -> None:
     late = world.folder / "ca.pem"
     async with started(world) as command:
         await command.listening()

@@ -30,7 +30,7 @@ def access_lines(command: Command) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("locale", [LATIN, ASCII], ids=["latin-1", "ascii"])
 @pytest.mark.attack("logs", "a path in Chinese where standard output is not UTF-8: nobody loses a line")
-async def test_a_foreign_path_costs_nobody_a_line(tmp_path: Path, locale: dict[str, Any], tried: Tried) -> None:
+async def test_a_foreign_path_loses_no_line(tmp_path: Path, locale: dict[str, Any], tried: Tried) -> None:
     tried.times = 30
     async with serving(tmp_path, NOWHERE, **locale) as command:
         paths = ["/v1/models/%E6%A8%A1", "/v1/models/plain", "/v1/models/%ED%A0%80"] * 10
@@ -58,7 +58,7 @@ async def test_nothing_that_acts_on_a_terminal_reaches_a_log(tmp_path: Path, tri
 
 @pytest.mark.parametrize("end", ["nobody reads", "the reader is gone", "closed", "set not to wait", "a full disk"])
 @pytest.mark.attack("logs", "standard output takes nothing: requests are served, what is lost is counted")
-async def test_a_standard_output_that_takes_nothing_holds_up_nobody(tmp_path: Path, end: str, tried: Tried) -> None:
+async def test_a_blocked_standard_output_delays_no_request(tmp_path: Path, end: str, tried: Tried) -> None:
     tried.times = 400
     (tmp_path / "config.yml").write_text("models: {llama3: {}}\n")
     reader, writer = os.pipe()
@@ -93,7 +93,7 @@ async def test_a_standard_output_that_takes_nothing_holds_up_nobody(tmp_path: Pa
 
 
 @pytest.mark.attack("logs", "out of file descriptors: the log says so once, and it serves again afterwards")
-async def test_want_of_descriptors_is_told_and_ends(tmp_path: Path, tried: Tried) -> None:
+async def test_a_lack_of_descriptors_is_logged_and_ends(tmp_path: Path, tried: Tried) -> None:
     tried.times = 80
     async with serving(tmp_path, NOWHERE) as command:
         limits = resource.prlimit(command.process.pid, resource.RLIMIT_NOFILE)
@@ -112,7 +112,7 @@ async def test_want_of_descriptors_is_told_and_ends(tmp_path: Path, tried: Tried
 
 
 @pytest.mark.attack("logs", "floods of nonsense and of unknown keys: the log stays small, each is counted")
-async def test_floods_are_told_some_times_and_counted(tmp_path: Path, tried: Tried) -> None:
+async def test_floods_are_logged_a_few_times_and_counted(tmp_path: Path, tried: Tried) -> None:
     tried.times = 2 * 1000
     (tmp_path / "keys.yaml").write_text("keys: []\n")
     auth = {"methods": ["keys"], "keys_file": str(tmp_path / "keys.yaml")}
@@ -175,7 +175,7 @@ async def test_prometheus_is_taken_as_the_scrape(tmp_path: Path, word: str) -> N
         assert (reply.status, b"ai_gateway_build_info" in reply.body) == (200, True)
 
 
-@pytest.mark.attack("logs", "a config whose complaint holds control characters: `check` shows them")
+@pytest.mark.attack("logs", "a config whose error holds control characters: `check` shows them")
 def test_what_the_command_prints_does_not_act_on_a_terminal(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text('models: {"a\\u001b[2J\\u202e\\u009b": {nonsense: 1}}\n')
     words = [sys.executable, "-m", "ai_gateway", "check", str(tmp_path / "config.yml")]

@@ -1,4 +1,4 @@
-"""Calls of real clients with a few bytes changed, on a whole gateway: served or refused, never a fault, never lost."""
+"""Calls of real clients with a few bytes changed: served or refused, with no internal error and no loss."""
 
 import asyncio
 import json
@@ -62,8 +62,8 @@ async def early(command: Command) -> int:
     return sum(int(float(count)) for count in re.findall(rf"^{REFUSED_CONNECTIONS}{{.*?}} (\S+)$", page, re.MULTILINE))
 
 
-@pytest.mark.attack("http", "calls with a few bytes changed: no fault, and every call that was opened is recorded once")
-async def test_no_mutation_is_a_fault(world: World, tried: Tried) -> None:
+@pytest.mark.attack("http", "calls with a few bytes changed: no internal error, and every opened call is recorded once")
+async def test_no_mutation_causes_an_internal_error(world: World, tried: Tried) -> None:
     dice = random.Random(13)
     simulator = await world.simulator()
     found: dict[int, int] = {}

@@ -104,7 +104,7 @@ async def test_a_version_is_the_only_tag(world: World, tried: Tried) -> None:
 
 @pytest.mark.attack("numbers", "names that look alike: other scripts, full width, dots and slashes")
 @pytest.mark.parametrize("discover", [False, True])
-async def test_what_only_looks_like_a_name_is_none(world: World, tried: Tried, discover: bool) -> None:
+async def test_a_name_that_only_looks_like_one_is_unknown(world: World, tried: Tried, discover: bool) -> None:
     """Case is folded in ASCII alone: the Kelvin sign would become a `k`."""
     served = await over_all(world, models={"kimi": {"ollama": "llama3"}}, catalog={"discover": discover})
     asked = [
@@ -175,7 +175,7 @@ async def test_unknown_names_leave_nothing(world: World, tried: Tried) -> None:
 
 @pytest.mark.attack("numbers", "two ids of one Ollama model with different caps, asked by Ollama's name")
 async def test_ollamas_name_means_the_first_id(world: World) -> None:
-    """Whoever may use the second alone has no way to the first."""
+    """A caller who may use only the second has no way to the first."""
     models = {"big": {"ollama": "llama3", "max_tokens": 9}, "small": {"ollama": "llama3", "max_tokens": 3}}
     served = await over_all(world, models=models, limits={"models": {"big": {"rpm": 1}}}, **DISCOVER)
     reply = await served.ask("POST", CHAT, chat(model="llama3:latest"))
@@ -199,7 +199,7 @@ async def test_equal_ids_are_warned_of(world: World) -> None:
 
 @pytest.mark.attack("numbers", "day budgets of a model over a restart, by other spellings of its name")
 async def test_a_restart_knows_all_spellings(world: World) -> None:
-    """One that is discovered, too, though no endpoint has told yet what it holds."""
+    """One that is discovered, too, though no endpoint has listed its models yet."""
     limits = {"models": {"llama3": {"tokens_per_day": 500}, "me/own:q4_k_m": {"tokens_per_day": 500}}}
     first = await over_all(world, limits=limits, **DISCOVER)
     used = 0

@@ -91,7 +91,7 @@ LIES = {
 @pytest.mark.attack("numbers", "usage that cannot be true, or is none")
 @pytest.mark.parametrize("lie", LIES)
 async def test_usage_that_cannot_be_true_moves_nothing(world: World, tried: Tried, lie: str) -> None:
-    """Neither the budget of whoever asked nor the guesses for everyone else; nowhere is it passed off as true."""
+    """Neither the caller's budget nor the guesses for others; no record has it as true."""
     liar, served = await lied_to(world)
     liar.usage = LIES[lie]
     tried.times = 9
@@ -139,7 +139,7 @@ async def test_honest_usage_is_believed(world: World, kind: str) -> None:
     assert (await scraped(served))[LEFT] > 20_000 - 4050 - 1000
 
 
-@pytest.mark.attack("numbers", "a flood of lies is told once, and counted")
+@pytest.mark.attack("numbers", "a flood of lies is logged once, and counted")
 async def test_a_flood_of_lies_writes_no_flood_of_lines(
     world: World, tried: Tried, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,7 +149,7 @@ async def test_a_flood_of_lies_writes_no_flood_of_lines(
     with caplog.at_level(logging.WARNING):
         for _ in range(tried.times):
             assert await asked(served, "whole") == 200
-    lines = [line for line in caplog.messages if "is not believed" in line]
+    lines = [line for line in caplog.messages if "is not possible" in line]
     assert len(lines) == 1
     assert "llama3" in lines[0]
     assert "9007199254740991 written" in lines[0]
@@ -172,7 +172,7 @@ async def test_a_lie_is_recorded_nowhere(world: World) -> None:
 
 
 @pytest.mark.attack("numbers", "an answer of 2^53-1 tokens, then everyone else's day")
-async def test_one_absurd_answer_refuses_nobody_until_midnight(world: World) -> None:
+async def test_one_absurd_answer_refuses_no_caller_until_midnight(world: World) -> None:
     liar, served = await lied_to(world)
     liar.usage = usage(3, HUGE)
     assert await asked(served, "stream") == 200

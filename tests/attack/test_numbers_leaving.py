@@ -13,7 +13,7 @@ SHARED = {"models": {"llama3": {"tokens_per_day": 100_000}}}
 
 
 @pytest.mark.attack("numbers", "max_tokens of 2^31-1, and gone at once: the day of everyone who shares the model")
-async def test_a_huge_limit_that_is_left_behind_uses_up_nobodys_day(world: World, tried: Tried) -> None:
+async def test_a_huge_limit_of_a_client_that_left_uses_up_no_day_budget(world: World, tried: Tried) -> None:
     """What is paid is what a model can have written in that time (a real process)."""
     arrived = asyncio.Event()
 

@@ -23,7 +23,7 @@ async def looks(served: Served, status: int, content: dict[str, str], **headers:
 
 
 @pytest.mark.attack("http", "/health: open to everyone, limited by nothing, recorded nowhere")
-async def test_whoever_looks_is_told_and_leaves_nothing(world: World, tried: Tried) -> None:
+async def test_a_sign_of_life_is_answered_and_leaves_nothing(world: World, tried: Tried) -> None:
     ring = Ring(world.folder)
     key = ring.add("team", limits={"rpm": 1})
     simulator = await world.simulator()
@@ -54,7 +54,7 @@ async def test_it_says_when_the_gateway_cannot_serve(world: World) -> None:
 
 
 @pytest.mark.attack("http", "/health by other methods, spellings and pages")
-async def test_only_looks_are_taken(world: World) -> None:
+async def test_only_reads_are_accepted(world: World) -> None:
     origin = "https://app.example"
     served = await world.gateway((), cors={"origins": [origin]})
     for method in ("POST", "PUT", "DELETE", "PATCH"):

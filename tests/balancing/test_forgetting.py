@@ -59,8 +59,8 @@ def test_a_look_keeps_no_pool() -> None:
     world = World(count=1)
     used_at = world.pool.used_at
     world.clock.now += POOL_SECONDS
-    assert world.fleet.look_at(MODEL) is world.pool
-    assert world.fleet.look_at("other:latest").settings == PoolSettings(1, None, 10)
+    assert world.fleet.peek(MODEL) is world.pool
+    assert world.fleet.peek("other:latest").settings == PoolSettings(1, None, 10)
     assert list(world.fleet.pools()) == [world.pool]
     assert world.pool.used_at == used_at
 

@@ -108,7 +108,7 @@ async def program(folder: Path, *flags: str, is_ready: bool = True) -> AsyncIter
 
 
 async def test_sigterm_serves_on_for_the_delay_then_finishes_for_the_grace(tmp_path: Path) -> None:
-    """Not ready at once; new calls get `connection: close`; a stream that outlasts both is told; the status is 0."""
+    """Not ready at once; new calls get `connection: close`; a stream that outlasts both gets an error; status 0."""
     async with program(tmp_path, "--drain-delay", "3s", "--drain-grace", "1s") as gateway:
         line = await gateway.stream()
         signalled_at = time.monotonic()

@@ -112,8 +112,8 @@ async def every_end(world: World, **audit: Any) -> dict[str, AuditEntry]:
 @pytest.mark.parametrize("mode", ["best_effort", "blocking", "strict"])
 async def test_every_request_has_one_terminal_entry_whatever_its_end(world: World, mode: str) -> None:
     found = await every_end(world, mode=mode)
-    told = {request_id: (entry.outcome, entry.status, entry.error_code) for request_id, entry in found.items()}
-    assert told == {
+    recorded = {request_id: (entry.outcome, entry.status, entry.error_code) for request_id, entry in found.items()}
+    assert recorded == {
         "whole": ("ok", 200, None),
         "stream": ("ok", 200, None),
         "unknown-model": ("refused", 404, "model_not_found"),
@@ -225,7 +225,7 @@ async def test_what_cannot_be_audited_is_not_sent(world: World, mode: str) -> No
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls, is_ready=False, audit={"mode": mode})
     await served.readiness(503)
-    await until(lambda: served.gateway.fleet.endpoints and not served.gateway.readiness.is_looking, "polled")
+    await until(lambda: served.gateway.fleet.endpoints and not served.gateway.readiness.is_starting, "polled")
     reply = await served.chat()
     assert (reply.status, reply.json["error"]["code"]) == (503, "audit_unavailable")
     assert reply.json["error"]["type"] == "backend_unavailable"
@@ -371,7 +371,7 @@ async def test_nonsense_is_refused_with_its_filter(world: World, query: str, par
     assert reply.json["error"]["param"] == param
 
 
-async def test_with_authentication_off_nobody_reads_unless_the_config_says_so(world: World) -> None:
+async def test_without_authentication_the_audit_is_closed_unless_the_config_opens_it(world: World) -> None:
     served = await world.gateway((await world.simulator()).urls)
     reply = await served.ask("GET", "/v1/audit/logs")
     assert (reply.status, reply.json["error"]["code"]) == (403, "not_allowed")
@@ -433,8 +433,8 @@ async def test_a_change_of_the_audit_waits_for_a_restart(world: World) -> None:
     await written(world, 1)
 
 
-async def test_a_look_at_a_model_says_which(world: World) -> None:
-    """Also at one that is not there, or not for whoever looks."""
+async def test_the_entry_of_a_request_for_a_model_names_it(world: World) -> None:
+    """Also for a missing model, or one that the caller may not use."""
     served = await world.gateway((await world.simulator()).urls)
     for model in ("llama3", "nobody"):
         await served.ask("GET", f"/v1/models/{model}")

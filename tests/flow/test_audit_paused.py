@@ -59,7 +59,7 @@ async def test_a_call_of_a_gateway_that_stood_still_is_closed_once_and_its_late_
         os.kill(paused.process.pid, signal.SIGCONT)
         may_end.set()
         body = await line.rest() if (await line.head()).status == 200 else b""
-        assert b"[DONE]" in body  # whoever called has the answer, whatever the audit believed
+        assert b"[DONE]" in body  # the client has its answer, whatever the audit believed
         line.leave()
         assert await paused.end(signal.SIGTERM) == 0
     assert [one["outcome"] for one in await listed(other)] == ["gateway_lost"]

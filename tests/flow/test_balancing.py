@@ -129,7 +129,7 @@ async def test_a_full_queue_refuses(world: World) -> None:
 
 
 async def fail_as(kind: str, visit: Visit) -> None:
-    """One of the setbacks before the first byte that another endpoint may mend."""
+    """One of the failures before the first byte after which another endpoint may succeed."""
     match kind:
         case "reset":
             visit.reset()
@@ -148,7 +148,7 @@ async def fail_as(kind: str, visit: Visit) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", ["reset", "hang_up", "busy", "500", "404", "garbage"])
-async def test_a_setback_before_the_first_byte_is_tried_elsewhere(world: World, kind: str, stream: bool) -> None:
+async def test_a_failure_before_the_first_byte_is_retried_elsewhere(world: World, kind: str, stream: bool) -> None:
     """Once, on another endpoint; the client sees the answer alone."""
 
     async def act(visit: Visit) -> None:
@@ -213,7 +213,7 @@ async def test_a_kept_connection_that_is_cut_at_use_is_tried_again(world: World)
 
 
 async def test_retries_are_a_share_of_the_calls(world: World) -> None:
-    """Ten calls fail at once; three may be tried elsewhere at a time, the others are told so."""
+    """Ten calls fail at once; three may be retried at a time, the others get the error."""
     fail, hold = asyncio.Event(), asyncio.Event()
 
     async def break_off(visit: Visit) -> None:
@@ -457,7 +457,7 @@ async def test_an_endpoint_that_cuts_every_call_is_ejected(world: World) -> None
 
 
 async def test_never_more_than_half_are_ejected(world: World) -> None:
-    """When most endpoints cut calls, the fault may be ours: the rest goes on being asked."""
+    """When most endpoints cut calls, the cause may be on our side: the rest still gets calls."""
 
     async def break_off(visit: Visit) -> None:
         visit.reset()
@@ -516,7 +516,7 @@ async def test_an_endpoint_that_alone_fails_with_5xx_loses_that_model(world: Wor
     assert (await served.chat(model="coder", max_tokens=1)).status == 200
 
 
-async def test_all_endpoints_down_is_told_quickly(world: World) -> None:
+async def test_with_all_endpoints_down_the_error_comes_quickly(world: World) -> None:
     """503 no_endpoint to those who wait too; the first endpoint's return serves again."""
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls, timeouts={"queue": "10m"})
@@ -562,7 +562,7 @@ async def asked_again(upstream: Upstream, path: str) -> None:
     await until(lambda: upstream.asked.count(path) >= before + 2, f"{path} is asked for again")
 
 
-async def test_a_blocked_look_at_loaded_models_says_nothing(world: World) -> None:
+async def test_a_blocked_list_of_loaded_models_means_unknown(world: World) -> None:
     """/api/ps can block while Ollama unloads: the endpoint stays up and is used."""
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)
@@ -598,7 +598,7 @@ async def test_a_cloud_name_is_never_discovered(world: World) -> None:
         assert (await served.chat(model=model)).status == 404
 
 
-async def test_what_a_client_is_told_in_a_stream_says_whom_to_blame(world: World) -> None:
+async def test_an_error_in_a_stream_says_whom_to_blame(world: World) -> None:
     """A poison stream after the early 200 is an event, too."""
     hold = asyncio.Event()
 

@@ -84,7 +84,7 @@ def test_a_chain_of_thousands_costs_little() -> None:
     assert_cheap(lambda: from_chain("203.0.113.7", line), 0.005)
 
 
-async def test_clients_behind_a_proxy_that_writes_ports_are_told_apart(world: World) -> None:
+async def test_clients_behind_a_proxy_that_writes_ports_have_different_addresses(world: World) -> None:
     """From outside, with several lines of the header."""
     served = await world.gateway((await world.simulator()).urls, trusted_proxies=["127.0.0.1"])
     await served.ask("GET", "/v1/models", headers={"x-forwarded-for": "203.0.113.7:54321"})

@@ -1,4 +1,4 @@
-"""config.yml while the gateway runs: what is good is in force at once, what is bad changes nothing and is told."""
+"""config.yml while the gateway runs: what is good is in force at once, what is bad changes nothing and is reported."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from ai_gateway.options import Options
 STREAM = chat(stream=True)
 
 
-async def told(served: Served) -> dict[str, Any]:
+async def config_status(served: Served) -> dict[str, Any]:
     """What health says of the config."""
     reply = await served.ask("GET", "/v1/health")
     found: dict[str, Any] = reply.json["config"]
@@ -170,9 +170,9 @@ async def test_bad_content_keeps_the_last_good_config(
     else:
         served.write(content)
     await served.refused()
-    told_now = await told(served)
-    assert told_now["last_reload"] == "refused"
-    assert (words or "") in str(told_now["complaints"])
+    status_now = await config_status(served)
+    assert status_now["last_reload"] == "refused"
+    assert (words or "") in str(status_now["complaints"])
     assert (await served.get("/v1/health"))["gateway"] == "ok"
     assert (await served.chat(max_tokens=1)).status == 200
     assert served.gateway.current.now is before
@@ -180,9 +180,9 @@ async def test_bad_content_keeps_the_last_good_config(
     for _ in range(3):
         await served.gateway.config_file.check()
     refusals = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(refusals) == len(told_now["complaints"])
+    assert len(refusals) == len(status_now["complaints"])
     await served.reload(config(simulator.urls, models={"fresh": {"ollama": "llama3"}}))
-    assert (await told(served))["last_reload"] == "ok"
+    assert (await config_status(served))["last_reload"] == "ok"
     assert (await served.chat(model="fresh", max_tokens=1)).status == 200
 
 
@@ -190,13 +190,13 @@ async def test_what_needs_a_restart_is_named(world: World) -> None:
     """Accepted, in the log and in health; the rest of the change is in force."""
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)
-    assert (await told(served))["restart_required"] == []
+    assert (await config_status(served))["restart_required"] == []
     changed = config(simulator.urls, listen="127.0.0.1:1", admin=":2", models={"fresh": {"ollama": "llama3"}})
     await served.reload(changed)
-    assert (await told(served))["restart_required"] == ["listen", "admin"]
+    assert (await config_status(served))["restart_required"] == ["listen", "admin"]
     assert (await served.chat(model="fresh", max_tokens=1)).status == 200
     await served.reload(config(simulator.urls))
-    assert (await told(served))["restart_required"] == []
+    assert (await config_status(served))["restart_required"] == []
 
 
 @pytest.mark.parametrize("content", ["models: [", ""])
@@ -222,7 +222,7 @@ async def test_without_a_valid_config_nothing_is_ready_until_it_is_mended(world:
 async def test_health_is_503_without_a_valid_config(world: World) -> None:
     """The gateway itself cannot serve."""
     served = await world.gateway_with("models: [", is_ready=False)
-    await until(lambda: not served.gateway.readiness.is_looking)
+    await until(lambda: not served.gateway.readiness.is_starting)
     reply = await served.ask("GET", "/v1/health")
     assert reply.status == 503
     assert "config" in reply.json["gateway"]
@@ -243,7 +243,7 @@ async def test_health_says_at_once_that_the_gateway_cannot_serve(tmp_path: Path,
         said.append(message)
 
     async with gateway.following_config():
-        assert gateway.readiness.is_looking
+        assert gateway.readiness.is_starting
         if is_draining:
             gateway.leave()
         await gateway.api({"type": "http", "method": "GET", "path": "/v1/health", "headers": []}, receive, send)

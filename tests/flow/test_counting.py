@@ -35,10 +35,10 @@ def saying(completion: int, text: str = "two words") -> Act:
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-async def test_a_usage_that_cannot_be_true_is_counted_and_told_once(
+async def test_an_impossible_usage_is_counted_and_logged_once(
     world: World, is_stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client sees it, and nobody else is told that it is so."""
+    """The client sees it; no record has it as true."""
     upstream = await world.upstream(saying(HUGE))
     served = await world.gateway([upstream.url], limits=LIMITS)
     with caplog.at_level(logging.WARNING):
@@ -53,7 +53,7 @@ async def test_a_usage_that_cannot_be_true_is_counted_and_told_once(
     samples = await scraped(served)
     assert of(samples, "usage_disbelieved_total") == {f'model="llama3",upstream="{upstream.address}"': 3}
     assert 100_000 - samples[LEFT] < 300
-    assert len([line for line in caplog.messages if "is not believed" in line]) == 1
+    assert len([line for line in caplog.messages if "is not possible" in line]) == 1
 
 
 async def test_more_than_max_tokens_is_not_believed(world: World) -> None:

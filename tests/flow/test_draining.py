@@ -52,7 +52,7 @@ async def drain(served: Served, method: str = "POST") -> Reply:
 
 
 async def test_during_the_delay_new_requests_are_served_and_sent_elsewhere_next(world: World) -> None:
-    """Not ready, so that no Service picks it; whoever comes all the same gets an answer, and `connection: close`."""
+    """Not ready, so that no Service picks it; a late request still gets an answer, and `connection: close`."""
     served = await gateway(world, Gate(), drain_seconds=LONG_SECONDS)
     kept = await served.open()
     await kept.send("POST", CHAT, chat())
@@ -95,7 +95,7 @@ async def test_a_late_stream_says_that_the_server_leaves(world: World) -> None:
     assert (record.outcome.kind, record.outcome.error_code) == ("shutdown", "server_shutdown")
 
 
-async def test_after_a_late_stream_its_client_is_told_to_go_elsewhere(world: World) -> None:
+async def test_after_a_late_stream_the_connection_closes(world: World) -> None:
     """On the connection that it keeps: there is no time for an answer, but for a word, instead of a reset."""
     served = await gateway(world, Gate(), grace_seconds=0.05)
     line = await streaming(served)

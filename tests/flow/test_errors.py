@@ -115,7 +115,7 @@ async def test_a_body_that_is_not_json_in_utf8_is_refused(world: World) -> None:
         ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
     ],
 )
-async def test_a_field_at_fault_is_named(world: World, more: dict[str, Any], param: str) -> None:
+async def test_an_error_names_the_wrong_field(world: World, more: dict[str, Any], param: str) -> None:
     """400 with `param`, and nothing reaches Ollama."""
     simulator = await world.simulator()
     served = await world.gateway(simulator.urls)

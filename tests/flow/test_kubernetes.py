@@ -51,9 +51,9 @@ async def health(served: Served, holds: Callable[[Any], object]) -> Any:
     """What /v1/health says, once something holds of it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            told = (await served.ask("GET", "/v1/health")).json
-            if holds(told):
-                return told
+            shown = (await served.ask("GET", "/v1/health")).json
+            if holds(shown):
+                return shown
             await asyncio.sleep(0.01)
 
 
@@ -77,10 +77,10 @@ async def test_pods_are_found_through_a_kubeconfig_and_named(world: World) -> No
     upstream = await one_pod(world, api)
     served = await beside(world, api)
     assert (await served.chat()).status == 200
-    told = await served.get("/v1/health")
-    assert told["discovery"]["source"] == "kubernetes pods"
-    assert told["discovery"]["complaint"] is None
-    assert [(seen["pod"], seen["node"], seen["address"]) for seen in told["endpoints"]] == [
+    shown = await served.get("/v1/health")
+    assert shown["discovery"]["source"] == "kubernetes pods"
+    assert shown["discovery"]["complaint"] is None
+    assert [(seen["pod"], seen["node"], seen["address"]) for seen in shown["endpoints"]] == [
         ("ai/ollama-0", "node-1", upstream.url)
     ]
     assert (await served.recorded()).attempts[0].pod == "ai/ollama-0"
@@ -92,9 +92,9 @@ async def test_a_pod_that_becomes_ready_gets_the_calls_that_wait_for_one(world: 
     upstream = await world.upstream(answer_well)
     api.put("pods", pod(upstream, is_ready=False))
     served = await beside(world, api)
-    told = await health(served, lambda told: told["discovery"]["left_out"])
-    assert told["endpoints"] == []
-    discovery = told["discovery"]
+    shown = await health(served, lambda shown: shown["discovery"]["left_out"])
+    assert shown["endpoints"] == []
+    discovery = shown["discovery"]
     assert (discovery["selector"], discovery["namespaces"]) == ("app.kubernetes.io/name=ollama", ["ai"])
     assert (discovery["seen"], discovery["complaint"]) == (1, None)
     assert discovery["left_out"] == [{"reason": "is not ready", "count": 1, "pods": ["ai/ollama-0"]}]
@@ -103,8 +103,8 @@ async def test_a_pod_that_becomes_ready_gets_the_calls_that_wait_for_one(world: 
     await until(lambda: served.gateway.fleet.endpoints)
     await until(lambda: served.endpoint(upstream.address).holds("llama3:latest"))
     assert (await served.chat()).status == 200
-    told = (await served.get("/v1/health"))["discovery"]
-    assert (told["left_out"], told["hint"]) == ([], None)
+    shown = (await served.get("/v1/health"))["discovery"]
+    assert (shown["left_out"], shown["hint"]) == ([], None)
 
 
 @pytest.mark.parametrize("way", ["not ready", "deleted"])
@@ -147,21 +147,21 @@ async def test_a_pod_says_how_many_calls_it_takes_at_a_time(world: World) -> Non
 
 
 async def test_an_api_server_that_is_away_takes_nothing_away(world: World) -> None:
-    """Calls go on; health has the complaint and an age that grows, until the server is back and what is new is seen."""
+    """Calls go on; health has the reason and an age that grows, until the server is back and discovery sees news."""
     api = await world.api_server()
     await one_pod(world, api)
     served = await beside(world, api)
     await api.stop()
-    told = await health(served, lambda told: "refused" in (told["discovery"]["complaint"] or ""))
-    assert told["gateway"] == "ok"
+    shown = await health(served, lambda shown: "refused" in (shown["discovery"]["complaint"] or ""))
+    assert shown["gateway"] == "ok"
     assert (await served.chat()).status == 200
-    age = told["discovery"]["age_seconds"]
-    await health(served, lambda told: told["discovery"]["age_seconds"] > age)
+    age = shown["discovery"]["age_seconds"]
+    await health(served, lambda shown: shown["discovery"]["age_seconds"] > age)
     assert await metric(served, "discovery_failing") == 1
     new = await world.upstream(answer_well)
     api.put("pods", pod(new, "ollama-1"))
     await api.start()
-    told = await health(served, lambda told: not told["discovery"]["complaint"])
+    shown = await health(served, lambda shown: not shown["discovery"]["complaint"])
     await until(lambda: len(served.gateway.fleet.endpoints) == 2)
     assert await metric(served, "discovery_failing") == 0
 
@@ -187,10 +187,10 @@ async def test_a_verb_that_is_missing_is_named(world: World) -> None:
     api = await world.api_server()
     api.refusals["list"] = 403
     served = await beside(world, api, is_ready=False)
-    told = await health(served, lambda told: told["discovery"]["complaint"])
+    shown = await health(served, lambda shown: shown["discovery"]["complaint"])
     assert (
         "does not allow the gateway to list pods in namespace ai: grant list and watch"
-        in told["discovery"]["complaint"]
+        in shown["discovery"]["complaint"]
     )
 
 
@@ -207,11 +207,11 @@ async def test_an_edit_of_the_config_map_takes_effect(world: World) -> None:
     await until(lambda: served.gateway.current.now is not before)
     assert (await served.chat(model="new")).status == 200
     assert (await served.chat()).error["code"] == "model_not_found"
-    told = await served.get("/v1/health")
-    assert told["config"]["source"] == "ConfigMap ./models, key config.yml"
+    shown = await served.get("/v1/health")
+    assert shown["config"]["source"] == "ConfigMap ./models, key config.yml"
 
 
-async def test_a_bad_edit_keeps_the_last_good_config_and_is_told(world: World) -> None:
+async def test_a_bad_edit_keeps_the_last_good_config_and_is_reported(world: World) -> None:
     """In health, in the metric, and in one Event; the next good one is taken."""
     api = await world.api_server()
     upstream = await world.upstream(answer_well)
@@ -221,8 +221,8 @@ async def test_a_bad_edit_keeps_the_last_good_config_and_is_told(world: World) -
     await served.readiness()
     assert await metric(served, "config_last_reload_successful") == 1
     edited = api.put("configmaps", config_map(BAD))
-    told = (await health(served, lambda told: told["config"]["complaints"]))["config"]
-    assert (told["last_reload"], told["complaints"][0]["path"]) == ("refused", "models.llama3.slots")
+    shown = (await health(served, lambda shown: shown["config"]["complaints"]))["config"]
+    assert (shown["last_reload"], shown["complaints"][0]["path"]) == ("refused", "models.llama3.slots")
     assert (await served.chat()).status == 200
     assert await metric(served, "config_last_reload_successful") == 0
     await until(lambda: api.events)
@@ -236,11 +236,11 @@ async def test_a_bad_edit_keeps_the_last_good_config_and_is_told(world: World) -
         edited["metadata"]["resourceVersion"],
     )
     api.put("configmaps", good)
-    await health(served, lambda told: told["config"]["last_reload"] == "ok")
+    await health(served, lambda shown: shown["config"]["last_reload"] == "ok")
     assert await metric(served, "config_last_reload_successful") == 1
 
 
-async def test_a_config_map_that_cannot_be_followed_any_more_is_told(world: World) -> None:
+async def test_health_says_when_a_config_map_cannot_be_watched_any_more(world: World) -> None:
     """Though the last config is in force and nothing was refused: an edit would not be seen."""
     api = await world.api_server()
     upstream = await world.upstream(answer_well)
@@ -249,13 +249,13 @@ async def test_a_config_map_that_cannot_be_followed_any_more_is_told(world: Worl
     await served.readiness()
     assert await metric(served, "config_failing") == 0
     await api.stop()
-    told = (await health(served, lambda told: told["config"]["complaints"]))["config"]
-    assert told["complaints"][0]["message"].startswith("the gateway cannot see edits of the ConfigMap now: ")
-    assert told["last_reload"] == "ok"
+    shown = (await health(served, lambda shown: shown["config"]["complaints"]))["config"]
+    assert shown["complaints"][0]["message"].startswith("the gateway cannot see edits of the ConfigMap now: ")
+    assert shown["last_reload"] == "ok"
     assert await metric(served, "config_failing") == 1
     assert (await served.chat()).status == 200
     await api.start()
-    await health(served, lambda told: not told["config"]["complaints"])
+    await health(served, lambda shown: not shown["config"]["complaints"])
 
 
 async def test_one_content_is_one_event_however_often_it_is_put_there(world: World) -> None:
@@ -267,7 +267,7 @@ async def test_one_content_is_one_event_however_often_it_is_put_there(world: Wor
     await until(lambda: api.events)
     bad = config_map(BAD)
     api.put("configmaps", bad | {"metadata": bad["metadata"] | {"labels": {"a": "b"}}})
-    await health(served, lambda told: told["config"]["last_reload"] == "refused")
+    await health(served, lambda shown: shown["config"]["last_reload"] == "refused")
     api.put("configmaps", good)
     await served.readiness()
     assert [posted["count"] for posted in api.events] == [1]
@@ -295,12 +295,12 @@ async def test_a_deleted_config_map_keeps_the_last_good_config(world: World) -> 
     served = await following(world, api)
     await served.readiness()
     api.delete("configmaps", "models")
-    told = await health(served, lambda told: told["config"]["complaints"])
-    assert told["config"]["complaints"][0]["message"] == "there is no ConfigMap models in namespace ai"
+    shown = await health(served, lambda shown: shown["config"]["complaints"])
+    assert shown["config"]["complaints"][0]["message"] == "there is no ConfigMap models in namespace ai"
     assert (await served.probe("/readyz")).status == 200
     assert (await served.chat()).status == 200
     api.put("configmaps", config_map(config([upstream.url], models={"new": {"ollama": "llama3"}})))
-    await health(served, lambda told: told["config"]["last_reload"] == "ok")
+    await health(served, lambda shown: shown["config"]["last_reload"] == "ok")
     assert (await served.chat(model="new")).status == 200
 
 
@@ -342,11 +342,11 @@ async def test_a_start_while_the_api_server_is_away_says_so_and_heals(
         await api.start()
     await served.readiness()
     assert (await served.chat()).status == 200
-    await health(served, lambda told: not told["config"]["complaints"])
+    await health(served, lambda shown: not shown["config"]["complaints"])
 
 
 async def test_a_first_config_that_comes_late_and_asks_for_other_ports_is_started_anew(world: World) -> None:
-    """The gateway leaves by itself, so that whoever started it starts it again, now with that config."""
+    """The gateway exits by itself, so that its supervisor starts it again, now with that config."""
     api = await world.api_server()
     served = await following(world, api)
     assert not served.shutdown.requested.is_set()
@@ -361,7 +361,7 @@ async def test_other_ports_in_a_later_config_only_wait_for_a_restart(world: Worl
     api.put("configmaps", config_map(config([upstream.url])))
     served = await following(world, api)
     api.put("configmaps", config_map(config([upstream.url], listen="127.0.0.1:1")))
-    await health(served, lambda told: told["config"]["restart_required"] == ["listen"])
+    await health(served, lambda shown: shown["config"]["restart_required"] == ["listen"])
     assert not served.shutdown.requested.is_set()
 
 
@@ -378,16 +378,16 @@ async def test_a_file_stands_in_until_the_config_map_is_read(world: World, tmp_p
     served = await world.gateway_beside(access, MAP, stand_in=file)
     await served.readiness()
     assert (await served.chat()).status == 200
-    told = await health(served, lambda told: told["config"]["complaints"])
-    assert told["config"]["complaints"][0]["message"].endswith("; the mounted file is used instead")
-    assert (told["config"]["last_reload"], await metric(served, "config_failing")) == ("ok", 1)
+    shown = await health(served, lambda shown: shown["config"]["complaints"])
+    assert shown["config"]["complaints"][0]["message"].endswith("; the mounted file is used instead")
+    assert (shown["config"]["last_reload"], await metric(served, "config_failing")) == ("ok", 1)
     edited = tmp_path / "edited.yml"
     edited.write_text(yaml.safe_dump(config([upstream.url], models={"edited": {"ollama": "llama3"}})))
     edited.replace(file)
     await until(lambda: list(served.gateway.current.now.config.models) == ["edited"])
     await api.start()
     await until(lambda: list(served.gateway.current.now.config.models) == ["new"])
-    await health(served, lambda told: not told["config"]["complaints"])
+    await health(served, lambda shown: not shown["config"]["complaints"])
     assert await metric(served, "config_failing") == 0
     assert (await served.chat(model="new")).status == 200
     assert (await served.chat()).error["code"] == "model_not_found"
@@ -404,15 +404,15 @@ async def test_a_config_map_that_can_be_listed_and_not_watched_goes_before_the_f
     file = tmp_path / "stand-in.yml"
     file.write_text(yaml.safe_dump(config([upstream.url])))
     served = await world.gateway_beside(api.access(world.folder), MAP, stand_in=file)
-    await health(served, lambda told: told["config"]["complaints"])
+    await health(served, lambda shown: shown["config"]["complaints"])
     edited = tmp_path / "edited.yml"
     edited.write_text(yaml.safe_dump(config([upstream.url], models={"edited": {"ollama": "llama3"}})))
     edited.replace(file)
     for name in ("one", "two"):
         api.put("configmaps", config_map(config([upstream.url], models={name: {"ollama": "llama3"}})))
         await until(lambda name=name: list(served.gateway.current.now.config.models) == [name])  # type: ignore[misc]  # a default in a lambda
-    told = await served.get("/v1/health")
-    assert "does not allow the gateway to watch configmaps" in told["config"]["complaints"][0]["message"]
+    shown = await served.get("/v1/health")
+    assert "does not allow the gateway to watch configmaps" in shown["config"]["complaints"][0]["message"]
 
 
 async def test_pods_and_config_come_from_one_api_server(world: World) -> None:

@@ -115,7 +115,7 @@ async def test_a_storm_of_requests_leaves_nothing_behind(world: World) -> None:
 
 
 async def test_a_gateway_that_ends_leaves_no_task_and_no_descriptor(world: World) -> None:
-    """With calls in every phase when it is told to leave."""
+    """With calls in every phase when it begins to leave."""
     simulator = await world.simulator(count=2, tokens_per_second=20.0)
     await live_and_leave(world, simulator)
     tasks, files = len(asyncio.all_tasks()), descriptors()

@@ -48,7 +48,7 @@ async def test_endpoints_are_counted_by_state_and_those_that_leave_with_their_st
     go_on.set()
 
 
-async def test_a_config_that_was_never_good_is_told(world: World) -> None:
+async def test_metrics_show_that_no_config_was_ever_valid(world: World) -> None:
     """No time, no hash, and no success; then all three."""
     served = await world.gateway_with("models: [", is_ready=False)
     before = await scraped(served)
@@ -65,7 +65,7 @@ async def test_a_config_that_was_never_good_is_told(world: World) -> None:
 
 
 async def test_a_config_that_is_still_being_read_is_no_success(tmp_path: Path) -> None:
-    """Nothing is complained of, and nothing is in force."""
+    """There is no failure, and no config in force."""
     gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA))
     said: list[Any] = []
 
@@ -82,7 +82,7 @@ async def test_a_config_that_is_still_being_read_is_no_success(tmp_path: Path) -
     assert b"\nai_gateway_config_last_reload_successful 0.0\n" in said[1]["body"]
 
 
-async def test_a_source_that_asks_nobody_has_no_age(world: World) -> None:
+async def test_a_source_without_requests_has_no_age(world: World) -> None:
     """And where no ConfigMap is followed, there are no Events to count."""
     samples = await scraped(await world.gateway(["http://127.0.0.1:9"]))
     assert samples['discovery_failing{source="static"}'] == 0
@@ -118,7 +118,7 @@ async def test_a_head_has_the_length_and_no_body(world: World) -> None:
 
 @pytest.mark.parametrize(("word", "is_marked"), [("always_on", True), ("trace_based", False), ("always_off", False)])
 async def test_an_exemplar_leads_to_the_trace_that_the_answer_named(world: World, word: str, is_marked: bool) -> None:
-    """Where no spans are made, only for whoever asked for all."""
+    """Without spans there are exemplars only if the operator asked for all."""
     world.telemetry = TelemetrySettings(exemplars=word)
     served = await world.gateway((await world.simulator()).urls)
     reply = await served.chat(stream=True)
@@ -138,7 +138,9 @@ async def test_both_forms_are_what_strict_readers_take_and_say_the_same(world: W
     served = await world.gateway(simulator.urls)
     await served.chat(stream=True)
     await served.recorded()
-    await until(lambda: served.endpoint(simulator.addresses[0]).is_resident("llama3:latest"))  # all is told then
+    await until(
+        lambda: served.endpoint(simulator.addresses[0]).is_resident("llama3:latest")
+    )  # metrics are complete then
     plain = list(plain_families((await served.probe("/metrics")).body.decode()))
     opened_families = await opened(served)
     assert [(f.name, f.type) for f in plain] == [(f.name, f.type) for f in opened_families]
@@ -160,7 +162,7 @@ async def test_both_forms_are_what_strict_readers_take_and_say_the_same(world: W
         (";;,=,;q", False),
     ],
 )
-async def test_openmetrics_goes_to_whoever_asks_for_it(world: World, accept: str, is_open: bool) -> None:
+async def test_a_client_that_accepts_openmetrics_gets_it(world: World, accept: str, is_open: bool) -> None:
     """All others get what every scraper reads."""
     served = await world.gateway(["http://127.0.0.1:9"])
     line = await Line.open(served.admin_port)
@@ -181,7 +183,7 @@ async def test_what_never_became_a_request_is_counted(world: World) -> None:
     assert (count, 'status="400"' in labels) == (1, True)
 
 
-async def test_the_loop_the_tasks_and_the_process_are_told(world: World) -> None:
+async def test_metrics_have_the_loop_the_tasks_and_the_process(world: World) -> None:
     """By Prometheus' own names where it has some; spans only where some are made."""
     served = await world.gateway(["http://127.0.0.1:9"])
 
@@ -199,7 +201,7 @@ async def test_the_loop_the_tasks_and_the_process_are_told(world: World) -> None
 
 
 async def test_what_became_of_spans_is_counted(tmp_path: Path) -> None:
-    """As whoever makes them says."""
+    """As the maker of the image states them."""
 
     counts = {"exported": 3, "failed": 0, "dropped": 2}
     tracing: Any = SimpleNamespace(counts=counts, is_sampled=None, wrap=None)

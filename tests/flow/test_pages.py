@@ -53,18 +53,18 @@ async def test_a_coded_body_is_refused(served: Served) -> None:
     assert await status(served, {"content-encoding": "UTF-8"}) == 200  # meant as a charset, and compresses nothing
 
 
-async def test_nobody_is_told_to_name_what_has_no_name(served: Served) -> None:
+async def test_the_message_for_an_opaque_origin_asks_for_no_name(served: Served) -> None:
     reply = await served.ask("POST", CHAT, chat(), {"origin": "null"})
     assert '`cors.origins: ["*"]`' in reply.error["message"]
 
 
-async def test_a_page_behind_a_proxy_that_rewrites_the_host_is_told_what_to_do(served: Served) -> None:
-    """As nginx does unless it is told otherwise."""
+async def test_the_message_for_a_page_behind_a_rewriting_proxy_says_what_to_do(served: Served) -> None:
+    """As nginx does by default."""
     headers = {"origin": "https://chat.example", "host": "127.0.0.1:8080"}
     reply = await served.ask("POST", CHAT, chat(), headers)
     assert reply.status == 403
-    assert "asked as '127.0.0.1:8080'" in reply.error["message"]
-    assert "leave the Host as it is" in reply.error["message"]
+    assert "under the name '127.0.0.1:8080'" in reply.error["message"]
+    assert "keep the Host header" in reply.error["message"]
 
 
 async def test_a_private_network_is_granted_to_named_origins(world: World) -> None:
@@ -95,7 +95,7 @@ async def test_with_keys_any_name_will_do(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/healthz"])
-async def test_whoever_looks_for_life_is_told_and_not_recorded(world: World, path: str) -> None:
+async def test_a_sign_of_life_is_answered_and_not_recorded(world: World, path: str) -> None:
     ring = Ring(world.folder)
     served = await world.gateway((), auth=ring.auth)
     for method in ("GET", "HEAD"):

@@ -1,4 +1,4 @@
-"""Limits through the whole gateway: who is admitted, what clients are told, and what calls give back at their end."""
+"""Limits through the whole gateway: who is admitted, what clients see, and what calls give back at their end."""
 
 import asyncio
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ async def test_browsers_may_read_the_headers(world: World) -> None:
     assert {name for name, _ in reply.headers if "ratelimit" in name} <= exposed
 
 
-async def test_clients_without_a_name_are_told_apart_by_address(world: World) -> None:
+async def test_clients_without_a_name_count_by_address(world: World) -> None:
     """An IPv6 client has a /64 to itself, so that counts as one."""
     served = await limited(world, {"default": {"rpm": 1}}, **PROXIED)
     addresses = [
@@ -244,7 +244,7 @@ async def test_a_place_is_free_again_however_a_stream_ends(world: World, way: st
 
 
 async def test_a_place_in_the_queue_is_given_back_too(world: World) -> None:
-    """Whoever waits in vain, or leaves while waiting, holds nothing any more."""
+    """A call that waited in vain, or left while waiting, holds nothing any more."""
     holding = Holding()
     upstream = await world.upstream(holding)
     limits = {"models": {"llama3": {"concurrent": 2}}}
@@ -313,7 +313,7 @@ async def test_in_a_cluster_limits_are_divided_by_the_ready_gateways(world: Worl
     assert told.header("x-ratelimit-limit-requests") == "2"
     while told.status == 200:
         told = await served.chat(max_tokens=1)
-    assert "127.0.0.1: 8, of which this gateway has 2" in told.error["message"]
+    assert "127.0.0.1: 8 (this gateway's share: 2)" in told.error["message"]
 
 
 async def test_a_key_and_a_rule_bring_limits_of_their_own(world: World, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ async def test_callers_of_a_tenant_share_its_limit(world: World, tmp_path: Path)
 
 
 @pytest.mark.parametrize("tokens", [10**400, 10**15, -(10**400)])
-async def test_an_endpoint_that_miscounts_locks_nobody_out(world: World, tokens: int) -> None:
+async def test_an_endpoint_that_miscounts_locks_no_caller_out(world: World, tokens: int) -> None:
     """What is no count gives the place back, and takes no tokens that nobody can have used."""
 
     async def miscount(visit: Visit) -> None:

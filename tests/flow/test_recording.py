@@ -1,4 +1,4 @@
-"""A finished request is told to everyone who records, whatever becomes of one of them."""
+"""All readers get a finished exchange, even if one of them fails."""
 
 import logging
 import time
@@ -37,10 +37,10 @@ def recording(*readers: Reader) -> ExchangeMiddleware:
     )
 
 
-async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_others(
+async def test_a_failure_of_one_reader_harms_neither_the_request_nor_the_others(
     recording_failures: list[logging.LogRecord],
 ) -> None:
-    """It is told once for its kind: it would come with every request."""
+    """The log has each kind once: it would come with every request."""
     seen: list[Exchange] = []
 
     def broken(exchange: Exchange) -> None:
@@ -55,7 +55,7 @@ async def test_a_fault_of_one_who_records_harms_neither_the_request_nor_the_othe
     recording_failures.clear()
 
 
-async def test_faults_of_each_who_records_are_told_apart(recording_failures: list[logging.LogRecord]) -> None:
+async def test_failures_of_different_readers_are_logged_each(recording_failures: list[logging.LogRecord]) -> None:
     def broken(exchange: Exchange) -> None:
         raise ValueError("broken")
 

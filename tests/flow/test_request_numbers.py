@@ -8,7 +8,7 @@ from tests.flow.world import CHAT, World, chat, config
 from ai_gateway.balancing.endpoint import THRESHOLD
 
 
-async def test_a_model_that_nobody_asked_for_has_its_lines(world: World) -> None:
+async def test_a_model_without_calls_has_its_lines(world: World) -> None:
     """Zeros, by its id in the config: a dashboard has no holes, and an autoscaler something to read."""
     served = await world.gateway((await world.simulator(2)).urls, balancing={"slots": 3})
     samples = await scraped(served)
@@ -21,7 +21,7 @@ async def test_a_model_that_nobody_asked_for_has_its_lines(world: World) -> None
 
 
 async def test_a_model_on_no_endpoint_is_saturated(world: World) -> None:
-    """There is no slot: whoever scales by it must not think that all is quiet."""
+    """There is no slot: an autoscaler must not think that all is quiet."""
     served = await world.gateway(["http://127.0.0.1:9"])
     samples = await scraped(served)
     assert of(samples, "slot_saturation")['model="coder"'] == 1
@@ -142,7 +142,7 @@ async def test_an_endpoint_that_never_answered_has_no_age(world: World) -> None:
     assert not of(samples, "endpoint_poll_age_seconds")
 
 
-async def test_endpoints_behind_one_port_are_told_apart(world: World) -> None:
+async def test_endpoints_behind_one_port_have_different_labels(world: World) -> None:
     """Two series with the same labels would cost Prometheus the whole scrape."""
     served = await world.gateway(["http://127.0.0.1:9/a", "http://127.0.0.1:9/b", "http://127.0.0.1:9/c"])
     found = of(await scraped(served), "endpoint_up")

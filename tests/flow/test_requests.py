@@ -199,7 +199,7 @@ async def test_images_are_taken_as_data_urls_alone(served: Served, simulator: Si
 
 @pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]]])
 async def test_token_arrays_get_an_error_that_names_the_setting(served: Served, tokens: Any) -> None:
-    """langchain-openai sends token ids unless told otherwise; the message says what to change."""
+    """langchain-openai sends token ids by default; the message says what to change."""
     reply = await served.ask("POST", "/v1/embeddings", json.dumps({"model": "embed", "input": tokens}).encode())
     assert (reply.status, reply.error["param"]) == (400, "input")
     assert "check_embedding_ctx_length=False" in reply.error["message"]

@@ -1,4 +1,4 @@
-"""Room for bodies: everybody finds some, whoever else holds however much for however long."""
+"""Room for bodies: every caller finds some, even if another one holds much of it for long."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Party:
 
 
 def test_alone_one_may_have_all_but_the_part_of_small_bodies() -> None:
-    """Of which any small body finds some, whoever sends it."""
+    """Every small body of any caller finds some of it."""
     party = Party()
     large = ROOM - ROOM // SMALL_PART
     party.hold(large)
@@ -54,7 +54,7 @@ def test_alone_one_may_have_all_but_the_part_of_small_bodies() -> None:
         party.hold(1)
 
 
-def test_whoever_holds_more_gives_way_the_newest_first() -> None:
+def test_the_caller_that_holds_more_gives_way_the_newest_body_first() -> None:
     """And no more than is needed, until the other would hold as much."""
     party = Party()
     held = [party.hold(14 * MIB) for _ in range(4)]
@@ -92,7 +92,7 @@ def test_many_callers_at_one_address_have_one_share_against_another_address() ->
     assert len(party.gone) == 1
 
 
-def test_nobody_gives_way_in_vain() -> None:
+def test_no_body_gives_way_in_vain() -> None:
     """Where even all that may go is too little, nobody goes."""
     party = Party()
     kept = party.hold(30 * MIB)

@@ -47,7 +47,7 @@ async def listed(served: Served, query: str = "limit=1000") -> list[dict[str, An
 
 
 async def listed_once_there(served: Served, count: int) -> list[dict[str, Any]]:
-    """The calls, once so many are told of. A store that is away is asked again after 10 s at most."""
+    """The calls, once the audit has so many. The gateway tries a store that is away again after 10 s at most."""
     async with asyncio.timeout(40):
         while True:
             found = await listed(served)
@@ -59,9 +59,9 @@ async def listed_once_there(served: Served, count: int) -> list[dict[str, Any]]:
 def is_whole(dsn: str) -> bool:
     """Whether every chain verifies."""
     archive = PostgresqlArchive(lambda: dsn)
-    faults = list(verify(archive.chain(), archive.checkpoints(), KEY))
+    failures = list(verify(archive.chain(), archive.checkpoints(), KEY))
     archive.close()
-    return not faults
+    return not failures
 
 
 @pytest.mark.parametrize("mode", ["best_effort", "blocking", "strict"])
@@ -83,7 +83,7 @@ async def test_each_gateway_tells_of_the_calls_of_all(world: World, folder: Path
 
 
 @pytest.mark.parametrize("mode", ["best_effort", "strict"])
-async def test_calls_go_on_while_postgresql_is_away_and_are_told_of_later(
+async def test_calls_go_on_while_postgresql_is_away_and_have_entries_later(
     world: World, folder: Path, mortal_postgresql: PostgreSQL, dsn: str, mode: str
 ) -> None:
     simulator = await world.simulator()

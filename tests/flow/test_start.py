@@ -20,7 +20,7 @@ async def test_a_failed_wait_for_the_first_polls_is_logged_and_the_gateway_becom
     monkeypatch.setattr(Poller, "first_round", broken)
     simulator = await world.simulator()
     served = await world.gateway([simulator.endpoints[0].url], is_ready=False)
-    await until(lambda: not served.gateway.readiness.is_looking)
+    await until(lambda: not served.gateway.readiness.is_starting)
     await served.readiness(200)
     (record,) = [one for one in caplog.records if "first polls" in one.message]
     assert record.levelno == logging.ERROR

@@ -479,6 +479,6 @@ async def test_a_body_that_ends_with_an_ordinary_event_is_noticed_at_once(world:
     assert "Hi" in (await line.event() or "")
     first_seen.set()
     assert " there" in (await line.event() or "")
-    told = (await line.event() or "").removeprefix("data: ")
-    assert error_in(told)["code"] == "upstream_disconnected"
+    last_event = (await line.event() or "").removeprefix("data: ")
+    assert error_in(last_event)["code"] == "upstream_disconnected"
     assert (await served.recorded()).outcome.kind == "upstream_broke"

@@ -1,4 +1,4 @@
-"""Each phase has its deadline; a slow answer is no fault of the endpoint's."""
+"""Each phase has its deadline; a slow answer is no failure of the endpoint's."""
 
 import asyncio
 import json

@@ -120,8 +120,8 @@ class Served:
         new.replace(self.path)
 
     async def refused(self) -> None:
-        """Returns once the gateway complains of its config.yml."""
-        await until(lambda: self.gateway.live.reasons, "a complaint")
+        """Returns once the gateway has refused its config.yml."""
+        await until(lambda: self.gateway.live.reasons, "the config refused")
 
     async def reload(self, content: Mapping[str, Any]) -> None:
         """Changes config.yml and waits until it is in force."""

@@ -123,7 +123,7 @@ def test_every_template_has_the_charts_own_prefix() -> None:
     assert [name for name in names if not name.startswith(f"{metadata()['name']}.")] == []
 
 
-def test_the_config_is_made_once_whoever_asks_for_it() -> None:
+def test_all_templates_share_one_config() -> None:
     """Read anew by each template, 2,000 models took ten seconds."""
     costly = re.compile(r'include "ai-gateway-ollama\.(parsedConfig|sections|contentSections|chartConfig|config)"')
     assert [file.name for file in TEMPLATES if costly.search(file.read_text())] == []

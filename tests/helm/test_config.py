@@ -75,7 +75,7 @@ def test_without_values_it_serves_what_the_ollamas_hold_and_says_what_is_off() -
     ids=str,
 )
 @pytest.mark.parametrize("placement", ["deployment", "ollama-sidecar"])
-def test_models_are_discovered_while_nobody_has_said_which(
+def test_models_are_discovered_while_the_values_name_none(
     helm: str, config: dict[str, Any], discovers: bool, placement: str
 ) -> None:
     text = _text(rendered(helm, values={"config": config, "placement": placement}))

@@ -19,7 +19,7 @@ def environment(objects: list[Object]) -> dict[str, Any]:
 
 
 def counts_others(objects: list[Object]) -> bool:
-    """Whether the gateway is told its Service, and may look who is behind it."""
+    """Whether the gateway knows its Service, and may read the pods behind it."""
     is_told = "AI_GATEWAY_SERVICE" in environment(objects)
     may_look = any(role["metadata"]["name"].endswith("-gateways") for role in kind(objects, "Role"))
     assert is_told is may_look
@@ -48,7 +48,7 @@ def test_limits_in_text_and_in_a_config_map_of_ones_own_count_gateways_too() -> 
     assert counts_others(rendered("helm4", values=own))
 
 
-def test_the_right_is_to_look_at_endpoint_slices_alone() -> None:
+def test_the_right_is_to_read_endpoint_slices_alone() -> None:
     (rules,) = [one["rules"] for one in kind(objects_of(("limits",)), "Role") if one["metadata"]["name"] == ROLE]
     assert rules == documented()[ROLE]
 

@@ -144,7 +144,7 @@ def test_collectors_are_reached_at_their_ports() -> None:
     assert _may(plain, _gateway(plain), STRANGER, 80)
 
 
-def test_where_nobody_asks_the_api_server_its_ports_stay_closed() -> None:
+def test_without_requests_to_the_api_server_its_ports_stay_closed() -> None:
     values = {"config": {"watch": "mount"}, "discovery": {"mode": "dns"}, "networkPolicy": {"enabled": True}}
     objects = rendered("helm4", values=values)
     assert [port for port in (443, 6443, 11434) if _may(objects, _gateway(objects), STRANGER, port)] == [11434]

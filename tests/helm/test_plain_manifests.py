@@ -162,7 +162,7 @@ def test_a_prefix_or_suffix_of_kustomize_reaches_every_name(
 
 
 @pytest.mark.cluster
-def test_two_of_them_in_a_namespace_are_told_apart_as_the_docs_say(tmp_path: Path) -> None:
+def test_two_of_them_fit_into_a_namespace_as_the_docs_say(tmp_path: Path) -> None:
     """And Ollama's pods, which are both's, are still selected by Ollama's label alone."""
     shown = (block.text for block in blocks(ROOT / "docs" / "installation.md") if block.language == "yaml")
     (overlay,) = (yaml.safe_load(text) for text in shown if "nameSuffix: -blue" in text)

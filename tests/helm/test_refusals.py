@@ -102,7 +102,7 @@ def test_a_wrong_value_is_named(values: dict[str, Any], named: str) -> None:
         assert named in refusal(version, values)
 
 
-def test_bounds_of_what_is_off_bind_nobody() -> None:
+def test_bounds_of_a_part_that_is_off_do_not_apply() -> None:
     """Somebody turned the scaler off and left the rest as it was."""
     for off in ({"autoscaling": {"minReplicas": 5}}, {"keda": {"minReplicaCount": 5}}):
         assert kind(rendered("helm4", values=off), "Deployment")

@@ -137,7 +137,7 @@ def test_a_token_is_mounted_only_where_the_api_server_is_asked(world: World) -> 
         assert ("AI_GATEWAY_CONFIGMAP" in environment) is not is_mounted
 
 
-def test_replicas_are_left_to_whoever_scales() -> None:
+def test_replicas_are_left_to_the_autoscaler() -> None:
     for world in [("autoscaling",), ("keda",), ("ollama-sidecar", "autoscaling"), ("ollama-sidecar", "keda")]:
         (workload,) = [one for one in objects_of(world) if one["kind"] in ("Deployment", "StatefulSet")]
         assert "replicas" not in workload["spec"]

@@ -51,7 +51,7 @@ def _waiting(port: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["/bin/sh", "-c", script])
 
 
-def test_ollama_ends_when_nobody_is_connected(port: int) -> None:
+def test_ollama_ends_without_connections(port: int) -> None:
     assert _waiting(port).wait(timeout=60) == 0
 
 

@@ -40,7 +40,7 @@ def test_the_gateway_understands_all_of_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("world", [("tracing",), ("ollama-sidecar", "tracing")], ids=str)
-def test_whoever_speaks_is_the_pod(world: World) -> None:
+def test_telemetry_names_the_pod(world: World) -> None:
     """Kubernetes replaces a variable only by one that stands before it."""
     given = environment(objects_of(world))
     names = list(given)

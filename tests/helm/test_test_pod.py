@@ -35,7 +35,7 @@ def tried(**values: Any) -> list[Pod]:
 
 
 def flags(**values: Any) -> list[str]:
-    """What the program in the pod is told behind the URL."""
+    """The arguments of the program in the pod behind the URL."""
     pod, _ = tried(**values)
     arguments: list[str] = pod.container("test")["args"]
     return arguments[2:]
@@ -89,7 +89,7 @@ def test_its_labels_annotations_and_resources_are_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({}, ["60"]),
         ({"tests": {"timeoutSeconds": 5}}, ["5"]),
@@ -101,8 +101,8 @@ def test_its_labels_annotations_and_resources_are_values() -> None:
     ],
     ids=str,
 )
-def test_an_ollama_is_asked_for_unless_it_may_be_scaled_to_zero(values: dict[str, Any], told: list[str]) -> None:
-    assert flags(**values) == told
+def test_an_ollama_is_asked_for_unless_it_may_be_scaled_to_zero(values: dict[str, Any], expected: list[str]) -> None:
+    assert flags(**values) == expected
 
 
 @pytest.mark.parametrize("world", SINGLE, ids="+".join)

@@ -107,14 +107,14 @@ def test_it_waits_for_an_ollama_that_comes() -> None:
     assert "not yet; waiting for up to 30 s" in said
 
 
-def test_it_fails_where_nobody_listens() -> None:
+def test_it_fails_if_nothing_listens() -> None:
     for flags in ((), ("--without-ollama",)):
         status, said = run(f"127.0.0.1:{free_port()}", *flags)
         assert status == 1
         assert "no answer: " in said
 
 
-def test_it_says_what_discovery_looked_for_and_what_it_left_out() -> None:
+def test_it_says_what_discovery_searched_and_what_it_left_out() -> None:
     """Whatever health tells of it."""
     left_out = [{"reason": "declares no port", "count": 2, "pods": ["ai/a", "ai/b"]}]
     discovery = {"source": "kubernetes pods", "seen": 2, "selector": "app=ollama", "namespaces": ["ai"]}

@@ -1,4 +1,4 @@
-"""Figures of a run, for whoever reads it."""
+"""Figures of a run, for its reader."""
 
 import pytest
 

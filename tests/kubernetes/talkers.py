@@ -17,7 +17,7 @@ LOAD_SECONDS = 120.0
 
 @dataclass
 class Stream:
-    """One long stream. `error` is what the client was told, None if it went well."""
+    """One long stream. `error` is what the client got, None if it went well."""
 
     request_id: str = ""
     chunks: int = 0

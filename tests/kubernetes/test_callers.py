@@ -86,7 +86,7 @@ async def test_tokens_for_somebody_else_or_of_an_account_that_is_gone_are_refuse
     assert await _ask(served, token) == 401
 
 
-async def test_without_the_right_nobody_is_refused_as_unknown_and_health_names_it(
+async def test_without_the_right_no_caller_is_refused_as_unknown_and_health_names_it(
     world: World, space: Space, tmp_path: Path
 ) -> None:
     served = await _gateway(world, space, tmp_path)

@@ -73,7 +73,7 @@ async def test_kubectl_edit_takes_effect(space: Space, tmp_path: Path, request: 
 
 
 async def test_forty_bad_edits_change_nothing_and_leave_an_event_each(space: Space, tmp_path: Path) -> None:
-    """`kubectl describe` shows them with the path of the fault."""
+    """`kubectl describe` shows them with the path of the error."""
     await put(space, "models: {llama3: }")
     async with watching(tmp_path, space.kubeconfig(tmp_path), None, NAMED) as gateway:
         for number in range(40):

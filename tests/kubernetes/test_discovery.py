@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 
 FLAP_SECONDS = 60
 FLAPS_PER_SECOND = 10
-NOBODY = 9  # the discard port: whoever calls there is refused
+NOBODY = 9  # the discard port: it refuses connections
 
 
 async def in_thread(act: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -57,9 +57,9 @@ async def test_ready_pods_are_found_and_others_are_not(space: Space, tmp_path: P
 async def test_what_the_spec_tells_is_known(space: Space, tmp_path: Path) -> None:
     """Slots, room, context, node and labels."""
     env = {"OLLAMA_NUM_PARALLEL": "4", "OLLAMA_MAX_LOADED_MODELS": "2", "OLLAMA_CONTEXT_LENGTH": "8192"}
-    await in_thread(space.add_pod, "told", NOBODY, env=env)
+    await in_thread(space.add_pod, "declared", NOBODY, env=env)
     async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway:
-        await until(lambda: names(gateway) == {"told"})
+        await until(lambda: names(gateway) == {"declared"})
         (endpoint,) = gateway.fleet.endpoints.values()
         assert endpoint.pod is not None
         assert (endpoint.pod.num_parallel, endpoint.pod.max_loaded_models) == (4, 2)

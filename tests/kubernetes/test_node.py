@@ -140,7 +140,7 @@ async def test_real_ollama_pods_are_found_and_answer_by_their_addresses(
 
 
 def _a_real_pod_dies_while_it_streams(now: Outside, request: pytest.FixtureRequest) -> None:
-    """One slow stream of real Ollama for half a minute, to its end; then one whose pod is deleted, told truthfully."""
+    """One slow stream of real Ollama for half a minute, to its end; then one whose pod is deleted."""
     with openai.OpenAI(base_url=f"{now.gateway.url}/v1", api_key="unused", max_retries=0, timeout=120) as client:
         asked: Any = {"model": "slow", "messages": [{"role": "user", "content": "tell"}], "stream": True}
         began = time.monotonic()
@@ -157,7 +157,7 @@ def _a_real_pod_dies_while_it_streams(now: Outside, request: pytest.FixtureReque
         assert all(chunk.choices[0].finish_reason is None for chunk in seen)
 
 
-async def test_scaling_deleting_and_crashing_under_load_costs_nobody_else_anything(
+async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anything(
     cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """3, 5, then 1 pods; one deleted while it streams, one that never is ready, one that crashes."""
@@ -208,7 +208,7 @@ async def test_scaling_deleting_and_crashing_under_load_costs_nobody_else_anythi
         assert not any(line.get("pod") == "load/never-ready" for line in lines.values())
     tell(
         request,
-        f"{talkers.answered} short calls, {len(whole)} whole streams, {len(broken)} cut with their pods and told so; "
+        f"{talkers.answered} short calls, {len(whole)} whole streams, {len(broken)} cut with their pods by an error; "
         f"5 pods known {lag:.1f} s after scaling, 1 after {down:.1f} s",
     )
     assert whole

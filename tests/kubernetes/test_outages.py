@@ -65,8 +65,8 @@ class Scene:
         endpoints = (await self.health())["endpoints"]
         return {endpoint["pod"].partition("/")[2] for endpoint in endpoints} == set(names)
 
-    async def complains(self) -> bool:
-        """Whether discovery has a complaint."""
+    async def is_failing(self) -> bool:
+        """Whether discovery fails."""
         return (await self.health())["discovery"]["complaint"] is not None
 
     async def flip(self, is_ready: bool) -> None:
@@ -107,7 +107,7 @@ async def test_an_api_server_that_is_killed_empties_nothing(
     plane = fragile_space.plane
     async with scene(fragile_space, ollamas, tmp_path) as now:
         await asyncio.to_thread(plane.kill_apiserver)
-        await until(now.complains)
+        await until(now.is_failing)
         await asyncio.sleep(LONGER_THAN_A_WATCH_SECONDS)
         assert await now.sees("a", "b")
         health = await now.health()
@@ -143,7 +143,7 @@ async def test_rights_that_are_revoked_and_given_back(
     (role,) = (role for role in documented_roles() if "pods" in role["rules"][0]["resources"])
     async with scene(fragile_space, ollamas, tmp_path) as now:
         await asyncio.to_thread(fragile_space.revoke, role)
-        await until(now.complains)
+        await until(now.is_failing)
         await now.flip(is_ready=False)
         assert await now.sees("a", "b")
         await asyncio.to_thread(fragile_space.grant, role)
@@ -160,7 +160,7 @@ async def test_a_token_that_is_rotated_is_read_anew(
     token_file = tmp_path / "token"
     async with scene(fragile_space, ollamas, tmp_path, token_file) as now:
         new = await asyncio.to_thread(fragile_space.new_account)
-        await until(now.complains)  # 401 with the old token, which still stands in the file
+        await until(now.is_failing)  # 401 with the old token, which still stands in the file
         token_file.write_text(new)
         await now.flip(is_ready=False)
         lag = await now.right_again("a")
@@ -178,7 +178,7 @@ async def test_an_api_server_that_hangs_is_noticed(
         plane.pause_apiserver()
         try:
             began = time.monotonic()
-            await until(now.complains)
+            await until(now.is_failing)
             noticed = time.monotonic() - began
             assert await now.sees("a", "b")
         finally:
@@ -194,4 +194,4 @@ async def _has_answered(load: Load) -> bool:
 
 
 async def _is_content(now: Scene) -> bool:
-    return not await now.complains()
+    return not await now.is_failing()

@@ -1,4 +1,4 @@
-"""The rights that the documentation names are enough, and each that is missing is named to whoever looks."""
+"""The rights in the docs are enough, and the log names each missing one."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ GOOD = "models: {llama3: }"
 
 
 def reason(gateway: Gateway) -> str:
-    """What discovery complains of."""
+    """Why discovery fails."""
     return gateway.discovery.status().reason or ""
 
 
@@ -35,8 +35,8 @@ async def test_a_missing_verb_on_pods_is_named(
         await until(lambda: gateway.discovery.status().failures >= 3)
         assert f"does not allow the gateway to {verb} pods in namespace {space.name}" in reason(gateway)
         assert names(gateway) == (set() if verb == "list" else {"a"})  # without watch the list is asked for again
-        told = [record for record in caplog.records if f"allow to {verb} pods" in record.getMessage()]
-        assert len(told) == 1
+        warnings = [record for record in caplog.records if f"allow to {verb} pods" in record.getMessage()]
+        assert len(warnings) == 1
         await asyncio.to_thread(space.grant, role)
         await until(lambda: not reason(gateway) and names(gateway) == {"a"})
 

@@ -19,7 +19,7 @@ from ai_gateway.app import Gateway
 pytestmark = pytest.mark.cluster
 
 Json = dict[str, Any]
-NOBODY = 9  # the discard port: whoever calls there is refused
+NOBODY = 9  # the discard port: it refuses connections
 PORTS = f"declares no port named 'http' and no port {NOBODY}"
 
 MESH: Json = {"name": "istio-proxy", "image": "x", "ports": [{"name": "http-envoy-prom", "containerPort": 15090}]}
@@ -133,7 +133,7 @@ async def test_a_deployment_by_kubectl_create_takes_calls_and_what_ends_does_not
 
         await now.kubectl("apply", "-f", "-", input=discovering())
         now.gateway.start()
-        hint = (await told(now, "hint"))["hint"]
+        hint = (await discovery_field(now, "hint"))["hint"]
         assert f"no pod in namespace undeclared has the labels {OLLAMA_PODS}" in hint
 
         await now.kubectl("apply", "-f", "-", input=discovering(label_selector="app=ollama"))
@@ -152,7 +152,7 @@ async def test_a_deployment_by_kubectl_create_takes_calls_and_what_ends_does_not
         await answers(now)
 
 
-async def told(now: Outside, key: str) -> Json:
+async def discovery_field(now: Outside, key: str) -> Json:
     """What health says of discovery, once it says this."""
     await talk.until(lambda: says(now, key))
     discovery: Json = (await now.health())["discovery"]

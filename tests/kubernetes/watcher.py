@@ -26,7 +26,7 @@ async def watching(
     config_map: ConfigMapRef | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway without its ports, that follows what it is told to."""
+    """A gateway without its ports, that follows what the test names."""
     path = None
     if config is not None:
         path = folder / "config.yml"

@@ -60,8 +60,8 @@ def test_a_pod_calls_with_the_token_of_its_service_account(release: Installed) -
 
 def _access_lines(release: Installed) -> list[dict[str, object]]:
     logs = release.kubectl("logs", f"deployment/{NAME}")
-    told = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
-    return [line for line in told if line.get("log") == "access"]
+    records = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
+    return [line for line in records if line.get("log") == "access"]
 
 
 def test_keys_in_a_secret_are_rotated_and_revoked_live(release: Installed, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_an_edit_survives_an_upgrade_of_the_image(release: Installed, version: s
     release.upgrade("--set", f"image.tag={NEXT}")
     assert "mine" in _models(release)
     assert "mine" in _served(release)
-    # The values change the models now, and the edit gives way; Helm 4 wants to be told so.
+    # The values change the models now, and the edit gives way; Helm 4 wants a flag for that.
     force = ["--force-conflicts"] if version == "helm4" else []
     release.upgrade("--set", f"image.tag={NEXT}", "--set", "config.models.phi.version=mini", *force)
     release.until(lambda: _served(release) == ["phi"])

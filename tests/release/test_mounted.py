@@ -14,8 +14,8 @@ KUBELET_SECONDS = 240  # the kubelet writes a changed ConfigMap with a pod's nex
 def test_an_edit_reaches_a_gateway_without_rights_by_its_mount(release: Installed) -> None:
     """Formerly the mounted file was read once; only a new pod served the edit."""
     release.install("--set", "rbac.create=false,config.models.first.version=latest")
-    told = httpx.get(f"{release.url}/v1/health", trust_env=False).json()["config"]
-    assert "the mounted file is used instead" in told["complaints"][0]["message"]
+    config_status = httpx.get(f"{release.url}/v1/health", trust_env=False).json()["config"]
+    assert "the mounted file is used instead" in config_status["complaints"][0]["message"]
     content = release.kubectl("get", "configmap", f"{NAME}-models", "-o", r"jsonpath={.data.config\.yml}")
     edited = content.replace("first:", "second:")
     assert edited != content

@@ -105,7 +105,7 @@ def test_beside_ollama_they_answer(release: Installed, tmp_path: Path) -> None:
     assert content
 
 
-def test_a_config_map_of_ones_own_without_what_the_values_turn_on_serves_nobody(release: Installed) -> None:
+def test_a_config_map_of_ones_own_without_what_the_values_turn_on_serves_no_call(release: Installed) -> None:
     """Until it says it, in the words that NOTES give."""
     release.cluster.start_simulated("ollama", release.namespace, models="llama3:latest")
     release.kubectl("create", "configmap", "ours", "--from-literal=config.yml=models: {llama3: {}}")

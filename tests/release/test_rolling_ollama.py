@@ -33,14 +33,14 @@ def _as_the_chart_renders(values: dict[str, Any]) -> str:
     return json.dumps({"spec": {"strategy": values["updateStrategy"], "template": {"spec": pod}}})
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["values-of-the-page", "values-of-the-chart"])
+@pytest.mark.parametrize("has_page_values", [True, False], ids=["values-of-the-page", "values-of-the-chart"])
 async def test_ollama_is_rolled_without_a_lost_call(
-    release: Installed, is_told: bool, request: pytest.FixtureRequest
+    release: Installed, has_page_values: bool, request: pytest.FixtureRequest
 ) -> None:
-    """Real Ollama pods, two of them; with the strategy that their chart has unless told otherwise, calls fail."""
+    """Real Ollama pods, two of them; with the strategy that their chart has by default, calls fail."""
     recreate = json.dumps({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
     await asyncio.to_thread(release.cluster.start_ollama, "ollama", release.namespace, replicas=2, slots=4)
-    patch = _as_the_chart_renders(_values()) if is_told else recreate
+    patch = _as_the_chart_renders(_values()) if has_page_values else recreate
     await asyncio.to_thread(release.kubectl, "patch", "deployment", "ollama", "--patch", patch)
     await asyncio.to_thread(release.kubectl, "rollout", "status", "deployment/ollama")
     await asyncio.to_thread(release.install, "--set", "config.models.tiny.version=latest")
@@ -54,7 +54,7 @@ async def test_ollama_is_rolled_without_a_lost_call(
     await _answered(talkers)
     await talkers.close()
     tell(request, f"{talkers.answered} calls, {len(talkers.failures)} failed")
-    assert bool(talkers.failures) is not is_told, talkers.failures[:3]
+    assert bool(talkers.failures) is not has_page_values, talkers.failures[:3]
 
 
 def _all_pods(release: Installed) -> set[str]:

@@ -147,8 +147,8 @@ async def test_the_grace_is_the_longest_that_the_end_waits(serving: Any) -> None
         writer.close()
 
 
-async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
-    """When its moment is over, and the loop has not looked at the connection since the request came."""
+async def test_a_received_request_is_not_cut(serving: Any) -> None:
+    """When its moment is over, and the loop has not read from the connection since the request came."""
     async with serving(FramingLimits(sweep_seconds=0.02, underway_seconds=1.0)) as world:
         loop = asyncio.get_running_loop()
         with (
@@ -162,7 +162,7 @@ async def test_a_request_that_has_come_is_not_closed_upon(serving: Any) -> None:
             def be_busy() -> None:
                 loop.remove_reader(pair[0])
                 line.sendall(GET)
-                time.sleep(1.1)  # the loop's next look is at its clock
+                time.sleep(1.1)  # the loop checks its clock next
                 busy.set()
 
             world.shutdown.request()

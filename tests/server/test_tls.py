@@ -139,7 +139,7 @@ async def test_a_broken_pair_keeps_the_last_good_one_and_is_reported_once(
         other = authority.issue_cert("localhost")
         write_at_once(files.certificate, b"".join(blob.bytes() for blob in other.cert_chain_pems))
         await soon(world.refused_files.wait())
-        await asyncio.sleep(0.1)  # several more looks at the same broken pair
+        await asyncio.sleep(0.1)  # several more checks of the same broken pair
         after, _ = await serial_and_answer(world.port, trusting(authority))
     assert after == before
     assert len(world.reasons) == 1

@@ -66,8 +66,8 @@ def test_dropped_lines_are_counted_and_reported_once_there_is_room(pipe: tuple[i
         content += drained(reader)
         out.flush()
     lines = [json.loads(line) for line in content.splitlines()]
-    told = [line["message"] for line in lines if line.get("log") == "output"]
-    assert told == [f"{out.dropped} lines of standard output are missing here: the reader was too slow"]
+    messages = [line["message"] for line in lines if line.get("log") == "output"]
+    assert messages == [f"{out.dropped} lines of standard output are missing here: the reader was too slow"]
     assert all(len(line["time"]) == len("2026-01-31T12:00:00.123Z") for line in lines if line.get("log") == "output")
     assert len(lines) == 2000 - out.dropped + 1
     assert [sample.value for sample in out.samples()] == [out.dropped]

@@ -30,7 +30,7 @@ async def calls(world: World, traced: Traced) -> float:
     return time.monotonic() - started_at
 
 
-async def test_a_collector_that_is_away_costs_no_call_any_time(
+async def test_a_missing_collector_delays_no_call(
     world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its spans count as failed, and leaving does not wait for it beyond its budget."""

@@ -120,7 +120,7 @@ async def a_client(kind: type[Client] = Keeping) -> AsyncIterator[Client]:
 async def until(holds: Callable[[], object]) -> None:
     """Returns when something holds that no event tells of."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds():  # noqa: ASYNC110 - sockets and polls tell nobody
+        while not holds():  # noqa: ASYNC110 - sockets and polls have no event for it
             await asyncio.sleep(0.001)
 
 

@@ -59,7 +59,7 @@ class Looked:
 
 
 @asynccontextmanager
-async def looking(address: Address, settings: Polling = FAST) -> AsyncIterator[Looked]:
+async def polling(address: Address, settings: Polling = FAST) -> AsyncIterator[Looked]:
     """Polls at this address."""
     fleet = Fleet(asyncio.get_running_loop().time, random.Random(1))
     async with a_client() as client:
@@ -75,16 +75,16 @@ async def looking(address: Address, settings: Polling = FAST) -> AsyncIterator[L
 @asynccontextmanager
 async def polled(script: Script, settings: Polling = FAST) -> AsyncIterator[tuple[Looked, Server]]:
     """Polls a server that plays this script."""
-    async with serving(script) as server, looking(server.address, settings) as world:
+    async with serving(script) as server, polling(server.address, settings) as world:
         yield world, server
 
 
 async def test_the_first_round_finds_everything() -> None:
     """Version, models on disk, models loaded."""
-    async with polled(Ollama(), PATIENT) as (looked, _):
+    async with polled(Ollama(), PATIENT) as (world, _):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await looked.poller.first_round()
-        endpoint = looked.endpoint
+            await world.poller.first_round()
+        endpoint = world.endpoint
         assert (endpoint.state, endpoint.version) == ("up", "0.24.0")
         assert endpoint.holds("tiny:latest")
         assert endpoint.is_resident("tiny:latest")
@@ -92,11 +92,11 @@ async def test_the_first_round_finds_everything() -> None:
 
 async def test_the_first_round_is_over_when_an_endpoint_is_down() -> None:
     """A gateway gets ready without it."""
-    async with looking(await free_address()) as looked:
+    async with polling(await free_address()) as world:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await looked.poller.first_round()
-        assert looked.endpoint.state == "down"
-        assert "cannot connect" in (looked.endpoint.reason or "")
+            await world.poller.first_round()
+        assert world.endpoint.state == "down"
+        assert "cannot connect" in (world.endpoint.reason or "")
 
 
 async def test_changes_are_found_by_the_next_polls() -> None:

@@ -97,8 +97,8 @@ async def test_an_answer_that_drips_is_over_in_its_time(path: bytes) -> None:
             finally:
                 gone.set()
 
-    async with polled(script) as (looked, _):
-        await looked.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in reasons(endpoint))
+    async with polled(script) as (world, _):
+        await world.until(lambda endpoint: f"{path.decode()} did not answer within 0.1 s" in reasons(endpoint))
         await soon(gone.wait())
 
 

@@ -76,15 +76,15 @@ def test_reasoning_is_repeated_if_the_config_wants_it() -> None:
         b"[" * 100_000, b'{"choices":' + b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_what_is_no_whole_answer_is_found_out(operation: str, body: bytes) -> None:
-    """A 200 with nothing, nonsense or an error in it is Ollama's fault and never the client's answer."""
+def test_an_incomplete_answer_is_refused(operation: str, body: bytes) -> None:
+    """A 200 that is empty, invalid or an error is a failure of Ollama's and never reaches the client."""
     with pytest.raises(BadAnswer):
         read_answer(OPERATIONS[operation].read_answer, body, OURS)
 
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
 @pytest.mark.parametrize("odd", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\x1b", b"\\ud83d", b"\\x41", b"\n"])
-def test_what_is_not_read_of_an_answer_must_be_sound_all_the_same(operation: str, odd: bytes) -> None:
+def test_unread_parts_of_an_answer_must_be_valid_too(operation: str, odd: bytes) -> None:
     """It is passed on as it is, and the client's parser would fail on it."""
     good = chat(data=[{"embedding": [0.1]}], new="ODD")
     assert read_answer(OPERATIONS[operation].read_answer, good, OURS).body

@@ -42,7 +42,7 @@ def failure(operation: str = "chat", **fields: Any) -> tuple[str | None, str]:
 
 @pytest.mark.parametrize("operation", ["chat", "completions", "embeddings"])
 def test_a_minimal_call_is_read(operation: str) -> None:
-    """Model and operation, and no wish beyond them."""
+    """Model and operation, and no other parameter."""
     asked = call(operation)
     assert (asked.operation.name, asked.model, asked.stream, asked.wants_usage) == (operation, "m", False, False)
 
@@ -180,8 +180,8 @@ def test_role_developer_becomes_system(role: str) -> None:
         ("embeddings", b'"input":[1e999]'),
     ],
 )
-def test_a_number_beyond_all_numbers_is_refused_and_not_a_fault_of_ours(operation: str, field: bytes) -> None:
-    """1e999 fits into nothing: a 400 wherever the gateway reads the value it stands in."""
+def test_a_number_too_large_for_a_float_is_refused(operation: str, field: bytes) -> None:
+    """No float can hold 1e999: a 400 for every value that the gateway reads."""
     assert refused(operation, b'{"model":"m",%b}' % field).error_status == 400
 
 

@@ -118,7 +118,7 @@ def test_a_value_that_is_too_large_is_refused_by_name() -> None:
     ],
 )
 def test_a_list_of_a_million_costs_little_more_than_it_weighs(operation: str, key: str, item: bytes) -> None:
-    """What is read, judged and mended together takes less than twice its bytes, where objects would take ten times."""
+    """Reading, checking and normalizing take less than twice the body's bytes; objects would take ten times."""
     size = 2 << 20
     body = b'{"model":"m","%b":[%b]}' % (key.encode(), b",".join([item] * (size // (len(item) + 1))))
     tracemalloc.start()

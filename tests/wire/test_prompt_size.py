@@ -20,7 +20,7 @@ def chat(*contents: Any) -> bytes:
 
 
 def test_messages_and_inputs_are_counted() -> None:
-    """A text that looks like a message is none."""
+    """A text that looks like a message does not count as one."""
     assert measure(CHAT.prompt_kind, chat("a", "b", '"role": "user"')).inputs == 3
     assert measure(CHAT.prompt_kind, b"{}").inputs == 1
     assert measure(COMPLETIONS.prompt_kind, b'{"model":"m","prompt":"a"}') == PromptSize(26)

@@ -30,10 +30,10 @@ OVERFLOWS = [
 @pytest.mark.parametrize(
     ("operation", "field"), [("chat", "messages"), ("completions", "prompt"), ("embeddings", "input")]
 )
-def test_a_text_longer_than_the_context_is_said_as_openai_says_it(
+def test_a_prompt_longer_than_the_context_has_openais_message(
     message: str, most: int | None, asked: int | None, operation: str, field: str
 ) -> None:
-    """LiteLLM, LangChain and pydantic-ai look for the code, or for one of these phrases."""
+    """LiteLLM, LangChain and pydantic-ai match the code, or one of these phrases."""
     error = refusal(400, message, OPERATIONS[operation].text_field)
     assert (error.error_status, error.error_code, error.param) == (400, "context_length_exceeded", field)
     assert error.message.startswith("This model's maximum context length is ")
@@ -106,5 +106,5 @@ def test_a_schema_that_ollama_cannot_use_is_an_error_of_the_request() -> None:
 
 
 def test_a_long_message_is_cut() -> None:
-    """Whatever an endpoint writes there."""
+    """With any text from an endpoint."""
     assert len(refusal(400, "x" * 100_000, CHAT.text_field).message) == 2000

@@ -24,7 +24,7 @@ class Value(NamedTuple):
 
 
 def defaults() -> dict[str, Any]:
-    """values.yaml, which may be changed by whoever asked."""
+    """values.yaml; the caller may change it."""
     return deepcopy(_values((CHART / "values.yaml").read_text()))
 
 

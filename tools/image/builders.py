@@ -59,10 +59,10 @@ class Buildah:
 
     def build(self, reference: str, arguments: Arguments, seconds: int) -> None:
         """In OCI's format, which has no health check. One layer above the base."""
-        told = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         how = ["--isolation=chroot", f"--timestamp={seconds}", "--identity-label=false", "--quiet", "--tag", reference]
         alone = ["unshare", "--net"] if os.geteuid() == 0 else []  # chroot isolation leaves the network as it is
-        self._output("bud", *how, *told, str(CHECKOUT), before=alone)
+        self._output("bud", *how, *options, str(CHECKOUT), before=alone)
         self._output("rmi", "--prune")  # what had the name before
 
     def save(self, reference: str, archive: Path) -> None:
@@ -93,8 +93,8 @@ class Docker:
 
     def build(self, reference: str, arguments: Arguments, seconds: int) -> None:
         """Without a network."""
-        told = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        run([self.program, "build", "--network=none", "--tag", reference, *told, str(CHECKOUT)])
+        options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        run([self.program, "build", "--network=none", "--tag", reference, *options, str(CHECKOUT)])
 
     def save(self, reference: str, archive: Path) -> None:
         """In the program's own kind of archive."""
@@ -122,8 +122,8 @@ def _works(program: str) -> bool:
     )
 
 
-def _target(told: str) -> Target:
-    return Target(*told.split(";"))
+def _target(output: str) -> Target:
+    return Target(*output.split(";"))
 
 
 def _output(command: list[str]) -> str:

@@ -35,8 +35,8 @@ def write(wheels: list[Wheel], file: Path, tools: Path | None = None) -> None:
         for wheel in wheels:
             _lay_metadata(wheel, packages)
         command = [str(tools / "bin" / "cyclonedx-py"), "environment", "--output-reproducible", "--sv", "1.6", folder]
-        told = _output(command, "")
-    bill = json.dumps(_named(json.loads(told), wheels), indent=1, sort_keys=True)
+        output = _output(command, "")
+    bill = json.dumps(_named(json.loads(output), wheels), indent=1, sort_keys=True)
     _output([str(tools / "bin" / "python"), "-c", VALIDATE], bill)
     file.write_text(bill + "\n")
 

@@ -155,7 +155,7 @@ chart makes of that: so the text that the chart wrote is no other one. Call with
 {{- toJson $config }}
 {{- end }}
 
-{{/* Whether the chart has every model served that an Ollama holds: only while nobody has said which. */}}
+{{/* Whether the chart has every model served that an Ollama holds: only while the values name none. */}}
 {{- define "ai-gateway-ollama.discoversModels" -}}
 {{- $config := .Values.config -}}
 {{- $word := include "ai-gateway-ollama.says" (list (default dict $config.catalog) "discover") -}}

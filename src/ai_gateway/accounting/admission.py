@@ -27,27 +27,27 @@ from ai_gateway.wire.usage import Seen, Usage
 
 log = logging.getLogger("ai_gateway.limits")
 
-QUIET_SECONDS: Final = 60.0  # between two lines about one endpoint
+QUIET_SECONDS: Final = 60.0  # between two log lines about one endpoint
 MOST_ENDPOINTS: Final = 1000
 
 
 class TokenAccounting:
-    """Closes the count of each call once. Changed by calls; `readings` tells what was not believed.
+    """Closes the count of each call once. Changed by calls; `samples` counts the disbelieved usages.
 
-    `clock` is in seconds, that of the exchanges.
+    `clock` is the clock of the exchanges, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._estimates = Estimates()
         self._disbelieved = counters()
-        self._told_at: dict[str, float] = {}  # by endpoint
-        self._untold = 0
+        self._logged_at: dict[str, float] = {}  # by endpoint
+        self._unlogged = 0
 
     def guess(self, exchange: Exchange) -> Guess:
-        """What a call may take, before it runs."""
+        """An estimate of the tokens of a call, before it runs."""
         call = exchange.call
-        assert call is not None, "whoever guesses has read the call"
+        assert call is not None, "a guess needs the call"
         return self._estimates.guess(
             exchange.ids.model_label or "",
             known_as(exchange.caller),
@@ -57,8 +57,11 @@ class TokenAccounting:
         )
 
     def close(self, exchange: Exchange, guess: Guess | None = None) -> None:
-        """The answer is over, or never came: from here on `usage` is what is believed, and without it
-        `tokens_counted` is what the gateway counted. `guess` is what was reserved, if anything was."""
+        """Closes the count when the answer is over, or never came.
+
+        Afterwards `usage` is a possible count of Ollama's; without one, `tokens.counted` is the gateway's own count.
+        `guess` is the estimate that limits charged, if any did.
+        """
         if exchange.tokens.is_counted or exchange.call is None or exchange.ids.model_label is None:
             return
         exchange.tokens.is_counted, exchange.tokens.counted = True, None
@@ -74,7 +77,7 @@ class TokenAccounting:
             self._estimates.learn(exchange.ids.model_label, known_as(exchange.caller), exchange.tokens.prompt, usage)
 
     def samples(self) -> Iterator[Sample]:
-        """What was not believed, by model and endpoint."""
+        """Disbelieved usages, by model and endpoint."""
         yield from (Sample(names.DISBELIEVED, counter.value, at) for at, counter in self._disbelieved.items())
 
     def _seen(self, exchange: Exchange) -> Seen:
@@ -91,33 +94,32 @@ class TokenAccounting:
         endpoint = exchange.attempts[-1].endpoint
         self._disbelieved.at(exchange.ids.model_label or "", endpoint).value += 1
         now = self._clock()
-        if now - self._told_at.get(endpoint, -QUIET_SECONDS) < QUIET_SECONDS:
-            self._untold += 1
+        if now - self._logged_at.get(endpoint, -QUIET_SECONDS) < QUIET_SECONDS:
+            self._unlogged += 1
             return
-        if len(self._told_at) >= MOST_ENDPOINTS:
-            self._told_at.clear()
-        self._told_at[endpoint] = now
-        others, self._untold = self._untold, 0
+        if len(self._logged_at) >= MOST_ENDPOINTS:
+            self._logged_at.clear()
+        self._logged_at[endpoint] = now
+        others, self._unlogged = self._unlogged, 0
         log.warning(
-            "usage of %s on %s is not believed: %s; the gateway's own count stands for it (%d others since the last "
-            "line)",
+            "usage of %s on %s is not possible: %s; the gateway uses its own count (%d others since the last line)",
             *(exchange.ids.model_label, endpoint, _in_words(usage), others),
         )
 
 
 def known_as(caller: Caller) -> str:
-    """Whose habits a call shows: those of its name, or of its address."""
+    """The caller whose habits a call shows: by its name, or by its address."""
     if caller.method != "none":
         return caller_scope(caller.method, caller.name)
     return site_of(caller.address)
 
 
 def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
-    """Tokens as far as they can be told from outside.
+    """Tokens as the gateway can count them from outside.
 
-    Of a stream that was cut, those that were passed on; whoever leaves a whole answer behind has had all of it
-    computed, as far as anyone knows, but for what no model writes in that time: `max_tokens` is the caller's own word,
-    and limits that it shares with others would be used up by it. What an endpoint failed costs nothing.
+    A cut stream counts the tokens that the client got. A client that left before a whole answer counts as if the model
+    had computed all of it, up to what a model can write in that time: `max_tokens` is only the caller's word, and must
+    not use up limits that it shares with others. A failed attempt costs nothing.
     """
     if exchange.tokens.written:
         limit = exchange.tokens.limit
@@ -131,7 +133,7 @@ def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
 
 
 def _in_words(usage: Usage) -> str:
-    """Numbers of any length, short."""
+    """The counts in a few words; Ollama may send numbers of any length."""
     if min(usage.input_tokens, usage.output_tokens) < 0:
         return "it holds no counts"
     return f"{_short(usage.input_tokens)} tokens read, {_short(usage.output_tokens)} written"
@@ -141,20 +143,20 @@ def _short(number: int) -> str:
     return str(number) if number < 10**18 else f"about 2^{number.bit_length() - 1}"
 
 
-# A budget that is used up is there again too late for a client's own retries.
+# A used-up budget refills too late for a client's own retries.
 LONGEST_RETRY_SECONDS: Final = 3600.0
 MOST_CALLERS: Final = 1000  # in metrics
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A call that was admitted: what it holds, if any limit holds for it, and what it was thought to use."""
+    """An admitted call: its estimated use, and its grant if any limit applies to it."""
 
     guess: Guess
     grant: Grant | None
 
 
 class AdmissionControl:
-    """Between the request path and the limiter. Changed by calls; `readings` tells what came of them."""
+    """Asks the limiter for the request path. Changed by calls; `samples` has the numbers."""
 
     def __init__(self, limiter: Limiter, counting: TokenAccounting) -> None:
         self._limiter = limiter
@@ -163,14 +165,14 @@ class AdmissionControl:
         self._last: dict[str, Counts] = {}  # by caller label
 
     def concerns(self, caller: Caller) -> bool:
-        """Whether a limit may hold for a call of this caller; else nobody need ask."""
+        """Whether a limit may apply to a call of this caller."""
         return self._limiter.is_on or caller.allowance is not None
 
     async def begin(self, exchange: Exchange, longest_seconds: float, *, is_large: bool) -> Grant | None:
         """Asks the limits of the caller and its tenant before the body has come. Raises RateLimited.
 
-        What a large body costs is charged for at once, as one request: its caller gets no second one by asking for what
-        does not exist. Of a small one it is only looked whether it would be refused.
+        A large body is charged at once, as one request: a call for a model that does not exist costs it too. A small
+        one is charged later; this only refuses it if its limits are used up.
         """
         ask = AdmissionRequest(exchange.caller, None, 1, longest_seconds)
         verdict = await self._limiter.admit(ask) if is_large else self._limiter.preview(ask)
@@ -180,7 +182,7 @@ class AdmissionControl:
         return verdict
 
     async def admit(self, exchange: Exchange, entry: ServedModel, longest_seconds: float) -> Admitted:
-        """Charges the call to its limits. Raises RateLimited, with the headers of the answer on the exchange."""
+        """Charges the call to its limits. Raises RateLimited. Adds the limit headers to the exchange."""
         guess = self._counting.guess(exchange)
         verdict = await self._limiter.admit(AdmissionRequest(exchange.caller, entry.id, guess.tokens, longest_seconds))
         if verdict is None:
@@ -201,11 +203,11 @@ class AdmissionControl:
         raise _error(exceeded)
 
     def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
-        """No more of the answer will come: what it took is known from here on, for whoever records it."""
+        """Counts the tokens of a finished answer, for limits and records."""
         self._counting.close(exchange, None if admitted is None else admitted.guess)
 
     def settle(self, admitted: Admitted | None, exchange: Exchange) -> None:
-        """The call is over, however it ended."""
+        """Settles a call that is over, in whatever way it ended."""
         try:
             self.count(exchange, admitted)
         finally:
@@ -213,7 +215,7 @@ class AdmissionControl:
                 admitted.grant.settle(_used(exchange))
 
     def samples(self) -> Iterator[Sample]:
-        """What was not believed, what limits refused, and what the callers that called last have left."""
+        """Disbelieved counts, refused calls, and what each recent caller has left."""
         yield from self._counting.samples()
         if not self._limiter.is_on and not self._last:
             return
@@ -226,17 +228,17 @@ class AdmissionControl:
 
 
 def _used(exchange: Exchange) -> int:
-    """Tokens that the call used: as Ollama counted them, else as the gateway did."""
+    """The tokens that the call used: Ollama's count, else the gateway's."""
     usage = exchange.tokens.usage
     return (exchange.tokens.counted or 0) if usage is None else usage.input_tokens + usage.output_tokens
 
 
 def _error(exceeded: LimitExceeded) -> RateLimited:
     whole, share = (getattr(one, exceeded.kind) for one in (exceeded.rule.rates.whole, exceeded.rule.rates.share))
-    part = "" if whole == share else f", of which this gateway has {share}"
+    part = "" if whole == share else f" (this gateway's share: {share})"
     wait = math.ceil(exceeded.wait_seconds * 1000) / 1000
     error = RateLimited(
-        f"The limit is reached: {WORDS[exceeded.kind]} of {exceeded.rule}: {whole}{part}. Try again in {wait:g} s."
+        f"You reached a limit: {WORDS[exceeded.kind]} of {exceeded.rule}: {whole}{part}. Try again in {wait:g} s."
     )
     error.retry_after = wait
     if wait > LONGEST_RETRY_SECONDS:

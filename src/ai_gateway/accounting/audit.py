@@ -1,4 +1,4 @@
-"""Between the request path and the audit: each request's one entry, and what must be durable before it goes on."""
+"""The audit on the request path: the one entry of each request, and what must be durable before the call goes on."""
 
 import asyncio
 import hmac
@@ -18,12 +18,12 @@ from ai_gateway.wire.call import Call
 
 log = logging.getLogger("ai_gateway.audit")
 
-HOLD_SECONDS: Final = 10.0  # that an answer waits for its entry; then its client is cut off
+HOLD_SECONDS: Final = 10.0  # how long an answer waits for its entry; then the gateway cuts the connection
 INTENT_SECONDS: Final = 5.0
 
 
 class Audit:
-    """The audit as the request path sees it. Off until `begin`, which a config with `store: none` leaves it."""
+    """The audit as the request path sees it. It is off until `begin`, and stays off with `store: none`."""
 
     def __init__(
         self, clock: Callable[[], float], environment: Mapping[str, str], write_line: Callable[[bytes], None]
@@ -34,11 +34,11 @@ class Audit:
         self._is_begun = False
         self._is_too_lax = False
         self.opened = OpenAudit()
-        self.holds = False  # something waits for entries: the mode is blocking or strict
+        self.holds = False  # answers wait for their entries: the mode is blocking or strict
         self._write_line = write_line  # to standard output
 
     async def begin(self, section: AuditSection) -> None:
-        """Opens the audit that a config asks for."""
+        """Opens the audit of this config."""
         self.holds = section.store != "none" and section.mode != "best_effort"
         self._is_begun = True
         self.opened = open_audit(section, self._environment, self._write_line)
@@ -49,27 +49,27 @@ class Audit:
         await self.opened.close()
 
     def on_first_config(self, section: AuditSection) -> None:
-        """A first config that came after the start: where it promises more than what has begun keeps, no call is sent
-        until the start that it asks for."""
+        """Takes a first config that came after the start. If its audit promises more than the one that has begun, the
+        gateway sends no call until a restart."""
         if self._is_begun and section != self.opened.section and section.mode != "best_effort":
             self.holds = self._is_too_lax = True
 
     def warn_of_several(self, gateways: int) -> None:
-        """Says so where each of several gateways would tell of its own calls alone."""
+        """Warns if several gateways each audit only their own calls."""
         if self.opened.section.store == "sqlite" and gateways > 1:
             log.warning(
-                "each of %d gateways has an audit of its own; audit.store postgresql keeps one of all", gateways
+                "each of %d gateways keeps its own audit; for one common audit, set audit.store to postgresql", gateways
             )
 
     def __call__(self, exchange: Exchange) -> None:
-        """Takes a finished exchange (see recording's Reader)."""
+        """Enqueues the entry of a finished exchange (see ExchangeMiddleware)."""
         writer = self.opened.writer
         if writer is not None and not exchange.outcome.is_audited:
             exchange.outcome.is_audited = True
             writer.enqueue(record(exchange, "end", exchange.times.closed_at or self._clock()))
 
     def capture(self, call: Call, exchange: Exchange) -> Generator[int, None, None]:
-        """Keeps what the level asks for of a call, before its fields go; step by step, since a call may be large."""
+        """Keeps what the level needs of a call, before its fields go; in steps, since a call may be large."""
         section, writer = self.opened.section, self.opened.writer
         if section.level != "metadata":
             content = KeptContent if section.level == "full" else CapturedRequest
@@ -82,7 +82,7 @@ class Audit:
             exchange.kept.prompt_hash = digest.hexdigest()
 
     async def write_intent(self, exchange: Exchange) -> None:
-        """Before a call is sent: in strict mode an intent, durable; in blocking mode an audit that can be written.
+        """Runs before a call is sent. Strict mode makes an intent durable; blocking mode checks that the audit works.
 
         Raises AuditUnavailable.
         """
@@ -102,9 +102,9 @@ class Audit:
             raise _unavailable() from None
 
     async def write_end(self, exchange: Exchange) -> bool:
-        """Before the last byte of an answer: whether it may go, since its entry is durable.
+        """Runs before the last byte of an answer: makes its entry durable. False if the answer may not end.
 
-        What no endpoint was asked for goes without that while the audit fails: the client should know why.
+        While the audit fails, an answer without attempts may end all the same: it tells the client why.
         """
         writer = self.opened.writer
         if writer is None or exchange.outcome.is_audited:
@@ -123,7 +123,7 @@ class Audit:
 
 
 class CapturedRequest(KeptContent):
-    """What was asked alone: the answer passes unheard."""
+    """Keeps only the request: it ignores the answer."""
 
     def wrap_feed(self, feed: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
         return feed
@@ -133,7 +133,7 @@ class CapturedRequest(KeptContent):
 
 
 def _unavailable() -> AuditUnavailable:
-    return AuditUnavailable("The audit cannot be written now, and no call is sent without it; try again later.")
+    return AuditUnavailable("The gateway cannot write its audit now, and sends no call without it; try again later.")
 
 
 def print_line(line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""How the audit fares: for health, for readiness and for metrics."""
+"""The status of the audit: for health, readiness and metrics."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from ai_gateway.telemetry.sample import Sample
 
 
 def audit_status(audit: Audit) -> dict[str, Any]:
-    """For health: where entries go, and what stands in the way."""
+    """For health: where entries go, and why they cannot."""
     opened, writer = audit.opened, audit.opened.writer
     return {
         "store": opened.section.store,
@@ -22,7 +22,7 @@ def audit_status(audit: Audit) -> dict[str, Any]:
 
 
 def unready_reason(audit: Audit) -> str | None:
-    """Why the gateway is not ready: what must be audited cannot be, or never will by a gateway of this version."""
+    """Why the gateway is not ready: it cannot write entries that answers need, or the store is too new for it."""
     writer = audit.opened.writer
     if writer is None or writer.failure is None or not (audit.holds or writer.is_outdated):
         return None
@@ -30,7 +30,7 @@ def unready_reason(audit: Audit) -> str | None:
 
 
 def audit_samples(audit: Audit) -> Iterator[Sample]:
-    """What is measured of it."""
+    """The metrics of the audit."""
     writer, bytes_waiting = audit.opened.writer, audit.opened.bytes_waiting
     if writer is None:
         return

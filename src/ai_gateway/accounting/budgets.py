@@ -1,4 +1,4 @@
-"""Tokens of today that were used before the start, out of the audit: day budgets in memory must survive a restart."""
+"""Restores day budgets from the audit: budgets in memory must survive a restart."""
 
 import asyncio
 import logging
@@ -17,16 +17,16 @@ log = logging.getLogger("ai_gateway.limits")
 
 Identity = Callable[[str], str | None]
 
-PATIENCE_SECONDS: Final = 5.0  # a day with millions of entries must not hold up the start
-COUNT_SECONDS: Final = 3.0  # until it is known how many gateways there are
-LOOK_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 5.0  # a day with millions of entries must not delay the start
+COUNT_SECONDS: Final = 3.0  # for the number of gateways
+CHECK_SECONDS: Final = 0.05
 
 
 async def restore_budgets(audit: OpenAudit, identity: Identity, gateways: Gateways) -> Mapping[str, int]:
-    """By scope (see `terms`), this gateway's share of what the audit knows: with a store of its own all of it.
+    """Today's tokens by scope: this gateway's share of them, or all of them if it has an audit of its own.
 
-    To be asked before the first call, or its tokens count twice. `identity` gives the id of the model that is meant by
-    what clients ask. Nothing where the audit cannot be asked, or not in time.
+    Call it before the first call, or that call's tokens count twice. `identity` gives the id of the model for the name
+    that a client sent. Empty if the audit cannot be read in time.
     """
     if audit.reader is None:
         return {}
@@ -35,7 +35,8 @@ async def restore_budgets(audit: OpenAudit, identity: Identity, gateways: Gatewa
         async with asyncio.timeout(PATIENCE_SECONDS):
             found = await audit.reader.query(lambda archive: archive.usage_of_day(today))
     except (StoreUnavailable, TimeoutError) as error:
-        log.warning("day budgets begin anew: the audit does not tell what was used today: %s", error or "too slow")
+        reason = error or "too slow"
+        log.warning("day budgets start at 0: the gateway cannot read today's use from the audit: %s", reason)
         return {}
     share = 1 if audit.section.store == "sqlite" else await _counted(gateways)
     return {scope: tokens // share for scope, tokens in by_scope(found, identity).items()}
@@ -45,12 +46,12 @@ async def _counted(gateways: Gateways) -> int:
     with suppress(TimeoutError):
         async with asyncio.timeout(COUNT_SECONDS):
             while not gateways.are_known:  # noqa: ASYNC110 - once, at the start; a thread finds out
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
     return gateways.ready()
 
 
 def by_scope(found: Iterable[DayUsage], identity: Identity) -> Mapping[str, int]:
-    """What each scope used: the caller, its tenant, and the model."""
+    """The tokens of each scope: callers, tenants and models."""
     used: Counter[str] = Counter()
     for one in found:
         is_named = one.auth_method != "none"

@@ -1,4 +1,4 @@
-"""What the fleet says at the moment of a scrape: per model for dashboards and autoscalers, and per endpoint."""
+"""The fleet's metrics at the moment of a scrape: per model for dashboards and autoscalers, and per endpoint."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ STATES: Final[tuple[State, ...]] = ("up", "unknown", "down", "ejected", "drainin
 
 
 def fleet_metrics(fleet: Fleet, catalog: Catalog, now: float) -> Iterator[Sample]:
-    """Every served model has its lines, also one that nobody has asked for. `now` is monotonic seconds."""
+    """Every served model has its lines, also one without calls. `now` is monotonic seconds."""
     yield Sample(names.RETRY_BUDGET, fleet.budget.left)
     yield Sample(names.RETRIES_IN_FLIGHT, fleet.budget.retries)
     entries = list(catalog.models(fleet))
@@ -31,7 +31,7 @@ def fleet_metrics(fleet: Fleet, catalog: Catalog, now: float) -> Iterator[Sample
 
 def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
     label = (entry.id,)
-    pool = fleet.look_at(entry.ollama_name)
+    pool = fleet.peek(entry.ollama_name)
     everywhere = (*fleet.endpoints.values(), *fleet.leaving)
     in_flight = sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in everywhere)
     used, free = _slots(pool, now)
@@ -44,7 +44,7 @@ def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
 
 
 def _slots(pool: Pool, now: float) -> tuple[int, int]:
-    """Slots used and free on the endpoints that may get calls for the model; one that fails at it has none free."""
+    """Used and free slots on the endpoints of the model. An endpoint that is ejected for it has none free."""
     used = free = 0
     for endpoint in pool.endpoints_with():
         slots = endpoint.slots(pool.settings.slots, pool.settings.own_slots)
@@ -63,7 +63,7 @@ def _by_state(fleet: Fleet) -> Iterator[Sample]:
 
 
 def _of_endpoint(labels: tuple[str, str], endpoint: Endpoint, now: float) -> Iterator[Sample]:
-    if not endpoint.is_draining:  # one that leaves as it shall is not down, however long its streams go on
+    if not endpoint.is_draining:  # a draining endpoint is not down, however long its streams run
         yield Sample(names.ENDPOINT_UP, endpoint.state == "up", labels)
         yield Sample(names.ENDPOINT_EJECTED, endpoint.health.is_ejected, labels)
     yield Sample(names.ENDPOINT_IN_FLIGHT, endpoint.total_in_flight, labels)
@@ -76,7 +76,7 @@ def _of_endpoint(labels: tuple[str, str], endpoint: Endpoint, now: float) -> Ite
 
 
 def _labelled(endpoints: Iterable[Endpoint]) -> Iterator[tuple[tuple[str, str], Endpoint]]:
-    """Endpoints with HOST:PORT and pod. Of two that these do not tell apart the second has its URL.
+    """Endpoints with HOST:PORT and pod. If two have the same labels, the second gets its URL instead.
 
     No two may have the same labels: Prometheus would refuse the whole scrape.
     """

@@ -1,4 +1,4 @@
-"""Opens what a config says of the audit: the writer with its store, and the reader of what is kept. Closes both."""
+"""Opens the audit of a config: the writer with its store, and the reader of the archive. Closes both."""
 
 import asyncio
 import secrets
@@ -18,12 +18,12 @@ from ai_gateway.audit.writer import Writer
 from ai_gateway.config.audit import AuditSection
 
 OPEN_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 0.002
+CHECK_SECONDS: Final = 0.002
 FLUSH_SECONDS: Final = 5.0
 
 
 class OpenAudit(msgspec.Struct, frozen=True):
-    """The parts of an audit that has begun. Without a `writer` it is off; without a `reader` nobody can ask it."""
+    """The parts of an open audit. Without a `writer` it is off; without a `reader` it cannot be queried."""
 
     section: AuditSection = AuditSection(store="none")
     name: str = ""  # NAME/BOOT in the entries
@@ -33,13 +33,13 @@ class OpenAudit(msgspec.Struct, frozen=True):
     most_kept: int = 0  # bytes of a prompt or answer
 
     async def tried(self) -> None:
-        """Returns once the store was opened, or could not be; one that takes long is not waited for."""
+        """Waits up to OPEN_SECONDS until the writer has opened its store or failed to."""
         if self.writer is None:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
                 while not self.writer.is_tried.is_set():  # noqa: ASYNC110 - a thread to wait in would cost memory
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(CHECK_SECONDS)
 
     async def close(self) -> None:
         """Writes what is queued, and closes the store."""
@@ -73,7 +73,7 @@ def open_audit(section: AuditSection, environment: Mapping[str, str], write_line
 
 
 def _redaction(section: AuditSection) -> tuple[Redact | None, int]:
-    """What redacts, and how many bytes it is given. Loaded where content is kept at all."""
+    """The redaction, and how many bytes it gets. Imported only if the audit keeps content."""
     if section.level == "metadata":
         return None, 0
     from ai_gateway.audit.redaction import OVERLAP, redaction
@@ -82,7 +82,7 @@ def _redaction(section: AuditSection) -> tuple[Redact | None, int]:
 
 
 def _collector(environment: Mapping[str, str]) -> Collector:
-    """The SDK is imported here, and only where entries go there."""
+    """Imports the SDK, only if entries go to a collector."""
     from ai_gateway.telemetry.audit_export import AuditExport
 
     export = AuditExport(environment)

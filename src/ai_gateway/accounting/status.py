@@ -1,4 +1,4 @@
-"""Whether the gateway can serve and whether it is ready, and of what health and metrics are made."""
+"""Whether the gateway can serve, whether it is ready, and the sources of health and metrics."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from ai_gateway.auth.state import AuthState
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.cluster.events import Events
-from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.config.state import ConfigState
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.limits.limiter import Limiter
 
@@ -19,16 +19,16 @@ class Readiness:
     """Why the gateway is not ready, if it is not. Changed by start-up and by leaving."""
 
     def __init__(self) -> None:
-        self.is_looking = True  # the first discovery list or poll round is still under way
+        self.is_starting = True  # until the first discovery list and poll round
         self.is_draining = False
 
 
 class StatusSources(msgspec.Struct, frozen=True):
-    """What health and metrics are made of. `clock` is monotonic seconds."""
+    """The sources of health and metrics. `clock` is monotonic seconds."""
 
     fleet: Fleet
     current: CurrentConfig
-    live: LiveConfig
+    live: ConfigState
     discovery: DiscoveryRunner
     events: Events | None
     auth_state: AuthState
@@ -49,6 +49,6 @@ class StatusSources(msgspec.Struct, frozen=True):
         """Why the gateway is not ready, None if it is."""
         return (
             self.failure()
-            or ("looking for endpoints" if self.readiness.is_looking else None)
+            or ("looking for endpoints" if self.readiness.is_starting else None)
             or unready_reason(self.audit)
         )

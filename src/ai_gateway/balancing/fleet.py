@@ -13,19 +13,19 @@ from ai_gateway.balancing.policy import Policy, WarmLeastInFlight
 from ai_gateway.balancing.pool import Pool, PoolSettings
 from ai_gateway.wire.address import Address
 
-POOL_SECONDS: Final = 60.0  # that the pool of a model stays which nobody asks for and no endpoint holds
-POOLS_AT_ONCE: Final = 200  # some 0.5 ms: then others may go on
+POOL_SECONDS: Final = 60.0  # how long the pool of a model stays without calls and without an endpoint that holds it
+POOLS_AT_ONCE: Final = 200  # they take some 0.5 ms; then other tasks may run
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
-    """What a config says of balancing. `pools` are those of its models, by canonical name; `others` of all others."""
+    """The config of balancing: `pools` for its models, by Ollama's name, and `others` for every other model."""
 
     pools: Mapping[str, PoolSettings] = {}
     others: PoolSettings = PoolSettings()
     retry_share: float = 0.2
 
     def of(self, model: str) -> PoolSettings:
-        """Those of a model's pool."""
+        """The settings of a model's pool."""
         return self.pools.get(model, self.others)
 
 
@@ -36,7 +36,7 @@ class Fleet:
     """Endpoints by address. Changed by discovery (apply), by polls (saw_*), by a new config (configure) and by calls
     (the rest), never awaiting.
 
-    `clock` gives monotonic seconds; `rng` breaks ties and spreads ejections.
+    `clock` gives monotonic seconds; the random generator breaks ties and spreads ejections.
     """
 
     def __init__(self, clock: Callable[[], float], rng: random.Random, settings: FleetSettings = DEFAULTS) -> None:
@@ -46,17 +46,17 @@ class Fleet:
         self._policy: Policy = WarmLeastInFlight(rng)
         self._pools: dict[str, Pool] = {}
         self.endpoints: dict[Address, Endpoint] = {}
-        self.leaving: list[Endpoint] = []  # gone from discovery, with streams still on them
-        self.listed = asyncio.Event()  # discovery has given its first list
+        self.leaving: list[Endpoint] = []  # gone from discovery, but with running streams
+        self.listed = asyncio.Event()  # set by discovery's first list
         self.budget = RetryBudget(settings.retry_share)
 
     def __repr__(self) -> str:
         return f"<Fleet of {len(self.endpoints)}, {len(self.leaving)} leaving>"
 
     def configure(self, settings: FleetSettings) -> Iterator[None]:
-        """Takes what a new config says, in steps, between which others may go on; one step at least.
+        """Applies a new config in steps, at least one; other tasks may run between them.
 
-        Pools have their new settings at the end, and calls that wait are bound to slots that these add.
+        At the end all pools have their new settings, and waiting calls have the slots that these add.
         """
         self._settings = settings
         yield
@@ -69,23 +69,23 @@ class Fleet:
         self.budget.share = settings.retry_share
 
     def pool(self, model: str) -> Pool:
-        """The pool of a model, by its canonical name, for a call; made when it is first asked for."""
+        """The pool of a model, by Ollama's name, for a call; made at the first use."""
         pool = self._pools.get(model)
         if pool is None:
             pool = self._pools[model] = self._made(model)
         else:
-            pool.used_at = self._clock()  # it stays until the call has come to it
+            pool.used_at = self._clock()  # so that it stays until the call uses it
         return pool
 
-    def look_at(self, model: str) -> Pool:
-        """The pool of a model, for whoever only reads it: one that is not there is as it would be, and not kept."""
+    def peek(self, model: str) -> Pool:
+        """The pool of a model for reading alone. A missing pool is made as a call would make it, and not kept."""
         return self._pools.get(model) or self._made(model)
 
     def _made(self, model: str) -> Pool:
         return Pool(model, self._settings.of(model), self.endpoints.values, self._policy, self._clock)
 
     def pools(self) -> Iterable[Pool]:
-        """Every pool that calls came for of late."""
+        """Every pool that calls used lately."""
         return self._pools.values()
 
     def apply(

@@ -17,9 +17,9 @@ from ai_gateway.errors import BackendUnavailable, ModelMissing, NoEndpoint, Queu
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
-    """What one pool goes by: the calls at a time per endpoint, and how many may wait beside them.
+    """The settings of one pool: the calls at a time per endpoint, and how many more may wait.
 
-    An endpoint that tells its slots overrides `slots`; `own_slots` is what the model takes anywhere at most.
+    An endpoint's own number of slots overrides `slots`; `own_slots` is the model's limit on any endpoint.
     """
 
     slots: int = 1
@@ -51,8 +51,8 @@ class Pool:
         clock: Callable[[], float],
     ) -> None:
         self.model = model
-        self.settings = settings  # the fleet exchanges them
-        self.used_at = clock()  # when a call came for it last
+        self.settings = settings  # replaced by the fleet
+        self.used_at = clock()  # when it was made or last used
         self._endpoints = endpoints
         self._policy = policy
         self._clock = clock

@@ -31,17 +31,17 @@ def may_use(caller: Caller, entry: ServedModel) -> bool:
 
 
 def sees_endpoints(caller: Caller) -> bool:
-    """Whether a caller is told where models run: everyone, where nobody has to prove who they are, else admins."""
+    """Whether a caller sees where models run: everyone without authentication, else only admins."""
     return caller.is_admin or caller.method == "none"
 
 
 def may_read_audit(current: CurrentConfig, caller: Caller) -> bool:
-    """Admins may; where nobody has to prove who they are, everyone if the config says so in as many words."""
+    """Admins may. Without authentication everyone may, if the config explicitly says so."""
     return caller.is_admin or (caller.method == "none" and current.now.config.audit.allow_unauthenticated_reads)
 
 
 def refuse_unloaded(in_force: ActiveConfig) -> None:
-    """Raises BackendUnavailable while no valid config came: then nobody can say what is served, and to whom."""
+    """Raises BackendUnavailable while there is no valid config: the models and their callers are not known then."""
     if not in_force.is_loaded:
         raise BackendUnavailable("The gateway has no valid config yet; GET /v1/health says what is wrong with it.")
 
@@ -53,5 +53,5 @@ def deny(asked: str, entry: ServedModel | None) -> ModelNotFound:
 
 
 def no_model() -> ModelNotFound:
-    """The refusal of whoever may use none of the models that are served, whichever they would ask for."""
+    """The error for a caller who may use none of the served models."""
     return ModelDenied("No model that you may use is served here; GET /v1/models lists those that are.", param="model")

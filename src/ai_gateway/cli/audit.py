@@ -238,9 +238,9 @@ def _checkpoints(files: list[Path]) -> Iterator["Checkpoint"]:
                 if b'"audit_checkpoint":' not in line:
                     continue
                 try:
-                    # A collector may have put something of its own before the line.
-                    told: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
-                    yield msgspec.convert(told["audit_checkpoint"], Checkpoint)
+                    # A log collector may have put a prefix before the line.
+                    fields: dict[str, Any] = msgspec.json.decode(line[line.index(b"{") :])
+                    yield msgspec.convert(fields["audit_checkpoint"], Checkpoint)
                 except (*UNREADABLE, ValueError, LookupError, TypeError):
-                    what = "is no checkpoint that can be read, and is passed over"
+                    what = "is not a readable checkpoint; skipped"
                     print(f"ai-gateway audit verify: line {number} of {path} {what}", file=sys.stderr)

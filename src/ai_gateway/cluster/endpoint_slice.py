@@ -1,4 +1,4 @@
-"""An EndpointSlice (discovery.k8s.io/v1) as the API server sends it; keys that nobody reads are passed over."""
+"""An EndpointSlice (discovery.k8s.io/v1) as the API server sends it, with only the keys that the gateway reads."""
 
 import msgspec
 

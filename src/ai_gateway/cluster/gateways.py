@@ -34,7 +34,7 @@ class Gateways:
         self._settings = settings
         self._reflector: Reflector[frozenset[str]] | None = None
         self._ready = 1
-        self.are_known = not service  # they were counted once, or nobody counts them
+        self.are_known = not service  # the first count is done, or there is no Service to count
 
     @property
     def reason(self) -> str | None:

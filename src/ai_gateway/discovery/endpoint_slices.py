@@ -44,7 +44,7 @@ def read_slice(content: bytes, settings: Kubernetes) -> Slice:
 
 
 def _port(sent: tuple[SlicePort, ...], settings: Kubernetes) -> int | None:
-    """By name, then by number, then the only one there is: whoever names a Service means what it serves.
+    """By name, then by number, then the only port: you name a Service for what it serves.
 
     No port at all, or one without a number, is no restriction (EndpointSlice): a headless Service may have none, and
     one whose target port has a name that its pods do not declare.

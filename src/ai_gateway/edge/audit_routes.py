@@ -1,6 +1,6 @@
-"""GET /v1/audit/logs: what was asked of this gateway, for whoever may know.
+"""GET /v1/audit/logs: the audit's entries, for callers who may read them.
 
-How a question is read and its answer written is loaded with the first one: most gateways are never asked.
+The first request imports the code that reads a query and writes its answer: most gateways never get one.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AuditLogs:
-    """Pages of entries. `may_read` says whether a caller may; `peers` is how many gateways are ready, this included."""
+    """Pages of entries. `may_read` checks a caller; `peers` counts the ready gateways, with this one."""
 
     def __init__(self, audit: Audit, may_read: Callable[[Caller], bool], peers: Callable[[], int]) -> None:
         self._audit = audit
@@ -35,43 +35,44 @@ class AuditLogs:
         exchange = exchange_of(scope)
         if not self._may_read(exchange.caller):
             raise AuditClosed(
-                "The audit is for admins. Where authentication is off nobody is one: see "
+                "Only admins can read the audit. Without authentication there are none: see "
                 "`audit.allow_unauthenticated_reads` in docs/audit.md."
             )
         opened = self._audit.opened
         if opened.writer is None:
-            raise AuditOff("The audit is off (`audit.store: none`): nothing is kept that could be read.")
+            raise AuditOff("The audit is off (`audit.store: none`), so there are no entries to read.")
         if opened.reader is None:
-            raise AuditOff(f"The audit goes to {opened.section.store}, and cannot be read here.")
+            raise AuditOff(f"The audit goes to {opened.section.store}; read it there, the gateway cannot.")
         exchange.outcome.reason = "read: " + scope["query_string"].decode("latin-1")
         query, kind = _query(scope), _wanted(header(scope, b"accept"))
         try:
             body, cursor, damaged = await opened.reader.query(lambda archive: self._answer(archive, query, kind))
         except StoreUnavailable as error:
             exchange.outcome.reason = str(error)
-            raise AuditUnavailable("The audit cannot be read now; try again later.") from None
+            raise AuditUnavailable("The gateway cannot read the audit now; try again later.") from None
         headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", str(len(body)).encode())]
-        headers += [(b"cache-control", b"no-store"), *self._told(kind, cursor)]
+        headers += [(b"cache-control", b"no-store"), *self._page_headers(kind, cursor)]
         if damaged and kind != JSON:
             headers.append((b"x-audit-damaged", str(damaged).encode()))
         await reply(exchange, send, 200, headers, b"" if scope["method"] == "HEAD" else body)
 
-    def _told(self, kind: str, cursor: str | None) -> list[tuple[bytes, bytes]]:
-        """What JSON says beside the entries, for the other forms."""
-        told = [(b"x-next-cursor", cursor.encode())] if cursor is not None and kind != JSON else []
+    def _page_headers(self, kind: str, cursor: str | None) -> list[tuple[bytes, bytes]]:
+        """For NDJSON and CSV: what JSON has beside the entries."""
+        headers = [(b"x-next-cursor", cursor.encode())] if cursor is not None and kind != JSON else []
         if kind != JSON:
-            told += [(f"x-audit-{name}".encode(), str(value).lower().encode()) for name, value in self._part().items()]
-        return told
+            part = self._part().items()
+            headers += [(f"x-audit-{name}".encode(), str(value).lower().encode()) for name, value in part]
+        return headers
 
     def _part(self) -> dict[str, Any]:
-        """Whose entries these are, where other gateways have theirs elsewhere."""
+        """Which gateway's entries these are, if other gateways keep their own."""
         if self._audit.opened.section.store != "sqlite" or self._peers() <= 1:
             return {}
         return {"complete": False, "writer": self._audit.opened.name}
 
     def _answer(self, archive: Archive, query: Query, kind: str) -> tuple[bytes, str | None, int]:
-        """In the reader's thread: a page, in the form that is wanted, the cursor behind it, and how many rows in it
-        are no entries: somebody has changed them, and they are left out."""
+        """Runs in the reader's thread. Returns a page in the wanted form, the cursor of the next one, and the number of
+        damaged rows, which the page leaves out."""
         from ai_gateway.audit.format import as_csv, as_lines, as_value
         from ai_gateway.audit.query import page_of, write_cursor
 
@@ -81,12 +82,12 @@ class AuditLogs:
             return b"".join(as_lines(page.entries)), cursor, len(page.damaged)
         if kind == CSV:
             return b"".join(as_csv(page.entries)), cursor, len(page.damaged)
-        told: dict[str, Any] = {"data": [as_value(entry) for entry in page.entries], "next_cursor": cursor}
+        content: dict[str, Any] = {"data": [as_value(entry) for entry in page.entries], "next_cursor": cursor}
         if page.damaged:
-            told["damaged"] = [
+            content["damaged"] = [
                 {"writer": row.writer, "sequence": row.sequence, "complaint": row.reason} for row in page.damaged
             ]
-        return printable_json(_encode({**told, **self._part()})), cursor, len(page.damaged)
+        return printable_json(_encode({**content, **self._part()})), cursor, len(page.damaged)
 
 
 def _query(scope: Scope) -> Query:
@@ -98,10 +99,10 @@ def _query(scope: Scope) -> Query:
             errors="strict", max_num_fields=32,
         )  # fmt: skip
     except ValueError:
-        raise InvalidRequest("The query cannot be read.", code="invalid_value") from None
+        raise InvalidRequest("The query is invalid: is it percent-encoded?", code="invalid_value") from None
     given = dict(pairs)
     if len(given) < len(pairs):
-        raise InvalidRequest("A filter stands twice in the query.", code="invalid_value")
+        raise InvalidRequest("The query has the same filter twice.", code="invalid_value")
     try:
         return read_query(given)
     except BadQuestion as error:
@@ -109,7 +110,7 @@ def _query(scope: Scope) -> Query:
 
 
 def _wanted(accept: bytes | None) -> str:
-    """The first of our three forms that a client names; JSON for whoever names none."""
+    """The first of the three forms that a client names, else JSON."""
     for part in (accept or b"").decode("latin-1").lower().split(","):
         kind = part.partition(";")[0].strip()
         if kind in (JSON, NDJSON, CSV):

@@ -1,4 +1,4 @@
-"""Stamps the caller before the body is read; whoever cannot prove who they are goes no further."""
+"""Finds the caller before the body is read, and refuses requests without a valid credential."""
 
 from time import monotonic
 from typing import Final
@@ -13,12 +13,12 @@ from ai_gateway.errors import AuthUnavailable, NotAllowed, Unauthorized
 from ai_gateway.exchange import Caller
 from ai_gateway.wire.credential import read_credential
 
-# What tells nothing of anybody's: the greeting, and whether the gateway is up.
+# Public paths: the greeting, and whether the gateway is up.
 OPEN: Final = frozenset(("/", "/v1/health"))
 
 
 class Authentication:
-    """Stands before the routes, behind `cross-origin`: a browser's preflight carries no credential."""
+    """Middleware before the routes and behind CORS: a browser's preflight has no credential."""
 
     def __init__(self, app: ASGIApp, auth_state: AuthState) -> None:
         self._app = app
@@ -41,14 +41,15 @@ class Authentication:
             if scope["path"] in OPEN:
                 return Caller()
             if isinstance(error, Unavailable):
-                raise AuthUnavailable("Whoever knows your token cannot be asked now; try again in a moment.") from error
+                raise AuthUnavailable("The gateway cannot check your token now; try again in a moment.") from error
             if isinstance(error, Forbidden):
                 exchange = exchange_of(scope)
                 exchange.caller = _known(error.identity, exchange.caller.address)
-                raise NotAllowed("You are known, but no rule of this gateway lets you in.", code="no_rule") from None
+                refusal = "Your credential is valid, but no rule of the gateway admits you."
+                raise NotAllowed(refusal, code="no_rule") from None
             raise Unauthorized("Send a valid credential as `Authorization: Bearer ...`.") from None
 
 
 def _known(identity: Identity, address: str) -> Caller:
-    """Whom a refusal is recorded of."""
+    """The caller for the record of a refused request."""
     return Caller(identity.name, address, identity.tenant, identity.groups, identity.method, identity.key_id)

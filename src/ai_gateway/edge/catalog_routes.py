@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{model}: what is served, and how each model fares, answered from memory."""
+"""GET /v1/models and /v1/models/{model}: the served models and their states, answered from memory."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ai_gateway.upstream.details import ModelDetails
 
 
 class ListModels:
-    """Every id of the catalog, aliases too. `started_at` (Unix seconds) stands for models no endpoint holds."""
+    """Every id of the catalog, aliases too. A model that no endpoint holds has `started_at` (Unix seconds)."""
 
     def __init__(self, current: CurrentConfig, fleet: Fleet, started_at: int) -> None:
         self._current = current
@@ -32,7 +32,7 @@ class ListModels:
 
 
 class ShowModel:
-    """One model: OpenAI's fields, and Ollama's own beside them."""
+    """One model: OpenAI's fields, and Ollama's own."""
 
     def __init__(self, current: CurrentConfig, fleet: Fleet, details: ModelDetails, started_at: int) -> None:
         self._current = current

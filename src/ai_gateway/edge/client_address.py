@@ -1,4 +1,4 @@
-"""Which address a request came from: the peer's, or what a trusted proxy says in X-Forwarded-For."""
+"""The address of a request's client: the peer's, or the one that a trusted proxy wrote into X-Forwarded-For."""
 
 import ipaddress
 import re
@@ -11,10 +11,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 FORWARDED_FOR: Final = b"x-forwarded-for"
-MOST_HOPS: Final = 32  # that are looked at, from the nearest one on: a client may have written thousands before them
+MOST_HOPS: Final = 32  # read from the nearest on; a client may have written thousands before them
 
-# An address as proxies write it. Azure, HAProxy and IIS add the client's port, and IPv6 stands in brackets then; some
-# put it in quotes, and an interface behind `%` says nothing here.
+# An address as proxies write it. Azure, HAProxy and IIS add the client's port, with IPv6 in brackets. Some write
+# quotes. An interface behind `%` is ignored.
 _HOP: Final = re.compile(
     r'(?P<quote>"?)(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)(?:%[^\]"]*)?\](?::[0-9]{1,5})?'
     r'|(?P<v4>[0-9.]+)(?::[0-9]{1,5})?|(?P<v6>[0-9A-Fa-f:.]+)(?:%[^\]"]*)?)(?P=quote)'
@@ -22,10 +22,10 @@ _HOP: Final = re.compile(
 
 
 def client_address(scope: Scope, trusted: tuple[str, ...]) -> str:
-    """The client's IP, "" where the server does not know its peer.
+    """The client's IP; "" if the server does not know its peer.
 
-    With trusted proxies the rightmost address of the chain that is not one of them: what stands left of it
-    the client itself may have written. What is no address ends the chain.
+    With trusted proxies it is the rightmost address of the chain that is not a trusted proxy: the client itself may
+    have written the addresses left of it. An invalid address ends the chain.
     """
     peer = scope["client"][0] if scope.get("client") else ""
     if not trusted or not _is_trusted(_address(peer), trusted):
@@ -41,7 +41,7 @@ def client_address(scope: Scope, trusted: tuple[str, ...]) -> str:
 
 
 def _hops(scope: Scope) -> list[str]:
-    """What the chain says, the nearest first; several header lines are one (RFC 9110, 5.3), empty members none."""
+    """The members of the chain, the nearest first. Several header lines are one list (RFC 9110, 5.3)."""
     if header(scope, FORWARDED_FOR) is None:
         return []
     lines = [value for name, value in scope["headers"] if name == FORWARDED_FOR]

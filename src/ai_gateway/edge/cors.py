@@ -1,6 +1,6 @@
-"""Requests of web pages: preflights are answered here, answers to allowed origins say so, and others change nothing.
+"""Requests of web pages: answers preflights, adds CORS headers for allowed origins, refuses writes of other origins.
 
-Sources: the fetch standard's CORS protocol, and of private networks its draft, under both names that it has had.
+Sources: the fetch standard's CORS protocol, and the draft for private networks, under both of its names.
 """
 
 from functools import lru_cache
@@ -37,7 +37,7 @@ _NETWORKS: Final = (b"private-network", b"local-network")
 
 
 class CrossOrigin:
-    """Stands before the routes. What carries no `Origin` is no page's and goes straight through."""
+    """Middleware before the routes. A request without `Origin` does not come from a page, and passes."""
 
     def __init__(self, app: ASGIApp, current: CurrentConfig) -> None:
         self._app = app
@@ -55,19 +55,21 @@ class CrossOrigin:
             if scope["method"] not in _HARMLESS:
                 _check_origin(scope, origins, given.decode("latin-1"))
             if settings.origins:
-                exchange_of(scope).reply_headers += _told(origins, given)
+                exchange_of(scope).reply_headers += _origin_headers(origins, given)
         await self._app(scope, receive, send)
 
 
 @lru_cache(maxsize=2)
 def allowed_origins(texts: tuple[str, ...]) -> Origins:
-    """`cors.origins` of a config that was checked."""
+    """The `cors.origins` of a valid config."""
     return Origins(texts)
 
 
 def _check_origin(scope: Scope, origins: Origins, origin: str) -> None:
-    """A page may only do something here if it is one of ours, or the config lets it: not every type needs a preflight,
-    and what a foreign page sends has its effect, even though it cannot read the answer."""
+    """Raises InvalidRequest unless the page has this gateway's own origin or an allowed one.
+
+    Not every media type needs a preflight, and a request has its effect even if the page cannot read the answer.
+    """
     if origins.allows(origin):
         return
     host = header(scope, b"host")
@@ -77,13 +79,13 @@ def _check_origin(scope: Scope, origins: Origins, origin: str) -> None:
 
 
 def _refusal(origin: str, host: bytes) -> str:
-    """What happened, and what whoever runs the gateway may do."""
-    told = f"Pages of the origin {origin[:200]!r} may not call this gateway"
-    if read_origin(origin) is None:  # such as `null`, which stands for files and sandboxes of any page
-        return f'{told}. Nobody can name this origin: only `cors.origins: ["*"]` lets it, with every other one.'
+    """What happened, and what an operator can do about it."""
+    start = f"Pages of the origin {origin[:200]!r} may not call this gateway"
+    if read_origin(origin) is None:  # such as `null`, the origin of files and of any page's sandboxes
+        return f'{start}. You cannot name this origin: only `cors.origins: ["*"]` allows it, with all others.'
     return (
-        f"{told}, which was asked as {host[:200].decode('latin-1')!r}. To let them, name the origin in `cors.origins`. "
-        "If the page is this host's own, have the proxy in front leave the Host as it is."
+        f"{start} under the name {host[:200].decode('latin-1')!r}. To allow them, add the origin to `cors.origins`. "
+        "If the page is of this host, let the proxy in front keep the Host header."
     )
 
 
@@ -91,27 +93,27 @@ async def _answer_preflight(scope: Scope, send: Send, settings: Cors, given: byt
     origins = allowed_origins(settings.origins)
     wanted = header(scope, b"access-control-request-method")
     if not origins.allows(given.decode("latin-1")) or wanted not in _METHODS.split(b", "):
-        raise InvalidRequest("This origin or method is not allowed by `cors`.", code="cors_refused")
-    told = _told(origins, given)
-    told += [
+        raise InvalidRequest("The gateway's `cors` settings do not allow this origin or method.", code="cors_refused")
+    headers = _origin_headers(origins, given)
+    headers += [
         (b"access-control-allow-methods", _METHODS),
         (b"access-control-max-age", str(int(settings.max_age)).encode()),
     ]
-    # Any header may be asked for: OpenAI's clients send a dozen of their own, and none of them means anything here.
+    # Every header is allowed: OpenAI's clients send a dozen of their own, which the gateway ignores.
     asked = header(scope, b"access-control-request-headers")
     if asked:
-        told.append((b"access-control-allow-headers", asked))
-    # From the internet into a network that it cannot reach itself: only for an origin that somebody has thought of.
+        headers.append((b"access-control-allow-headers", asked))
+    # A page of the internet may call into a private network only if the config names its origin.
     if origins.names(given.decode("latin-1")):
         for network in _NETWORKS:
             if header(scope, b"access-control-request-" + network) == b"true":
-                told.append((b"access-control-allow-" + network, b"true"))
+                headers.append((b"access-control-allow-" + network, b"true"))
     body = b"OK"
-    await reply(exchange_of(scope), send, 200, [*told, (b"content-length", str(len(body)).encode())], body)
+    await reply(exchange_of(scope), send, 200, [*headers, (b"content-length", str(len(body)).encode())], body)
 
 
-def _told(origins: Origins, given: bytes) -> Headers:
-    """What an answer says of the origin that asked."""
+def _origin_headers(origins: Origins, given: bytes) -> Headers:
+    """The headers of an answer for the page's origin."""
     if origins.is_open:
         allowed, varies = b"*", []
     else:

@@ -1,4 +1,4 @@
-"""POST /drain on the admin port: a pre-stop hook in the gateway's own container lets it begin to leave."""
+"""POST /drain on the admin port: a pre-stop hook in the gateway's container starts the drain."""
 
 import ipaddress
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from ai_gateway.edge.asgi import Receive, Scope, Send, reply_json
 from ai_gateway.edge.hosts import check_host
 from ai_gateway.errors import InvalidRequest
 
-# Not all of 127.0.0.0/8: a service mesh hands on what comes from outside from 127.0.0.6.
+# Not all of 127.0.0.0/8: a service mesh forwards requests from outside from 127.0.0.6.
 _PEERS: Final = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
-# What browsers say of a page, and proxies of whom they ask for. No hook sends any of it.
+# Headers of browsers about a page, and of proxies about a client. No hook sends any of them.
 _TELLTALES: Final = (
     b"origin", b"referer", b"sec-fetch-", b"forwarded", b"x-forwarded", b"x-real-ip", b"x-original-", b"via",
     b"x-envoy-", b"l5d-", b"cf-", b"cdn-loop", b"client-ip", b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip",
@@ -19,9 +19,9 @@ _TELLTALES: Final = (
 
 
 class Drain:
-    """Answers at once; the gateway goes on to serve what runs.
+    """Answers at once; running requests go on.
 
-    Only this machine may ask, and neither a page in its browser nor somebody behind a proxy on it.
+    Only this machine may call it, but no page in its browser and no client of a proxy on it.
     """
 
     def __init__(self, begin: Callable[[], None], current: CurrentConfig) -> None:
@@ -31,7 +31,7 @@ class Drain:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _is_from_here(scope):
             raise InvalidRequest(
-                "The drain can be asked for from 127.0.0.1 and ::1 alone, by no page and through no proxy.",
+                "Call /drain directly from 127.0.0.1 or ::1: not from a web page, not through a proxy.",
                 code="not_allowed",
                 status=403,
             )

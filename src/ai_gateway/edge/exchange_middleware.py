@@ -181,7 +181,7 @@ class ErrorMiddleware:
 
     async def _failure(self, exchange: Exchange, scope: Scope, send: Send, error: Exception) -> None:
         error_log.exception("request %s failed", exchange.ids.request_id, exc_info=error)
-        ours = InternalError("The gateway failed; its log has the story under this request's id.")
+        ours = InternalError("The gateway failed; its log has the reason under this request's id.")
         note(exchange, ours)
         exchange.outcome.reason = repr(error)
         await _reply(exchange, send, ours, scope)

@@ -6,54 +6,54 @@ from ai_gateway.accounting.audit_status import audit_status
 from ai_gateway.accounting.status import StatusSources
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.catalog.states import model_state, ollama_state
-from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.config.state import ConfigState
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
 from ai_gateway.limits.limiter import Limiter
 
 
 class Health:
-    """Three fields for everyone; the detail beside them is for admins where callers prove who they are."""
+    """Three fields for everyone. With authentication, the details are for admins alone."""
 
-    def __init__(self, condition: StatusSources) -> None:
-        self._condition = condition
+    def __init__(self, sources: StatusSources) -> None:
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        condition = self._condition
-        failure = condition.failure()
-        now = condition.clock()
-        auth_state = condition.auth_state
+        sources = self._sources
+        failure = sources.failure()
+        now = sources.clock()
+        auth_state = sources.auth_state
         is_shown = auth_state.authenticator is None or exchange_of(scope).caller.is_admin
         content: dict[str, Any] = {
             "gateway": (failure if is_shown else _in_short(failure)) or "ok",
-            "ollama": ollama_state(condition.fleet, condition.current.now.catalog),
-            "uptime_seconds": int(now - condition.opened_at),
+            "ollama": ollama_state(sources.fleet, sources.current.now.catalog),
+            "uptime_seconds": int(now - sources.opened_at),
         }
         if is_shown:
             content |= self._detail(now)
         await reply_json(scope, send, content, 503 if failure else 200)
 
     def _detail(self, now: float) -> dict[str, Any]:
-        condition = self._condition
+        sources = self._sources
         return {
-            "discovery": _discovery(condition.discovery),
-            "endpoints": [_endpoint(endpoint, now) for endpoint in condition.fleet.endpoints.values()],
-            "models": _models(condition),
-            "config": _config(condition.live),
-            "auth": condition.auth_state.status(),
-            "limits": _limits(condition.limiter),
-            "audit": audit_status(condition.audit),
+            "discovery": _discovery(sources.discovery),
+            "endpoints": [_endpoint(endpoint, now) for endpoint in sources.fleet.endpoints.values()],
+            "models": _models(sources),
+            "config": _config(sources.live),
+            "auth": sources.auth_state.status(),
+            "limits": _limits(sources.limiter),
+            "audit": audit_status(sources.audit),
         }
 
 
 class Sign:
-    """/health and /healthz on the API's port: the status of /v1/health and one word, for tools that look there."""
+    """/health and /healthz on the API's port: the status of /v1/health and one word, for tools that use them."""
 
-    def __init__(self, condition: StatusSources) -> None:
-        self._condition = condition
+    def __init__(self, sources: StatusSources) -> None:
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_well = self._condition.failure() is None
+        is_well = self._sources.failure() is None
         await reply_json(scope, send, {"status": "ok" if is_well else "unavailable"}, 200 if is_well else 503)
 
 
@@ -66,7 +66,7 @@ def _limits(limiter: Limiter) -> dict[str, Any]:
 
 
 def _in_short(failure: str | None) -> str | None:
-    """A fault without the words behind it, which may name what is in the config."""
+    """A failure without its details, which may quote the config."""
     return None if failure is None else failure.partition(":")[0]
 
 
@@ -102,8 +102,8 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
     }
 
 
-def _models(condition: StatusSources) -> dict[str, Any]:
-    fleet = condition.fleet
+def _models(sources: StatusSources) -> dict[str, Any]:
+    fleet = sources.fleet
     waiting = {pool.model: pool.waiting for pool in fleet.pools()}
     return {
         entry.id: {
@@ -111,11 +111,11 @@ def _models(condition: StatusSources) -> dict[str, Any]:
             "in_flight": sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in fleet.endpoints.values()),
             "waiting": waiting.get(entry.ollama_name, 0),
         }
-        for entry in condition.current.now.catalog.models(fleet)
+        for entry in sources.current.now.catalog.models(fleet)
     }
 
 
-def _config(live: LiveConfig) -> dict[str, Any]:
+def _config(live: ConfigState) -> dict[str, Any]:
     reasons = [{"path": reason.path, "message": reason.message} for reason in live.reasons]
     if live.unseen_reason is not None:
         reasons.append({"path": "", "message": live.unseen_reason})
@@ -137,11 +137,11 @@ class Liveness:
 
 
 class Ready:
-    """/readyz: requests may be sent here. Whether any Ollama is up plays no part."""
+    """/readyz: whether this gateway takes requests. It does not depend on any Ollama."""
 
-    def __init__(self, condition: StatusSources) -> None:
-        self._condition = condition
+    def __init__(self, sources: StatusSources) -> None:
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reason = self._condition.reason()
+        reason = self._sources.reason()
         await reply_json(scope, send, {"ready": reason is None, "reason": reason}, 200 if reason is None else 503)

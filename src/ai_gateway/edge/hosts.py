@@ -1,6 +1,6 @@
-"""Which names a gateway on loopback answers to, so that a page whose name was pointed at this machine gets nothing.
+"""Checks `Host` on loopback: a web page whose name was pointed at this machine (DNS rebinding) must get nothing.
 
-Such a page (DNS rebinding) has the gateway's own origin in the browser's eyes; only the name in `Host` tells it apart.
+The browser takes such a page for one of the gateway's own origin. Only the name in `Host` shows the difference.
 """
 
 import ipaddress
@@ -17,13 +17,13 @@ from ai_gateway.errors import InvalidRequest
 from ai_gateway.exchange import ON_LOOPBACK
 from ai_gateway.wire.origin import ANY, Origins, covers, read_authority, read_host_pattern
 
-_MOST_REMEMBERED: Final = 64
+_MOST_CACHED: Final = 64
 
 
 class HostCheck:
-    """Stands before everything else of its port. Nothing is asked of a port that others than this machine reach.
+    """Middleware, the first on its port. It checks nothing on a port that other machines reach.
 
-    With an `auth_state`, callers may have to prove who they are: then a foreign page has nothing to prove it with.
+    With an `auth_state` it checks nothing while authentication is on: a foreign page has no credential.
     """
 
     def __init__(self, app: ASGIApp, current: CurrentConfig, auth_state: AuthState | None = None) -> None:
@@ -39,20 +39,20 @@ class HostCheck:
 
 
 def check_host(scope: Scope, current: CurrentConfig) -> None:
-    """Raises InvalidRequest for a Host that is not this machine's, nor named by the config."""
+    """Raises InvalidRequest unless the Host is a name of this machine or of the config."""
     given = header(scope, b"host")
     config = current.now.config
     if given is None or _own_names(config.hosts, config.cors.origins).include(given):
         return
     message = (
-        f"The Host {given[:200].decode('latin-1')!r} is not a name of this machine, and without authentication the "
-        "gateway answers to no other. Call it as localhost, or add the name to `hosts` in its config."
+        f"The Host {given[:200].decode('latin-1')!r} is not a name of this machine. Without authentication the gateway "
+        "accepts no other name. Use localhost, or add the name to `hosts` in the config."
     )
     raise InvalidRequest(message, code="host_refused", status=403)
 
 
 class _Names:
-    """What a Host may be. Remembers some that were good, since almost every request says the same one."""
+    """The allowed names. Caches a few allowed Hosts, since almost all requests have the same one."""
 
     def __init__(self, hosts: tuple[str, ...], origins: Origins) -> None:
         machine = os.uname().nodename.lower().rstrip(".")
@@ -63,11 +63,11 @@ class _Names:
         self._good: set[bytes] = set()
 
     def include(self, given: bytes) -> bool:
-        """Whether a Host header is one of them."""
+        """Whether a Host header is allowed."""
         if given in self._good:
             return True
         is_good = self._is_open or self._is_known(given.decode("latin-1"))
-        if is_good and len(self._good) < _MOST_REMEMBERED:
+        if is_good and len(self._good) < _MOST_CACHED:
             self._good.add(given)
         return is_good
 
@@ -87,7 +87,7 @@ def _own_names(hosts: tuple[str, ...], origins: tuple[str, ...]) -> _Names:
 
 
 def _is_own_address(host: str) -> bool:
-    """Whether it is an IP address that this machine has: one can listen there."""
+    """Whether it is an IP address of this machine: a socket can bind it."""
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:

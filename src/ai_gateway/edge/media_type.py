@@ -1,4 +1,4 @@
-"""Whether a request's head lets its body be read as JSON."""
+"""Checks in a request's head whether its body is JSON."""
 
 from typing import Final
 
@@ -6,16 +6,16 @@ from ai_gateway.edge.asgi import Scope, header
 from ai_gateway.errors import UnsupportedMediaType
 from ai_gateway.wire.media_type import kind_of
 
-# Headers that a browser always sends with a page's request, and that no page can leave out.
+# A browser always sends one of these with a page's request; no page can remove it.
 _OF_PAGES: Final = (b"origin", b"sec-fetch-site")
-_PLAIN: Final = (b"", b"identity", b"utf-8", b"utf8")  # the last two by mistake for a charset; they compress nothing
+_PLAIN: Final = (b"", b"identity", b"utf-8", b"utf8")  # the last two by mistake, as a charset; they compress nothing
 
 
 def check_media_type(scope: Scope) -> None:
-    """Raises UnsupportedMediaType where the body is no JSON in UTF-8, or is coded, going by the head alone.
+    """Raises UnsupportedMediaType if the head says that the body is not JSON in UTF-8, or is compressed.
 
-    Programs that name no type, or that of a form (`curl -d`), are taken at their word's worth. A browser sends such a
-    body for any page without asking first, so that a page must say JSON, for which it needs leave.
+    A program may send no type, or the type of a form (`curl -d`). A page must send JSON's type: for that a browser
+    asks by a preflight first, while it sends a form of any page at once.
     """
     given = header(scope, b"content-type")
     kind = kind_of(given or b"")
@@ -32,4 +32,5 @@ def _check_codings(values: list[bytes]) -> None:
     for coding in b",".join(values).split(b","):
         if coding.strip().lower() not in _PLAIN:
             named = coding.strip()[:40].decode("latin-1")
-            raise UnsupportedMediaType(f"Send the body as it is: its Content-Encoding {named!r} is not read here.")
+            message = f"Send the body uncompressed: the gateway does not read its Content-Encoding {named!r}."
+            raise UnsupportedMediaType(message)

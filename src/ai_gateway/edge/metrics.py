@@ -1,4 +1,4 @@
-"""GET /metrics on the admin port: everything that is measured, at the moment of the scrape."""
+"""GET /metrics on the admin port: all metrics at the moment of the scrape."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -7,12 +7,12 @@ from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, header, repl
 from ai_gateway.telemetry.metrics import OPEN, PLAIN, as_text, process_samples
 from ai_gateway.telemetry.sample import Sample
 
-# Whoever measures something says so by a function: all its numbers, now.
+# Returns all current samples of one part of the gateway.
 MetricSource = Callable[[], Iterable[Sample]]
 
 
 class Metrics:
-    """Asks everyone who measures, and writes what they say. Prometheus' plain text unless OpenMetrics is asked for."""
+    """Reads all sources and writes their samples: as OpenMetrics if the client wants it, else as plain text."""
 
     def __init__(self, sources: Sequence[MetricSource]) -> None:
         self._sources = tuple(sources)
@@ -20,7 +20,7 @@ class Metrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = _wants_open(header(scope, b"accept") or b"")
         samples = self.read()
-        # Thousands of lines take a while to write, and calls must not wait for it.
+        # In a thread: thousands of lines take long to write, and calls must not wait for them.
         content = await asyncio.to_thread(_written, samples, is_open)
         kind = (OPEN if is_open else PLAIN).encode()
         headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
@@ -28,7 +28,7 @@ class Metrics:
         await reply(exchange_of(scope), send, 200, headers, body)
 
     def read(self) -> list[Sample]:
-        """All numbers of one moment: nothing changes while they are taken."""
+        """All samples of one moment: nothing changes while this runs."""
         return [sample for source in self._sources for sample in source()]
 
 
@@ -37,7 +37,7 @@ def _written(samples: list[Sample], is_open: bool) -> bytes:
 
 
 def _wants_open(accept: bytes) -> bool:
-    """Whether OpenMetrics 1.0 is among what a client takes; Prometheus lists it first where it can read it."""
+    """Whether a client accepts OpenMetrics 1.0; a Prometheus that can read it lists it first."""
     for choice in accept.decode("latin-1").lower().split(","):
         kind, *parameters = (part.strip() for part in choice.split(";"))
         given = dict(parameter.partition("=")[::2] for parameter in parameters)

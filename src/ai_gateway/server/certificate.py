@@ -77,10 +77,9 @@ class Certificate:
         while True:
             await asyncio.sleep(poll_seconds)
             try:
-                reason = await run_in_thread(
-                    self.reload, "certificate"
-                )  # the files may be long, or on a mount that hangs
-            except Exception as failure:  # one of ours in one look must not end all later ones
+                # In a thread: the files may be large, or on a mount that hangs.
+                reason = await run_in_thread(self.reload, "certificate")
+            except Exception as failure:  # an unexpected failure of one check must not end the checks
                 self._failures.note(failure, "%s could not be checked", _named(self._files))
                 continue
             if reason is not None:

@@ -116,7 +116,7 @@ def _in_utf8(line: Line) -> Line:
 
 
 def describe(exchange: Exchange) -> Line:
-    """What a finished exchange leaves in the log."""
+    """The access line of a finished exchange."""
     call, usage = exchange.call, exchange.tokens.usage
     line = Line(
         time=timestamp(time.time_ns()),

@@ -137,7 +137,7 @@ _GATEWAY: Final[dict[str, Metric]] = {
     names.LOOP_LAG: _seconds("How late the event loop runs a timer, measured four times a second."),
     names.TASKS: _gauge("Tasks of the event loop.", unit="{task}"),
     names.LOG_LINES_DROPPED: _counter(
-        "Lines of the access log or the gateway's own log that were dropped because nobody read them in time.",
+        "Lines of the access log or the gateway's own log that were dropped because the reader was too slow.",
         "stream",
         unit="{line}",
     ),

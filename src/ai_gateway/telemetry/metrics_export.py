@@ -67,8 +67,8 @@ class MetricsExport:
     async def _export(self) -> None:
         try:
             samples, now_ns = self._read(), time.time_ns()
-        except Exception as failure:  # of whoever measures: the next numbers may be there
-            self._failures.note(failure, "metrics could not be read for their export")
+        except Exception as failure:  # of a metric source: the next read may succeed
+            self._failures.note(failure, "could not read the metrics to export")
             return
         await _apart(lambda: self._send(samples, now_ns))
 
@@ -79,14 +79,14 @@ class MetricsExport:
                 data = self._convert([*samples, *process_samples()], now_ns)
                 for exporter in self._exporters:
                     self._send_by(exporter, data)
-            except Exception as failure:  # in our own conversion
-                self._failures.note(failure, "metrics could not be exported")
+            except Exception as failure:  # of our own conversion
+                self._failures.note(failure, "could not export metrics")
 
     def _send_by(self, exporter: MetricExporter, data: MetricsData) -> None:
         try:
             exporter.export(data)
-        except Exception as failure:  # of one exporter: it neither ends the others nor what comes later
-            self._failures.note(failure, "metrics could not be exported")
+        except Exception as failure:  # an exporter's failure must not stop the others or later exports
+            self._failures.note(failure, "could not export metrics")
 
     def _shut_down(self) -> None:
         for exporter in self._exporters:

@@ -73,9 +73,9 @@ class RequestMetrics:
         self._histograms = {name: histograms(names.BUCKETS[name]) for name in _HISTOGRAMS}
 
     def __call__(self, exchange: Exchange) -> None:
-        """Counts a finished exchange in."""
+        """Counts a finished exchange."""
         closed_at = exchange.times.closed_at
-        assert closed_at is not None, "an exchange is read when it is closed"
+        assert closed_at is not None, "an exchange is counted when it is closed"
         error = error_type(exchange) or ""
         row = self._row(exchange, error)
         seconds = closed_at - exchange.times.opened_at
@@ -118,7 +118,7 @@ class RequestMetrics:
         row.client.observe(exchange.times.closed_at - last.started_at, mark)
         first_byte_at = exchange.times.first_byte_at
         is_stream = exchange.call is not None and exchange.call.stream
-        # The head of a whole answer comes when all of it is written: its first byte tells of no first token.
+        # The head of a whole answer comes with its end: its first byte says nothing about the first token.
         if first_byte_at is None or (row.writes_tokens and not is_stream):
             return
         if not last.is_warm:
@@ -175,7 +175,7 @@ class RequestMetrics:
 
 
 def _count_wait(exchange: Exchange, row: _CallRow, error: str, mark: Mark | None) -> None:
-    """The first wait of a call; what a second attempt waits for is the retry's."""
+    """Counts the first wait of a call; the wait of a second attempt belongs to the retry."""
     assert exchange.times.queued_at is not None
     if exchange.attempts:
         row.queue_wait.observe(exchange.attempts[0].started_at - exchange.times.queued_at, mark)
@@ -184,7 +184,7 @@ def _count_wait(exchange: Exchange, row: _CallRow, error: str, mark: Mark | None
 
 
 def _count_tokens(exchange: Exchange, row: _CallRow, mark: Mark | None) -> None:
-    """Also those of a call that broke off: they were computed. What is no count is Ollama's mistake, and left out."""
+    """Counts tokens, also of a call that broke off: they were computed. Skips invalid counts of Ollama's."""
     assert exchange.tokens.usage is not None
     read, written = exchange.tokens.usage.input_tokens, exchange.tokens.usage.output_tokens
     if read >= 0:

@@ -35,7 +35,7 @@ def operation(exchange: Exchange) -> str:
 
 
 def error_type(exchange: Exchange) -> str | None:
-    """What went wrong, in one word of few: the error's code, or how the exchange ended."""
+    """The kind of error: the error's code, or how the exchange ended."""
     if exchange.outcome.kind == "ok":
         return None
     return exchange.outcome.error_code or exchange.outcome.kind

@@ -142,7 +142,7 @@ class _Tree:
         return SpanContext(self._trace_id, int(span_id, 16), False, _RECORDED, self._state)
 
     def at(self, moment: float) -> int:
-        """A moment on the loop's clock in Unix nanoseconds: durations stay right though the calendar's clock jumps."""
+        """A moment of the loop's clock in Unix nanoseconds: durations stay right even if the system clock jumps."""
         return self.exchange.times.started_ns + int((moment - self.exchange.times.opened_at) * 1e9)
 
 

@@ -13,7 +13,7 @@ from ai_gateway.wire.operations import OPERATIONS
 OLLAMA_PORT = 11434
 
 _PATH: Final = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+)*")
-# What people copy from their clients. In front of it a path may be that of a proxy, such as the API server's.
+# Paths that people copy from their clients. A proxy's path, such as the API server's, may stand before them.
 _OWN_PATHS: Final = "|".join(row.path.removeprefix("/v1/") for row in OPERATIONS.values())
 _OWN_ROUTE: Final = re.compile(
     rf"/(?:v1(?:/(?:{_OWN_PATHS}|chat|models))?|api(?:/(?:chat|generate|embed|embeddings|tags|ps|show|version))?)$"

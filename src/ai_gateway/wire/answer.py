@@ -65,12 +65,12 @@ class Answer(msgspec.Struct, frozen=True):
         return self.placeholders.short(self.body, MOST_KEPT)
 
 
-# Makes the client's answer of Ollama's fields, with its usage. Raises BadAnswer where they are no finished answer.
+# Makes the client's answer of Ollama's fields, with its usage. Raises BadAnswer if the answer is not complete.
 AnswerReader = Callable[[Fields, Shape], Answer]
 
 
 def read_answer(read: AnswerReader, body: bytes, shape: Shape) -> Answer:
-    """Ollama's answer, rewritten. Unknown fields stay. Raises BadAnswer for anything that is no whole answer."""
+    """Rewrites Ollama's answer; unknown fields stay. Raises BadAnswer if the answer is not complete."""
     try:
         if not body.isascii():
             _check_text(body)
@@ -81,7 +81,7 @@ def read_answer(read: AnswerReader, body: bytes, shape: Shape) -> Answer:
 
 
 def read_large_answer(read: AnswerReader, values: dict[str, Value], shape: Shape) -> Generator[int, None, Answer]:
-    """The same for an answer that was read in pieces, step by step; `choices` were split."""
+    """Like `read_answer`, in steps, for an answer that was read in pieces with `choices` split."""
     placeholders = Placeholders()
     fields: Fields = {}
     text_bytes = 0
@@ -131,7 +131,7 @@ def read_list(key: str, what: str) -> AnswerReader:
     def read(fields: Fields, shape: Shape) -> Answer:
         usage = read_usage(_value(fields, "usage"))
         if bytes(fields.get(key, b""))[:2] in (b"", b"[]", b"nu"):
-            raise BadAnswer(f"no {what} in it")
+            raise BadAnswer(f"it has no {what}")
         fields["model"] = msgspec.Raw(_encode(shape.model))
         return Answer(_encode(fields), usage, None, 0)
 

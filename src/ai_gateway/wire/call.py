@@ -39,13 +39,13 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class UpstreamBody(msgspec.Struct, frozen=True):
-    """The body that goes upstream, but for its model: each attempt writes the name by which the model goes there."""
+    """The body that goes upstream, without its model: each attempt writes the model's name on its endpoint."""
 
     model_field: str
-    pieces: list[bytes]  # cleared when nobody can need them again
+    pieces: list[bytes]  # cleared when no attempt can need them again
 
     def naming(self, ollama_name: str) -> list[bytes]:
-        """All of it, in pieces, of a large body those that came."""
+        """The whole body with this model, in pieces: a large body keeps the pieces in which it came."""
         return [b'{"%b":%b' % (self.model_field.encode(), _encode(ollama_name)), *self.pieces]
 
 
@@ -81,12 +81,12 @@ class Call(msgspec.Struct, frozen=True):
             self.placeholders.clear()
 
     def prompt(self) -> Iterator[bytes]:
-        """JSON text of what the model is asked, piece by piece."""
+        """JSON text of the prompt, in pieces."""
         for text in self._prompt():
             yield from (text,) if self.placeholders is None else self.placeholders.pieces(text)
 
     def prompts(self, most: int) -> Iterator[bytes]:
-        """The same as JSON texts of their own, a few items of a long list in each. See Placeholders.short."""
+        """The prompt as one or more JSON texts, a few items of a long list in each. See Placeholders.short."""
         for text in self._prompt():
             yield from (text,) if self.placeholders is None else self.placeholders.beginnings(text, most)
 
@@ -94,7 +94,7 @@ class Call(msgspec.Struct, frozen=True):
         return (bytes(self.fields[key]) for key in self.operation.prompt_fields if key in self.fields)
 
     def token_limit(self) -> int | None:
-        """How many tokens the client lets the answer have, if it says; only before the fields go."""
+        """The client's limit of tokens for the answer, if it set one. Call it before `let_go`."""
         limit = self.operation.limit_field
         text = None if limit is None else given(self.fields, limit)
         return None if text is None else int(text)
@@ -122,7 +122,7 @@ def is_known(key: str) -> bool:
 
 
 def call_of(operation: Operation, fields: Fields, placeholders: Placeholders | None = None) -> Call:
-    """The call that these fields ask for. Raises InvalidRequest, with `param` where one field is at fault."""
+    """The call that these fields make. Raises InvalidRequest, with `param` if one field is wrong."""
     model = _model(fields, operation.model_field)
     stream, wants_usage = flag(fields, "stream"), _wants_usage(fields)
     operation.check(fields)
@@ -154,13 +154,13 @@ def _read_parameters(parameters: tuple[Parameter, ...], fields: Fields) -> tuple
 def _model(fields: Fields, key: str) -> str:
     text = given(fields, key)
     if text is None:
-        refuse(key, f"`{key}` is required: name one of those that GET /v1/models lists.", "missing_value")
+        refuse(key, f"`{key}` is required: send one of the ids that GET /v1/models lists.", "missing_value")
     if not text.startswith(b'"') or len(text) < 3:
-        refuse(key, f"`{key}` must be a string that is not empty.")
+        refuse(key, f"`{key}` must be a non-empty string.")
     if len(text) > MAX_MODEL_LENGTH:
         refuse(key, f"`{key}` is longer than {MAX_MODEL_LENGTH} characters.")
     model = _decode_text(text)
-    if "\ufffd" in model:  # what half of a surrogate pair is read as: no model is called so
+    if "\ufffd" in model:  # half of a surrogate pair is read as this; no model has it in its name
         refuse(key, f"`{key}` holds a character that is not valid Unicode.")
     return model
 

@@ -98,7 +98,7 @@ def _number(text: bytes) -> int | float | None:
         return None
     try:
         value = _decode(text)
-    except UNREADABLE:  # beyond what a float holds
+    except UNREADABLE:  # too large for a float
         return None
     return value if type(value) in (int, float) else None
 

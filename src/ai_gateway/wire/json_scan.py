@@ -108,7 +108,7 @@ class Value:
 
 
 class Scan:
-    """One object. Changed by `feed`; whatever is wrong is raised there or by `end`, as one of NO_OBJECT."""
+    """The scan of one object. Changed by `feed`. `feed` and `end` raise one of NO_OBJECT for a wrong object."""
 
     def __init__(
         self, split: frozenset[str] = frozenset(), window: int = WINDOW, *, replaces_lone: bool = False

@@ -17,9 +17,9 @@ from ai_gateway.wire.json_scan import Piece, TooMuch, Value
 from ai_gateway.wire.operations import OPERATIONS, ItemsRule, Operation
 from ai_gateway.wire.placeholders import Placeholders, finished
 
-SMALL_VALUE: Final = 16 << 10  # bytes that are taken as they are
-MOST_OF_FIELD: Final = 1 << 20  # of any value but the list that the call is about, long texts apart
-MOST_OF_ITEM: Final = 256 << 10  # likewise of one of its items
+SMALL_VALUE: Final = 16 << 10  # bytes; smaller values are read whole
+MOST_OF_FIELD: Final = 1 << 20  # of any value but the call's long list, without long texts
+MOST_OF_ITEM: Final = 256 << 10  # of an item of that list, without long texts
 SPLIT: Final = frozenset(one.text_field for one in OPERATIONS.values() if one.check_items is not None)
 
 _PLACE: Final = re.compile(rf"\b({'|'.join(sorted(SPLIT))})\[(\d+)\]")

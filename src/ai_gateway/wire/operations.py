@@ -1,8 +1,8 @@
-"""What the gateway serves by POST: one row per operation, and all that differs between them stands in it.
+"""What the gateway serves by POST: one row per operation, with all that differs between them.
 
-Routes, keys' `routes`, limits, spans, metrics, the audit, the text of a 404, the API's pages and the simulator ask this
-table. To serve another operation, write a row and the reader of its answers: tests/flow/test_operations.py walks the
-table.
+Routes, keys' `routes`, limits, spans, metrics, the audit, the text of a 404, the API's pages and the simulator read
+this table. To serve another operation, write a row and the reader of its answers: tests/flow/test_operations.py walks
+the table.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,26 +20,26 @@ from ai_gateway.wire.replies import Headers, error_event, error_reply
 from ai_gateway.wire.stream import EventStream
 from ai_gateway.wire.usage import PromptKind
 
-# Checks some items of a long list, given as a list; returns the list to send in its place, None: as it came.
+# Checks some items of a long list, given as a list. Returns the list to send in its place; None: send it as it came.
 ItemsRule = Callable[[bytes], bytes | bytearray | None]
 
 
 class StreamFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer is streamed: what reads Ollama's events, and what tells of an error after the 200."""
+    """How an answer is streamed: the reader of Ollama's events, and the writer of an error after the 200."""
 
     read: Callable[[Shape], EventStream]
     write_error: Callable[[GatewayError], bytes]
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A call and what Ollama answers, as JSON. Tests send it, the API's page shows it."""
+    """A call and Ollama's answer, as JSON. Tests send it, and the API's page shows it."""
 
     request: bytes
     answer: bytes
 
 
 class ApiPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Its words in docs/openapi.yaml: an id, sentences, and the names of the schemas; `event` is that of a stream."""
+    """The text in docs/openapi.yaml: an id, sentences, and the names of schemas; `event` is the schema of a stream."""
 
     operation_id: str
     summary: str
@@ -50,7 +50,7 @@ class ApiPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One row. No field has a default: an operation that lacks a part is none.
+    """One row. No field has a default, so that no operation lacks a part.
 
     `name` is its word in keys' `routes` and in the tables of the docs. Two rows are never equal.
     """
@@ -59,16 +59,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     path: str
     convention: str  # gen_ai.operation.name, see OpenTelemetry's semantic conventions for GenAI
     id_prefix: str  # of an answer's id; "": its answers have none
-    model_field: str  # of the body, which names the model
-    prompt_fields: tuple[str, ...]  # all that the model is asked
-    text_field: str  # the one that may be long: an error about the length of the text names it
-    prompt_kind: PromptKind  # how tokens are told from bytes
-    limit_field: str | None  # caps the tokens of the answer; None: nothing does
+    model_field: str  # the field of the body that names the model
+    prompt_fields: tuple[str, ...]  # the fields of the prompt
+    text_field: str  # the one that may be long; an error about the prompt's length names it
+    prompt_kind: PromptKind  # how the gateway estimates tokens from bytes
+    limit_field: str | None  # caps the tokens of the answer; None: no field does
     writes_tokens: bool  # the model generates text
     parameters: tuple[Parameter, ...]
-    check: Callable[[Fields], None]  # of the prompt, which it may mend; raises InvalidRequest
-    check_items: ItemsRule | None  # the same for some items of `text_field`; None: it is no list that may be long
-    read_answer: AnswerReader  # of a whole answer; it finds the usage, too
+    check: Callable[[Fields], None]  # of the prompt; it may normalize it; raises InvalidRequest
+    check_items: ItemsRule | None  # the same for some items of `text_field`; None: the field is no long list
+    read_answer: AnswerReader  # of a whole answer, with its usage
     stream: StreamFormat | None  # None: it cannot stream
     write_error: Callable[[GatewayError], tuple[int, Headers, bytes]]
     example: Example
@@ -180,5 +180,5 @@ EMBEDDINGS: Final = Operation(
 _ROWS: Final = (CHAT, COMPLETIONS, EMBEDDINGS)  # in the order in which the docs list them
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({row.name: row for row in _ROWS})
 BY_PATH: Final[Mapping[str | None, Operation]] = MappingProxyType({row.path: row for row in _ROWS})
-# All parameters that some operation knows, each once: those of the table, then those that stand in a row alone.
+# All parameters of all operations, each once: first the table's, then those of single rows.
 KNOWN_PARAMETERS: Final = tuple(dict.fromkeys((*TABLE, *(one for row in _ROWS for one in row.parameters))))

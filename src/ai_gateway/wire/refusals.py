@@ -89,7 +89,7 @@ def refusal(status: int, message: str, text_field: str) -> InvalidRequest:
 
 
 def hidden_refusal(message: str, text_field: str) -> InvalidRequest | None:
-    """The error for a 500 that is the request's fault: no other endpoint would answer it."""
+    """The error for a 500 that the request itself caused: no other endpoint would answer it."""
     if _OVERFLOWS.search(message) is not None:
         return overflow(message, text_field)
     if _SCHEMA.search(message) is None:
@@ -102,7 +102,7 @@ def hidden_refusal(message: str, text_field: str) -> InvalidRequest | None:
 
 
 def overflow(message: str, text_field: str) -> InvalidRequest:
-    """A text longer than the context, in OpenAI's own words, for which LiteLLM and pydantic-ai look.
+    """The error for a prompt longer than the context, in OpenAI's words, which LiteLLM and pydantic-ai match.
 
     LangChain matches the code in the text of OpenAI's exception, which since 3.x is the message alone.
     """

@@ -1,8 +1,8 @@
-"""What it means that JSON cannot be read: the errors of a decoder, whatever it was given."""
+"""The errors that mean "this JSON cannot be read"."""
 
 from typing import Final
 
 import msgspec
 
-# No JSON, or other types than were asked for; no UTF-8; lists and objects nested deeper than can be read.
+# Not JSON, or other types than the decoder wants; not UTF-8; lists and objects nested too deeply.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-# How a body holds its prompt: one text, texts that are read one by one, or messages, with media in them.
+# How a body holds its prompt: one text, texts that a model reads one by one, or messages, with media in them.
 PromptKind = Literal["text", "texts", "messages"]
 
 TOKENS_PER_INPUT: Final = 4096
@@ -69,7 +69,7 @@ class Measuring:
             at = window.find(_AUDIO, self._skip(window, data + 1) if data >= 0 else at + 1)
 
     def size(self, kind: PromptKind) -> PromptSize:
-        """Of all that came. JSON escapes quotes, so that no text looks like a key."""
+        """The size of the whole body. JSON escapes quotes, so that no text looks like a key."""
         if kind == "texts":
             return PromptSize(self._bytes, max(1, self._quotes // 2))
         if kind == "text":
@@ -86,7 +86,7 @@ class Measuring:
 
 
 def measure(kind: PromptKind, body: bytes) -> PromptSize:
-    """The size of the prompt in a request's body that is there at once."""
+    """The size of the prompt in a complete body."""
     if len(body) > MOST_SEARCHED:
         return PromptSize(len(body), 1, media=1 if kind == "messages" else 0)
     measuring = Measuring()
@@ -139,7 +139,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     def allows(self, usage: Usage) -> bool:
         """Whether a model can have read and written so many tokens."""
-        # A list of texts is read text by text: its sum is bounded by its own size alone.
+        # A model reads a list of texts one by one: only its own size bounds the sum.
         most_read = self.prompt.most_tokens if self.is_many_texts else min(self._most, self.prompt.most_tokens)
         return 0 <= usage.input_tokens <= most_read and 0 <= usage.output_tokens <= self.most_written
 
