@@ -69,6 +69,7 @@ async def test_of_unauthenticated_requests_some_have_a_line_and_the_rest_are_cou
     written_lines = [json.loads(line) for line in written(out, *unauthenticated, served()).splitlines()]
     assert [line.get("status") for line in written_lines] == [401] * 20 + [200, None]
     assert written_lines[-1]["held_back"] == 80
+    assert written_lines[-1].keys() == {"time", "log", "held_back", "story"}
     assert all(MOMENT.fullmatch(line["time"]) for line in written_lines)
 
 

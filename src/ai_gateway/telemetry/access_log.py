@@ -96,7 +96,7 @@ class AccessLog:
         """Writes the gathered lines, and how many were suppressed."""
         if self._unauthenticated.suppressed:
             summary = self._unauthenticated.summary()
-            self._lines.append(summary.reason.encode() if self._out.is_terminal else _encode(summary))
+            self._lines.append(summary.story.encode() if self._out.is_terminal else _encode(summary))
         self._write()
 
     def _soon(self) -> asyncio.AbstractEventLoop:

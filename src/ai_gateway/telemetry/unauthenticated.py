@@ -24,7 +24,7 @@ class SuppressedLines(msgspec.Struct):
     time: str
     log: str
     held_back: int
-    reason: str
+    story: str
 
 
 class UnauthenticatedLines:
@@ -51,5 +51,5 @@ class UnauthenticatedLines:
     def summary(self) -> SuppressedLines:
         """The line that counts those suppressed so far."""
         held, self.suppressed = self.suppressed, 0
-        reason = f"{held} more unauthenticated requests were refused; the metrics count each of them"
-        return SuppressedLines(timestamp(time.time_ns()), "access", held, reason)
+        story = f"{held} more unauthenticated requests were refused; the metrics count each of them"
+        return SuppressedLines(timestamp(time.time_ns()), "access", held, story)
