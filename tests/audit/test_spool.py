@@ -70,6 +70,16 @@ def test_what_is_put_in_meanwhile_comes_behind(spool: Spool) -> None:
     assert [*first.entries, *taken(spool)] == written
 
 
+def test_large_entries_come_a_few_at_a_time(tmp_path: Path) -> None:
+    """A gateway must not have all of the spool in memory, however many entries are asked for."""
+    spool = opened(tmp_path, max_bytes=64 << 20)
+    entries, hashes = Chain().numbered([entry(request_content="x" * LARGE) for _ in range(12)])
+    spool.append(entries, hashes)
+    assert len(spool.peek(500).entries) == 4
+    assert taken(spool, most=500) == entries
+    spool.close()
+
+
 def test_what_is_taken_takes_no_room_on_the_disk(spool: Spool, tmp_path: Path) -> None:
     put(spool, 60, Chain())
     file = tmp_path / "spool" / FILE

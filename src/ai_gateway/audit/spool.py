@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +25,7 @@ log = logging.getLogger("ai_gateway.audit")
 FILE: Final = "spool.db"
 _RECORD_BYTES: Final = 40  # of an entry beside its JSON: its hash and its place
 _LEAST_FILE_BYTES: Final = 1 << 20
+_MOST_AT_ONCE: Final = 4 << 20  # bytes of entries in memory at a time, and one entry more
 # The lock is held as long as the connection is open. Without WAL, all that waits is in one file. The journal keeps its
 # size: an append waits less for the disk, and a full disk has room to remove what was taken.
 _SETTINGS: Final = ("locking_mode = EXCLUSIVE", "auto_vacuum = FULL", "journal_mode = PERSIST", "synchronous = FULL")
@@ -120,7 +121,7 @@ class Spool:
         found = Taken([], [], 0, 0)
         while not (found.entries or self.is_empty):
             with failures():
-                rows = self._open().execute(_NEXT, (self._taken, most)).fetchall()
+                rows = _some(self._open().execute(_NEXT, (self._taken, most)))
             if not rows:
                 raise StoreDamaged(f"{self._path} lacks entries that were put in")
             found = _read(rows)
@@ -184,6 +185,19 @@ class Spool:
         """The last change was our own; a file that is gone is missed by `check`."""
         with suppress(OSError):
             self._watch.wrote()
+
+
+def _some(cursor: sqlite3.Cursor) -> list[Any]:
+    """The rows of a query until they are large: with `audit.level: full` an entry may have megabytes."""
+    rows: list[Any] = []
+    left = _MOST_AT_ONCE
+    with closing(cursor):
+        for row in cursor:
+            rows.append(row)
+            left -= len(row[-1])
+            if left <= 0:
+                break
+    return rows
 
 
 def _read(rows: Sequence[Any]) -> Taken:
