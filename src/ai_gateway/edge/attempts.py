@@ -102,6 +102,7 @@ class Attempts:
         if failed.may_repeat_here and not self._pool.endpoints_with(self._avoid):
             self._avoid -= {first}
         is_free = await self._is_gone(first, failed)
+        self._pool = fleet.pool(model)  # the fleet may have forgotten the old one, and would not serve its queue
         retry = Retry() if is_free else fleet.budget.take()
         if retry is None:
             raise self._error(failed)
