@@ -1,9 +1,11 @@
 """The spool gives back what was put in, in order, whatever becomes of its process."""
 
 import random
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,20 @@ def test_an_entry_that_a_newer_gateway_put_in_is_left_out_and_no_other(spool: Sp
     spool.append(*chain.numbered([entry(outcome="a new word")]))
     written += put(spool, 2, chain)
     assert taken(spool) == written
+
+
+def test_an_entry_whose_bytes_were_changed_is_left_out_and_no_other(spool: Spool, tmp_path: Path) -> None:
+    """Else the entries behind it would wait for ever."""
+    written = put(spool, 3, Chain())
+    spool.close()
+    with closing(sqlite3.connect(tmp_path / "spool" / FILE)) as connection, connection:
+        (content,) = connection.execute("SELECT entry FROM entries WHERE place = 2").fetchone()
+        changed = content.replace(b"anonymous", b"anonym\xffus")
+        connection.execute("UPDATE entries SET entry = ? WHERE place = 2", (changed,))
+    again = opened(tmp_path)
+    assert taken(again) == [written[0], written[2]]
+    assert again.is_empty
+    again.close()
 
 
 def test_a_spool_that_is_moved_says_so_and_keeps_all(spool: Spool, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.sqlite_failures import failures, transaction
 from ai_gateway.audit.sqlite_watch import Change, SetAside, SqliteWatch, make
 from ai_gateway.audit.store import StoreDamaged, StoreLost, StoreUnavailable
+from ai_gateway.wire.unreadable import UNREADABLE
 
 log = logging.getLogger("ai_gateway.audit")
 
@@ -201,13 +202,13 @@ def _some(cursor: sqlite3.Cursor) -> list[Any]:
 
 
 def _read(rows: Sequence[Any]) -> Taken:
-    """An entry that a newer gateway put in may have no meaning here."""
+    """An entry that a newer gateway put in may have no meaning here, and a disk may change one."""
     entries: list[AuditEntry] = []
     hashes: list[bytes] = []
     for _, digest, content in rows:
         try:
             entries.append(_decode(content))
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.error("an entry of the spool cannot be read, and is left out: %s", error)
             continue
         hashes.append(digest)
