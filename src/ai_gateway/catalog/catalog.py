@@ -25,7 +25,7 @@ class ServedModel(msgspec.Struct, frozen=True):
     """One served model with all its settings resolved. `name` is sent to Ollama, `ollama_name` compares names.
 
     `id` is what rights, limits and metrics know the model by, whatever it was asked as: the config's id, or the
-    canonical name of one that is discovered.
+    Ollama name of one that is discovered.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Catalog:
         self._entries: dict[str, ServedModel] = {}
         for entry in self._by_id.values():
             self._entries.update((known_as, entry) for known_as in (entry.id, *entry.aliases))
-        self._discovered: dict[str, ServedModel] = {}  # by canonical name
+        self._discovered: dict[str, ServedModel] = {}  # by Ollama name
         self.limits = self._limits()
         self.balancing = FleetSettings(
             pools={entry.ollama_name: entry.pool for entry in self._by_id.values()},

@@ -23,7 +23,7 @@ def count_ready(slices: Iterable[frozenset[str]]) -> int:
 
 
 class Gateways:
-    """The gateways behind a Service, `[NAMESPACE/]NAME`. Changed by its mirror's thread once it was started.
+    """The gateways behind a Service, `[NAMESPACE/]NAME`. Changed by its reflector's thread once it was started.
 
     1 until the first list has come, and for ever where no Service is named.
     """
