@@ -183,7 +183,7 @@ class Reflector(Generic[T]):
                 content = self._api.get(self._collection.path, query, self._settings.read_seconds)
             except StatusFailure as failure:
                 raise _gone(failure) from None
-            self._note_contact()
+            self.heard_at = self._settings.clock()
             page = _decoded(content, _Page)
             for item in page.items or ():
                 self._note(items, item)
@@ -216,9 +216,10 @@ class Reflector(Generic[T]):
                 self._stream = stream
                 if self._stopping.is_set():
                     return  # stopped while the watch was opened: `stop` could not end the read
-                self._note_recovery()
+                self._failures = 0
+                self._failure.end()
                 for line in stream.lines():
-                    self._note_contact()
+                    self.heard_at = self._settings.clock()
                     if line:
                         self._take(_decoded(line, _Event))
                     if self._stopping.is_set():
@@ -258,13 +259,6 @@ class Reflector(Generic[T]):
             items.pop(key, None)
         else:
             items[key] = value
-
-    def _note_contact(self) -> None:
-        self.heard_at = self._settings.clock()
-
-    def _note_recovery(self) -> None:
-        self._failures = 0
-        self._failure.end()
 
     def _fail(self, failure: ApiFailure) -> None:
         self._failures += 1
