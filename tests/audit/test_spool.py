@@ -1,6 +1,7 @@
 """The spool gives back what was put in, in order, whatever becomes of its process."""
 
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -183,6 +184,22 @@ def test_a_full_disk_does_not_keep_entries_from_being_taken(spool: Spool) -> Non
     spool._connection.execute("PRAGMA query_only = 0")
     assert taken(spool) == written[4:]
     assert spool.is_empty
+
+
+def test_a_disk_that_fills_up_is_no_loss(tmp_path: Path) -> None:
+    """What was half written is taken back, and all that was there before goes on to wait."""
+    spool, chain = opened(tmp_path, max_bytes=64 << 20), Chain()
+    written = put(spool, 3, chain)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(StoreUnavailable, match="disk"):
+            spool.append(*chain.numbered([entry(request_content="x" * 1700) for _ in range(2000)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    spool.check()
+    assert taken(spool) == written
+    spool.close()
 
 
 def test_an_entry_that_a_newer_gateway_put_in_is_left_out_and_no_other(spool: Spool) -> None:

@@ -7,8 +7,8 @@ what it has already.
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -110,9 +110,8 @@ class Spool:
         if is_full and not may_exceed:
             raise SpoolFull("the spool is full")
         self.check()
-        with failures(), transaction(self._open()) as connection:
+        with self._change() as connection:
             connection.executemany(_INSERT, rows)
-        self._wrote()
         self.bytes_held += size
         self.check()
 
@@ -135,10 +134,9 @@ class Spool:
         self.bytes_held -= taken.size
         self._taken = taken.end
         with suppress(StoreUnavailable):
-            with failures(), transaction(self._open()) as connection:
+            with self._change() as connection:
                 connection.execute("DELETE FROM entries WHERE place <= ?", (taken.end,))
             self._taken = 0  # an empty table begins with the first place again
-            self._wrote()
 
     def close(self) -> None:
         """What it holds stays."""
@@ -182,10 +180,15 @@ class Spool:
             raise StoreUnavailable("the spool is not open")
         return self._connection
 
-    def _wrote(self) -> None:
-        """The last change was our own; a file that is gone is missed by `check`."""
-        with suppress(OSError):
-            self._watch.wrote()
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """A transaction. One that fails changes the file, too: SQLite writes back what was there before."""
+        try:
+            with failures(), transaction(self._open()) as connection:
+                yield connection
+        finally:
+            with suppress(OSError):  # a file that is gone is missed by `check`
+                self._watch.wrote()
 
 
 def _some(cursor: sqlite3.Cursor) -> list[Any]:
