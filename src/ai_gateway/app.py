@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ai_gateway.polling")
 
-FIRST_LOOK_SECONDS: Final = 5.0
+FIRST_POLLS_SECONDS: Final = 5.0
 
 
 class Gateway:
@@ -227,7 +227,7 @@ class Gateway:
             ending.push_async_callback(self.poller.stop)
             ending.push_async_callback(self.discovery.stop)
             self._follow(self.current.now.config)
-            ending.push_async_callback(_ended, asyncio.create_task(self._look_first()))
+            ending.push_async_callback(_ended, asyncio.create_task(self._first_polls()))
             ending.push_async_callback(_ended, asyncio.create_task(self.auth_state.follow()))
             with self._lag.running(asyncio.get_running_loop()):
                 yield
@@ -270,10 +270,10 @@ class Gateway:
         self.poller.follow(new, gone)
         self._reachability.listed()
 
-    async def _look_first(self) -> None:
+    async def _first_polls(self) -> None:
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                async with asyncio.timeout(FIRST_POLLS_SECONDS):
                     await self.fleet.listed.wait()
                     await self.poller.first_round()
             self.audit.warn_of_several(self.gateways.ready())

@@ -86,14 +86,14 @@ class SilenceTracker:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._heard: dict[str, tuple[int, float]] = {}  # the sign, and when it was first seen
 
     def too_long(self, signs: Iterable[tuple[str, int]]) -> set[str]:
         """The writers of these signs that are dead."""
         now = self._clock()
-        heard = self._heard if now - self._looked <= PAUSE_SECONDS else {}
-        self._looked = now
+        heard = self._heard if now - self._checked_at <= PAUSE_SECONDS else {}
+        self._checked_at = now
         self._heard = {
             writer: heard[writer] if writer in heard and heard[writer][0] == sign else (sign, now)
             for writer, sign in signs

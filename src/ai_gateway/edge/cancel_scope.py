@@ -48,9 +48,9 @@ class CancelScope:
     """
 
     __slots__ = (
+        "_check_seconds",
         "_ended",
         "_is_over",
-        "_look_seconds",
         "_loop",
         "_phase",
         "_running_requests",
@@ -66,7 +66,7 @@ class CancelScope:
         self._loop = running_requests.loop
         self._total = total
         self._phase: Callable[[], Deadline] | None = None
-        self._look_seconds = math.inf
+        self._check_seconds = math.inf
         self._ended: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -95,14 +95,14 @@ class CancelScope:
             self._task.uncancel()
             raise self._ended from None
 
-    def expect(self, phase: Callable[[], Deadline], look_seconds: float = math.inf) -> None:
+    def expect(self, phase: Callable[[], Deadline], check_seconds: float = math.inf) -> None:
         """Sets the deadline of the present phase; the scope calls `phase` again whenever its moment has come.
 
-        If that moment can move nearer, the scope calls it at least every `look_seconds`.
+        If that moment can move nearer, the scope calls it at least every `check_seconds`.
         """
         self._phase = phase
-        self._look_seconds = look_seconds
-        due = min(phase()[0], self._loop.time() + look_seconds)
+        self._check_seconds = check_seconds
+        due = min(phase()[0], self._loop.time() + check_seconds)
         if self._timer is None or due < self._timer.when():
             self._arm(due)
 
@@ -127,7 +127,7 @@ class CancelScope:
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        soonest = self._loop.time() + self._look_seconds
+        soonest = self._loop.time() + self._check_seconds
         self._timer = self._loop.call_at(min(due, self._total[0], soonest), self._check)
 
     def _check(self) -> None:

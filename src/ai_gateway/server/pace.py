@@ -9,18 +9,18 @@ class BodyPace:
     def __init__(self, now: float, limits: FramingLimits) -> None:
         self._limits = limits
         self._since = now
-        self._looked_at = now
+        self._checked_at = now
         self._moved_at = now
         self._seen_bytes = 0
 
     def is_too_slow(self, now: float, taken_bytes: int, is_paused: bool) -> bool:
         """Whether nothing came for too long, or too little on average. Time while reading was paused does not count."""
         if is_paused:
-            self._since += now - self._looked_at
+            self._since += now - self._checked_at
             self._moved_at = now
         elif taken_bytes != self._seen_bytes:
             self._moved_at = now
-        self._looked_at = now
+        self._checked_at = now
         self._seen_bytes = taken_bytes
         limits = self._limits
         elapsed = now - self._since

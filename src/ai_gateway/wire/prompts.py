@@ -128,20 +128,19 @@ def _empty_content(message: Message, role: str, path: str) -> msgspec.Raw:
     return EMPTY
 
 
-_encode = msgspec.json.Encoder().encode
 _decode_only: Final = msgspec.json.Decoder(tuple[str]).decode
 
 
 def check_chat(fields: Fields) -> None:
-    """A list of messages, mended where Ollama would misread one."""
+    """A list of messages, normalized where Ollama would misread one."""
     text = given(fields, "messages")
     if text is None:
         refuse("messages", "`messages` is required.", "missing_value")
     if not text.startswith(b"[") or not text[1:-1].strip():
         refuse("messages", "`messages` must be a list with at least one message.")
-    mended = normalize(text)
-    if mended is not None:
-        fields["messages"] = msgspec.Raw(mended)
+    normalized = normalize(text)
+    if normalized is not None:
+        fields["messages"] = msgspec.Raw(normalized)
 
 
 def check_completions(fields: Fields) -> None:
