@@ -10,11 +10,18 @@ from tests.flow.conftest import pytest_asyncio_loop_factories, world
 from tests.flow.waiting import until
 from tests.redis.server import Server, running
 
+from ai_gateway.limits import shared
 from ai_gateway.limits.shared import Shared
 
 __all__ = ["pytest_asyncio_loop_factories", "world"]
 
 Open = Callable[..., Coroutine[Any, Any, Shared]]
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a connection, and an answer that nobody waits for any more, may take longer than a second."""
+    monkeypatch.setattr(shared, "CONNECT_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -30,10 +37,10 @@ async def opened(redis: Server) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         async def open_one(**settings: Any) -> Shared:
-            shared = Shared(redis.settings(**settings))
-            stack.push_async_callback(shared.close)
-            shared.start()
-            await until(lambda: not shared.is_unavailable, "Redis is found")
-            return shared
+            made = Shared(redis.settings(**settings))
+            stack.push_async_callback(made.close)
+            made.start()
+            await until(lambda: not made.is_unavailable, "Redis is found")
+            return made
 
         yield open_one

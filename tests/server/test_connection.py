@@ -49,11 +49,15 @@ async def test_a_bad_request_sent_ahead_is_refused_after_the_running_answer(serv
 
 async def test_more_sent_ahead_than_is_held_ends_the_connection_after_the_answer(serving: Any) -> None:
     async with serving() as world:
-        talking = asyncio.create_task(world.talk(get("/wait"), *[b"x" * 50_000] * 3))
+        reader, writer = await world.open()
+        writer.write(get("/wait"))
         await world.app.started.wait()
-        await asyncio.sleep(0.1)
+        for _ in range(10):  # turns of the loop, in which the server takes all that has come
+            writer.write(b"x" * 15_000)
+            await asyncio.sleep(0.01)
         world.app.answer.set()
-        answer = await talking
+        answer = await soon(reader.read())
+        writer.close()
     assert answer.endswith(b"GET /wait 0")
     assert len(world.app.seen) == 1
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from tests.flow.waiting import PATIENCE_SECONDS
+from tests.ports import free_port
 
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.connection import Connection
@@ -141,8 +142,4 @@ def answers(body: bytes, status: bytes = b"200 OK") -> Script:
 
 async def free_address() -> Address:
     """An address where nothing listens."""
-    listening = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    address = Address("127.0.0.1", listening.sockets[0].getsockname()[1])
-    listening.close()
-    await listening.wait_closed()
-    return address
+    return Address("127.0.0.1", free_port())

@@ -16,10 +16,10 @@ from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.wire.address import Address
 
-FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(0.1), Seconds(0.1))  # soon done with what never answers
+FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(1), Seconds(1))  # soon done with what never answers
 # For endpoints that answer, which may take a busy machine long.
 PATIENT = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
-IMPATIENT_OF_LISTS = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(0.1))
+IMPATIENT_OF_LISTS = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(1))
 
 VERSION = b'{"version":"0.24.0"}'
 TAGS = b'{"models":[{"name":"tiny:latest","digest":"1","size":7,"modified_at":"2026-11-23T08:28:15Z"}]}'
@@ -125,7 +125,7 @@ async def test_changes_are_found_by_the_next_polls() -> None:
         (answer(VERSION, b"500 No"), "answered 500"),
         (answer(b"", b"302 Found", b"location: /x\r\n"), "answered 302"),
         (b"garbage\r\n\r\n", "not an HTTP answer"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 0.1 s"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "did not answer within 1 s"),
     ],
 )
 async def test_an_address_that_another_service_took_over_is_down_until_ollama_answers(said: bytes, reason: str) -> None:
@@ -148,7 +148,7 @@ async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
         before = server.paths().count("/api/version")
         await world.until(lambda endpoint: endpoint.state == "down")
         assert server.paths().count("/api/version") >= before + 2
-        assert world.endpoint.reason == "/api/version did not answer within 0.1 s"
+        assert world.endpoint.reason == "/api/version did not answer within 1 s"
         ollama.answers[b"/api/version"] = answer(VERSION)
         await world.until(lambda endpoint: endpoint.state == "up")
 
