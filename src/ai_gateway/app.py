@@ -47,7 +47,7 @@ from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource
 from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
-from ai_gateway.options import Options, Surroundings
+from ai_gateway.options import Options, ProcessHooks
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused_requests import RefusedRequests
@@ -70,11 +70,11 @@ FIRST_POLLS_SECONDS: Final = 5.0
 class Gateway:
     """All parts, and the two ASGI apps made of them. Needs a running event loop."""
 
-    def __init__(self, options: Options, around: Surroundings | None = None) -> None:
+    def __init__(self, options: Options, hooks: ProcessHooks | None = None) -> None:
         loop = asyncio.get_running_loop()
         rng = random.Random()  # noqa: S311 - spreads load and timers, guards nothing
         self._options = options
-        self._around = around = around or Surroundings()
+        self._hooks = hooks = hooks or ProcessHooks()
         api_server = ApiServer(options.access)
         self.client = Client(loop)
         self._inputs = DiscoveryInputs(options.environment, partial(is_answering, self.client), api_server)
@@ -97,7 +97,7 @@ class Gateway:
         self.readiness = Readiness()
         self.buffers = Buffers()
         self.running_requests = RunningRequests(loop)
-        self.audit = Audit(time.monotonic, options.environment, around.write_line)
+        self.audit = Audit(time.monotonic, options.environment, hooks.write_line)
         self._status = self._status_sources()
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
@@ -125,8 +125,8 @@ class Gateway:
     def _api(self) -> ASGIApp:
         """The API's app. A request meets the wrappers in this order, and its answer in the other."""
         marks = [(b"x-ai-gateway-demo", b"simulated endpoints")] if self._options.demo else []
-        tracing = self._around.tracing
-        readers: tuple[Reader, ...] = (self._requests, self.audit, *self._around.readers)
+        tracing = self._hooks.tracing
+        readers: tuple[Reader, ...] = (self._requests, self.audit, *self._hooks.readers)
         if tracing is not None:
             readers = (tracing, *readers)
         checks: list[Wrapper] = [
@@ -164,7 +164,7 @@ class Gateway:
 
     def _other_routes(self, signs: Mapping[str, ASGIApp]) -> ASGIApp:
         """The paths that read."""
-        started_at, tracing = int(time.time()), self._around.tracing
+        started_at, tracing = int(time.time()), self._hooks.tracing
         details = ModelDetails(self.client, tracing.wrap if tracing else None)
         reading: dict[str, ASGIApp] = {
             "/v1/models": ListModels(self.current, self.fleet, started_at),
@@ -185,15 +185,15 @@ class Gateway:
             # Without `auth`: the check of names holds here whatever callers of the API have to prove.
             partial(HostCheck, current=self.current),
         ]
-        return wrapped(wrappers, router(reading, {"/drain": Drain(self._around.leave, self.current)}))
+        return wrapped(wrappers, router(reading, {"/drain": Drain(self._hooks.leave, self.current)}))
 
     def _metric_sources(self) -> list[MetricSource]:
         """The parts that measure something."""
         sources: list[MetricSource] = [lambda: status_samples(self._status), self._requests.samples, self._lag.samples]
         sources += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
-        if self._around.tracing is not None:
-            sources.append(partial(span_samples, self._around.tracing))
-        return [*sources, *self._around.metric_sources]
+        if self._hooks.tracing is not None:
+            sources.append(partial(span_samples, self._hooks.tracing))
+        return [*sources, *self._hooks.metric_sources]
 
     def _opening(self, marks: list[tuple[bytes, bytes]], tracing: Tracing | None = None) -> OpenExchange:
         sampler = None if tracing is None else tracing.is_sampled
@@ -208,7 +208,7 @@ class Gateway:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
             await self.live.wait_for_outcome()
-            self.live.bind(self._around.leave, self._options.decided)  # what the caller does next goes by this config
+            self.live.bind(self._hooks.leave, self._options.decided)  # what the caller does next goes by this config
             yield
 
     @asynccontextmanager
@@ -255,7 +255,7 @@ class Gateway:
             self.audit.on_first_config(config.audit)
         self.auth_state.apply(config.auth, config.callers, prepared)
         self.current.swap(new)
-        self._around.on_config(config)
+        self._hooks.on_config(config)
         self.limiter.configure(new.catalog.limits)
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)

@@ -36,7 +36,7 @@ def _ignore(*_: object) -> None:
     """The default callback: does nothing."""
 
 
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessHooks(msgspec.Struct, frozen=True, kw_only=True):
     """What the process around the gateway gives it.
 
     `readers` get each finished exchange. A scrape reads `metric_sources` after the gateway's own. `leave` begins to

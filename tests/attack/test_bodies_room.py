@@ -128,4 +128,4 @@ async def test_all_room_comes_back(world: World, tried: Tried) -> None:
             line.leave()
     await until(lambda: len(served.exchanges) == tried.times)
     assert {exchange.outcome.status for exchange in served.exchanges} == {408, 499}
-    assert (buffers.held_bytes, buffers.large_bytes, len(buffers.holds)) == (0, 0, 0)
+    assert (buffers.held_bytes, buffers.large_bytes, len(buffers.shares)) == (0, 0, 0)

@@ -191,11 +191,11 @@ class Balancing(RuleBasedStateMachine):
         settled = [one for one in self.waiting if one.settled]
         for one in settled:
             assert one.settled == 1
-            assert (one.ticket.choice is None) != (one.ticket.refusal is None)
+            assert (one.ticket.choice is None) != (one.ticket.error is None)
             if one.endpoint is not None:
                 assert one.endpoint.is_usable
                 assert one.endpoint not in one.ticket.avoid
-        equals = [one.endpoint is not None for one in self.waiting if not (one.ticket.avoid or one.ticket.refusal)]
+        equals = [one.endpoint is not None for one in self.waiting if not (one.ticket.avoid or one.ticket.error)]
         assert equals == sorted(equals, reverse=True)  # first come, first served
         self.waiting = [one for one in self.waiting if not one.settled]
         self.served += settled

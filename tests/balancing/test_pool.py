@@ -145,7 +145,7 @@ def test_calls_that_wait_for_a_model_that_vanished_are_refused() -> None:
     world.take()
     waiting = [world.queue(), world.queue()]
     world.fleet.mark_missing(world.endpoints[0], MODEL)
-    assert [type(one.ticket.refusal) for one in waiting] == [ModelMissing] * 2
+    assert [type(one.ticket.error) for one in waiting] == [ModelMissing] * 2
     assert [one.settled for one in waiting] == [1, 1]
     assert world.pool.waiting == 0
 
@@ -156,7 +156,7 @@ def test_calls_that_wait_when_the_last_endpoint_goes_down_are_refused() -> None:
     world.take()
     waiting = world.queue()
     world.fleet.saw_down(world.endpoints[0], "refused")
-    assert isinstance(waiting.ticket.refusal, NoEndpoint)
+    assert isinstance(waiting.ticket.error, NoEndpoint)
 
 
 def test_a_retry_does_not_go_where_it_failed() -> None:

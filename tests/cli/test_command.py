@@ -17,6 +17,8 @@ import pytest
 import trustme
 
 from ai_gateway.__main__ import main
+from ai_gateway.cli import keys
+from ai_gateway.config import access
 from ai_gateway.version import __version__
 
 FREE = "127.0.0.1:0"
@@ -290,3 +292,7 @@ def test_simulate_refuses_invalid_model_names(capsys: pytest.CaptureFixture[str]
     status, out, err = said(capsys, "simulate", "--models", "a b,llama3")
     assert (status, out) == (1, "")
     assert err == "ai-gateway simulate: these are not model names: a b\n"
+
+
+def test_the_help_of_keys_names_the_routes_of_the_config() -> None:
+    assert ", ".join(access.ROUTES) == keys.ROUTES

@@ -16,7 +16,7 @@ from tests.flow.world import NO_OLLAMA, World, chat, config
 
 from ai_gateway.app import Gateway
 from ai_gateway.cluster.config_map import ConfigMapRef
-from ai_gateway.options import Options, Surroundings
+from ai_gateway.options import Options, ProcessHooks
 from ai_gateway.telemetry.names import LOOP_LAG, SPANS
 from ai_gateway.telemetry.series import Distribution
 from ai_gateway.telemetry.settings import TelemetrySettings
@@ -205,6 +205,6 @@ async def test_what_became_of_spans_is_counted(tmp_path: Path) -> None:
 
     counts = {"exported": 3, "failed": 0, "dropped": 2}
     tracing: Any = SimpleNamespace(counts=counts, is_sampled=None, wrap=None)
-    gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), Surroundings(tracing=tracing))
+    gateway = Gateway(Options(tmp_path / "config.yml", NO_OLLAMA), ProcessHooks(tracing=tracing))
     found = {reading.labels: reading.value for reading in gateway.metrics.read() if reading.name == SPANS}
     assert found == {("exported",): 3, ("failed",): 0, ("dropped",): 2}

@@ -153,12 +153,12 @@ class Room(RuleBasedStateMachine):
         assert buffers.held_bytes == sum(hold.held_bytes for hold in self.holds) <= ROOM
         assert buffers.large_bytes == sum(hold.held_bytes for hold in self.holds if hold.is_large)
         assert buffers.large_bytes <= ROOM - ROOM // SMALL_PART
-        for counts, name in zip(buffers.shares(), ("caller", "address"), strict=True):
+        for counts, name in zip(buffers.bytes_held(), ("caller", "address"), strict=True):
             assert counts == {
                 one: sum(hold.held_bytes for hold in self.holds if getattr(hold, name) == one)
                 for one in {getattr(hold, name) for hold in self.holds}
             }
-        assert set(buffers.holds) == set(self.holds)
+        assert set(buffers.shares) == set(self.holds)
 
 
 TestRoom = Room.TestCase
@@ -266,7 +266,7 @@ async def test_room_is_given_back_on_every_way_out(world: World, how: str) -> No
             body = body[:-1] + b',"model":"llama3"}'
         assert (await served.ask("POST", CHAT, body)).status == (404 if how == "unknown model" else 400)
     await until(lambda: served.exchanges and held(served) == 0)
-    assert not served.gateway.buffers.holds
+    assert not served.gateway.buffers.shares
 
 
 async def test_an_answer_that_is_too_large_is_502(world: World) -> None:

@@ -21,7 +21,7 @@ from ai_gateway.cli.serve import lead
 from ai_gateway.cluster.access import Access
 from ai_gateway.cluster.config_map import ConfigMapRef
 from ai_gateway.exchange import Exchange
-from ai_gateway.options import Options, Surroundings
+from ai_gateway.options import Options, ProcessHooks
 from ai_gateway.server import FramingLimits, ServerCallbacks, ServerSettings, Shutdown
 from ai_gateway.simulator import Settings, Simulator
 from ai_gateway.telemetry.settings import TelemetrySettings
@@ -231,7 +231,7 @@ async def _serving(
     listening = asyncio.Event()
     exchanges: list[Exchange] = []
     shutdown = Shutdown()
-    gateway = Gateway(options, Surroundings(readers=(exchanges.append,), tracing=tracing, leave=shutdown.begin))
+    gateway = Gateway(options, ProcessHooks(readers=(exchanges.append,), tracing=tracing, leave=shutdown.begin))
     served = Served(gateway, path, exchanges, shutdown)
 
     def on_listening(api: tuple[str, ...], admin: tuple[str, ...]) -> None:

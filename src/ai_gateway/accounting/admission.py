@@ -161,7 +161,7 @@ class AdmissionControl:
     def __init__(self, limiter: Limiter, counting: TokenAccounting) -> None:
         self._limiter = limiter
         self._counting = counting
-        self._refusals = counters()
+        self._exceeded = counters()
         self._last: dict[str, Counts] = {}  # by caller label
 
     def concerns(self, caller: Caller) -> bool:
@@ -198,7 +198,7 @@ class AdmissionControl:
 
     def _refuse(self, exchange: Exchange, exceeded: LimitExceeded, tokens: int) -> NoReturn:
         label = caller_label(exchange.caller)
-        self._refusals.at(label, f"{exceeded.rule.holder}_{exceeded.kind}").value += 1
+        self._exceeded.at(label, f"{exceeded.rule.holder}_{exceeded.kind}").value += 1
         exchange.outcome.reason = f"refused by {exceeded.kind} of {exceeded.rule.scope}, {tokens} tokens asked"
         raise _error(exceeded)
 
@@ -221,7 +221,7 @@ class AdmissionControl:
             return
         yield Sample(names.LIMIT_FALLBACKS, self._limiter.fallbacks)
         yield Sample(names.LIMIT_GATEWAYS, 1 if self._limiter.is_shared else self._limiter.gateways)
-        yield from (Sample(names.LIMIT_REFUSALS, counter.value, labels) for labels, counter in self._refusals.items())
+        yield from (Sample(names.LIMIT_REFUSALS, counter.value, labels) for labels, counter in self._exceeded.items())
         for label, counts in self._last.items():
             left = remaining_by_kind(counts, self._limiter.instant() if counts.are_live else counts.instant)
             yield from (Sample(names.LIMIT_REMAINING, one.remaining, (label, kind)) for kind, one in left.items())

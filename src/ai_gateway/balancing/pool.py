@@ -28,15 +28,15 @@ class PoolSettings(msgspec.Struct, frozen=True):
 
 
 class Ticket:
-    """A place in the queue. `settle` is called once, when `choice` or `refusal` has been set by the pool."""
+    """A place in the queue. `settle` is called once, when `choice` or `error` has been set by the pool."""
 
-    __slots__ = ("avoid", "choice", "refusal", "settle")
+    __slots__ = ("avoid", "choice", "error", "settle")
 
     def __init__(self, avoid: frozenset[Endpoint], settle: Callable[[], None]) -> None:
         self.avoid = avoid
         self.settle = settle
         self.choice: Choice | None = None
-        self.refusal: BackendUnavailable | None = None
+        self.error: BackendUnavailable | None = None
 
 
 class Pool:
@@ -112,8 +112,8 @@ class Pool:
                     if not ticket.avoid:
                         return  # all calls after it need the same slots
                     continue
-            except BackendUnavailable as refusal:
-                ticket.refusal = refusal
+            except BackendUnavailable as error:
+                ticket.error = error
             self._queue.remove(ticket)
             ticket.settle()
 
@@ -194,14 +194,14 @@ class Lease:
                 await settled.wait()
         except TimeoutError:
             # A slot that is granted at the moment of the timeout is used, not lost.
-            if ticket.choice is None and ticket.refusal is None:
+            if ticket.choice is None and ticket.error is None:
                 self._pool.leave(ticket)
                 raise self._too_long() from None
         except BaseException:
             self._pool.leave(ticket)
             raise
-        if ticket.refusal is not None:
-            raise ticket.refusal
+        if ticket.error is not None:
+            raise ticket.error
         assert ticket.choice is not None
         return ticket.choice
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ai_gateway.cli.paths import path_flag
-from ai_gateway.config.access import ROUTES
 
 if TYPE_CHECKING:
     from ai_gateway.auth.keys_file import KeyEntry
@@ -34,6 +33,10 @@ _LIMITS = {
     "concurrent": "calls at one time",
     "tokens_per_day": "tokens per day",
 }
+
+
+# As in config/access.py, which a command that only wants its help does not import.
+ROUTES = "chat, completions, embeddings, models, audit"
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -68,7 +71,7 @@ def _add_create(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--tenant", help="the caller's tenant")
     parser.add_argument("--groups", type=_names, default=(), metavar="A,B", help="the caller's groups, for rules")
     parser.add_argument("--models", type=_names, metavar="A,B*", help="allowed models, as patterns (default: all)")
-    parser.add_argument("--routes", type=_names, metavar="A,B", help=", ".join(ROUTES))
+    parser.add_argument("--routes", type=_names, metavar="A,B", help=ROUTES)
     for name, meaning in _LIMITS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"at most N {meaning}")
     parser.add_argument("--expires", metavar="DURATION", help="such as 90d (default: never)")

@@ -97,7 +97,7 @@ async def _serve(
 ) -> None:
     from ai_gateway.app import Gateway
     from ai_gateway.cli.demo import with_demo
-    from ai_gateway.options import Surroundings
+    from ai_gateway.options import ProcessHooks
     from ai_gateway.server import Shutdown
     from ai_gateway.telemetry.access_log import AccessLog
     from ai_gateway.telemetry.descriptors import Descriptors
@@ -111,7 +111,7 @@ async def _serve(
             stack.callback(tracing.close, FLUSH_SECONDS)
         stack.callback(access_log.flush)  # comes first: the wait for a collector may last until the gateway is killed
         shutdown = Shutdown()
-        around = Surroundings(
+        hooks = ProcessHooks(
             readers=(access_log,),
             metric_sources=(outputs.samples, stack.enter_context(Descriptors(time.monotonic).running(loop))),
             tracing=tracing,
@@ -119,7 +119,7 @@ async def _serve(
             on_config=lambda config: _set_logs(config, access_log),
             write_line=outputs.out.write,
         )
-        gateway = Gateway(options, around)
+        gateway = Gateway(options, hooks)
         if options.telemetry.metrics:
             await stack.enter_async_context(_exporting_metrics(options.telemetry, gateway, tracing))
         callbacks = _callbacks(gateway, arguments.hangup, shutdown)

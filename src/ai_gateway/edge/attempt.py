@@ -116,7 +116,7 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
 def _let_go(served: ServedCall, delivery: Delivery, retry: Retry | None) -> None:
     """The answer has begun: the body is not sent again, and a retry is over, however long the answer is."""
     served.body.pieces.clear()
-    delivery.room.hold.release()
+    delivery.room.share.release()
     if retry is not None:
         retry.end()
 

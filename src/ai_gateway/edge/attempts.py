@@ -63,13 +63,13 @@ class Attempts:
     async def _attempt(self, retry: Retry | None = None) -> AttemptResult:
         """Sends the call to an endpoint. Another one gets the call if that refuses the connection."""
         served, delivery = self._served, self._delivery
-        hold, times = delivery.room.hold, served.exchange.times
+        share, times = delivery.room.share, served.exchange.times
         times.queued_at = times.queued_at or monotonic()
         while True:
             delivery.cancel_scope.relax()
-            hold.give_way = partial(_end_for_others, delivery.cancel_scope)
+            share.give_way = partial(_end_for_others, delivery.cancel_scope)
             async with Lease(self._pool, served.entry.timeouts.queue, self._avoid) as choice:
-                hold.give_way = None  # from here on an endpoint works for it
+                share.give_way = None  # from here on an endpoint works for it
                 times.leased_at = times.leased_at or monotonic()
                 try:
                     result = await attempt(self._upstreams.client, served, delivery, choice, retry)

@@ -45,8 +45,8 @@ class Authentication:
             if isinstance(error, Forbidden):
                 exchange = exchange_of(scope)
                 exchange.caller = _known(error.identity, exchange.caller.address)
-                refusal = "Your credential is valid, but no rule of the gateway admits you."
-                raise NotAllowed(refusal, code="no_rule") from None
+                reason = "Your credential is valid, but no rule of the gateway admits you."
+                raise NotAllowed(reason, code="no_rule") from None
             raise Unauthorized("Send a valid credential as `Authorization: Bearer ...`.") from None
 
 

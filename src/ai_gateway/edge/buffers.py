@@ -23,21 +23,21 @@ class Buffers:
         self.held_bytes = 0
         self.large_bytes = 0  # of them, in shares that are not small
         self.slices = FairSlices()
-        self.holds: dict[BodyShare, None] = {}  # the oldest first
+        self.shares: dict[BodyShare, None] = {}  # the oldest first
 
-    def count(self, hold: "BodyShare", size: int) -> None:
+    def count(self, share: "BodyShare", size: int) -> None:
         """Adds the bytes that a share has more, or less."""
         self.held_bytes += size
-        if hold.is_large:
+        if share.is_large:
             self.large_bytes += size
 
-    def shares(self) -> "tuple[Counter[str], Counter[str]]":
+    def bytes_held(self) -> "tuple[Counter[str], Counter[str]]":
         """Bytes by caller, and by address. Added up only when room is short, so that ordinary calls pay nothing."""
         callers: Counter[str] = Counter()
         addresses: Counter[str] = Counter()
-        for hold in self.holds:
-            callers[hold.caller] += hold.held_bytes
-            addresses[hold.address] += hold.held_bytes
+        for share in self.shares:
+            callers[share.caller] += share.held_bytes
+            addresses[share.address] += share.held_bytes
         return callers, addresses
 
 
@@ -63,13 +63,13 @@ class BodyShare:
         """Holds more. Raises BuffersFull if there is no room and no other request has to give way."""
         buffers = self._buffers
         if not self.held_bytes:
-            buffers.holds[self] = None
+            buffers.shares[self] = None
         if not self.is_large and self.held_bytes + size > SMALL_BYTES:
             self.is_large = True
             buffers.large_bytes += self.held_bytes
         if not self._fits(size):
-            for hold in self._givers(size):
-                hold._yield_room()
+            for share in self._givers(size):
+                share._yield_room()
         self.held_bytes += size
         buffers.count(self, size)
 
@@ -86,7 +86,7 @@ class BodyShare:
         held, self.held_bytes = self.held_bytes, 0
         if held:
             self._buffers.count(self, -held)
-        self._buffers.holds.pop(self, None)
+        self._buffers.shares.pop(self, None)
         self.is_large = False
         self.give_way = None
 
@@ -108,18 +108,18 @@ class BodyShare:
         """The requests that give way so that this one fits; none does so in vain."""
         given = large_given = 0
         found: list[BodyShare] = []
-        callers, addresses = self._buffers.shares()
+        callers, addresses = self._buffers.bytes_held()
         own_caller, own_address = callers[self.caller] + size, addresses[self.address] + size
-        for hold in self._younger_first():
-            is_hog = hold.caller != self.caller and callers[hold.caller] > own_caller
-            is_hog = is_hog or (hold.address != self.address and addresses[hold.address] > own_address)
+        for share in self._younger_first():
+            is_hog = share.caller != self.caller and callers[share.caller] > own_caller
+            is_hog = is_hog or (share.address != self.address and addresses[share.address] > own_address)
             if not is_hog:
                 continue
-            found.append(hold)
-            given += hold.held_bytes
-            large_given += hold.held_bytes if hold.is_large else 0
-            callers[hold.caller] -= hold.held_bytes
-            addresses[hold.address] -= hold.held_bytes
+            found.append(share)
+            given += share.held_bytes
+            large_given += share.held_bytes if share.is_large else 0
+            callers[share.caller] -= share.held_bytes
+            addresses[share.address] -= share.held_bytes
             if self._fits(size, given, large_given):
                 break
         if not self._fits(size, given, large_given):
@@ -127,9 +127,9 @@ class BodyShare:
         return found
 
     def _younger_first(self) -> "Iterator[BodyShare]":
-        for hold in reversed(self._buffers.holds):
-            if hold is not self and hold.give_way is not None and hold.held_bytes:
-                yield hold
+        for share in reversed(self._buffers.shares):
+            if share is not self and share.give_way is not None and share.held_bytes:
+                yield share
 
 
 def full() -> BuffersFull:

@@ -9,8 +9,8 @@ import msgspec
 
 from ai_gateway.errors import BackendUnavailable, GatewayError, InvalidRequest, ModelMissing, UpstreamFailed
 from ai_gateway.wire.answer import read_error
+from ai_gateway.wire.ollama_errors import client_error, hidden_client_error
 from ai_gateway.wire.operations import Operation
-from ai_gateway.wire.refusals import hidden_refusal, refusal
 
 Blame = Literal["endpoint", "model", "missing", "nobody"]
 
@@ -43,9 +43,9 @@ def classify(status: int, body: bytes, model: str, operation: Operation) -> Fail
     if status == 501:
         raise InvalidRequest(message or "The model cannot do this.", code="model_lacks_capability", param="model")
     if status >= 500:
-        if (refused := hidden_refusal(message, operation.text_field)) is not None:
+        if (refused := hidden_client_error(message, operation.text_field)) is not None:
             raise refused
         return FailedAttempt(UpstreamFailed("Ollama failed to answer this request."), "model", reason)
     if status in (401, 403) or status < 400:
         raise UpstreamFailed(f"Ollama answered the gateway itself with {status}.", code="upstream_refused")
-    raise refusal(status, message, operation.text_field)
+    raise client_error(status, message, operation.text_field)

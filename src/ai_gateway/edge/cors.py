@@ -75,10 +75,10 @@ def _check_origin(scope: Scope, origins: Origins, origin: str) -> None:
     host = header(scope, b"host")
     if host is not None and is_same_host(origin, host.decode("latin-1"), scope.get("scheme") == "https"):
         return
-    raise InvalidRequest(_refusal(origin, host or b""), code="origin_refused", status=403)
+    raise InvalidRequest(_reason(origin, host or b""), code="origin_refused", status=403)
 
 
-def _refusal(origin: str, host: bytes) -> str:
+def _reason(origin: str, host: bytes) -> str:
     """What happened, and what an operator can do about it."""
     start = f"Pages of the origin {origin[:200]!r} may not call this gateway"
     if read_origin(origin) is None:  # such as `null`, the origin of files and of any page's sandboxes

@@ -71,7 +71,7 @@ class Forward:
                     active.config.compatibility.reasoning_content,
                 ),
                 cancel_scope=CancelScope(scope, deps.running_requests, total),
-                room=AnswerRoom(incoming.hold, deps.buffers.slices, active.config.body.max_answer_bytes),
+                room=AnswerRoom(incoming.share, deps.buffers.slices, active.config.body.max_answer_bytes),
                 events=EventReply(exchange, scope, send, entry.timeouts.heartbeat, loop) if call.stream else None,
             )
             if delivery.events is None:

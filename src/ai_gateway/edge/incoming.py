@@ -25,7 +25,7 @@ from ai_gateway.limits.admission import Grant
 from ai_gateway.limits.rules import caller_scope, site_of
 from ai_gateway.wire.call import Call, read_call
 from ai_gateway.wire.json_guard import SMALL_BYTES as WHOLE_BYTES
-from ai_gateway.wire.json_guard import is_small, refusal
+from ai_gateway.wire.json_guard import is_small, json_error
 from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT, read_large
@@ -36,7 +36,7 @@ _BEGINNING: Final = 64  # bytes of a body that tell what it is instead of JSON
 
 
 class BodyReader:
-    """Reads one body. `hold` counts the bytes of it that are held, also after the reading."""
+    """Reads one body. `share` counts the bytes of it that are held, also after the reading."""
 
     def __init__(self, buffers: Buffers, body: Body, caller: Caller) -> None:
         self._slices = buffers.slices
@@ -44,7 +44,7 @@ class BodyReader:
         self._total_seconds = body.timeout
         site = site_of(caller.address)
         name = site if caller.method == "none" else caller_scope(caller.method, caller.name)
-        self.hold = BodyShare(buffers, (body.buffered_bytes, body.max_bytes), name, site)
+        self.share = BodyShare(buffers, (body.buffered_bytes, body.max_bytes), name, site)
         self.body_bytes = 0  # that have come
         self.is_large = False  # by its announced length, or it announces none
         self._clock: asyncio.Timeout | None = None
@@ -74,16 +74,16 @@ class BodyReader:
             return chunk
         loop = asyncio.get_running_loop()
         pace = BodyDeadline(loop.time(), self._total_seconds)
-        self.hold.give_way = self._give_way
+        self.share.give_way = self._give_way
         try:
             async with asyncio.timeout_at(pace.due) as self._clock:
                 return await self._read_on(chunk, message, receive, pace)
         except TimeoutError:
             raise self._given_up or RequestTimeout("The request's body came too slowly.") from None
         except NO_OBJECT as error:
-            raise refusal(error, self._beginning) from None
+            raise json_error(error, self._beginning) from None
         finally:
-            self.hold.give_way = None
+            self.share.give_way = None
             if self._scan is not None:
                 self._scan.close()  # the reader has the values, if there are any
             self._clock = self._scan = None
@@ -132,7 +132,7 @@ class BodyReader:
         self.body_bytes += len(chunk)
         if self.body_bytes > self._most:
             raise _too_large(self._most)
-        self.hold.take(len(chunk))
+        self.share.take(len(chunk))
         return chunk
 
     def _give_way(self) -> None:
@@ -153,7 +153,7 @@ EARLY_SECONDS: Final = 900.0
 class Incoming:
     """One call from its head to its end. Leaving the block gives back its room, and settles its charges.
 
-    `hold` is what is held of its body, and later of its answer.
+    `share` is what is held of its body, and later of its answer.
     """
 
     def __init__(self, buffers: Buffers, admission: AdmissionControl, exchange: Exchange, active: ActiveConfig) -> None:
@@ -163,7 +163,7 @@ class Incoming:
         self._active = active
         self._is_limited = admission.concerns(exchange.caller)
         self._reading = BodyReader(buffers, active.config.body, exchange.caller)
-        self.hold: BodyShare = self._reading.hold
+        self.share: BodyShare = self._reading.share
         self._early: Grant | None = None
         self._admitted: Admitted | None = None
 
@@ -173,7 +173,7 @@ class Incoming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.hold.release()
+        self.share.release()
         if self._early is not None:  # a large body without a call stays charged as one request
             self._early.settle(0)
         self._admission.settle(self._admitted, self._exchange)
@@ -200,7 +200,7 @@ class Incoming:
             steps = read_large(operation, body)
             del body  # its pieces are let go of one by one
             self._exchange.tokens.prompt = self._reading.measuring.size(operation.prompt_kind)
-            return await self._slices.through(steps, self.hold.change)
+            return await self._slices.through(steps, self.share.change)
         except BackendUnavailable:  # no room: not the caller's fault
             self._take_back()
             raise
@@ -213,7 +213,7 @@ class Incoming:
             for _ in steps:
                 pass
         else:
-            await self._slices.through(steps, self.hold.change)
+            await self._slices.through(steps, self.share.change)
 
     async def admit(self, entry: ServedModel, longest_seconds: float) -> None:
         """Charges the whole call to its limits, in place of what its head was charged. Raises RateLimited."""

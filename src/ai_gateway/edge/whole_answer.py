@@ -19,7 +19,7 @@ from ai_gateway.wire.replies import json_headers_for
 class AnswerRoom(msgspec.Struct, frozen=True):
     """Where a whole answer is held, and how large it may be."""
 
-    hold: BodyShare
+    share: BodyShare
     slices: FairSlices
     most_bytes: int
 
@@ -34,7 +34,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
             size += len(data)
             if size > room.most_bytes:
                 raise _too_large(room.most_bytes)
-            room.hold.take(len(data))
+            room.share.take(len(data))
             begun.append(data)
             if size > SMALL_BYTES:
                 scan = scan or Scan(SPLIT)
@@ -47,7 +47,7 @@ async def read_whole(operation: Operation, upstream: UpstreamExchange, shape: Sh
     finally:
         if scan is not None:
             scan.close()
-    return await room.slices.through(read_large_answer(operation.read_answer, values, shape), room.hold.change)
+    return await room.slices.through(read_large_answer(operation.read_answer, values, shape), room.share.change)
 
 
 def _too_large(most_bytes: int) -> UpstreamFailed:

@@ -53,7 +53,7 @@ class PortState(ServerState):
         self.connections: set[Connection] = set()  # type: ignore[assignment]  # only ours are ever added
 
 
-def refusal_bytes(error: GatewayError) -> bytes:
+def error_bytes(error: GatewayError) -> bytes:
     """A whole answer that closes the connection, for a request that never reached the app."""
     status, headers, body = error_reply(error)
     lines = [b"%b: %b\r\n" % header for header in headers]
@@ -157,7 +157,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not is_begun:
-            self.transport.write(refusal_bytes(error))
+            self.transport.write(error_bytes(error))
         self.flow.resume_reading()
         self._close(is_quiet=False)
 

@@ -17,7 +17,7 @@ from ai_gateway.wire import surrogates
 from ai_gateway.wire.json_scan import MAX_KEYS, Doubled, Scan, TooMuch
 from ai_gateway.wire.json_windows import MAX_DEPTH, NotJson, TooDeep
 
-__all__ = ["MAX_DEPTH", "Fields", "check_spelling", "read_object", "refusal"]
+__all__ = ["MAX_DEPTH", "Fields", "check_spelling", "json_error", "read_object"]
 
 # A larger body, or one with more lists, objects and keys, is read in pieces while it arrives.
 SMALL_BYTES: Final = 128 << 10
@@ -63,7 +63,7 @@ def is_small(body: bytes) -> bool:
     return len(body) <= SMALL_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") <= SMALL_MARKS
 
 
-def refusal(error: Exception, beginning: bytes) -> InvalidRequest:
+def json_error(error: Exception, beginning: bytes) -> InvalidRequest:
     """The error for a body that was read in pieces."""
     if isinstance(error, TooDeep | RecursionError):
         return _too_deep()

@@ -71,7 +71,7 @@ _ROWS: Final = (
 _SCHEMA: Final = re.compile(r'invalid JSON schema in format|expected "json" or a valid JSON Schema')
 
 
-def refusal(status: int, message: str, text_field: str) -> InvalidRequest:
+def client_error(status: int, message: str, text_field: str) -> InvalidRequest:
     """The error that a client gets for a 4xx of Ollama's. `text_field` holds the text of the call."""
     text = message.strip()[:MAX_MESSAGE] or "Ollama refused the request."
     if _OVERFLOWS.search(message) is not None:
@@ -88,7 +88,7 @@ def refusal(status: int, message: str, text_field: str) -> InvalidRequest:
     return InvalidRequest(text, code="upstream_rejected", status=status)
 
 
-def hidden_refusal(message: str, text_field: str) -> InvalidRequest | None:
+def hidden_client_error(message: str, text_field: str) -> InvalidRequest | None:
     """The error for a 500 that the request itself caused: no other endpoint would answer it."""
     if _OVERFLOWS.search(message) is not None:
         return overflow(message, text_field)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ai_gateway.wire.ollama_errors import client_error, hidden_client_error
 from ai_gateway.wire.operations import CHAT, OPERATIONS
-from ai_gateway.wire.refusals import hidden_refusal, refusal
 
 # As Ollama and llama-server say it, with the numbers that can be read in it.
 OVERFLOWS = [
@@ -34,13 +34,13 @@ def test_a_prompt_longer_than_the_context_has_openais_message(
     message: str, most: int | None, asked: int | None, operation: str, field: str
 ) -> None:
     """LiteLLM, LangChain and pydantic-ai match the code, or one of these phrases."""
-    error = refusal(400, message, OPERATIONS[operation].text_field)
+    error = client_error(400, message, OPERATIONS[operation].text_field)
     assert (error.error_status, error.error_code, error.param) == (400, "context_length_exceeded", field)
     assert error.message.startswith("This model's maximum context length is ")
     assert error.message.endswith(f"Please reduce the length of the {field} (context_length_exceeded).")
     for number in filter(None, (most, asked)):
         assert f"{number} tokens" in error.message
-    hidden = hidden_refusal(message, OPERATIONS[operation].text_field)
+    hidden = hidden_client_error(message, OPERATIONS[operation].text_field)
     assert hidden is not None
     assert hidden.error_code == "context_length_exceeded"
 
@@ -67,7 +67,7 @@ def test_a_prompt_longer_than_the_context_has_openais_message(
 )
 def test_ollamas_message_names_a_field(message: str, code: str, param: str | None) -> None:
     """Which they do not name themselves."""
-    error = refusal(400, message, CHAT.text_field)
+    error = client_error(400, message, CHAT.text_field)
     assert (error.error_code, error.param) == (code, param)
     assert error.message
 
@@ -87,7 +87,7 @@ def test_ollamas_message_names_a_field(message: str, code: str, param: str | Non
 )  # fmt: skip
 def test_gos_type_errors_get_a_plain_message(message: str, param: str, words: str) -> None:
     """What the gateway does not read itself, in a tool's schema above all."""
-    error = refusal(400, f"json: {message}", CHAT.text_field)
+    error = client_error(400, f"json: {message}", CHAT.text_field)
     assert (error.error_code, error.param) == ("invalid_value", param)
     assert words in error.message
     assert "Go" not in error.message.split()
@@ -99,12 +99,12 @@ def test_a_schema_that_ollama_cannot_use_is_an_error_of_the_request() -> None:
         "invalid JSON schema in format",
         'invalid format: "[1]"; expected "json" or a valid JSON Schema object',
     ):
-        error = hidden_refusal(message, CHAT.text_field)
+        error = hidden_client_error(message, CHAT.text_field)
         assert error is not None
         assert (error.error_status, error.param) == (400, "response_format.json_schema.schema")
-    assert hidden_refusal("model runner has unexpectedly stopped", CHAT.text_field) is None
+    assert hidden_client_error("model runner has unexpectedly stopped", CHAT.text_field) is None
 
 
 def test_a_long_message_is_cut() -> None:
     """With any text from an endpoint."""
-    assert len(refusal(400, "x" * 100_000, CHAT.text_field).message) == 2000
+    assert len(client_error(400, "x" * 100_000, CHAT.text_field).message) == 2000
