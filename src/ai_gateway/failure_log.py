@@ -6,15 +6,22 @@ failures.
 
 import logging
 import traceback
+from pathlib import Path
 from typing import Final
 
 MOST_KINDS: Final = 100  # in the log; a program has few places to fail at
 
-Kind = tuple[type[BaseException], str, int]
+_PACKAGE: Final = str(Path(__file__).parent)
+
+Place = tuple[str, int]
+Kind = tuple[type[BaseException], Place, Place]
 
 
 class FailureLog:
-    """The failures of one thread or loop. A kind is a type of exception and the line that raised it."""
+    """The failures of one thread or loop.
+
+    A kind is a type of exception, the line that raised it, and the gateway's line that led there.
+    """
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -38,7 +45,10 @@ def _kind(failure: BaseException) -> Kind:
     """The kind of a failure; for a group, the kind of its first part, since the group itself says nothing."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
-    place, line = "", 0
+    raised: Place = ("", 0)
+    ours: Place = ("", 0)
     for frame, number in traceback.walk_tb(failure.__traceback__):
-        place, line = frame.f_code.co_filename, number
-    return type(failure), place, line
+        raised = frame.f_code.co_filename, number
+        if raised[0].startswith(_PACKAGE):
+            ours = raised
+    return type(failure), ours, raised

@@ -1,9 +1,12 @@
 """What fails again and again stands in the log once of each kind."""
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import ai_gateway
 from ai_gateway.failure_log import MOST_KINDS, FailureLog
 
 log = logging.getLogger("ai_gateway.test")
@@ -49,6 +52,26 @@ def test_of_a_group_its_first_part_is_the_kind() -> None:
     groups = [ExceptionGroup("both", [failing(ValueError("a"))]) for _ in range(2)]
     assert [failures.is_new(group) for group in groups] == [True, False]
     assert failures.is_new(ExceptionGroup("both", [failing(KeyError("a"))]))
+
+
+def test_one_line_of_a_library_that_two_lines_of_the_gateway_reach_makes_two_kinds() -> None:
+    """They are two failures: what is wrong stands in the gateway."""
+    names: dict[str, Any] = {}
+    source = "def one(library):\n    library()\n\ndef other(library):\n    library()\n"
+    exec(compile(source, str(Path(ai_gateway.__file__).with_name("made.py")), "exec"), names)
+
+    def library() -> None:
+        raise ValueError("a")
+
+    def failure(place: str) -> Exception:
+        try:
+            names[place](library)
+        except ValueError as raised:
+            return raised
+        raise AssertionError("it does not fail")
+
+    failures = FailureLog(log)
+    assert [failures.is_new(failure(place)) for place in ("one", "other", "one")] == [True, True, False]
 
 
 def test_what_is_remembered_is_bounded() -> None:
