@@ -32,7 +32,11 @@ class WriterLock:
         if self._file is None:
             with self._no_test():
                 file = _open(self._path)
-                fcntl.flock(file, fcntl.LOCK_SH)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH)
+                except OSError:  # such as on a file system without locks
+                    os.close(file)
+                    raise
             self._file = file
 
     def stay(self) -> None:
