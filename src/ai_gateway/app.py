@@ -45,7 +45,7 @@ from ai_gateway.edge.forward import Forward, RequestDeps
 from ai_gateway.edge.health import Health, Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource
-from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, unknown_to_admin, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.options import Options, Surroundings
 from ai_gateway.telemetry.content import KeptContent
@@ -185,7 +185,8 @@ class Gateway:
             # Without `auth`: the check of names holds here whatever callers of the API have to prove.
             partial(HostCheck, current=self.current),
         ]
-        return wrapped(wrappers, router(reading, {"/drain": Drain(self._around.leave, self.current)}))
+        writing: dict[str, ASGIApp] = {"/drain": Drain(self._around.leave, self.current)}
+        return wrapped(wrappers, router(reading, writing, others=unknown_to_admin))
 
     def _metric_sources(self) -> list[MetricSource]:
         """The parts that measure something."""
