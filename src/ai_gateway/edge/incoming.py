@@ -79,7 +79,7 @@ class BodyReader:
             async with asyncio.timeout_at(pace.due) as self._clock:
                 return await self._read_on(chunk, message, receive, pace)
         except TimeoutError:
-            raise self._given_up or RequestTimeout("The request's body came too slowly.") from None
+            raise self._given_up or RequestTimeout("The request's body arrived too slowly.") from None
         except NO_OBJECT as error:
             raise refusal(error, self._beginning) from None
         finally:
@@ -142,7 +142,7 @@ class BodyReader:
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
+    return BodyTooLarge(f"The body is larger than {max_bytes} bytes, the limit here (body.max_bytes); send less.")
 
 
 # A large body counts as a call under way from its head on. Where several gateways count together, and this one dies,
