@@ -32,7 +32,7 @@ def generated_api(page: str) -> str:
     table = "\n".join(
         ["| parameter | for | treatment | values, and what happens to them |", "|---|---|---|---|", *rows]
     )
-    return _between(page, BEGIN_PARAMETERS, table, END_PARAMETERS)
+    return _between(page, BEGIN_PARAMETERS, table + "\n", END_PARAMETERS)  # the site needs a blank line after a table
 
 
 def generated_configuration(page: str) -> str:

@@ -13,6 +13,7 @@ from ai_gateway.accounting.admission import AdmissionControl, TokenAccounting
 from ai_gateway.accounting.audit import Audit
 from ai_gateway.accounting.audit_status import audit_samples
 from ai_gateway.accounting.budgets import restore_budgets
+from ai_gateway.accounting.buffers import Buffers
 from ai_gateway.accounting.status import Readiness, StatusSources
 from ai_gateway.accounting.status_metrics import status_samples
 from ai_gateway.auth.state import AuthState, PreparedAuth
@@ -35,7 +36,6 @@ from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.attempts import Upstreams
 from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.authentication import Authentication
-from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.cancel_scope import RunningRequests
 from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
@@ -45,7 +45,7 @@ from ai_gateway.edge.forward import Forward, RequestDeps
 from ai_gateway.edge.health import Health, Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource
-from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, unknown_to_admin, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.options import Options, ProcessHooks
 from ai_gateway.telemetry.content import KeptContent
@@ -185,7 +185,8 @@ class Gateway:
             # Without `auth`: the check of names holds here whatever callers of the API have to prove.
             partial(HostCheck, current=self.current),
         ]
-        return wrapped(wrappers, router(reading, {"/drain": Drain(self._hooks.leave, self.current)}))
+        writing: dict[str, ASGIApp] = {"/drain": Drain(self._hooks.leave, self.current)}
+        return wrapped(wrappers, router(reading, writing, others=unknown_to_admin))
 
     def _metric_sources(self) -> list[MetricSource]:
         """The parts that measure something."""

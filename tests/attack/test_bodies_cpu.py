@@ -13,11 +13,11 @@ from tests.flow.test_access import Ring, bearer
 from tests.flow.world import World, config
 
 from ai_gateway.accounting.admission import AdmissionControl, TokenAccounting
+from ai_gateway.accounting.buffers import Buffers
 from ai_gateway.catalog.active import ActiveConfig
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Body, Config
 from ai_gateway.edge.asgi import HEADERS_KEY, Message
-from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.incoming import Incoming
 from ai_gateway.errors import GatewayError
 from ai_gateway.exchange import Exchange, Ids, Times

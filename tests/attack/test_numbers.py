@@ -91,7 +91,7 @@ LIES = {
 @pytest.mark.attack("numbers", "usage that cannot be true, or is none")
 @pytest.mark.parametrize("lie", LIES)
 async def test_usage_that_cannot_be_true_moves_nothing(world: World, tried: Tried, lie: str) -> None:
-    """Neither the caller's budget nor the guesses for others; no record has it as true."""
+    """Neither the caller's budget nor the estimates for others; no record has it as true."""
     liar, served = await lied_to(world)
     liar.usage = LIES[lie]
     tried.times = 9
@@ -103,7 +103,7 @@ async def test_usage_that_cannot_be_true_moves_nothing(world: World, tried: Trie
     assert 9 * 2 < spent < 9 * 120, "the gateway's own count: a prompt of some 30 tokens, and two words"
     assert await asked(served, kind, "192.0.2.2") == 200
     after = (await scraped(served))[LEFT]
-    assert after > 19_000, "the guess for somebody else is what it was"
+    assert after > 19_000, "the estimate for somebody else is what it was"
     for exchange in served.exchanges:
         if exchange.call is not None:
             assert exchange.tokens.usage is None
@@ -184,7 +184,7 @@ async def test_one_absurd_answer_refuses_no_caller_until_midnight(world: World) 
 
 @pytest.mark.attack("numbers", "a caller of long answers and images, then everyone else's first call")
 async def test_one_callers_odd_calls_are_its_own_affair(world: World, tried: Tried) -> None:
-    """They are true: its own guess follows them, and nobody else's does."""
+    """They are true: its own estimate follows them, and nobody else's does."""
     liar, served = await lied_to(world, limits={"default": {"tokens_per_day": 40_000}})
     liar.usage = usage(4000, 250)  # of a body of 100 bytes
     tried.times = 5

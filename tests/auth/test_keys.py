@@ -229,6 +229,22 @@ def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.Capture
     assert main(["keys", "create", "--name", "x", "--rpm", "0"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--name", "a b"], "--name: a name has 1 to 128 characters, and no spaces among them"),
+        (["--name", "a", "--rpm", "0"], "--rpm: Expected `int` >= 1"),
+        (
+            ["--name", "a", "--routes", "chat,images"],
+            "--routes: Invalid enum value 'images'; use one of audit, chat, completions, embeddings, models",
+        ),
+    ],
+)
+def test_a_refused_flag_is_named(flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", *flags]) == 1
+    assert capsys.readouterr().err == f"ai-gateway keys: {reason}\n"
+
+
 async def test_an_unexpected_failure_of_the_follower_is_logged_once_and_passes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

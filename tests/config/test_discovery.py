@@ -35,7 +35,7 @@ def test_the_defaults_are_those_of_the_usual_ollama_chart() -> None:
 @pytest.mark.parametrize(
     ("text", "path", "words"),
     [
-        ("{kubernetes: {mode: nodes}}", "discovery.kubernetes.mode", "Invalid enum value"),
+        ("{kubernetes: {mode: nodes}}", "discovery.kubernetes.mode", "; use one of endpointslices, pods"),
         ("{kubernetes: {mode: endpointslices}}", "discovery.kubernetes.service", "belongs to the mode endpointslices"),
         ("{kubernetes: {service: ollama}}", "discovery.kubernetes.service", "belongs to the mode endpointslices"),
         ("{kubernetes: {namespaces: [ai, 'a/b']}}", "discovery.kubernetes.namespaces[1]", "is not a valid namespace"),

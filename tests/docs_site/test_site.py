@@ -47,6 +47,7 @@ def test_an_empty_site_is_no_good_one(tmp_path: Path) -> None:
         ('<script src="https://a.example/b.js"></script>', "https://a.example/b.js is loaded from elsewhere"),
         ('<p id="top">', "the id top stands there 2 times"),
         ("<h1>Again</h1>", "2 headings of the first level"),
+        ("<p>| a | b |\n| c | d |</p>", "2 rows stand outside of a table: leave a blank line before and after it"),
     ],
 )
 def test_the_check_names_what_is_wrong(site: Path, added: str, reason: str) -> None:

@@ -143,6 +143,13 @@ async def test_probes_are_on_the_admin_port_alone(world: World) -> None:
     assert (await served.probe("/v1/models")).error["code"] == "not_found"
 
 
+async def test_the_admin_port_names_its_own_paths(world: World) -> None:
+    """A client that takes it for the API learns what it is."""
+    served = await world.gateway([])
+    error = (await served.probe("/v1/models")).error
+    assert (error["code"], "admin port are GET /livez, /readyz, /metrics" in error["message"]) == ("not_found", True)
+
+
 async def test_readiness_does_not_depend_on_any_ollama(world: World) -> None:
     """With every endpoint down the gateway is ready, and says that Ollama is unavailable."""
     simulator = await world.simulator()

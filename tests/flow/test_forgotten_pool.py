@@ -9,12 +9,12 @@ from tests.balancing.worlds import MODEL, World
 from tests.flow.waiting import until
 from tests.flow.world import chat
 
+from ai_gateway.accounting.buffers import BodyShare, Buffers
 from ai_gateway.balancing.fleet import POOL_SECONDS
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Config, Model
 from ai_gateway.edge.attempt import Delivery, ServedCall
 from ai_gateway.edge.attempts import Attempts, Upstreams
-from ai_gateway.edge.buffers import BodyShare, Buffers
 from ai_gateway.edge.cancel_scope import CancelScope, RunningRequests
 from ai_gateway.edge.whole_answer import AnswerRoom
 from ai_gateway.errors import UpstreamTimeout

@@ -148,7 +148,7 @@ async def test_tokens_beyond_the_estimate_are_a_debt(world: World) -> None:
     assert "tokens per minute" in refused.error["message"]
     assert (
         119 < int(refused.header("retry-after-ms") or 0) / 1000 < 150
-    )  # 3000 tokens are three minutes' worth, and a guess
+    )  # 3000 tokens are three minutes' worth, and an estimate
 
 
 async def test_a_call_larger_than_the_limit_runs_when_all_of_it_is_there(world: World) -> None:

@@ -13,8 +13,8 @@ from tests.flow.upstream import Gate, Visit, answer, answer_well, whole
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, Served, World, chat
 
-from ai_gateway.edge.body_deadline import LEAST_BYTES, LEAST_SECONDS, BodyDeadline
-from ai_gateway.edge.buffers import SMALL_BYTES, SMALL_PART, BodyShare, Buffers
+from ai_gateway.accounting.body_deadline import LEAST_BYTES, LEAST_SECONDS, BodyDeadline
+from ai_gateway.accounting.buffers import SMALL_BYTES, SMALL_PART, BodyShare, Buffers
 from ai_gateway.errors import BuffersFull
 
 ROOM = 64 << 20

@@ -20,12 +20,21 @@ class Page:
     loads: list[str] = field(default_factory=list)
     tags: Counter[str] = field(default_factory=Counter)
     current: int = 0
+    bare_rows: int = 0
 
 
 class _Reader(HTMLParser):
     def __init__(self, page: Page) -> None:
         super().__init__()
         self._page = page
+        self._ended: Counter[str] = Counter()
+
+    def handle_data(self, data: str) -> None:
+        if not self._page.tags["pre"] - self._ended["pre"]:
+            self._page.bare_rows += sum(line.startswith("| ") for line in data.splitlines())
+
+    def handle_endtag(self, tag: str) -> None:
+        self._ended[tag] += 1
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
@@ -59,6 +68,8 @@ def _of_page(page: Page, pages: dict[Path, Page]) -> Iterator[str]:
         yield f"{page.tags['h1']} headings of the first level"
     if page.current > 1:
         yield f"{page.current} links are marked as this page"
+    if page.bare_rows:
+        yield f"{page.bare_rows} rows stand outside of a table: leave a blank line before and after it"
     yield from (f"the id {name} stands there {count} times" for name, count in Counter(page.ids).items() if count > 1)
     for link in page.links:
         yield from _of_link(page, link, pages)

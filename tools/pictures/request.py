@@ -18,7 +18,7 @@ _STEPS = (
     _Step("Wrappers", "open the record; turn every error into a reply; host, origin", "400, 403"),
     _Step("Who calls", "API key, ServiceAccount token or OpenID Connect, as you set it", "401, 403, 503"),
     _Step("The call", "reads and checks the body; finds the model", "400, 404, 408, 413, 415"),
-    _Step("Limits", "requests, tokens and streams of caller, tenant and model", "429"),
+    _Step("Limits", "calls and tokens of caller, tenant and model", "429"),
     _Step("Waiting", "for a slot on an endpoint that holds the model", "503"),
     _Step("The attempt", "sends the call to that endpoint; waits for the first byte", "400, 502, 503, 504"),
     _Step("The answer", "passes every chunk on; gives the slot back after the last byte", "an error event"),

@@ -16,7 +16,7 @@ def drawing() -> str:
     canvas.box(_UNKNOWN, ("unknown", "takes calls"), "good")
     canvas.box(_UP, ("up", "takes calls"), "good")
     canvas.box(_EJECTED, ("ejected", "left alone, 5 to 60 s"), "bad")
-    canvas.box(_DOWN, ("down", "asked every 2 s"), "bad")
+    canvas.box(_DOWN, ("down", "probed every 2 s"), "bad")
     canvas.box(_DRAINING, ("draining", "keeps its calls, gets none"), "plain")
     canvas.box(_GONE, ("gone",), "plain")
     canvas.words(125, 30, "discovery names it", "soft", "middle")

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 MOST_ENDPOINTS = 20  # that are named
-HIDDEN = "why is told to an admin: GET /v1/health with the key of one"
+HIDDEN = "only an admin sees the reason: GET /v1/health with an admin's key"
 
 
 def ask(url: str) -> tuple[int, dict]:

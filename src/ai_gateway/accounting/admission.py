@@ -14,7 +14,7 @@ from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.errors import RateLimited
 from ai_gateway.exchange import Caller, Exchange
 from ai_gateway.limits.admission import Counts, Grant, LimitExceeded
-from ai_gateway.limits.estimates import Estimates, Guess
+from ai_gateway.limits.estimates import Estimate, Estimates
 from ai_gateway.limits.headers import limit_headers, remaining_by_kind
 from ai_gateway.limits.limiter import AdmissionRequest, Limiter
 from ai_gateway.limits.rates import WORDS
@@ -44,11 +44,11 @@ class TokenAccounting:
         self._logged_at: dict[str, float] = {}  # by endpoint
         self._unlogged = 0
 
-    def guess(self, exchange: Exchange) -> Guess:
+    def estimate(self, exchange: Exchange) -> Estimate:
         """An estimate of the tokens of a call, before it runs."""
         call = exchange.call
-        assert call is not None, "a guess needs the call"
-        return self._estimates.guess(
+        assert call is not None, "an estimate needs the call"
+        return self._estimates.estimate(
             exchange.ids.model_label or "",
             known_as(exchange.caller),
             exchange.tokens.prompt,
@@ -56,11 +56,11 @@ class TokenAccounting:
             writes=call.operation.writes_tokens,
         )
 
-    def close(self, exchange: Exchange, guess: Guess | None = None) -> None:
+    def close(self, exchange: Exchange, estimate: Estimate | None = None) -> None:
         """Closes the count when the answer is over, or never came.
 
         Afterwards `usage` is a possible count of Ollama's; without one, `tokens.counted` is the gateway's own count.
-        `guess` is the estimate that limits charged, if any did.
+        `estimate` is what limits charged, if any did.
         """
         if exchange.tokens.is_counted or exchange.call is None or exchange.ids.model_label is None:
             return
@@ -72,7 +72,7 @@ class TokenAccounting:
             self._disbelieve(exchange, usage)
             usage = exchange.tokens.usage = None
         if usage is None:
-            exchange.tokens.counted = _own_count(exchange, seen, guess or self.guess(exchange)) or None
+            exchange.tokens.counted = _own_count(exchange, seen, estimate or self.estimate(exchange)) or None
         else:
             self._estimates.learn(exchange.ids.model_label, known_as(exchange.caller), exchange.tokens.prompt, usage)
 
@@ -114,7 +114,7 @@ def known_as(caller: Caller) -> str:
     return site_of(caller.address)
 
 
-def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
+def _own_count(exchange: Exchange, seen: Seen, estimate: Estimate) -> int:
     """Tokens as the gateway can count them from outside.
 
     A cut stream counts the tokens that the client got. A client that left before a whole answer counts as if the model
@@ -123,13 +123,13 @@ def _own_count(exchange: Exchange, seen: Seen, guess: Guess) -> int:
     """
     if exchange.tokens.written:
         limit = exchange.tokens.limit
-        return guess.prompt + (exchange.tokens.written if limit is None else min(exchange.tokens.written, limit))
+        return estimate.prompt + (exchange.tokens.written if limit is None else min(exchange.tokens.written, limit))
     if exchange.attempts[-1].failure is not None:
         return 0
     is_stream = exchange.call is not None and exchange.call.stream
     if is_stream or exchange.tokens.written is not None:
-        return guess.prompt
-    return guess.prompt + min(guess.output, seen.most_written)
+        return estimate.prompt
+    return estimate.prompt + min(estimate.output, seen.most_written)
 
 
 def _in_words(usage: Usage) -> str:
@@ -151,7 +151,7 @@ MOST_CALLERS: Final = 1000  # in metrics
 class Admitted(msgspec.Struct, frozen=True):
     """An admitted call: its estimated use, and its grant if any limit applies to it."""
 
-    guess: Guess
+    estimate: Estimate
     grant: Grant | None
 
 
@@ -183,18 +183,20 @@ class AdmissionControl:
 
     async def admit(self, exchange: Exchange, entry: ServedModel, longest_seconds: float) -> Admitted:
         """Charges the call to its limits. Raises RateLimited. Adds the limit headers to the exchange."""
-        guess = self._counting.guess(exchange)
-        verdict = await self._limiter.admit(AdmissionRequest(exchange.caller, entry.id, guess.tokens, longest_seconds))
+        estimate = self._counting.estimate(exchange)
+        verdict = await self._limiter.admit(
+            AdmissionRequest(exchange.caller, entry.id, estimate.tokens, longest_seconds)
+        )
         if verdict is None:
-            return Admitted(guess, None)
+            return Admitted(estimate, None)
         exchange.reply_headers += limit_headers(verdict.counts)
         label = caller_label(exchange.caller)
         if label in self._last or len(self._last) < MOST_CALLERS:
             self._last[label] = verdict.counts
         if isinstance(verdict, LimitExceeded):
-            self._refuse(exchange, verdict, guess.tokens)
-        exchange.tokens.counted = guess.tokens
-        return Admitted(guess, verdict)
+            self._refuse(exchange, verdict, estimate.tokens)
+        exchange.tokens.counted = estimate.tokens
+        return Admitted(estimate, verdict)
 
     def _refuse(self, exchange: Exchange, exceeded: LimitExceeded, tokens: int) -> NoReturn:
         label = caller_label(exchange.caller)
@@ -204,7 +206,7 @@ class AdmissionControl:
 
     def count(self, exchange: Exchange, admitted: Admitted | None = None) -> None:
         """Counts the tokens of a finished answer, for limits and records."""
-        self._counting.close(exchange, None if admitted is None else admitted.guess)
+        self._counting.close(exchange, None if admitted is None else admitted.estimate)
 
     def settle(self, admitted: Admitted | None, exchange: Exchange) -> None:
         """Settles a call that is over, in whatever way it ended."""

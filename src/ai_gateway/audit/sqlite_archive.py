@@ -1,5 +1,6 @@
 """Entries in an SQLite file: the reading side, on a connection of its own that a writer never waits for."""
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ class SqliteArchive:
         """A connection that cannot write."""
         self.close()
         with failures():
-            found = self._path.stat()
+            found = self._found()
             if not stat.S_ISREG(found.st_mode):
                 raise StoreDamaged(f"{self._path} is not a file")
             if not found.st_size:
@@ -68,6 +69,12 @@ class SqliteArchive:
             self._connection = connection
             with suppress(OSError):  # a database without a writer has no journal
                 self._watch.hold()
+
+    def _found(self) -> os.stat_result:
+        try:
+            return self._path.stat()
+        except OSError as error:
+            raise StoreUnavailable(f"cannot read {self._path}: {error.strerror}") from error
 
     def page(self, query: Query) -> Page:
         """One walk along one index."""
@@ -126,7 +133,7 @@ class SqliteArchive:
         """Raises StoreTooNew where entries have columns that are not known here: their hashes could not be checked."""
         with failures():
             if version_of(self._open())[0] > tables.VERSION:
-                raise StoreTooNew("a newer gateway made this audit database; verify it with that version")
+                raise StoreTooNew(f"a newer gateway made {self._path}; verify it with that version")
             sql = f"SELECT {_LISTED}, e.hash FROM entries e ORDER BY e.writer, e.sequence"  # noqa: S608
             try:
                 for row in self._open().execute(sql):

@@ -216,7 +216,7 @@ class Writer:
             link.back_to(*before)
             backlog.settle(gone)
         except ChainForked as fork:
-            log.error("%s; these are numbered behind them", fork)
+            log.error("%s; new entries get the numbers after them", fork)
             link.back_to(fork.sequence, fork.last_hash)
             backlog.final = []
         except StoreUnavailable as error:

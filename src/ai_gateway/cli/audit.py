@@ -30,6 +30,16 @@ with 1 if the store itself is damaged, and with 2 if it could not check anything
 also remove the store's own checkpoints: only --checkpoints shows that a whole writer, or the end of its chain, is
 missing. export exits with 1 if some rows are not valid entries, and names them on standard error.
 """
+_FILTERS: Final = {  # those of GET /v1/audit/logs
+    "actor": "of this caller",
+    "model": "that name this model",
+    "status": "with this HTTP status",
+    "outcome": "that ended like this, such as `ok` or `denied`",
+    "since": "from this time on: 2026-01-31, 2026-01-31T12:00:00Z or Unix seconds",
+    "until": "before this time, in the same forms",
+    "request-id": "with this `x-request-id`",
+    "tenant": "of this tenant",
+}
 _UNSEEN: Final = "; add --checkpoints FILE to notice entries that were removed together with their checkpoints"
 _HAS_FINDINGS: Final = 1
 _NOT_CHECKED: Final = 2
@@ -66,8 +76,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     written = commands.add_parser("export", help="write entries to standard output, the newest first")
     _add_place(written)
     written.add_argument("--format", choices=("ndjson", "csv"), default="ndjson", help="(default ndjson)")
-    for name in ("actor", "model", "status", "outcome", "since", "until", "request-id", "tenant"):
-        written.add_argument(f"--{name}", metavar=name.upper(), help=f"filter by {name}, as GET /v1/audit/logs does")
+    for name, meaning in _FILTERS.items():
+        written.add_argument(f"--{name}", metavar=name.upper(), help=f"only entries {meaning}")
     written.set_defaults(run=export)
 
 

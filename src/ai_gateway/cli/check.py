@@ -18,9 +18,9 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = subparsers.add_parser(
         "check",
         help="check a config file, for example in CI",
-        description="Checks a config file as the gateway does when it starts or the file changes. "
-        "Prints each mistake with its path, and exits with 1 if there is one. A warning is a likely mistake: the "
-        "config is valid all the same. For a folder, checks its config.yml, as `serve` does.",
+        description="Checks a config file as the gateway does when it starts or the file changes. Prints each mistake\n"
+        "with its path, and exits with 1 if there is one. A warning is a likely mistake: the config is valid all the\n"
+        "same. For a folder, checks its config.yml, as `serve` does.",
         epilog="example:\n  ai-gateway check config.yml --require auth,limits",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -15,7 +15,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = subparsers.add_parser(
         "drain",
         help="ask the gateway on this machine to shut down (for a pre-stop hook)",
-        description="Asks a running gateway, on its admin port, to shut down as on SIGTERM, and returns at once. "
+        description="Asks a running gateway, on its admin port, to shut down as on SIGTERM, and returns at once.\n"
         "The gateway ends when its answers are finished. A SIGTERM after this command counts as the first one.",
         epilog="example, next to Ollama in one pod, where the kubelet signals sidecars last:\n"
         '  lifecycle: {preStop: {exec: {command: ["ai-gateway", "drain"]}}}',
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         connection.request("POST", "/drain", headers={"Host": "localhost", "Content-Length": "0"})
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        print(f"ai-gateway drain: no gateway answers at {host}:{port}: {error}", file=sys.stderr)
+        reason = getattr(error, "strerror", None) or error
+        print(f"ai-gateway drain: no gateway answers at {host}:{port}: {reason}", file=sys.stderr)
         return 1
     finally:
         connection.close()

@@ -131,11 +131,19 @@ def _entry(values: dict[str, object]) -> "KeyEntry":
     import msgspec
 
     from ai_gateway.auth.keys_file import KeyEntry
+    from ai_gateway.config.choices import choices
 
     try:
         return msgspec.convert({key: value for key, value in values.items() if value is not None}, KeyEntry)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
+        reason, _, place = str(error).partition(" - at `$.")
+        place = place.rstrip("`")
+        flag = place.removeprefix("limits.").partition("[")[0].replace("_", "-")
+        if flag == "name":
+            reason = "a name has 1 to 128 characters, and no spaces among them"
+        elif words := choices(KeyEntry, f".{place}"):
+            reason += f"; use one of {', '.join(words)}"
+        raise ValueError(f"--{flag}: {reason}") from None
 
 
 def _expiry(text: str | None) -> datetime | None:
@@ -149,7 +157,7 @@ def _now() -> datetime:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = [("ID", "NAME", "STANDING", "EXPIRES", "TENANT", "ROLE", "MODELS")]
+    rows = [("ID", "NAME", "STATUS", "EXPIRES", "TENANT", "ROLE", "MODELS")]
     for entry in _read(arguments.file):
         expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
         models = "all" if entry.models is None else ",".join(entry.models) or "none"
@@ -189,7 +197,8 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"{known.key_id}: a key of {known.name}, {known.role}")
         return 0
     ended = next((entry for entry in entries if entry.hash == _hash(key)), None)
-    print("not in the file" if ended is None else f"{ended.id}: {ended.status(_now())}", file=sys.stderr)
+    reason = f"{arguments.file} does not have this key" if ended is None else f"{ended.id}: {ended.status(_now())}"
+    print(f"ai-gateway keys: {reason}", file=sys.stderr)
     return 1
 
 

@@ -12,6 +12,7 @@ import msgspec
 from ai_gateway.config import audit as audit_section
 from ai_gateway.config.access_check import check_access
 from ai_gateway.config.browser_check import check_browsers
+from ai_gateway.config.choices import choices
 from ai_gateway.config.discovery_check import check_discovery
 from ai_gateway.config.files import FileSnapshot, file_reasons, named_files, signatures
 from ai_gateway.config.limits import limits_reasons
@@ -148,15 +149,18 @@ def _convert(value: Any, kind: Any, path: str, reasons: list[ConfigReason]) -> A
     try:
         return msgspec.convert(value, kind, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
-        reasons.append(_reason(str(error), path))
+        reasons.append(_reason(str(error), path, kind))
         return None
 
 
-def _reason(text: str, path: str) -> ConfigReason:
+def _reason(text: str, path: str, kind: Any) -> ConfigReason:
     """msgspec's ``Expected `str`, got `int` - at `$.version` `` as a path and a sentence."""
     found = _MSGSPEC_PATH.search(text)
     if found:
         text = text[: found.start()]
+    if text.startswith("Invalid enum value") and (words := choices(kind, found[1] if found else "")):
+        text += f"; use one of {', '.join(words)}"
+    if found:
         tail = found[1].removeprefix("[...]") if path.startswith("models.") else found[1]
         path += tail
     if text.startswith("Expected `str") and text.endswith(_TAKEN_FOR_OTHERS):

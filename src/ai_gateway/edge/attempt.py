@@ -14,11 +14,11 @@ from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline
-from ai_gateway.edge.classify import Blame, FailedAttempt, classify
 from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange, Upstream
+from ai_gateway.upstream.classify import Blame, FailedAttempt, classify
 from ai_gateway.upstream.client import Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import Tap
 from ai_gateway.upstream.failures import BrokenFailure, ConnectFailure, GarbledFailure, ResetFailure

@@ -8,15 +8,15 @@ from typing import Final
 
 import msgspec
 
+from ai_gateway.accounting.buffers import others_first
 from ai_gateway.balancing.budget import Retry
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.pool import Lease, Pool
 from ai_gateway.edge.attempt import AttemptResult, Delivery, ServedCall, attempt
-from ai_gateway.edge.buffers import others_first
 from ai_gateway.edge.cancel_scope import CancelScope
-from ai_gateway.edge.classify import FailedAttempt
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint
+from ai_gateway.upstream.classify import FailedAttempt
 from ai_gateway.upstream.client import Client
 from ai_gateway.wire.answer import Answer
 

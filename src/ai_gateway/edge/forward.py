@@ -8,13 +8,13 @@ import msgspec
 
 from ai_gateway.accounting.admission import AdmissionControl
 from ai_gateway.accounting.audit import Audit
+from ai_gateway.accounting.buffers import Buffers
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.catalog.permissions import deny, may_use
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, patience
 from ai_gateway.edge.attempt import Delivery, ServedCall
 from ai_gateway.edge.attempts import Attempts, Upstreams
-from ai_gateway.edge.buffers import Buffers
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline, RunningRequests
 from ai_gateway.edge.downstream import EventReply
 from ai_gateway.edge.exchange_middleware import note

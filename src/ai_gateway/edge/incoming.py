@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Final
 
 from ai_gateway.accounting.admission import AdmissionControl, Admitted
+from ai_gateway.accounting.body_deadline import BodyDeadline
+from ai_gateway.accounting.buffers import SMALL_BYTES, BodyShare, Buffers, others_first
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.catalog.permissions import may_use, no_model, refuse_unloaded
 from ai_gateway.config.types import Body
 from ai_gateway.edge.asgi import Message, Receive, Scope, header
-from ai_gateway.edge.body_deadline import BodyDeadline
-from ai_gateway.edge.buffers import SMALL_BYTES, BodyShare, Buffers, others_first
 from ai_gateway.edge.cancel_scope import ClientLeft
 from ai_gateway.edge.media_type import check_media_type
 from ai_gateway.errors import BackendUnavailable, BodyTooLarge, GatewayError, RequestTimeout
@@ -79,7 +79,7 @@ class BodyReader:
             async with asyncio.timeout_at(pace.due) as self._clock:
                 return await self._read_on(chunk, message, receive, pace)
         except TimeoutError:
-            raise self._given_up or RequestTimeout("The request's body came too slowly.") from None
+            raise self._given_up or RequestTimeout("The request's body arrived too slowly.") from None
         except NO_OBJECT as error:
             raise json_error(error, self._beginning) from None
         finally:
@@ -142,7 +142,7 @@ class BodyReader:
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {max_bytes} bytes (body.max_bytes).")
+    return BodyTooLarge(f"The body is larger than {max_bytes} bytes, the limit here (body.max_bytes); send less.")
 
 
 # A large body counts as a call under way from its head on. Where several gateways count together, and this one dies,

@@ -23,6 +23,8 @@ SERVED = (
     "/v1/models/{model}, /v1/health, /v1/audit/logs"
 )
 
+SERVED_BY_ADMIN = "served on this admin port are GET /livez, /readyz, /metrics and POST /drain"
+
 UNSUPPORTED = {
     "/v1/responses": "OpenAI's Responses API is not served here: set your client to the Chat Completions API",
     "/v1/messages": "Anthropic's Messages API is not served here: use a client of OpenAI's Chat Completions API",
@@ -81,11 +83,13 @@ class Direct:
         await app(scope, receive, send)
 
 
-def router(reading: Mapping[str, ASGIApp], writing: Mapping[str, ASGIApp] | None = None) -> Router:
-    """A router over apps by path: `reading` for GET and HEAD, `writing` for POST."""
+def router(
+    reading: Mapping[str, ASGIApp], writing: Mapping[str, ASGIApp] | None = None, *, others: ASGIApp | None = None
+) -> Router:
+    """A router over apps by path: `reading` for GET and HEAD, `writing` for POST, `others` for unknown paths."""
     routes = [Route(_pattern(path), Methods(path, app, "GET", "HEAD")) for path, app in reading.items()]
     routes += [Route(_pattern(path), Methods(path, app, "POST")) for path, app in (writing or {}).items()]
-    return Router(routes, redirect_slashes=False, default=unknown)
+    return Router(routes, redirect_slashes=False, default=others or unknown)
 
 
 def _pattern(path: str) -> str:
@@ -125,3 +129,8 @@ async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     # One path is one place: a proxy in front may have rules for the one and not for the other.
     slashes = " Write it without doubled slashes, and without one at its end." if _MANY_SLASHES.search(path) else ""
     raise UnknownPath(f"Nothing is served at {path[:200]}; {SERVED}.{slashes}")
+
+
+async def unknown_to_admin(scope: Scope, receive: Receive, send: Send) -> None:
+    """Every other path of the admin port."""
+    raise UnknownPath(f"Nothing is served at {scope['path'][:200]}; {SERVED_BY_ADMIN}. The API has its own port.")

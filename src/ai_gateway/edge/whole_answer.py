@@ -2,9 +2,9 @@
 
 import msgspec
 
+from ai_gateway.accounting.buffers import BodyShare
+from ai_gateway.accounting.fair_slices import FairSlices
 from ai_gateway.edge.asgi import Send, reply, start
-from ai_gateway.edge.buffers import BodyShare
-from ai_gateway.edge.fair_slices import FairSlices
 from ai_gateway.errors import UpstreamFailed
 from ai_gateway.exchange import Exchange
 from ai_gateway.upstream.client import UpstreamExchange

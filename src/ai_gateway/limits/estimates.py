@@ -25,7 +25,7 @@ MOST_MODELS: Final = 1000
 MOST_CALLERS: Final = 32  # per model; the most recent ones stay
 
 
-class Guess(msgspec.Struct, frozen=True):
+class Estimate(msgspec.Struct, frozen=True):
     """The tokens that a call may use."""
 
     prompt: int
@@ -50,18 +50,18 @@ class Estimates:
     def __init__(self) -> None:
         self._models: OrderedDict[str, OrderedDict[str, Habit]] = OrderedDict()
 
-    def guess(
+    def estimate(
         self, model: str, caller: str, prompt: PromptSize, token_limit: int | None, *, writes: bool = True
-    ) -> Guess:
+    ) -> Estimate:
         """The estimate for a call. `token_limit` limits its answer; a call that does not `write` has no output."""
         habit = self._habit(model, caller)
         read = int(prompt.text_bytes * habit.tokens_per_byte) + TOKENS_PER_MEDIUM * prompt.media + 1
         read = min(read, MOST_PROMPT_TOKENS)
         if not writes:
-            return Guess(read, 0)
+            return Estimate(read, 0)
         written = min(int(habit.output_tokens) + 1, MOST_PROMPT_TOKENS)
         # The limit may be any number. Never take more than a model can write from a limit that others share.
-        return Guess(read, written if token_limit is None else min(token_limit, MOST_TOKENS))
+        return Estimate(read, written if token_limit is None else min(token_limit, MOST_TOKENS))
 
     def learn(self, model: str, caller: str, prompt: PromptSize, usage: Usage) -> None:
         """Learns from what a call used. Calls with images teach nothing about text."""

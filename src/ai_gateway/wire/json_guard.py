@@ -119,7 +119,7 @@ def _why_not_json(body: bytes, error: Exception) -> str:
         return "The body is not valid JSON: it has a broken escape."
     if isinstance(error, msgspec.ValidationError) and not body.lstrip().startswith(b"{"):
         return "The body must be a JSON object."
-    return f"The body is not valid JSON: {error}."
+    return f"The body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}."
 
 
 def check_spelling(fields: Iterable[str], known: dict[str, str]) -> None:

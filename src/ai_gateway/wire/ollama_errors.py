@@ -54,6 +54,7 @@ _ROWS: Final = (
     _row("does not support tools", "tools", "model_lacks_capability"),
     _row("does not support thinking", "reasoning_effort", "model_lacks_capability"),
     _row("does not support insert", "suffix", "model_lacks_capability"),
+    _row("server does not support embeddings", "model", "model_lacks_capability", "The model cannot make embeddings."),
     _row("does not support|support embeddings|missing data required for image", "model", "model_lacks_capability"),
     _row("invalid reasoning value|invalid think value", "reasoning_effort"),
     _row("top_logprobs must be", "top_logprobs"),

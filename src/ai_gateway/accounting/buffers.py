@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ai_gateway.edge.fair_slices import FairSlices
+from ai_gateway.accounting.fair_slices import FairSlices
 from ai_gateway.errors import BuffersFull
 
 SMALL_BYTES: Final = 64 << 10  # a body up to here is small, whatever length it announces

@@ -35,7 +35,7 @@ def classify(status: int, body: bytes, model: str, operation: Operation) -> Fail
     reason = f"status {status}: {message[:500]}"
     if status == 404:
         return FailedAttempt(
-            ModelMissing(f"Model {model!r} was on no endpoint when it was asked for."), "missing", reason
+            ModelMissing(f"No endpoint has model {model!r} any more; pull it there."), "missing", reason
         )
     if status in (429, 503):
         busy = BackendUnavailable("Ollama is busy; try again in a moment.", code="upstream_busy")
