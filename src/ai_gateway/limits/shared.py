@@ -244,7 +244,7 @@ class Shared:
             password=password,
             max_connections=MOST_CONNECTIONS,
             timeout=CONNECT_SECONDS,
-            socket_timeout=CONNECT_SECONDS,
+            socket_timeout=max(CONNECT_SECONDS, settings.timeout),
             socket_connect_timeout=CONNECT_SECONDS,
             **options,
         )
