@@ -94,16 +94,16 @@ def test_an_empty_key_is_invalid() -> None:
     [
         ("keys: [{id: short, name: a, hash: x}]", "keys[0]"),
         ("keys: {}", "keys"),
-        ("- a", "Expected"),
+        ("- a", "expected a mapping"),
         ("keys: [", "not valid YAML"),
         ("other: []", "unknown field"),
-        ("\xff", "Expected"),
+        ("\xff", "expected a mapping"),
         ("keys: 2001-13-40", "not valid YAML"),
         ("keys: " + "1:00" * 100 + ".5", "not a keys file"),
         ("keys: 1" + ":00" * 200 + ".5", "not valid YAML"),
         ("", "is empty"),
         ("# keys: []", "is empty"),
-        ("keys:", "Expected `array`"),
+        ("keys:", "expected a list"),
         ("keys: []\n---\n", "not valid YAML"),
         ("keys: []\nkeys: []", "duplicate key"),
         ('keys: [{id: aaaaaaaa, name: "\\ud800", hash: "x"}]', "not valid YAML"),
@@ -233,7 +233,7 @@ def test_a_key_can_have_limits_of_its_own(tmp_path: Path, capsys: pytest.Capture
     ("flags", "reason"),
     [
         (["--name", "a b"], "--name: a name has 1 to 128 characters, and no spaces among them"),
-        (["--name", "a", "--rpm", "0"], "--rpm: Expected `int` >= 1"),
+        (["--name", "a", "--rpm", "0"], "--rpm: expected a whole number >= 1"),
         (
             ["--name", "a", "--routes", "chat,images"],
             "--routes: Invalid enum value 'images'; use one of audit, chat, completions, embeddings, models",

@@ -41,7 +41,7 @@ def test_the_defaults_are_those_of_the_usual_ollama_chart() -> None:
         ("{kubernetes: {namespaces: [ai, 'a/b']}}", "discovery.kubernetes.namespaces[1]", "is not a valid namespace"),
         ("{kubernetes: {namespaces: [Ai]}}", "discovery.kubernetes.namespaces[0]", "is not a valid namespace"),
         ("{kubernetes: {namespaces: ['']}}", "discovery.kubernetes.namespaces[0]", "is not a valid namespace"),
-        ("{kubernetes: {namespaces: ai}}", "discovery.kubernetes.namespaces", "Expected `array`"),
+        ("{kubernetes: {namespaces: ai}}", "discovery.kubernetes.namespaces", "expected a list"),
         ("{kubernetes: {port: 0}}", "discovery.kubernetes.port", ">= 1"),
         ("{kubernetes: {watch_timeout: 0}}", "discovery.kubernetes.watch_timeout", "is not a duration above 0"),
         ("{kubernetes: {label: x}}", "discovery.kubernetes", "unknown key `label`"),

@@ -20,9 +20,9 @@ def reasons(content: str) -> list[tuple[str, str]]:
     ("content", "path", "words"),
     [
         ("limits: {default: {rpm: 0}}", "limits.default.rpm", ">= 1"),
-        ("limits: {default: {rpm: 1.5}}", "limits.default.rpm", "Expected `int"),
+        ("limits: {default: {rpm: 1.5}}", "limits.default.rpm", "expected a whole number"),
         ("limits: {default: {rps: 1}}", "limits.default", "unknown key `rps`"),
-        ("limits: {tenants: {team-a: 5}}", "limits.tenants[...]", "Expected `object`"),
+        ("limits: {tenants: {team-a: 5}}", "limits.tenants[...]", "expected a mapping"),
         (
             "models: {a: {aliases: [b]}}\nlimits: {models: {b: {rpm: 1}}}",
             "limits.models.b",

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from ai_gateway.config.access import ModelPatterns, Role, Route
 from ai_gateway.config.limits import RateLimits
+from ai_gateway.config.plain_types import plain
 from ai_gateway.config.units import Section
 from ai_gateway.config.yaml_text import YamlError, read_yaml
 
@@ -99,6 +100,7 @@ def _in_short(reason: str) -> str:
     is_plain = reason.startswith(("Expected", "Object missing required field"))
     words = reason[: found.start() if found else None] if is_plain else "an unknown field or value"
     hint = " (put it in quotes)" if words.startswith("Expected `str") and "got `null`" not in words else ""
+    words = plain(words)
     return f"{words} at {found[1]}{hint}" if found else words
 
 

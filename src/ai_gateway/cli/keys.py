@@ -132,6 +132,7 @@ def _entry(values: dict[str, object]) -> "KeyEntry":
 
     from ai_gateway.auth.keys_file import KeyEntry
     from ai_gateway.config.choices import choices
+    from ai_gateway.config.plain_types import plain
 
     try:
         return msgspec.convert({key: value for key, value in values.items() if value is not None}, KeyEntry)
@@ -143,7 +144,7 @@ def _entry(values: dict[str, object]) -> "KeyEntry":
             reason = "a name has 1 to 128 characters, and no spaces among them"
         elif words := choices(KeyEntry, f".{place}"):
             reason += f"; use one of {', '.join(words)}"
-        raise ValueError(f"--{flag}: {reason}") from None
+        raise ValueError(f"--{flag}: {plain(reason)}") from None
 
 
 def _expiry(text: str | None) -> datetime | None:

@@ -18,6 +18,7 @@ from ai_gateway.config.files import FileSnapshot, file_reasons, named_files, sig
 from ai_gateway.config.limits import limits_reasons
 from ai_gateway.config.model_names import check_limited
 from ai_gateway.config.paths import expanded
+from ai_gateway.config.plain_types import plain
 from ai_gateway.config.protection import Parsed
 from ai_gateway.config.reading import Unreadable, read, shown
 from ai_gateway.config.reason import MOST_REASONS, ConfigReason, bounded, failure_reason
@@ -165,7 +166,7 @@ def _reason(text: str, path: str, kind: Any) -> ConfigReason:
         path += tail
     if text.startswith("Expected `str") and text.endswith(_TAKEN_FOR_OTHERS):
         text += " (put it in quotes)"
-    return ConfigReason(path, text.replace("Object contains unknown field", "unknown key"))
+    return ConfigReason(path, plain(text.replace("Object contains unknown field", "unknown key")))
 
 
 def _decode_unit(kind: type, value: Any) -> Any:
