@@ -14,7 +14,7 @@ from tests.audit.writing import KEY, Chain, entry
 
 from ai_gateway.audit.sqlite import SqliteStore
 from ai_gateway.audit.store import StoreLost
-from ai_gateway.audit.verification import Report, examine
+from ai_gateway.audit.verification import VerifyResult, examine
 
 MANY = 400  # entries: more pages than those that every write touches
 
@@ -47,7 +47,7 @@ class Place:
             source.backup(target)
         return self.aside
 
-    def report(self) -> Report:
+    def report(self) -> VerifyResult:
         """What `verify` finds."""
         asked = archive(self.path)
         try:

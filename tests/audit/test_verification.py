@@ -12,12 +12,12 @@ from ai_gateway.audit.chain import Checkpoint, checkpoint
 from ai_gateway.audit.entry import lost_end
 from ai_gateway.audit.query import page_of
 from ai_gateway.audit.store import Query
-from ai_gateway.audit.verification import MOST_FINDINGS, Report, examine, without_store
+from ai_gateway.audit.verification import MOST_FINDINGS, VerifyResult, examine, without_store
 
 COUNT = 20
 
 
-def report(world: World, *told: Checkpoint) -> Report:
+def report(world: World, *told: Checkpoint) -> VerifyResult:
     """What is found."""
     return examine(world.archive(), told, KEY)
 

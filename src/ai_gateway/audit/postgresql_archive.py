@@ -22,8 +22,8 @@ from ai_gateway.audit.store import (
     StoreDamaged,
     StoreTooNew,
     StoreUnavailable,
+    charged_by,
     open_intents,
-    reserved_by,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class PostgresqlArchive:
             rows = connection.execute(sql, (since_ns, since_ns + tables.DAY_NS, since_ns)).fetchall()
             intents = connection.execute("SELECT entry FROM audit_intents LIMIT %s", (MOST_INTENTS,)).fetchall()
         used = [_usage(row) for row in rows if row[-1]]
-        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
+        return used + charged_by(open_intents(row[0] for row in intents), since_ns)
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

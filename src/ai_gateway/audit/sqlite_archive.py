@@ -26,8 +26,8 @@ from ai_gateway.audit.store import (
     StoreLost,
     StoreTooNew,
     StoreUnavailable,
+    charged_by,
     open_intents,
-    reserved_by,
 )
 
 MOST_VALUE_BYTES: Final = 64 << 20  # what a gateway writes is smaller, whatever `audit.max_content` says
@@ -115,7 +115,7 @@ class SqliteArchive:
                 rows = connection.execute(sql, (since_ns, since_ns + tables.DAY_NS, since_ns)).fetchall()
                 intents = connection.execute("SELECT entry FROM intents LIMIT ?", (MOST_INTENTS,)).fetchall()
         used = [one for row in rows if (one := _usage(row)) is not None and one.tokens]
-        return used + reserved_by(open_intents(row[0] for row in intents), since_ns)
+        return used + charged_by(open_intents(row[0] for row in intents), since_ns)
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

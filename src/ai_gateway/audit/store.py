@@ -119,7 +119,7 @@ class OpenIntent(msgspec.Struct, frozen=True):
     content: str | bytes
 
 
-def reserved_by(intents: Iterable[AuditEntry], since_ns: int) -> list[DayUsage]:
+def charged_by(intents: Iterable[AuditEntry], since_ns: int) -> list[DayUsage]:
     """What open intents hold of a day: a gateway that was killed will never say more."""
     found = []
     for one in intents:

@@ -17,7 +17,7 @@ MOST_OPEN: Final = 100_000  # intents without an end at one time; gateways refus
 EDGE_NS: Final = 120 * 10**9
 
 
-class Report(msgspec.Struct):
+class VerifyResult(msgspec.Struct):
     """What was found, and what was read. `store` are sentences about the store itself."""
 
     store: list[str] = []
@@ -33,62 +33,62 @@ class Report(msgspec.Struct):
         return not self.store and not self.findings
 
 
-def examine(archive: Archive, elsewhere: Iterable[Checkpoint], key: bytes) -> Report:
+def examine(archive: Archive, elsewhere: Iterable[Checkpoint], key: bytes) -> VerifyResult:
     """Reads all of a store, with the checkpoints of a second place. Raises StoreUnavailable."""
-    report = Report()
+    result = VerifyResult()
     try:
         with archive.unchanging():
-            report.store += archive.reasons()
-            checkpoints = (*_sealed_first(archive.checkpoints(), key, report), *elsewhere)
-            report.checkpoints = len(checkpoints)
+            result.store += archive.reasons()
+            checkpoints = (*_sealed_first(archive.checkpoints(), key, result), *elsewhere)
+            result.checkpoints = len(checkpoints)
             intents = _Intents(made for made in checkpoints if made.kind != "checkpoint" and is_sealed(key, made))
-            found = verify(_walked(report, archive, intents), checkpoints, key)
-            _note_all(report, chain(found, intents.findings(archive)))
+            found = verify(_walked(result, archive, intents), checkpoints, key)
+            _note_all(result, chain(found, intents.findings(archive)))
     except StoreUnavailable as error:
         # Without a table that is gone nothing goes on; that it is gone is reported.
-        if isinstance(error, StoreTooNew) or not (report.store or isinstance(error, StoreDamaged)):
+        if isinstance(error, StoreTooNew) or not (result.store or isinstance(error, StoreDamaged)):
             raise
-        report.store.append(str(error))
-    return report
+        result.store.append(str(error))
+    return result
 
 
-def without_store(elsewhere: Sequence[Checkpoint], key: bytes, reason: str) -> Report:
+def without_store(elsewhere: Sequence[Checkpoint], key: bytes, reason: str) -> VerifyResult:
     """Where nothing is left but the second place: what was checkpointed there is cut off."""
-    report = Report(store=[reason], checkpoints=len(elsewhere))
-    _note_all(report, verify((), elsewhere, key))
-    return report
+    result = VerifyResult(store=[reason], checkpoints=len(elsewhere))
+    _note_all(result, verify((), elsewhere, key))
+    return result
 
 
-def _note_all(report: Report, findings: Iterable[Finding]) -> None:
+def _note_all(result: VerifyResult, findings: Iterable[Finding]) -> None:
     for finding in findings:
-        if not _note(report, finding):
+        if not _note(result, finding):
             return
 
 
-def _note(report: Report, finding: Finding) -> bool:
+def _note(result: VerifyResult, finding: Finding) -> bool:
     """Whether there is room for more."""
-    report.is_cut = len(report.findings) >= MOST_FINDINGS
-    if not report.is_cut:
-        report.findings.append(finding)
-    return not report.is_cut
+    result.is_cut = len(result.findings) >= MOST_FINDINGS
+    if not result.is_cut:
+        result.findings.append(finding)
+    return not result.is_cut
 
 
-def _sealed_first(checkpoints: Iterator[Checkpoint], key: bytes, report: Report) -> Iterator[Checkpoint]:
+def _sealed_first(checkpoints: Iterator[Checkpoint], key: bytes, result: VerifyResult) -> Iterator[Checkpoint]:
     """Those without a seal are findings; somebody who can write to a store can put in any number of them."""
     for made in checkpoints:
         if is_sealed(key, made):
             yield made
-        elif not _note(report, Finding(made.writer, made.sequence, "forged")):
+        elif not _note(result, Finding(made.writer, made.sequence, "forged")):
             return
 
 
-def _walked(report: Report, archive: Archive, intents: "_Intents") -> Iterator[Row]:
+def _walked(result: VerifyResult, archive: Archive, intents: "_Intents") -> Iterator[Row]:
     last = None
     for row in archive.chain():
-        report.entries += 1
+        result.entries += 1
         if row[0].writer != last:
             last = row[0].writer
-            report.writers += 1
+            result.writers += 1
         if not isinstance(row[0], Damaged):
             intents.add(row[0])
         yield row

@@ -63,7 +63,7 @@ class Fleet:
         for number, pool in enumerate(list(self._pools.values()), 1):
             pool.settings = settings.of(pool.model)
             if pool.waiting:
-                pool.dispatch()
+                pool.bind_waiting()
             if number % POOLS_AT_ONCE == 0:
                 yield
         self.budget.share = settings.retry_share
@@ -117,14 +117,14 @@ class Fleet:
         self._readmit_surplus()
         if gone:
             self._forget_pools()
-        self.dispatch()
+        self.bind_waiting()
         return new, gone
 
-    def dispatch(self) -> None:
+    def bind_waiting(self) -> None:
         """Gives free slots to waiting calls in all pools."""
         for pool in list(self._pools.values()):
             if pool.waiting:
-                pool.dispatch()
+                pool.bind_waiting()
 
     def saw_up(self, endpoint: Endpoint, version: str | None) -> bool:
         """Notes an answered probe; True if the endpoint is back. An ejected one stays ejected for its time."""
@@ -137,7 +137,7 @@ class Fleet:
         # If the endpoint was up before, a probe does not reset its failures: cut calls must add up.
         if endpoint.health.is_on_probation(self._clock()) or not (was_up or endpoint.health.is_ejected):
             endpoint.health.readmit()
-        self.dispatch()  # each time: no other event shows that a model's ejection is over
+        self.bind_waiting()  # each time: no other event shows that a model's ejection is over
         return endpoint.is_usable and not (was_usable and was_up)
 
     def saw_down(self, endpoint: Endpoint, reason: str) -> bool:
@@ -148,7 +148,7 @@ class Fleet:
         endpoint.is_reachable = False
         endpoint.resident = None
         endpoint.check_reasons.clear()
-        self.dispatch()
+        self.bind_waiting()
         return was_usable
 
     def note_check(self, endpoint: Endpoint, path: str, reason: str | None) -> bool:
@@ -166,7 +166,7 @@ class Fleet:
         if before.keys() - held.keys():
             endpoint.forget_models()
             self._forget_pools()
-        self.dispatch()
+        self.bind_waiting()
 
     def _forget_pools(self) -> None:
         """Drops pools of models that are gone, except recently used ones: a call may be on its way there."""
@@ -198,7 +198,7 @@ class Fleet:
     def mark_missing(self, endpoint: Endpoint, model: str) -> None:
         """Notes a 404 for a model: it counts as missing there until the next list of models."""
         endpoint.missing.add(model)
-        self.dispatch()
+        self.bind_waiting()
 
     def failed(self, endpoint: Endpoint) -> bool:
         """Notes that the endpoint was not reached, or cut a call before its head; True if that ejects it."""
@@ -219,7 +219,7 @@ class Fleet:
             endpoint.health.succeed()
         is_readmitted = endpoint.succeed(model)
         if is_readmitted:
-            self.dispatch()
+            self.bind_waiting()
         return is_readmitted
 
     def _fail(self, endpoint: Endpoint) -> bool:

@@ -100,9 +100,9 @@ class Pool:
         """Frees a slot; the call that waits longest gets it."""
         endpoint.give_slot_back(self.model)
         if self._queue:
-            self.dispatch()
+            self.bind_waiting()
 
-    def dispatch(self) -> None:
+    def bind_waiting(self) -> None:
         """Gives free slots to waiting calls, in order; refuses calls that no endpoint can serve any more."""
         for ticket in list(self._queue):
             try:

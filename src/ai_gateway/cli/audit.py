@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ai_gateway.audit.damage import Damaged
     from ai_gateway.audit.entry import AuditEntry
     from ai_gateway.audit.store import Archive, Query
-    from ai_gateway.audit.verification import Report
     from ai_gateway.config.audit import AuditSection
 
 _EPILOG = """examples:
@@ -98,27 +97,27 @@ def verify(arguments: argparse.Namespace) -> int:
     from ai_gateway.wire.printable import printable
 
     try:
-        report = _examined(_audit(arguments), arguments)
+        result = _examined(_audit(arguments), arguments)
     except (StoreUnavailable, OSError, ValueError) as error:
         print(f"ai-gateway audit verify: {error}", file=sys.stderr)
         return _NOT_CHECKED
-    for sentence in report.store:
+    for sentence in result.store:
         print(printable(f"the store: {sentence}"))
-    for finding in report.findings:
+    for finding in result.findings:
         detail = f" ({finding.detail})" if finding.detail else ""
         print(printable(f"{finding.writer} {finding.sequence}: {finding.what}{detail}"))
-    if report.is_cut:
-        print(f"... and more: only the first {len(report.findings)} are shown")
-    if report.is_good:
-        sentence = f"ok: {report.entries} entries of {report.writers} writers, {report.checkpoints} checkpoints"
+    if result.is_cut:
+        print(f"... and more: only the first {len(result.findings)} are shown")
+    if result.is_good:
+        sentence = f"ok: {result.entries} entries of {result.writers} writers, {result.checkpoints} checkpoints"
         print(sentence if arguments.checkpoints else sentence + _UNSEEN)
-    return 0 if report.is_good else _HAS_FINDINGS
+    return 0 if result.is_good else _HAS_FINDINGS
 
 
-def _examined(audit: "AuditSection", arguments: argparse.Namespace) -> "Report":
+def _examined(audit: "AuditSection", arguments: argparse.Namespace) -> "VerifyResult":
     """Raises StoreUnavailable, or OSError for a file of checkpoints or the key."""
     from ai_gateway.audit.store import StoreDamaged, StoreUnavailable
-    from ai_gateway.audit.verification import Report, examine, without_store
+    from ai_gateway.audit.verification import VerifyResult, examine, without_store
 
     checkpoints = list(_checkpoints(arguments.checkpoints))
     try:
@@ -127,7 +126,7 @@ def _examined(audit: "AuditSection", arguments: argparse.Namespace) -> "Report":
         if checkpoints and (isinstance(error, StoreDamaged) or _is_missing(audit)):
             return without_store(checkpoints, _key(audit, arguments), str(error))
         if isinstance(error, StoreDamaged):
-            return Report(store=[str(error)])
+            return VerifyResult(store=[str(error)])
         raise
     try:
         return examine(archive, checkpoints, _key(audit, arguments))

@@ -58,7 +58,7 @@ class Charge(msgspec.Struct, frozen=True):
 
     account: Account
     token_seconds: float
-    reserved_seconds: float
+    charged_seconds: float
     day: int
     day_tokens: int
     request_seconds: float = 0.0
@@ -98,17 +98,17 @@ def charge(rates: Rates, account: Account, tokens: int, instant: Instant) -> Cha
     if rates.request_seconds:
         until = account.requests_until
         account.requests_until = (until if until > now else now) + rates.request_seconds
-    reserved_seconds = tokens * rates.token_seconds
-    if reserved_seconds:
-        reserved_seconds = min(reserved_seconds, MINUTE_SECONDS)
+    charged_seconds = tokens * rates.token_seconds
+    if charged_seconds:
+        charged_seconds = min(charged_seconds, MINUTE_SECONDS)
         until = account.tokens_until
-        account.tokens_until = (until if until > now else now) + reserved_seconds
+        account.tokens_until = (until if until > now else now) + charged_seconds
     day = day_tokens = 0
     if rates.day_tokens:
         day, day_tokens = instant.today, min(tokens, rates.day_tokens)
         account.day_tokens = account.used(day) + day_tokens
         account.day = day
-    return Charge(account, rates.token_seconds, reserved_seconds, day, day_tokens, rates.request_seconds)
+    return Charge(account, rates.token_seconds, charged_seconds, day, day_tokens, rates.request_seconds)
 
 
 def settle(charged: Charge, tokens: int, now: float) -> None:
@@ -119,7 +119,7 @@ def settle(charged: Charge, tokens: int, now: float) -> None:
     account = charged.account
     account.running -= 1
     if charged.token_seconds:
-        more = tokens * charged.token_seconds - charged.reserved_seconds
+        more = tokens * charged.token_seconds - charged.charged_seconds
         account.tokens_until = (max(account.tokens_until, now) if more > 0 else account.tokens_until) + more
     if charged.day and account.day == charged.day:
         account.day_tokens += tokens - charged.day_tokens

@@ -79,7 +79,7 @@ return reply
 """
 )
 
-# ARGV: tokens, lease; then for each rule: seconds of a token, seconds reserved, day, tokens taken from the day, and
+# ARGV: tokens, lease; then for each rule: seconds of a token, seconds charged, day, tokens taken from the day, and
 # the seconds of a request if the call was not made.
 SETTLE: Final = (
     _READ
@@ -87,14 +87,14 @@ SETTLE: Final = (
 local tokens, lease = tonumber(ARGV[1]), ARGV[2]
 for i = 1, #KEYS / 2 do
   local at = 5 * i - 2
-  local token_seconds, reserved = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local token_seconds, charged = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local day, taken = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local request_seconds = tonumber(ARGV[at + 4])
   redis.call('ZREM', KEYS[2 * i], lease)
   if token_seconds > 0 or taken > 0 or request_seconds > 0 then
     local account = read(KEYS[2 * i - 1])
     account.r = account.r - request_seconds
-    local more = tokens * token_seconds - reserved
+    local more = tokens * token_seconds - charged
     if token_seconds > 0 then
       if more > 0 then account.t = math.max(account.t, now) end
       account.t = account.t + more
