@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ai_gateway.audit.damage import Damaged
     from ai_gateway.audit.entry import AuditEntry
     from ai_gateway.audit.store import Archive, Query
+    from ai_gateway.audit.verification import VerifyResult
     from ai_gateway.config.audit import AuditSection
 
 _EPILOG = """examples:
