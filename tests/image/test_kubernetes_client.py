@@ -27,7 +27,7 @@ MODULES = (
 ASK = """
 import sys
 from ai_gateway.cluster.access import Access
-from ai_gateway.cluster.api import ApiServer, Refused, Unreachable
+from ai_gateway.cluster.api import ApiServer, StatusFailure, Unreachable
 api = ApiServer(Access(*sys.argv[1:]))
 print(api.get("/api/v1/namespaces/ai/pods", {"limit": "1"}, 5).decode())
 with api.stream("/api/v1/watch", {"watch": "1"}, 5) as stream:
@@ -35,7 +35,7 @@ with api.stream("/api/v1/watch", {"watch": "1"}, 5) as stream:
 print(api.send("PATCH", "/api/v1/namespaces/ai/events/one", {"count": 2}, 5).decode())
 try:
     api.get("/forbidden", {}, 5)
-except Refused as refused:
+except StatusFailure as refused:
     print(refused.status, refused)
 """
 FORBIDDEN = {"kind": "Status", "code": 403, "message": "not for you"}

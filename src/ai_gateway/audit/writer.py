@@ -1,7 +1,4 @@
-"""The thread that writes entries: many at a time, chained, and again until the store takes them.
-
-The event loop hands entries over and waits for nothing, unless it asks for a future of one entry.
-"""
+"""The thread that writes entries: many at a time, chained, and again until the store takes them."""
 
 import asyncio
 import logging
@@ -141,6 +138,8 @@ class Writer:
     def _miss(self, error: StoreLost) -> None:
         """What was stored is gone. Above best effort, the writer goes on when it is back, or after a restart."""
         may_begin = self._settings.begins_anew or not (self._was_open or isinstance(error, StoreDamaged))
+        if not may_begin:
+            self._fail(error)  # first: from the moment that the log knows of the loss no call is sent
         is_new = self.losses.note(error, self._link.sequence, may_begin)
         if is_new and not may_begin and self.key is not None and self._link.sequence:
             self._marks.elsewhere(self.key, self._link)
@@ -249,9 +248,10 @@ class Writer:
         self.is_tried.set()
 
     def _fail(self, error: StoreUnavailable) -> None:
-        if self.failure is None or not self.is_tried.is_set():
-            log.error("the audit cannot be written, and is tried again every second: %s", error)
+        is_new = self.failure is None or not self.is_tried.is_set()
         self.failure = str(error)
+        if is_new:
+            log.error("the audit cannot be written, and is tried again every second: %s", error)
         self.is_outdated = isinstance(error, StoreTooNew)
         self._is_open = False
         self._backlog.give_back(error)
