@@ -96,7 +96,7 @@ def test_it_sees_without_a_key_whether_there_is_an_ollama(tmp_path: Path) -> Non
         assert status == 1
         assert "models: 401" in said
         assert "ollama unavailable" in said
-        assert "with the key of one" in said
+        assert "with an admin's key" in said
         assert run(address, "--without-ollama")[0] == 0
 
 
