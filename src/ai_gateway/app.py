@@ -25,7 +25,7 @@ from ai_gateway.cluster.config_map import sources
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import Oidc, is_on
-from ai_gateway.config.state import ConfigState as LiveConfig
+from ai_gateway.config.state import ConfigState, Startup
 from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
@@ -80,7 +80,8 @@ class Gateway:
         self._inputs = DiscoveryInputs(options.environment, partial(is_answering, self.client), api_server)
         self.current = CurrentConfig(Config(), is_loaded=False)
         source = str(options.config_map or options.config_path)
-        self.live = LiveConfig(source, self._apply, self._ready, options.required)
+        startup = Startup(options.required, options.decided, hooks.leave)
+        self.live = ConfigState(source, self._apply, self._ready, startup)
         self.config_file, self._config_map = sources(options.config_path, options.config_map, api_server, self.live)
         self.auth_state = AuthState(partial(review, api_server), self._fetching)
         self.fleet = Fleet(time.monotonic, rng)
@@ -209,7 +210,7 @@ class Gateway:
             for source in sources:
                 ending.push_async_callback(_ended, asyncio.create_task(source.follow()))
             await self.live.wait_for_outcome()
-            self.live.bind(self._hooks.leave, self._options.decided)  # what the caller does next goes by this config
+            self.live.mark_started()  # what the caller does next goes by this config
             yield
 
     @asynccontextmanager

@@ -1,5 +1,7 @@
 """Retries are a share of the running calls, so that they do not overload a failing fleet."""
 
+from contextlib import suppress
+
 from ai_gateway.balancing.budget import FLOOR, RetryBudget
 
 
@@ -14,6 +16,15 @@ def test_a_busy_gateway_may_retry_its_share() -> None:
     budget = RetryBudget(0.2)
     budget.active = 100
     assert sum(budget.take() is not None for _ in range(50)) == 20
+
+
+def test_calls_that_are_over_count_no_more() -> None:
+    """Also those that fail: else the budget would grow for ever."""
+    budget = RetryBudget(0.2)
+    with suppress(ValueError), budget:
+        assert budget.active == 1
+        raise ValueError
+    assert budget.active == 0
 
 
 def test_a_retry_that_is_over_makes_room() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ai_gateway.config.protection import REQUIRABLE, names_in
 from ai_gateway.config.sections import OFF
-from ai_gateway.config.state import ConfigState
+from ai_gateway.config.state import ConfigState, Startup
 
 AUTH = "auth: {methods: [kubernetes]}"
 CALLERS = "callers: [{match: {group: a}}]"
@@ -118,7 +118,7 @@ async def test_https_is_turned_off_only_in_words(pair: tuple[Path, Path]) -> Non
 @pytest.mark.parametrize("content", ["models: {a: }", "limits: {default: {rpm: 1}}", "auth:", "auth: {}"])
 async def test_content_without_a_required_section_is_refused(content: str) -> None:
     """Not even the first one."""
-    live = ConfigState("the test", lambda config: None, required=names_in("auth,limits"))
+    live = ConfigState("the test", lambda config: None, startup=Startup(names_in("auth,limits")))
     assert await live.submit(content.encode())
     assert live.config is None
 
@@ -126,7 +126,7 @@ async def test_content_without_a_required_section_is_refused(content: str) -> No
 @pytest.mark.parametrize("name", REQUIRABLE)
 async def test_a_line_that_turns_a_section_off_satisfies_the_requirement(name: str) -> None:
     """You wrote it, so you meant it."""
-    live = ConfigState("the test", lambda config: None, required=names_in(name))
+    live = ConfigState("the test", lambda config: None, startup=Startup(names_in(name)))
     assert [reason.path for reason in await live.submit(b"models: {a: }")] == [name]
     assert await live.submit(OFF[name].encode()) == []
 

@@ -10,19 +10,20 @@ import pytest
 from tests.config.pem_files import write_pair
 from tests.flow.waiting import soon
 
-from ai_gateway.config.state import ConfigState, digest_of
+from ai_gateway.config.state import ConfigState, Startup, digest_of
 from ai_gateway.config.types import Config
 
 GOOD, BAD = b"models: {a: }", b"models: {a: {x: 1}}"
 
 
 class Kept:
-    """A config state, what it applied, and how often it asked for a restart."""
+    """A config state, what it applied, and how often it asked for a restart. Flags override `flag_keys`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flag_keys: str) -> None:
         self.applied: list[Config] = []
         self.restarts = 0
-        self.live = ConfigState("the test", self.applied.append)
+        startup = Startup(flag_keys=flag_keys, restart=self._restart)
+        self.live = ConfigState("the test", self.applied.append, startup=startup)
 
     @classmethod
     async def of(cls, *offered: bytes) -> "Kept":
@@ -31,10 +32,6 @@ class Kept:
         for content in offered:
             await kept.live.submit(content)
         return kept
-
-    def bind(self, *decided: str) -> None:
-        """The gateway has started with the current config; flags override these keys."""
-        self.live.bind(self._restart, frozenset(decided))
 
     def _restart(self) -> None:
         self.restarts += 1
@@ -89,7 +86,7 @@ async def test_any_content_ends_the_wait_of_startup(content: bytes) -> None:
 async def test_a_first_config_after_startup_may_need_a_restart(changed: str) -> None:
     """Once, and not before the gateway has bound anything."""
     kept = Kept()
-    kept.bind()
+    kept.live.mark_started()
     await kept.live.submit(changed.encode())
     assert kept.restarts == 1
     await kept.live.submit(f"{changed}\nmodels: {{a: }}".encode())
@@ -100,15 +97,15 @@ async def test_https_in_a_first_config_after_startup_needs_a_restart(tmp_path: P
     """It must not go on in plain HTTP."""
     certificate, key = write_pair(tmp_path)
     kept = Kept()
-    kept.bind()
+    kept.live.mark_started()
     await kept.live.submit(f"tls: {{certificate: {certificate}, key: {key}}}".encode())
     assert kept.restarts == 1
 
 
 async def test_a_first_config_that_fits_what_was_bound_needs_no_restart() -> None:
     """Nor does one that changes only keys that flags override: formerly the gateway restarted again and again."""
-    kept = Kept()
-    kept.bind("listen")
+    kept = Kept("listen")
+    kept.live.mark_started()
     await kept.live.submit(b"listen: ':1'\nmodels: {a: }")
     assert (kept.restarts, kept.live.restart_required) == (0, [])
 
@@ -116,14 +113,14 @@ async def test_a_first_config_that_fits_what_was_bound_needs_no_restart() -> Non
 async def test_a_later_config_never_restarts_the_gateway() -> None:
     """Health names the keys; you restart the gateway."""
     kept = await Kept.of(GOOD)
-    kept.bind()
+    kept.live.mark_started()
     await kept.live.submit(b"listen: ':1'\nadmin: ':2'")
     assert (kept.restarts, kept.live.restart_required) == (0, ["listen", "admin"])
 
 
 async def test_a_bad_first_config_causes_no_restart() -> None:
     kept = Kept()
-    kept.bind()
+    kept.live.mark_started()
     await kept.live.submit(b"listen: nonsense")
     assert (kept.restarts, kept.applied) == (0, [])
 

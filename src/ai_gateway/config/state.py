@@ -36,6 +36,25 @@ def _unprepared(config: Config) -> Any:
     return config
 
 
+def _stay() -> None:
+    """The default restart: none."""
+
+
+class Startup(NamedTuple):
+    """What the command decides about the config.
+
+    Content without the sections in `required` is refused. Flags override the keys in `flag_keys`, so that a change of
+    those needs no restart. `restart` is called for a first config that comes after the start and needs another one.
+    """
+
+    required: Collection[str] = ()
+    flag_keys: Collection[str] = ()
+    restart: Callable[[], None] = _stay
+
+
+_PLAIN: Final = Startup()
+
+
 class _Evaluated(NamedTuple):
     """One content: its config with what `prepare` made of it, or the reasons to refuse it."""
 
@@ -51,8 +70,7 @@ class ConfigState:
 
     Only `submit`, `config_missing` and `fail` change it. `config` is None until a valid one comes. For each new good
     config it calls `prepare` in a thread, then `apply` in the loop with the result. `apply` yields between its steps,
-    so that other tasks can run. `source` tells people where the content comes from. Content without the sections in
-    `required` is refused.
+    so that other tasks can run. `source` tells people where the content comes from.
     """
 
     def __init__(
@@ -60,20 +78,19 @@ class ConfigState:
         source: str,
         apply: Callable[[Any], Iterable[None] | None],
         prepare: Callable[[Config], Any] = _unprepared,
-        required: Collection[str] = (),
+        startup: Startup = _PLAIN,
     ) -> None:
         self.source = source
         self._apply = apply
         self._prepare = prepare
-        self._required = required
+        self._startup = startup
         self._snapshot = FileSnapshot()
         self._lock = asyncio.Lock()
         self._failures = FailureLog(log)
         self._content: bytes | None = None
         self._refused: set[str] = set()  # digests of contents that are in the log already
         self._started: Config | None = None
-        self._restart: Callable[[], None] | None = None
-        self._flag_keys: frozenset[str] = frozenset()
+        self._has_started = False
         self.has_outcome = False  # there is content, or certainly none
         self.config: Config | None = None
         self.reasons: list[ConfigReason] = []
@@ -87,16 +104,12 @@ class ConfigState:
         """Keys that have changed since startup and need a restart."""
         if self._started is None or self.config is None:
             return []
-        return [key for key in restart_required(self._started, self.config) if key not in self._flag_keys]
+        return [key for key in restart_required(self._started, self.config) if key not in self._startup.flag_keys]
 
-    def bind(self, restart: Callable[[], None], flag_keys: frozenset[str] = frozenset()) -> None:
-        """The gateway has bound and opened the config in force. A first config that comes later may need a restart.
-
-        Flags override the keys in `flag_keys`, so a change of those needs none.
-        """
+    def mark_started(self) -> None:
+        """The gateway starts with the config in force, if any. A first config that comes later may need a restart."""
         self._started = self.config or Config()
-        self._restart = restart
-        self._flag_keys = flag_keys
+        self._has_started = True
 
     async def wait_for_outcome(self) -> None:
         """Returns once it is known whether there is a config, or after FIRST_SECONDS.
@@ -162,7 +175,7 @@ class ConfigState:
     def _checked(self, content: bytes) -> Config:
         """Raises ConfigError, also for sections that must not be left out."""
         new = parse_whole(content)
-        missing = list(missing_sections(self._required, new))
+        missing = list(missing_sections(self._startup.required, new))
         missing += missing_protection(self.config, new) if self.config is not None else ()
         if missing:
             raise ConfigError(missing)
@@ -205,9 +218,9 @@ class ConfigState:
         log.info("config %s: %d models, %s", "loaded" if is_first else "reloaded", len(config.models), self.digest)
         for path in self.restart_required:
             log.warning("config: %s has changed; restart the gateway to apply it", path)
-        if is_first and self._restart is not None and self.restart_required:
+        if is_first and self._has_started and self.restart_required:
             log.warning("config: the first config came after startup and needs a restart; the gateway exits for it")
-            self._restart()
+            self._startup.restart()
 
 
 def digest_of(content: bytes) -> str:
