@@ -11,6 +11,7 @@ from tests.flow.upstream import Upstream, Visit, answer_well, whole
 from tests.flow.waiting import soon, until
 from tests.flow.world import Served, World, chat
 
+from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.simulator.faults import Fault
 
 ONE = chat(max_tokens=1)
@@ -402,9 +403,17 @@ ALL, ALL_BUT_THE_LAST, ALL_BUT_THE_FIRST, NONE = slice(None), slice(0, -1), slic
     ],
 )
 async def test_endpoints_that_leave_while_they_work_for_a_call_do_not_count(
-    world: World, leaving: int, staying: int, known: slice, kind: str, status: int, attempts: int
+    monkeypatch: pytest.MonkeyPatch,
+    world: World,
+    leaving: int,
+    staying: int,
+    known: slice,
+    kind: str,
+    status: int,
+    attempts: int,
 ) -> None:
     """Many pods are deleted at once: who fails a call on its way out says nothing about the call."""
+    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)  # nobody waits: these are no pods
     pods = Deleted(known, kind)
     served = await pods.gateway(world, leaving, staying)
     reply = await served.chat()
@@ -416,6 +425,40 @@ async def test_endpoints_that_leave_while_they_work_for_a_call_do_not_count(
     assert len({attempt.endpoint for attempt in record.attempts}) == len(record.attempts) == attempts
     budget = served.gateway.fleet.budget
     assert (budget.active, budget.retries) == (0, 0)
+
+
+@pytest.mark.parametrize("told", [(0,), (1,), (0, 1)], ids=["first", "second", "both"])
+async def test_a_call_that_two_pods_cut_waits_for_word_that_they_are_deleted(
+    monkeypatch: pytest.MonkeyPatch, world: World, told: tuple[int, ...]
+) -> None:
+    """Pods may die before the watch tells of them: the call goes to a third one once it does."""
+    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
+    pods = Deleted(NONE, "reset")
+    served = await pods.gateway(world, leaving=2, staying=1)
+    fleet = served.gateway.fleet
+    for address, endpoint in fleet.endpoints.items():
+        endpoint.pod = Pod(f"ollama-{address.port}", "default")
+    line = await served.begin(ONE)
+    await until(lambda: len(pods.failed) == 2 and served.in_flight == len(pods.busy), "it waits, and holds no slot")
+    gone = {served.endpoint(pods.failed[index].address) for index in told}
+    fleet.apply([address for address, endpoint in fleet.endpoints.items() if endpoint not in gone])
+    assert (await line.reply()).status == 200
+    for endpoint in pods.busy:
+        endpoint.give_slot_back("llama3:latest")
+    record = await served.recorded()
+    assert [attempt.error for attempt in record.attempts] == ["upstream_disconnected"] * 2 + [None]
+
+
+async def test_a_call_that_kills_pods_kills_no_third(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    """Discovery says nothing of them, so they are not deleted."""
+    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 0.01)
+    pods = Deleted(NONE, "reset")
+    served = await pods.gateway(world, leaving=3, staying=0)
+    for endpoint in served.gateway.fleet.endpoints.values():
+        endpoint.pod = Pod("ollama", "default")
+    reply = await served.chat()
+    assert (reply.status, reply.error["code"]) == (502, "upstream_disconnected")
+    assert len((await served.recorded()).attempts) == 2
 
 
 async def test_an_endpoint_that_dies_is_passed_over_and_comes_back(world: World) -> None:

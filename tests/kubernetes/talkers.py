@@ -37,6 +37,7 @@ class Talkers:
     answered: int = 0
     slowest_seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
+    failed_ids: list[str | None] = field(default_factory=list)
     _streaming: list[asyncio.Task[None]] = field(default_factory=list)
     _calling: list[asyncio.Task[None]] = field(default_factory=list)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event)
@@ -108,6 +109,7 @@ class Talkers:
                 )
             except openai.OpenAIError as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
+                self.failed_ids.append(getattr(error, "request_id", None))
             else:
                 self.answered += 1
                 self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)

@@ -48,6 +48,7 @@ class Fleet:
         self.endpoints: dict[Address, Endpoint] = {}
         self.leaving: list[Endpoint] = []  # gone from discovery, but with running streams
         self.listed = asyncio.Event()  # set by discovery's first list
+        self.departed = asyncio.Event()  # wakes who waits when endpoints leave, and is never seen set
         self.budget = RetryBudget(settings.retry_share)
 
     def __repr__(self) -> str:
@@ -117,6 +118,8 @@ class Fleet:
         self._readmit_surplus()
         if gone:
             self._forget_pools()
+            self.departed.set()
+            self.departed.clear()
         self.bind_waiting()
         return new, gone
 

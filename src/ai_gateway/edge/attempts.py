@@ -1,7 +1,9 @@
 """Sends one call to the fleet: waits for a slot, makes an attempt, and a second one if the first fails early."""
 
+import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -25,6 +27,9 @@ log = logging.getLogger("ai_gateway.balancing")
 # In a fleet that shrinks an endpoint may refuse the connection, or fail the call as it leaves. After so many such
 # endpoints the call tries no further one.
 MOST_PASSED_OVER: Final = 3
+
+# A pod often dies before the watch tells that it is being deleted. A call that two pods failed waits so long for that.
+NEWS_SECONDS: Final = 2.0
 
 
 class Upstreams(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +117,8 @@ class Attempts:
             except (NoEndpoint, ModelMissing):
                 raise self._error(failed) from None
         if second.failed is not None:
+            if failed.blame == second.failed.blame == "endpoint":
+                await self._await_departure(first, second.endpoint)
             if self._pass_over(first):
                 return await self._again(second.endpoint, second.failed)
             if self._pass_over(second.endpoint):
@@ -133,6 +140,15 @@ class Attempts:
             return False
         self._passes_left -= 1
         return True
+
+    async def _await_departure(self, *endpoints: Endpoint) -> None:
+        """Waits a moment until discovery says that one of them leaves. Only Kubernetes says so when it happens."""
+        if not self._passes_left or any(endpoint.pod is None for endpoint in endpoints):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NEWS_SECONDS):
+                while not any(endpoint.is_draining for endpoint in endpoints):
+                    await self._upstreams.fleet.departed.wait()
 
     async def _is_gone(self, endpoint: Endpoint, failed: FailedAttempt) -> bool:
         """Whether an endpoint that cut a call is leaving or refuses connections: then a retry adds no load to it."""
