@@ -268,7 +268,7 @@ class Gateway:
         self.discovery.follow(demo or choose(config.discovery, self._inputs))
 
     def _take(self, found: Found) -> None:
-        new, gone = self.fleet.apply(found.addresses, found.pods)
+        new, gone = self.fleet.apply(found.addresses, found.pods, found.unready)
         self.poller.follow(new, gone)
         self._reachability.listed()
 

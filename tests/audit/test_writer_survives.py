@@ -1,6 +1,7 @@
 """What the writer's thread must survive, and what it must still do when the gateway leaves."""
 
 import asyncio
+import sys
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from tests.audit.scripted import Scripted, writing
 from tests.flow.waiting import until
 
 from ai_gateway.audit.backlog import Backlog
+from ai_gateway.audit.entry import AuditEntry
 from ai_gateway.audit.store import StoreTooNew, StoreUnavailable
 
 
@@ -83,6 +85,30 @@ def test_whoever_leaves_while_the_thread_goes_to_sleep_is_heard() -> None:
     waiting.wait(120)
     assert time.monotonic() - began < 60
     loop.close()
+
+
+async def test_what_waits_longest_is_known_while_it_moves() -> None:
+    """Else the metric of the lag would fall to zero now and then while the store is away."""
+    waiting = Backlog(asyncio.get_running_loop())
+    for _ in range(1000):
+        waiting.put(entry())
+    seen: list[AuditEntry | None] = []
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        moving = asyncio.create_task(asyncio.to_thread(_move_on, waiting))
+        while not moving.done():
+            seen += [waiting.oldest() for _ in range(100)]
+            await asyncio.sleep(0)
+    finally:
+        sys.setswitchinterval(usual)
+    assert None not in seen
+
+
+def _move_on(waiting: Backlog) -> None:
+    for _ in range(200):
+        waiting.gather(is_leaving=False)
+        waiting.give_back(StoreUnavailable("away"))
 
 
 async def test_an_intent_that_is_refused_at_once_leaves_nothing_behind() -> None:

@@ -114,11 +114,12 @@ def test_a_slice_without_the_port_is_left_out_with_a_reason(ports: list[Json]) -
 def test_an_endpoint_that_takes_no_calls_says_why() -> None:
     """By its pod's name, or by its address where it is none."""
     going, slow = endpoint("10.0.0.1", "a", ready=False, terminating=True), endpoint("10.0.0.2", ready=False)
-    left_out = sliced(going, slow, endpoint("10.0.0.3", "c")).left_out
-    assert [(pod.name, reason) for pod, reason in left_out] == [
+    part = sliced(going, slow, endpoint("10.0.0.3", "c"))
+    assert [(pod.name, reason) for pod, reason in part.left_out] == [
         ("pod-a", "is being deleted"),
         ("10.0.0.2", "is not ready"),
     ]
+    assert [address.host for address in part.unready] == ["10.0.0.2"], "it may come back"
 
 
 def test_a_pod_with_an_address_of_each_family_is_one_endpoint() -> None:

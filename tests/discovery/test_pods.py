@@ -115,6 +115,21 @@ def test_a_pod_that_takes_no_calls_says_why(meta: Json, status: Json, reason: st
     assert read(pod(meta, status=status)).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("meta", "status", "host"),
+    [
+        ({}, {"conditions": [{"type": "Ready", "status": "False"}]}, "10.0.0.5"),
+        ({}, {}, None),
+        ({}, {"podIP": None}, None),
+        ({}, {"phase": "Failed"}, None),  # it never comes back
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"conditions": None}, None),
+    ],
+)
+def test_a_pod_that_may_come_back_is_known_from_one_that_is_deleted(meta: Json, status: Json, host: str | None) -> None:
+    unready = read(pod(meta, status=status)).unready
+    assert (unready and unready.host) == host
+
+
 def test_a_pod_without_the_port_is_left_out_with_a_reason() -> None:
     candidate = read(with_ports({"name": "web", "containerPort": 80}))
     assert candidate.address is None

@@ -367,11 +367,17 @@ class Deleted:
         (upstream,) = [upstream for upstream in self.leaving if visit in upstream.visits]
         self.failed.append(upstream)
         for gone in self.failed[self.known]:
-            self.served.endpoint(gone.address).is_draining = True
+            endpoint = self.served.endpoint(gone.address)
+            endpoint.is_draining = endpoint.is_deleted = True
         upstream.refuse()
         await fail_as(self.kind, visit)
 
-    async def gateway(self, world: World, leaving: int, staying: int) -> Served:
+    def name(self) -> None:
+        """From now on the gateway knows them as pods."""
+        for address, endpoint in self.served.gateway.fleet.endpoints.items():
+            endpoint.pod = Pod(f"ollama-{address.port}", "default")
+
+    async def gateway(self, world: World, leaving: int, staying: int, **sections: Any) -> Served:
         """So many that leave, and those that stay, which are asked last."""
         self.leaving = [await world.upstream(self.act) for _ in range(leaving)]
         others = [await world.upstream(answer_well) for _ in range(staying)]
@@ -379,6 +385,7 @@ class Deleted:
             [upstream.url for upstream in (*self.leaving, *others)],
             polling={"interval": "60s", "models_interval": "60s"},
             balancing={"slots": 9, "retry_budget": 0.0},
+            **sections,
         )
         self.busy = [self.served.endpoint(upstream.address) for upstream in others]
         for endpoint in self.busy:
@@ -435,9 +442,8 @@ async def test_a_call_that_two_pods_cut_waits_for_word_that_they_are_deleted(
     monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
     pods = Deleted(NONE, "reset")
     served = await pods.gateway(world, leaving=2, staying=1)
+    pods.name()
     fleet = served.gateway.fleet
-    for address, endpoint in fleet.endpoints.items():
-        endpoint.pod = Pod(f"ollama-{address.port}", "default")
     line = await served.begin(ONE)
     await until(lambda: len(pods.failed) == 2 and served.in_flight == len(pods.busy), "it waits, and holds no slot")
     gone = {served.endpoint(pods.failed[index].address) for index in told}
@@ -449,13 +455,36 @@ async def test_a_call_that_two_pods_cut_waits_for_word_that_they_are_deleted(
     assert [attempt.error for attempt in record.attempts] == ["upstream_disconnected"] * 2 + [None]
 
 
+async def test_a_wait_for_word_outlasts_the_first_byte_of_the_attempt_before(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """That attempt is over, and so is its deadline."""
+    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 0.3)
+    pods = Deleted(NONE, "reset")
+    served = await pods.gateway(world, leaving=2, staying=1, timeouts={"first_byte": "100ms"})
+    pods.name()
+    assert (await served.chat(stream=True)).error["code"] == "upstream_disconnected"
+    for endpoint in pods.busy:
+        endpoint.give_slot_back("llama3:latest")
+
+
+@pytest.mark.parametrize("leaving", [1, 2])
+async def test_no_word_is_waited_for_where_nobody_else_can_take_the_call(
+    monkeypatch: pytest.MonkeyPatch, world: World, leaving: int
+) -> None:
+    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
+    pods = Deleted(NONE, "reset")
+    served = await pods.gateway(world, leaving, staying=0)
+    pods.name()
+    assert (await served.chat()).error["code"] == "upstream_disconnected"
+
+
 async def test_a_call_that_kills_pods_kills_no_third(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     """Discovery says nothing of them, so they are not deleted."""
     monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 0.01)
     pods = Deleted(NONE, "reset")
     served = await pods.gateway(world, leaving=3, staying=0)
-    for endpoint in served.gateway.fleet.endpoints.values():
-        endpoint.pod = Pod("ollama", "default")
+    pods.name()
     reply = await served.chat()
     assert (reply.status, reply.error["code"]) == (502, "upstream_disconnected")
     assert len((await served.recorded()).attempts) == 2

@@ -133,6 +133,40 @@ async def test_a_pod_that_goes_gets_no_new_call_and_finishes_its_stream(world: W
     await until(lambda: going.connections == 0, "nothing is left of the pod that went")
 
 
+@pytest.mark.parametrize("way", ["not ready", "deleted"])
+@pytest.mark.parametrize("is_told_first", [True, False])
+async def test_a_call_that_crashes_pods_gets_no_third_unless_they_were_deleted(
+    monkeypatch: pytest.MonkeyPatch, world: World, way: str, is_told_first: bool
+) -> None:
+    """A container that crashes makes its pod not ready, which is no sign that somebody wants the pod gone."""
+    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
+    api = await world.api_server()
+    upstreams: list[Upstream] = []
+
+    async def crash(visit: Visit) -> None:
+        (number,) = (number for number, upstream in enumerate(upstreams) if visit in upstream.visits)
+        if way == "deleted":
+            api.delete("pods", f"ollama-{number}")
+        else:
+            api.put("pods", pod(upstreams[number], f"ollama-{number}", is_ready=False))
+        upstreams[number].refuse()
+        if is_told_first:
+            await until(lambda: upstreams[number].address not in _known(served))
+        visit.reset()
+
+    for number in range(4):
+        upstreams.append(await world.upstream(crash))
+        api.put("pods", pod(upstreams[number], f"ollama-{number}"))
+    served = await beside(world, api, polling={"interval": "60s", "models_interval": "60s"})
+    await until(lambda: len(served.gateway.fleet.endpoints) == 4)
+    assert (await served.chat()).status == 502
+    assert sum(len(upstream.visits) for upstream in upstreams) == (4 if way == "deleted" else 2)
+
+
+def _known(served: Served) -> set[str]:
+    return {address.authority for address in served.gateway.fleet.endpoints}
+
+
 async def test_a_pod_says_how_many_calls_it_takes_at_a_time(world: World) -> None:
     """OLLAMA_NUM_PARALLEL goes before balancing.slots."""
     gate = Gate()

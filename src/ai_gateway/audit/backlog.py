@@ -5,7 +5,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -37,7 +36,7 @@ class Backlog:
         self._queue: deque[Queued] = deque()
         self._awake = threading.Event()
         self._hurry = threading.Event()
-        self._lock = threading.Lock()  # of count and bytes: entries are on their way between queue and batch, too
+        self._lock = threading.Lock()  # of count and bytes, and of moves between queue and batch
         self._count = 0
         self._is_over = False
         self._content_bytes = 0
@@ -75,10 +74,9 @@ class Backlog:
 
     def oldest(self) -> AuditEntry | None:
         """The entry that has waited longest."""
-        for _ in range(2):  # the thread may take all of the queue into the batch between the two looks
-            with suppress(IndexError):
-                return (self.batch[:1] or [self._queue[0]])[0].entry
-        return None
+        with self._lock:
+            waiting = self.batch or self._queue
+            return waiting[0].entry if waiting else None
 
     def intents(self) -> set[str]:
         """Those whose ends are on their way."""
@@ -105,8 +103,9 @@ class Backlog:
         self._hurry.clear()
         most = 1 if self._alone else MOST_AT_ONCE
         self._alone = max(0, self._alone - 1)
-        while self._queue and len(self.batch) < most:
-            self.batch.append(self._queue.popleft())
+        with self._lock:
+            while self._queue and len(self.batch) < most:
+                self.batch.append(self._queue.popleft())
         if self._queue:
             self._hurry.set()
 
@@ -147,18 +146,19 @@ class Backlog:
 
     def give_back(self, error: StoreUnavailable) -> None:
         """Nothing can be written now: the futures of intents get the error at once, ends stay in the queue."""
-        waiting: list[Queued] = []
         if self.final:  # its intents may be open
             intents = [queued for queued in self.batch if queued.entry.kind == "intent"]
             self._resolve(intents, error)
             for queued in intents:
                 queued.is_stored = None
-        else:
-            waiting, self.batch = self.batch, []
-        waiting += [self._queue.popleft() for _ in range(len(self._queue))]
+        with self._lock:
+            waiting: list[Queued] = []
+            if not self.final:
+                waiting, self.batch = self.batch, []
+            waiting += [self._queue.popleft() for _ in range(len(self._queue))]
+            self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         refused = [queued for queued in waiting if queued.entry.kind == "intent"]
         self._leave(refused)
-        self._queue.extendleft(queued for queued in reversed(waiting) if queued.entry.kind == "end")
         self.unwritten |= {queued.entry.intent for queued in refused if queued.entry.intent is not None}
         self._resolve(refused, error)
 

@@ -119,6 +119,7 @@ class Endpoint:
         "health",
         "held",
         "in_flight",
+        "is_deleted",
         "is_draining",
         "is_reachable",
         "last_resident",
@@ -154,6 +155,7 @@ class Endpoint:
         self.total_loads = 0
         self.total_unloads = 0
         self.is_draining = False
+        self.is_deleted = False  # it drains for good: a pod whose container crashed is only not ready
         self.is_reachable: bool | None = None  # None: not probed yet
         self.version: str | None = None
         self.reason: str | None = None

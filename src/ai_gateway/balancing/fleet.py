@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -90,7 +90,10 @@ class Fleet:
         return self._pools.values()
 
     def apply(
-        self, addresses: Iterable[Address], pods: Mapping[Address, Pod] | None = None
+        self,
+        addresses: Iterable[Address],
+        pods: Mapping[Address, Pod] | None = None,
+        unready: Container[Address] = frozenset(),
     ) -> tuple[list[Endpoint], list[Endpoint]]:
         """Applies a whole list from discovery, with its facts about pods; returns the new and the gone endpoints.
 
@@ -102,6 +105,7 @@ class Fleet:
         gone = [endpoint for address, endpoint in self.endpoints.items() if address not in wanted]
         for endpoint in gone:
             endpoint.is_draining = True
+            endpoint.is_deleted = endpoint.address not in unready
             del self.endpoints[endpoint.address]
         busy = {endpoint.address: endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight}
         new = [
@@ -111,7 +115,7 @@ class Fleet:
         ]
         self.leaving = list(busy.values())
         for endpoint in new:
-            endpoint.is_draining = False
+            endpoint.is_draining = endpoint.is_deleted = False
         self.endpoints.update((endpoint.address, endpoint) for endpoint in new)
         for address, endpoint in self.endpoints.items():
             endpoint.pod = (pods or {}).get(address)

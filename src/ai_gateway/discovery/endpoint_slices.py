@@ -16,6 +16,7 @@ class Slice(NamedTuple):
     found: dict[Address, Pod]
     left_out: tuple[tuple[Pod, str], ...] = ()
     odd_reason: str | None = None
+    unready: tuple[Address, ...] = ()
 
     @property
     def named(self) -> int:
@@ -31,6 +32,7 @@ def read_slice(content: bytes, settings: Kubernetes) -> Slice:
     found: dict[Address, Pod] = {}
     left_out: list[tuple[Pod, str]] = []
     odd_reason = None
+    unready: list[Address] = []
     if port is None and endpoints:
         odd_reason = f"has no port named {settings.port_name!r} and no port {settings.port}"
     for endpoint in endpoints:
@@ -38,9 +40,11 @@ def read_slice(content: bytes, settings: Kubernetes) -> Slice:
         reason = endpoint.waits_for
         if reason is not None or port is None:
             left_out.append((pod, reason or f"is in a Service that {odd_reason}"))
+            if port is not None and not endpoint.conditions.terminating:
+                unready.append(_address(endpoint, port))
         else:
             found[_address(endpoint, port)] = pod
-    return Slice(found, tuple(left_out), odd_reason)
+    return Slice(found, tuple(left_out), odd_reason, tuple(unready))
 
 
 def _port(sent: tuple[SlicePort, ...], settings: Kubernetes) -> int | None:

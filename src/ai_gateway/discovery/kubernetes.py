@@ -42,6 +42,9 @@ class Kind(Protocol[T]):
     def found(self, kept: Iterable[T]) -> Mapping[Address, Pod]:
         """The endpoints that take calls."""
 
+    def unready(self, kept: Iterable[T]) -> Iterable[Address]:
+        """The endpoints that take no calls now, and are not being deleted."""
+
     def seen(self, kept: Iterable[T]) -> int:
         """How many endpoints there are, ready or not."""
 
@@ -79,6 +82,10 @@ class Pods(Kind[Candidate]):
     def found(self, kept: Iterable[Candidate]) -> Mapping[Address, Pod]:
         """See Kind."""
         return found_in(kept)
+
+    def unready(self, kept: Iterable[Candidate]) -> Iterable[Address]:
+        """See Kind."""
+        return (candidate.unready for candidate in kept if candidate.unready is not None)
 
     def seen(self, kept: Iterable[Candidate]) -> int:
         """See Kind."""
@@ -128,6 +135,10 @@ class EndpointSlices(Kind[Slice]):
     def found(self, kept: Iterable[Slice]) -> Mapping[Address, Pod]:
         """See Kind."""
         return join(kept)
+
+    def unready(self, kept: Iterable[Slice]) -> Iterable[Address]:
+        """See Kind."""
+        return (address for part in kept for address in part.unready)
 
     def seen(self, kept: Iterable[Slice]) -> int:
         """See Kind."""
@@ -195,7 +206,7 @@ class KubernetesSource(Source, Generic[T]):
             await self._first_lists(notice)
             while True:
                 found = self._found()
-                if found != self._last:
+                if self._last is None or found.endpoints != self._last.endpoints:
                     self._last = found
                     if not found.addresses:
                         log.info("discovery: %s", self.status().hint)
@@ -255,7 +266,7 @@ class KubernetesSource(Source, Generic[T]):
             log.warning("discovery: %s; it is left out", reason)
         self._warned = reasons  # forgets pods that are gone: a Job may create one a minute
         pods = self._kind.found(kept)
-        return Found(tuple(pods), pods)
+        return Found(tuple(pods), pods, frozenset(self._kind.unready(kept)))
 
 
 def _words(namespaces: tuple[str, ...]) -> str:

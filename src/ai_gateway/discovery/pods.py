@@ -70,6 +70,7 @@ class Candidate(msgspec.Struct, frozen=True):
     address: Address | None
     reason: str | None = None
     is_odd: bool = False
+    unready: Address | None = None  # where it would take calls, if it is not being deleted
 
     @property
     def odd_reason(self) -> str | None:
@@ -94,7 +95,7 @@ def read_pod(content: bytes, settings: Kubernetes, own_uid: str | None = None) -
     if is_own:
         return Candidate(pod, Address("127.0.0.1", port, uid=sent.metadata.uid))
     if (reason := _waiting(sent.status)) is not None:
-        return Candidate(pod, None, reason)
+        return Candidate(pod, None, reason, unready=_address(sent, port))
     return Candidate(pod, Address(sent.status.pod_ip or "", port, uid=sent.metadata.uid))
 
 
@@ -114,6 +115,10 @@ def _untrusted_reason(meta: _Meta, annotations: _Annotations) -> str | None:
     if owner in RESTARTING_OWNERS:
         return None
     return "a pod that nothing keeps running" if owner is None else f"a pod of a {owner}"
+
+
+def _address(sent: _Pod, port: int) -> Address | None:
+    return Address(sent.status.pod_ip, port, uid=sent.metadata.uid) if sent.status.pod_ip else None
 
 
 def _ending(sent: _Pod) -> str | None:

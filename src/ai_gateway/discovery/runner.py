@@ -121,5 +121,5 @@ def _steps(before: Found, found: Found) -> Iterator[Found]:
                 del kept[address]
             del gone[:STEP_ENDPOINTS]
         del new[:STEP_ENDPOINTS]
-        yield Found(tuple(kept), pods)
+        yield Found(tuple(kept), pods, found.unready)
     yield found

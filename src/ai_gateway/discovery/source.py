@@ -15,6 +15,12 @@ class Found(NamedTuple):
 
     addresses: tuple[Address, ...] = ()
     pods: Mapping[Address, Pod] = {}
+    unready: frozenset[Address] = frozenset()  # of pods that take no calls now, and are not being deleted
+
+    @property
+    def endpoints(self) -> tuple[tuple[Address, ...], Mapping[Address, Pod]]:
+        """What makes it another list. A change among pods that take no calls makes none."""
+        return self.addresses, self.pods
 
 
 class SourceStatus(msgspec.Struct, frozen=True):

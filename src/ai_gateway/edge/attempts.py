@@ -117,7 +117,7 @@ class Attempts:
             except (NoEndpoint, ModelMissing):
                 raise self._error(failed) from None
         if second.failed is not None:
-            if failed.blame == second.failed.blame == "endpoint":
+            if "endpoint" in (failed.blame, second.failed.blame):
                 await self._await_departure(first, second.endpoint)
             if self._pass_over(first):
                 return await self._again(second.endpoint, second.failed)
@@ -136,18 +136,25 @@ class Attempts:
 
         Checked after two failures: often the first endpoint is known to leave only then.
         """
-        if not endpoint.is_draining or not self._passes_left:
+        if not endpoint.is_deleted or not self._passes_left:
             return False
         self._passes_left -= 1
         return True
 
     async def _await_departure(self, *endpoints: Endpoint) -> None:
-        """Waits a moment until discovery says that one of them leaves. Only Kubernetes says so when it happens."""
-        if not self._passes_left or any(endpoint.pod is None for endpoint in endpoints):
+        """Waits a moment until discovery says that one of them is deleted. Only Kubernetes says so when it happens.
+
+        It may also say that both are not ready, as their containers crashed: then it is over.
+        """
+        are_pods = all(endpoint.pod for endpoint in endpoints)
+        if not (are_pods and self._passes_left and self._pool.endpoints_with(self._avoid)):
             return
+        self._delivery.cancel_scope.relax()
         with suppress(TimeoutError):
             async with asyncio.timeout(NEWS_SECONDS):
-                while not any(endpoint.is_draining for endpoint in endpoints):
+                while not any(endpoint.is_deleted for endpoint in endpoints):
+                    if all(endpoint.is_draining for endpoint in endpoints):
+                        return
                     await self._upstreams.fleet.departed.wait()
 
     async def _is_gone(self, endpoint: Endpoint, failed: FailedAttempt) -> bool:
