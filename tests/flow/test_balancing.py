@@ -147,10 +147,8 @@ async def fail_as(kind: str, visit: Visit) -> None:
             visit.hang_up()
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("kind", ["reset", "hang_up", "busy", "500", "404", "garbage"])
-async def test_a_failure_before_the_first_byte_is_retried_elsewhere(world: World, kind: str, stream: bool) -> None:
-    """Once, on another endpoint; the client sees the answer alone."""
+async def fails_once(world: World, kind: str) -> tuple[Upstream, Upstream]:
+    """Two endpoints. The first call that either gets fails."""
 
     async def act(visit: Visit) -> None:
         if len(first.visits) + len(second.visits) == 1:
@@ -159,6 +157,15 @@ async def test_a_failure_before_the_first_byte_is_retried_elsewhere(world: World
             await answer_well(visit)
 
     first, second = await world.upstream(act), await world.upstream(act)
+    return first, second
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["reset", "hang_up", "busy", "500", "404", "garbage"])
+async def test_a_failure_before_the_first_byte_is_retried_elsewhere(world: World, kind: str, stream: bool) -> None:
+    """Once, on another endpoint; the client sees the answer alone."""
+
+    first, second = await fails_once(world, kind)
     served = await world.gateway([first.url, second.url])
     reply = await served.chat(stream=stream)
     assert reply.status == 200
@@ -420,7 +427,7 @@ async def test_endpoints_that_leave_while_they_work_for_a_call_do_not_count(
     attempts: int,
 ) -> None:
     """Many pods are deleted at once: who fails a call on its way out says nothing about the call."""
-    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)  # nobody waits: these are no pods
+    monkeypatch.setattr("ai_gateway.edge.attempts.DEPARTURE_SECONDS", 3600)  # nobody waits: these are no pods
     pods = Deleted(known, kind)
     served = await pods.gateway(world, leaving, staying)
     reply = await served.chat()
@@ -439,7 +446,7 @@ async def test_a_call_that_two_pods_cut_waits_for_word_that_they_are_deleted(
     monkeypatch: pytest.MonkeyPatch, world: World, told: tuple[int, ...]
 ) -> None:
     """Pods may die before the watch tells of them: the call goes to a third one once it does."""
-    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
+    monkeypatch.setattr("ai_gateway.edge.attempts.DEPARTURE_SECONDS", 3600)
     pods = Deleted(NONE, "reset")
     served = await pods.gateway(world, leaving=2, staying=1)
     pods.name()
@@ -459,7 +466,7 @@ async def test_a_wait_for_word_outlasts_the_first_byte_of_the_attempt_before(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
     """That attempt is over, and so is its deadline."""
-    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 0.3)
+    monkeypatch.setattr("ai_gateway.edge.attempts.DEPARTURE_SECONDS", 0.3)
     pods = Deleted(NONE, "reset")
     served = await pods.gateway(world, leaving=2, staying=1, timeouts={"first_byte": "100ms"})
     pods.name()
@@ -472,7 +479,7 @@ async def test_a_wait_for_word_outlasts_the_first_byte_of_the_attempt_before(
 async def test_no_word_is_waited_for_where_nobody_else_can_take_the_call(
     monkeypatch: pytest.MonkeyPatch, world: World, leaving: int
 ) -> None:
-    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
+    monkeypatch.setattr("ai_gateway.edge.attempts.DEPARTURE_SECONDS", 3600)
     pods = Deleted(NONE, "reset")
     served = await pods.gateway(world, leaving, staying=0)
     pods.name()
@@ -481,7 +488,7 @@ async def test_no_word_is_waited_for_where_nobody_else_can_take_the_call(
 
 async def test_a_call_that_kills_pods_kills_no_third(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     """Discovery says nothing of them, so they are not deleted."""
-    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 0.01)
+    monkeypatch.setattr("ai_gateway.edge.attempts.DEPARTURE_SECONDS", 0.01)
     pods = Deleted(NONE, "reset")
     served = await pods.gateway(world, leaving=3, staying=0)
     pods.name()

@@ -48,8 +48,8 @@ async def test_a_new_model_is_served_and_a_removed_one_is_not(world: World) -> N
     assert [(await line.reply()).status for line in (running, waiting)] == [200, 200]
 
 
-async def test_more_slots_serve_those_who_wait(world: World) -> None:
-    """At once, not with the next call."""
+async def four_calls(world: World, model: str, **sections: Any) -> tuple[Served, str, asyncio.Event]:
+    """One call runs and three wait, at an endpoint with this URL that answers when the event is set."""
     go_on = asyncio.Event()
 
     async def act(visit: Visit) -> None:
@@ -57,32 +57,28 @@ async def test_more_slots_serve_those_who_wait(world: World) -> None:
         await answer_well(visit)
 
     upstream = await world.upstream(act)
-    served = await world.gateway([upstream.url])
+    served = await world.gateway([upstream.url], **sections)
     for _ in range(4):
-        await served.begin(chat())
+        await served.begin(chat(model=model))
     await until(lambda: (served.in_flight, served.waiting) == (1, 3))
-    await served.reload(config([upstream.url], balancing={"slots": 3}))
+    return served, upstream.url, go_on
+
+
+async def test_more_slots_serve_those_who_wait(world: World) -> None:
+    """At once, not with the next call."""
+    served, url, go_on = await four_calls(world, "llama3")
+    await served.reload(config([url], balancing={"slots": 3}))
     await until(lambda: (served.in_flight, served.waiting) == (3, 1))
-    await served.reload(config([upstream.url], models={**MODELS, "llama3": {"slots": 4}}))
+    await served.reload(config([url], models={**MODELS, "llama3": {"slots": 4}}))
     await until(lambda: (served.in_flight, served.waiting) == (4, 0))
     go_on.set()
 
 
 async def test_more_slots_serve_those_who_wait_for_a_model_that_was_discovered(world: World) -> None:
-    """Formerly only with the next call for it, or the next scrape."""
-    go_on = asyncio.Event()
-
-    async def act(visit: Visit) -> None:
-        await go_on.wait()
-        await answer_well(visit)
-
-    upstream = await world.upstream(act)
+    """The config does not name its pool."""
     discover: dict[str, Any] = {"models": {}, "catalog": {"discover": True}}
-    served = await world.gateway([upstream.url], **discover)
-    for _ in range(4):
-        await served.begin(chat(model="llama3:latest"))
-    await until(lambda: (served.in_flight, served.waiting) == (1, 3))
-    await served.reload(config([upstream.url], **discover, balancing={"slots": 3}))
+    served, url, go_on = await four_calls(world, "llama3:latest", **discover)
+    await served.reload(config([url], **discover, balancing={"slots": 3}))
     await until(lambda: (served.in_flight, served.waiting) == (3, 1))
     go_on.set()
 

@@ -139,7 +139,7 @@ async def test_a_call_that_crashes_pods_gets_no_third_unless_they_were_deleted(
     monkeypatch: pytest.MonkeyPatch, world: World, way: str, is_told_first: bool
 ) -> None:
     """A container that crashes makes its pod not ready, which is no sign that somebody wants the pod gone."""
-    monkeypatch.setattr("ai_gateway.edge.attempts.NEWS_SECONDS", 3600)
+    monkeypatch.setattr("ai_gateway.edge.attempts.DEPARTURE_SECONDS", 3600)
     api = await world.api_server()
     upstreams: list[Upstream] = []
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tests.flow.line import Line, error_in
-from tests.flow.upstream import DONE, END, SSE_HEAD, Upstream, Visit, answer, event, framed, whole
-from tests.flow.waiting import soon, until
+from tests.flow.upstream import DONE, END, SSE_HEAD, Upstream, Visit, answer, answer_well, event, framed, whole
+from tests.flow.waiting import PATIENCE_SECONDS, soon, until
 from tests.flow.world import Served, World, chat
 
 from ai_gateway.simulator.faults import Fault
@@ -387,6 +387,26 @@ async def test_the_early_200_does_not_stand_in_the_way_of_a_retry(world: World) 
     line.leave()
     record = await served.recorded()
     assert (record.outcome.kind, len(record.attempts)) == ("ok", 2)
+
+
+async def test_a_call_that_waits_for_its_second_attempt_hears_that_it_waits_for_a_slot(world: World) -> None:
+    """The first attempt is over, and so is what it waited for."""
+    first, second = await world.upstream(Visit.gone), await world.upstream(answer_well)
+    served = await world.gateway([first.url, second.url], timeouts={"heartbeat": "30ms"})
+    busy = served.endpoint(second.address)
+    busy.take_slot("llama3:latest")
+    line = await served.begin(STREAM)
+    await line.head()
+    assert await line.event() != ": waiting for a free slot"
+    first.visits[0].reset()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await line.event() != ": waiting for a free slot":
+            pass
+    busy.give_slot_back("llama3:latest")
+    served.gateway.fleet.bind_waiting()
+    events = [block for block in await blocks(line) if not block.startswith(":")]
+    assert events[-1] == "data: [DONE]"
+    line.leave()
 
 
 async def test_a_departing_gateway_ends_streams_with_server_shutdown(world: World) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.flow.test_balancing import fail_as
+from tests.flow.test_balancing import fails_once
 from tests.flow.upstream import DONE, END, SSE_HEAD, Act, Visit, answer_well, event, framed, whole
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, World, chat
@@ -48,14 +48,7 @@ async def test_each_failed_attempt_has_its_own_span(
     world: World, traced: Traced, kind: str, error: str, status: int | None, stream: bool
 ) -> None:
     """Two HTTP spans, the second numbered; each endpoint got its own; the call itself is no error."""
-
-    async def act(visit: Visit) -> None:
-        if len(first.visits) + len(second.visits) == 1:
-            await fail_as(kind, visit)
-        else:
-            await answer_well(visit)
-
-    first, second = await world.upstream(act), await world.upstream(act)
+    first, second = await fails_once(world, kind)
     served = await traced.gateway(world, [first.url, second.url])
     assert (await served.chat(stream=stream)).status == 200
     (server,) = await traced.requests()

@@ -1,9 +1,12 @@
 """Servers written by hand on loopback: each connection plays a script, and what it was sent is remembered."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import trustme
 from tests.flow.waiting import PATIENCE_SECONDS
 from tests.ports import free_port
 
@@ -12,6 +15,16 @@ from ai_gateway.upstream.connection import Connection
 from ai_gateway.wire.address import Address
 
 Script = Callable[["Line"], Awaitable[None]]
+
+
+def own_authority(folder: Path) -> tuple[ssl.SSLContext, str]:
+    """A certificate of 127.0.0.1 for a server, and the file of the authority that signed it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    path = str(folder / "ca.pem")
+    authority.cert_pem.write_to_path(path)
+    return context, path
 
 
 class Line:

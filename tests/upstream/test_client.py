@@ -1,13 +1,11 @@
 """The HTTP/1.1 client on real sockets: what it sends, what it makes of answers, and when a connection is used again."""
 
 import asyncio
-import ssl
 from pathlib import Path
 
 import pytest
-import trustme
 from tests.flow.waiting import PATIENCE_SECONDS
-from tests.upstream.scripted import Line, a_client, answer, answers, free_address, serving, until
+from tests.upstream.scripted import Line, a_client, answer, answers, free_address, own_authority, serving, until
 
 from ai_gateway.upstream.client import MAX_IDLE_SECONDS, Client, Request, UpstreamExchange
 from ai_gateway.upstream.connection import HIGH_WATER, Connection
@@ -425,11 +423,7 @@ async def test_a_large_request_is_sent_whole() -> None:
 
 async def test_an_endpoint_with_its_own_certificate_authority_is_believed_by_that_alone(tmp_path: Path) -> None:
     """Per upstream; without it the certificate is refused."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    ca_file = str(tmp_path / "ca.pem")
-    authority.cert_pem.write_to_path(ca_file)
+    context, ca_file = own_authority(tmp_path)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import ssl
 from pathlib import Path
 
 import pytest
-import trustme
-from tests.upstream.scripted import Line, a_client, answer, serving, until
+from tests.upstream.scripted import Line, a_client, answer, own_authority, serving, until
 from tests.upstream.test_client import POST, ask, body_of, idle_connection
 
 from ai_gateway.upstream.client import Request
@@ -76,11 +74,7 @@ async def test_an_unnoticed_end_of_a_connection_costs_no_call() -> None:
 
 async def test_unsolicited_data_over_tls_is_not_an_answer(tmp_path: Path) -> None:
     """And a connection that is quiet is used again."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    ca_file = str(tmp_path / "ca.pem")
-    authority.cert_pem.write_to_path(ca_file)
+    context, ca_file = own_authority(tmp_path)
     connections, spoken = 0, asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,7 +14,7 @@ from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline
-from ai_gateway.edge.downstream import EventReply
+from ai_gateway.edge.downstream import FREE_SLOT, EventReply
 from ai_gateway.edge.whole_answer import AnswerRoom, read_whole
 from ai_gateway.errors import BackendUnavailable, GatewayError, UpstreamFailed, UpstreamTimeout
 from ai_gateway.exchange import Attempt, Exchange, Upstream
@@ -97,6 +97,9 @@ async def attempt(
         tried.ended_at = monotonic()
     if failed is not None:
         tried.failure, tried.error = failed.reason, failed.error.error_code
+        delivery.cancel_scope.relax()
+        if delivery.events is not None:
+            delivery.events.waits_for = FREE_SLOT
     return AttemptResult(endpoint, failed, answer)
 
 

@@ -29,7 +29,7 @@ log = logging.getLogger("ai_gateway.balancing")
 MOST_PASSED_OVER: Final = 3
 
 # A pod often dies before the watch tells that it is being deleted. A call that two pods failed waits so long for that.
-NEWS_SECONDS: Final = 2.0
+DEPARTURE_SECONDS: Final = 2.0
 
 
 class Upstreams(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +71,6 @@ class Attempts:
         share, times = delivery.room.share, served.exchange.times
         times.queued_at = times.queued_at or monotonic()
         while True:
-            delivery.cancel_scope.relax()
             share.give_way = partial(_end_for_others, delivery.cancel_scope)
             async with Lease(self._pool, served.entry.timeouts.queue, self._avoid) as choice:
                 share.give_way = None  # from here on an endpoint works for it
@@ -149,9 +148,8 @@ class Attempts:
         are_pods = all(endpoint.pod for endpoint in endpoints)
         if not (are_pods and self._passes_left and self._pool.endpoints_with(self._avoid)):
             return
-        self._delivery.cancel_scope.relax()
         with suppress(TimeoutError):
-            async with asyncio.timeout(NEWS_SECONDS):
+            async with asyncio.timeout(DEPARTURE_SECONDS):
                 while not any(endpoint.is_deleted for endpoint in endpoints):
                     if all(endpoint.is_draining for endpoint in endpoints):
                         return

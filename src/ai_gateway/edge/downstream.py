@@ -16,6 +16,8 @@ SSE_HEADERS: Final[Headers] = [
     (b"x-accel-buffering", b"no"),
 ]
 
+FREE_SLOT: Final = "a free slot"
+
 
 class EventReply:
     """A stream to the client. Changed by the relay and by its own heartbeat timer, never by both at once.
@@ -53,7 +55,7 @@ class EventReply:
         self.is_sending = False
         self.sent_at = self._loop.time()  # of events alone: comments say nothing of the endpoint
         self._beat_at = self.sent_at
-        self.waits_for = "a free slot"
+        self.waits_for = FREE_SLOT
 
     @property
     def is_started(self) -> bool:
