@@ -400,8 +400,8 @@ async def test_a_call_that_waits_for_its_second_attempt_hears_that_it_waits_for_
     assert await line.event() != ": waiting for a free slot"
     first.visits[0].reset()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await line.event() != ": waiting for a free slot":
-            pass
+        while (comment := await line.event()) != ": waiting for a free slot":
+            assert comment is not None
     busy.give_slot_back("llama3:latest")
     served.gateway.fleet.bind_waiting()
     events = [block for block in await blocks(line) if not block.startswith(":")]
