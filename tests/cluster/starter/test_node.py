@@ -64,7 +64,8 @@ def test_simulated_pods_have_the_models_of_the_real_one(simulated: list[str]) ->
 def test_the_real_ollama_answers_with_a_model_of_the_tests(cluster: Cluster, namespace: str) -> None:
     cluster.start_ollama("real", namespace, slots=2)
     (address,) = cluster.pod_addresses("app.kubernetes.io/instance=real", namespace).values()
-    wish = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
+    asked = [{"role": "user", "content": "hello"}]
+    wish = {"model": "tiny", "messages": asked, "max_tokens": 8, "temperature": 0}  # else it may say nothing
     reply = httpx.post(f"http://{address}:11434/v1/chat/completions", json=wish, timeout=60, trust_env=False)
     assert reply.json()["choices"][0]["message"]["content"]
 
