@@ -5,16 +5,19 @@ import math
 import pytest
 
 from ai_gateway.simulator.refusals import Busy
-from ai_gateway.simulator.runner import Ticket
+from ai_gateway.simulator.runner import LISTED_AFTER, LISTED_LOADED, Ticket
 from ai_gateway.simulator.scheduler import Limits, Scheduler
+from ai_gateway.simulator.settings import Settings
 
 
 class World:
     """A scheduler whose clock stands still until `pass_` is called. Loads take 10 seconds."""
 
-    def __init__(self, max_loaded: int = 2, max_queue: int = 512, memory_bytes: int = 0) -> None:
+    def __init__(
+        self, max_loaded: int = 2, max_queue: int = 512, memory_bytes: int = 0, listed_after: float = LISTED_LOADED
+    ) -> None:
         self.now = 0.0
-        limits = Limits(max_loaded, max_queue, 300.0, memory_bytes)
+        limits = Limits(max_loaded, max_queue, 300.0, memory_bytes, listed_after)
         self.scheduler = Scheduler(limits, lambda: self.now)
 
     def ask(self, model: str, **changes: object) -> tuple[Ticket, list[Ticket]]:
@@ -46,8 +49,34 @@ def test_a_request_runs_when_its_model_is_loaded_and_not_before() -> None:
     assert world.pass_(0.1) == [ticket]
 
 
-def test_a_loading_model_is_listed_after_six_tenths_with_an_expiry_that_moves() -> None:
+def test_a_loading_model_is_not_listed_and_a_call_for_it_is_pending() -> None:
     world = World()
+    first, _ = world.ask("a")
+    world.pass_(9.9)
+    assert world.scheduler.listed() == []
+    second, _ = world.ask("a", slots=2)
+    assert list(world.scheduler.pending) == [second]
+    assert world.pass_(0.1) == [first]
+    assert [runner.name for runner in world.scheduler.listed()] == ["a"]
+    assert not world.scheduler.pending
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        (Settings(), LISTED_LOADED),
+        (Settings(dialect="old"), LISTED_AFTER),
+        (Settings(version="0.29.1"), LISTED_AFTER),
+        (Settings(dialect="old", version="0.30.0"), LISTED_LOADED),
+        (Settings(version="main"), LISTED_LOADED),
+    ],
+)
+def test_the_reported_version_decides_when_a_loading_model_is_listed(settings: Settings, share: float) -> None:
+    assert settings.listed_after == share
+
+
+def test_an_old_one_lists_a_loading_model_after_six_tenths_with_an_expiry_that_moves() -> None:
+    world = World(listed_after=LISTED_AFTER)
     world.ask("a")
     world.pass_(5.9)
     assert world.scheduler.listed() == []
@@ -167,6 +196,15 @@ def test_models_with_equal_weights_share_the_runner_and_its_name() -> None:
     assert [runner.name for runner in world.scheduler.listed()] == ["a"]
 
 
+def test_an_empty_call_leaves_the_prompt_cache_as_it_is() -> None:
+    world = World()
+    world.load("a", prompt="what was said before")
+    world.load("a")
+    later, granted = world.ask("a", prompt="what was said before, and more")
+    assert granted == [later]
+    assert later.cached_characters == len("what was said before")
+
+
 def test_an_idle_model_is_unloaded_after_its_keep_alive() -> None:
     world = World()
     world.load("a", keep_alive=60.0)
@@ -211,7 +249,7 @@ def test_unload_waits_for_running_requests() -> None:
 
 
 def test_a_client_that_leaves_during_the_load_it_started_aborts_it() -> None:
-    world = World()
+    world = World(listed_after=LISTED_AFTER)
     starter, _ = world.ask("a")
     world.pass_(7)
     other, _ = world.ask("a")
@@ -222,7 +260,7 @@ def test_a_client_that_leaves_during_the_load_it_started_aborts_it() -> None:
 
 
 def test_another_client_that_leaves_during_a_load_aborts_nothing() -> None:
-    world = World()
+    world = World(listed_after=LISTED_AFTER)
     starter, _ = world.ask("a")
     world.pass_(7)
     other, _ = world.ask("a")

@@ -27,7 +27,7 @@ async def make_vectors(pod: Pod, call: Call, ask: EmbedAsk) -> Vectors | None:
     """The vectors, or None if a fault has ended the connection. Raises `Refusal`."""
     loop = asyncio.get_running_loop()
     asked_at = loop.time()
-    model = _embedding_model(pod, ask.model)
+    model = _model(pod, ask)
     ticket = ticket_for(pod, model, ask.context_length, call.slowness)
     ticket.keep_alive = ask.keep_alive
     counts = [token_count(text) for text in ask.texts]
@@ -45,13 +45,13 @@ async def make_vectors(pod: Pod, call: Call, ask: EmbedAsk) -> Vectors | None:
         return Vectors(made, tokens, granted_at - asked_at, loop.time() - asked_at)
 
 
-def _embedding_model(pod: Pod, written: str) -> Model:
+def _model(pod: Pod, ask: EmbedAsk) -> Model:
     try:
-        model = find_model(pod, written)
+        model = find_model(pod, ask.model)
     except Refusal as refusal:
-        if refusal.status != 404 or not written:
+        if refusal.status != 404 or not ask.model:
             raise
-        raise Refusal(404, f'model "{written}" not found, try pulling it first') from refusal
-    if not model.is_embedding and pod.settings.dialect == "new":
+        raise Refusal(404, f'model "{ask.model}" not found, try pulling it first') from refusal
+    if ask.texts and not model.is_embedding and pod.settings.dialect == "new":  # without texts it only loads
         raise Refusal(501, NO_EMBEDDINGS)
     return model

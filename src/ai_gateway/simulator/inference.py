@@ -41,7 +41,9 @@ def ticket_for(pod: Pod, model: Model, ask_length: int | None, slowness: float) 
         size_bytes=model.size_bytes,
         slots=1 if model.is_embedding else settings.slots,
         load_seconds=settings.load_seconds * slowness,
-        context_length=ask_length or model.loads_with or min(settings.context_length, model.context_length),
+        context_length=min(ask_length or model.loads_with or settings.context_length, model.context_length),
+        digest=model.digest,
+        details=model.details(),
     )
 
 

@@ -104,7 +104,9 @@ class OpenAIApi:
 
 
 def check_chat(ask: Ask, model: Model) -> None:
-    """Raises `Refusal` for a chat that the model cannot do."""
+    """Raises `Refusal` for a chat that the model cannot do. Any model can be unloaded."""
+    if _only_unloads(ask):
+        return
     if model.is_embedding:
         raise Refusal(400, f'"{ask.model}" does not support chat')
     if ask.tools and "tools" not in model.capabilities:
@@ -113,12 +115,18 @@ def check_chat(ask: Ask, model: Model) -> None:
 
 
 def check_generate(ask: Ask, model: Model) -> None:
-    """Raises `Refusal` for a prompt that the model cannot do."""
+    """Raises `Refusal` for a prompt that the model cannot do. Any model can be unloaded."""
+    if _only_unloads(ask):
+        return
     if model.is_embedding:
         raise Refusal(400, f'"{ask.model}" does not support generate')
     if ask.suffix and "insert" not in model.capabilities:
         raise Refusal(400, f"{model.name.long} does not support insert")
     _check_thinking(ask, model)
+
+
+def _only_unloads(ask: Ask) -> bool:
+    return not ask.messages and ask.keep_alive == 0
 
 
 def _check_thinking(ask: Ask, model: Model) -> None:

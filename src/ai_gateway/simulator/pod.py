@@ -19,6 +19,7 @@ from ai_gateway.simulator.settings import Settings
 from ai_gateway.simulator.store import Store
 
 JSON = "application/json"
+_READS = "/api/show"  # a POST that changes nothing; a gateway sends many
 
 
 @dataclass(slots=True)
@@ -30,13 +31,13 @@ class Ledger:
     running: int = 0
     cancelled: int = 0  # clients that disconnected before their answer was finished
     by_path: Counter[str] = field(default_factory=Counter)
-    last: deque[Request] = field(default_factory=deque)  # POSTs and DELETEs, the newest at the end
+    last: deque[Request] = field(default_factory=deque)  # POSTs and DELETEs, the newest at the end, without /api/show
 
     def note(self, request: Request) -> None:
         """Counts a request."""
         self.requests += 1
         self.by_path[request.path] += 1
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and request.path != _READS:
             self.last.append(request)
             while len(self.last) > self.remembered:
                 self.last.popleft()
@@ -67,6 +68,7 @@ def new_leasing(settings: Settings) -> Leasing:
             max_queue=settings.max_queue,
             keep_alive=math.inf if keep_alive < 0 else keep_alive,
             memory_bytes=settings.memory_bytes,
+            listed_after=settings.listed_after,
         )
     )
 

@@ -3,10 +3,12 @@
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from ai_gateway.simulator.prompt_cache import Slot
 
-LISTED_AFTER = 0.6  # the share of its load after which /api/ps shows a loading model, as measured on 0.24.0
+LISTED_AFTER = 0.6  # the share of its load after which /api/ps of 0.24.0 shows a loading model, as measured
+LISTED_LOADED = 1.0  # from 0.30 on it shows a model when the load is over
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +23,8 @@ class Ticket:
     context_length: int  # a different one from the runner's needs a reload
     keep_alive: float | None = None  # seconds; None keeps the runner's value
     prompt: str = ""
+    digest: str = ""  # of the model's manifest
+    details: dict[str, Any] = field(default_factory=dict)  # of the model, as /api/ps shows it
 
     runner: "Runner | None" = None
     slot: Slot | None = None
@@ -40,6 +44,7 @@ class Runner:
     load_ends_at: float
     starter: Ticket  # if it leaves during the load, the load is aborted
     slots: list[Slot]
+    listed_after: float = LISTED_LOADED  # the share of its load after which /api/ps shows it
     is_loaded: bool = False
     expires_at: float | None = None  # None until its first request has ended
     running: set[Ticket] = field(default_factory=set)
@@ -51,11 +56,11 @@ class Runner:
         return self.is_loaded and not self.running and not self.waiting
 
     def is_listed(self, now: float) -> bool:
-        """Whether /api/ps shows it: once loaded, or when the load is well under way."""
-        if self.is_loaded:
-            return True
+        """Whether /api/ps shows it: once loaded, or in older versions when the load is well under way."""
+        if self.is_loaded or self.listed_after >= LISTED_LOADED:
+            return self.is_loaded
         load_seconds = self.load_ends_at - self.load_started_at
-        return now >= self.load_started_at + LISTED_AFTER * load_seconds
+        return now >= self.load_started_at + self.listed_after * load_seconds
 
     def takes(self, ticket: Ticket, now: float) -> bool:
         """Whether a request may wait here rather than in the scheduler's queue."""

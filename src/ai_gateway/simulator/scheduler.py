@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ai_gateway.simulator.prompt_cache import Slot, choose_slot
 from ai_gateway.simulator.refusals import Busy
-from ai_gateway.simulator.runner import Runner, Ticket, expiry
+from ai_gateway.simulator.runner import LISTED_LOADED, Runner, Ticket, expiry
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Limits:
     max_queue: int
     keep_alive: float
     memory_bytes: int = 0  # 0 is without limit
+    listed_after: float = LISTED_LOADED  # the share of its load after which calls may join a model
 
 
 class Scheduler:
@@ -157,6 +158,7 @@ class Scheduler:
             load_ends_at=now + ticket.load_seconds,
             starter=ticket,
             slots=[Slot() for _ in range(ticket.slots)],
+            listed_after=self._limits.listed_after,
         )
         self.loads += 1
         self.runners[runner.weights] = runner
@@ -200,4 +202,5 @@ class Scheduler:
         if ticket.slot is not None:
             ticket.slot.is_busy = False
             ticket.slot.used_at = self._now()
-            ticket.slot.text = ticket.prompt
+            if ticket.prompt:  # an empty call only loads, and leaves the cache as it is
+                ticket.slot.text = ticket.prompt

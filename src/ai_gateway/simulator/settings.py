@@ -1,8 +1,11 @@
 """How a simulated Ollama behaves: speed, room, models and dialect. Every default is written here, once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from ai_gateway.simulator.runner import LISTED_AFTER, LISTED_LOADED
 
 Dialect = Literal["new", "old"]
 
@@ -57,7 +60,7 @@ class Settings:
     dialect: Dialect = "new"  # of chat streams: "new" from 0.32.6 on, "old" up to 0.32.5
     version: str | None = None  # what /api/version says; None follows the dialect
     seed: int = 0  # another seed gives other answers
-    remembered_requests: int = 32  # how many of the last POSTs and DELETEs /simulator/state shows
+    remembered_requests: int = 32  # how many of the last POSTs and DELETEs, but /api/show, /simulator/state shows
 
     @property
     def reported_version(self) -> str:
@@ -65,6 +68,13 @@ class Settings:
         if self.version is not None:
             return self.version
         return "0.33.0" if self.dialect == "new" else "0.24.0"
+
+    @property
+    def listed_after(self) -> float:
+        """The share of its load after which `/api/ps` lists a model, as the reported version does it."""
+        numbers = re.match(r"(\d+)\.(\d+)", self.reported_version)
+        is_older = numbers is not None and (int(numbers[1]), int(numbers[2])) < (0, 30)
+        return LISTED_AFTER if is_older else LISTED_LOADED
 
     @property
     def prefill_seconds_per_token(self) -> float:

@@ -61,21 +61,23 @@ class Store:
             raise Refusal(404, f'model "{source}" not found')
         self.add(replace(model, name=target, modified_at=self._clock()))
 
-    def delete(self, text: str) -> Model:
-        """Removes a model and returns it. Raises `Refusal` 404."""
+    def delete(self, text: str) -> None:
+        """Removes a model. Raises `Refusal` 404."""
         model = self.find(text)
         if model is None:
             raise Refusal(404, f"model '{text}' not found")
         del self._models[model.name.key]
-        return model
 
     def derive(self, name: Name, base: Model, changes: dict[str, Any]) -> Model:
-        """A model made from another one: same weights, so the same runner, but a digest of its own."""
+        """A model made from another one: same weights, so the same runner, but a digest of its own.
+
+        Equal changes of one model have equal digests, as their manifests are equal.
+        """
         parameters = {**base.parameters, **(changes.get("parameters") or {})}
         made = replace(
             base,
             name=name,
-            digest=sha256(f"{base.digest}:{name.key}:{sorted(map(str, changes.items()))}"),
+            digest=sha256(f"{base.digest}:{sorted(map(str, changes.items()))}"),
             modified_at=self._clock(),
             parent=base.name.short,
             parameters=parameters,

@@ -48,14 +48,12 @@ class StoreApi:
         call.answer.whole(200, "", b"")
 
     async def delete(self, call: Call) -> None:
-        """`DELETE /api/delete`; 200 with an empty body. A loaded model goes when it is idle."""
+        """`DELETE /api/delete`; 200 with an empty body. What is loaded stays loaded."""
         fields = read_native(call.request.body, "api.DeleteRequest")
         written = fields.text("model") or fields.text("name")
         if not written:
             raise Refusal(400, "model is required")
-        model = self._pod.store.delete(written)
-        if not any(other.weights == model.weights for other in self._pod.store.listed()):
-            self._pod.leasing.unload(model.weights)
+        self._pod.store.delete(written)
         call.answer.whole(200, "", b"")
 
     async def has_blob(self, call: Call) -> None:
