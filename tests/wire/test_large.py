@@ -75,6 +75,15 @@ def test_messages_are_normalized_and_kept_as_in_a_small_body(messages: list[Any]
     assert "developer" not in {message["role"] for message in content["messages"]}
 
 
+def test_the_beginnings_of_a_prompt_can_be_read_where_a_long_message_was_rewritten() -> None:
+    """Spans show them. What follows its long text was once taken for a text, and cut."""
+    messages = [{"role": "developer", "content": LONG, "x": list(range(400))}, USER]
+    call = large("chat", json.dumps({"model": "m", "messages": messages}).encode())
+    found = [message for text in call.prompts(1000) for message in json.loads(text)]
+    assert [message["role"] for message in found] == ["system", "user"]
+    assert found[0]["x"] == list(range(400))
+
+
 def test_prompts_inputs_and_unknown_keys_are_kept() -> None:
     """Each of them may be the large part."""
     assert sent("completions", prompt=LONG)["prompt"] == LONG

@@ -13,7 +13,8 @@ import msgspec
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire.call import Call, call_of, is_known
 from ai_gateway.wire.json_guard import Fields
-from ai_gateway.wire.json_scan import Piece, TooMuch, Value
+from ai_gateway.wire.json_scan import Ending, Inner, Piece, TooMuch, Value
+from ai_gateway.wire.json_windows import text_end
 from ai_gateway.wire.operations import OPERATIONS, ItemsRule, Operation
 from ai_gateway.wire.placeholders import Placeholders, finished
 
@@ -102,11 +103,18 @@ class _Items:
         group = self.value.groups[number]
         if len(group) == 1 and text[1:-1] == group[0]:
             return 0
-        normalized = [
-            piece if isinstance(piece, Piece) else Piece(piece) for piece in self._placeholders.pieces(text[1:-1])
-        ]
+        normalized: list[Piece] = []
+        for piece in self._placeholders.pieces(text[1:-1]):
+            normalized.append(piece if isinstance(piece, Piece) else _piece(piece, is_first=not normalized))
         self.value.groups[number] = normalized
         return sum(map(len, normalized)) - sum(map(len, group))
+
+
+def _piece(text: bytes, *, is_first: bool) -> Piece:
+    """A part of a group with placeholders. They stand in texts, so each part but the first begins in one."""
+    if is_first:
+        return Piece(text)
+    return Inner(text) if text_end(text, 0) < 0 else Ending(text)
 
 
 def _refuse_at(error: InvalidRequest, before: Sequence[list[Piece]]) -> NoReturn:

@@ -12,9 +12,10 @@ from typing import Final
 import msgspec
 
 from ai_gateway.errors import GatewayError
-from ai_gateway.wire import prompts
+from ai_gateway.wire import leading, prompts
 from ai_gateway.wire.answer import AnswerReader, Shape, read_choices, read_list
 from ai_gateway.wire.json_guard import Fields
+from ai_gateway.wire.leading import LeadingParts
 from ai_gateway.wire.parameters import TABLE, Parameter, parameters_of
 from ai_gateway.wire.replies import Headers, error_event, error_reply
 from ai_gateway.wire.stream import EventStream
@@ -68,6 +69,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     parameters: tuple[Parameter, ...]
     check: Callable[[Fields], None]  # of the prompt; it may normalize it; raises InvalidRequest
     check_items: ItemsRule | None  # the same for some items of `text_field`; None: the field is no long list
+    leading: LeadingParts | None  # of `text_field`; None: no call goes on with what another one began
     read_answer: AnswerReader  # of a whole answer, with its usage
     stream: StreamFormat | None  # None: it cannot stream
     write_error: Callable[[GatewayError], tuple[int, Headers, bytes]]
@@ -92,6 +94,7 @@ CHAT: Final = Operation(
     parameters=parameters_of("all", "both", "chat"),
     check=prompts.check_chat,
     check_items=prompts.normalize,
+    leading=leading.of_messages,
     read_answer=read_choices,
     stream=_EVENTS,
     write_error=error_reply,
@@ -125,6 +128,7 @@ COMPLETIONS: Final = Operation(
     parameters=parameters_of("all", "both", "completions"),
     check=prompts.check_completions,
     check_items=None,
+    leading=leading.of_text,
     read_answer=read_choices,
     stream=_EVENTS,
     write_error=error_reply,
@@ -158,6 +162,7 @@ EMBEDDINGS: Final = Operation(
     parameters=parameters_of("all", "embeddings"),
     check=prompts.check_embeddings,
     check_items=prompts.check_inputs,
+    leading=None,
     read_answer=read_list("data", "embeddings"),
     stream=None,
     write_error=error_reply,

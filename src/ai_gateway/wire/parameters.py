@@ -13,7 +13,8 @@ from ai_gateway.wire.reading import MAX_TOKENS, Reader, lost_unless, refused_unl
 # Which operations know a parameter: all, both that write text, or one.
 Group = Literal["all", "both", "chat", "completions", "embeddings"]
 # `passed`: Ollama gets it as it came. `rewritten`: it gets an equivalent that it understands. `ignored`: it gets
-# nothing, and a header of the answer says so. `silent`: it has no effect, and no header names it. `refused`: 400.
+# nothing, and a header of the answer says so. `silent`: it does not change the answer, and no header names it.
+# `refused`: 400.
 Treatment = Literal["passed", "rewritten", "ignored", "silent", "refused"]
 
 
@@ -52,6 +53,8 @@ _CHOICE: Final = (
     "model call a tool"
 )
 _HINT: Final = "means something only to OpenAI's own service"
+_USER: Final = "new conversations of different users begin at endpoints of their own, where there is a choice"
+_CACHE: Final = "names the conversation: the next call with it prefers the same endpoint; up to 1 KiB"
 _NATIVE: Final = "Ollama reads it only in its own API, not under `/v1`"
 _ONE: Final = "above 1: Ollama writes one answer per request"
 
@@ -111,10 +114,10 @@ TABLE: Final = (
     Parameter("service_tier", _CHAT, "ignored", "`auto`, `default` are silent", lost_unless("auto", "default")),
     Parameter("encoding_format", _VECTORS, "passed", "`float` or `base64`"),
     Parameter("dimensions", _VECTORS, "passed", "a whole number above 0", whole(1, MAX_TOKENS)),
-    Parameter("user", _ALL, "silent", _HINT),
+    Parameter("user", _ALL, "silent", _USER),
     Parameter("metadata", _CHAT, "silent", _HINT),
     Parameter("safety_identifier", _CHAT, "silent", _HINT),
-    Parameter("prompt_cache_key", _CHAT, "silent", _HINT),
+    Parameter("prompt_cache_key", _CHAT, "silent", _CACHE),
     Parameter("prompt_cache_retention", _CHAT, "silent", _HINT),
     Parameter("prompt_cache_options", _CHAT, "silent", _HINT),
     Parameter("prediction", _CHAT, "silent", "only speeds an answer up"),

@@ -75,11 +75,16 @@ class Placeholders:
             at = mark.end()
         yield text[at:] if at else text
 
-    def beginnings(self, text: bytes, most: int) -> Iterator[bytes]:
-        """JSON texts of a value: one, or several with a few items of a long list in each. See `short`."""
+    def value(self, text: bytes) -> Value | None:
+        """The value in pieces, if the text is the placeholder of one."""
         found = self._mark.fullmatch(text)
         value = self._values[int(found[1])] if found is not None and found[1] else None
-        if not isinstance(value, Value):
+        return value if isinstance(value, Value) else None
+
+    def beginnings(self, text: bytes, most: int) -> Iterator[bytes]:
+        """JSON texts of a value: one, or several with a few items of a long list in each. See `short`."""
+        value = self.value(text)
+        if value is None:
             yield self.short(text, most)
             return
         for group in value.groups:
