@@ -1,10 +1,5 @@
 {{/* Where Ollama is looked for, and what that needs. */}}
 
-{{/* Whether the API server is asked at all: only then a token is mounted. */}}
-{{- define "ai-gateway-ollama.asksApi" -}}
-{{- if or (include "ai-gateway-ollama.discoversByApi" .) (eq .Values.config.watch "api") (include "ai-gateway-ollama.reviewsTokens" .) (include "ai-gateway-ollama.countsGateways" .) }}true{{ end }}
-{{- end }}
-
 {{- define "ai-gateway-ollama.discoversByApi" -}}
 {{- if has .Values.discovery.mode (list "pods" "endpointslices") }}true{{ end }}
 {{- end }}

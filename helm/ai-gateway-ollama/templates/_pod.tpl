@@ -131,10 +131,11 @@ hostAliases:
 {{- with include "ai-gateway-ollama.required" . -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_REQUIRE" "value" .) -}}
 {{- end -}}
-{{- if include "ai-gateway-ollama.isSidecar" . -}}
+{{- /* The gateways of the Service tell each other what they do, and each finds itself among them by its pod's uid. The
+Service is one of the pod's own namespace: a name alone is what kustomize's prefixes reach. */ -}}
 {{- $uid := dict "fieldRef" (dict "apiVersion" "v1" "fieldPath" "metadata.uid") -}}
+{{- $env = append $env (dict "name" "AI_GATEWAY_PEERS_SERVICE" "value" (include "ai-gateway-ollama.fullname" .)) -}}
 {{- $env = append $env (dict "name" "AI_GATEWAY_POD_UID" "valueFrom" $uid) -}}
-{{- end -}}
 {{- toJson $env }}
 {{- end }}
 
