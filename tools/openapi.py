@@ -12,12 +12,14 @@ OPENAPI: Final = Path(__file__).parents[1] / "docs" / "openapi.yaml"
 
 _PATHS: Final = ("  # operations: made by `make generate`\n", "  # end of operations\n")
 _SCHEMAS: Final = ("    # operations' schemas: made by `make generate`\n", "    # end of operations' schemas\n")
-_PARAMETERS: Final = ("RequestId", "ReadTimeout", "RequestTimeout")
+_PARAMETERS: Final = ("RequestId", "ReadTimeout", "RequestTimeout", "Priority")
 _HEADERS: Final = {
     "x-request-id": "RequestId",
     "x-trace-id": "TraceId",
     "x-ai-gateway-demo": "Demo",
     "x-ai-gateway-ignored": "Ignored",
+    "x-ai-gateway-reason": "Reason",
+    "x-ai-gateway-endpoint": "Endpoint",
     "x-ratelimit-limit-requests": "LimitCount",
     "x-ratelimit-remaining-requests": "LimitCount",
     "x-ratelimit-reset-requests": "LimitReset",

@@ -5,15 +5,15 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 from ai_gateway.accounting.admission import AdmissionControl, TokenAccounting
 from ai_gateway.accounting.audit import Audit
 from ai_gateway.accounting.audit_status import audit_samples
 from ai_gateway.accounting.budgets import restore_budgets
 from ai_gateway.accounting.buffers import Buffers
+from ai_gateway.accounting.load_metrics import LoadMetrics
 from ai_gateway.accounting.status import Readiness, StatusSources
 from ai_gateway.accounting.status_metrics import status_samples
 from ai_gateway.auth.state import AuthState, PreparedAuth
@@ -22,9 +22,9 @@ from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
 from ai_gateway.catalog.permissions import may_read_audit
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import sources
-from ai_gateway.cluster.gateways import Gateways
+from ai_gateway.cluster.gateways import Gateways, services_of
 from ai_gateway.cluster.token_review import review
-from ai_gateway.config.access import Oidc, is_on
+from ai_gateway.config.access import is_on
 from ai_gateway.config.state import ConfigState, Startup
 from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.types import Config
@@ -32,6 +32,7 @@ from ai_gateway.discovery.reachability import ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.discovery.selection import DiscoveryInputs, choose, is_explicit
 from ai_gateway.discovery.source import Found
+from ai_gateway.edge.admin import admin_app
 from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.attempts import Upstreams
 from ai_gateway.edge.audit_routes import AuditLogs
@@ -45,7 +46,8 @@ from ai_gateway.edge.forward import Forward, RequestDeps
 from ai_gateway.edge.health import Health, Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource
-from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, unknown_to_admin, wrapped
+from ai_gateway.edge.report import OwnReportPage
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.options import Options, ProcessHooks
 from ai_gateway.telemetry.content import KeptContent
@@ -53,18 +55,17 @@ from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused_requests import RefusedRequests
 from ai_gateway.telemetry.request_metrics import RequestMetrics
 from ai_gateway.telemetry.tracing import Tracing, span_samples
+from ai_gateway.upstream.asking import Asking
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
+from ai_gateway.upstream.issuers import fetching
 from ai_gateway.upstream.liveness import is_answering
+from ai_gateway.upstream.loading import Loader
 from ai_gateway.upstream.polling import Poller
+from ai_gateway.upstream.reports import Reports
 from ai_gateway.wire.operations import OPERATIONS
 
-if TYPE_CHECKING:
-    from ai_gateway.auth.oidc import Fetch
-
 log = logging.getLogger("ai_gateway.polling")
-
-FIRST_POLLS_SECONDS: Final = 5.0
 
 
 class Gateway:
@@ -83,10 +84,12 @@ class Gateway:
         startup = Startup(options.required, options.decided, hooks.leave)
         self.live = ConfigState(source, self._apply, self._ready, startup)
         self.config_file, self._config_map = sources(options.config_path, options.config_map, api_server, self.live)
-        self.auth_state = AuthState(partial(review, api_server), self._fetching)
+        self.auth_state = AuthState(partial(review, api_server), partial(fetching, self.client))
         self.fleet = Fleet(time.monotonic, rng)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, rng)
-        self.gateways = Gateways(options.environment.get("AI_GATEWAY_SERVICE"), api_server)
+        self.loader = Loader(self.fleet, self.client, self.poller.poll_residents_soon, loop)
+        self.gateways = Gateways(services_of(options.environment, options.access), api_server)
+        self.reports = Reports(self.gateways, Asking(self.client), self.fleet.peers, time.monotonic, rng)
         self.limiter = Limiter(
             LimiterDeps(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.reason)
         )
@@ -102,6 +105,7 @@ class Gateway:
         self._status = self._status_sources()
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
+        self._loads = LoadMetrics(self.fleet, self.current)
         self.refused = RefusedRequests()  # the server counts here what never became a request
         self.metrics = Metrics(self._metric_sources())
         self._is_running = False
@@ -121,6 +125,8 @@ class Gateway:
             clock=time.monotonic,
             opened_at=time.monotonic(),
             audit=self.audit,
+            gateways=self.gateways,
+            reports=self.reports,
         )
 
     def _api(self) -> ASGIApp:
@@ -179,19 +185,18 @@ class Gateway:
 
     def _admin(self) -> ASGIApp:
         """The app of the admin port. Its requests are not recorded."""
-        reading: dict[str, ASGIApp] = {"/livez": Liveness(), "/readyz": Ready(self._status), "/metrics": self.metrics}
-        wrappers: list[Wrapper] = [
-            partial(ExchangeMiddleware, readers=(), open_exchange=self._opening([])),
-            ErrorMiddleware,
-            # Without `auth`: the check of names holds here whatever callers of the API have to prove.
-            partial(HostCheck, current=self.current),
-        ]
-        writing: dict[str, ASGIApp] = {"/drain": Drain(self._hooks.leave, self.current)}
-        return wrapped(wrappers, router(reading, writing, others=unknown_to_admin))
+        reading: dict[str, ASGIApp] = {
+            "/livez": Liveness(),
+            "/readyz": Ready(self._status),
+            "/metrics": self.metrics,
+            "/report": OwnReportPage(self.reports.own.body, self.gateways.has_address),
+        }
+        return admin_app(reading, Drain(self._hooks.leave, self.current), self.current, self._opening([]))
 
     def _metric_sources(self) -> list[MetricSource]:
         """The parts that measure something."""
         sources: list[MetricSource] = [lambda: status_samples(self._status), self._requests.samples, self._lag.samples]
+        sources.append(self._loads.samples)
         sources += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
         if self._hooks.tracing is not None:
             sources.append(partial(span_samples, self._hooks.tracing))
@@ -226,11 +231,16 @@ class Gateway:
             self.gateways.start()
             await self._remember_today()
             self._is_running = True
+            ending.push_async_callback(self.loader.stop)
+            self.fleet.peers.look = self.poller.poll_residents_soon
+            self.fleet.peers.take_reports({}, self.reports.presence())
+            self.loader.start()
             ending.push_async_callback(self.poller.stop)
             ending.push_async_callback(self.discovery.stop)
             self._follow(self.current.now.config)
-            ending.push_async_callback(_ended, asyncio.create_task(self._first_polls()))
+            ending.push_async_callback(_ended, asyncio.create_task(self._become_ready()))
             ending.push_async_callback(_ended, asyncio.create_task(self.auth_state.follow()))
+            ending.push_async_callback(_ended, asyncio.create_task(self.reports.run()))
             with self._lag.running(asyncio.get_running_loop()):
                 yield
 
@@ -242,7 +252,7 @@ class Gateway:
 
     def leave(self) -> None:
         """The gateway begins to drain: it is not ready any more."""
-        self.readiness.is_draining = True
+        self.readiness.is_draining = self.fleet.is_leaving = True
 
     def _ready(self, config: Config) -> tuple[ActiveConfig, PreparedAuth | None, list[object]]:
         """Builds what a checked config needs, and lists the parts of the old one. Slow: a thread runs it."""
@@ -272,12 +282,9 @@ class Gateway:
         self.poller.follow(new, gone)
         self._reachability.listed()
 
-    async def _first_polls(self) -> None:
+    async def _become_ready(self) -> None:
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_POLLS_SECONDS):
-                    await self.fleet.listed.wait()
-                    await self.poller.first_round()
+            await self.poller.begun()
             self.audit.warn_of_several(self.gateways.ready())
         except Exception as failure:  # polling goes on; an unready gateway would get no requests for ever
             log.error("waiting for the first polls failed; the gateway becomes ready without them", exc_info=failure)
@@ -288,11 +295,6 @@ class Gateway:
         config, catalog = self.current.now.config, self.current.now.catalog
         if config.limits is not None or is_on(config.auth):
             self.limiter.seed(await restore_budgets(self.audit.opened, catalog.identity, self.gateways))
-
-    def _fetching(self, oidc: Oidc) -> "Fetch":
-        from ai_gateway.upstream.fetching import Fetching
-
-        return Fetching(self.client, oidc.ca_file, oidc.token_file, oidc.issuer)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -10,8 +10,10 @@ GatewayError
 ├── Unauthorized 401            there is no credential, or it is not valid
 ├── NotAllowed 403              the caller is known and may not do this
 ├── RateLimited 429             a limit does not admit the call now; it says when
+│   └── QueueShare              the queue is full, and this caller holds more than its share of it
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
+│   ├── ModelLoading, LoadFailed    the model is resident nowhere: its load takes long, or fails
 │   ├── AuthUnavailable         the gateway cannot check the credential now
 │   ├── AuditUnavailable        the audit cannot be written or read
 │   ├── NoEndpoint              no Ollama is up
@@ -179,6 +181,13 @@ class RateLimited(GatewayError):
     retry_after: float | None = 1.0
 
 
+class QueueShare(RateLimited):
+    """The model's queue is full, and this caller holds more than its share of it."""
+
+    code = "queue_share"
+    retry_after = 2.0
+
+
 class BackendUnavailable(GatewayError):
     """The fleet cannot answer this now."""
 
@@ -200,6 +209,20 @@ class QueueTimeout(BackendUnavailable):
 
     code = "queue_timeout"
     retry_after = 5.0
+
+
+class ModelLoading(BackendUnavailable):
+    """The model was not loaded within `timeouts.load`."""
+
+    code = "model_loading"
+    retry_after = 10.0
+
+
+class LoadFailed(BackendUnavailable):
+    """Every endpoint that holds the model failed to load it, not long ago."""
+
+    code = "load_failed"
+    retry_after = 10.0
 
 
 class BuffersFull(BackendUnavailable):

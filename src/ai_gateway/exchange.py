@@ -41,8 +41,9 @@ class Caller(msgspec.Struct, frozen=True):
     """Who sent a request. `address` is the client's IP, a trusted proxy's word included.
 
     `name` is that of its key, of its ServiceAccount (`system:serviceaccount:NAMESPACE:NAME`) or of its token.
-    `allowance` is None for a caller without limits of its own: then the default ones hold. `label` names the caller
-    in metrics, where the operator's own words do; None: it is one of many.
+    `allowance` is None for a caller without limits of its own: then the default ones hold. `is_batch`: its calls wait
+    behind those of others. `label` names the caller in metrics, where the operator's own words do; None: it is one of
+    many.
     """
 
     name: str = "anonymous"
@@ -54,6 +55,7 @@ class Caller(msgspec.Struct, frozen=True):
     is_admin: bool = False
     models: tuple[tuple[str, ...], ...] = ()  # lists of patterns; what it may use is in each of them
     routes: tuple[str, ...] | None = None  # None: all
+    is_batch: bool = False
     allowance: Allowance | None = None
     label: str | None = None
 
@@ -153,8 +155,19 @@ class Times(msgspec.Struct):
     called_at: float | None = None  # the body was read and understood
     queued_at: float | None = None
     leased_at: float | None = None
+    load_wait_seconds: float = 0.0  # of the wait before `leased_at`: while the model was resident nowhere
     first_byte_at: float | None = None
     closed_at: float | None = None
+
+    def waits(self, until: float | None = None) -> tuple[float | None, float]:
+        """How long the call waited for a slot, and for the load of its model. The first is None if it did not ask.
+
+        `until` is when a wait ended that got no slot.
+        """
+        ended_at = self.leased_at or until
+        if self.queued_at is None or ended_at is None:
+            return None, self.load_wait_seconds
+        return max(0.0, ended_at - self.queued_at - self.load_wait_seconds), self.load_wait_seconds
 
 
 class Outcome(msgspec.Struct):

@@ -41,7 +41,8 @@ async def posted(served: Served, origin: str | None, kind: str = "application/js
 
 def sent(simulator: Simulator) -> int:
     """How many calls reached Ollama."""
-    return sum(request.method == "POST" for endpoint in simulator.endpoints for request in endpoint.ledger.last)
+    asked = (request for endpoint in simulator.endpoints for request in endpoint.ledger.last)
+    return sum(request.method == "POST" and request.path.startswith("/v1/") for request in asked)
 
 
 @pytest.mark.attack("http", "a foreign page posts JSON (it was served before)")

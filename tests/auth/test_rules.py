@@ -170,3 +170,11 @@ def test_nothing_in_a_pattern_but_the_star_is_special() -> None:
 def test_no_lists_of_patterns_permit_everything_and_an_empty_list_nothing() -> None:
     assert permits((), ("llama3",))
     assert not permits(((),), ("llama3",))
+
+
+@pytest.mark.parametrize(("who", "is_batch"), [(KEY, True), (PERSON, False)])
+def test_a_rule_makes_its_callers_calls_batch_work(who: Identity, is_batch: bool) -> None:
+    """Without such a rule a caller's calls are interactive."""
+    caller = grant(who, _rules({"match": {"key": "team-*"}, "priority": "batch"}, {"match": {}}))
+    assert caller is not None
+    assert caller.is_batch == is_batch

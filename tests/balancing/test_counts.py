@@ -3,7 +3,7 @@
 from tests.balancing.worlds import MODEL, World
 
 from ai_gateway.balancing.budget import FLOOR, RetryBudget
-from ai_gateway.balancing.pool import Lease
+from ai_gateway.balancing.lease import Lease, Waits
 
 OTHER = "codellama:13b"
 
@@ -12,29 +12,32 @@ def changes(world: World, *lists: set[str] | None) -> tuple[int, int]:
     """Loads and unloads of an endpoint that tells these, one after the other."""
     (endpoint,) = world.endpoints
     for names in lists:
-        world.fleet.saw_residents(endpoint, None if names is None else frozenset(names))
+        if names is None:
+            world.saw_no_residents(endpoint)
+        else:
+            world.saw_loaded(endpoint, *names)
     return endpoint.total_loads, endpoint.total_unloads
 
 
 def test_models_loaded_before_the_first_poll_do_not_count_as_loads() -> None:
     """The gateway that starts has not loaded anything."""
-    assert changes(World(1), {MODEL, OTHER}) == (0, 0)
+    assert changes(World(1, is_warm=False), {MODEL, OTHER}) == (0, 0)
 
 
 def test_models_that_come_and_go_are_counted() -> None:
     """One replaced by another is both."""
-    assert changes(World(1), set(), {MODEL}, {MODEL}, {OTHER}, set()) == (2, 2)
+    assert changes(World(1, is_warm=False), set(), {MODEL}, {MODEL}, {OTHER}, set()) == (2, 2)
 
 
 def test_a_poll_without_an_answer_changes_nothing() -> None:
     """Ollama may answer late just while it loads; its next list is compared with the one before."""
-    assert changes(World(1), {MODEL}, None, {MODEL}) == (0, 0)
-    assert changes(World(1), {MODEL}, None, {MODEL, OTHER}) == (1, 0)
+    assert changes(World(1, is_warm=False), {MODEL}, None, {MODEL}) == (0, 0)
+    assert changes(World(1, is_warm=False), {MODEL}, None, {MODEL, OTHER}) == (1, 0)
 
 
 def test_an_endpoint_that_comes_back_empty_has_unloaded() -> None:
     """It was down in between: its models are gone with its process."""
-    world = World(1)
+    world = World(1, is_warm=False)
     assert changes(world, {MODEL, OTHER}) == (0, 0)
     world.fleet.saw_down(world.endpoints[0], "gone")
     world.fleet.saw_up(world.endpoints[0], "0.24.0")
@@ -55,9 +58,10 @@ def test_failures_are_those_of_calls() -> None:
 
 async def test_an_attempt_is_a_lease_that_was_used() -> None:
     """Not a slot that was granted to a call whose client has left."""
-    world = World(1)
+    world = World(1, is_warm=False)
     (endpoint,) = world.endpoints
-    async with Lease(world.pool, 1.0):
+    world.saw_loaded(endpoint, MODEL)
+    async with Lease(world.pool, Waits(1, 300)):
         waiting = world.queue()
     assert endpoint.total_attempts == 1
     world.pool.leave(waiting.ticket)

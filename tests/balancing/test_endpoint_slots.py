@@ -45,7 +45,7 @@ def test_a_pods_slots_override_the_config_and_the_models_own_bound_them(
 ) -> None:
     endpoint = Endpoint(OLD, random.Random(1))
     endpoint.pod = pod
-    assert endpoint.slots(2, own) == slots
+    assert endpoint.slots(MODEL, 2, own) == slots
 
 
 def test_each_pod_gets_as_many_calls_as_its_ollama_runs() -> None:

@@ -3,7 +3,8 @@
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states
 
-from ai_gateway.balancing.endpoint import EjectionState, HeldModel
+from ai_gateway.balancing.endpoint import EjectionState
+from ai_gateway.balancing.residency import HeldModel
 from ai_gateway.wire.address import Address
 
 MANY = 500
@@ -58,7 +59,7 @@ def test_an_endpoint_that_stays_keeps_its_counts() -> None:
 
 
 def test_a_new_endpoint_serves_waiting_calls() -> None:
-    """As soon as it is known to have the model."""
+    """As soon as it is known to have the model loaded."""
     world = World(1)
     world.take()
     waiting = world.queue()
@@ -66,6 +67,8 @@ def test_a_new_endpoint_serves_waiting_calls() -> None:
     assert waiting.settled == 0
     world.fleet.saw_up(new[0], "0.24.0")
     world.fleet.saw_models(new[0], held(MODEL))
+    assert waiting.settled == 0
+    world.saw_loaded(new[0], MODEL)
     assert waiting.endpoint is new[0]
 
 
@@ -88,13 +91,14 @@ def test_a_failed_probe_takes_an_endpoint_out_and_an_answered_one_brings_it_back
 
 
 def test_waiting_calls_are_served_when_an_endpoint_comes_back() -> None:
-    """It is not the next call that notices."""
+    """It is the poll that finds the model loaded, and not the next call, that notices."""
     world = World(2)
     first, second = world.endpoints
     world.fleet.saw_down(first, "refused")
     assert world.take() is second
     waiting = world.queue()
     world.fleet.saw_up(first, "0.24.0")
+    world.saw_loaded(first, MODEL)
     assert waiting.endpoint is first
 
 
@@ -109,7 +113,7 @@ def test_an_endpoint_that_is_down_has_no_resident_models() -> None:
     """After a restart nothing is."""
     world = World(1)
     endpoint = world.endpoints[0]
-    world.fleet.saw_residents(endpoint, frozenset([MODEL]))
+    world.saw_loaded(endpoint, MODEL)
     assert endpoint.is_resident(MODEL)
     world.fleet.saw_down(endpoint, "refused")
     assert not endpoint.is_resident(MODEL)
@@ -121,11 +125,9 @@ def test_a_model_is_resident_under_another_name_of_the_same_digest() -> None:
     endpoint = world.endpoints[0]
     same = {name: HeldModel(name, "sha256:1", 1, 0) for name in (MODEL, "copy:latest")}
     world.fleet.saw_models(endpoint, {**same, **held("other:latest")})
-    world.fleet.saw_residents(endpoint, frozenset(["copy:latest"]))
+    world.saw_loaded(endpoint, "copy:latest")
     assert endpoint.is_resident(MODEL)
     assert not endpoint.is_resident("other:latest")
-    world.fleet.saw_residents(endpoint, None)
-    assert not endpoint.is_resident(MODEL)
 
 
 def test_repeated_failures_eject_an_endpoint() -> None:
@@ -203,6 +205,7 @@ def test_a_5xx_counts_against_the_model_on_that_endpoint_alone() -> None:
     first, second = world.endpoints
     for endpoint in world.endpoints:
         world.fleet.saw_models(endpoint, held(MODEL, "other:latest"))
+        world.saw_loaded(endpoint, MODEL, "other:latest")
     assert world.fail_model(first)
     assert first.is_usable
     assert world.take() is second

@@ -15,6 +15,7 @@ def turn_over(world: World, rounds: int, seconds: float) -> None:
     (endpoint,) = world.endpoints
     for number in range(rounds):
         world.fleet.saw_models(endpoint, held(MODEL, name(number)))
+        world.saw_loaded(endpoint, name(number))
         pool = world.fleet.pool(name(number))
         assert pool.ask() is not None
         pool.give_back(endpoint)
@@ -118,6 +119,6 @@ def test_models_without_a_digest_are_not_the_same_model() -> None:
     models = held("a:latest", "b:latest")
     blank = {key: type(model)(model.name, "", 1, 0) for key, model in models.items()}
     world.fleet.saw_models(endpoint, blank)
-    world.fleet.saw_residents(endpoint, frozenset(["a:latest"]))
+    world.saw_loaded(endpoint, "a:latest")
     assert endpoint.is_resident("a:latest")
     assert not endpoint.is_resident("b:latest")

@@ -6,8 +6,14 @@ import time
 import pytest
 from tests.balancing.worlds import MODEL, World
 
-from ai_gateway.balancing.pool import Lease
+from ai_gateway.balancing.lease import Lease, Waits
 from ai_gateway.errors import ModelMissing, QueueFull, QueueTimeout
+
+
+class RealTime(World):
+    """Its clock is the real one."""
+
+    make_clock = staticmethod(lambda: time.monotonic)
 
 
 async def until(world: World, waiting: int) -> None:
@@ -18,7 +24,7 @@ async def until(world: World, waiting: int) -> None:
 
 async def hold(world: World, wait_seconds: float = 10) -> None:
     """Takes a slot and gives it back."""
-    async with Lease(world.pool, wait_seconds):
+    async with Lease(world.pool, Waits(wait_seconds, 300)):
         pass
 
 
@@ -28,7 +34,7 @@ async def test_a_slot_is_held_until_the_block_is_left() -> None:
     endpoint = world.endpoints[0]
 
     async def break_off() -> None:
-        async with Lease(world.pool, 1):
+        async with Lease(world.pool, Waits(1, 300)):
             assert endpoint.in_flight == {MODEL: 1}
             raise ConnectionError
 
@@ -74,7 +80,7 @@ async def test_a_client_that_leaves_in_the_moment_of_its_grant_loses_no_slot() -
 
 async def test_a_wait_has_an_end() -> None:
     """The queue's deadline is a refusal with its reason, and frees the place."""
-    world = World(1)
+    world = RealTime(1)
     world.take()
     with pytest.raises(QueueTimeout, match=r"became free within 0.01 s"):
         await hold(world, 0.01)
@@ -84,9 +90,9 @@ async def test_a_wait_has_an_end() -> None:
 
 async def test_a_slot_granted_in_the_moment_of_the_timeout_is_used() -> None:
     """A call with a slot is not refused for a long wait."""
-    world = World(1)
+    world = RealTime(1)
     endpoint = world.take()
-    lease = Lease(world.pool, 0.5)
+    lease = Lease(world.pool, Waits(0.5, 300))
     call = asyncio.create_task(lease.__aenter__())
     await until(world, 1)
     asyncio.get_running_loop().call_later(0.51, world.pool.give_back, endpoint)
@@ -121,5 +127,5 @@ async def test_a_retry_is_leased_elsewhere() -> None:
     """`avoid` names where it was."""
     world = World(2)
     first, second = world.endpoints
-    async with Lease(world.pool, 1, frozenset([first])) as choice:
+    async with Lease(world.pool, Waits(1, 300), frozenset([first])) as choice:
         assert choice.endpoint is second

@@ -30,6 +30,7 @@ def test_another_model_has_slots_of_its_own() -> None:
     world = World(1)
     world.take()
     world.fleet.saw_models(world.endpoints[0], held(MODEL, "other:latest"))
+    world.saw_loaded(world.endpoints[0], MODEL, "other:latest")
     assert world.fleet.pool("other:latest").ask() is not None
     assert world.endpoints[0].total_in_flight == 2
 
@@ -120,8 +121,8 @@ def test_a_call_goes_only_where_the_model_is() -> None:
 
 
 def test_an_endpoint_with_unknown_models_is_used_only_if_none_surely_has_the_model() -> None:
-    """A gateway that has just started serves before the first lists are in."""
-    world = World(1, slots=2)
+    """A gateway that has just started serves before the first lists are in, by two random choices."""
+    world = World(1, slots=2, is_warm=False)
     world.fleet.apply(addresses(2))
     known, unknown = world.endpoints
     assert [world.take(), world.take()] == [known, known]

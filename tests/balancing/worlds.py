@@ -1,11 +1,16 @@
 """The smallest fleets: a clock that is set by hand, chance that is seeded, and endpoints that hold what is said."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
-from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet, FleetSettings
-from ai_gateway.balancing.pool import Pool, PoolSettings, Ticket
+from ai_gateway.balancing.policy import Name
+from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
 from ai_gateway.wire.address import Address
 
 MODEL = "llama3:latest"
@@ -31,22 +36,51 @@ def addresses(count: int) -> list[Address]:
     return [Address(f"pod-{number}") for number in range(count)]
 
 
-def fleet_settings(slots: int, max_waiting: int, own_slots: int | None = None) -> FleetSettings:
+def fleet_settings(slots: int, max_waiting: int, own_slots: int | None = None, policy: Name = "warm") -> FleetSettings:
     """The same for every pool."""
-    return FleetSettings(others=PoolSettings(slots, own_slots, max_waiting))
+    return FleetSettings(others=PoolSettings(slots, own_slots, max_waiting, policy))
 
 
 class World:
-    """A fleet of endpoints that are up and hold the model, and its pool with one slot each and a queue of ten."""
+    """A fleet of endpoints that are up and have the model loaded, and its pool with one slot each and a queue of ten.
 
-    def __init__(self, count: int = 2, slots: int = 1, max_waiting: int = 10) -> None:
-        self.clock = Clock()
-        self.fleet = Fleet(self.clock, random.Random(1), fleet_settings(slots, max_waiting))
+    Not loaded with `is_warm=False`: then nobody knows what is loaded, until a poll tells.
+    """
+
+    make_clock: Callable[[], Any] = Clock
+
+    def __init__(
+        self,
+        count: int = 2,
+        slots: int = 1,
+        max_waiting: int = 10,
+        is_warm: bool = True,
+        settings: FleetSettings | None = None,
+    ) -> None:
+        self.clock = self.make_clock()
+        settings = settings or fleet_settings(slots, max_waiting)
+        self.fleet = Fleet(self.clock, random.Random(1), settings)
         self.fleet.apply(addresses(count))
         for endpoint in self.endpoints:
-            self.fleet.saw_up(endpoint, "0.24.0")
-            self.fleet.saw_models(endpoint, held(MODEL))
+            self.begin(endpoint, is_warm)
         self.pool: Pool = self.fleet.pool(MODEL)
+
+    def begin(self, endpoint: Endpoint, is_warm: bool = True) -> None:
+        """It is up, and holds the model, in memory too."""
+        self.fleet.saw_up(endpoint, "0.24.0")
+        self.fleet.saw_models(endpoint, held(MODEL))
+        if is_warm:
+            self.saw_loaded(endpoint, MODEL)
+
+    def saw_loaded(self, endpoint: Endpoint, *names: str) -> None:
+        """A poll that was sent now told of these loaded models."""
+        on_disk = held(*names) | (endpoint.held or {})
+        loaded = tuple(Resident(name, on_disk[name].digest) for name in names)
+        self.fleet.saw_residents(endpoint, loaded, self.fleet.now())
+
+    def saw_no_residents(self, endpoint: Endpoint) -> None:
+        """A poll that was sent now came late, or failed."""
+        self.fleet.saw_residents(endpoint, None, self.fleet.now())
 
     def configure(self, settings: FleetSettings) -> None:
         """Takes them, all steps at once."""
@@ -58,17 +92,23 @@ class World:
         """In the order of discovery."""
         return list(self.fleet.endpoints.values())
 
-    def take(self, *avoid: Endpoint) -> Endpoint:
+    def saw_nothing_loaded(self) -> None:
+        """Polls of all endpoints told that nothing is."""
+        for endpoint in self.endpoints:
+            self.saw_loaded(endpoint)
+
+    def take(self, *avoid: Endpoint, claim: Claim = ANYONE) -> Endpoint:
         """A slot that is free at once."""
-        choice = self.pool.ask(frozenset(avoid))
+        choice = self.pool.ask(frozenset(avoid), claim)
         assert choice is not None
         return choice.endpoint
 
-    def queue(self, *avoid: Endpoint) -> "Waiting":
+    def queue(self, *avoid: Endpoint, claim: Claim = ANYONE, pool: Pool | None = None) -> "Waiting":
         """A call that has to wait."""
-        assert self.pool.ask(frozenset(avoid)) is None
-        waiting = Waiting(frozenset(avoid))
-        self.pool.wait(waiting.ticket)
+        pool = pool or self.pool
+        assert pool.ask(frozenset(avoid), claim) is None
+        waiting = Waiting(frozenset(avoid), claim)
+        pool.wait(waiting.ticket)
         return waiting
 
     def eject(self, endpoint: Endpoint) -> None:
@@ -85,9 +125,9 @@ class World:
 class Waiting:
     """A ticket, and how often it was settled."""
 
-    def __init__(self, avoid: frozenset[Endpoint] = frozenset()) -> None:
+    def __init__(self, avoid: frozenset[Endpoint] = frozenset(), claim: Claim = ANYONE) -> None:
         self.settled = 0
-        self.ticket = Ticket(avoid, self._settle)
+        self.ticket = Ticket(avoid, self._settle, claim)
 
     def _settle(self) -> None:
         self.settled += 1

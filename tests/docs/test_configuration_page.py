@@ -25,7 +25,8 @@ def _rows() -> dict[str, list[str]]:
     return rows
 
 
-NO_CONFIG = ("apiVersion:", "# values", "# kustomization.yaml", "# Chart.yaml")  # what else of YAML a page shows
+# What else of YAML a page shows.
+NO_CONFIG = ("apiVersion:", "# values", "# kustomization.yaml", "# Chart.yaml", "# container")
 
 
 def _yaml_blocks() -> list[Block]:

@@ -1,9 +1,12 @@
 """docs/observability.md and the names in the program are the same: none is missing, none is made up."""
 
 import re
+from typing import get_args
 
 from tools.docs_tables import PAGE, generated
+from tools.openapi import OPENAPI
 
+from ai_gateway.balancing.policy import Reason
 from ai_gateway.telemetry import names, settings
 from ai_gateway.telemetry.meanings import METRICS, name_over_otlp
 
@@ -40,3 +43,10 @@ def test_every_word_a_variable_takes_stands_on_the_page() -> None:
     text = PAGE.read_text()
     words = {*settings.EXPORTERS, *settings.PROTOCOLS, *settings.PROPAGATORS, *settings.EXEMPLAR_FILTERS}
     assert {word for word in words if word not in text} == set()
+
+
+def test_every_reason_for_a_choice_has_a_row_and_stands_in_the_schema() -> None:
+    """And no other word does."""
+    section = PAGE.read_text().split("### Why this endpoint\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(get_args(Reason))
+    assert f"schema: {{enum: [{', '.join(get_args(Reason))}]}}" in OPENAPI.read_text()

@@ -32,9 +32,14 @@ Json = dict[str, Any]
 
 def pod(upstream: Upstream, name: str = "ollama-0", *, is_ready: bool = True, **env: str) -> Json:
     """An Ollama pod that runs at an endpoint of the test, as the usual chart makes it."""
+    return pod_on(upstream.port, name, is_ready=is_ready, **env)
+
+
+def pod_on(port: int, name: str, *, is_ready: bool = True, **env: str) -> Json:
+    """The same for whatever listens on a port of this machine."""
     container = {
         "name": "ollama",
-        "ports": [{"name": "http", "containerPort": upstream.port}],
+        "ports": [{"name": "http", "containerPort": port}],
         "env": [{"name": key, "value": value} for key, value in env.items()],
     }
     ready = {"type": "Ready", "status": "True" if is_ready else "False"}

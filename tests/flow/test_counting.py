@@ -79,12 +79,12 @@ async def test_ten_contexts_are_all_that_an_answer_can_have(world: World) -> Non
     loaded = {"name": "llama3:latest", "model": "llama3:latest", "context_length": 99}
     upstream.state["/api/ps"] = whole(json.dumps({"models": [loaded]}).encode())
     served = await world.gateway([upstream.url])
-    await until(lambda: served.endpoint(upstream.address).contexts == {"llama3:latest": 99})
+    await until(lambda: served.endpoint(upstream.address).context_of("llama3:latest") == 99)
     await served.chat()
     assert (await served.recorded()).tokens.usage is None
     loaded["context_length"] = 100
     upstream.state["/api/ps"] = whole(json.dumps({"models": [loaded]}).encode())
-    await until(lambda: served.endpoint(upstream.address).contexts == {"llama3:latest": 100})
+    await until(lambda: served.endpoint(upstream.address).context_of("llama3:latest") == 100)
     await served.chat()
     assert (await served.recorded(2)).tokens.usage == Usage(3, 1000)
 

@@ -36,7 +36,12 @@ async def test_an_unknown_path_is_a_404_that_names_what_is_served(world: World) 
             assert error["code"] == "not_found"
             assert CHAT in error["message"]
     after = simulator.endpoints[0].ledger.by_path
-    assert {path for path in after if after[path] > before[path]} <= {"/api/version", "/api/tags", "/api/ps"}
+    assert {path for path in after if after[path] > before[path]} <= {
+        "/api/version",
+        "/api/tags",
+        "/api/ps",
+        "/api/show",
+    }
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/r_1", "/v1/messages", "/v1/messages/count_tokens"])
@@ -301,6 +306,7 @@ async def test_nothing_of_ollamas_headers_reaches_a_client(world: World) -> None
             "content-length",
             "x-request-id",
             "x-trace-id",
+            "x-ai-gateway-reason",
         }
     assert "cookie" not in upstream.visits[1].headers
 

@@ -11,6 +11,7 @@ from tests.flow.world import chat
 
 from ai_gateway.accounting.buffers import BodyShare, Buffers
 from ai_gateway.balancing.fleet import POOL_SECONDS
+from ai_gateway.balancing.ticket import ANYONE
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Config, Model
 from ai_gateway.edge.attempt import Delivery, ServedCall
@@ -66,7 +67,7 @@ def attempts(world: World, client: RestartingPod) -> Attempts:
     entry = Catalog(Config(models={"llama3": Model()})).find("llama3", world.fleet)
     assert entry is not None
     exchange = Exchange(Ids("r"), Times(1.0), "POST", CHAT.path)
-    served = ServedCall(exchange=exchange, call=call, entry=entry, body=call.upstream(None))
+    served = ServedCall(exchange=exchange, call=call, entry=entry, body=call.upstream(None), claim=ANYONE)
     buffers = Buffers()
     room = AnswerRoom(BodyShare(buffers, (1 << 20, 1 << 20), "a", "a"), buffers.slices, 1 << 20)
     running = RunningRequests(asyncio.get_running_loop())

@@ -110,7 +110,7 @@ async def test_a_storm_of_requests_leaves_nothing_behind(world: World) -> None:
     await until(lambda: all(e.state == "up" for e in served.gateway.fleet.endpoints.values()), "all are up", 20)
     full = chat("x" * (LIMIT_BYTES - len(chat(""))))
     lines = [await served.begin(full) for _ in range(AT_ONCE)]
-    assert {(await line.reply()).status for line in lines} <= {200, 503}
+    assert {(await line.reply()).status for line in lines} <= {200, 503, 504}  # a load may still hang
     assert not any(e.outcome.error_code == "buffers_full" for e in served.exchanges[-AT_ONCE:])
 
 

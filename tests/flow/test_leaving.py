@@ -258,8 +258,8 @@ async def test_clients_that_leave_hanging_pods_free_all_of_them(world: World) ->
     """Hanging pods hold no slot longer than their clients wait, and a queue behind them empties."""
     simulator = await world.simulator(count=2)
     served = await world.gateway(simulator.urls)
-    simulator.endpoints[0].faults.add(Fault(kind="hang"))
-    simulator.endpoints[1].faults.add(Fault(kind="hang"))
+    for endpoint in simulator.endpoints:
+        endpoint.faults.add(Fault(kind="hang", routes="openai"))
     lines = [await served.begin(chat(max_tokens=1)) for _ in range(6)]
     await until(lambda: served.in_flight == 2 and served.waiting == 4)
     for line in lines:

@@ -34,7 +34,7 @@ async def test_a_body_over_the_limit_is_413(world: World) -> None:
     chunked = await served.open()
     await chunked.write(head + b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n")
     assert (await chunked.reply()).error["code"] == "body_too_large"
-    assert len(simulator.endpoints[0].ledger.last) == 1
+    assert simulator.endpoints[0].ledger.by_path[CHAT] == 1
 
 
 async def test_all_bodies_together_have_a_limit(world: World) -> None:

@@ -163,7 +163,7 @@ async def test_ollamas_refusal_names_the_operations_own_field(world: World, row:
     assert row.path in INFERENCE_PATHS
     recorded = Recorded(world, row)
     simulator = await world.simulator()
-    simulator.endpoints[0].faults.add(Fault(kind="status", status=400, message=OVERFLOW))
+    simulator.endpoints[0].faults.add(Fault(kind="status", status=400, message=OVERFLOW, path=row.path))
     served = await world.gateway(simulator.urls)
     reply = await ask(served, row)
     assert (reply.status, reply.error["param"]) == (400, row.text_field)

@@ -10,7 +10,8 @@ from ai_gateway.balancing.endpoint import THRESHOLD
 
 async def test_a_model_without_calls_has_its_lines(world: World) -> None:
     """Zeros, by its id in the config: a dashboard has no holes, and an autoscaler something to read."""
-    served = await world.gateway((await world.simulator(2)).urls, balancing={"slots": 3})
+    policy = {"slots": 3, "policy": "least_in_flight"}  # loaded or not
+    served = await world.gateway((await world.simulator(2)).urls, balancing=policy)
     samples = await scraped(served)
     assert of(samples, "demand") == {'model="llama3"': 0, 'model="coder"': 0, 'model="embed"': 0}
     assert set(of(samples, "in_flight").values()) == set(of(samples, "queued").values()) == {0}
@@ -107,8 +108,10 @@ async def test_a_retry_is_counted_with_the_endpoint_that_made_it_necessary(world
 
     good.models = ("llama3:latest",)
     await until(lambda: served.endpoint(good.address).holds("llama3:latest"))
-    while not bad.visits:  # chance decides between equals
-        assert (await served.chat()).status == 200
+    number = 0
+    while not bad.visits:  # its hash decides where a new conversation begins
+        number += 1
+        assert (await served.chat(f"question {number}")).status == 200
     await until(lambda: served.is_idle)
     samples = await scraped(served)
     assert of(samples, "retries_total") == {'model="llama3"': 1}

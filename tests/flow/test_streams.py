@@ -397,10 +397,10 @@ async def test_a_call_that_waits_for_its_second_attempt_hears_that_it_waits_for_
     busy.take_slot("llama3:latest")
     line = await served.begin(STREAM)
     await line.head()
-    assert await line.event() != ": waiting for a free slot"
+    assert await line.event() == ": waiting for the first token"
     first.visits[0].reset()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (comment := await line.event()) != ": waiting for a free slot":
+        while (comment := await line.event()) != ": waiting for a free slot, number 1 in the queue":
             assert comment is not None
     busy.give_slot_back("llama3:latest")
     served.gateway.fleet.bind_waiting()

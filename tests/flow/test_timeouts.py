@@ -166,6 +166,51 @@ async def test_the_clients_patience_is_the_deadline(world: World, name: str) -> 
         await until(lambda: served.is_idle)
 
 
+async def test_of_two_timeouts_of_the_client_the_shorter_one_holds(world: World) -> None:
+    """OpenAI's clients send the first of their own accord."""
+    served = await over(world, hold)
+    reply = await served.ask("POST", CHAT, chat(), {"x-stainless-read-timeout": "600", "x-request-timeout": "0.2"})
+    assert (reply.status, reply.error["code"]) == (504, "total_timeout")
+
+
+async def test_a_stream_ends_within_the_clients_total(world: World) -> None:
+    """X-Request-Timeout is for all of a call, in whatever form its answer comes."""
+
+    async def act(visit: Visit) -> None:
+        await visit.say(SSE_HEAD)
+        while True:
+            await visit.say(framed(event("and")))
+            await asyncio.sleep(0.01)
+
+    served = await over(world, act)
+    line = await served.begin(STREAM, headers={"x-request-timeout": "0.5"})
+    reply = await soon(line.reply())
+    assert len(reply.events) > 2
+    error = error_in(reply.events[-1].removeprefix("data: "))
+    assert error["code"] == "total_timeout"
+    assert "within 0.475 s" in error["message"]
+
+
+async def test_the_clients_patience_with_silence_does_not_limit_a_stream(world: World) -> None:
+    """Only how long it hears nothing: a comment comes in time, not before a second, and then the stream goes on."""
+    begun = asyncio.get_running_loop().time()
+    served = await over(world, hold)
+    line = await served.begin(STREAM, headers={"x-stainless-read-timeout": "0.3"})
+    assert (await soon(line.head())).status == 200
+    assert asyncio.get_running_loop().time() - begun >= 1
+    for _ in range(2):
+        assert (await soon(line.event()) or "").startswith(":")
+    line.leave()
+
+
+async def test_a_stream_of_a_patient_client_is_not_silent_longer_than_usual(world: World) -> None:
+    """Proxies on the way are less patient; the default of OpenAI's clients is ten minutes."""
+    served = await over(world, hold, heartbeat="30ms")
+    line = await served.begin(STREAM, headers={"x-stainless-read-timeout": "600"})
+    assert (await soon(line.head())).status == 200
+    line.leave()
+
+
 async def test_patience_counts_in_the_queue_too(world: World) -> None:
     """A call that waits for a slot is answered before its client gives up."""
     served = await over(world, hold)
@@ -190,7 +235,7 @@ async def test_a_slow_answer_never_ejects(world: World) -> None:
     simulator = await world.simulator(count=2)
     served = await world.gateway(simulator.urls, timeouts={"first_byte": "30ms", "total": "30ms"})
     for endpoint in simulator.endpoints:
-        endpoint.faults.add(Fault(kind="hang"))
+        endpoint.faults.add(Fault(kind="hang", routes="openai"))
     for number in range(14):
         assert (await served.chat(stream=bool(number % 2))).status == 504
     assert {endpoint["state"] for endpoint in (await served.get("/v1/health"))["endpoints"]} == {"up"}

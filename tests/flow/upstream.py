@@ -84,6 +84,11 @@ class Visit:
         self.writer.transport.abort()
 
 
+# Of a model without a digest the gateway asks for nothing by itself, so that /api/show is asked for clients alone.
+NAMES_ALONE = whole(b'{"models":[{"name":"llama3:latest"}]}')
+
+LOADING = ("/api/embed", "/api/generate")
+
 Act = Callable[[Visit], Awaitable[None]]
 
 
@@ -105,9 +110,14 @@ class Gate:
 
 @dataclass
 class Upstream:
-    """Listens on loopback, tells that it holds `models`, and does `act` for every call to /v1."""
+    """Listens on loopback, tells that it has `models` loaded, and does `act` for every call to /v1.
+
+    With `is_cold` it tells that nothing is loaded. `load` is done for what the gateway asks for in order to load.
+    """
 
     act: Act
+    is_cold: bool = False
+    load: Act | None = None
     models: tuple[str, ...] = ("llama3:latest",)
     tls: ssl.SSLContext | None = None
     state: dict[str, bytes] = field(default_factory=dict)  # whole answers for state paths, in place of healthy ones
@@ -164,7 +174,9 @@ class Upstream:
     async def _answer(self, visit: Visit) -> None:
         if visit.path.startswith("/api/"):
             self.looks.append(visit)
-        if visit.path in self.state:
+        if self.load is not None and visit.path in LOADING:
+            await self.load(visit)
+        elif visit.path in self.state:
             await visit.say(self.state[visit.path])
         elif visit.path.startswith("/api/"):
             await visit.say(whole(json.dumps(self._state(visit.path)).encode()))
@@ -174,7 +186,10 @@ class Upstream:
 
     def _state(self, path: str) -> dict[str, Any]:
         listed = [{"name": name, "model": name, "digest": f"sha256:{name}", "size": 7} for name in self.models]
-        return {"version": "0.24.0"} if path == "/api/version" else {"models": listed if path == "/api/tags" else []}
+        if path == "/api/version":
+            return {"version": "0.33.0"}
+        is_listed = path == "/api/tags" or (path == "/api/ps" and not self.is_cold)
+        return {"models": listed if is_listed else []}
 
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Visit | None:

@@ -136,6 +136,11 @@ class Served:
                 return found
         raise AssertionError(f"{address} is not in the fleet")
 
+    async def loaded(self, model: str = "llama3:latest") -> None:
+        """Returns when every endpoint has the model loaded, as `resident` in the config may ask for."""
+        endpoints = self.gateway.fleet.endpoints.values()
+        await until(lambda: all(endpoint.is_resident(model) for endpoint in endpoints), f"{model} is loaded")
+
     @property
     def in_flight(self) -> int:
         """Slots that are taken now, anywhere."""

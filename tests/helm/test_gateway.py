@@ -29,7 +29,7 @@ class Started(Server):
         api, self._admin = free_port(), free_port()
         (pod,) = gateways(objects_of(("default",)))
         container = pod.container("gateway")
-        rendered = {one["name"]: one["value"] for one in container["env"]}
+        rendered = {one["name"]: one.get("value", "uid-of-this-pod") for one in container["env"]}
         given = {
             **rendered,
             "AI_GATEWAY_LISTEN": f"127.0.0.1:{api}",
@@ -78,3 +78,6 @@ def test_it_follows_its_config_map_and_looks_for_pods(started: tuple[Release, St
     assert "ConfigMap" in health["config"]["source"]
     assert health["discovery"]["complaint"] is None
     assert health["discovery"]["seen"] == 0
+    while not (complaint := gateway.health()["gateways"]["complaint"]):
+        assert next(deadline, None) is not None, "it may not look for other gateways"
+    assert "does not list this gateway's own pod" in complaint  # it may read the slices, and there are none here

@@ -19,10 +19,9 @@ def environment(objects: list[Object]) -> dict[str, Any]:
 
 
 def counts_others(objects: list[Object]) -> bool:
-    """Whether the gateway knows its Service, and may read the pods behind it."""
+    """Whether the gateway divides limits by the gateways of its Service; then it may read which those are."""
     is_told = "AI_GATEWAY_SERVICE" in environment(objects)
-    may_look = any(role["metadata"]["name"].endswith("-gateways") for role in kind(objects, "Role"))
-    assert is_told is may_look
+    assert any(role["metadata"]["name"].endswith("-gateways") for role in kind(objects, "Role"))
     return is_told
 
 
@@ -36,7 +35,7 @@ def test_the_gateways_of_a_service_count_each_other(world: World) -> None:
     assert (pod.namespace, environment(objects)["AI_GATEWAY_SERVICE"]) in named
 
 
-def test_without_limits_no_right_is_asked_for() -> None:
+def test_without_limits_nothing_is_divided() -> None:
     assert not counts_others(objects_of(("default",)))
 
 

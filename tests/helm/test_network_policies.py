@@ -9,7 +9,7 @@ import yaml
 from tests.cluster.control_plane import ControlPlane
 from tests.helm.pods import Pod, gateways, pods, selects
 from tests.helm.running import Object, kind, rendered
-from tests.helm.worlds import objects_of
+from tests.helm.worlds import World, objects_of
 
 pytestmark = pytest.mark.cluster
 
@@ -144,10 +144,23 @@ def test_collectors_are_reached_at_their_ports() -> None:
     assert _may(plain, _gateway(plain), STRANGER, 80)
 
 
-def test_without_requests_to_the_api_server_its_ports_stay_closed() -> None:
+@pytest.mark.parametrize("world", [("network-policy",), ("names", "network-policy"), ("ollama-sidecar", "names")])
+def test_gateways_reach_the_admin_port_of_each_other(world: World) -> None:
+    """Whoever may read metrics, and no gateway of another release."""
+    objects = objects_of(world)
+    gateway, admin = _gateway(objects), gateways(objects)[0].port("admin")
+    assert _may(objects, gateway, gateway, admin)
+    other = gateway._replace(labels={**gateway.labels, "app.kubernetes.io/instance": "other"})
+    assert not _allows(objects, "Egress", gateway, other, admin)
+    assert not _allows(objects, "Egress", gateway, gateway._replace(namespace="elsewhere"), admin)
+
+
+def test_the_api_server_is_reached_in_every_mode() -> None:
+    """It tells which gateways there are."""
     values = {"config": {"watch": "mount"}, "discovery": {"mode": "dns"}, "networkPolicy": {"enabled": True}}
     objects = rendered("helm4", values=values)
-    assert [port for port in (443, 6443, 11434) if _may(objects, _gateway(objects), STRANGER, port)] == [11434]
+    reached = [port for port in (443, 6443, 9090, 11434) if _may(objects, _gateway(objects), STRANGER, port)]
+    assert reached == [443, 6443, 11434]
 
 
 def test_postgresql_is_reached_at_its_port_where_the_audit_is_there() -> None:

@@ -68,6 +68,7 @@ def test_the_sidecar_serves_its_pod_alone_and_needs_no_token() -> None:
         environment = {one["name"]: one["value"] for one in sidecar["env"]}
         assert environment["AI_GATEWAY_LISTEN"] == "127.0.0.1:8080"
         assert "AI_GATEWAY_CONFIGMAP" not in environment
+        assert "AI_GATEWAY_PEERS_SERVICE" not in environment  # it tells others nothing, and never loads a model
         assert pod.spec["automountServiceAccountToken"] is False
         application = {one["name"]: one["value"] for one in pod.container("application")["env"]}
         assert application["OPENAI_BASE_URL"] == f"http://{environment['AI_GATEWAY_LISTEN']}/v1"
@@ -134,8 +135,9 @@ def _named(objects: list[Object]) -> Iterator[tuple[str, str]]:
     for pod in pods(objects):
         yield "ServiceAccount", pod.spec["serviceAccountName"]
         yield from (("ConfigMap", one["configMap"]["name"]) for one in pod.spec["volumes"] if "configMap" in one)
-        environment = {one["name"]: one["value"] for one in pod.container("gateway")["env"]}
+        environment = {one["name"]: one.get("value", "") for one in pod.container("gateway")["env"]}
         yield "ConfigMap", environment["AI_GATEWAY_CONFIGMAP"]
+        yield "Service", environment["AI_GATEWAY_PEERS_SERVICE"]
         yield "Service", environment["AI_GATEWAY_SERVICE"]
 
 
@@ -152,7 +154,7 @@ def test_a_prefix_or_suffix_of_kustomize_reaches_every_name(
     objects = _built(_overlay(tmp_path / "second", first, namePrefix="more-"))
     there = {(one["kind"], one["metadata"]["name"]) for one in objects}
     named = list(_named(objects))
-    assert len(named) == 9
+    assert len(named) == 12
     assert set(named) <= there
     assert {one["metadata"]["namespace"] for one in objects} == {"llm"}
     assert all(name.startswith(f"more-{names.get('namePrefix', '')}") for _, name in there)

@@ -27,15 +27,16 @@ def _rules(objects: list[Object]) -> dict[tuple[str, str], Any]:
     return {(role["metadata"]["namespace"], role["metadata"]["name"]): role["rules"] for role in roles}
 
 
-def test_the_default_is_the_two_roles_of_the_page() -> None:
-    shown = {("ai", name): rules for name, rules in documented().items() if not name.endswith("-gateways")}
+def test_the_default_is_the_roles_of_the_page() -> None:
+    shown = {("ai", name): rules for name, rules in documented().items()}
     assert _rules(objects_of(("default",))) == shown
 
 
 def test_each_namespace_with_ollama_has_a_role_of_its_own() -> None:
     granted = _rules(objects_of(("discovery-namespaces",)))
     pods = documented()["ai-gateway-ollama-discovery"]
-    assert granted.pop(("ai", "ai-gateway-ollama")) == documented()["ai-gateway-ollama"]
+    for own in ("ai-gateway-ollama", "ai-gateway-ollama-gateways"):
+        assert granted.pop(("ai", own)) == documented()[own]
     assert granted == {(space, f"ai-gateway-ollama-ai-{AI}-discovery"): pods for space in ("gpu-a", "gpu-b")}
 
 
@@ -50,8 +51,9 @@ def test_a_config_map_of_ones_own_is_the_one_that_may_be_read() -> None:
     assert rules[0]["resourceNames"] == ["our-models"]
 
 
-def test_a_mounted_config_and_dns_need_no_rights() -> None:
-    assert _rules(objects_of(("mount",))) == {}
+def test_a_mounted_config_and_dns_need_no_rights_but_to_know_the_other_gateways() -> None:
+    own = "ai-gateway-ollama-gateways"
+    assert _rules(objects_of(("mount",))) == {("ai", own): documented()[own]}
 
 
 @pytest.mark.parametrize("world", WORLDS, ids="+".join)

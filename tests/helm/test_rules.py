@@ -128,13 +128,28 @@ def test_a_change_of_the_models_changes_no_pod(world: World) -> None:
 
 
 @every_world
-def test_a_token_is_mounted_only_where_the_api_server_is_asked(world: World) -> None:
+def test_a_token_is_mounted_for_the_gateway(world: World) -> None:
+    """With it each gateway at least finds the others."""
     for pod in gateways(objects_of(world)):
         environment = {one["name"] for one in pod.container("gateway")["env"]}
-        is_mounted = bool({"mount", "auth-kubernetes"}.intersection(world))  # with discovery by DNS
-        asks = not is_mounted or bool({"auth-kubernetes", "limits"}.intersection(world))
-        assert pod.spec["automountServiceAccountToken"] is asks
+        is_mounted = bool({"mount", "auth-kubernetes"}.intersection(world))
+        assert pod.spec["automountServiceAccountToken"] is True
         assert ("AI_GATEWAY_CONFIGMAP" in environment) is not is_mounted
+
+
+@every_world
+def test_each_gateway_finds_itself_among_those_of_its_service(world: World) -> None:
+    """By the uid of its pod; the Service that is named selects this pod, and no other pods than gateways."""
+    objects = objects_of(world)
+    for pod in gateways(objects):
+        environment = {one["name"]: one for one in pod.container("gateway")["env"]}
+        named = environment["AI_GATEWAY_PEERS_SERVICE"]["value"]
+        services = [one for one in kind(objects, "Service") if one["metadata"]["name"] == named]
+        (selector,) = [one["spec"]["selector"] for one in services if one["metadata"]["namespace"] == pod.namespace]
+        assert selects(selector, pod.labels)
+        assert all(other in gateways(objects) for other in pods(objects) if selects(selector, other.labels))
+        field = environment["AI_GATEWAY_POD_UID"]["valueFrom"]["fieldRef"]
+        assert field["fieldPath"] == "metadata.uid"
 
 
 def test_replicas_are_left_to_the_autoscaler() -> None:

@@ -20,7 +20,7 @@ from ai_gateway.simulator import Settings, Simulator
 
 GATEWAY = Path(sys.executable).parent / "ai-gateway"
 LOADED = whole(b'{"models":[{"name":"llama3:latest","model":"llama3:latest"}]}')
-ASKERS = 16  # ten of them want the model that three to four slots and a queue of two are for: some are refused
+ASKERS = 20  # ten or more want the model that a few slots and a queue of two are for: some are refused
 USAGE = {"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}
 CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -83,7 +83,7 @@ class Loaded:
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             settings = Settings(
-                models=("llama3:latest", "nomic-embed-text:latest"),
+                models=("llama3:latest", "nomic-embed-text:latest", "phi4:latest", "qwen3:latest"),
                 tokens_per_second=200.0,
                 load_seconds=0.1,
                 max_loaded=1,
@@ -108,11 +108,12 @@ class Loaded:
 
     async def _start(self, urls: list[str], stack: AsyncExitStack) -> str:
         config: dict[str, Any] = {
-            "models": {"llama3": {}, "embed": {"ollama": "nomic-embed-text"}},
+            "models": {"llama3": {}, "embed": {"ollama": "nomic-embed-text"}, "phi4": {}, "qwen3": {}},
             "discovery": {"static": urls},
             "polling": {"interval": "300ms", "models_interval": "500ms"},
             "queue": {"max_waiting": 2},
-            "limits": {"models": {"embed": {"rpm": 120}}},  # two ask for far more
+            "balancing": {"starve": "500ms"},  # three models that only the simulators have take turns
+            "limits": {"models": {"embed": {"rpm": 6}}},  # two ask for far more
             "log": {"access": False, "level": "warning"},
         }
         path = self._folder / "config.yml"
@@ -133,7 +134,7 @@ class Loaded:
 
     async def _ask(self, client: httpx.AsyncClient, number: int) -> None:
         """One kind of call after the other; whatever becomes of it."""
-        kinds = (_stream, _whole, _embeddings, _stream, _refused, _leaves, _stream, _listed)
+        kinds = (_stream, _whole, _embeddings, _stream, _refused, _leaves, _stream, _listed, _phi, _qwen)
         while True:
             with suppress(httpx.HTTPError):
                 await kinds[number % len(kinds)](client)
@@ -164,6 +165,14 @@ async def _whole(client: httpx.AsyncClient) -> None:
 
 async def _embeddings(client: httpx.AsyncClient) -> None:
     await client.post("/v1/embeddings", json={"model": "embed", "input": "hello"})
+
+
+async def _phi(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/chat/completions", json={**CHAT, "model": "phi4", "max_tokens": 4})
+
+
+async def _qwen(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/chat/completions", json={**CHAT, "model": "qwen3", "max_tokens": 4})
 
 
 async def _refused(client: httpx.AsyncClient) -> None:

@@ -39,6 +39,7 @@ TTFT = "gen_ai_server_time_to_first_token_seconds_bucket"
 UP, SPANS, BUDGET = "ai_gateway_endpoint_up", "ai_gateway_spans_total", "ai_gateway_retry_budget"
 SOURCE, GATEWAY = {"source": "kubernetes"}, {"instance": "a"}
 LIMIT = {of("process_max_fds", **GATEWAY): "1024x20"}
+PEERS = "ai_gateway_peers"
 LAG = "ai_gateway_loop_lag_seconds_bucket"
 CASES = [
     Case("AIGatewayAbsent", {of("other"): "1x20"}, {of("ai_gateway_build_info", version="1"): "1x20"}, 10),
@@ -123,6 +124,33 @@ CASES = [
         {of("ai_gateway_endpoint_unloads_total", **OLLAMA): "0+0.2x90"},
         60,
         OLLAMA,
+    ),
+    Case(
+        "AIGatewayLoadFailing",
+        {
+            of("ai_gateway_load_failing", **MODEL, pod="a"): "2x20",
+            of("ai_gateway_load_failing", **MODEL, pod="b"): "0x20",
+        },
+        {of("ai_gateway_load_failing", **MODEL): "2x20", of("ai_gateway_endpoint_resident", **MODEL, **OLLAMA): "1x20"},
+        10,
+        MODEL,
+    ),
+    Case(
+        "AIGatewayLoadWaitLong",
+        {of("ai_gateway_cold_wait_seconds", **MODEL, pod="a"): "0+60x20"},
+        {of("ai_gateway_cold_wait_seconds", **MODEL, pod="a"): "0 60 110 0 60 110 0 60 110 0 60 110 0 60 110"},
+        10,
+        MODEL,
+    ),
+    Case(
+        "AIGatewayModelsTakeTurns",
+        {of("ai_gateway_loads_total", **MODEL, room="made"): "0+2x90"},
+        {
+            of("ai_gateway_loads_total", **MODEL, room="made"): "0+0.2x90",
+            of("ai_gateway_loads_total", **MODEL, room="free"): "0+2x90",
+        },
+        60,
+        MODEL,
     ),
     Case(
         "AIGatewayLoopLag",
@@ -212,6 +240,12 @@ CASES = [
         {of("ai_gateway_config_last_reload_successful", pod="a"): "0x20"},
         {of("ai_gateway_config_last_reload_successful", pod="a"): "1x20"},
         10,
+    ),
+    Case(
+        "AIGatewayPeersSilent",
+        {of(PEERS, state="silent", pod="a"): "1x20", of(PEERS, state="silent", pod="b"): "0x20"},
+        {of(PEERS, state="silent", pod="a"): "1 0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0", of(PEERS, state="fresh"): "2x20"},
+        15,
     ),
     Case(
         "AIGatewayNoEndpointUp",

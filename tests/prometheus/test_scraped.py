@@ -165,4 +165,4 @@ def test_what_prometheus_holds_is_what_clients_did(world: tuple[Loaded, Server])
     assert {"model_not_found", "queue_full", "rate_limit_exceeded", "client_left", None} <= codes
     assert server.query("sum(ai_gateway_retries_total) > 0")
     models = server.query("sum by (model) (ai_gateway_requests_total{model!=''})")
-    assert {one["metric"]["model"] for one in models} == {"llama3", "embed"}
+    assert {one["metric"]["model"] for one in models} == {"llama3", "embed", "phi4", "qwen3"}

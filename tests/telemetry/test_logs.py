@@ -148,6 +148,13 @@ async def test_an_access_line_has_all_fields_once() -> None:
     }  # fmt: skip
 
 
+def test_the_wait_for_a_load_is_a_field_of_its_own() -> None:
+    exchange = finished()
+    exchange.times.load_wait_seconds = 0.125
+    line = describe(exchange)
+    assert (line.queue_ms, line.load_ms) == (125.0, 125.0)
+
+
 async def test_lines_go_out_by_themselves() -> None:
     """Those of some milliseconds in one write, in their order."""
     out = io.StringIO()

@@ -89,7 +89,7 @@ def test_a_load_is_counted_where_the_model_was_not_resident(operation: Any) -> N
 
 def test_a_second_attempt_is_one_retry_and_two_picks() -> None:
     """The wait is the first one's; the operation is that of the last."""
-    found = counted(served(attempts=[attempt(10.25, "only"), attempt(11.0, "least_in_flight")]))
+    found = counted(served(attempts=[attempt(10.25, "only"), attempt(11.0, "least_in_flight")], leased_at=10.25))
     assert found[names.RETRIES, "coder"] == 1
     assert found[names.PICKS, "coder", "only"] == found[names.PICKS, "coder", "least_in_flight"] == 1
     assert total(found[names.QUEUE_WAIT, "coder"]) == 0.25
@@ -111,6 +111,21 @@ def test_a_wait_in_vain_is_a_wait(code: str | None, outcome: str) -> None:
     """Those are the longest ones."""
     found = counted(refused(error_code=code, kind=outcome))
     assert total(found[names.QUEUE_WAIT, "coder"]) == 4.0
+
+
+def test_the_wait_for_a_load_is_counted_apart() -> None:
+    """Of half a second 0.4 s passed until the model was loaded: the rest is the queue's."""
+    found = counted(served(load_wait_seconds=0.4))
+    assert total(found[names.LOAD_WAIT, "coder"]) == 0.4
+    assert total(found[names.QUEUE_WAIT, "coder"]) == 0.1
+    assert (names.LOAD_WAIT, "coder") not in counted(served())
+
+
+@pytest.mark.parametrize("code", ["model_loading", "load_failed"])
+def test_a_load_that_was_waited_for_in_vain_is_counted(code: str) -> None:
+    found = counted(refused(code, load_wait_seconds=4.0))
+    assert total(found[names.LOAD_WAIT, "coder"]) == 4.0
+    assert total(found[names.QUEUE_WAIT, "coder"]) == 0.0
 
 
 def test_a_disconnect_is_counted_by_its_outcome() -> None:

@@ -127,6 +127,15 @@ def test_beyond_a_limit_the_last_ones_go(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.records == []
 
 
+def test_the_wait_for_a_load_is_a_phase_of_its_own() -> None:
+    """Of half a second 0.4 s passed until the model was loaded; a call that found it loaded has no such phase."""
+    span = made(served(load_wait_seconds=0.4))[1]
+    expected = {names.PHASE_LOAD: 0.4, names.PHASE_QUEUE: 0.1}
+    assert {name: said(span)[name] for name in expected} == expected
+    assert dict(span.events[0].attributes or {}) == expected
+    assert names.PHASE_LOAD not in said(made(served())[1])
+
+
 def test_a_limit_of_nothing_leaves_the_spans() -> None:
     for span in made(served(), max_attributes=0, max_span_attributes=0, max_events=0, max_event_attributes=0):
         assert (said(span), list(span.events)) == ({}, [])

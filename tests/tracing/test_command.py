@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.flow.upstream import Upstream, answer_well, whole
+from tests.flow.upstream import NAMES_ALONE, Upstream, answer_well, whole
 from tests.flow.waiting import PATIENCE_SECONDS
 from tests.flow.world import CHAT
 from tests.ports import free_port
@@ -23,7 +23,7 @@ SHOWN = whole(b'{"model_info":{},"capabilities":[]}')
 @pytest.fixture
 def ollama() -> Iterator[Upstream]:
     """An endpoint that outlives the gateways."""
-    with in_thread(answer_well, state={"/api/show": SHOWN}) as upstream:
+    with in_thread(answer_well, state={"/api/show": SHOWN, "/api/tags": NAMES_ALONE}) as upstream:
         yield upstream
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.flow.upstream import Upstream, answer_well, whole
+from tests.flow.upstream import NAMES_ALONE, Upstream, answer_well, whole
 from tests.flow.waiting import until
 from tests.flow.world import Served, World
 from tests.tracing.receiver import ERROR
@@ -16,7 +16,7 @@ DETAILS = json.dumps({"model_info": {}, "capabilities": ["completion"]}).encode(
 
 async def serving(world: World, traced: Traced, answer: bytes = whole(DETAILS)) -> tuple[Served, Upstream]:
     """A gateway over one endpoint that answers so when it is asked for details."""
-    upstream = await world.upstream(answer_well, state={"/api/show": answer})
+    upstream = await world.upstream(answer_well, state={"/api/show": answer, "/api/tags": NAMES_ALONE})
     return await traced.gateway(world, [upstream.url]), upstream
 
 

@@ -70,10 +70,12 @@ async def test_each_failed_attempt_has_its_own_span(
 async def test_a_connection_that_is_refused_is_an_attempt_too(world: World, traced: Traced) -> None:
     """The endpoint went away a moment ago: nothing was answered, and the call was tried elsewhere."""
     simulator = await world.simulator(count=2)
-    served = await traced.gateway(world, simulator.urls, polling={"interval": "60s", "models_interval": "60s"})
+    polling = {"interval": "60s", "models_interval": "60s"}
+    served = await traced.gateway(world, simulator.urls, polling=polling, models={"llama3": {"resident": 2}})
+    await served.loaded()
     simulator.endpoints[0].kill()
     for number in range(1, 64):  # which of two equals is asked is chance
-        assert (await served.chat(max_tokens=1)).status == 200
+        assert (await served.chat(str(number), max_tokens=1)).status == 200
         calls = [server.children[0] for server in await traced.requests(number)]
         if any(len(call.children) == 2 for call in calls):
             break

@@ -17,6 +17,7 @@ from ai_gateway.version import __version__
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
 CLOCK_NS = 1_000_000  # by which the two clocks of a machine may go apart during a test
+NOTHING_LOADED = whole(b'{"models":[]}')
 LOADED = whole(b'{"models":[{"name":"llama3:latest","model":"llama3:latest"}]}')
 
 
@@ -105,13 +106,26 @@ async def test_the_phases_show_where_the_time_went(world: World, traced: Traced)
 
 
 async def test_loading_and_prefill_are_one_phase_if_the_model_was_not_resident(world: World, traced: Traced) -> None:
-    """/v1 of Ollama does not tell them apart."""
-    served = await traced.gateway(world, [(await world.upstream(streams)).url])
+    """/v1 of Ollama does not tell them apart. With the policy `warm` the gateway loads the model first."""
+    upstream = await world.upstream(streams, state={"/api/ps": NOTHING_LOADED})
+    served = await traced.gateway(world, [upstream.url], balancing={"policy": "least_in_flight"})
     await served.ask("POST", CHAT, chat(stream=True))
     (server,) = await traced.requests()
     said = only(server).attributes
     assert "aigw.phase.load_and_prefill" in said
     assert "aigw.phase.prefill" not in said
+
+
+async def test_the_wait_for_a_load_is_a_phase_before_the_prefill(world: World, traced: Traced) -> None:
+    """The load belongs to no trace, since many calls may wait for one; who waited for it says how long."""
+    simulator = await world.simulator(load_seconds=0.1)
+    served = await traced.gateway(world, simulator.urls)
+    await served.ask("POST", CHAT, chat(stream=True))
+    (server,) = await traced.requests()
+    call = only(server)
+    assert call.attributes["aigw.phase.load"] > 0.05
+    assert "aigw.phase.prefill" in call.attributes
+    assert only(call).attributes["aigw.pick.warm"] is True
 
 
 @pytest.mark.parametrize(
@@ -171,7 +185,7 @@ async def test_a_retry_shows_both_attempts_and_why(world: World, traced: Traced)
         visit.reset()
 
     frail = await world.upstream(resets, state={"/api/ps": LOADED})
-    sound = await world.upstream(answer_well)
+    sound = await world.upstream(answer_well, state={"/api/ps": NOTHING_LOADED})
     served = await traced.gateway(world, [frail.url, sound.url])
     await until(lambda: served.endpoint(frail.address).resident)
     assert (await served.chat()).status == 200

@@ -10,7 +10,7 @@ from tests.flow.waiting import PATIENCE_SECONDS
 from tests.upstream.scripted import Line, Server, a_client, answer, serving
 
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling
+from ai_gateway.config.balancing import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.upstream.polling import AT_ONCE, JITTER, MOST_PER_SECOND, Poller
 from ai_gateway.wire.address import Address
@@ -18,9 +18,10 @@ from ai_gateway.wire.address import Address
 EAGER = Polling(Seconds(0.01), Seconds(0.01), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
 MANY = 60
 SAID = {
-    b"/api/version": answer(b'{"version":"0.24.0"}'),
+    b"/api/version": answer(b'{"version":"0.33.0"}'),
     b"/api/tags": answer(b'{"models":[{"name":"tiny:latest","digest":"1","size":7}]}'),
     b"/api/ps": answer(b'{"models":[]}'),
+    b"/api/show": answer(b'{"modelfile":"","details":{}}'),
 }
 
 

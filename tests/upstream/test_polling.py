@@ -1,7 +1,9 @@
 """Endpoints are polled: up or down, which models they have and which are loaded; nothing stops the polling."""
 
 import asyncio
+import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,9 +13,12 @@ from tests.upstream.scripted import Line, Script, Server, a_client, answer, free
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling
+from ai_gateway.balancing.residency import KEEP_SECONDS
+from ai_gateway.balancing.resident import Resident
+from ai_gateway.config.balancing import Polling
 from ai_gateway.config.units import Seconds
-from ai_gateway.upstream.polling import Poller
+from ai_gateway.upstream.client import Client
+from ai_gateway.upstream.polling import SHORTEST_PAUSE_SECONDS, Poller
 from ai_gateway.wire.address import Address
 
 FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(1), Seconds(1))  # soon done with what never answers
@@ -21,9 +26,17 @@ FAST = Polling(Seconds(0.02), Seconds(0.02), Seconds(1), Seconds(1))  # soon don
 PATIENT = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
 IMPATIENT_OF_LISTS = Polling(Seconds(0.02), Seconds(0.02), Seconds(PATIENCE_SECONDS), Seconds(1))
 
-VERSION = b'{"version":"0.24.0"}'
+VERSION = b'{"version":"0.33.0"}'
 TAGS = b'{"models":[{"name":"tiny:latest","digest":"1","size":7,"modified_at":"2026-11-23T08:28:15Z"}]}'
-RESIDENTS = b'{"models":[{"name":"tiny:latest"}]}'
+RESIDENTS = b'{"models":[{"name":"tiny:latest","digest":"1"}]}'
+BLOB = "db3b985e86319e9c474b43bbd60ab5bd7c5c0714765e7166874ad92f17136032"
+SHOWN = json.dumps(
+    {
+        "modelfile": f"# FROM tiny:latest\n\nFROM /root/.ollama/models/blobs/sha256-{BLOB}\n",
+        "parameters": "num_ctx                        512",
+        "details": {"format": "gguf"},
+    }
+).encode()
 
 
 class Ollama:
@@ -34,6 +47,7 @@ class Ollama:
             b"/api/version": answer(VERSION),
             b"/api/tags": answer(TAGS),
             b"/api/ps": answer(RESIDENTS),
+            b"/api/show": answer(SHOWN),
         }
 
     async def __call__(self, line: Line) -> None:
@@ -46,12 +60,16 @@ class Ollama:
 
 
 class Looked:
-    """A fleet of one endpoint that is polled."""
+    """A fleet of one endpoint that is polled. Its clock goes `ahead` of the loop's by so many seconds."""
 
-    def __init__(self, fleet: Fleet, poller: Poller, endpoint: Endpoint) -> None:
-        self.fleet = fleet
-        self.poller = poller
-        self.endpoint = endpoint
+    def __init__(self, settings: Polling, address: Address, client: Client) -> None:
+        self.ahead = 0.0
+        loop = asyncio.get_running_loop()
+        self.fleet = Fleet(lambda: loop.time() + self.ahead, random.Random(1))
+        self.poller = Poller(self.fleet, client, lambda: settings, random.Random(1))
+        new, gone = self.fleet.apply([address])
+        self.poller.follow(new, gone)
+        self.endpoint = new[0]
 
     async def until(self, holds: Callable[[Endpoint], object]) -> None:
         """Returns when polls have found that."""
@@ -61,15 +79,12 @@ class Looked:
 @asynccontextmanager
 async def polling(address: Address, settings: Polling = FAST) -> AsyncIterator[Looked]:
     """Polls at this address."""
-    fleet = Fleet(asyncio.get_running_loop().time, random.Random(1))
     async with a_client() as client:
-        poller = Poller(fleet, client, lambda: settings, random.Random(1))
-        new, gone = fleet.apply([address])
-        poller.follow(new, gone)
+        world = Looked(settings, address, client)
         try:
-            yield Looked(fleet, poller, new[0])
+            yield world
         finally:
-            await poller.stop()
+            await world.poller.stop()
 
 
 @asynccontextmanager
@@ -85,7 +100,7 @@ async def test_the_first_round_finds_everything() -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await world.poller.first_round()
         endpoint = world.endpoint
-        assert (endpoint.state, endpoint.version) == ("up", "0.24.0")
+        assert (endpoint.state, endpoint.version) == ("up", "0.33.0")
         assert endpoint.holds("tiny:latest")
         assert endpoint.is_resident("tiny:latest")
 
@@ -153,15 +168,59 @@ async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
         await world.until(lambda endpoint: endpoint.state == "up")
 
 
-async def test_an_unanswered_poll_of_loaded_models_means_unknown_and_not_down() -> None:
-    """Ollama holds /api/ps back while it unloads a model."""
+async def test_a_late_poll_of_loaded_models_keeps_the_last_view_for_ten_seconds() -> None:
+    """Ollama holds /api/ps back while it unloads a model. Then the view is unknown; the endpoint is up all along."""
     ollama = Ollama()
-    async with polled(ollama, IMPATIENT_OF_LISTS) as (world, _):
+    async with polled(ollama, IMPATIENT_OF_LISTS) as (world, server):
         await world.until(lambda endpoint: endpoint.resident)
         ollama.answers[b"/api/ps"] = None
+        late = server.paths().count("/api/ps") + 2
+        await until(lambda: server.paths().count("/api/ps") >= late)
+        assert world.endpoint.is_resident("tiny:latest")
+        world.ahead += KEEP_SECONDS
         await world.until(lambda endpoint: endpoint.resident is None)
         assert world.endpoint.state == "up"
         assert world.endpoint.holds("tiny:latest")
+        ollama.answers[b"/api/ps"] = answer(RESIDENTS)
+        await world.until(lambda endpoint: endpoint.is_resident("tiny:latest"))
+
+
+async def test_a_view_of_loaded_models_knows_when_it_was_asked_for() -> None:
+    """What the gateway does later is not in it, however late the answer comes."""
+    async with polled(Ollama(), PATIENT) as (world, _):
+        world.ahead += 1000
+        began = world.fleet.now()
+        await world.until(lambda endpoint: (endpoint.residency.asked_at or 0.0) >= began)
+        loaded = (world.endpoint.residency.loaded or {}).values()
+        assert [one.entry for one in loaded] == [Resident("tiny:latest", "1")]
+        assert (world.endpoint.residency.asked_at or 0.0) <= world.fleet.now()
+
+
+async def test_loaded_models_are_polled_soon_for_who_waits_for_an_unload() -> None:
+    """With any interval, and the other polls wait for theirs."""
+    ollama = Ollama()
+    slow = Polling(Seconds(3600), Seconds(3600), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
+    async with polled(ollama, slow) as (world, server):
+        await world.until(lambda endpoint: endpoint.resident)
+        ollama.answers[b"/api/ps"] = answer(b'{"models":[]}')
+        world.poller.poll_residents_soon(world.endpoint)
+        await world.until(lambda endpoint: endpoint.resident == frozenset())
+        assert server.paths().count("/api/version") == 1
+
+
+async def test_loaded_models_are_not_polled_more_often_than_every_tenth_of_a_second() -> None:
+    """However often somebody asks for it."""
+    slow = Polling(Seconds(3600), Seconds(3600), Seconds(PATIENCE_SECONDS), Seconds(PATIENCE_SECONDS))
+    async with polled(Ollama(), slow) as (world, server):
+        await world.until(lambda endpoint: endpoint.resident)
+        began = time.monotonic()
+
+        def has_been_polled_thrice() -> bool:
+            world.poller.poll_residents_soon(world.endpoint)
+            return server.paths().count("/api/ps") >= 4
+
+        await until(has_been_polled_thrice)
+        assert time.monotonic() - began >= 2 * SHORTEST_PAUSE_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from tests.flow.waiting import soon
 from tests.upstream.scripted import Line, a_client, answer, serving, until
 from tests.upstream.test_polling import FAST, TAGS, VERSION, Ollama, polled
 
-from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.residency import HeldModel
 from ai_gateway.upstream.inventory import MOST_MODELS
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.upstream.transport import MAX_BYTES
@@ -44,7 +45,7 @@ def reasons(endpoint: Endpoint) -> str:
 )
 @pytest.mark.parametrize("path", ["/api/tags", "/api/ps"])
 async def test_a_refused_list_has_a_reason_until_a_valid_one_comes(said: bytes, words: str, path: str) -> None:
-    """The endpoint is up all the same, with the models that it listed last; what is loaded there is not known."""
+    """The endpoint is up all the same, with the models that it listed last, on disk and in memory."""
     ollama = Ollama()
     async with polled(ollama) as (world, _):
         await world.until(lambda endpoint: endpoint.held and endpoint.resident)
@@ -52,7 +53,7 @@ async def test_a_refused_list_has_a_reason_until_a_valid_one_comes(said: bytes, 
         await world.until(lambda endpoint: words.replace("/api/tags", path) in reasons(endpoint))
         assert world.endpoint.state == "up"
         assert world.endpoint.holds("tiny:latest")
-        assert path == "/api/tags" or world.endpoint.resident is None
+        assert world.endpoint.is_resident("tiny:latest")
         ollama.answers[path.encode()] = good
         await world.until(lambda endpoint: not reasons(endpoint) and endpoint.resident)
 

@@ -13,6 +13,7 @@ TOP: Final = 46
 _COLOURS: Final = ("#3b6fb6", "#7a4fb0", "#2f8f6b")  # by depth
 _PHASES: Final = (
     ("aigw.phase.body", "body", "#6b6b6b"),
+    ("aigw.phase.load", "load", "#b0413e"),
     ("aigw.phase.queue", "queue", "#8a5d00"),
     ("aigw.phase.prefill", "prefill", "#7a5cc0"),
     ("aigw.phase.load_and_prefill", "load and prefill", "#b0413e"),
@@ -108,12 +109,13 @@ def _laid_out(bar: Bar) -> list[tuple[str, str, float, float]]:
         if name in seconds:
             laid.append((name, colours[name], end - seconds[name] * 1e9, end))
             end -= seconds[name] * 1e9
-    if "queue" in seconds:
-        begun = float(bar.start_ns)
-        queued = begun + seconds["queue"] * 1e9
-        laid.append(("queue", colours["queue"], begun, queued))
-        if end - queued > 1e6:
-            laid.append(("until the retry", "#965c52", queued, end))
+    begun = float(bar.start_ns)
+    for name in ("load", "queue"):
+        if name in seconds:
+            laid.append((name, colours[name], begun, begun + seconds[name] * 1e9))
+            begun += seconds[name] * 1e9
+    if "queue" in seconds and end - begun > 1e6:
+        laid.append(("until the retry", "#965c52", begun, end))
     return laid
 
 

@@ -168,6 +168,10 @@ class AdmissionControl:
         """Whether a limit may apply to a call of this caller."""
         return self._limiter.is_on or caller.allowance is not None
 
+    def estimate(self, exchange: Exchange) -> int:
+        """The tokens that a call may use, for the order in which calls are served."""
+        return self._counting.estimate(exchange).tokens
+
     async def begin(self, exchange: Exchange, longest_seconds: float, *, is_large: bool) -> Grant | None:
         """Asks the limits of the caller and its tenant before the body has come. Raises RateLimited.
 

@@ -38,21 +38,31 @@ def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
     yield Sample(names.IN_FLIGHT, in_flight, label)
     yield Sample(names.QUEUED, pool.waiting, label)
     yield Sample(names.DEMAND, in_flight + pool.waiting, label)
+    yield Sample(names.COLD_WAIT, pool.cold_wait_seconds, label)
     yield Sample(names.SLOTS, used, (*label, "used"))
     yield Sample(names.SLOTS, free, (*label, "free"))
-    yield Sample(names.SATURATION, used / (used + free) if used + free else 1.0, label)
+    yield Sample(names.SATURATION, _saturation(pool, used, free), label)
 
 
 def _slots(pool: Pool, now: float) -> tuple[int, int]:
-    """Used and free slots on the endpoints of the model. An endpoint that is ejected for it has none free."""
+    """Used and free slots of the model. Free ones are where a call may go now: an endpoint that is ejected for it has
+    none, nor has one that must load it first."""
     used = free = 0
+    able = set(pool.able)
     for endpoint in pool.endpoints_with():
-        slots = endpoint.slots(pool.settings.slots, pool.settings.own_slots)
-        taken = endpoint.in_flight.get(pool.model, 0)
+        slots = pool.slots_of(endpoint)
+        taken = endpoint.busy(pool.model)
         used += taken
-        if endpoint.takes(pool.model, slots, now):
+        if endpoint in able and endpoint.takes(pool.model, slots, now):
             free += slots - taken
     return used, free
+
+
+def _saturation(pool: Pool, used: int, free: int) -> float:
+    if used + free:
+        return used / (used + free)
+    is_unused = not pool.able and not pool.waiting and bool(pool.endpoints_with())  # held, but loaded nowhere
+    return 0.0 if is_unused else 1.0
 
 
 def _by_state(fleet: Fleet) -> Iterator[Sample]:
@@ -71,6 +81,7 @@ def _of_endpoint(labels: tuple[str, str], endpoint: Endpoint, now: float) -> Ite
     yield Sample(names.ENDPOINT_FAILURES, endpoint.total_failures, labels)
     yield Sample(names.ENDPOINT_LOADS, endpoint.total_loads, labels)
     yield Sample(names.ENDPOINT_UNLOADS, endpoint.total_unloads, labels)
+    yield Sample(names.ENDPOINT_SPEED, endpoint.speed, labels)
     if endpoint.seen_at is not None:
         yield Sample(names.ENDPOINT_POLL_AGE, now - endpoint.seen_at, labels)
 

@@ -10,9 +10,11 @@ from ai_gateway.auth.state import AuthState
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.cluster.events import Events
+from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.config.state import ConfigState
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.limits.limiter import Limiter
+from ai_gateway.upstream.reports import Reports
 
 
 class Readiness:
@@ -37,6 +39,8 @@ class StatusSources(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     opened_at: float
     audit: Audit
+    gateways: Gateways
+    reports: Reports
 
     def failure(self) -> str | None:
         """Why the gateway cannot serve, None if it can. Never says that an Ollama is down."""

@@ -1,12 +1,14 @@
 """The metrics of the whole gateway at the moment of a scrape: program, config, discovery, fleet."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 
 from ai_gateway.accounting.fleet_metrics import fleet_metrics
 from ai_gateway.accounting.status import StatusSources
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.sample import Sample
+from ai_gateway.upstream.reports import STATES, Reports
 from ai_gateway.version import __version__
 
 
@@ -17,6 +19,7 @@ def status_samples(sources: StatusSources) -> Iterator[Sample]:
     yield from (Sample(names.AUTH_FAILING, failing, (name,)) for name, failing in sources.auth_state.failing())
     yield from _of_config(sources)
     yield from _of_discovery(sources)
+    yield from _of_gateways(sources.reports)
     yield from fleet_metrics(sources.fleet, sources.current.now.catalog, sources.clock())
 
 
@@ -42,3 +45,9 @@ def _of_discovery(sources: StatusSources) -> Iterator[Sample]:
     yield Sample(names.DISCOVERY_FAILING, status.reason is not None, source)
     yield Sample(names.DISCOVERY_LISTS, status.lists, source)
     yield Sample(names.DISCOVERY_FAILURES, status.failures, source)
+
+
+def _of_gateways(reports: Reports) -> Iterator[Sample]:
+    states = Counter(state for _, state, _ in reports.peers())
+    yield from (Sample(names.PEERS, states[state], (state,)) for state in STATES)
+    yield from (Sample(names.REPORT_FAILURES, count, (why,)) for why, count in reports.failures.items())

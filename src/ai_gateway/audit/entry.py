@@ -56,7 +56,8 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tokens_in: int | None = None
     tokens_out: int | None = None
     queue_ms: int | None = None
-    load_ms: int | None = None  # loading and prefill, where the model was not resident
+    # The wait for the load, where the model was resident nowhere; and loading and prefill, where it was not resident.
+    load_ms: int | None = None
     first_byte_ms: int | None = None
     total_ms: int | None = None
     reason: str | None = None  # why the endpoint was picked, or why the request was refused

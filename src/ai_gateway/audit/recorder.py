@@ -32,7 +32,7 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> AuditEntry:
     usage = exchange.tokens.usage
     last = exchange.attempts[-1] if exchange.attempts else None
     first_byte_at = exchange.times.first_byte_at
-    is_cold = last is not None and not last.is_warm and first_byte_at is not None
+    queued, loading = exchange.times.waits(now)
     evidence = exchange.kept.evidence
     return AuditEntry(
         writer="",
@@ -64,8 +64,8 @@ def record(exchange: Exchange, kind: EntryKind, now: float) -> AuditEntry:
         error_code=exchange.outcome.error_code,
         tokens_in=None if usage is None else _count(usage.input_tokens),
         tokens_out=None if usage is None else _count(usage.output_tokens),
-        queue_ms=_ms(exchange.times.queued_at, exchange.times.leased_at or (now if exchange.times.queued_at else None)),
-        load_ms=_ms(last.started_at, first_byte_at) if is_cold and last is not None else None,
+        queue_ms=_ms(0.0, queued),
+        load_ms=_load_ms(exchange, loading),
         first_byte_ms=_ms(exchange.times.opened_at, first_byte_at),
         total_ms=None if kind == "intent" else _ms(exchange.times.opened_at, now),
         reason=_reason(exchange, None if last is None else last.reason),
@@ -86,6 +86,16 @@ def outcome_of(exchange: Exchange) -> EntryOutcome:
     if exchange.outcome.error_code in _NOT_REACHED:
         return "upstream_broke"
     return "shed" if exchange.outcome.error_type == "backend_unavailable" else "refused"
+
+
+def _load_ms(exchange: Exchange, waited: float) -> int | None:
+    """The wait for a load, and the time to the first byte where the model was not resident: that has a load in it."""
+    last, first_byte_at = exchange.attempts[-1] if exchange.attempts else None, exchange.times.first_byte_at
+    if last is not None and not last.is_warm and first_byte_at is not None:
+        waited += max(0.0, first_byte_at - last.started_at)
+    elif not waited:
+        return None
+    return _ms(0.0, waited)
 
 
 def _ms(since: float | None, until: float | None) -> int | None:

@@ -13,7 +13,7 @@ def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | 
     """The caller, without an address; None if no rule lets it in.
 
     Without rules every known caller may use every model. A key without a matching rule has the rights of its entry. A
-    rule can only narrow its models, routes and limits, but it can add the role admin.
+    rule can only narrow its models, routes and limits, and lower its priority, but it can add the role admin.
     """
     rule = next((rule for rule in rules or () if _is_for(rule.match, identity)), None)
     if rule is None and rules is not None and identity.method != "keys":
@@ -29,6 +29,7 @@ def grant(identity: Identity, rules: tuple[CallerRule, ...] | None) -> Caller | 
         is_admin=identity.role == "admin" or (rule is not None and rule.role == "admin"),
         models=tuple(patterns for patterns in lists if patterns is not None),
         routes=_both(identity.routes, rule.routes if rule else None),
+        is_batch=rule is not None and rule.priority == "batch",
         allowance=_least(identity.limits, rule.limits if rule else None),
         label=identity.name if identity.method == "keys" else (rule.tenant if rule else None),
     )

@@ -2,10 +2,14 @@
 
 import random
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
+from ai_gateway.balancing.rendezvous import number_of
+from ai_gateway.balancing.residency import HeldModel, Residency
+from ai_gateway.balancing.resident import Weights
+from ai_gateway.balancing.single_slot import is_single
 from ai_gateway.wire.address import Address
 
 THRESHOLD = 5
@@ -69,19 +73,6 @@ class EjectionState:
 State = Literal["unknown", "up", "down", "ejected", "draining"]
 
 
-class HeldModel(msgspec.Struct, frozen=True):
-    """A model on an endpoint's disk, as /api/tags lists it. `modified` is Unix seconds, `size` bytes."""
-
-    name: str
-    digest: str
-    size: int
-    modified: int
-    family: str = ""
-    parameter_size: str = ""
-    quantization: str = ""
-    is_remote: bool = False
-
-
 class Pod(msgspec.Struct, frozen=True):
     """Facts about an Ollama pod from Kubernetes. None if one is not set or not readable.
 
@@ -98,58 +89,62 @@ class Pod(msgspec.Struct, frozen=True):
     context_length: int | None = None
 
 
-class _Loaded(NamedTuple):
-    """The digests of loaded models, with the two lists that they come from."""
-
-    held: dict[str, HeldModel] | None
-    resident: frozenset[str] | None
-    digests: frozenset[str]
-
-
 class Endpoint:
-    """Changed only by the fleet (polls, failures, leases); single-threaded, always between awaits."""
+    """Changed only by the fleet (polls, failures, leases, loads); single-threaded, always between awaits."""
 
     __slots__ = (
-        "_loaded",
         "_model_health",
         "_random",
         "address",
         "check_reasons",
-        "contexts",
+        "ended_at",
+        "foreign_at",
+        "full_bytes",
+        "full_until",
         "health",
-        "held",
         "in_flight",
         "is_deleted",
         "is_draining",
         "is_reachable",
         "last_resident",
         "missing",
+        "number",
+        "peers",
         "pod",
         "reason",
-        "resident",
+        "reserved",
+        "residency",
         "seen_at",
+        "speed",
         "total_attempts",
         "total_failures",
         "total_in_flight",
         "total_loads",
+        "total_peers",
         "total_unloads",
         "version",
     )  # fmt: skip
 
-    def __init__(self, address: Address, rng: random.Random) -> None:
+    def __init__(self, address: Address, rng: random.Random, weights: Mapping[str, Weights] | None = None) -> None:
         self.address = address
+        self.number = number_of(address.authority)
         self.pod: Pod | None = None
         self._random = rng
         self.health = EjectionState(rng)
         self._model_health: dict[str, EjectionState] = {}
-        self._loaded: _Loaded | None = None
-        self.held: dict[str, HeldModel] | None = None  # by Ollama's name; None: not known
-        self.resident: frozenset[str] | None = None  # Ollama's names; None: not known
-        self.last_resident: frozenset[str] | None = None  # the last known value of `resident`
-        self.contexts: dict[str, int] = {}  # tokens, of loaded models, if Ollama sends them
+        self.residency = Residency({} if weights is None else weights)
+        self.last_resident: frozenset[str] | None = None  # the last known names of loaded models
         self.missing: set[str] = set()  # names that got a 404 since the last list of models
-        self.in_flight: dict[str, int] = {}
+        self.in_flight: dict[str, int] = {}  # calls of this gateway, by Ollama's name
         self.total_in_flight = 0
+        self.peers: dict[str, int] = {}  # calls of the other gateways, as they report them
+        self.total_peers = 0
+        self.ended_at: dict[str, float] = {}  # by name: when its last call ended
+        self.reserved: str | None = None  # the runner that must make room for a load: it gets nothing more
+        self.foreign_at: float | None = None  # when calls were seen that no report explains
+        self.speed = 1.0  # learned; 1 is the mean of the fleet
+        self.full_bytes: int | None = None  # learned: all that fits, since Ollama evicted a runner for more
+        self.full_until = 0.0
         self.total_attempts = 0
         self.total_failures = 0
         self.total_loads = 0
@@ -181,29 +176,35 @@ class Endpoint:
         """Whether the endpoint may get calls at all."""
         return not self.is_draining and self.is_reachable is not False and self.health.ejected_until is None
 
+    @property
+    def held(self) -> dict[str, HeldModel] | None:
+        """The models on its disk by Ollama's name; None: not known."""
+        return self.residency.held
+
+    @property
+    def resident(self) -> frozenset[str] | None:
+        """Ollama's names of the loaded models, as /api/ps lists them; None: not known."""
+        return self.residency.names
+
     def holds(self, model: str) -> bool | None:
         """Whether it has a model (by Ollama's name) on disk; None if that is not known."""
         if model in self.missing:
             return False
-        return None if self.held is None else model in self.held
+        held = self.residency.held
+        return None if held is None else model in held
 
     def is_resident(self, model: str) -> bool:
-        """Whether the model is loaded there, under this name or under another one with the same digest."""
-        if self.resident is None:
-            return False
-        if model in self.resident:
-            return True
-        mine = (self.held or {}).get(model)
-        return mine is not None and mine.digest in self._loaded_digests()
+        """Whether a call for the model would find its runner loaded there, under whatever name."""
+        return self.residency.is_resident(model)
 
-    def _loaded_digests(self) -> frozenset[str]:
-        """Digests of the loaded models; cached for each pair of lists, since metrics need it for every model."""
-        held, resident = self.held or {}, self.resident or frozenset()
-        loaded = self._loaded
-        if loaded is None or loaded.held is not self.held or loaded.resident is not self.resident:
-            digests = frozenset(held[name].digest for name in resident if name in held) - {""}
-            loaded = self._loaded = _Loaded(self.held, self.resident, digests)
-        return loaded.digests
+    def is_reserved(self, model: str) -> bool:
+        """Whether the model's runner is about to be unloaded, so that another one has room."""
+        return self.reserved is not None and self.residency.key_of(model) == self.reserved
+
+    def context_of(self, model: str) -> int | None:
+        """Tokens of context of the model's runner, if it is loaded and Ollama tells."""
+        found = self.residency.find(model)
+        return None if found is None else found.entry.context_length
 
     def model_health(self, model: str) -> EjectionState:
         """The health of one model on this endpoint; 5xx answers count there and not against all of it."""
@@ -212,37 +213,76 @@ class Endpoint:
             health = self._model_health[model] = EjectionState(self._random)
         return health
 
+    def has_failures(self, model: str) -> bool:
+        """Whether the model failed here, lately or before its last success."""
+        return model in self._model_health
+
     def succeed(self, model: str) -> bool:
         """Notes a successful call for a model; True if it readmits the model here."""
         health = self._model_health.get(model)
         return health is not None and health.succeed()
 
     def forget_models(self) -> None:
-        """Drops the health of models that it no longer holds, so that changing names do not add up."""
-        gone = [name for name in self._model_health if name not in (self.held or {}) and name not in self.in_flight]
-        for name in gone:
-            del self._model_health[name]
+        """Drops what is known of models that it no longer holds, so that changing names do not add up."""
+        for known in (self._model_health, self.ended_at):
+            for name in [name for name in known if name not in (self.held or {}) and name not in self.in_flight]:
+                del known[name]
 
-    def slots(self, general: int, own: int | None) -> int:
+    def slots(self, model: str, general: int, own: int | None) -> int:
         """How many calls of a model may run here: the pod's OLLAMA_NUM_PARALLEL, but at most the model's `own`.
 
-        `general` is the config's value for endpoints without OLLAMA_NUM_PARALLEL.
+        `general` is the config's value for endpoints without OLLAMA_NUM_PARALLEL. Where the config says nothing of
+        the model, those that Ollama runs one call of at a time have one slot.
         """
         parallel = self.pod.num_parallel if self.pod is not None else None
+        held = (self.held or {}).get(model)
+        if own is None and held is not None and is_single(held.family, self.version, held.is_embedding):
+            return 1
         if parallel is None:
             return own or general
         return parallel if own is None else min(parallel, own)
+
+    def busy(self, model: str) -> int:
+        """How many calls run on the model's runner here, of all gateways, and of all names that share it."""
+        sharers = self.residency.sharers(model)
+        if sharers is None:
+            return self.in_flight.get(model, 0) + self.peers.get(model, 0)
+        return self.busy_on(self.residency.key_of(model))
+
+    def own_busy(self, model: str) -> int:
+        """Those of them that are this gateway's."""
+        key_of, key = self.residency.key_of, self.residency.key_of(model)
+        return sum(count for name, count in self.in_flight.items() if key_of(name) == key)
+
+    def busy_on(self, key: str) -> int:
+        """The same for a runner by its key."""
+        key_of = self.residency.key_of
+        counts = (*self.in_flight.items(), *self.peers.items())
+        return sum(count for model, count in counts if key_of(model) == key)
+
+    def ended_on(self, key: str) -> float:
+        """When the last call of this gateway on a runner ended, 0.0 if there was none."""
+        key_of = self.residency.key_of
+        return max((at for model, at in self.ended_at.items() if key_of(model) == key), default=0.0)
 
     def takes(self, model: str, slots: int, now: float) -> bool:
         """Whether a call for this model may start here now: a slot is free, and it has not failed too often.
 
         After its ejection a model gets one call at a time until one succeeds.
         """
-        in_flight = self.in_flight.get(model, 0)
+        busy = self.busy(model)
         health = self._model_health.get(model)
         if health is None or health.ejected_until is None:
-            return in_flight < slots
-        return in_flight == 0 and health.is_on_probation(now)
+            return busy < slots
+        return busy == 0 and health.is_on_probation(now)
+
+    def count_changes(self) -> None:
+        """Counts loads and unloads since the last list of residents."""
+        before, names = self.last_resident, self.residency.names or frozenset()
+        if before is not None:
+            self.total_loads += len(names - before)
+            self.total_unloads += len(before - names)
+        self.last_resident = names
 
     def take_slot(self, model: str) -> None:
         """Counts a call in."""

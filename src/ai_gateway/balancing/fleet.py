@@ -5,89 +5,48 @@ import random
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final
 
-import msgspec
-
+from ai_gateway.balancing import pools, scheduler
 from ai_gateway.balancing.budget import RetryBudget
-from ai_gateway.balancing.endpoint import Endpoint, HeldModel, Pod
-from ai_gateway.balancing.policy import Policy, WarmLeastInFlight
-from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.ejections import may_eject, may_eject_model, readmit_surplus
+from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.foreign import CHECK as FOREIGN
+from ai_gateway.balancing.foreign import TOLD_SECONDS, used_by_others
+from ai_gateway.balancing.known_weights import KnownWeights
+from ai_gateway.balancing.learned import Answered
+from ai_gateway.balancing.policy import BUSY_COST
+from ai_gateway.balancing.residency import KEEP_AT_LOAD_SECONDS, KEEP_SECONDS, HeldModel
+from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.roster import Roster
+from ai_gateway.balancing.ticket import Claim
 from ai_gateway.wire.address import Address
 
-POOL_SECONDS: Final = 60.0  # how long the pool of a model stays without calls and without an endpoint that holds it
-POOLS_AT_ONCE: Final = 200  # they take some 0.5 ms; then other tasks may run
+POOL_SECONDS: Final = pools.POOL_SECONDS
+FleetSettings = scheduler.FleetSettings
 
 
-class FleetSettings(msgspec.Struct, frozen=True):
-    """The config of balancing: `pools` for its models, by Ollama's name, and `others` for every other model."""
-
-    pools: Mapping[str, PoolSettings] = {}
-    others: PoolSettings = PoolSettings()
-    retry_share: float = 0.2
-
-    def of(self, model: str) -> PoolSettings:
-        """The settings of a model's pool."""
-        return self.pools.get(model, self.others)
-
-
-DEFAULTS: Final = FleetSettings()
-
-
-class Fleet:
+class Fleet(scheduler.Scheduler):
     """Endpoints by address. Changed by discovery (apply), by polls (saw_*), by a new config (configure) and by calls
     (the rest), never awaiting.
 
     `clock` gives monotonic seconds; the random generator breaks ties and spreads ejections.
     """
 
-    def __init__(self, clock: Callable[[], float], rng: random.Random, settings: FleetSettings = DEFAULTS) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._random = rng
-        self._policy: Policy = WarmLeastInFlight(rng)
-        self._pools: dict[str, Pool] = {}
-        self.endpoints: dict[Address, Endpoint] = {}
-        self.leaving: list[Endpoint] = []  # gone from discovery, but with running streams
+    def __init__(
+        self, clock: Callable[[], float], rng: random.Random, settings: FleetSettings = scheduler.DEFAULTS
+    ) -> None:
+        self._weights = KnownWeights()
         self.listed = asyncio.Event()  # set by discovery's first list
         self.departed = asyncio.Event()  # wakes who waits when endpoints leave, and is never seen set
         self.budget = RetryBudget(settings.retry_share)
+        super().__init__(Roster(rng, self._weights.by_digest), clock, rng, settings)
 
     def __repr__(self) -> str:
         return f"<Fleet of {len(self.endpoints)}, {len(self.leaving)} leaving>"
 
     def configure(self, settings: FleetSettings) -> Iterator[None]:
-        """Applies a new config in steps, at least one; other tasks may run between them.
-
-        At the end all pools have their new settings, and waiting calls have the slots that these add.
-        """
-        self._settings = settings
-        yield
-        for number, pool in enumerate(list(self._pools.values()), 1):
-            pool.settings = settings.of(pool.model)
-            if pool.waiting:
-                pool.bind_waiting()
-            if number % POOLS_AT_ONCE == 0:
-                yield
+        """See Scheduler; the retry budget is new, too."""
         self.budget.share = settings.retry_share
-
-    def pool(self, model: str) -> Pool:
-        """The pool of a model, by Ollama's name, for a call; made at the first use."""
-        pool = self._pools.get(model)
-        if pool is None:
-            pool = self._pools[model] = self._made(model)
-        else:
-            pool.used_at = self._clock()  # so that it stays until the call uses it
-        return pool
-
-    def peek(self, model: str) -> Pool:
-        """The pool of a model for reading alone. A missing pool is made as a call would make it, and not kept."""
-        return self._pools.get(model) or self._made(model)
-
-    def _made(self, model: str) -> Pool:
-        return Pool(model, self._settings.of(model), self.endpoints.values, self._policy, self._clock)
-
-    def pools(self) -> Iterable[Pool]:
-        """Every pool that calls used lately."""
-        return self._pools.values()
+        yield from super().configure(settings)
 
     def apply(
         self,
@@ -97,41 +56,22 @@ class Fleet:
     ) -> tuple[list[Endpoint], list[Endpoint]]:
         """Applies a whole list from discovery, with its facts about pods; returns the new and the gone endpoints.
 
-        An endpoint that stays keeps its counts, as does one that comes back while streams run on it. One that
-        is gone gets no new calls and keeps its streams.
+        See Roster.
         """
         self.listed.set()
-        wanted = dict.fromkeys(addresses)
-        gone = [endpoint for address, endpoint in self.endpoints.items() if address not in wanted]
+        new, gone = self._roster.apply(addresses, unready, self.loads.drop)
+        self._roster.know(pods or {})
+        readmit_surplus(self.endpoints.values())
         for endpoint in gone:
-            endpoint.is_draining = True
-            endpoint.is_deleted = endpoint.address not in unready
-            del self.endpoints[endpoint.address]
-        busy = {endpoint.address: endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight}
-        new = [
-            busy.pop(address) if address in busy else Endpoint(address, self._random)
-            for address in wanted
-            if address not in self.endpoints
-        ]
-        self.leaving = list(busy.values())
-        for endpoint in new:
-            endpoint.is_draining = endpoint.is_deleted = False
-        self.endpoints.update((endpoint.address, endpoint) for endpoint in new)
-        for address, endpoint in self.endpoints.items():
-            endpoint.pod = (pods or {}).get(address)
-        self._readmit_surplus()
+            self._affinity.forget(endpoint)
         if gone:
+            digests = (digest for endpoint in gone for digest in endpoint.residency.digests())
+            self._weights.forget(digests, self._everywhere())
             self._forget_pools()
             self.departed.set()
             self.departed.clear()
-        self.bind_waiting()
+        self.changed()
         return new, gone
-
-    def bind_waiting(self) -> None:
-        """Gives free slots to waiting calls in all pools."""
-        for pool in list(self._pools.values()):
-            if pool.waiting:
-                pool.bind_waiting()
 
     def saw_up(self, endpoint: Endpoint, version: str | None) -> bool:
         """Notes an answered probe; True if the endpoint is back. An ejected one stays ejected for its time."""
@@ -144,8 +84,12 @@ class Fleet:
         # If the endpoint was up before, a probe does not reset its failures: cut calls must add up.
         if endpoint.health.is_on_probation(self._clock()) or not (was_up or endpoint.health.is_ejected):
             endpoint.health.readmit()
-        self.bind_waiting()  # each time: no other event shows that a model's ejection is over
-        return endpoint.is_usable and not (was_usable and was_up)
+        is_back = endpoint.is_usable and not (was_usable and was_up)
+        if is_back:
+            self.changed()
+        else:
+            self.bind_waiting()  # each time: no other event shows that a model's ejection is over
+        return is_back
 
     def saw_down(self, endpoint: Endpoint, reason: str) -> bool:
         """Notes a failed probe; True if the endpoint was up. It is down until it answers a probe."""
@@ -153,9 +97,11 @@ class Fleet:
         endpoint.reason = reason
         self._fail(endpoint)
         endpoint.is_reachable = False
-        endpoint.resident = None
+        endpoint.residency.forget()
+        self._affinity.forget(endpoint)
+        self.loads.drop(endpoint)
         endpoint.check_reasons.clear()
-        self.bind_waiting()
+        self.changed()
         return was_usable
 
     def note_check(self, endpoint: Endpoint, path: str, reason: str | None) -> bool:
@@ -167,58 +113,95 @@ class Fleet:
 
     def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
         """Notes the models on the endpoint's disk."""
+        if endpoint.held == held and not endpoint.missing:
+            return
         before = endpoint.held or {}
-        endpoint.held = held
+        digests = endpoint.residency.digests()
+        endpoint.residency.saw_models(held)
         endpoint.missing.clear()
         if before.keys() - held.keys():
             endpoint.forget_models()
             self._forget_pools()
-        self.bind_waiting()
+        self._weights.forget(digests - endpoint.residency.digests(), self._everywhere())
+        self.changed()
 
-    def _forget_pools(self) -> None:
-        """Drops pools of models that are gone, except recently used ones: a call may be on its way there."""
-        latest = self._clock() - POOL_SECONDS
-        everywhere = (*self.endpoints.values(), *self.leaving)
-        gone = [
-            model
-            for model, pool in self._pools.items()
-            if not (pool.waiting or pool.used_at > latest)
-            and not any(model in endpoint.in_flight or model in (endpoint.held or ()) for endpoint in everywhere)
-        ]
-        for model in gone:
-            del self._pools[model]
+    @property
+    def weights(self) -> Mapping[str, Weights]:
+        """What manifests stand for, by digest, of all endpoints."""
+        return self._weights.by_digest
 
-    def saw_residents(self, endpoint: Endpoint, names: frozenset[str] | None) -> None:
-        """Notes the endpoint's loaded models; None: it did not answer, so they are unknown.
+    def runner_of(self, model: str) -> str:
+        """The key of the runner that a model has where it is held; its own name if it is held nowhere."""
+        holder = next((one for one in self.endpoints.values() if one.holds(model)), None)
+        return model if holder is None else holder.residency.key_of(model)
 
-        Loads and unloads are counted from one list to the next; the first list counts as none.
+    def unknown_weights(self, endpoint: Endpoint) -> list[HeldModel]:
+        """A model for each digest on the endpoint's disk that stands for unknown weights, while there is room."""
+        return self._weights.unknown_on(endpoint)
+
+    def saw_weights(self, digest: str, weights: Weights) -> None:
+        """Notes what a manifest's digest stands for, wherever it is."""
+        self._weights.note(digest, weights, self.endpoints.values())
+        self.changed()
+
+    def saw_residents(
+        self,
+        endpoint: Endpoint,
+        residents: tuple[Resident, ...] | None,
+        asked_at: float | None = None,
+        clock_ahead: float | None = None,
+    ) -> None:
+        """Notes the endpoint's loaded models, as they were some time after `asked_at` (monotonic seconds; None: now).
+
+        None: no list came in time. `clock_ahead` is by how much its Unix seconds were ahead of our monotonic ones, None
+        if that is not known. Loads and unloads are counted from one list to the next; the first counts as none.
         """
-        endpoint.resident = names
-        if names is None:
+        now = self._clock()
+        if residents is None:
+            keep_seconds = KEEP_SECONDS if endpoint not in self.loads.of else KEEP_AT_LOAD_SECONDS
+            endpoint.residency.late(now, keep_seconds)
+            if endpoint.residency.loaded is None:
+                self.changed()
             return
-        before = endpoint.last_resident
-        if before is not None:
-            endpoint.total_loads += len(names - before)
-            endpoint.total_unloads += len(before - names)
-        endpoint.last_resident = names
+        asked_at = now if asked_at is None else asked_at
+        digests, before, since = endpoint.residency.digests(), endpoint.residency.loaded, endpoint.residency.asked_at
+        is_new = endpoint.residency.saw(residents, asked_at, clock_ahead)
+        if before and since is not None and not self.peers.is_foreign:
+            self._note_foreign(endpoint, used_by_others(endpoint, before, since, self._pools.all()), asked_at)
+        self._weights.forget(digests - endpoint.residency.digests(), self._everywhere())
+        self.learned.note_sizes(endpoint.residency.loaded or {})
+        endpoint.count_changes()
+        self.loads.saw(endpoint, asked_at)
+        if is_new:
+            self.changed()
+
+    def _note_foreign(self, endpoint: Endpoint, models: list[str], now: float) -> None:
+        if models:
+            endpoint.foreign_at = now
+            reason = f"somebody calls {', '.join(models)} there past this gateway and its reports (balancing.foreign)"
+            self.note_check(endpoint, FOREIGN, reason)
+        elif endpoint.foreign_at is not None and now - endpoint.foreign_at > TOLD_SECONDS:
+            endpoint.foreign_at = None
+            self.note_check(endpoint, FOREIGN, None)
 
     def mark_missing(self, endpoint: Endpoint, model: str) -> None:
         """Notes a 404 for a model: it counts as missing there until the next list of models."""
         endpoint.missing.add(model)
-        self.bind_waiting()
+        self.changed()
 
     def failed(self, endpoint: Endpoint) -> bool:
         """Notes that the endpoint was not reached, or cut a call before its head; True if that ejects it."""
         endpoint.total_failures += 1
-        return self._fail(endpoint)
+        is_ejected = self._fail(endpoint)
+        if is_ejected:
+            self.changed()  # if nobody knows what the others have loaded, they serve whatever waits
+        return is_ejected
 
     def failed_model(self, endpoint: Endpoint, model: str) -> bool:
         """Notes a 5xx for a call that another endpoint could serve; True if that ejects the model there."""
         endpoint.total_failures += 1
-        health = endpoint.model_health(model)
-        peers = [other for other in self.endpoints.values() if other.holds(model)]
-        ejected = sum(other.model_health(model).is_ejected for other in peers)
-        return health.fail(self._clock(), may_eject=ejected + 1 <= len(peers) // 2)
+        may = may_eject_model(endpoint, model, self.endpoints.values())
+        return endpoint.model_health(model).fail(self._clock(), may)
 
     def succeeded(self, endpoint: Endpoint, model: str) -> bool:
         """Notes an answered call; True if that readmits the model there."""
@@ -226,22 +209,21 @@ class Fleet:
             endpoint.health.succeed()
         is_readmitted = endpoint.succeed(model)
         if is_readmitted:
-            self.bind_waiting()
+            self.changed()
         return is_readmitted
 
+    def note_answer(self, model: str, claim: Claim, answered: Answered) -> None:
+        """Settles the estimate that a call was charged, and learns how fast its endpoint is."""
+        pool = self._pools.find(model)
+        if pool is not None:
+            pool.queue.charge(claim.caller, answered.tokens - claim.tokens)
+        endpoint = self.endpoints.get(answered.address)
+        if endpoint is not None:
+            others = endpoint.total_in_flight + endpoint.total_peers
+            endpoint.speed = self.learned.speed_after(endpoint.speed, model, answered, 1.0 + BUSY_COST * others)
+
     def _fail(self, endpoint: Endpoint) -> bool:
-        return endpoint.health.fail(self._clock(), self._may_eject(endpoint))
-
-    def _may_eject(self, endpoint: Endpoint) -> bool:
-        """Whether one more may be ejected: never more than half. If most fail, the gateway is a likelier cause."""
-        if endpoint.health.failures + 1 < endpoint.health.threshold:
-            return False  # too early: of hundreds of new endpoints that are not up yet, each would count all others
-        others = sum(other.health.is_ejected for other in self.endpoints.values() if other is not endpoint)
-        return others + 1 <= len(self.endpoints) // 2
-
-    def _readmit_surplus(self) -> None:
-        """Readmits endpoints of a shrinking fleet until half are ejected at most, those with the earliest end first."""
-        ejected = [endpoint for endpoint in self.endpoints.values() if endpoint.health.is_ejected]
-        ejected.sort(key=lambda endpoint: endpoint.health.ejected_until or 0.0)
-        for endpoint in ejected[: max(0, len(ejected) - len(self.endpoints) // 2)]:
-            endpoint.health.readmit()
+        ejected = endpoint.health.fail(self._clock(), may_eject(endpoint, self.endpoints.values()))
+        if ejected:
+            self.loads.drop(endpoint)
+        return ejected

@@ -1,62 +1,63 @@
-"""The endpoints that can serve one model, the queue of calls that wait for a slot there, and the lease of a slot.
+"""The endpoints that can serve one model, and the queue of calls that wait for a slot there.
 
 A pool is plain state, and nothing in it waits: a call gets a Choice, or a Ticket that is settled later, or an error.
-A Lease waits for that, and holds the slot until the last byte.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable
-from types import TracebackType
+import math
+from collections.abc import Callable, Collection
+from typing import Final
 
 import msgspec
 
+from ai_gateway.balancing import policy as policies
+from ai_gateway.balancing import refusals, seats
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.policy import Choice, Policy
-from ai_gateway.errors import BackendUnavailable, ModelMissing, NoEndpoint, QueueFull, QueueTimeout
+from ai_gateway.balancing.fair_queue import FairQueue
+from ai_gateway.balancing.learned import Rate
+from ai_gateway.balancing.policy import Choice, Policy, less_busy_of_two
+from ai_gateway.balancing.stopwatch import Phase, Stopwatch
+from ai_gateway.balancing.surroundings import Surroundings
+from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
+from ai_gateway.errors import BackendUnavailable, GatewayError, ModelLoading
+
+USUAL_SECONDS: Final = 2.0  # until a place in the queue comes free, as long as nothing is learned
+NOWHERE: Final = seats.NOWHERE
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
     """The settings of one pool: the calls at a time per endpoint, and how many more may wait.
 
     An endpoint's own number of slots overrides `slots`; `own_slots` is the model's limit on any endpoint.
+    `resident` copies stay loaded. `keep_alive` goes with loads, in Ollama's words; None leaves it to the endpoint.
+    For `absence_seconds` a call waits for a first endpoint that holds the model.
     """
 
     slots: int = 1
     own_slots: int | None = None
     max_waiting: int = 0
-
-
-class Ticket:
-    """A place in the queue. `settle` is called once, when `choice` or `error` has been set by the pool."""
-
-    __slots__ = ("avoid", "choice", "error", "settle")
-
-    def __init__(self, avoid: frozenset[Endpoint], settle: Callable[[], None]) -> None:
-        self.avoid = avoid
-        self.settle = settle
-        self.choice: Choice | None = None
-        self.error: BackendUnavailable | None = None
+    policy: policies.Name = "warm"
+    resident: int = 0
+    keep_alive: str | int | None = None
+    load_seconds: float = 300.0
+    absence_seconds: float = 0.0
 
 
 class Pool:
     """One model's queue over the fleet's endpoints. Changed by calls (ask, leave, give_back) and by the fleet."""
 
-    def __init__(
-        self,
-        model: str,
-        settings: PoolSettings,
-        endpoints: Callable[[], Iterable[Endpoint]],
-        policy: Policy,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, model: str, settings: PoolSettings, around: Surroundings, clock: Callable[[], float]) -> None:
         self.model = model
         self.settings = settings  # replaced by the fleet
         self.used_at = clock()  # when it was made or last used
-        self._endpoints = endpoints
-        self._policy = policy
+        self.queue = FairQueue()
+        self.arrivals = Rate()
+        self.in_flight = 0
+        self.peer_waiting = self.peer_in_flight = 0  # of the other gateways, as they report
+        self.peer_oldest_seconds = self.peer_rate = 0.0
+        self._around = around
         self._clock = clock
-        self._queue: deque[Ticket] = deque()
+        self._seats = seats.Seats(model, around, clock)
+        self._stopwatch = Stopwatch(self.used_at, "absent")
 
     def __repr__(self) -> str:
         return f"<Pool {self.model}, {self.waiting} waiting>"
@@ -64,148 +65,238 @@ class Pool:
     @property
     def waiting(self) -> int:
         """How many calls wait for a slot."""
-        return len(self._queue)
+        return len(self.queue)
 
-    def ask(self, avoid: frozenset[Endpoint] = frozenset()) -> Choice | None:
+    @property
+    def policy(self) -> Policy:
+        """Who chooses."""
+        return self._around.policy(self.settings.policy)
+
+    def ask(self, avoid: frozenset[Endpoint] = NOWHERE, claim: Claim = ANYONE) -> Choice | None:
         """Takes a slot at once, on an endpoint not in `avoid`; None: the call must `wait`.
 
-        Raises NoEndpoint, ModelMissing or QueueFull if waiting is useless.
+        Raises NoEndpoint, ModelMissing, QueueFull, QueueShare or QueueTimeout if waiting is useless.
         """
-        self.used_at = self._clock()
-        # Retries are at the front; if only they wait, they wait for other slots than this call may use.
-        if avoid or not self._queue or self._queue[-1].avoid:
-            choice = self._take(avoid)
+        self.used_at = now = self._clock()
+        if not avoid:
+            self.arrivals.note(now)
+        # If only calls wait that are sent again, they wait for other slots than this one may use.
+        if avoid or not self.queue.has_first_attempts:
+            choice = self._take(claim, avoid)
             if choice is not None:
                 return choice
-        self._refuse_the_hopeless(avoid)
-        if len(self._queue) >= self.settings.max_waiting and not avoid:
-            raise QueueFull(f"{self.waiting} requests already wait for model {self.model!r}; try again later.")
+        if avoid or not self.settings.absence_seconds:
+            self._refuse_the_hopeless(avoid)
+        if not avoid:
+            self._refuse_the_late(claim)
+            if len(self.queue) >= self.settings.max_waiting:
+                self._make_room(claim)
         return None
 
     def wait(self, ticket: Ticket) -> None:
-        """Queues a call that got no slot from `ask`. A retry goes to the front."""
+        """Queues a call that got no slot from `ask`. One that is sent again goes to the front."""
+        ticket.came_at = self._clock()
+        ticket.warm_at, ticket.cold_at = self.clocks()
         if ticket.avoid:
-            self._queue.appendleft(ticket)
-        else:
-            self._queue.append(ticket)
+            ticket.stopwatch = Stopwatch(ticket.came_at, self._phase_for(ticket))
+        self.queue.push(ticket)
+        self._around.wants(self)
 
     def leave(self, ticket: Ticket) -> None:
         """Takes a call out of the queue, or returns a granted slot that it did not use."""
         if ticket.choice is not None:
+            self.queue.charge(ticket.claim.caller, -ticket.claim.tokens)
             self.give_back(ticket.choice.endpoint)
-        elif ticket in self._queue:
-            self._queue.remove(ticket)
+        elif self.queue.remove(ticket):
+            self._around.wants(self)
 
     def give_back(self, endpoint: Endpoint) -> None:
-        """Frees a slot; the call that waits longest gets it."""
+        """Frees a slot; the call that is next gets it."""
+        self.in_flight -= 1
         endpoint.give_slot_back(self.model)
-        if self._queue:
-            self.bind_waiting()
+        endpoint.ended_at[self.model] = self._clock()
+        self._around.freed(endpoint, self)
 
     def bind_waiting(self) -> None:
         """Gives free slots to waiting calls, in order; refuses calls that no endpoint can serve any more."""
-        for ticket in list(self._queue):
-            try:
-                ticket.choice = self._take(ticket.avoid)
-                if ticket.choice is None:
+        for again in self.queue.again():
+            self._bind(again)
+        while (ticket := self.queue.first(self._clock())) is not None:
+            if not self._bind(ticket):
+                return  # all calls after it need the same slots
+
+    def _bind(self, ticket: Ticket) -> bool:
+        try:
+            ticket.choice = self._take(ticket.claim, ticket.avoid)
+            if ticket.choice is None:
+                if ticket.avoid or self._clock() - ticket.came_at >= self.settings.absence_seconds:
                     self._refuse_the_hopeless(ticket.avoid)
-                    if not ticket.avoid:
-                        return  # all calls after it need the same slots
-                    continue
-            except BackendUnavailable as error:
-                ticket.error = error
-            self._queue.remove(ticket)
-            ticket.settle()
+                return False
+        except BackendUnavailable as error:
+            ticket.error = error
+        self._settle(ticket)
+        return True
 
-    def endpoints_with(self, avoid: frozenset[Endpoint] = frozenset()) -> list[Endpoint]:
+    def bind_to(self, ticket: Ticket, choice: Choice) -> None:
+        """Gives a call that waits a slot that others would not."""
+        ticket.choice = self._granted(choice, ticket.claim)
+        self._settle(ticket)
+
+    @property
+    def rate(self) -> float:
+        """How many calls come a second, at all gateways."""
+        return self.arrivals.per_second(self._clock()) + self.peer_rate
+
+    def refuse_all(self, copies: Collection[Endpoint], error: Callable[[], GatewayError]) -> None:
+        """Ends the wait of all calls that none of `copies` may serve."""
+        for ticket in tuple(self.queue):
+            if all(endpoint in ticket.avoid for endpoint in copies):
+                ticket.error = error()
+                self._settle(ticket)
+
+    def _settle(self, ticket: Ticket) -> None:
+        self.queue.remove(ticket)
+        self._around.wants(self)
+        ticket.settle()
+
+    def urgency(self) -> float:
+        """When its next call came: of pools that share a runner the one with the oldest goes first."""
+        ticket = self.queue.first(self._clock())
+        return math.inf if ticket is None else ticket.came_at
+
+    # -- endpoints
+
+    def endpoints_with(self, avoid: frozenset[Endpoint] = NOWHERE) -> list[Endpoint]:
         """Usable endpoints that hold the model; if none surely does, those that may hold it."""
-        sure: list[Endpoint] = []
-        unsure: list[Endpoint] = []
-        for endpoint in self._endpoints():
-            if endpoint.is_usable and endpoint not in avoid:
-                holds = endpoint.holds(self.model)
-                if holds is not False:
-                    (sure if holds else unsure).append(endpoint)
-        return sure or unsure
+        return self._seats.holders(avoid)
 
-    def _take(self, avoid: frozenset[Endpoint]) -> Choice | None:
+    def slots_of(self, endpoint: Endpoint) -> int:
+        """How many calls of the model may run on an endpoint, of all gateways together."""
+        return endpoint.slots(self.model, self.settings.slots, self.settings.own_slots)
+
+    @property
+    def able(self) -> list[Endpoint]:
+        """The endpoints that calls may be bound to now, with or without a free slot."""
+        self._refresh()
+        return self._seats.able
+
+    @property
+    def warm(self) -> list[Endpoint]:
+        """Those of them that are known to have the model loaded."""
+        able = self.able
+        return [] if self._seats.is_open else able
+
+    @property
+    def total_slots(self) -> int:
+        """The slots of all `able` endpoints."""
+        self._refresh()
+        return sum(self._seats.slots)
+
+    def _own_slots(self, endpoint: Endpoint) -> int:
+        return self._around.own_slots(self.slots_of(endpoint))
+
+    def _refresh(self) -> None:
+        if not self._seats.is_stale:
+            return
+        self._seats.refresh(self.policy.binds_late, self._own_slots)
         now = self._clock()
-        slots, own_slots = self.settings.slots, self.settings.own_slots
-        free: list[Endpoint] = []
-        for endpoint in self.endpoints_with(avoid):
-            if endpoint.takes(self.model, endpoint.slots(slots, own_slots), now):
-                free.append(endpoint)
+        self._stopwatch.turn(now, self._seats.phase)
+        for ticket in self.queue.again():
+            if ticket.stopwatch is not None:
+                ticket.stopwatch.turn(now, self._phase_for(ticket))
+
+    def _take(self, claim: Claim, avoid: frozenset[Endpoint]) -> Choice | None:
+        self._refresh()
+        free = self._seats.free()
+        if avoid:
+            free = [endpoint for endpoint in free if endpoint not in avoid]
         if not free:
             return None
-        choice = self._policy.pick(free, self.model)
+        if self._seats.is_open:
+            return self._granted(less_busy_of_two(free, self._around.rng, "no_view", self.model), claim)
+        return self._granted(self.policy.pick(free, self._seats.able, self.model, claim), claim)
+
+    def _granted(self, choice: Choice, claim: Claim) -> Choice:
         choice.endpoint.take_slot(self.model)
+        self.in_flight += 1
+        if claim.tokens:
+            self.queue.charge(claim.caller, claim.tokens)
         return choice
+
+    # -- time
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock()
+
+    def note_call(self, seconds: float) -> None:
+        """Learns how long a call holds its slot."""
+        self._around.learned.call_seconds.note(self.model, seconds)
+
+    def clocks(self) -> tuple[float, float]:
+        """For how long, of the pool's life, the model was resident somewhere, and only on disks. Seconds."""
+        self._refresh()
+        return self._stopwatch.read(self._clock())
+
+    def waited(self, ticket: Ticket) -> tuple[float, float]:
+        """How long a call has waited while its model was resident where it may go, and while it was not. Seconds."""
+        if ticket.stopwatch is not None:
+            self._refresh()
+            return ticket.stopwatch.read(self._clock())
+        warm, cold = self.clocks()
+        return warm - ticket.warm_at, cold - ticket.cold_at
+
+    def _phase_for(self, ticket: Ticket) -> Phase:
+        return "warm" if self.is_warm_for(ticket) else "cold"
+
+    def is_warm_for(self, ticket: Ticket) -> bool:
+        """Whether its model is resident where it may go."""
+        return any(endpoint not in ticket.avoid for endpoint in self.able)
+
+    @property
+    def cold_wait_seconds(self) -> float:
+        """How long its first call has been waiting, while the model is resident nowhere; 0.0 if none does."""
+        if not self.waiting or self.able:
+            return 0.0
+        return self._clock() - min(ticket.came_at for ticket in self.queue.firsts())
+
+    def predicted_seconds(self, place: int) -> float | None:
+        """How long the call at a place in the queue (from 1) will wait for a slot; None if that is not learned."""
+        seconds, slots = self._around.learned.call_seconds.get(self.model), self.total_slots
+        return None if seconds is None or not slots else place * seconds / slots
+
+    # -- refusals
+
+    def still_loading(self, waited_seconds: float) -> ModelLoading:
+        """The error of a call that waited so long, and the model was not loaded."""
+        return refusals.still_loading(self.model, waited_seconds, self._around.load_seconds_left(self))
 
     def _refuse_the_hopeless(self, avoid: frozenset[Endpoint]) -> None:
-        if self.endpoints_with(avoid):
+        if any(endpoint not in avoid for endpoint in self.able) or self.endpoints_with(avoid):
             return
-        others = [endpoint for endpoint in self._endpoints() if endpoint.is_usable and endpoint not in avoid]
-        if others and not any(endpoint.holds(self.model) for endpoint in self._endpoints()):
-            raise ModelMissing(
-                f"Model {self.model!r} is configured, but no Ollama endpoint has it; pull it there (ollama pull "
-                f"{self.model})."
-            )
-        raise NoEndpoint(
-            f"No Ollama endpoint with model {self.model!r} is up; see GET /v1/health for each one's state."
-        )
+        raise refusals.unserved(self.model, self._around.everyone(), avoid)
 
+    def _refuse_the_late(self, claim: Claim) -> None:
+        """Refuses who would wait longer than its patience, so that it can go elsewhere at once."""
+        if claim.patience_seconds is None:
+            return
+        seconds = self.predicted_seconds(self.queue.place_of_new(claim))
+        if seconds is not None and seconds > claim.patience_seconds:
+            raise refusals.late(self.model, seconds, claim.patience_seconds)
 
-class Lease:
-    """`async with Lease(pool, ...) as choice:` waits for a slot, and returns it at the end of the block.
+    def _make_room(self, claim: Claim) -> None:
+        """Lets in who holds less than its share of a full queue, in place of who holds most. Raises for the others."""
+        caller, most = claim.caller, self.settings.max_waiting
+        ticket = self.queue.gives_way(caller, most)
+        if ticket is None:
+            is_over = self.queue.share(caller, most) <= self.queue.holds(caller) < most
+            raise self._share(caller) if is_over else refusals.full(self.model, self.waiting, self._retry_after())
+        ticket.error = self._share(ticket.claim.caller)
+        self._settle(ticket)
 
-    `wait_seconds` limits the wait; `avoid` has the endpoints that this call was already sent to. Raises
-    BackendUnavailable if the pool refuses, QueueTimeout if the wait was too long.
-    """
+    def _share(self, caller: str) -> GatewayError:
+        return refusals.share(self.model, self.waiting, self.queue.holds(caller), self._retry_after())
 
-    __slots__ = ("_avoid", "_choice", "_pool", "_wait_seconds")
-
-    def __init__(self, pool: Pool, wait_seconds: float, avoid: frozenset[Endpoint] = frozenset()) -> None:
-        self._pool = pool
-        self._wait_seconds = wait_seconds
-        self._avoid = avoid
-        self._choice: Choice | None = None
-
-    async def __aenter__(self) -> Choice:
-        choice = self._pool.ask(self._avoid)
-        if choice is None:
-            choice = await self._wait()
-        self._choice = choice
-        choice.endpoint.total_attempts += 1
-        return choice
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._choice is not None:
-            self._pool.give_back(self._choice.endpoint)
-            self._choice = None
-
-    async def _wait(self) -> Choice:
-        settled = asyncio.Event()
-        ticket = Ticket(self._avoid, settled.set)
-        self._pool.wait(ticket)
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await settled.wait()
-        except TimeoutError:
-            # A slot that is granted at the moment of the timeout is used, not lost.
-            if ticket.choice is None and ticket.error is None:
-                self._pool.leave(ticket)
-                raise self._too_long() from None
-        except BaseException:
-            self._pool.leave(ticket)
-            raise
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.choice is not None
-        return ticket.choice
-
-    def _too_long(self) -> QueueTimeout:
-        return QueueTimeout(
-            f"No slot for model {self._pool.model!r} became free within {self._wait_seconds:g} s; try again later."
-        )
+    def _retry_after(self) -> float:
+        return max(1.0, self.predicted_seconds(1) or USUAL_SECONDS)

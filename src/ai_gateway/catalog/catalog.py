@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.balancing.endpoint import HeldModel
 from ai_gateway.balancing.fleet import Fleet, FleetSettings
 from ai_gateway.balancing.pool import PoolSettings
+from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.config.balancing_check import idle_keys
 from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.model_names import ModelNames, warnings
 from ai_gateway.config.threads import pause_for_others
@@ -59,8 +60,11 @@ class Catalog:
             pools={entry.ollama_name: entry.pool for entry in self._by_id.values()},
             others=_pool(config, Model()),
             retry_share=config.balancing.retry_budget,
+            starve_seconds=config.balancing.starve,
+            loads=config.balancing.loads,
+            is_foreign=config.balancing.foreign,
         )
-        self.warnings = tuple(warnings(self._names))
+        self.warnings = (*warnings(self._names), *idle_keys(config))
 
     def find(self, asked: str, fleet: Fleet) -> ServedModel | None:
         """The model of an id or alias, see ModelNames; with `catalog.discover` also by Ollama's own name."""
@@ -165,7 +169,19 @@ def _pool(config: Config, model: Model) -> PoolSettings:
         slots=model.slots or config.balancing.slots,
         own_slots=model.slots,
         max_waiting=config.queue.max_waiting if model.max_waiting is None else model.max_waiting,
+        policy=model.policy or config.balancing.policy,
+        resident=model.resident,
+        keep_alive=_keep_alive(model.keep_alive),
+        load_seconds=model.timeouts.load or config.timeouts.load,
+        absence_seconds=config.queue.wait_for_endpoints,
     )
+
+
+def _keep_alive(text: str | None) -> str | int | None:
+    """As Ollama reads it: a bare number is seconds, a text needs a unit."""
+    if text is None:
+        return None
+    return int(text) if text.lstrip("-").isdigit() else str(text)  # msgspec writes no subclass of str
 
 
 def _known_as(ids: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ def holders_of(fleet: Fleet, entry: ServedModel) -> list[Endpoint]:
 def model_state(fleet: Fleet, entry: ServedModel) -> ModelState:
     """One word for whether a call for the model would be answered now.
 
-    `ready`: an endpoint holds it. `loading`: calls run for it and none has it loaded yet. `missing`: endpoints
-    are up, none holds it. `unavailable`: no endpoint that holds it is up.
+    `ready`: an endpoint holds it. `loading`: calls wait or run for it and none has it loaded yet. `missing`:
+    endpoints are up, none holds it. `unavailable`: no endpoint that holds it is up.
     """
     holders = holders_of(fleet, entry)
     if not holders:
@@ -28,7 +28,8 @@ def model_state(fleet: Fleet, entry: ServedModel) -> ModelState:
         return "missing" if not is_elsewhere and any(endpoint.is_usable for endpoint in endpoints) else "unavailable"
     if any(endpoint.is_resident(entry.ollama_name) for endpoint in holders):
         return "ready"
-    return "loading" if any(endpoint.in_flight.get(entry.ollama_name) for endpoint in holders) else "ready"
+    is_asked_for = fleet.peek(entry.ollama_name).waiting or any(e.in_flight.get(entry.ollama_name) for e in holders)
+    return "loading" if is_asked_for else "ready"
 
 
 def ollama_state(fleet: Fleet, catalog: Catalog) -> OllamaState:

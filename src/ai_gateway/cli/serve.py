@@ -134,9 +134,11 @@ async def lead(
     `settings` makes those of the server out of the first config.
     """
     from ai_gateway.server import serve
+    from ai_gateway.wire.hosts import split_listen
 
     async with gateway.following_config():
         chosen = settings(gateway.current.now.config)
+        gateway.reports.admin_port = split_listen(chosen.admin)[1]  # all gateways of a Service run with the same one
         chosen = replace(chosen, idle_seconds=lambda: gateway.current.now.config.connections.idle)
         api, admin = cast("Any", gateway.api), cast("Any", gateway.admin)  # uvicorn types events, Starlette does not
         await serve(api, admin, chosen, callbacks, gateway.running())

@@ -30,7 +30,9 @@ You can set flags in the environment: AI_GATEWAY_CONFIG, AI_GATEWAY_CONFIGMAP, A
 AI_GATEWAY_DRAIN_DELAY, AI_GATEWAY_DRAIN_GRACE, AI_GATEWAY_REQUIRE, AI_GATEWAY_DEMO=1. --kubeconfig and --context
 are flags only.
 AI_GATEWAY_SERVICE=[NAMESPACE/]NAME names the gateways' own Service: its ready gateways share the limits in memory.
-AI_GATEWAY_POD_UID is the uid of the gateway's own pod: the gateway reaches an Ollama in it on loopback.
+AI_GATEWAY_PEERS_SERVICE=[NAMESPACE/]NAME names the Service whose gateways tell each other what they do.
+AI_GATEWAY_POD_UID is the uid of the gateway's own pod: the gateway finds itself among those of the Service, and reaches
+an Ollama in its pod on loopback.
 A flag overrides the environment, which overrides the config file, which overrides the default.
 """
 

@@ -10,6 +10,7 @@ from ai_gateway.exchange import AuthMethod
 from ai_gateway.wire.operations import OPERATIONS
 
 Role = Literal["user", "admin"]
+Priority = Literal["interactive", "batch"]
 KeyHeader = Literal["x-api-key", "api-key"]
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
@@ -104,6 +105,13 @@ class CallerRule(Section, frozen=True):
     limits: Annotated[
         RateLimits | None, Meta(description="limits of each caller that it matches; they replace `limits.default`")
     ] = None
+    priority: Annotated[
+        Priority,
+        Meta(
+            description="`batch`: its calls wait behind interactive ones, for 30 s at most. A caller may lower its own "
+            "calls with the header `x-ai-gateway-priority: batch`, and never raise them"
+        ),
+    ] = "interactive"
     role: Annotated[Role, Meta(description="`admin` may read audit logs and the details of /v1/health")] = "user"
 
 

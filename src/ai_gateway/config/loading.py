@@ -25,7 +25,7 @@ from ai_gateway.config.reason import MOST_REASONS, ConfigReason, bounded, failur
 from ai_gateway.config.sections import simplified
 from ai_gateway.config.threads import pause_for_others
 from ai_gateway.config.types import Config, Model, model_name
-from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, Seconds
+from ai_gateway.config.units import KEEP_ALIVE, ByteCount, FilePath, KeepAlive, ModelId, Pause, Seconds
 from ai_gateway.config.yaml_text import YamlError, read_yaml
 from ai_gateway.wire.hosts import split_listen, would_collide
 from ai_gateway.wire.names import is_model_name, ollama_name
@@ -36,6 +36,7 @@ MODELS_AT_ONCE: Final = 50  # then other threads may go on
 MAX_SECONDS: Final = 10**9  # more is a typing mistake, and the event loop cannot wait for ever
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_KEEP_ALIVE: Final = re.compile(KEEP_ALIVE)
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE: Final = re.compile(r"(\d+)(|B|KiB|MiB|GiB|KB|MB|GB)")
 _UNIT_BYTES: Final = {
@@ -176,6 +177,8 @@ def _decode_unit(kind: type, value: Any) -> Any:
         return pause(value)
     if kind is ByteCount:
         return _byte_count(value)
+    if kind is KeepAlive:
+        return _keep_alive(value)
     if kind is FilePath:
         return _file_path(value)
     raise NotImplementedError(kind)  # a type of the config without a reader is a bug
@@ -208,6 +211,17 @@ def _byte_count(value: Any) -> ByteCount:
     if not found or int(found[1]) == 0:
         raise ValueError(f"{value!r} is not a size above 0; write one such as 512KiB or 20MiB, or a number of bytes")
     return ByteCount(int(found[1]) * _UNIT_BYTES[found[2]])
+
+
+def _keep_alive(value: Any) -> KeepAlive:
+    """Ollama's api.Duration: a number of seconds, or a text that Go's time.ParseDuration takes."""
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not _KEEP_ALIVE.fullmatch(text) or not text.strip("-0.nusmh"):
+        raise ValueError(
+            f"{value!r} is not a time that Ollama keeps a model; write one such as 10m, 24h or 1h30m, a number of "
+            "seconds, or -1 for ever"
+        )
+    return KeepAlive(text)
 
 
 def _file_path(value: Any) -> FilePath:

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, limits, serving, types
+from ai_gateway.config import access, balancing, limits, serving, types
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, Pause, Seconds, Section
 
 _HEAD: Final = "| key | value | default | a change | meaning |\n|---|---|---|---|---|\n"
 _SECTIONS: Final[dict[str, type[Section]]] = {
@@ -23,9 +23,9 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "discovery.dns": types.Dns,
     "discovery.kubernetes": types.Kubernetes,
     "timeouts": types.Timeouts,
-    "balancing": types.Balancing,
-    "queue": types.Queue,
-    "polling": types.Polling,
+    "balancing": balancing.Balancing,
+    "queue": balancing.Queue,
+    "polling": balancing.Polling,
     "body": types.Body,
     "limits": limits.LimitsSection,
     "limits.default": limits.RateLimits,
@@ -62,6 +62,7 @@ _WORDS: Final[dict[Any, str]] = {
     Seconds: "duration",
     Pause: "duration or 0",
     ByteCount: "size",
+    KeepAlive: "Ollama's duration",
 }
 # Mappings whose keys are the user's own names.
 _NAMED: Final[dict[Any, str]] = {types.Model: "ids with their models", limits.RateLimits: "names with their limits"}
@@ -162,6 +163,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 def _in_units(value: Any) -> str:
     """A default as you would write it in config.yml, in the unit that makes it shortest."""
     if isinstance(value, Seconds):
+        if not value:
+            return "0"
         if not value % 86400:
             return f"{value / 86400:g}d"
         return f"{value / 60:g}m" if not value % 60 else f"{value:g}s"

@@ -7,11 +7,12 @@ import msgspec
 from ai_gateway.config import types
 from ai_gateway.config.access import Auth
 from ai_gateway.config.audit import AuditSection
+from ai_gateway.config.balancing import Balancing, Polling
 from ai_gateway.config.limits import Redis
 from ai_gateway.config.sections import NEVER_EMPTY, WORDS, alternatives, is_container
 from ai_gateway.config.serving import Connections, Cors
 from ai_gateway.config.types import Config
-from ai_gateway.config.units import ByteCount, FilePath, Pause, Seconds, Section
+from ai_gateway.config.units import KEEP_ALIVE, ByteCount, FilePath, KeepAlive, Pause, Seconds, Section
 
 _NULL: Final[dict[str, Any]] = {"type": "null"}
 
@@ -23,7 +24,8 @@ def schema() -> dict[str, Any]:
     )
     for section in (
         types.Timeouts,
-        types.Polling,
+        Balancing,
+        Polling,
         types.Body,
         Cors,
         Connections,
@@ -95,6 +97,8 @@ def _unit_schema(kind: type) -> dict[str, Any]:
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]}
     if kind is Pause:
         return {"anyOf": [{"type": "number", "minimum": 0}, text]}
+    if kind is KeepAlive:
+        return {"anyOf": [{"type": "integer", "not": {"const": 0}}, {"type": "string", "pattern": KEEP_ALIVE}]}
     if kind is FilePath:
         return {"type": "string", "minLength": 1}
     if kind is ByteCount:

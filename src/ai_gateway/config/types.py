@@ -1,4 +1,4 @@
-"""The frozen types of config.yml. Only this file has the defaults, each with its unit and its reason.
+"""The frozen types of config.yml, with the defaults, each with its unit and reason. Larger parts have their own files.
 
 `loading` reads a file into these types. The gateway binds or opens a key marked *restart* once. It accepts a change of
 such a key, but applies it with the next start (`/v1/health` names it under `restart_required`).
@@ -10,12 +10,11 @@ from msgspec import Meta
 
 from ai_gateway.config.access import Auth, CallerRule
 from ai_gateway.config.audit import AuditSection
+from ai_gateway.config.balancing import Balancing, Policy, Polling, Queue, Slots
 from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.serving import Connections, Cors, Tls
-from ai_gateway.config.units import ByteCount, FilePath, ModelId, Pause, PositiveInt, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, ModelId, Pause, PositiveInt, Seconds, Section
 from ai_gateway.config.units import default as _default
-
-Slots = Annotated[int, Meta(ge=1, le=4096)]
 
 
 class ModelTimeouts(Section, frozen=True):
@@ -23,6 +22,7 @@ class ModelTimeouts(Section, frozen=True):
 
     connect: Seconds | None = None
     queue: Seconds | None = None
+    load: Seconds | None = None
     first_byte: Seconds | None = None
     idle: Seconds | None = None
     total: Seconds | None = None
@@ -35,10 +35,15 @@ class Timeouts(Section, frozen=True):
     """How long the gateway waits in each phase of a call. You can also set each one per model."""
 
     connect: Annotated[Seconds, Meta(description="longest wait for a TCP (and TLS) connection")] = _default(Seconds(2))
-    queue: Annotated[Seconds, Meta(description="longest wait in the model's queue for a slot")] = _default(Seconds(30))
-    first_byte: Annotated[
-        Seconds, Meta(description="longest wait for the first byte of a stream; Ollama may load the model first")
+    queue: Annotated[
+        Seconds, Meta(description="longest wait in the model's queue for a slot, while the model is loaded somewhere")
+    ] = _default(Seconds(30))
+    load: Annotated[
+        Seconds, Meta(description="longest wait for the model's load, while it is loaded nowhere; else model_loading")
     ] = _default(Seconds(300))
+    first_byte: Annotated[Seconds, Meta(description="longest wait for the first byte of a stream")] = _default(
+        Seconds(300)
+    )
     idle: Annotated[
         Seconds, Meta(description="longest silence between two chunks; Ollama is silent while it writes a tool call")
     ] = _default(Seconds(300))
@@ -67,6 +72,23 @@ class Model(Section, frozen=True):
     aliases: Annotated[tuple[ModelId, ...], Meta(description="further ids for the same model")] = ()
     slots: Annotated[Slots | None, Meta(description="overrides `balancing.slots` for this model")] = None
     max_waiting: Annotated[int, Meta(ge=0)] | None = None
+    policy: Annotated[Policy | None, Meta(description="overrides `balancing.policy` for this model")] = None
+    resident: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4096,
+            description="copies of the model that the gateway keeps loaded, with or without calls; as many as there is "
+            "room for. Needs the policy `warm`",
+        ),
+    ] = 0
+    keep_alive: Annotated[
+        KeepAlive | None,
+        Meta(
+            description="how long Ollama keeps the model after its last call, as in Ollama's API: `10m`, or `-1` for "
+            "ever. The gateway sends it with its loads. Not set: the endpoint's own OLLAMA_KEEP_ALIVE"
+        ),
+    ] = None
     timeouts: ModelTimeouts = _default(ModelTimeouts())
 
 
@@ -146,39 +168,6 @@ class Drain(Section, frozen=True):
     ] = _default(Pause(300))
 
 
-class Balancing(Section, frozen=True):
-    """How the gateway spreads calls over endpoints."""
-
-    slots: Annotated[
-        Slots,
-        Meta(description="calls at a time, per model and endpoint; Ollama's own default (OLLAMA_NUM_PARALLEL) is 1"),
-    ] = 1
-    retry_budget: Annotated[
-        float, Meta(ge=0, le=1, description="retries at a time, as a share of running calls; 3 are always allowed")
-    ] = 0.2
-
-
-class Queue(Section, frozen=True):
-    """Each model has a queue of its own."""
-
-    max_waiting: Annotated[
-        int, Meta(ge=0, description="calls that may wait, per model; the next one gets the error queue_full")
-    ] = 100
-
-
-class Polling(Section, frozen=True):
-    """How often the gateway asks endpoints for their state."""
-
-    interval: Annotated[
-        Seconds, Meta(description="time between two polls of /api/version and /api/ps, with 20 % jitter")
-    ] = _default(Seconds(2))
-    models_interval: Annotated[Seconds, Meta(description="time between two polls of /api/tags")] = _default(Seconds(10))
-    timeout: Annotated[Seconds, Meta(description="longest wait for /api/version and /api/tags")] = _default(Seconds(5))
-    residents_timeout: Annotated[
-        Seconds, Meta(description="longest wait for /api/ps; Ollama can hold it back 5 s while it unloads a model")
-    ] = _default(Seconds(8))
-
-
 class Body(Section, frozen=True):
     """Size limits of request bodies and of whole answers."""
 
@@ -200,6 +189,12 @@ class Body(Section, frozen=True):
 class Compatibility(Section, frozen=True):
     """Options for clients with special needs."""
 
+    endpoint_header: Annotated[
+        bool,
+        Meta(
+            description="answers tell in `x-ai-gateway-endpoint` which endpoint made them, to whom /v1/health would too"
+        ),
+    ] = False
     reasoning_content: Annotated[
         bool, Meta(description="also send Ollama's `reasoning` as `reasoning_content`; some clients read only that")
     ] = False

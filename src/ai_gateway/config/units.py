@@ -1,6 +1,6 @@
 """The parts of the types of config.yml: units, bounded numbers, and sections that refuse unknown keys."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,16 @@ class FilePath(str):
     __slots__ = ()
 
 
+class KeepAlive(str):
+    """How long Ollama keeps a model, as its API takes it: seconds, or a Go duration (`1h30m`); below 0 for ever."""
+
+    __slots__ = ()
+
+
+# A number of seconds, or what Go's time.ParseDuration takes.
+KEEP_ALIVE: Final = r"^-?([0-9]+|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+)$"
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of config.yml: frozen, and it refuses unknown keys."""
 
@@ -38,3 +48,4 @@ def default(value: T) -> T:
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 ModelId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+HeaderName = Annotated[str, Meta(max_length=128, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]  # RFC 9110, a token

@@ -1,5 +1,6 @@
 """ASGI types, request headers, and replies: every reply carries the exchange's own headers."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -8,7 +9,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ai_gateway.exchange import Exchange
 from ai_gateway.wire.replies import Headers, json_headers
 
-__all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "exchange_of", "header", "reply", "reply_json", "start"]
+__all__ = [
+    "ASGIApp",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "exchange_of",
+    "first_header",
+    "header",
+    "reply",
+    "reply_json",
+    "start",
+]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,6 +39,14 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     """The value of a request header (lower case name); of several the last."""
     headers: dict[bytes, bytes] = scope[HEADERS_KEY]
     return headers.get(name)
+
+
+def first_header(scope: Scope, names: Iterable[str]) -> tuple[str, bytes] | None:
+    """The first of these headers that the request has and that is not empty: its name in lower case, and its value."""
+    for name in map(str.lower, names):
+        if value := header(scope, name.encode()):
+            return name, value
+    return None
 
 
 async def start(exchange: Exchange, send: Send, status: int, headers: Headers) -> None:
@@ -48,17 +69,3 @@ async def reply_json(scope: Scope, send: Send, value: Any, status: int = 200) ->
     """Sends a value as JSON."""
     body = _encode(value)
     await reply(exchange_of(scope), send, status, json_headers(body), b"" if scope["method"] == "HEAD" else body)
-
-
-def patience(scope: Scope) -> float | None:
-    """How many seconds the client says it waits for a whole answer (OpenAI's clients, or X-Request-Timeout)."""
-    for name in (b"x-stainless-read-timeout", b"x-request-timeout"):
-        text: Any = header(scope, name)
-        if text is not None:
-            try:
-                seconds = float(text)
-            except ValueError:
-                continue
-            if 0 < seconds < float("inf"):
-                return seconds
-    return None

@@ -12,6 +12,7 @@ import msgspec
 from ai_gateway.balancing.budget import Retry
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice
+from ai_gateway.balancing.ticket import Claim
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline
 from ai_gateway.edge.downstream import FREE_SLOT, EventReply
@@ -41,6 +42,7 @@ class ServedCall(msgspec.Struct, frozen=True, kw_only=True):
     call: Call  # its fields are gone
     entry: ServedModel
     body: UpstreamBody
+    claim: Claim
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     cancel_scope: CancelScope
     room: AnswerRoom
     events: EventReply | None
+    shows_endpoint: bool = False
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
@@ -66,23 +69,20 @@ async def attempt(
     """Sends the call to the chosen endpoint. Raises GatewayError where no other endpoint can help."""
     endpoint, entry, exchange = choice.endpoint, served.entry, served.exchange
     tried = _begin(exchange, choice)
-    exchange.tokens.context = endpoint.contexts.get(entry.ollama_name)
+    exchange.tokens.context = endpoint.context_of(entry.ollama_name)
     if delivery.events is not None:
-        delivery.events.waits_for = "the first token" if choice.is_warm else "the model to load"
-        due = delivery.cancel_scope.now + entry.timeouts.first_byte
-        delivery.cancel_scope.expect(lambda: (due, _no_first_byte(entry)))
-    # The model's name is written per attempt: endpoints may know it by different names.
-    pieces = served.body.naming(entry.name)
-    request = Request("POST", served.call.operation.path, pieces, exchange.ids.trace.lines(tried.span_id))
+        _expect_first_byte(entry, delivery, delivery.events, choice)
+    request = _request(served, tried)
     upstream = client.exchange(endpoint.address, request, entry.timeouts.connect)
-    failed: FailedAttempt | None = None
-    answer: Answer | None = None
+    failed = answer = None
     try:
         async with upstream as reply:
             tried.status, tried.answered_at = reply.head.status, monotonic()
             if tried.status == 200:
-                request.body = pieces = []
+                request.body = []
                 _let_go(served, delivery, retry)
+                if delivery.events is not None:
+                    _tell_choice(exchange, delivery, choice)
                 answer = await _take(served, delivery, reply)
             else:
                 failed = await _read_failure(served, reply)
@@ -100,7 +100,15 @@ async def attempt(
         delivery.cancel_scope.relax()
         if delivery.events is not None:
             delivery.events.waits_for = FREE_SLOT
+    elif answer is not None:
+        _tell_choice(exchange, delivery, choice)
     return AttemptResult(endpoint, failed, answer)
+
+
+def _expect_first_byte(entry: ServedModel, delivery: Delivery, events: EventReply, choice: Choice) -> None:
+    events.waits_for = "the first token" if choice.is_warm else "the model to load"
+    due = delivery.cancel_scope.now + entry.timeouts.first_byte
+    delivery.cancel_scope.expect(lambda: (due, _no_first_byte(entry)))
 
 
 def _begin(exchange: Exchange, choice: Choice) -> Attempt:
@@ -116,12 +124,25 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
     return tried
 
 
+def _request(served: ServedCall, tried: Attempt) -> Request:
+    """The model's name is written per attempt: endpoints may know it by different names."""
+    pieces = served.body.naming(served.entry.name)
+    return Request("POST", served.call.operation.path, pieces, served.exchange.ids.trace.lines(tried.span_id))
+
+
 def _let_go(served: ServedCall, delivery: Delivery, retry: Retry | None) -> None:
     """The answer has begun: the body is not sent again, and a retry is over, however long the answer is."""
     served.body.pieces.clear()
     delivery.room.share.release()
     if retry is not None:
         retry.end()
+
+
+def _tell_choice(exchange: Exchange, delivery: Delivery, choice: Choice) -> None:
+    """Tells the client why the endpoint was chosen, if its answer has not begun."""
+    exchange.reply_headers.append((b"x-ai-gateway-reason", choice.reason.encode()))
+    if delivery.shows_endpoint:
+        exchange.reply_headers.append((b"x-ai-gateway-endpoint", choice.endpoint.address.authority.encode()))
 
 
 def _unreachable(failure: ConnectFailure) -> FailedAttempt:

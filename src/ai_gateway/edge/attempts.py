@@ -14,7 +14,8 @@ from ai_gateway.accounting.buffers import others_first
 from ai_gateway.balancing.budget import Retry
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.pool import Lease, Pool
+from ai_gateway.balancing.lease import Lease, Waits
+from ai_gateway.balancing.pool import Pool
 from ai_gateway.edge.attempt import AttemptResult, Delivery, ServedCall, attempt
 from ai_gateway.edge.cancel_scope import CancelScope
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelMissing, NoEndpoint
@@ -68,20 +69,15 @@ class Attempts:
     async def _attempt(self, retry: Retry | None = None) -> AttemptResult:
         """Sends the call to an endpoint. Another one gets the call if that refuses the connection."""
         served, delivery = self._served, self._delivery
-        share, times = delivery.room.share, served.exchange.times
+        share, times, timeouts = delivery.room.share, served.exchange.times, served.entry.timeouts
+        waits = Waits(timeouts.queue, timeouts.load)
         times.queued_at = times.queued_at or monotonic()
         while True:
             share.give_way = partial(_end_for_others, delivery.cancel_scope)
-            async with Lease(self._pool, served.entry.timeouts.queue, self._avoid) as choice:
-                share.give_way = None  # from here on an endpoint works for it
-                times.leased_at = times.leased_at or monotonic()
-                try:
-                    result = await attempt(self._upstreams.client, served, delivery, choice, retry)
-                except BackendUnavailable as error:
-                    if error.is_garbled:
-                        reason = served.exchange.outcome.reason or ""
-                        self._count(choice.endpoint, FailedAttempt(error, "endpoint", reason))
-                    raise
+            lease = Lease(self._pool, waits, self._avoid, served.claim)
+            if delivery.events is not None:
+                delivery.events.waits_for = lease.outlook
+            result = await self._send(lease, retry)
             if result.failed is None:
                 return result
             self._count(result.endpoint, result.failed)
@@ -89,6 +85,28 @@ class Attempts:
             if not result.failed.is_refused or not self._passes_left:
                 return result
             self._passes_left -= 1
+
+    async def _send(self, lease: Lease, retry: Retry | None) -> AttemptResult:
+        """Waits for the lease, and makes an attempt with it."""
+        served, delivery, times = self._served, self._delivery, self._served.exchange.times
+        try:
+            async with lease as choice:
+                delivery.room.share.give_way = None  # from here on an endpoint works for it
+                if times.leased_at is None:
+                    times.leased_at = monotonic() if lease.has_waited else times.queued_at
+                    times.load_wait_seconds = lease.load_wait_seconds
+                try:
+                    result = await attempt(self._upstreams.client, served, delivery, choice, retry)
+                except BackendUnavailable as error:
+                    if error.is_garbled:
+                        reason = served.exchange.outcome.reason or ""
+                        self._count(choice.endpoint, FailedAttempt(error, "endpoint", reason))
+                    raise
+                lease.has_failed = result.failed is not None
+                return result
+        finally:
+            if times.leased_at is None:  # it waited in vain
+                times.load_wait_seconds = lease.load_wait_seconds
 
     def _count(self, endpoint: Endpoint, failed: FailedAttempt) -> None:
         """Counts what is certain after one attempt. A 5xx counts only if another endpoint can serve the call."""

@@ -27,6 +27,8 @@ EXPOSED: Final = (
         "x-audit-writer",
         "x-audit-damaged",
         "x-ai-gateway-ignored",
+        "x-ai-gateway-reason",
+        "x-ai-gateway-endpoint",
         "x-ai-gateway-demo",
         "ratelimit",
         "ratelimit-policy",

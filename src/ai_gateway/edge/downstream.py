@@ -55,7 +55,7 @@ class EventReply:
         self.is_sending = False
         self.sent_at = self._loop.time()  # of events alone: comments say nothing of the endpoint
         self._beat_at = self.sent_at
-        self.waits_for = FREE_SLOT
+        self.waits_for: str | Callable[[], str] = FREE_SLOT
 
     @property
     def is_started(self) -> bool:
@@ -125,7 +125,8 @@ class EventReply:
         try:
             if self._exchange.outcome.status is None:
                 await start(self._exchange, self._send, 200, SSE_HEADERS)
-            comment = f": waiting for {self.waits_for}\n\n".encode()
+            waits_for = self.waits_for if isinstance(self.waits_for, str) else self.waits_for()
+            comment = f": waiting for {waits_for}\n\n".encode()
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
         finally:
             self._beating = None

@@ -5,10 +5,13 @@ from typing import Any
 from ai_gateway.accounting.audit_status import audit_status
 from ai_gateway.accounting.status import StatusSources
 from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.catalog.states import model_state, ollama_state
 from ai_gateway.config.state import ConfigState
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
+from ai_gateway.edge.load_status import load_status
 from ai_gateway.limits.limiter import Limiter
 
 
@@ -39,10 +42,12 @@ class Health:
             "discovery": _discovery(sources.discovery),
             "endpoints": [_endpoint(endpoint, now) for endpoint in sources.fleet.endpoints.values()],
             "models": _models(sources),
+            "loads": load_status(sources.fleet, now),
             "config": _config(sources.live),
             "auth": sources.auth_state.status(),
             "limits": _limits(sources.limiter),
             "audit": audit_status(sources.audit),
+            "gateways": _gateways(sources),
         }
 
 
@@ -62,6 +67,28 @@ def _limits(limiter: Limiter) -> dict[str, Any]:
         "counted_in": "redis" if limiter.is_shared else "memory",
         "gateways": limiter.gateways,
         "complaint": limiter.reason,
+    }
+
+
+def _gateways(sources: StatusSources) -> dict[str, Any]:
+    present = sources.reports.presence()
+    peers = [
+        {
+            "uid": peer.member.uid,
+            "address": peer.address.authority,
+            "state": state,
+            "report_age_seconds": None if age is None else round(age, 1),
+            "failures": peer.failures,
+            "complaint": peer.reason,
+        }
+        for peer, state, age in sources.reports.peers()
+    ]
+    return {
+        "uid": present.own or None,
+        "count": present.count,
+        "are_known": present.is_known,
+        "complaint": sources.gateways.peers_reason,
+        "others": peers,
     }
 
 
@@ -96,23 +123,41 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
         "version": endpoint.version,
         "models": None if endpoint.held is None else sorted(model.name for model in endpoint.held.values()),
         "loaded": None if endpoint.resident is None else sorted(endpoint.resident),
+        "runners": _runners(endpoint),
+        "speed": round(endpoint.speed, 2),
         "in_flight": endpoint.total_in_flight,
         "failures": endpoint.health.failures,
         "seen_seconds_ago": None if seen_at is None else round(now - seen_at, 1),
     }
 
 
+def _runners(endpoint: Endpoint) -> list[dict[str, Any]] | None:
+    loaded = endpoint.residency.loaded
+    if loaded is None:
+        return None
+    return [{"model": one.entry.name, "context": one.entry.context_length or None} for one in loaded.values()]
+
+
 def _models(sources: StatusSources) -> dict[str, Any]:
-    fleet = sources.fleet
-    waiting = {pool.model: pool.waiting for pool in fleet.pools()}
+    return {entry.id: _model(sources.fleet, entry) for entry in sources.current.now.catalog.models(sources.fleet)}
+
+
+def _model(fleet: Fleet, entry: ServedModel) -> dict[str, Any]:
+    name = entry.ollama_name
+    learned, endpoints = fleet.learned, fleet.endpoints.values()
     return {
-        entry.id: {
-            "state": model_state(fleet, entry),
-            "in_flight": sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in fleet.endpoints.values()),
-            "waiting": waiting.get(entry.ollama_name, 0),
-        }
-        for entry in sources.current.now.catalog.models(fleet)
+        "state": model_state(fleet, entry),
+        "in_flight": sum(endpoint.in_flight.get(name, 0) for endpoint in endpoints),
+        "waiting": fleet.peek(name).waiting,
+        "policy": entry.pool.policy,
+        "loaded_on": sum(endpoint.is_resident(name) for endpoint in endpoints),
+        "load_seconds": _rounded(learned.load_seconds.get(fleet.runner_of(name))),
+        "call_seconds": _rounded(learned.call_seconds.get(name)),
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _config(live: ConfigState) -> dict[str, Any]:

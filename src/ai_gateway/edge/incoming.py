@@ -6,7 +6,7 @@ The gateway reads a small body whole, and parses a larger one while it comes.
 import asyncio
 from collections.abc import Generator
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 from ai_gateway.accounting.admission import AdmissionControl, Admitted
 from ai_gateway.accounting.body_deadline import BodyDeadline
@@ -30,7 +30,10 @@ from ai_gateway.wire.json_scan import NO_OBJECT, Scan, Value
 from ai_gateway.wire.json_windows import WINDOW
 from ai_gateway.wire.large import SPLIT, read_large
 from ai_gateway.wire.operations import Operation
+from ai_gateway.wire.placeholders import finished
 from ai_gateway.wire.usage import Measuring, measure
+
+T = TypeVar("T")
 
 _BEGINNING: Final = 64  # bytes of a body that tell what it is instead of JSON
 
@@ -207,13 +210,11 @@ class Incoming:
         finally:
             self._exchange.body_bytes = self._reading.body_bytes
 
-    async def in_turns(self, call: Call, steps: Generator[int, None, None]) -> None:
-        """Runs steps over a call: at once, or one per turn if the call is large."""
+    async def in_turns(self, call: Call, steps: Generator[int, None, T]) -> T:
+        """Runs steps over a call: at once, or one per turn if the call is large. Returns their result."""
         if call.placeholders is None:
-            for _ in steps:
-                pass
-        else:
-            await self._slices.through(steps, self.share.change)
+            return finished(steps)
+        return await self._slices.through(steps, self.share.change)
 
     async def admit(self, entry: ServedModel, longest_seconds: float) -> None:
         """Charges the whole call to its limits, in place of what its head was charged. Raises RateLimited."""

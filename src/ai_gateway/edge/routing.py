@@ -23,7 +23,9 @@ SERVED = (
     "/v1/models/{model}, /v1/health, /v1/audit/logs"
 )
 
-SERVED_BY_ADMIN = "served on this admin port are GET /livez, /readyz, /metrics and POST /drain"
+SERVED_BY_ADMIN = (
+    "served on this admin port are GET /livez, /readyz, /metrics, POST /drain, and /report to other gateways"
+)
 
 UNSUPPORTED = {
     "/v1/responses": "OpenAI's Responses API is not served here: set your client to the Chat Completions API",

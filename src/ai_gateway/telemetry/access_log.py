@@ -49,6 +49,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     attempts: int | None = None
     faults: list[str] = []
     queue_ms: float | None = None
+    load_ms: float | None = None
     first_byte_ms: float | None = None
     total_ms: float | None = None
     tokens_in: int | None = None
@@ -118,6 +119,7 @@ def _in_utf8(line: Line) -> Line:
 def describe(exchange: Exchange) -> Line:
     """The access line of a finished exchange."""
     call, usage = exchange.call, exchange.tokens.usage
+    queued, loading = exchange.times.waits()
     line = Line(
         time=timestamp(time.time_ns()),
         log="access",
@@ -136,7 +138,8 @@ def describe(exchange: Exchange) -> Line:
         error=exchange.outcome.error_code,
         story=exchange.outcome.reason,
         ollama_model=exchange.ids.model,
-        queue_ms=_between(exchange.times.queued_at, exchange.times.leased_at),
+        queue_ms=_ms(queued),
+        load_ms=_ms(loading or None),
         first_byte_ms=_between(exchange.times.leased_at, exchange.times.first_byte_at),
         total_ms=_between(exchange.times.opened_at, exchange.times.closed_at),
         tokens_counted=exchange.tokens.counted,
@@ -162,7 +165,11 @@ def describe(exchange: Exchange) -> Line:
 
 
 def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else int((end - start) * 10_000) / 10
+    return None if start is None or end is None else _ms(end - start)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else int(seconds * 10_000) / 10
 
 
 def _as_text(line: Line) -> bytes:

@@ -83,10 +83,18 @@ _REQUESTS: Final[dict[str, Metric]] = {
     names.CALLER_TOKENS: _counter(
         "Tokens by caller, `input` and `output`.", "caller", "model", "token_type", unit="{token}"
     ),
-    names.QUEUE_WAIT: _seconds("How long calls waited for a slot, including those that got none.", "model"),
+    names.QUEUE_WAIT: _seconds(
+        "How long calls waited for a slot while their model was loaded somewhere, including those that got none.",
+        "model",
+    ),
+    names.LOAD_WAIT: _seconds(
+        "How long calls waited while their model was loaded nowhere, including those that gave up. Calls that found it "
+        "loaded are not counted.",
+        "model",
+    ),
     names.LOAD_AND_PREFILL: _seconds(
-        "From sending a call to the first byte, if the model was not resident. Only streams and embeddings: the first "
-        "byte of other answers waits for their last token.",
+        "From sending a call to the first byte, if the model was not resident: with the policy `warm` that is rare. "
+        "Only streams and embeddings: the first byte of other answers waits for their last token.",
         "model",
     ),
     names.PICKS: _counter(
@@ -105,13 +113,22 @@ _FLEET: Final[dict[str, Metric]] = {
     ),
     names.QUEUED: _gauge("Calls that wait for a slot.", *_MODEL, unit="{call}"),
     names.SLOTS: _gauge(
-        "Slots of the endpoints in use, `used` and `free`: how many calls can run at a time.",
+        "Slots, `used` and `free`: how many calls can run at a time. With the policy `warm` only endpoints with the "
+        "model loaded have free ones.",
         "model",
         "state",
         unit="{slot}",
     ),
-    names.SATURATION: _gauge("Used slots / all slots; 1 if there are no slots.", *_MODEL),
+    names.SATURATION: _gauge(
+        "Used slots / all slots. Without slots it is 1, but 0 for a model that is loaded nowhere while nobody waits.",
+        *_MODEL,
+    ),
     names.DEMAND: _gauge("Calls that hold a slot or wait for one: scale on this.", *_MODEL, unit="{call}"),
+    names.COLD_WAIT: _gauge(
+        "How long the first call of a model has been waiting that is loaded nowhere; 0 if none waits.",
+        *_MODEL,
+        unit="s",
+    ),
     names.RETRY_BUDGET: _gauge("Retries that may begin now.", unit="{attempt}"),
     names.RETRIES_IN_FLIGHT: _gauge("Retries that run now.", unit="{attempt}"),
     names.ENDPOINTS: _gauge("Endpoints by state.", "state", unit="{endpoint}"),
@@ -131,6 +148,35 @@ _FLEET: Final[dict[str, Metric]] = {
         "Models that disappeared from `/api/ps` between two probes.", *_ENDPOINT, unit="{model}"
     ),
     names.ENDPOINT_POLL_AGE: _gauge("Seconds since the endpoint last answered a probe.", *_ENDPOINT, unit="s"),
+    names.ENDPOINT_SPEED: _gauge(
+        "How fast the endpoint writes, as learned from its answers; 1 is the mean of the fleet.", *_ENDPOINT
+    ),
+}
+_LOADS: Final[dict[str, Metric]] = {
+    names.LOADS: _counter(
+        "Loads that this gateway began. `room`: `free` if there was memory for the model, `made` if another model had "
+        "to go.",
+        *("model", "room"),
+        unit="{load}",
+    ),
+    names.LOAD_SECONDS: _seconds(
+        "How long these loads took in Ollama, without the unload before. `outcome`: `loaded`, `failed`, `dropped` (the "
+        "endpoint went away).",
+        *("model", "outcome"),
+    ),
+    names.LOADS_UNDER_WAY: _gauge(
+        "Loads of this gateway by phase: `reserved` (the model that must go still has calls), `unloading`, `loading`.",
+        "phase",
+        unit="{load}",
+    ),
+    names.LOAD_FAILING: _gauge(
+        "Endpoints where the last load of the model failed; the gateway tries them again later.",
+        *_MODEL,
+        unit="{endpoint}",
+    ),
+    names.LOADS_DECIDED: _gauge("Whether this gateway decides on loads; of several gateways one does."),
+    names.LEARNED_LOAD: _gauge("How long a load of the model takes, as learned from loads.", *_MODEL, unit="s"),
+    names.LEARNED_CALL: _gauge("How long a call holds its slot, as learned from calls.", *_MODEL, unit="s"),
 }
 _GATEWAY: Final[dict[str, Metric]] = {
     names.BUILD: _gauge("The version of this gateway.", "version"),
@@ -161,6 +207,18 @@ _GATEWAY: Final[dict[str, Metric]] = {
     names.DISCOVERY_FAILING: _gauge("Whether discovery fails now.", *_SOURCE),
     names.DISCOVERY_LISTS: _counter("Whole lists of endpoints that discovery received.", *_SOURCE),
     names.DISCOVERY_FAILURES: _counter("Requests of discovery that failed.", *_SOURCE),
+    names.PEERS: _gauge(
+        "Other gateways of the same Service: `fresh` if this one hears of them, `silent` if they are ready and it does "
+        "not, `unready`, `terminating`.",
+        "state",
+        unit="{gateway}",
+    ),
+    names.REPORT_FAILURES: _counter(
+        "Questions to other gateways without a good answer: `unreachable`, `refused` (an older release says 404), "
+        "`invalid`.",
+        "reason",
+        unit="{request}",
+    ),
 }
 _LIMITS: Final[dict[str, Metric]] = {
     names.LIMIT_REFUSALS: _counter(
@@ -212,6 +270,7 @@ _PROCESS: Final[dict[str, Metric]] = {
 GROUPS: Final[dict[str, dict[str, Metric]]] = {
     "Requests": _REQUESTS,
     "Models and endpoints": _FLEET,
+    "Loads": _LOADS,
     "Limits": _LIMITS,
     "The gateway": _GATEWAY,
     "The audit": _AUDIT,

@@ -75,7 +75,8 @@ UPSTREAM_NODE: Final = "aigw.upstream.node"
 # Seconds of each phase of a call, on the GenAI span; absent if the call did not reach the phase.
 PHASE_AUTH: Final = "aigw.phase.auth"  # from the first byte of the request until the caller is known
 PHASE_BODY: Final = "aigw.phase.body"  # until the body was read and understood
-PHASE_QUEUE: Final = "aigw.phase.queue"  # until a slot was free
+PHASE_LOAD: Final = "aigw.phase.load"  # of the wait: while the model was resident nowhere; absent if it never was
+PHASE_QUEUE: Final = "aigw.phase.queue"  # the rest of the wait: until a slot was free
 PHASE_PREFILL: Final = "aigw.phase.prefill"  # until the first byte of the answer, if the model was resident
 PHASE_LOAD_AND_PREFILL: Final = "aigw.phase.load_and_prefill"  # the same if it was not: /v1 does not separate the two
 PHASE_DECODE: Final = "aigw.phase.decode"  # until the last byte
@@ -103,6 +104,7 @@ TOKEN_USAGE: Final = "gen_ai_client_token_usage"  # noqa: S105
 REQUESTS: Final = "ai_gateway_requests_total"  # route, model, caller, status, error_type, code
 CALLER_TOKENS: Final = "ai_gateway_caller_tokens_total"  # caller, model, token_type: input or output
 QUEUE_WAIT: Final = "ai_gateway_queue_wait_seconds"  # model
+LOAD_WAIT: Final = "ai_gateway_load_wait_seconds"  # model; calls whose model was resident nowhere
 LOAD_AND_PREFILL: Final = "ai_gateway_load_and_prefill_seconds"  # model; calls to endpoints where it was not resident
 PICKS: Final = "ai_gateway_picks_total"  # model, reason
 RETRIES: Final = "ai_gateway_retries_total"  # model
@@ -111,8 +113,9 @@ REFUSED_CONNECTIONS: Final = "ai_gateway_refused_before_request_total"  # status
 IN_FLIGHT: Final = "ai_gateway_in_flight"  # model
 QUEUED: Final = "ai_gateway_queued"  # model
 SLOTS: Final = "ai_gateway_slots"  # model, state: used or free
-SATURATION: Final = "ai_gateway_slot_saturation"  # model; used slots / all slots, 1 if there are none
+SATURATION: Final = "ai_gateway_slot_saturation"  # model; used slots / all slots
 DEMAND: Final = "ai_gateway_demand"  # model; calls in flight and queued
+COLD_WAIT: Final = "ai_gateway_cold_wait_seconds"  # model; age of the first call that waits for its load
 RETRY_BUDGET: Final = "ai_gateway_retry_budget"  # retries that may begin now
 RETRIES_IN_FLIGHT: Final = "ai_gateway_retries_in_flight"
 # -- per endpoint: `upstream` is HOST:PORT, `upstream_pod` NAMESPACE/NAME or empty
@@ -126,6 +129,15 @@ ENDPOINT_FAILURES: Final = "ai_gateway_endpoint_failures_total"
 ENDPOINT_LOADS: Final = "ai_gateway_endpoint_loads_total"  # models that appeared in /api/ps
 ENDPOINT_UNLOADS: Final = "ai_gateway_endpoint_unloads_total"  # models that disappeared from it
 ENDPOINT_POLL_AGE: Final = "ai_gateway_endpoint_poll_age_seconds"
+ENDPOINT_SPEED: Final = "ai_gateway_endpoint_speed"
+# -- loads that this gateway makes
+LOADS: Final = "ai_gateway_loads_total"  # model, room: free or made
+LOAD_SECONDS: Final = "ai_gateway_load_seconds"  # model, outcome: loaded, failed, dropped
+LOADS_UNDER_WAY: Final = "ai_gateway_loads_under_way"  # phase: reserved, unloading, loading
+LOAD_FAILING: Final = "ai_gateway_load_failing"  # model; endpoints where its last load failed
+LOADS_DECIDED: Final = "ai_gateway_loads_decided"  # whether this gateway decides on loads
+LEARNED_LOAD: Final = "ai_gateway_learned_load_seconds"  # model
+LEARNED_CALL: Final = "ai_gateway_learned_call_seconds"  # model
 # -- the process
 LOOP_LAG: Final = "ai_gateway_loop_lag_seconds"
 TASKS: Final = "ai_gateway_tasks"
@@ -147,6 +159,9 @@ DISCOVERY_SEEN: Final = "ai_gateway_discovery_seen"
 DISCOVERY_FAILING: Final = "ai_gateway_discovery_failing"
 DISCOVERY_LISTS: Final = "ai_gateway_discovery_lists_total"
 DISCOVERY_FAILURES: Final = "ai_gateway_discovery_failures_total"
+# -- the other gateways of the same Service
+PEERS: Final = "ai_gateway_peers"  # state: fresh, silent, unready, terminating
+REPORT_FAILURES: Final = "ai_gateway_report_failures_total"  # reason: unreachable, refused, invalid
 
 # -- limits
 LIMIT_REFUSALS: Final = "ai_gateway_limit_refusals_total"  # caller, limit
@@ -165,6 +180,7 @@ AUDIT_SPOOL: Final = "ai_gateway_audit_spool_bytes"
 
 # -- buckets: as the conventions advise, and longer ones for values that may include a model's load
 _GEN_AI_SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_LOADS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 BUCKETS: Final[dict[str, tuple[float, ...]]] = {
     HTTP_DURATION: (
         *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
@@ -179,6 +195,8 @@ BUCKETS: Final[dict[str, tuple[float, ...]]] = {
     PER_TOKEN: (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
     TOKEN_USAGE: tuple(float(4**power) for power in range(14)),
     QUEUE_WAIT: (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0),
-    LOAD_AND_PREFILL: (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0),
+    LOAD_WAIT: _LOADS,
+    LOAD_AND_PREFILL: _LOADS,
+    LOAD_SECONDS: _LOADS,
     LOOP_LAG: (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 }

@@ -20,10 +20,12 @@ MOST_ROWS: Final = 4000  # cached between requests; beyond it the cache is clear
 _COUNTERS: Final = (names.REQUESTS, names.CALLER_TOKENS, names.PICKS, names.RETRIES)
 _HISTOGRAMS: Final = (
     *(names.HTTP_DURATION, names.SERVER_DURATION, names.CLIENT_DURATION, names.FIRST_TOKEN, names.PER_TOKEN),
-    *(names.TOKEN_USAGE, names.QUEUE_WAIT, names.LOAD_AND_PREFILL),
+    *(names.TOKEN_USAGE, names.QUEUE_WAIT, names.LOAD_WAIT, names.LOAD_AND_PREFILL),
 )
 # Ends of calls that waited for a slot and got none; a call that is refused at once has not waited.
-_WAITED_IN_VAIN: Final = frozenset(("queue_timeout", "client_left", "server_shutdown", "shutdown"))
+_WAITED_IN_VAIN: Final = frozenset(
+    ("queue_timeout", "model_loading", "load_failed", "client_left", "server_shutdown", "shutdown")
+)
 
 
 def caller_label(caller: Caller) -> str:
@@ -46,6 +48,7 @@ class _CallRow(msgspec.Struct):
     tokens: tuple[Histogram, Histogram]  # of input and output
     caller_tokens: tuple[Counter, Counter]
     queue_wait: Histogram
+    load_wait: Histogram
     load: Histogram
     retries: Counter
     picks: dict[str, Counter] = {}  # by reason
@@ -169,6 +172,7 @@ class RequestMetrics:
                 counted[names.CALLER_TOKENS].at(caller, model, "output"),
             ),
             queue_wait=kept[names.QUEUE_WAIT].at(model),
+            load_wait=kept[names.LOAD_WAIT].at(model),
             load=kept[names.LOAD_AND_PREFILL].at(model),
             retries=counted[names.RETRIES].at(model),
         )
@@ -176,11 +180,13 @@ class RequestMetrics:
 
 def _count_wait(exchange: Exchange, row: _CallRow, error: str, mark: Mark | None) -> None:
     """Counts the first wait of a call; the wait of a second attempt belongs to the retry."""
-    assert exchange.times.queued_at is not None
-    if exchange.attempts:
-        row.queue_wait.observe(exchange.attempts[0].started_at - exchange.times.queued_at, mark)
-    elif error in _WAITED_IN_VAIN and exchange.times.closed_at is not None:
-        row.queue_wait.observe(exchange.times.closed_at - exchange.times.queued_at, mark)
+    if not exchange.attempts and error not in _WAITED_IN_VAIN:
+        return
+    queued, loading = exchange.times.waits(exchange.times.closed_at)
+    if queued is not None:
+        row.queue_wait.observe(queued, mark)
+    if loading:
+        row.load_wait.observe(loading, mark)
 
 
 def _count_tokens(exchange: Exchange, row: _CallRow, mark: Mark | None) -> None:

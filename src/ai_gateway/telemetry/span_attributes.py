@@ -191,16 +191,23 @@ def _add_phases(found: Attributes, exchange: Exchange) -> None:
     """Adds the seconds of each phase that was reached. A retry may lie between two phases."""
     begun_at = exchange.attempts[-1].started_at if exchange.attempts else None
     is_warm = bool(exchange.attempts) and exchange.attempts[-1].is_warm
+    times = exchange.times
+    queued, loading = times.waits(times.closed_at)
     phases = (
-        (names.PHASE_AUTH, exchange.times.opened_at, exchange.times.authenticated_at),
-        (names.PHASE_BODY, exchange.times.authenticated_at or exchange.times.opened_at, exchange.times.called_at),
-        (names.PHASE_QUEUE, exchange.times.queued_at, exchange.times.leased_at or exchange.times.closed_at),
-        (names.PHASE_PREFILL if is_warm else names.PHASE_LOAD_AND_PREFILL, begun_at, exchange.times.first_byte_at),
-        (names.PHASE_DECODE, exchange.times.first_byte_at, exchange.times.closed_at),
+        (names.PHASE_AUTH, _between(times.opened_at, times.authenticated_at)),
+        (names.PHASE_BODY, _between(times.authenticated_at or times.opened_at, times.called_at)),
+        (names.PHASE_LOAD, loading or None),
+        (names.PHASE_QUEUE, queued),
+        (names.PHASE_PREFILL if is_warm else names.PHASE_LOAD_AND_PREFILL, _between(begun_at, times.first_byte_at)),
+        (names.PHASE_DECODE, _between(times.first_byte_at, times.closed_at)),
     )
-    for name, start, end in phases:
-        if start is not None and end is not None:
-            found[name] = round(end - start, 6)
+    for name, seconds in phases:
+        if seconds is not None:
+            found[name] = round(seconds, 6)
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else end - start
 
 
 def _add_content(found: Attributes, exchange: Exchange) -> None:

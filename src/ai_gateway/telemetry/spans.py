@@ -167,10 +167,14 @@ _Found = tuple[float, str, Mapping[str, Any]]
 
 
 def _waits(exchange: Exchange) -> list[_Found]:
-    queued_at, leased_at = exchange.times.queued_at, exchange.times.leased_at or exchange.times.closed_at
-    if queued_at is None or leased_at is None or leased_at - queued_at < LEAST_WAIT_SECONDS:
+    times = exchange.times
+    queued, loading = times.waits(times.closed_at)
+    if times.queued_at is None or queued is None or queued + loading < LEAST_WAIT_SECONDS:
         return []
-    return [(queued_at, names.EVENT_QUEUED, {names.PHASE_QUEUE: round(leased_at - queued_at, 6)})]
+    said = {names.PHASE_QUEUE: round(queued, 6)}
+    if loading:
+        said[names.PHASE_LOAD] = round(loading, 6)
+    return [(times.queued_at, names.EVENT_QUEUED, said)]
 
 
 def _picks(exchange: Exchange) -> list[_Found]:

@@ -6,17 +6,16 @@ from typing import Final
 import httpx
 import msgspec
 
-from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.residency import HeldModel
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.inventory import number_of, readable, text_of
+from ai_gateway.upstream.inventory import number_of, readable, text_of, texts_of
 from ai_gateway.upstream.transport import Wrap, httpx_client
 from ai_gateway.wire.unreadable import UNREADABLE
 
 REMEMBERED: Final = 1024
 TIMEOUT_SECONDS: Final = 5.0
 MOST_FACTS: Final = 5000  # of a model's file; Ollama omits the long lists by default
-MOST_CAPABILITIES: Final = 32
-MAX_CAPABILITY: Final = 64  # characters
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -78,7 +77,6 @@ class _Shown(msgspec.Struct):
 
 _read_shown = msgspec.json.Decoder(_Shown).decode
 _read_facts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_read_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_details(body: bytes) -> Details | None:
@@ -87,7 +85,7 @@ def read_details(body: bytes) -> Details | None:
         shown = _read_shown(readable(body))
     except UNREADABLE:
         return None
-    return Details(_context_length(shown.model_info), _capabilities(shown.capabilities))
+    return Details(_context_length(shown.model_info), texts_of(shown.capabilities))
 
 
 def _context_length(raw: msgspec.Raw) -> int | None:
@@ -99,13 +97,3 @@ def _context_length(raw: msgspec.Raw) -> int | None:
         return None
     architecture = text_of(facts.get("general.architecture", msgspec.Raw()))
     return number_of(facts.get(f"{architecture}.context_length", msgspec.Raw()))
-
-
-def _capabilities(raw: msgspec.Raw) -> tuple[str, ...]:
-    if bytes(raw).count(b",") >= MOST_CAPABILITIES:
-        return ()
-    try:
-        texts = _read_texts(raw)
-    except UNREADABLE:
-        return ()
-    return tuple(filter(None, (text_of(text, MAX_CAPABILITY) for text in texts)))

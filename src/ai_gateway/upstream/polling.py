@@ -4,31 +4,37 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 import httpx
 import msgspec
 
-from ai_gateway.balancing.endpoint import Endpoint, HeldModel
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.config.types import Polling
+from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import Resident
+from ai_gateway.config.balancing import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.failure_log import FailureLog
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.inventory import (
     BadInventory,
-    read_contexts,
     read_list,
     read_models,
     read_residents,
     read_version,
+    unix_seconds,
 )
+from ai_gateway.upstream.outdated import reason_to_update
 from ai_gateway.upstream.transport import httpx_client
+from ai_gateway.upstream.weights import Asking, EndpointWeights
 from ai_gateway.wire.address import Address
 
 log = logging.getLogger("ai_gateway.polling")
 
 JITTER: Final = 0.2
+FIRST_POLLS_SECONDS: Final = 5.0
 SHORTEST_PAUSE_SECONDS: Final = 0.1
 STRIKES: Final = 2  # missed probes after which an endpoint is down; a refused connection counts at once
 
@@ -38,6 +44,7 @@ MOST_PER_SECOND: Final = 100.0
 AT_ONCE: Final = 20  # new endpoints whose first poll does not wait
 SLICE: Final = 200  # entries of a list that are read before other tasks get the loop
 
+VERSION: Final = "/api/version"
 TAGS: Final = "/api/tags"
 RESIDENTS: Final = "/api/ps"
 
@@ -53,6 +60,7 @@ class Poller:
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._pollers: dict[Address, _EndpointPoller] = {}
         self._failures = FailureLog(log)
+        self._asking = Asking()
 
     def follow(self, new: list[Endpoint], gone: list[Endpoint]) -> None:
         """Starts polling new endpoints and stops polling those that are gone."""
@@ -65,7 +73,8 @@ class Poller:
         late_seconds = len(new) / MOST_PER_SECOND if len(new) > AT_ONCE else 0.0
         for endpoint in new:
             self._client.keep(endpoint.address)
-            poller = _EndpointPoller(self._fleet, endpoint, self._settings_now, self._random)
+            weights = EndpointWeights(self._fleet, endpoint, self._asking)
+            poller = _EndpointPoller(self._fleet, endpoint, self._settings_now, self._random, weights)
             self._pollers[endpoint.address] = poller
             delay_seconds = self._random.uniform(0, late_seconds)
             self._tasks[endpoint.address] = asyncio.create_task(poller.run(self._client, delay_seconds, self._failures))
@@ -84,10 +93,23 @@ class Poller:
             poller.probe_now.set()
             poller.list_now.set()
 
+    def poll_residents_soon(self, endpoint: Endpoint) -> None:
+        """Polls /api/ps at once, though not within 0.1 s after the last answer, while somebody waits for an unload."""
+        poller = self._pollers.get(endpoint.address)
+        if poller is not None:
+            poller.residents_now.set()
+
     async def first_round(self) -> None:
         """Returns when every endpoint known now has been polled once."""
         for poller in list(self._pollers.values()):
             await poller.first_poll.wait()
+
+    async def begun(self) -> None:
+        """Returns when discovery's first endpoints have been polled once, or after FIRST_POLLS_SECONDS."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_POLLS_SECONDS):
+                await self._fleet.listed.wait()
+                await self.first_round()
 
     async def stop(self) -> None:
         """Ends all loops."""
@@ -99,16 +121,28 @@ class Poller:
 class _EndpointPoller:
     """The polling loops of one endpoint."""
 
-    def __init__(self, fleet: Fleet, endpoint: Endpoint, settings: Callable[[], Polling], rng: random.Random) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        endpoint: Endpoint,
+        settings: Callable[[], Polling],
+        rng: random.Random,
+        weights: EndpointWeights,
+    ) -> None:
         self._fleet = fleet
         self._endpoint = endpoint
         self._settings = settings
         self._random = rng
+        self._weights = weights
         self._up = asyncio.Event()
+        self._listed = asyncio.Event()
+        self._warned_of: str | None = None  # a version
         self._strikes = 0
+        self._clock_ahead: float | None = None
         self._polls_missing = {"models", "residents"}
         self.probe_now = asyncio.Event()
         self.list_now = asyncio.Event()
+        self.residents_now = asyncio.Event()
         self.first_poll = asyncio.Event()
 
     async def run(self, client: Client, delay_seconds: float, failures: FailureLog) -> None:
@@ -125,8 +159,16 @@ class _EndpointPoller:
     async def _poll(self, client: Client) -> None:
         async with httpx_client(client, self._endpoint.address) as http, asyncio.TaskGroup() as loops:
             loops.create_task(self._probe_often(http))
-            loops.create_task(self._while_up("residents", lambda: self._poll_residents(http), asyncio.Event()))
+            loops.create_task(self._while_up("residents", lambda: self._poll_residents(http), self.residents_now))
             loops.create_task(self._while_up("models", lambda: self._poll_models(http), self.list_now))
+            loops.create_task(self._learn_weights(http))
+
+    async def _learn_weights(self, http: httpx.AsyncClient) -> None:
+        """After each list of models; beside the polls, which it must not hold up."""
+        while True:
+            await self._listed.wait()
+            self._listed.clear()
+            await self._weights.learn(http)
 
     async def _probe_often(self, http: httpx.AsyncClient) -> None:
         while True:
@@ -152,22 +194,30 @@ class _EndpointPoller:
         """Requests /api/version; returns None, or the reason why that failed."""
         try:
             async with asyncio.timeout(self._settings().timeout):
-                answer = await http.get("/api/version")
+                answer = await http.get(VERSION)
             version = read_version(answer.content) if answer.status_code == 200 else None
         except TimeoutError:
             self._strikes += 1
-            reason = f"/api/version did not answer within {self._settings().timeout:g} s"
+            reason = f"{VERSION} did not answer within {self._settings().timeout:g} s"
             return self._down(reason) if self._strikes >= STRIKES else reason
         except httpx.HTTPError as error:
             return self._down(str(error))
         except BadInventory as bad:
             return self._down(str(bad))
         if version is None:
-            return self._down(f"/api/version answered {answer.status_code}; is this an Ollama?")
+            return self._down(f"{VERSION} answered {answer.status_code}; is this an Ollama?")
         self._strikes = 0
         if self._fleet.saw_up(self._endpoint, version):
             log.info("endpoint %s is up, Ollama %s", self._endpoint.address, version)
+        self._check_version(version)
         return None
+
+    def _check_version(self, version: str | None) -> None:
+        reason = reason_to_update(version)
+        self._fleet.note_check(self._endpoint, VERSION, reason)
+        if reason is not None and version != self._warned_of:
+            log.warning("endpoint %s: %s", self._endpoint.address, reason)
+            self._warned_of = version
 
     def _down(self, reason: str) -> str:
         if self._fleet.saw_down(self._endpoint, reason):
@@ -185,20 +235,17 @@ class _EndpointPoller:
 
     async def _poll_residents(self, http: httpx.AsyncClient) -> float:
         settings = self._settings()
+        asked_at = self._fleet.now()
         entries = await self._entries(http, RESIDENTS, settings.residents_timeout)
         if entries is None:
-            self._endpoint.contexts = {}
-            self._fleet.saw_residents(self._endpoint, None)
+            self._fleet.saw_residents(self._endpoint, None, asked_at)
             return settings.interval
-        names: set[str] = set()
-        contexts: dict[str, int] = {}
+        residents: dict[str, Resident] = {}
         for part in _slices(entries):
-            names |= read_residents(part)
-            contexts |= read_contexts(part)
+            residents |= read_residents(part)
             await asyncio.sleep(0)
-        self._endpoint.contexts = contexts
-        self._fleet.saw_residents(self._endpoint, frozenset(names))
-        self._note_check(RESIDENTS, _left_out(RESIDENTS, len(names) < len(entries)))
+        self._fleet.saw_residents(self._endpoint, tuple(residents.values()), asked_at, self._clock_ahead)
+        self._note_check(RESIDENTS, _left_out(RESIDENTS, len(residents) < len(entries)))
         return settings.interval
 
     async def _poll_models(self, http: httpx.AsyncClient) -> float:
@@ -211,6 +258,7 @@ class _EndpointPoller:
             models |= read_models(part)
             await asyncio.sleep(0)
         self._fleet.saw_models(self._endpoint, models)
+        self._listed.set()
         self._note_check(TAGS, _left_out(TAGS, len(models) < len(entries)))
         return settings.models_interval
 
@@ -219,6 +267,7 @@ class _EndpointPoller:
         try:
             async with asyncio.timeout(seconds):
                 answer = await http.get(path)
+            self._clock_ahead = self._ahead(answer)
             if answer.status_code == 200:
                 return read_list(answer.content)
             self._note_check(path, f"{path} answered {answer.status_code}")
@@ -229,6 +278,11 @@ class _EndpointPoller:
         except BadInventory as bad:
             self._note_check(path, f"{path} {bad}")
         return None
+
+    def _ahead(self, answer: httpx.Response) -> float | None:
+        """By how much the endpoint's clock is ahead of ours, which is monotonic; None if its answer tells no date."""
+        date = unix_seconds(answer.extensions.get("date", b""))
+        return None if date is None else date - self._fleet.now()
 
     def _note_check(self, path: str, reason: str | None) -> None:
         if self._fleet.note_check(self._endpoint, path, reason) and reason is not None:

@@ -49,8 +49,9 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         except UpstreamFailure as failure:
             raise httpx.ReadError(str(failure), request=request) from None
         # The headers are dropped, since httpx would act on them: decode, parse cookies, prepare a redirect, and fail
-        # on a bad Location with an exception that is not an httpx.HTTPError.
-        return httpx.Response(exchange.head.status, stream=_Body(exchange))
+        # on a bad Location with an exception that is not an httpx.HTTPError. The date tells the endpoint's clock.
+        extensions = {"date": exchange.head.get(b"date")}
+        return httpx.Response(exchange.head.status, stream=_Body(exchange), extensions=extensions)
 
 
 class _Body(httpx.AsyncByteStream):

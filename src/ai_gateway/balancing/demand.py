@@ -1,0 +1,115 @@
+"""Who needs which runner: the pools of all models, and the runners that are loaded, seen together.
+
+Several names may share a runner; they are one need. A need is made for one round of decisions and then dropped.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.pool import NOWHERE, Pool
+
+Key = tuple[str, int | None]  # a runner's key, and the context length that a name asks for
+
+
+class Need(msgspec.Struct, eq=False):
+    """What is known about one runner in this round. `copies` has the endpoints that have it and keep it."""
+
+    key: Key
+    pools: list[Pool]
+    waiting: int = 0
+    running: int = 0
+    oldest_seconds: float = 0.0
+    resident: int = 0  # copies that must stay
+    copies: dict[Endpoint, None] = {}
+    copy_slots: int = 0
+    loading: list[Load] = []
+    avoid: frozenset[Endpoint] = NOWHERE  # where a call that is sent again must not go
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether some call that waits finds it nowhere, now or soon."""
+        coming = (load.endpoint for load in self.loading)
+        return all(endpoint in self.avoid for endpoint in (*self.copies, *coming))
+
+    @property
+    def count(self) -> int:
+        """Copies, with those under way."""
+        return len(self.copies) + len(self.loading)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a load may be due."""
+        return self.waiting + self.running > 0 or self.count < self.resident
+
+    @property
+    def rate(self) -> float:
+        """Calls a second, over the last minutes."""
+        return sum(pool.rate for pool in self.pools)
+
+    def slots_on(self, endpoint: Endpoint) -> int:
+        """How many calls of it run at a time on an endpoint."""
+        return self.pools[0].slots_of(endpoint)
+
+    @property
+    def slots(self) -> int:
+        """Those of all copies, with those under way."""
+        return self.copy_slots + sum(self.slots_on(load.endpoint) for load in self.loading)
+
+    def name_on(self, endpoint: Endpoint) -> str | None:
+        """The name to load it by: of those that the endpoint holds, the one that most calls wait for."""
+        if len(self.pools) == 1:
+            model = self.pools[0].model
+            return model if endpoint.holds(model) else None
+        held = [pool for pool in self.pools if endpoint.holds(pool.model)]
+        return max(held, key=lambda pool: pool.waiting).model if held else None
+
+
+class Demand:
+    """All needs of one round. `owner` finds the need that a loaded runner serves."""
+
+    def __init__(self, pools: Iterable[Pool], endpoints: Sequence[Endpoint], loads: Iterable[Load], now: float) -> None:
+        self._now = now
+        self.needs: dict[Key, Need] = {}
+        self._by_model: dict[str, Need] = {}
+        self._owners: dict[tuple[Endpoint, str], Need] = {}
+        for pool in pools:
+            if pool.policy.binds_late:
+                self._add(pool, endpoints)
+        for load in loads:
+            need = self._by_model.get(load.model)
+            if need is not None:
+                need.loading.append(load)
+
+    def owner(self, endpoint: Endpoint, key: str) -> Need | None:
+        """Whose runner it is; None if nobody here asks for it."""
+        return self._owners.get((endpoint, key))
+
+    def _add(self, pool: Pool, endpoints: Sequence[Endpoint]) -> None:
+        holder = next((one for one in endpoints if one.holds(pool.model)), None)
+        if holder is None:
+            return
+        key = (holder.residency.key_of(pool.model), holder.residency.own_context(pool.model))
+        need = self.needs.get(key)
+        if need is None:
+            need = self.needs[key] = Need(key, [], copies={}, loading=[])
+        self._by_model[pool.model] = need
+        need.pools.append(pool)
+        need.waiting += pool.waiting + pool.peer_waiting
+        need.running += pool.in_flight + pool.peer_in_flight
+        need.oldest_seconds = max(need.oldest_seconds, self._oldest(pool))
+        need.resident = max(need.resident, pool.settings.resident)
+        for ticket in pool.queue.again():
+            need.avoid = need.avoid or ticket.avoid
+        warm = pool.warm
+        if warm:
+            need.copy_slots = max(need.copy_slots, pool.total_slots)
+        for endpoint in warm:
+            self._owners[endpoint, endpoint.residency.key_of(pool.model)] = need
+            need.copies[endpoint] = None
+
+    def _oldest(self, pool: Pool) -> float:
+        own = max((self._now - ticket.came_at for ticket in pool.queue.firsts()), default=0.0)
+        return max(own, pool.peer_oldest_seconds)

@@ -1,0 +1,61 @@
+"""One load under way: the steps by which an endpoint comes to have another model resident."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from ai_gateway.balancing.endpoint import Endpoint
+
+UNLOAD_SECONDS: Final = 120.0  # after which an unload is given up
+FIRST_BACKOFF_SECONDS: Final = 10.0
+LONGEST_BACKOFF_SECONDS: Final = 300.0
+
+Phase = Literal["reserved", "unloading", "loading"]
+Step = Literal["begun", "loaded", "failed", "dropped"]  # what an observer is told; dropped: the endpoint went away
+
+
+class Victim(msgspec.Struct, frozen=True):
+    """The runner that makes room: its key, and a name by which Ollama still finds it.
+
+    Without a name only Ollama can unload it, which it does for a load once the runner is idle.
+    """
+
+    key: str
+    name: str | None
+
+
+class Load(msgspec.Struct, eq=False):
+    """A load of `model` (Ollama's name; `key` is its runner) on an endpoint. Changed by Loads.
+
+    `reserved` until the victim has no more calls, `unloading` until `/api/ps` lists it no more, then `loading`.
+    Moments are monotonic seconds.
+    """
+
+    endpoint: Endpoint
+    model: str
+    key: str
+    victim: Victim | None
+    keep_alive: str | int | None
+    limit_seconds: float
+    phase: Phase
+    began_at: float
+    phase_at: float
+    answered_at: float | None = None  # when Ollama answered the unload
+    is_over: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Load of {self.model} on {self.endpoint.address.authority}, {self.phase}>"
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Why an endpoint is not asked to load a runner for now."""
+
+    until: float
+    seconds: float
+    reason: str
+
+
+def next_backoff(before: Backoff | None, now: float, reason: str) -> Backoff:
+    """The back-off after one more failure: 10 s, doubling up to 5 minutes."""
+    seconds = FIRST_BACKOFF_SECONDS if before is None else min(2 * before.seconds, LONGEST_BACKOFF_SECONDS)
+    return Backoff(now + seconds, seconds, reason)

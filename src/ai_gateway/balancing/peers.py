@@ -1,0 +1,285 @@
+"""What this gateway tells the others, and what it makes of what they tell: slots that they use, and who decides loads.
+
+Reports come once a second and may be late, lost or contradicting. Nothing here refuses a call: without reports each
+gateway keeps to its share, and two gateways that decide on loads for some seconds do no harm.
+"""
+
+import math
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
+from hashlib import blake2b
+from heapq import nlargest
+from typing import Final, Protocol
+
+from ai_gateway.balancing import decision, loads
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.report import MOST_CALLERS, Report
+from ai_gateway.balancing.report import Load as ReportedLoad
+from ai_gateway.balancing.reporting import Presence
+from ai_gateway.wire.address import Address
+
+AT_WORK_STARVES: Final = 8  # a call may wait so many times `balancing.starve` for a leader that loads other models
+PASSED_OVER_SECONDS: Final = 60.0  # how long a leader that does not do its work is passed over
+ALONE_DWELL_SECONDS: Final = 60.0  # without reports an idle runner may be another gateway's
+ALONE_STARVE_SECONDS: Final = 30.0
+
+ALONE: Final = Presence(own="", is_known=True, count=1)
+
+
+class Surroundings(Protocol):
+    """What it reads and writes of the fleet."""
+
+    loads: loads.Loads
+
+    @property
+    def endpoints(self) -> dict[Address, Endpoint]:
+        """All endpoints."""
+
+    def pools(self) -> Collection[Pool]:
+        """All pools."""
+
+    def pool(self, model: str) -> Pool:
+        """The pool of a model; made where it is missing."""
+
+    def peek(self, model: str) -> Pool:
+        """The same, but not kept."""
+
+    def changed(self) -> None:
+        """Slots or residents may be others than before."""
+
+
+class Peers:
+    """The other gateways as the scheduler knows them; a Reporting. Changed by `take_reports`, once a second.
+
+    `may_lead` says whether this gateway is fit to decide on loads for all: not while it leaves or has no config.
+    """
+
+    def __init__(self, around: Surroundings, clock: Callable[[], float]) -> None:
+        self._around = around
+        self._clock = clock
+        self._present = ALONE
+        self._fresh: dict[str, Report] = {}
+        self._tokens: dict[str, tuple[str, dict[str, int]]] = {}  # by uid: the key of the hashes, and the last counts
+        self._passed_over: dict[str, float] = {}  # by uid: until when
+        self._loaded_at: dict[str, float] = {}  # by uid: when its report told of a load
+        self._key = secrets.token_hex(16)
+        self.may_lead: Callable[[], bool] = lambda: True
+        self.look: Callable[[Endpoint], None] = lambda _endpoint: None  # asks for its loaded models soon
+        self.is_foreign = False  # others use the endpoints whom no report shows
+        self.leader: str | None = ""  # the uid of who decides on loads; this one's where it is alone
+
+    @property
+    def leads(self) -> bool:
+        """Whether this gateway decides on loads."""
+        return self.leader == self._present.own
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which gateways there are."""
+        return self._present.is_known
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether others may be there and none of them reports."""
+        return self.is_foreign or not self.is_known or (self._others > 0 and not self._fresh)
+
+    @property
+    def _others(self) -> int:
+        return len(self._present.ready - {self._present.own})
+
+    def own_slots(self, slots: int) -> int:
+        """How many of a runner's slots this gateway may use, besides those that reports show as taken."""
+        others = self._others
+        if self.is_unheard:
+            unseen = self.is_foreign or not self.is_known
+            share = -(-slots // (others + 1 + unseen))
+            return min(slots, share + 1)
+        silent = others - len(self._fresh.keys() & self._present.ready)
+        return max(1, slots - slots * max(0, silent) // (others + 1))
+
+    # -- what it tells
+
+    def make_report(self) -> Report:
+        """See Reporting."""
+        now = self._clock()
+        in_flight = {
+            endpoint.address.authority: dict(endpoint.in_flight)
+            for endpoint in self._around.endpoints.values()
+            if endpoint.in_flight
+        }
+        waiting = {
+            pool.model: (pool.waiting, max(now - ticket.came_at for ticket in pool.queue.firsts()))
+            for pool in self._around.pools()
+            if pool.waiting
+        }
+        return Report(
+            uid="",
+            leads=self.leads,
+            may_lead=self.may_lead(),
+            in_flight=in_flight,
+            waiting=waiting,
+            rates={
+                pool.model: round(rate, 3)
+                for pool in self._around.pools()
+                if (rate := pool.arrivals.per_second(now)) >= 0.001
+            },
+            tokens=dict(self._served()),
+            key=self._key,
+            loads=tuple(_reported(load, now) for load in self._around.loads.of.values()),
+        )
+
+    def _served(self) -> Iterator[tuple[str, int]]:
+        """The tokens of the callers with most, under hashes: no gateway shows the name of a caller."""
+        counts = (
+            (tokens, caller, pool.model) for pool in self._around.pools() for caller, tokens in pool.queue.own.items()
+        )
+        for tokens, caller, model in nlargest(MOST_CALLERS, counts):
+            yield _hashed(self._key, caller, model), int(tokens)
+
+    # -- what it hears
+
+    def take_reports(self, reports: Mapping[str, tuple[Report, float]], present: Presence) -> None:
+        """See Reporting."""
+        had_others = self._others > 0 or bool(self._fresh)
+        self._present = present
+        self._fresh = {uid: reports[uid][0] for uid in present.fresh if uid in reports}
+        self._count_calls()
+        self._note_loads()
+        for uid, report in self._fresh.items():
+            self._count_tokens(uid, report)
+        self._tokens = {uid: seen for uid, seen in self._tokens.items() if uid in self._fresh}
+        self._loaded_at = {uid: at for uid, at in self._loaded_at.items() if uid in reports}
+        self._choose_leader()
+        unheard = self.is_unheard
+        self._around.loads.dwell_seconds = ALONE_DWELL_SECONDS if unheard else decision.DWELL_SECONDS
+        self._around.loads.least_starve_seconds = ALONE_STARVE_SECONDS if unheard else 0.0
+        if had_others or self._others or self._fresh:
+            self._around.changed()
+
+    def _count_calls(self) -> None:
+        """Notes what others run and have waiting. Unknown endpoints and models are dropped, counts are clamped."""
+        now = self._clock()
+        endpoints = {endpoint.address.authority: endpoint for endpoint in self._around.endpoints.values()}
+        self._make_pools()
+        pools = {pool.model: pool for pool in self._around.pools()}
+        for endpoint in endpoints.values():
+            endpoint.peers, endpoint.total_peers = {}, 0
+        for pool in pools.values():
+            pool.peer_waiting, pool.peer_in_flight, pool.peer_oldest_seconds = 0, 0, 0.0
+            pool.peer_rate = 0.0
+        for report in self._fresh.values():
+            for authority, runners in report.in_flight.items():
+                if authority in endpoints:
+                    self._count_runners(endpoints[authority], runners, pools, now)
+            for model, rate in report.rates.items():
+                if model in pools:
+                    pools[model].peer_rate += rate
+            for model, (count, seconds) in report.waiting.items():
+                if model in pools:
+                    pools[model].peer_waiting += count
+                    pools[model].peer_oldest_seconds = max(pools[model].peer_oldest_seconds, seconds)
+
+    def _make_pools(self) -> None:
+        """A model that only others are asked for has a pool here, too: it counts in the decision on loads."""
+        for report in self._fresh.values():
+            for model in report.waiting.keys() | report.rates.keys():
+                if any(endpoint.holds(model) for endpoint in self._around.endpoints.values()):
+                    self._around.pool(model)
+
+    def _count_runners(
+        self, endpoint: Endpoint, runners: Mapping[str, int], pools: Mapping[str, Pool], now: float
+    ) -> None:
+        for model, count in runners.items():
+            if not endpoint.holds(model):
+                continue
+            pool = pools.get(model) or self._around.peek(model)
+            taken = min(count, pool.slots_of(endpoint))
+            endpoint.peers[model] = endpoint.peers.get(model, 0) + taken
+            endpoint.total_peers += taken
+            endpoint.ended_at[model] = now  # it is in use
+            pool.peer_in_flight += taken
+
+    def _note_loads(self) -> None:
+        """Notes where another gateway loads or reserves: this one sends nothing there, and begins no load."""
+        own = self._around.loads
+        endpoints = {endpoint.address.authority: endpoint for endpoint in self._around.endpoints.values()}
+        for held in own.reported:
+            if held not in own.of:
+                held.reserved = held.residency.loading = None
+        before, own.reported = own.reported, {}
+        for uid, report in self._fresh.items():
+            for load in report.loads if uid not in self._passed_over else ():
+                endpoint = endpoints.get(load.endpoint)
+                if endpoint is not None and endpoint.holds(load.model) and endpoint not in own.of:
+                    own.reported[endpoint] = self._taken(load, endpoint)
+        for endpoint in before.keys() - own.reported.keys():
+            self.look(endpoint)  # its load has ended
+
+    def _taken(self, load: ReportedLoad, endpoint: Endpoint) -> Load:
+        now = self._clock()
+        key = endpoint.residency.key_of(load.model)
+        if load.phase == "loading":
+            endpoint.residency.loading = key
+        else:
+            endpoint.reserved = load.runner
+        return Load(endpoint, load.model, key, None, None, 0.0, load.phase, now - load.age, now - load.age)
+
+    def _count_tokens(self, uid: str, report: Report) -> None:
+        """Charges callers that wait here with what another gateway has served them since its last report."""
+        key, before = self._tokens.get(uid, ("", {}))
+        self._tokens[uid] = (report.key, report.tokens)
+        if key != report.key or not report.tokens:
+            return
+        for pool in self._around.pools():
+            for caller in pool.queue.callers():
+                hashed = _hashed(report.key, caller, pool.model)
+                more = report.tokens.get(hashed, 0) - before.get(hashed, 0)
+                if more > 0:
+                    pool.queue.charge(caller, more, is_own=False)
+
+    def _choose_leader(self) -> None:
+        """The first by uid of those that report and are fit; each gateway finds the same one, give or take a second."""
+        now, own = self._clock(), self._present.own
+        self._passed_over = {uid: until for uid, until in self._passed_over.items() if until > now}
+        self._loaded_at.update((uid, now) for uid, report in self._fresh.items() if report.loads)
+        if self.leader != own and self._is_left_alone(now):
+            blocking = {uid for uid, report in self._fresh.items() if uid == self.leader or report.loads}
+            self._passed_over.update(dict.fromkeys(blocking, now + PASSED_OVER_SECONDS))
+        fit = {uid for uid, report in self._fresh.items() if report.may_lead and uid not in self._present.terminating}
+        if self.may_lead() and own not in self._present.terminating:
+            fit.add(own)
+        leader = min(fit - self._passed_over.keys(), default=None)
+        if leader is not None and leader in self._fresh:
+            self._key = self._fresh[leader].key or self._key
+        self.leader = leader
+
+    def _is_left_alone(self, now: float) -> bool:
+        """Whether a call has waited very long for a model that nobody loads.
+
+        A leader that loads other models meanwhile may have no room for this one yet: it gets more time.
+        """
+        starve_seconds = self._around.loads.starve_seconds
+        is_at_work = now - self._loaded_at.get(self.leader or "", -math.inf) <= 2 * starve_seconds
+        patience = (AT_WORK_STARVES if is_at_work else 2) * starve_seconds
+        loading = {load.model for load in self._around.loads.under_way()}
+        return any(
+            pool.waiting
+            and not pool.able
+            and pool.model not in loading
+            and any(now - ticket.came_at > patience for ticket in pool.queue.firsts())
+            for pool in self._around.pools()
+        )
+
+
+def _reported(load: Load, now: float) -> ReportedLoad:
+    """`runner` is the one that must go, as long as it is there."""
+    runner = load.key if load.victim is None or load.phase == "loading" else load.victim.key
+    return ReportedLoad(load.endpoint.address.authority, runner, load.model, load.phase, now - load.began_at)
+
+
+def _hashed(key: str, caller: str, model: str) -> str:
+    return blake2b(
+        f"{caller}\n{model}".encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()[:64]
+    ).hexdigest()
