@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run setup setup-dev test ollama cluster cluster-down cluster-tools e2e e2e-release e2e-beside check format lint types contracts lock-check bench generate lock clean image docs
+.PHONY: help run setup setup-dev test ollama cluster cluster-down cluster-tools e2e e2e-release e2e-beside check format lint types contracts lock-check bench simulate reality generate lock clean image docs
 
 help: ## say what can be made
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -89,6 +89,12 @@ lock-check: setup-dev ## every locked package has a wheel for Python 3.11 to 3.1
 bench: setup-dev ## measure against nginx, as users install it (no test packages); writes a table to bench/results/
 	$(MAKE) --no-print-directory setup VENV=build/venv
 	$(BIN)/python -m bench --gateway build/venv
+
+simulate: setup-dev ## compare ways to balance in simulated worlds; writes a table and pictures; ARGS="--worlds C --seeds 3" and others
+	$(BIN)/python -m bench.simulate $(or $(ARGS),--save simulation)
+
+reality: ollama ## compare over processes: three real Ollamas, and simulated ones beside what the simulation predicts
+	$(BIN)/python -m bench.reality
 
 generate: setup-dev ## write the generated files anew: JSON Schemas, reference page, the chart's table of values, pictures
 	$(BIN)/python -m ai_gateway.config.schema > config.schema.json
