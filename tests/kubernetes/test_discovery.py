@@ -65,7 +65,7 @@ async def test_what_the_spec_tells_is_known(space: Space, tmp_path: Path) -> Non
         assert (endpoint.pod.num_parallel, endpoint.pod.max_loaded_models) == (4, 2)
         assert (endpoint.pod.context_length, endpoint.pod.node) == (8192, "node-1")
         assert endpoint.pod.labels.items() >= OLLAMA.items()
-        assert endpoint.slots(1, None) == 4
+        assert endpoint.slots("tiny", 1, None) == 4
 
 
 async def test_a_new_pod_of_the_same_name_is_another_endpoint(space: Space, tmp_path: Path) -> None:
@@ -212,6 +212,7 @@ async def test_ten_flaps_a_second_for_a_minute_end_in_the_right_view(
     state = dict.fromkeys(range(10), True)
     async with watching(tmp_path, space.kubeconfig(tmp_path), config()) as gateway, Blocked() as blocked:
         await until(lambda: len(names(gateway)) == 10)
+        await gateway.poller.first_round()  # now all loops of the ten run
         tasks = len(asyncio.all_tasks())
         ends = time.monotonic() + FLAP_SECONDS
         while time.monotonic() < ends:

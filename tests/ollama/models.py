@@ -30,17 +30,22 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a transformer. The file takes four bytes for each of its numbers."""
+    """The size of a transformer. The file takes four bytes for each of its numbers.
+
+    `experts` feed-forward parts stand side by side, of which each token uses one: much to load, and little to compute.
+    """
 
     width: int
     blocks: int
     heads: int
     feed_forward: int
     context: int
+    experts: int = 0
 
 
 CHAT = Shape(width=64, blocks=2, heads=4, feed_forward=128, context=2048)
 SLOW = Shape(width=1024, blocks=10, heads=16, feed_forward=2816, context=2048)
+HEAVY = Shape(width=512, blocks=1, heads=8, feed_forward=1024, context=2048, experts=100)
 EMBEDDINGS = Shape(width=32, blocks=1, heads=2, feed_forward=64, context=512)
 
 
@@ -52,6 +57,14 @@ def write_chat(path: Path) -> None:
 def write_slow(path: Path) -> None:
     """A chat model of 0.5 GB that never ends by itself: it writes until its token limit."""
     _write_llama(path, SLOW, end_level=NOTHING)
+
+
+def write_heavy(path: Path, seed: int) -> None:
+    """A chat model of 0.6 GB that takes a second to load and writes fast; it writes until its token limit.
+
+    Each `seed` gives another file.
+    """
+    _write_llama(path, HEAVY, end_level=NOTHING, seed=seed)
 
 
 def write_embeddings(path: Path) -> None:
@@ -94,11 +107,14 @@ def write_embeddings(path: Path) -> None:
     _finish(writer)
 
 
-def _write_llama(path: Path, shape: Shape, *, end_level: float) -> None:
-    rng = np.random.default_rng(7)
+def _write_llama(path: Path, shape: Shape, *, end_level: float, seed: int = 7) -> None:
+    rng = np.random.default_rng(seed)
     levels = _vocabulary(end_level)
     writer = GGUFWriter(str(path), "llama")
-    _describe(writer, shape, "slow chat" if shape is SLOW else "tiny chat")
+    _describe(writer, shape, {SLOW: "slow chat", HEAVY: "heavy chat"}.get(shape, "tiny chat"))
+    if shape.experts:
+        writer.add_expert_count(shape.experts)
+        writer.add_expert_used_count(1)
     writer.add_head_count_kv(shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.width // shape.heads)
@@ -147,6 +163,12 @@ def _add_llama_tensors(writer: GGUFWriter, shape: Shape, levels: Matrix, rng: np
     def normal(rows: int, columns: int, deviation: float) -> Matrix:
         return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(deviation)
 
+    def side_by_side(rows: int, columns: int, deviation: float) -> Matrix:
+        if not shape.experts:
+            return normal(rows, columns, deviation)
+        return normal(shape.experts * rows, columns, deviation).reshape(shape.experts, rows, columns)
+
+    kind = "_exps" if shape.experts else ""
     embedding = normal(len(levels), width, (0.5 / width) ** 0.5)
     embedding[:, 0] = 1
     output = normal(len(levels), width, (3 / width) ** 0.5)
@@ -163,11 +185,14 @@ def _add_llama_tensors(writer: GGUFWriter, shape: Shape, levels: Matrix, rng: np
             writer.add_tensor(f"{prefix}.{name}.weight", blind_to_column_0)
         for name, rows in (("attn_q", width), ("attn_k", width), ("attn_v", width)):
             writer.add_tensor(f"{prefix}.{name}.weight", normal(rows, width, width**-0.5))
+        if shape.experts:
+            writer.add_tensor(f"{prefix}.ffn_gate_inp.weight", normal(shape.experts, width, width**-0.5))
         for name in ("ffn_gate", "ffn_up"):
-            writer.add_tensor(f"{prefix}.{name}.weight", normal(shape.feed_forward, width, width**-0.5))
-        for name, columns in (("attn_output", width), ("ffn_down", shape.feed_forward)):
-            weight = normal(width, columns, 0.5 / width)
-            weight[0] = 0
+            writer.add_tensor(f"{prefix}.{name}{kind}.weight", side_by_side(shape.feed_forward, width, width**-0.5))
+        attn_output = normal(width, width, 0.5 / width)
+        ffn_down = side_by_side(width, shape.feed_forward, 0.5 / width)
+        for name, weight in (("attn_output", attn_output), (f"ffn_down{kind}", ffn_down)):
+            weight[..., 0, :] = 0
             writer.add_tensor(f"{prefix}.{name}.weight", weight)
 
 

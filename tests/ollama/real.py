@@ -19,7 +19,7 @@ _LOOK_SECONDS = 0.3  # an answer that is being written uses some thirty ticks in
 class Ollama(Server):
     """A real Ollama. Its models are in the folder's `models`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_loaded: int = 4) -> None:
         port = free_port()
         env = {
             "OLLAMA_HOST": f"127.0.0.1:{port}",
@@ -27,7 +27,7 @@ class Ollama(Server):
             "HOME": str(folder),
             "OLLAMA_NO_CLOUD": "1",
             "OLLAMA_NUM_PARALLEL": "1",
-            "OLLAMA_MAX_LOADED_MODELS": "4",
+            "OLLAMA_MAX_LOADED_MODELS": str(max_loaded),
         }
         super().__init__([str(binary_path()), "serve"], port, folder, env)
 
@@ -36,6 +36,11 @@ class Ollama(Server):
         before = self.cpu_ticks()
         await asyncio.sleep(_LOOK_SECONDS)
         return self.cpu_ticks() > before
+
+    @property
+    def loads(self) -> int:
+        """How many models it has loaded so far, by its own log."""
+        return self.log.read_text(errors="replace").count("{Operation:commit")
 
     def cpu_ticks(self) -> int:
         """How long its model runners have computed, in hundredths of a second."""

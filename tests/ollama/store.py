@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from tests.ollama.real import Ollama
 from tools.building import cache_folder, only_one
 
 CONTEXT_TOKENS = 512
+HEAVY = ("heavy-0", "heavy-1", "heavy-2", "heavy-3")
 
 _TURNS = (
     '{{ range .Messages }}{{ if eq .Role "system" }}system {{ .Content }} {{ else if eq .Role "user" }}user '
@@ -29,14 +31,25 @@ TOOLS_TEMPLATE = "{{ if .Tools }}tools {{ .Tools }} {{ end }}" + _TURNS % _CALLS
 
 def seeded_store() -> Path:
     """A models folder with `tiny` (knows tools), `plain` (does not), `slow` and `embed`; half a gigabyte."""
+    store = _made_once("models", _seed)
+    _read_through(store)
+    return store
+
+
+def heavy_store() -> Path:
+    """A models folder with the four HEAVY models, each with a file of its own; 2.5 GB."""
+    return _made_once("heavy", _seed_heavy)
+
+
+def _made_once(name: str, seed: Callable[[Path], None]) -> Path:
+    """What `seed` makes in the `models` of a folder, kept for as long as its sources stay the same."""
     source = Path(models.__file__).read_bytes() + Path(__file__).read_bytes()
-    store = cache_folder() / f"models-{hashlib.sha256(source).hexdigest()[:12]}"
+    store = cache_folder() / f"{name}-{hashlib.sha256(source).hexdigest()[:12]}"
     with only_one(store):
         if not store.exists():
             with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-                _seed(Path(folder))
+                seed(Path(folder))
                 (Path(folder) / "models").rename(store)
-    _read_through(store)
     return store
 
 
@@ -61,12 +74,25 @@ def _seed(folder: Path) -> None:
         ollama.stop()
 
 
-def _create(client: httpx.Client, name: str, weights: Path, template: str | None) -> None:
+def _seed_heavy(folder: Path) -> None:
+    ollama = Ollama(folder)
+    ollama.start()
+    try:
+        weights = folder / "heavy.gguf"
+        with httpx.Client(base_url=ollama.url, trust_env=False, timeout=120) as client:
+            for number, name in enumerate(HEAVY):
+                models.write_heavy(weights, number)
+                _create(client, name, weights, PLAIN_TEMPLATE, num_thread=1)
+    finally:
+        ollama.stop()
+
+
+def _create(client: httpx.Client, name: str, weights: Path, template: str | None, **parameters: int) -> None:
     with weights.open("rb") as file:
         digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         file.seek(0)
         client.post(f"/api/blobs/{digest}", content=file).raise_for_status()
-    wish = {"model": name, "files": {weights.name: digest}, "parameters": {"num_ctx": CONTEXT_TOKENS}}
+    wish = {"model": name, "files": {weights.name: digest}, "parameters": {"num_ctx": CONTEXT_TOKENS, **parameters}}
     reply = client.post("/api/create", json={**wish, "stream": False, **({"template": template} if template else {})})
     assert json.loads(reply.content) == {"status": "success"}, reply.text
 
