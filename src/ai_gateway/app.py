@@ -196,8 +196,8 @@ class Gateway:
     def _metric_sources(self) -> list[MetricSource]:
         """The parts that measure something."""
         sources: list[MetricSource] = [lambda: status_samples(self._status), self._requests.samples, self._lag.samples]
-        sources.append(self._loads.samples)
-        sources += [self.refused.samples, self._admission.samples, partial(audit_samples, self.audit)]
+        sources += [self._loads.samples, self.refused.samples, self._admission.samples]
+        sources.append(partial(audit_samples, self.audit))
         if self._hooks.tracing is not None:
             sources.append(partial(span_samples, self._hooks.tracing))
         return [*sources, *self._hooks.metric_sources]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +25,7 @@ from ai_gateway.balancing.report import (
     decode,
     encode,
 )
-from ai_gateway.balancing.reporting import NoReporting, OwnReport
+from ai_gateway.balancing.reporting import OwnReport, Presence
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -185,7 +186,7 @@ def test_no_report_is_longer_than_others_read(loads: int) -> None:
     assert len(encode(Report(uid="a", loads=(load,) * loads))) <= MOST_BYTES
 
 
-class _Telling(NoReporting):
+class _Telling:
     """Counts how often it is asked."""
 
     made = 0
@@ -194,6 +195,9 @@ class _Telling(NoReporting):
         """See Reporting."""
         self.made += 1
         return replace(some_report("wrong"), waiting={"llama3": (self.made, 0.0)})
+
+    def take_reports(self, reports: Mapping[str, tuple[Report, float]], present: Presence) -> None:
+        """See Reporting."""
 
 
 def test_a_report_is_made_once_a_second_however_often_it_is_asked_for() -> None:

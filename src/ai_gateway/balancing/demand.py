@@ -9,7 +9,8 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
-from ai_gateway.balancing.pool import NOWHERE, Pool
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.seats import NOWHERE
 
 Key = tuple[str, int | None]  # a runner's key, and the context length that a name asks for
 

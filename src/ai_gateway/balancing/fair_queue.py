@@ -160,8 +160,8 @@ class FairQueue:
         return self._interactive.callers.keys() | self._batch.callers.keys()
 
     def greediest(self) -> str | None:
-        """The caller with the most waiting calls."""
-        return max(self.callers(), key=self.holds, default=None)
+        """The caller with the most waiting calls; of equals always the same one."""
+        return max(self.callers(), key=lambda caller: (self.holds(caller), caller), default=None)
 
     def share(self, caller: str, most: int) -> float:
         """How many of `most` places are a caller's, if all who wait have the same number."""

@@ -8,7 +8,8 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.policy import Choice
-from ai_gateway.balancing.pool import NOWHERE, Pool
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.seats import NOWHERE
 from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
 from ai_gateway.errors import GatewayError, QueueTimeout
 

@@ -5,15 +5,12 @@ from functools import partial
 from typing import Protocol
 
 from ai_gateway.balancing import decision
-from ai_gateway.balancing.decision import DWELL_SECONDS, Decision
+from ai_gateway.balancing.decision import DWELL_SECONDS, STARVE_SECONDS, Decision
 from ai_gateway.balancing.due import Due, Hopeless, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
 from ai_gateway.balancing.load import UNLOAD_SECONDS, Backoff, Load, Step, next_backoff
 from ai_gateway.balancing.refusals import load_failed
-
-STARVE_SECONDS = decision.STARVE_SECONDS
-USUAL_LOAD_SECONDS = decision.USUAL_LOAD_SECONDS
 
 
 class Surroundings(decision.Surroundings, Protocol):

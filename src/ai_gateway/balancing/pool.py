@@ -10,18 +10,18 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing import policy as policies
-from ai_gateway.balancing import refusals, seats
+from ai_gateway.balancing import refusals
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fair_queue import FairQueue
 from ai_gateway.balancing.learned import Rate
 from ai_gateway.balancing.policy import Choice, Policy, less_busy_of_two
+from ai_gateway.balancing.seats import NOWHERE, Seats
 from ai_gateway.balancing.stopwatch import Phase, Stopwatch
 from ai_gateway.balancing.surroundings import Surroundings
 from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelLoading
 
 USUAL_SECONDS: Final = 2.0  # until a place in the queue comes free, as long as nothing is learned
-NOWHERE: Final = seats.NOWHERE
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class Pool:
         self.peer_oldest_seconds = self.peer_rate = 0.0
         self._around = around
         self._clock = clock
-        self._seats = seats.Seats(model, around, clock)
+        self._seats = Seats(model, around, clock)
         self._stopwatch = Stopwatch(self.used_at, "absent")
 
     def __repr__(self) -> str:
@@ -183,14 +183,12 @@ class Pool:
     @property
     def warm(self) -> list[Endpoint]:
         """Those of them that are known to have the model loaded."""
-        able = self.able
-        return [] if self._seats.is_open else able
+        return [endpoint for endpoint in self.able if not self._seats.is_open]
 
     @property
     def total_slots(self) -> int:
         """The slots of all `able` endpoints."""
-        self._refresh()
-        return sum(self._seats.slots)
+        return sum(self._seats.slots) if self.able else 0
 
     def _own_slots(self, endpoint: Endpoint) -> int:
         return self._around.own_slots(self.slots_of(endpoint))

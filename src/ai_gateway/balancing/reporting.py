@@ -49,17 +49,6 @@ class Reporting(Protocol):
         """
 
 
-class NoReporting:
-    """Tells nothing and acts on nothing."""
-
-    def make_report(self) -> Report:
-        """An empty one."""
-        return Report(uid="")
-
-    def take_reports(self, reports: Mapping[str, tuple[Report, float]], present: Presence) -> None:
-        """Ignores them."""
-
-
 class OwnReport:
     """The bytes of a gateway's own report, made anew when they are asked for after a second."""
 

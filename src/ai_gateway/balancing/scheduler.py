@@ -8,9 +8,10 @@ import msgspec
 
 from ai_gateway.balancing import pools
 from ai_gateway.balancing.affinity import Affinity
+from ai_gateway.balancing.decision import STARVE_SECONDS, USUAL_LOAD_SECONDS
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.learned import Learned
-from ai_gateway.balancing.loads import STARVE_SECONDS, USUAL_LOAD_SECONDS, Loads
+from ai_gateway.balancing.loads import Loads
 from ai_gateway.balancing.overdue import send_cold, send_past_peers
 from ai_gateway.balancing.peers import Peers
 from ai_gateway.balancing.policy import POLICIES, Name, Policy
@@ -112,7 +113,7 @@ class Scheduler:
         now = self._clock()
         left = [
             self.learned.load_of(load.key, USUAL_LOAD_SECONDS) - (now - load.phase_at)
-            for load in self.loads.of.values()
+            for load in self.loads.under_way()
             if load.model == pool.model
         ]
         return max(1.0, min(left, default=USUAL_LOAD_SECONDS))

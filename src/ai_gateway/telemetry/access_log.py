@@ -7,7 +7,7 @@ from typing import Final, TextIO, cast
 
 import msgspec
 
-from ai_gateway.exchange import Exchange
+from ai_gateway.exchange import Attempt, Exchange
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Lines, Output, TextLines
 from ai_gateway.telemetry.unauthenticated import PAUSE_SECONDS, UnauthenticatedLines
 from ai_gateway.wire.printable import printable_json, utf8
@@ -152,16 +152,16 @@ def describe(exchange: Exchange) -> Line:
     if usage is not None:
         line.tokens_in, line.tokens_out = usage.input_tokens, usage.output_tokens
     if exchange.attempts:
-        last = exchange.attempts[-1]
-        line.endpoint, line.reason, line.warm = last.endpoint, last.reason, last.is_warm
-        line.pod = last.pod
-        line.attempts = len(exchange.attempts)
-        line.faults = [
-            f"{tried.pod or tried.endpoint}: {tried.failure}"
-            for tried in exchange.attempts
-            if tried.failure is not None
-        ]
+        _describe_attempts(line, exchange.attempts)
     return line
+
+
+def _describe_attempts(line: Line, attempts: list[Attempt]) -> None:
+    last = attempts[-1]
+    line.endpoint, line.reason, line.warm = last.endpoint, last.reason, last.is_warm
+    line.pod = last.pod
+    line.attempts = len(attempts)
+    line.faults = [f"{tried.pod or tried.endpoint}: {tried.failure}" for tried in attempts if tried.failure is not None]
 
 
 def _between(start: float | None, end: float | None) -> float | None:
