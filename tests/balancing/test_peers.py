@@ -13,6 +13,7 @@ from ai_gateway.balancing.policy import Choice
 from ai_gateway.balancing.pool import Pool, PoolSettings
 from ai_gateway.balancing.report import Load, Report, decode, encode
 from ai_gateway.balancing.reporting import Presence
+from ai_gateway.balancing.residency import HeldModel
 from ai_gateway.balancing.resident import Resident
 from ai_gateway.balancing.ticket import Claim, Ticket
 
@@ -297,3 +298,50 @@ def test_whatever_reports_say_calls_go_on(rounds: list[list[Report]]) -> None:
         gateway.fleet.tick()
         gateway.obey()
     assert ticket is None or ticket.choice is not None
+
+
+def test_what_others_held_is_free_when_they_are_gone() -> None:
+    """No later event would wake the call that waits."""
+    gateway = Gateway()
+    gateway.hear(report("b", SLOTS))
+    ticket = gateway.wait()
+    gateway.hear()
+    assert ticket.choice is not None
+
+
+def test_a_leader_that_loads_other_models_is_given_more_time() -> None:
+    """It may have no room for this one yet; but not for ever."""
+    gateway = Gateway("m", 2)
+    busy = report("a", loads=(Load("pod-0:11434", "x", MODEL, "loading", 1.0),))
+    gateway.hear(busy)
+    gateway.wait(OTHER)
+    starve = gateway.fleet.loads.starve_seconds
+    for _ in range(7):
+        gateway.clock.now += starve
+        gateway.hear(busy)
+    assert gateway.fleet.peers.leader == "a"
+    gateway.clock.now += 2 * starve
+    gateway.hear(busy)
+    assert gateway.fleet.peers.leads
+
+
+def test_a_retry_time_knows_the_loads_of_others() -> None:
+    """The one that decides tells how old its load is."""
+    gateway = Gateway("b")
+    gateway.fleet.learned.load_seconds.note(f"sha256:{OTHER}", 100.0)
+    gateway.hear(report("a", loads=(Load("pod-0:11434", "x", OTHER, "loading", 40.0),)))
+    assert gateway.fleet.load_seconds_left(gateway.fleet.pool(OTHER)) == 60.0
+
+
+def test_a_call_that_passes_reports_keeps_to_the_slots_of_this_gateway() -> None:
+    """Another name of the same file may have them all."""
+    gateway = Gateway()
+    (endpoint,) = gateway.endpoints
+    shared = {name: HeldModel(name, f"sha256:{MODEL}", 1, 0) for name in (MODEL, OTHER)}
+    gateway.fleet.saw_models(endpoint, shared)
+    assert gateway.taken() == SLOTS
+    gateway.hear(report("b", 1))
+    ticket = gateway.wait(OTHER)
+    gateway.clock.now += 2 * gateway.fleet.loads.starve_seconds
+    gateway.fleet.tick()
+    assert ticket.choice is None

@@ -78,11 +78,12 @@ def test_ties_are_broken_at_random() -> None:
 
 
 def test_a_conversation_goes_where_it_was_if_that_costs_little_more() -> None:
-    """One more than the cheapest, and not a bit beyond that."""
+    """Two more than the cheapest, and not a bit beyond that."""
     world = World(2, slots=99)
     home, other = choose(world, KNOWN).endpoint, None
     other = next(endpoint for endpoint in world.endpoints if endpoint is not home)
     calls = round(KNOWN_MARGIN / BUSY_COST)
+    assert calls == 10, "a prompt that need not be read again is worth so much company"
     keep_busy(home, calls)
     choice = choose(world, KNOWN)
     assert (choice.endpoint, choice.reason) == (home, "conversation")
