@@ -21,7 +21,7 @@ async def test_blocking_and_strict_refuse_until_it_is_back(caplog: pytest.LogCap
         await made.durable(entry(1))
         kept.missing = LOST
         await until(lambda: made.failure is not None, "a look finds it, where nothing else happens")
-        await until(lambda: made.losses.count, "it is counted")
+        await until(lambda: told, "it is counted, and then told elsewhere")
         with pytest.raises(StoreUnavailable, match="was deleted"):
             await made.durable(entry(2, kind="intent", intent="a"))
         assert (made.losses.count, kept.begun_anew) == (1, 0)
