@@ -2,7 +2,8 @@
 
 64 endpoints with 4 slots, 20 models of which each endpoint has 3 loaded, 50 callers, 1,000 calls that wait. A dispatch
 is one call that ends: its slot is given back and bound to the next call, and a new call asks, and waits. `everywhere`
-is the same for a model that all endpoints have loaded, and `free` a call that finds free slots on all of them.
+is the same for a model that all endpoints have loaded, and `free` a call that finds free slots on all of them. `report
+made` and `reports taken` are the parts of a gateway among three: what it tells, and what it makes of two that it hears.
 """
 
 import gc
@@ -10,9 +11,13 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
+from msgspec.structs import replace
+
 from ai_gateway.balancing.endpoint import Endpoint, Pod
 from ai_gateway.balancing.fleet import Fleet, FleetSettings
 from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.report import decode, encode
+from ai_gateway.balancing.reporting import Presence
 from ai_gateway.balancing.residency import HeldModel
 from ai_gateway.balancing.resident import Resident
 from ai_gateway.balancing.ticket import Claim, Ticket
@@ -109,6 +114,25 @@ def rounds(calls: Calls, is_new: bool) -> Iterator[int]:
         yield time.thread_time_ns() - began
 
 
+def made(calls: Calls) -> Iterator[int]:
+    """Nanoseconds of reports, as bytes."""
+    for _ in range(ROUNDS):
+        began = time.thread_time_ns()
+        encode(calls.fleet.peers.make_report())
+        yield time.thread_time_ns() - began
+
+
+def taken(calls: Calls) -> Iterator[int]:
+    """Nanoseconds of rounds in which two others tell what this one has itself, and slots are looked for anew."""
+    body = encode(replace(calls.fleet.peers.make_report(), uid="b"))
+    fresh = frozenset("bc")
+    present = Presence(own="a", is_known=True, count=3, ready=fresh | {"a"}, fresh=fresh)
+    for _ in range(ROUNDS):
+        began = time.thread_time_ns()
+        calls.fleet.peers.take_reports({uid: (decode(body), calls.now) for uid in fresh}, present)
+        yield time.thread_time_ns() - began
+
+
 def tell(what: str, nanoseconds: Iterator[int]) -> None:
     """Prints the middle and the tail."""
     found = sorted(nanoseconds)
@@ -123,6 +147,8 @@ def main() -> None:
     tell("dispatch", dispatches(some, MODELS))
     tell("round of load decisions", rounds(some, is_new=False))
     tell("the same after a change", rounds(some, is_new=True))
+    tell("report made", made(some))
+    tell("reports taken", taken(some))
     every = Calls(lambda _number: MODELS[:LOADED])
     tell("dispatch, everywhere", dispatches(every, MODELS[:1]))
     tell("free", free(Calls(lambda _number: MODELS[:LOADED])))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from ai_gateway.upstream.reports import pause_seconds
 from bench.simulate.contract import Call, Model, PodFacts, Policy
 from bench.simulate.pods import Job, Pod
 from bench.simulate.timeline import Timeline
@@ -12,7 +13,6 @@ from bench.simulate.traffic import Trace
 
 POLL_SECONDS: Final = 2.0
 POLL_JITTER: Final = 0.2
-REPORT_SECONDS: Final = 1.0
 
 
 class Hands(NamedTuple):
@@ -84,7 +84,7 @@ class Gateway:
             first = self._timing.uniform(0.0, POLL_SECONDS)
             self._timeline.at(first, partial(self._poll, pod.number))
         if others:
-            self._timeline.at(self._timing.uniform(0.0, REPORT_SECONDS), partial(self._report, others))
+            self._timeline.at(self._timing.uniform(0.0, 1.0), partial(self._report, others))
 
     def _look(self, pod: int) -> None:
         target = self._pods[pod]
@@ -100,7 +100,7 @@ class Gateway:
         if report is not None:
             for other in others:
                 other.policy.heard(self.number, report)
-        self._timeline.at(self.now + REPORT_SECONDS, partial(self._report, others))
+        self._timeline.at(self.now + pause_seconds(len(others)), partial(self._report, others))
 
 
 def _nothing() -> None:

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -205,6 +206,26 @@ def test_a_leader_that_loads_nothing_is_passed_over() -> None:
     assert gateway.fleet.loads.of
 
 
+@pytest.mark.parametrize(("model", "seconds"), [("another:latest", 160.0), (OTHER, 300.0)])
+def test_a_leader_that_tells_of_loads_for_ever_is_passed_over(model: str, seconds: float) -> None:
+    """After eight times `balancing.starve`; for a load of this very model after half of `timeouts.load`, if longer."""
+    gateway = Gateway("m", endpoints=2)
+    settings = FleetSettings(others=PoolSettings(SLOTS, None, 100, load_seconds=600.0))
+    list(gateway.fleet.configure(settings))
+    told = report("a", loads=(Load("pod-0:11434", "runner", model, "loading", 1.0),))
+    gateway.hear(told)
+    gateway.wait(OTHER)
+    gateway.clock.now += seconds - 1
+    gateway.hear(told)
+    assert gateway.fleet.peers.leader == "a"
+    gateway.clock.now += 2
+    gateway.hear(told)
+    gateway.hear(told)  # its loads count no more
+    assert gateway.fleet.peers.leads
+    gateway.fleet.decide()
+    assert gateway.fleet.loads.of
+
+
 def test_a_gateway_that_claims_all_slots_shuts_nobody_out() -> None:
     """A call that has waited `balancing.starve` is sent where this gateway runs none."""
     gateway = Gateway()
@@ -345,3 +366,17 @@ def test_a_call_that_passes_reports_keeps_to_the_slots_of_this_gateway() -> None
     gateway.clock.now += 2 * gateway.fleet.loads.starve_seconds
     gateway.fleet.tick()
     assert ticket.choice is None
+
+
+def test_it_is_busy_while_calls_run_or_wait_here_or_elsewhere() -> None:
+    """Then reports are asked for more often."""
+    gateway = Gateway(endpoints=1)
+    seen = [gateway.fleet.peers.is_busy]
+    choice = gateway.pool.ask()
+    assert choice is not None
+    seen.append(gateway.fleet.peers.is_busy)
+    gateway.pool.give_back(choice.endpoint)
+    for told in (report("b"), report("b", 1), report("b"), report("b", waiting={MODEL: (1, 0.5)}), report("b")):
+        gateway.hear(told)
+        seen.append(gateway.fleet.peers.is_busy)
+    assert seen == [False, True, False, True, False, True, False]

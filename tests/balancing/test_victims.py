@@ -92,6 +92,43 @@ def test_where_a_load_is_quick_a_call_starves_sooner() -> None:
     assert reserved(endpoint) == B
 
 
+def test_room_that_nobody_waits_for_any_more_is_not_made() -> None:
+    """The caller left while the runner that would go was in use: it gets calls again, and stays loaded."""
+    world = Loading(1)
+    (endpoint,) = world.endpoints
+    world.see(endpoint, B)
+    pool, _ = world.run(B)
+    waiting = world.want(A)
+    world.pass_time(STARVE_SECONDS + 0.1)
+    world.pass_time(1)
+    assert reserved(endpoint) == B
+    more = world.queue(pool=pool)
+    world.fleet.pool(A).leave(waiting.ticket)
+    world.pass_time(1)
+    assert (reserved(endpoint), world.fleet.loads.of, world.orders) == (None, {}, [])
+    pool.give_back(endpoint)
+    assert more.endpoint is endpoint
+
+
+def test_room_is_made_for_calls_that_wait_elsewhere_and_for_copies_that_must_stay() -> None:
+    """Of a model that no call waits for here."""
+    world = Loading(1)
+    (endpoint,) = world.endpoints
+    world.see(endpoint, B)
+    world.run(B)
+    waiting = world.want(A)
+    world.pass_time(STARVE_SECONDS + 0.1)
+    pool = world.fleet.pool(A)
+    pool.leave(waiting.ticket)
+    pool.peer_waiting = 1
+    world.pass_time(1)
+    assert reserved(endpoint) == B
+    pool.peer_waiting = 0
+    pool.settings = PoolSettings(resident=1)
+    world.pass_time(1)
+    assert reserved(endpoint) == B
+
+
 def test_a_spare_copy_goes_first() -> None:
     """Not the only one of a model, though that is idle for longer."""
     world = Loading(3)

@@ -15,7 +15,7 @@ from tests.ollama.gateway import Serving
 pytestmark = pytest.mark.cluster
 
 WITH_DISCOVERY_MB = 64
-WITHOUT_MB = 44
+WITHOUT_MB = 45
 READY_SECONDS = 1.0
 SETTLE_SECONDS = 3.0
 

@@ -97,8 +97,10 @@ class Outside:
 
 
 @contextmanager
-def outside(cluster: Cluster, folder: Path, namespace: str, flags: list[str] | None = None) -> Iterator[Outside]:
-    """The namespace with the gateway's account; the gateway is not started yet."""
+def outside(
+    cluster: Cluster, folder: Path, namespace: str, flags: list[str] | None = None, *, resident: int = 0
+) -> Iterator[Outside]:
+    """The namespace with the gateway's account; the gateway is not started yet. It keeps copies of llama3 loaded."""
     with cluster.namespace(namespace):
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}}
         roles = documented_roles()
@@ -109,7 +111,8 @@ def outside(cluster: Cluster, folder: Path, namespace: str, flags: list[str] | N
         content["contexts"][0]["context"]["namespace"] = namespace
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(content))
-        config = None if flags else {"models": MODELS, "balancing": {"slots": 1}}
+        models = {**MODELS, "llama3": {"resident": resident}}
+        config = None if flags else {"models": models, "balancing": {"slots": 1}}
         gateway = Serving(folder, config, ["--kubeconfig", str(kubeconfig), *(flags or [])])
         try:
             yield Outside(cluster, namespace, folder, gateway)
@@ -169,10 +172,11 @@ async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anyt
         "models": "llama3:latest",
     }
     image = {"image": cluster.image("simulator")}
-    with outside(cluster, tmp_path, "load") as now:
+    with outside(cluster, tmp_path, "load", resident=6) as now:  # so each pod has streams, also the one that stays
         await asyncio.to_thread(cluster.start_simulated, "ollama", now.namespace, replicas=3, **shape)
         now.gateway.start()
         await until(lambda: now.sees(3))
+        await until(lambda: _is_loaded_on(now, 3))
         ever = set(await now.pods())
         talkers = Talkers(now.gateway.url, "llama3")
         talkers.begin_calls(4, pause_seconds=0.1)
@@ -191,6 +195,7 @@ async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anyt
         await now.kubectl("delete", "pod", victim, "--wait=false")
         await until(lambda: _is_gone(now, victim))
         await until(lambda: now.sees(5))
+        await until(lambda: _is_loaded_on(now, 5))
         ever |= set(await now.pods())
         talkers.begin_streams(8, tokens)
         down = await _scaled(now, 1)
@@ -229,6 +234,10 @@ async def _scaled(now: Outside, count: int) -> float:
 
 async def _takes_calls(now: Outside, pod: str) -> bool:
     return pod in await now.pods()
+
+
+async def _is_loaded_on(now: Outside, count: int) -> bool:
+    return len([one for one in (await now.health())["endpoints"] if one["loaded"]]) == count
 
 
 async def _is_gone(now: Outside, pod: str) -> bool:

@@ -1,4 +1,4 @@
-"""Every other gateway is asked once a second; what it tells is believed only if it can be its report."""
+"""Every other gateway is asked one to four times a second; what it tells is believed only if it can be its report."""
 
 import asyncio
 import logging
@@ -80,6 +80,7 @@ class Taking:
         self.present = Presence(own="", is_known=False, count=0)
         self.taken = 0
         self.failure: Exception | None = None
+        self.is_busy = False
 
     def make_report(self) -> Report:
         """See Reporting."""
@@ -269,6 +270,30 @@ async def test_of_many_gateways_eight_are_asked_in_a_second_each_in_its_turn() -
     assert {world.answers.asked.count(uid) for uid in set(world.answers.asked)} == {2}
     assert world.reports.interval_seconds == 2.5
     assert len(world.taking.present.fresh) == 20
+
+
+@pytest.mark.parametrize(("others", "seconds"), [(1, 0.25), (2, 0.25), (4, 0.5), (7, 0.875), (8, 1.0), (20, 1.0)])
+async def test_while_calls_run_it_asks_more_often_but_eight_times_a_second_at_most(others: int, seconds: float) -> None:
+    """Where nothing runs, once a second. How long a report counts as fresh does not change."""
+    world = World(*(f"gateway-{number}" for number in range(others)))
+    await world.rounds()
+    interval = world.reports.interval_seconds
+    assert world.reports.pause_seconds == 1.0
+    world.taking.is_busy = True
+    assert world.reports.pause_seconds == seconds
+    assert world.reports.interval_seconds == interval >= 1.0
+
+
+async def test_the_log_waits_as_long_for_one_that_is_asked_often(caplog: pytest.LogCaptureFixture) -> None:
+    """Four questions without an answer within a second are no news."""
+    world = World("a")
+    world.answers.says["a"] = Unheard("unreachable", "does not answer")
+    for _ in range(8):
+        world.now += 0.25
+        await world.reports.ask_all()
+    assert (world.reports.failures["unreachable"], caplog.records) == (8, [])
+    await world.rounds()
+    assert len(caplog.records) == 1
 
 
 async def test_without_a_known_admin_port_nobody_is_asked() -> None:

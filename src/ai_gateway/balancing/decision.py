@@ -73,6 +73,7 @@ class Decision:
         self._demand = Demand(around.pools(), self._endpoints, (*state.of.values(), *state.reported.values()), now)
         self._listed = [endpoint for endpoint in self._endpoints if endpoint.residency.loaded is not None]
         self._roomy = [endpoint for endpoint in self._listed if _has_place(endpoint)]
+        self._spares: list[tuple[float, _Place]] | None = None
 
     def steps(self) -> Iterator[Due | Hopeless]:
         """What is due, models that are loaded nowhere first, then who waits longest."""
@@ -83,6 +84,7 @@ class Decision:
                 step = self._step(need)
                 if step is not None:
                     yield step
+                    self._spares = None  # who needs what has changed
 
     def _suffices(self, need: Need) -> bool:
         """Whether the loads under way will take all that wait."""
@@ -236,17 +238,24 @@ class Decision:
         if fullness < FULL:
             return None
         dwell = 0.0 if waits else self._hurried(need, self._state.dwell_seconds)
+        if self._spares is None:
+            self._spares = sorted(self._found_spares(), key=_left)
         found = []
-        for place in self._places:
-            endpoint, other = place.endpoint, place.need
-            if other is None or place.copies < 2 or not place.may_go or place.idle_seconds < dwell:
-                continue
-            left = self._fullness(other, other.slots - other.slots_on(endpoint))
-            if left * (UNEVEN_WAITING if waits else UNEVEN) < fullness:
-                for site in self._sites(need, (endpoint,)):
+        for left, place in self._spares:
+            if left * (UNEVEN_WAITING if waits else UNEVEN) >= fullness:
+                break
+            if place.idle_seconds >= dwell:
+                for site in self._sites(need, (place.endpoint,)):
                     if _makes_room(place, site):
-                        found.append(((left, endpoint.busy_on(place.loaded.key), _mix(site)), site, place))
+                        found.append(((left, place.endpoint.busy_on(place.loaded.key), _mix(site)), site, place))
         return min(found, key=_first)[1:] if found else None
+
+    def _found_spares(self) -> Iterator[tuple[float, _Place]]:
+        """Copies that may go because there are others, and how full those would be without it."""
+        for place in self._places:
+            other = place.need
+            if other is not None and place.copies >= 2 and place.may_go:
+                yield self._fullness(other, other.slots - other.slots_on(place.endpoint)), place
 
     def _busy_victim(self, need: Need) -> tuple[Site, _Place] | None:
         """The runner with the least to do: it gets no more calls, and makes room when it is empty.
@@ -284,6 +293,10 @@ def _has_place(endpoint: Endpoint) -> bool:
 def _makes_room(place: _Place, site: Site) -> bool:
     """Whether the load at this site has to wait for this runner: the same file with another context must go itself."""
     return place.loaded.key == site.key or site.key not in (place.endpoint.residency.loaded or {})
+
+
+def _left(spare: tuple[float, _Place]) -> float:
+    return spare[0]
 
 
 def _first(found: tuple[tuple[Any, ...], Site, _Place]) -> tuple[Any, ...]:

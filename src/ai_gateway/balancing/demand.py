@@ -22,6 +22,7 @@ class Need(msgspec.Struct, eq=False):
     pools: list[Pool]
     waiting: int = 0
     running: int = 0
+    rate: float = 0.0  # calls a second, over the last minutes
     oldest_seconds: float = 0.0
     resident: int = 0  # copies that must stay
     copies: dict[Endpoint, None] = {}
@@ -44,11 +45,6 @@ class Need(msgspec.Struct, eq=False):
     def is_wanted(self) -> bool:
         """Whether a load may be due."""
         return self.waiting + self.running > 0 or self.count < self.resident
-
-    @property
-    def rate(self) -> float:
-        """Calls a second, over the last minutes."""
-        return sum(pool.rate for pool in self.pools)
 
     def slots_on(self, endpoint: Endpoint) -> int:
         """How many calls of it run at a time on an endpoint."""
@@ -100,6 +96,7 @@ class Demand:
         need.pools.append(pool)
         need.waiting += pool.waiting + pool.peer_waiting
         need.running += pool.in_flight + pool.peer_in_flight
+        need.rate += pool.rate
         need.oldest_seconds = max(need.oldest_seconds, self._oldest(pool))
         need.resident = max(need.resident, pool.settings.resident)
         for ticket in pool.queue.again():

@@ -39,5 +39,5 @@ def _is_known(endpoint: Endpoint, key: str, since: float, pools: Collection[Pool
     loaded = (residency.loaded or {}).get(key)
     if loaded is not None and loaded.confirmed_at >= since - GRACE_SECONDS:
         return True
-    # A report comes once a second, and a call may be shorter; but it is among the calls that came there.
+    # A call may be shorter than the time from one report to the next; but it is among the calls that came there.
     return any(pool.peer_rate > 0.0 and residency.key_of(pool.model) == key for pool in pools)

@@ -11,7 +11,8 @@ FIRST_BACKOFF_SECONDS: Final = 10.0
 LONGEST_BACKOFF_SECONDS: Final = 300.0
 
 Phase = Literal["reserved", "unloading", "loading"]
-Step = Literal["begun", "loaded", "failed", "dropped"]  # what an observer is told; dropped: the endpoint went away
+# What an observer is told. Dropped: the endpoint went away, or all who waited while its room was made.
+Step = Literal["begun", "loaded", "failed", "dropped"]
 
 
 class Victim(msgspec.Struct, frozen=True):

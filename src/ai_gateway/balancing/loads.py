@@ -146,9 +146,13 @@ class Loads:
         self._around.changed()
 
     def tick(self) -> None:
-        """Gives up unloads that take too long. Called each second."""
+        """Gives up unloads that take too long, and room that nobody waits for any more. Called each second."""
         now = self._clock()
         for load in list(self.of.values()):
+            if load.phase == "reserved" and not self._is_wanted(load):
+                self._end(load, "dropped")
+                self._around.changed()
+                continue
             self.freed(load.endpoint)  # calls of other gateways end without a word
             if load.phase == "unloading" and now - load.phase_at > UNLOAD_SECONDS:
                 self._fail(
@@ -159,6 +163,15 @@ class Loads:
                 endpoint.full_bytes = None
         for place in [place for place, backoff in self.backoffs.items() if backoff.until + backoff.seconds < now]:
             del self.backoffs[place]
+
+    def _is_wanted(self, load: Load) -> bool:
+        """Whether calls still wait for it, here or elsewhere, or the config asks for it."""
+        key_of = load.endpoint.residency.key_of
+        return any(
+            pool.waiting or pool.peer_waiting or pool.settings.resident
+            for pool in self._around.pools()
+            if key_of(pool.model) == load.key
+        )
 
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone or down."""

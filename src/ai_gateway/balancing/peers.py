@@ -1,7 +1,7 @@
 """What this gateway tells the others, and what it makes of what they tell: slots that they use, and who decides loads.
 
-Reports come once a second and may be late, lost or contradicting. Nothing here refuses a call: without reports each
-gateway keeps to its share, and two gateways that decide on loads for some seconds do no harm.
+Reports come one to four times a second and may be late, lost or contradicting. Nothing here refuses a call: without
+reports each gateway keeps to its share, and two gateways that decide on loads for some seconds do no harm.
 """
 
 import math
@@ -51,7 +51,7 @@ class Surroundings(Protocol):
 
 
 class Peers:
-    """The other gateways as the scheduler knows them; a Reporting. Changed by `take_reports`, once a second.
+    """The other gateways as the scheduler knows them; a Reporting. Changed by `take_reports` alone.
 
     `may_lead` says whether this gateway is fit to decide on loads for all: not while it leaves or has no config.
     """
@@ -98,6 +98,13 @@ class Peers:
             return min(slots, share + 1)
         silent = others - len(self._fresh.keys() & self._present.ready)
         return max(1, slots - slots * max(0, silent) // (others + 1))
+
+    @property
+    def is_busy(self) -> bool:
+        """See Reporting."""
+        return any(
+            pool.in_flight or pool.waiting or pool.peer_in_flight or pool.peer_waiting for pool in self._around.pools()
+        )
 
     # -- what it tells
 
@@ -256,21 +263,27 @@ class Peers:
         self.leader = leader
 
     def _is_left_alone(self, now: float) -> bool:
-        """Whether a call has waited very long for a model that nobody loads.
+        """Whether a call has waited very long for a model that is loaded nowhere, whatever others say of loads."""
+        for pool in self._around.pools():
+            patience = self._patience(pool, now) if pool.waiting and not pool.able else None
+            if patience is not None and any(now - ticket.came_at > patience for ticket in pool.queue.firsts()):
+                return True
+        return False
 
-        A leader that loads other models meanwhile may have no room for this one yet: it gets more time.
+    def _patience(self, pool: Pool, now: float) -> float | None:
+        """How long a call may wait for the leader; None: this gateway loads its model.
+
+        A leader that loads other models meanwhile may have no room for this one yet: it gets more time, and for this
+        one at least half of what a load may take. It may not tell of loads for ever.
         """
-        starve_seconds = self._around.loads.starve_seconds
-        is_at_work = now - self._loaded_at.get(self.leader or "", -math.inf) <= 2 * starve_seconds
-        patience = (AT_WORK_STARVES if is_at_work else 2) * starve_seconds
-        loading = {load.model for load in self._around.loads.under_way()}
-        return any(
-            pool.waiting
-            and not pool.able
-            and pool.model not in loading
-            and any(now - ticket.came_at > patience for ticket in pool.queue.firsts())
-            for pool in self._around.pools()
-        )
+        loads = self._around.loads
+        if any(load.model == pool.model for load in loads.of.values()):
+            return None
+        at_work = AT_WORK_STARVES * loads.starve_seconds
+        if any(load.model == pool.model for load in loads.reported.values()):
+            return max(at_work, pool.settings.load_seconds / 2)
+        is_at_work = now - self._loaded_at.get(self.leader or "", -math.inf) <= 2 * loads.starve_seconds
+        return at_work if is_at_work else 2 * loads.starve_seconds
 
 
 def _reported(load: Load, now: float) -> ReportedLoad:

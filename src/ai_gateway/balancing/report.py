@@ -1,4 +1,4 @@
-"""What one gateway tells the others about itself, once a second: its calls, what waits, its loads.
+"""What one gateway tells the others about itself, again and again: its calls, what waits, its loads.
 
 Pure: values in, bytes out, and back. A report comes from another process, perhaps of another release, so nothing in it
 is believed as it stands: numbers are brought into their ranges, and what cannot be read is refused as a whole. Fields

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ai_gateway.balancing.report import Report, encode
 
 # However often others ask, a report is made once in this time.
-REMADE_SECONDS: Final = 1.0
+REMADE_SECONDS: Final = 0.2
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,19 +38,23 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 class Reporting(Protocol):
     """The part of the gateway that others hear of, and that acts on what they tell."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls run or wait, here or at others: then old reports cost time."""
+
     def make_report(self) -> Report:
-        """What others should know now. Its `uid` is overridden with the gateway's own. Called once a second."""
+        """What others should know now. Its `uid` is overridden with the gateway's own."""
 
     def take_reports(self, reports: Mapping[str, tuple[Report, float]], present: Presence) -> None:
         """The last readable report of each other gateway, by its uid, and when it came on the monotonic clock.
 
-        Called about once a second, whether or not anything changed. Reports that are too old are among them: see
+        Called one to four times a second, whether or not anything changed. Reports that are too old are among them: see
         `present.fresh`. Those of gateways that are gone are not.
         """
 
 
 class OwnReport:
-    """The bytes of a gateway's own report, made anew when they are asked for after a second."""
+    """The bytes of a gateway's own report, made anew when they are asked for after a while."""
 
     def __init__(self, uid: str, reporting: Reporting, clock: Callable[[], float]) -> None:
         self._uid = uid

@@ -5,7 +5,6 @@ one caller cannot spoil the estimates for others.
 """
 
 from collections import OrderedDict
-from statistics import median_low
 from typing import Final
 
 import msgspec
@@ -92,9 +91,14 @@ class Estimates:
         The defaults outvote a single odd caller.
         """
         habits = [*known.values(), Habit(), Habit()]
-        per_byte = median_low([habit.tokens_per_byte for habit in habits])
-        output = median_low([habit.output_tokens for habit in habits])
+        per_byte = _median([habit.tokens_per_byte for habit in habits])
+        output = _median([habit.output_tokens for habit in habits])
         return Habit(
             min(max(per_byte, LEAST_TOKENS_PER_BYTE), MOST_TOKENS_PER_BYTE),
             min(max(output, LEAST_OUTPUT_TOKENS), MOST_OUTPUT_TOKENS),
         )
+
+
+def _median(values: list[float]) -> float:
+    """The lower one of two. `statistics` has it, too, and takes half a megabyte for fractions and decimals."""
+    return sorted(values)[(len(values) - 1) // 2]

@@ -161,7 +161,7 @@ _LOADS: Final[dict[str, Metric]] = {
     ),
     names.LOAD_SECONDS: _seconds(
         "How long these loads took in Ollama, without the unload before. `outcome`: `loaded`, `failed`, `dropped` (the "
-        "endpoint went away).",
+        "endpoint went away, or all who waited while its room was made).",
         *("model", "outcome"),
     ),
     names.LOADS_UNDER_WAY: _gauge(

@@ -1,4 +1,7 @@
-"""Asks every other gateway for its report once a second, and hands on what it hears and who is there.
+"""Asks every other gateway for its report, and hands on what it hears and who is there.
+
+While no call runs or waits anywhere, that is once a second; else up to four times, but no gateway asks more than eight
+times a second. Slots are what the others leave, so old reports cost time where most slots are taken.
 
 Gateways share no store, so a report may be missing at any time: the gateway is starting, of an older release, or out of
 reach. Nothing waits for one. The last readable report stays, and its age tells what it is worth.
@@ -23,14 +26,20 @@ from ai_gateway.wire.address import Address
 log = logging.getLogger("ai_gateway.gateways")
 
 EVERY_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 0.25
 JITTER: Final = 0.1
 SHORTEST_PAUSE_SECONDS: Final = 0.05
-MOST_AT_ONCE: Final = 8  # in a second; more gateways are asked less often
+MOST_A_SECOND: Final = 8  # questions; more gateways are asked less often
 FRESH_INTERVALS: Final = 3  # so long a report counts as fresh
 
 # fresh: heard of just now; silent: ready, and not heard of; unready: takes no calls, and not heard of.
 State = Literal["fresh", "silent", "unready", "terminating"]
 STATES: Final[tuple[State, ...]] = ("fresh", "silent", "unready", "terminating")
+
+
+def pause_seconds(others: int) -> float:
+    """From one round to the next while calls run or wait, where there are so many other gateways."""
+    return min(EVERY_SECONDS, max(BUSY_SECONDS, others / MOST_A_SECOND))
 
 
 class Known(Protocol):
@@ -73,7 +82,7 @@ class Peer(msgspec.Struct):
     report: Report | None = None  # the last readable one
     heard_at: float = -math.inf
     failures: int = 0
-    misses: int = 0  # failures in a row
+    missed_since: float | None = None  # when the first of the failures in a row was
     reason: str | None = None  # why the last question had no good answer
     logged: set[Why] = msgspec.field(default_factory=set)
 
@@ -101,14 +110,14 @@ class Reports:
         while True:
             began = self._clock()
             await self.ask_all()
-            pause = EVERY_SECONDS * self._random.uniform(1 - JITTER, 1 + JITTER)
+            pause = self.pause_seconds * self._random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(SHORTEST_PAUSE_SECONDS, began + pause - self._clock()))
 
     async def ask_all(self) -> None:
         """One round: asks those that were asked longest ago, and hands on all that is known."""
         try:
             self._follow(self._gateways.peers())
-            due = sorted(self._peers.values(), key=lambda peer: peer.turn)[:MOST_AT_ONCE]
+            due = sorted(self._peers.values(), key=lambda peer: peer.turn)[:MOST_A_SECOND]
             await asyncio.gather(*map(self._ask, due))
             heard = {uid: (peer.report, peer.heard_at) for uid, peer in self._peers.items() if peer.report is not None}
             self._reporting.take_reports(heard, self.presence())
@@ -134,9 +143,14 @@ class Reports:
             yield peer, self._state(peer), None if peer.report is None else now - peer.heard_at
 
     @property
+    def pause_seconds(self) -> float:
+        """From one round to the next."""
+        return pause_seconds(len(self._peers)) if self._reporting.is_busy else EVERY_SECONDS
+
+    @property
     def interval_seconds(self) -> float:
-        """How often each gateway is asked."""
-        return EVERY_SECONDS * max(1.0, len(self._peers) / MOST_AT_ONCE)
+        """How often each gateway is asked at least."""
+        return EVERY_SECONDS * max(1.0, len(self._peers) / MOST_A_SECOND)
 
     def _state(self, peer: Peer) -> State:
         if peer.member.is_terminating:
@@ -176,7 +190,7 @@ class Reports:
         except Exception as failure:  # a bug with one gateway must not silence the others
             self._unexpected.note(failure, "asking the gateway at %s failed", peer.address.authority)
         else:
-            peer.report, peer.heard_at, peer.reason, peer.misses = report, self._clock(), None, 0
+            peer.report, peer.heard_at, peer.reason, peer.missed_since = report, self._clock(), None, None
 
     async def _report_of(self, peer: Peer) -> Report:
         if not peer.address.port:
@@ -191,10 +205,12 @@ class Reports:
 
     def _note(self, peer: Peer, failure: Unheard) -> None:
         peer.failures += 1
-        peer.misses += 1
+        if peer.missed_since is None:
+            peer.missed_since = self._clock()
         peer.reason = str(failure)
         self.failures[failure.why] += 1
         # One that starts or leaves cannot answer for a moment, or does not know this gateway yet: that is no news.
-        if peer.member.is_ready and peer.misses >= FRESH_INTERVALS and failure.why not in peer.logged:
+        is_long = self._clock() - peer.missed_since >= (FRESH_INTERVALS - 1) * self.interval_seconds
+        if peer.member.is_ready and is_long and failure.why not in peer.logged:
             peer.logged.add(failure.why)
             log.warning("the gateway at %s %s (logged once)", peer.address.authority, failure)
