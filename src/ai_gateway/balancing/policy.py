@@ -37,6 +37,7 @@ class Policy(Protocol):
     """Chooses among endpoints that all have the model and a free slot for it."""
 
     binds_late: bool  # calls wait until their model is resident, and the gateway decides on loads
+    knows_conversations: bool  # else nobody needs to read them
 
     def pick(self, free: Sequence[Endpoint], able: Sequence[Endpoint], model: str, claim: Claim) -> Choice:
         """The best of `free` (never empty) for a model, by Ollama's name. `able` has those without a free slot, too."""
@@ -54,7 +55,7 @@ class Warm:
     recent failures come last.
     """
 
-    binds_late = True
+    binds_late = knows_conversations = True
 
     def __init__(self, rng: random.Random, affinity: Affinity[Endpoint]) -> None:
         self._random = rng
@@ -94,7 +95,7 @@ def _is_within(endpoint: Endpoint, healthy: Sequence[Endpoint], costs: Sequence[
 class LeastInFlight:
     """The endpoint with the fewest calls in flight, loaded or not; ties are broken at random."""
 
-    binds_late = False
+    binds_late = knows_conversations = False
 
     def __init__(self, rng: random.Random, _affinity: Affinity[Endpoint]) -> None:
         self._random = rng
@@ -111,7 +112,7 @@ class LeastInFlight:
 class RoundRobin:
     """One endpoint after the other, in the order of discovery, loaded or not."""
 
-    binds_late = False
+    binds_late = knows_conversations = False
 
     def __init__(self, _rng: random.Random, _affinity: Affinity[Endpoint]) -> None:
         self._last: dict[str, Endpoint] = {}

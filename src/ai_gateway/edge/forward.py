@@ -66,14 +66,15 @@ class Forward:
             total = _total(patience.total_seconds(entry.timeouts, stream=call.stream), loop.time())
             await incoming.admit(entry, total[0] - loop.time())
             fleet, conversation = deps.upstreams.fleet, None
-            if len(fleet.endpoints) > 1:  # else there is no choice
+            pool = fleet.pool(entry.ollama_name)
+            if len(fleet.endpoints) > 1 and pool.policy.knows_conversations:  # else nobody asks for it
                 header = first_header(scope, active.config.balancing.affinity_headers)
                 conversation = await incoming.in_turns(call, _conversation(call, exchange.caller, entry, header))
             claim = Claim(
                 caller=known_as(exchange.caller),
                 is_batch=is_batch_work,
                 # What is not charged before it runs is charged at its end; the order matters only where calls wait.
-                tokens=deps.admission.estimate(exchange) if fleet.pool(entry.ollama_name).waiting else 0,
+                tokens=deps.admission.estimate(exchange) if pool.waiting else 0,
                 conversation=conversation,
                 patience_seconds=min(entry.timeouts.queue, total[0] - loop.time()),
             )
