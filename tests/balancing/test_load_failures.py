@@ -3,11 +3,11 @@
 import pytest
 from tests.balancing.loading_world import SIZE, A, B, C, Loading
 
-from ai_gateway.balancing.decision import DWELL_SECONDS
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import FULL_SECONDS
 from ai_gateway.balancing.load import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, UNLOAD_SECONDS, next_backoff
 from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.victims import DWELL_SECONDS
 from ai_gateway.errors import LoadFailed
 
 

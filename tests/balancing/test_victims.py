@@ -2,10 +2,12 @@
 
 from tests.balancing.loading_world import SIZE, A, B, C, Loading, settings
 
-from ai_gateway.balancing.decision import DWELL_SECONDS, KEEP_ONLY_SECONDS, QUICK_SECONDS, STARVE_SECONDS
+from ai_gateway.balancing.decision import STARVE_SECONDS
 from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.forecast import QUICK_SECONDS
 from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.victims import DWELL_SECONDS, KEEP_ONLY_SECONDS
 
 
 def reserved(endpoint: Endpoint) -> str | None:

@@ -1,5 +1,6 @@
 """What a decision on loads starts from, and what it yields."""
 
+import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ from ai_gateway.balancing.load import Backoff, Load, Victim
 
 
 class State(NamedTuple):
-    """What is under way already, and what failed lately."""
+    """What is under way already, and what failed lately, at a moment in monotonic seconds."""
 
+    now: float
     of: Mapping[Endpoint, Load]
     backoffs: Mapping[tuple[Endpoint, str], Backoff]
     starve_seconds: float
@@ -24,6 +26,11 @@ class Site(NamedTuple):
     endpoint: Endpoint
     model: str
     key: str
+
+    @property
+    def mix(self) -> int:
+        """A number that all gateways agree on, to break ties."""
+        return zlib.crc32(f"{self.key} {self.endpoint.address.authority}".encode())
 
 
 class Due(NamedTuple):

@@ -5,12 +5,13 @@ from functools import partial
 from typing import Protocol
 
 from ai_gateway.balancing import decision
-from ai_gateway.balancing.decision import DWELL_SECONDS, STARVE_SECONDS, Decision
+from ai_gateway.balancing.decision import STARVE_SECONDS, Decision
 from ai_gateway.balancing.due import Due, Hopeless, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
 from ai_gateway.balancing.load import UNLOAD_SECONDS, Backoff, Load, Step, next_backoff
 from ai_gateway.balancing.refusals import load_failed
+from ai_gateway.balancing.victims import DWELL_SECONDS
 
 
 class Surroundings(decision.Surroundings, Protocol):
@@ -50,8 +51,8 @@ class Loads:
     def decide(self) -> None:
         """One round: begins the loads that are due."""
         starve_seconds = max(self.starve_seconds, self.least_starve_seconds)
-        state = State(self.of, self.backoffs, starve_seconds, self.dwell_seconds, self.reported)
-        for step in Decision(self._around, state, self._clock()).steps():
+        state = State(self._clock(), self.of, self.backoffs, starve_seconds, self.dwell_seconds, self.reported)
+        for step in Decision(self._around, state).steps():
             if isinstance(step, Due):
                 self._begin(step)
             else:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from heapq import nlargest
 from typing import Final, Protocol
 
-from ai_gateway.balancing import decision, loads
+from ai_gateway.balancing import loads, victims
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
 from ai_gateway.balancing.pool import Pool
@@ -160,7 +160,7 @@ class Peers:
         self._loaded_at = {uid: at for uid, at in self._loaded_at.items() if uid in reports}
         self._choose_leader()
         unheard = self.is_unheard
-        self._around.loads.dwell_seconds = ALONE_DWELL_SECONDS if unheard else decision.DWELL_SECONDS
+        self._around.loads.dwell_seconds = ALONE_DWELL_SECONDS if unheard else victims.DWELL_SECONDS
         self._around.loads.least_starve_seconds = ALONE_STARVE_SECONDS if unheard else 0.0
         if had_others or self._others or self._fresh:
             self._around.changed()

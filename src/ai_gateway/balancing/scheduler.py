@@ -8,8 +8,9 @@ import msgspec
 
 from ai_gateway.balancing import pools
 from ai_gateway.balancing.affinity import Affinity
-from ai_gateway.balancing.decision import STARVE_SECONDS, USUAL_LOAD_SECONDS
+from ai_gateway.balancing.decision import STARVE_SECONDS
 from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.forecast import USUAL_LOAD_SECONDS
 from ai_gateway.balancing.learned import Learned
 from ai_gateway.balancing.loads import Loads
 from ai_gateway.balancing.overdue import send_cold, send_past_peers
