@@ -90,16 +90,14 @@ class Gateway:
         self.loader = Loader(self.fleet, self.client, self.poller.poll_residents_soon, loop)
         self.gateways = Gateways(services_of(options.environment, options.access), api_server)
         self.reports = Reports(self.gateways, Asking(self.client), self.fleet.peers, time.monotonic, rng)
-        self.limiter = Limiter(
-            LimiterDeps(time.time, time.monotonic, self.gateways.ready, lambda: self.gateways.reason)
-        )
+        clocks = time.time, time.monotonic
+        self.limiter = Limiter(LimiterDeps(*clocks, self.gateways.ready, lambda: self.gateways.reason))
         self._admission = AdmissionControl(self.limiter, TokenAccounting(time.monotonic))
         self.discovery = DiscoveryRunner(self._take)
         self._reachability = ReachabilityCheck(
             self.fleet.endpoints.values, self.discovery, options.access, loop.call_later
         )
-        self.readiness = Readiness()
-        self.buffers = Buffers()
+        self.readiness, self.buffers = Readiness(), Buffers()
         self.running_requests = RunningRequests(loop)
         self.audit = Audit(time.monotonic, options.environment, hooks.write_line)
         self._status = self._status_sources()

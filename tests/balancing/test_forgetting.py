@@ -2,8 +2,9 @@
 
 from tests.balancing.worlds import MODEL, World, held
 
-from ai_gateway.balancing.fleet import POOL_SECONDS, FleetSettings
-from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.fleet import POOL_SECONDS
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 
 
 def name(number: int) -> str:

@@ -2,8 +2,8 @@
 
 from tests.balancing.loading_world import SIZE, A, B, Loading, settings
 
-from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.settings import PoolSettings
 
 
 def test_a_model_that_is_loaded_nowhere_is_loaded_where_there_is_room() -> None:

@@ -11,9 +11,9 @@ from tests.balancing.machine_calls import SETTINGS, SLOTS, Call, check
 from tests.balancing.worlds import Clock, addresses
 
 from ai_gateway.balancing.endpoint import Endpoint, Pod
-from ai_gateway.balancing.fleet import Fleet, FleetSettings
+from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.load import Load
-from ai_gateway.balancing.pool import PoolSettings
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import Claim
 from ai_gateway.errors import GatewayError
 

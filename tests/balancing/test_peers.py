@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.balancing.worlds import Clock, addresses, held
 
+from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.fleet import Fleet, FleetSettings
-from ai_gateway.balancing.policy import Choice
-from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.report import Load, Report, decode, encode
 from ai_gateway.balancing.reporting import Presence
 from ai_gateway.balancing.residency import HeldModel
 from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import Claim, Ticket
 
 MODEL, OTHER = "llama3:latest", "coder:latest"

@@ -5,9 +5,10 @@ import random
 import pytest
 from tests.balancing.worlds import MODEL, World, fleet_settings, held
 
+from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.learned import MOST_NAMES
-from ai_gateway.balancing.policy import BUSY_COST, HASHED_MARGIN, KNOWN_MARGIN, Choice, RoundRobin
+from ai_gateway.balancing.policy import BUSY_COST, HASHED_MARGIN, KNOWN_MARGIN, RoundRobin
 from ai_gateway.balancing.rendezvous import rendezvous
 from ai_gateway.balancing.ticket import ANYONE, Claim
 from ai_gateway.wire.conversation import Conversation

@@ -6,10 +6,10 @@ import pytest
 from tests.balancing.worlds import Clock, addresses, held
 
 from ai_gateway.balancing.endpoint import Pod
-from ai_gateway.balancing.fleet import Fleet, FleetSettings
+from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.load import Load
-from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 
 BUSY, QUIET = "busy:latest", "quiet:latest"
 

@@ -2,11 +2,10 @@
 
 from tests.balancing.loading_world import SIZE, A, B, C, Loading, settings
 
-from ai_gateway.balancing.decision import STARVE_SECONDS
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.forecast import QUICK_SECONDS
-from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.settings import STARVE_SECONDS, PoolSettings
 from ai_gateway.balancing.victims import DWELL_SECONDS, KEEP_ONLY_SECONDS
 
 

@@ -7,7 +7,7 @@ from tests.balancing.loading_world import A, B, Loading, settings
 from tests.balancing.worlds import MODEL, World
 
 from ai_gateway.balancing.lease import Lease, Waits
-from ai_gateway.balancing.pool import PoolSettings
+from ai_gateway.balancing.settings import PoolSettings
 from ai_gateway.balancing.stopwatch import Stopwatch
 from ai_gateway.balancing.ticket import Claim
 from ai_gateway.errors import ModelLoading, QueueFull, QueueShare, QueueTimeout

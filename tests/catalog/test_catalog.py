@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.pool import PoolSettings
 from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.settings import PoolSettings
 from ai_gateway.catalog.active import CurrentConfig, prepare
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.loading import parse

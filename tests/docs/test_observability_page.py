@@ -6,7 +6,7 @@ from typing import get_args
 from tools.docs_tables import PAGE, generated
 from tools.openapi import OPENAPI
 
-from ai_gateway.balancing.policy import Reason
+from ai_gateway.balancing.choice import Reason
 from ai_gateway.telemetry import names, settings
 from ai_gateway.telemetry.meanings import METRICS, name_over_otlp
 

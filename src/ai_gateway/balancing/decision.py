@@ -18,7 +18,6 @@ from ai_gateway.balancing.victims import Victims
 
 EAGER: Final = 0.4  # share of the slots in demand from which a further copy is loaded where there is room
 REPLACE: Final = 0.3  # the same, where another model must go: the wait, as a share of a load's time
-STARVE_SECONDS: Final = 20.0
 USUAL_ROOMS: Final = 3  # Ollama's default for one GPU, and on a CPU
 
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final
 
-from ai_gateway.balancing import pools, scheduler
+from ai_gateway.balancing import pools
 from ai_gateway.balancing.budget import RetryBudget
 from ai_gateway.balancing.ejections import may_eject, may_eject_model, readmit_surplus
 from ai_gateway.balancing.endpoint import Endpoint, Pod
@@ -17,23 +17,22 @@ from ai_gateway.balancing.policy import BUSY_COST
 from ai_gateway.balancing.residency import KEEP_AT_LOAD_SECONDS, KEEP_SECONDS, HeldModel
 from ai_gateway.balancing.resident import Resident, Weights
 from ai_gateway.balancing.roster import Roster
+from ai_gateway.balancing.scheduler import Scheduler
+from ai_gateway.balancing.settings import DEFAULTS, FleetSettings
 from ai_gateway.balancing.ticket import Claim
 from ai_gateway.wire.address import Address
 
 POOL_SECONDS: Final = pools.POOL_SECONDS
-FleetSettings = scheduler.FleetSettings
 
 
-class Fleet(scheduler.Scheduler):
+class Fleet(Scheduler):
     """Endpoints by address. Changed by discovery (apply), by polls (saw_*), by a new config (configure) and by calls
     (the rest), never awaiting.
 
     `clock` gives monotonic seconds; the random generator breaks ties and spreads ejections.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], rng: random.Random, settings: FleetSettings = scheduler.DEFAULTS
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], rng: random.Random, settings: FleetSettings = DEFAULTS) -> None:
         self._weights = KnownWeights()
         self.listed = asyncio.Event()  # set by discovery's first list
         self.departed = asyncio.Event()  # wakes who waits when endpoints leave, and is never seen set

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.policy import Choice
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.seats import NOWHERE
 from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket

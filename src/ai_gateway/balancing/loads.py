@@ -5,12 +5,13 @@ from functools import partial
 from typing import Protocol
 
 from ai_gateway.balancing import decision
-from ai_gateway.balancing.decision import STARVE_SECONDS, Decision
+from ai_gateway.balancing.decision import Decision
 from ai_gateway.balancing.due import Due, Hopeless, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
 from ai_gateway.balancing.load import UNLOAD_SECONDS, Backoff, Load, Step, next_backoff
 from ai_gateway.balancing.refusals import load_failed
+from ai_gateway.balancing.settings import STARVE_SECONDS
 from ai_gateway.balancing.victims import DWELL_SECONDS
 
 

@@ -1,6 +1,6 @@
 """What becomes of calls that have waited too long for a load, or for slots that others say they use."""
 
-from ai_gateway.balancing.policy import Choice
+from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.ticket import Ticket
 

@@ -3,9 +3,10 @@
 import random
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
 from ai_gateway.balancing.affinity import Affinity
+from ai_gateway.balancing.choice import Choice, Reason
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.learned import MOST_NAMES
 from ai_gateway.balancing.rendezvous import rendezvous
@@ -19,18 +20,6 @@ HASHED_MARGIN: Final = 0.5  # the same for the endpoint that the conversation's 
 _SPEED: Final[Callable[[Endpoint], float]] = attrgetter("speed")
 
 Name = Literal["warm", "least_in_flight", "round_robin"]
-
-
-# Why an endpoint was chosen: docs/observability.md says what each word means.
-Reason = Literal["only", "conversation", "prefix", "cheapest", "least_in_flight", "round_robin", "no_view", "waited"]
-
-
-class Choice(NamedTuple):
-    """The endpoint for a call, and why it was chosen, for clients, logs and traces."""
-
-    endpoint: Endpoint
-    reason: Reason
-    is_warm: bool  # the model is loaded there
 
 
 class Policy(Protocol):

@@ -3,43 +3,46 @@
 A pool is plain state, and nothing in it waits: a call gets a Choice, or a Ticket that is settled later, or an error.
 """
 
-import math
+import random
 from collections.abc import Callable, Collection
-from typing import Final
-
-import msgspec
+from typing import Final, Protocol
 
 from ai_gateway.balancing import policy as policies
-from ai_gateway.balancing import refusals
+from ai_gateway.balancing import refusals, seats
+from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fair_queue import FairQueue
-from ai_gateway.balancing.learned import Rate
-from ai_gateway.balancing.policy import Choice, Policy, less_busy_of_two
+from ai_gateway.balancing.learned import Learned, Rate
+from ai_gateway.balancing.policy import Policy, less_busy_of_two
 from ai_gateway.balancing.seats import NOWHERE, Seats
+from ai_gateway.balancing.settings import PoolSettings
 from ai_gateway.balancing.stopwatch import Phase, Stopwatch
-from ai_gateway.balancing.surroundings import Surroundings
 from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelLoading
 
 USUAL_SECONDS: Final = 2.0  # until a place in the queue comes free, as long as nothing is learned
 
 
-class PoolSettings(msgspec.Struct, frozen=True):
-    """The settings of one pool: the calls at a time per endpoint, and how many more may wait.
+class Surroundings(seats.Surroundings, Protocol):
+    """What a pool needs of its fleet."""
 
-    An endpoint's own number of slots overrides `slots`; `own_slots` is the model's limit on any endpoint.
-    `resident` copies stay loaded. `keep_alive` goes with loads, in Ollama's words; None leaves it to the endpoint.
-    For `absence_seconds` a call waits for a first endpoint that holds the model.
-    """
+    learned: Learned
+    rng: random.Random
 
-    slots: int = 1
-    own_slots: int | None = None
-    max_waiting: int = 0
-    policy: policies.Name = "warm"
-    resident: int = 0
-    keep_alive: str | int | None = None
-    load_seconds: float = 300.0
-    absence_seconds: float = 0.0
+    def policy(self, name: policies.Name) -> Policy:
+        """The policy of that name."""
+
+    def wants(self, pool: "Pool") -> None:
+        """Notes that calls wait, or wait no more: the decision on loads may change."""
+
+    def freed(self, endpoint: Endpoint, pool: "Pool") -> None:
+        """Notes that a slot came free."""
+
+    def own_slots(self, slots: int) -> int:
+        """How many of a runner's slots this gateway may use, with those that others are known to use."""
+
+    def load_seconds_left(self, pool: "Pool") -> float:
+        """When the model will be loaded, as far as is known."""
 
 
 class Pool:
@@ -158,11 +161,6 @@ class Pool:
         self.queue.remove(ticket)
         self._around.wants(self)
         ticket.settle()
-
-    def urgency(self) -> float:
-        """When its next call came: of pools that share a runner the one with the oldest goes first."""
-        ticket = self.queue.first(self._clock())
-        return math.inf if ticket is None else ticket.came_at
 
     # -- endpoints
 

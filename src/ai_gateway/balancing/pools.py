@@ -1,10 +1,12 @@
 """The pools of all models, and those of them in which calls wait."""
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.settings import PoolSettings
 
 POOL_SECONDS: Final = 60.0  # how long the pool of a model stays without calls and without an endpoint that holds it
 POOLS_AT_ONCE: Final = 200  # they take some 0.5 ms; then other tasks may run
@@ -60,7 +62,7 @@ class Pools:
                 pool.bind_waiting()
             return
         same = [one for one in self.hungry if one.model in sharers]
-        for one in sorted(same, key=Pool.urgency):
+        for one in sorted(same, key=_came_at):
             one.bind_waiting()
 
     def configure(self, settings_of: Callable[[str], PoolSettings]) -> Iterator[None]:
@@ -83,3 +85,9 @@ class Pools:
         ]
         for model in gone:
             del self._pools[model]
+
+
+def _came_at(pool: Pool) -> float:
+    """When its next call came: of pools that share a runner the one with the oldest goes first."""
+    ticket = pool.queue.first(pool.now)
+    return math.inf if ticket is None else ticket.came_at

@@ -1,14 +1,10 @@
 """Gives slots to calls and loads to endpoints: the pools of all models over the endpoints of one roster."""
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Final, Literal
-
-import msgspec
+from collections.abc import Callable, Collection, Iterator
 
 from ai_gateway.balancing import pools
 from ai_gateway.balancing.affinity import Affinity
-from ai_gateway.balancing.decision import STARVE_SECONDS
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.forecast import USUAL_LOAD_SECONDS
 from ai_gateway.balancing.learned import Learned
@@ -16,27 +12,10 @@ from ai_gateway.balancing.loads import Loads
 from ai_gateway.balancing.overdue import send_cold, send_past_peers
 from ai_gateway.balancing.peers import Peers
 from ai_gateway.balancing.policy import POLICIES, Name, Policy
-from ai_gateway.balancing.pool import Pool, PoolSettings
+from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.roster import Roster
+from ai_gateway.balancing.settings import DEFAULTS, FleetSettings
 from ai_gateway.wire.address import Address
-
-
-class FleetSettings(msgspec.Struct, frozen=True):
-    """The config of balancing: `pools` for its models, by Ollama's name, and `others` for every other model."""
-
-    pools: Mapping[str, PoolSettings] = {}
-    others: PoolSettings = PoolSettings()
-    retry_share: float = 0.2
-    starve_seconds: float = STARVE_SECONDS
-    loads: Literal["auto", "always", "never"] = "auto"
-    is_foreign: bool = False
-
-    def of(self, model: str) -> PoolSettings:
-        """The settings of a model's pool."""
-        return self.pools.get(model, self.others)
-
-
-DEFAULTS: Final = FleetSettings()
 
 
 class Scheduler:

@@ -1,17 +1,14 @@
 """A call as the scheduler sees it: what it claims, and its place in a queue."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from ai_gateway.balancing.choice import Choice
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.stopwatch import Stopwatch
 from ai_gateway.errors import GatewayError
 from ai_gateway.wire.conversation import Conversation
-
-if TYPE_CHECKING:
-    from ai_gateway.balancing.endpoint import Endpoint
-    from ai_gateway.balancing.policy import Choice
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -39,7 +36,7 @@ class Ticket:
 
     __slots__ = ("avoid", "came_at", "choice", "claim", "cold_at", "error", "settle", "stopwatch", "warm_at")
 
-    def __init__(self, avoid: "frozenset[Endpoint]", settle: Callable[[], None], claim: Claim = ANYONE) -> None:
+    def __init__(self, avoid: frozenset[Endpoint], settle: Callable[[], None], claim: Claim = ANYONE) -> None:
         self.avoid = avoid
         self.settle = settle
         self.claim = claim

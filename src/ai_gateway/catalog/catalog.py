@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.balancing.fleet import Fleet, FleetSettings
-from ai_gateway.balancing.pool import PoolSettings
+from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.config.balancing_check import idle_keys
 from ai_gateway.config.limits import LimitsSection
 from ai_gateway.config.model_names import ModelNames, warnings

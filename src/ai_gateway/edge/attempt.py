@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from ai_gateway.balancing.budget import Retry
+from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.policy import Choice
 from ai_gateway.balancing.ticket import Claim
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.edge.cancel_scope import CancelScope, ClientStalled, Deadline

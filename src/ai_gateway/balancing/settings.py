@@ -1,0 +1,46 @@
+"""The config as balancing reads it."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from ai_gateway.balancing import policy as policies
+
+STARVE_SECONDS: Final = 20.0
+
+
+class PoolSettings(msgspec.Struct, frozen=True):
+    """The settings of one pool: the calls at a time per endpoint, and how many more may wait.
+
+    An endpoint's own number of slots overrides `slots`; `own_slots` is the model's limit on any endpoint.
+    `resident` copies stay loaded. `keep_alive` goes with loads, in Ollama's words; None leaves it to the endpoint.
+    For `absence_seconds` a call waits for a first endpoint that holds the model.
+    """
+
+    slots: int = 1
+    own_slots: int | None = None
+    max_waiting: int = 0
+    policy: policies.Name = "warm"
+    resident: int = 0
+    keep_alive: str | int | None = None
+    load_seconds: float = 300.0
+    absence_seconds: float = 0.0
+
+
+class FleetSettings(msgspec.Struct, frozen=True):
+    """The config of balancing: `pools` for its models, by Ollama's name, and `others` for every other model."""
+
+    pools: Mapping[str, PoolSettings] = {}
+    others: PoolSettings = PoolSettings()
+    retry_share: float = 0.2
+    starve_seconds: float = STARVE_SECONDS
+    loads: Literal["auto", "always", "never"] = "auto"
+    is_foreign: bool = False
+
+    def of(self, model: str) -> PoolSettings:
+        """The settings of a model's pool."""
+        return self.pools.get(model, self.others)
+
+
+DEFAULTS: Final = FleetSettings()
