@@ -14,11 +14,11 @@ from tests.upstream.scripted import Line, Script, answer, serving
 SERVICE = {"kubernetes.io/service-name": "gateway"}
 
 
-async def beside(world: World, api: KubernetesApi, uid: str, urls: Sequence[str] = ()) -> Served:
-    """A gateway with this uid that knows of the Service; it is not in it."""
+async def beside(world: World, api: KubernetesApi, uid: str, urls: Sequence[str] = (), **sections: Any) -> Served:
+    """A gateway with this uid that knows of the Service; it is not in it. `sections` are those of config.yml."""
     named = {"AI_GATEWAY_PEERS_SERVICE": f"{NAMESPACE}/gateway", "AI_GATEWAY_POD_UID": uid}
     world.environment = {**world.environment, **named}
-    content = yaml.safe_dump(config(urls or (await world.simulator()).urls))
+    content = yaml.safe_dump(config(urls or (await world.simulator()).urls, **sections))
     return await world.gateway_with(content, access=api.access(world.folder))
 
 
