@@ -17,19 +17,26 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "embeddings": {"ollama": "embed"},
 }
 MISSING: Mapping[str, Mapping[str, Any]] = {"ghost": {}}  # in the config, and nowhere else
+NO_ENVIRONMENT: Mapping[str, str] = {}
 
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+) \(admin (http://127\.0\.0\.1:\d+)\)")
 
 
 class Serving(Server):
-    """`ai-gateway serve` with some flags and, unless a ConfigMap has it, a config."""
+    """`ai-gateway serve` with some flags, more environment and, unless a ConfigMap has it, a config."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any] | None, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any] | None,
+        flags: Sequence[str] = (),
+        env: Mapping[str, str] = NO_ENVIRONMENT,
+    ) -> None:
         command = [str(Path(sys.executable).with_name("ai-gateway")), "serve", *flags]
         if config is not None:
             path = folder / "config.yml"
             command += ["--config", str(path)]
-        super().__init__([*command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], 0, folder, {})
+        super().__init__([*command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], 0, folder, env)
         if config is not None:
             path.write_text(yaml.safe_dump(dict(config)))
         self.admin_url = ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,12 +40,34 @@ class Ollama(Server):
 
     @property
     def loads(self) -> int:
-        """How many models it has loaded so far, by its own log."""
-        return self.log.read_text(errors="replace").count("{Operation:commit")
+        """How many loads of models it has begun so far, by its own log."""
+        return self._logged("{Operation:commit")
+
+    @property
+    def finished_loads(self) -> int:
+        """How many of them are over, and the model was there."""
+        return self._logged('msg="loaded runners"')
+
+    @property
+    def failed_embeds(self) -> int:
+        """How many calls to /api/embed it did not answer well, such as loads that it gave up."""
+        return len(re.findall(r'\| [45]\d\d \|.*"/api/embed"', self._text))
+
+    @property
+    def runners(self) -> frozenset[int]:
+        """The processes of its models, one for each that is loaded or loading."""
+        return frozenset(child.pid for child in _children(self.pid))
 
     def cpu_ticks(self) -> int:
         """How long its model runners have computed, in hundredths of a second."""
         return sum(child.ticks for child in _children(self.pid))
+
+    @property
+    def _text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def _logged(self, text: str) -> int:
+        return self._text.count(text)
 
     @asynccontextmanager
     async def truncating(self) -> AsyncIterator[None]:
