@@ -191,11 +191,13 @@ class FairQueue:
         if before is None:
             self._bound()
             before = self._floor
-        if tokens > 0:
-            self._floor = max(self._floor, min(before, self._least(before)))
         served = self.served[caller] = max(0.0, before + tokens)
-        self._interactive.rank(caller, served)
-        self._batch.rank(caller, served)
+        is_asked = self.has_first_attempts
+        if tokens > 0:
+            self._floor = max(self._floor, min(before, self._least(before)) if is_asked else before)
+        if is_asked:
+            self._interactive.rank(caller, served)
+            self._batch.rank(caller, served)
 
     def _least(self, otherwise: float) -> float:
         firsts = [first[0] for kind in (self._interactive, self._batch) if (first := kind.first()) is not None]

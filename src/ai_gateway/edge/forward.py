@@ -65,9 +65,9 @@ class Forward:
             patience = patience_of(scope)
             total = _total(patience.total_seconds(entry.timeouts, stream=call.stream), loop.time())
             await incoming.admit(entry, total[0] - loop.time())
-            fleet, conversation = deps.upstreams.fleet, None
-            pool = fleet.pool(entry.ollama_name)
-            if len(fleet.endpoints) > 1 and pool.policy.knows_conversations:  # else nobody asks for it
+            pool = deps.upstreams.fleet.pool(entry.ollama_name)
+            conversation = None
+            if len(deps.upstreams.fleet.endpoints) > 1 and pool.policy.knows_conversations:  # else nobody asks for it
                 header = first_header(scope, active.config.balancing.affinity_headers)
                 conversation = await incoming.in_turns(call, _conversation(call, exchange.caller, entry, header))
             claim = Claim(
@@ -82,13 +82,12 @@ class Forward:
             call.let_go()  # from here on only `body` holds the text
             served = ServedCall(exchange=exchange, call=call, entry=entry, body=body, claim=claim)
             beat_seconds = patience.heartbeat_seconds(entry.timeouts.heartbeat)
-            config = active.config
             delivery = Delivery(
-                shape=self._shape(exchange, call, config.compatibility),
+                shape=self._shape(exchange, call, active.config.compatibility),
                 cancel_scope=CancelScope(scope, deps.running_requests, total),
-                room=AnswerRoom(incoming.share, deps.buffers.slices, config.body.max_answer_bytes),
+                room=AnswerRoom(incoming.share, deps.buffers.slices, active.config.body.max_answer_bytes),
                 events=EventReply(exchange, scope, send, beat_seconds, loop) if call.stream else None,
-                shows_endpoint=config.compatibility.endpoint_header and _may_see_endpoints(exchange.caller),
+                shows_endpoint=active.config.compatibility.endpoint_header and _may_see_endpoints(exchange.caller),
             )
             await self._deliver(served, delivery, send)
 

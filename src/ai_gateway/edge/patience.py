@@ -34,10 +34,15 @@ class Patience(msgspec.Struct, frozen=True):
 
     def total_seconds(self, timeouts: Timeouts, *, stream: bool) -> float:
         """How long the whole call may take. For a whole answer a client may wait longer than is usual."""
+        if self is _NONE:
+            return timeouts.stream if stream else timeouts.total
         if stream:
             return min(_in_time(self.total), timeouts.stream)
         seconds = min(_in_time(self.total), _in_time(self.between_bytes))
         return timeouts.total if seconds == inf else min(seconds, max(timeouts.stream, timeouts.total))
+
+
+_NONE: Final = Patience()  # of most clients
 
 
 def _in_time(seconds: float | None) -> float:
@@ -47,11 +52,13 @@ def _in_time(seconds: float | None) -> float:
 
 def patience_of(scope: Scope) -> Patience:
     """What the client says. Numbers that mean nothing count as none: not above 0, infinite, or no number at all."""
-    return Patience(_seconds(scope, b"x-stainless-read-timeout"), _seconds(scope, b"x-request-timeout"))
+    between_bytes, total = header(scope, b"x-stainless-read-timeout"), header(scope, b"x-request-timeout")
+    if between_bytes is None and total is None:
+        return _NONE
+    return Patience(_seconds(between_bytes), _seconds(total))
 
 
-def _seconds(scope: Scope, name: bytes) -> float | None:
-    text = header(scope, name)
+def _seconds(text: bytes | None) -> float | None:
     if text is None:
         return None
     try:
