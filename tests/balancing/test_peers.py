@@ -11,6 +11,7 @@ from tests.balancing.worlds import Clock, addresses, held
 from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.policy import POLICIES, Name
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.report import Load, Report, decode, encode
 from ai_gateway.balancing.reporting import Presence
@@ -227,9 +228,29 @@ def test_a_leader_that_tells_of_loads_for_ever_is_passed_over(model: str, second
     assert gateway.fleet.loads.of
 
 
-def test_a_gateway_that_claims_all_slots_shuts_nobody_out() -> None:
+def test_not_even_a_gateway_that_does_not_lead_may_tell_of_loads_for_ever() -> None:
+    """Where this gateway leads, it has as much time as a leader that loads other models."""
+    gateway = Gateway("a", 2)
+    told = report("z", loads=tuple(Load(f"pod-{number}:11434", "x", MODEL, "loading", 1.0) for number in range(2)))
+    gateway.hear(told)
+    gateway.wait(OTHER)
+    gateway.clock.now += 159
+    gateway.hear(told)
+    gateway.fleet.decide()
+    assert not gateway.fleet.loads.of
+    gateway.clock.now += 2
+    gateway.hear(told)
+    gateway.hear(told)  # its loads count no more
+    assert gateway.fleet.peers.leads
+    gateway.fleet.decide()
+    assert gateway.fleet.loads.of
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_gateway_that_claims_all_slots_shuts_nobody_out(policy: Name) -> None:
     """A call that has waited `balancing.starve` is sent where this gateway runs none."""
     gateway = Gateway()
+    list(gateway.fleet.configure(FleetSettings(others=PoolSettings(SLOTS, None, 100, policy))))
     gateway.hear(report("b", 10**6))
     ticket = gateway.wait()
     gateway.clock.now += gateway.fleet.loads.starve_seconds
@@ -381,3 +402,32 @@ def test_it_is_busy_while_calls_run_or_wait_here_or_elsewhere() -> None:
         gateway.hear(told)
         seen.append(gateway.fleet.peers.is_busy)
     assert seen == [False, True, False, True, False, True, False]
+
+
+def test_a_late_poll_keeps_the_last_view_while_another_gateway_loads() -> None:
+    """Ollama may tell nothing meanwhile; without a view, calls would go there, and be loads that nobody decided."""
+    gateway = Gateway("b")
+    (endpoint,) = gateway.endpoints
+    loading = report("a", loads=(Load("pod-0:11434", f"sha256:{OTHER}", OTHER, "loading", 1.0),))
+    gateway.hear(loading)
+    ticket = gateway.wait(OTHER)
+    for _ in range(30):
+        gateway.clock.now += 1
+        gateway.fleet.saw_residents(endpoint, None)
+        gateway.hear(loading)
+    assert ticket.choice is None
+    assert endpoint.is_resident(MODEL)
+
+
+def test_a_gateway_that_leaves_decides_for_its_calls_if_nobody_else_can() -> None:
+    """It takes calls until its port closes, and no other gateway knows of them."""
+    gateway = Gateway("a")
+    gateway.hear()
+    gateway.fleet.is_leaving = True
+    gateway.hear(report("b"))
+    gateway.wait(OTHER)
+    assert not gateway.fleet.decides
+    gateway.hear()
+    assert not gateway.fleet.peers.leads
+    gateway.fleet.decide()
+    assert gateway.fleet.loads.of

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 from tests.balancing.loading_world import A, B, Loading, settings
-from tests.balancing.worlds import MODEL, World
+from tests.balancing.worlds import MODEL, World, addresses
 
 from ai_gateway.balancing.lease import Lease, Waits
-from ai_gateway.balancing.settings import PoolSettings
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.stopwatch import Stopwatch
 from ai_gateway.balancing.ticket import Claim
-from ai_gateway.errors import ModelLoading, QueueFull, QueueShare, QueueTimeout
+from ai_gateway.errors import ModelLoading, NoEndpoint, QueueFull, QueueShare, QueueTimeout
 
 STARVE = 20.0
 
@@ -253,3 +253,36 @@ def test_it_uses_what_others_have_loaded() -> None:
     assert [one.endpoint for one in waiting] == [first, first, None]
     world.pass_time(STARVE)
     assert waiting[2].endpoint is None
+
+
+# -- where no endpoint has the model, or nobody knows that one has
+
+
+def test_while_calls_wait_for_an_endpoint_none_waits_longer_than_another() -> None:
+    """Not even the one whose caller has got the most tokens, while others come."""
+    world = World(0, settings=FleetSettings(others=PoolSettings(1, None, 1000, absence_seconds=30.0)))
+    world.pool.queue.charge("first", 1)  # so nobody starts at nothing
+    world.pool.queue.charge("busy", 1000)
+    world.queue(claim=Claim("first"))
+    waiting = world.queue(claim=Claim("busy"))
+    for _ in range(31):
+        world.queue(claim=Claim("new"))
+        world.clock.now += 1
+        world.fleet.tick()
+    assert isinstance(waiting.ticket.error, NoEndpoint)
+
+
+def test_a_call_waits_not_for_ever_for_a_list_of_models() -> None:
+    """Without one nobody decides on loads, as it is not known where the model is: Ollama may load it."""
+    world = World(0)
+    world.fleet.apply(addresses(1))
+    (endpoint,) = world.endpoints
+    world.fleet.saw_up(endpoint, "0.33.0")
+    world.saw_loaded(endpoint)
+    waiting = world.queue()
+    world.clock.now += STARVE - 0.1
+    world.fleet.tick()
+    assert waiting.settled == 0
+    world.clock.now += 0.1
+    world.fleet.tick()
+    assert waiting.endpoint is endpoint

@@ -157,7 +157,8 @@ class Fleet(Scheduler):
         """
         now = self._clock()
         if residents is None:
-            keep_seconds = KEEP_SECONDS if endpoint not in self.loads.of else KEEP_AT_LOAD_SECONDS
+            is_loading = endpoint in self.loads.of or endpoint in self.loads.reported
+            keep_seconds = KEEP_AT_LOAD_SECONDS if is_loading else KEEP_SECONDS
             endpoint.residency.late(now, keep_seconds)
             if endpoint.residency.loaded is None:
                 self.changed()

@@ -37,4 +37,4 @@ def send_past_peers(pool: Pool, seconds: float) -> None:
     taken = [one for one in pool.able if one.peers and not one.own_busy(pool.model)]
     if taken:
         chosen = min(taken, key=lambda endpoint: endpoint.total_in_flight)
-        pool.bind_to(ticket, Choice(chosen, "waited", True))
+        pool.bind_to(ticket, Choice(chosen, "waited", chosen.is_resident(pool.model)))

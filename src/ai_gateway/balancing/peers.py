@@ -251,7 +251,7 @@ class Peers:
         now, own = self._clock(), self._present.own
         self._passed_over = {uid: until for uid, until in self._passed_over.items() if until > now}
         self._loaded_at.update((uid, now) for uid, report in self._fresh.items() if report.loads)
-        if self.leader != own and self._is_left_alone(now):
+        if self._fresh and self._is_left_alone(now):
             blocking = {uid for uid, report in self._fresh.items() if uid == self.leader or report.loads}
             self._passed_over.update(dict.fromkeys(blocking, now + PASSED_OVER_SECONDS))
         fit = {uid for uid, report in self._fresh.items() if report.may_lead and uid not in self._present.terminating}
@@ -274,7 +274,8 @@ class Peers:
         """How long a call may wait for the leader; None: this gateway loads its model.
 
         A leader that loads other models meanwhile may have no room for this one yet: it gets more time, and for this
-        one at least half of what a load may take. It may not tell of loads for ever.
+        one at least half of what a load may take. Neither it nor, where this gateway leads, another one may tell of
+        loads for ever.
         """
         loads = self._around.loads
         if any(load.model == pool.model for load in loads.of.values()):
@@ -282,7 +283,7 @@ class Peers:
         at_work = AT_WORK_STARVES * loads.starve_seconds
         if any(load.model == pool.model for load in loads.reported.values()):
             return max(at_work, pool.settings.load_seconds / 2)
-        is_at_work = now - self._loaded_at.get(self.leader or "", -math.inf) <= 2 * loads.starve_seconds
+        is_at_work = self.leads or now - self._loaded_at.get(self.leader or "", -math.inf) <= 2 * loads.starve_seconds
         return at_work if is_at_work else 2 * loads.starve_seconds
 
 

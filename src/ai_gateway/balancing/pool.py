@@ -126,7 +126,10 @@ class Pool:
             self._bind(again)
         while (ticket := self.queue.first(self._clock())) is not None:
             if not self._bind(ticket):
-                return  # all calls after it need the same slots
+                break  # all calls after it need the same slots
+        if self.settings.absence_seconds and self.waiting and not self.endpoints_with():
+            for late in tuple(self.queue):  # while nobody is served, the turn of some might never come
+                self._bind(late)
 
     def _bind(self, ticket: Ticket) -> bool:
         try:

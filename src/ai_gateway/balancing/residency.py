@@ -13,7 +13,7 @@ import msgspec
 from ai_gateway.balancing.resident import Resident, Weights
 
 KEEP_SECONDS: Final = 10.0  # how long the last list counts when polls are late
-KEEP_AT_LOAD_SECONDS: Final = 150.0  # the same while a load or unload of ours keeps Ollama from answering
+KEEP_AT_LOAD_SECONDS: Final = 150.0  # the same while a load or unload of a gateway keeps Ollama from answering
 DOUBT_SECONDS: Final = 3.0  # an HTTP date has whole seconds, and Ollama removes what has expired a moment later
 LONGEST_CALL_SECONDS: Final = 1800.0  # an expiry longer past is no call: the endpoint's clock was set
 SHORTEST_EXPIRY_SECONDS: Final = 60.0  # a runner that was used within it has not expired, where no clock is known

@@ -105,8 +105,8 @@ class Scheduler:
 
     @property
     def decides(self) -> bool:
-        """Whether this gateway decides on loads."""
-        return self.may_load and self.peers.leads
+        """Whether this gateway decides on loads. One that leaves does for its own calls, if nobody else is fit to."""
+        return self.may_load and (self.peers.leads or (self.is_leaving and self.peers.leader is None))
 
     def _may_lead(self) -> bool:
         return self.may_load and self._is_configured and not self.is_leaving
@@ -124,12 +124,16 @@ class Scheduler:
         """What time alone brings. Called each second."""
         self.loads.tick()
         seconds = self._settings.starve_seconds
-        for pool in [pool for pool in self._pools.hungry if pool.policy.binds_late]:
-            if not self.may_load:
+        for pool in list(self._pools.hungry):
+            if pool.policy.binds_late and not (self.may_load and self._is_loadable(pool)):
                 send_cold(pool, seconds)
             send_past_peers(pool, seconds)
         self.bind_waiting()
         self.decide()
+
+    def _is_loadable(self, pool: Pool) -> bool:
+        """Whether an endpoint is known to have the model on its disk: else nobody decides to load it."""
+        return any(endpoint.is_usable and endpoint.holds(pool.model) for endpoint in self.everyone())
 
     # -- config
 
