@@ -1,8 +1,9 @@
 """Which endpoint loads which model, and when."""
 
-from tests.balancing.loading_world import SIZE, A, B, Loading, settings
+from tests.balancing.loading_world import SIZE, A, B, C, Loading, settings
 
 from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import Weights
 from ai_gateway.balancing.settings import PoolSettings
 
 
@@ -114,3 +115,23 @@ def test_without_a_view_of_an_endpoint_nothing_is_loaded_there() -> None:
     world.saw_no_residents(first)
     world.want(A)
     assert world.load().endpoint is second
+
+
+def test_a_name_that_only_some_endpoints_have_is_loaded_there() -> None:
+    """Though another name of the same file is loaded elsewhere: its runner serves no call for this one."""
+    slots = PoolSettings(4, None, 100)
+    world = Loading(2, given=settings(a=slots, b=slots))
+    first, second = world.endpoints
+    for name in (A, B):
+        world.fleet.saw_weights(name, Weights("blob"))
+    world.fleet.saw_models(second, {A: HeldModel(A, A, SIZE, 0)})
+    world.see(first, C)
+    world.see(second, A)
+    world.run(A)
+    world.clock.now += 100
+    world.want(B)
+    assert world.unload().endpoint is first
+    load = world.load()
+    assert (load.endpoint, load.model) == (first, B)
+    world.fleet.decide()
+    assert world.orders == []

@@ -300,3 +300,39 @@ def test_a_model_in_use_by_somebody_else_is_no_victim() -> None:
     world.fleet.saw_residents(endpoint, (resident,), world.clock.now, 0.0)
     world.want(A)
     assert world.orders == []
+
+
+def test_calls_of_no_policy_go_to_a_reserved_runner() -> None:
+    """Else one that is always in use would never make room."""
+    world = Loading(1, given=settings(b=PoolSettings(2, None, 100, "round_robin")))
+    (endpoint,) = world.endpoints
+    world.see(endpoint, B)
+    pool, _ = world.run(B)
+    world.want(A)
+    world.pass_time(STARVE_SECONDS + 1)
+    assert reserved(endpoint) == B
+    later = world.want(B)
+    assert later.endpoint is None
+    pool.give_back(endpoint)
+    world.unload()
+    assert later.endpoint is endpoint
+
+
+def test_a_reserved_runner_whose_file_becomes_known_stays_reserved() -> None:
+    """Its key is another one then. It makes room when its calls have ended, and not before it is gone."""
+    world = Loading(1)
+    (endpoint,) = world.endpoints
+    world.see(endpoint, B)
+    pool, _ = world.run(B)
+    world.want(A)
+    world.pass_time(STARVE_SECONDS + 1)
+    world.fleet.saw_weights(B, Weights("blob"))
+    world.pass_time(1)
+    assert world.orders == []
+    assert endpoint.is_reserved(B)
+    pool.give_back(endpoint)
+    load = world.next()
+    world.fleet.loads.unloaded(load)
+    world.clock.now += 1
+    world.see(endpoint, B)
+    assert load.phase == "unloading"

@@ -28,7 +28,7 @@ class Need(msgspec.Struct, eq=False):
     copies: dict[Endpoint, None] = {}
     copy_slots: int = 0
     loading: list[Load] = []
-    avoid: frozenset[Endpoint] = NOWHERE  # where a call that is sent again must not go
+    avoid: frozenset[Endpoint] = NOWHERE  # where a call must not go that is sent again, or whose name is not there
 
     @property
     def is_nowhere(self) -> bool:
@@ -75,6 +75,9 @@ class Demand:
         for pool in pools:
             if pool.policy.binds_late:
                 self._add(pool, endpoints)
+        for shared in self.needs.values():
+            if len(shared.pools) > 1:
+                shared.avoid = shared.avoid or _lacking(shared, endpoints)
         for load in loads:
             need = self._by_model.get(load.model)
             if need is not None:
@@ -111,3 +114,11 @@ class Demand:
     def _oldest(self, pool: Pool) -> float:
         own = max((self._now - ticket.came_at for ticket in pool.queue.firsts()), default=0.0)
         return max(own, pool.peer_oldest_seconds)
+
+
+def _lacking(need: Need, endpoints: Sequence[Endpoint]) -> frozenset[Endpoint]:
+    """Where calls for one of its names cannot go, which wait and find it nowhere: other names alone are there."""
+    for pool in need.pools:
+        if (pool.waiting or pool.peer_waiting) and not pool.able:
+            return frozenset(one for one in endpoints if not one.holds(pool.model))
+    return NOWHERE

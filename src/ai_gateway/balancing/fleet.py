@@ -141,6 +141,7 @@ class Fleet(Scheduler):
     def saw_weights(self, digest: str, weights: Weights) -> None:
         """Notes what a manifest's digest stands for, wherever it is."""
         self._weights.note(digest, weights, self.endpoints.values())
+        self.loads.renamed(digest, weights.blob or digest)
         self.changed()
 
     def saw_residents(

@@ -9,7 +9,7 @@ from ai_gateway.balancing.decision import Decision
 from ai_gateway.balancing.due import Due, Hopeless, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
-from ai_gateway.balancing.load import UNLOAD_SECONDS, Backoff, Load, Step, next_backoff
+from ai_gateway.balancing.load import UNLOAD_SECONDS, Backoff, Load, Step, Victim, next_backoff
 from ai_gateway.balancing.refusals import load_failed
 from ai_gateway.balancing.settings import STARVE_SECONDS
 from ai_gateway.balancing.victims import DWELL_SECONDS
@@ -174,6 +174,14 @@ class Loads:
             for pool in self._around.pools()
             if key_of(pool.model) == load.key
         )
+
+    def renamed(self, before: str, key: str) -> None:
+        """A runner's key is another one now, since more is known of what it runs: it makes room all the same."""
+        for load in self.of.values():
+            if load.victim is not None and load.victim.key == before:
+                load.victim = Victim(key, load.victim.name)
+                if load.endpoint.reserved == before:
+                    load.endpoint.reserved = key
 
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone or down."""

@@ -74,9 +74,9 @@ class Seats:
         self.phase = "warm" if self.able else "cold" if holders else "absent"
 
     def _find(self, binds_late: bool, holders: list[Endpoint]) -> tuple[list[Endpoint], bool]:
+        holders = [one for one in holders if not one.is_reserved(self.model)]
         if not binds_late:
             return holders, False
-        holders = [one for one in holders if not one.is_reserved(self.model)]
         able = [one for one in holders if one.is_resident(self.model)]
         if not able and holders and all(one.residency.loaded is None for one in holders):
             return holders, True
