@@ -82,8 +82,40 @@ def test_old_failures_are_forgotten() -> None:
     waiting = world.want(A)
     world.fleet.loads.loaded(world.next(), "out of memory")
     world.pool.leave(waiting.ticket)
-    world.pass_time(2 * FIRST_BACKOFF_SECONDS + 1)
+    world.pass_time(FIRST_BACKOFF_SECONDS + LONGEST_BACKOFF_SECONDS)
+    assert world.fleet.loads.backoffs
+    world.pass_time(1)
     assert world.fleet.loads.backoffs == {}
+
+
+def test_failures_go_with_their_endpoint() -> None:
+    """Health and metrics name none that is gone."""
+    world = Loading(2)
+    world.want(A)
+    load = world.next()
+    world.fleet.loads.loaded(load, "out of memory")
+    world.fleet.apply([endpoint.address for endpoint in world.endpoints if endpoint is not load.endpoint])
+    assert world.fleet.loads.backoffs == {}
+
+
+def test_a_call_is_refused_after_each_endpoint_has_failed_once_however_long_that_takes() -> None:
+    """The first may be tried again before the last has failed: that would go on for ever."""
+    world = Loading(3)
+    waiting = world.want(A)
+    tried = []
+    while not waiting.settled:
+        load = world.next()
+        tried.append(load.endpoint)
+        for _ in range(30):
+            world.pass_time(1)
+        world.fleet.loads.loaded(load, "out of memory")
+        world.fleet.decide()
+    assert isinstance(waiting.ticket.error, LoadFailed)
+    assert sorted(tried, key=world.endpoints.index) == world.endpoints
+    world.pass_time(60)
+    world.want(A)
+    world.fleet.loads.loaded(world.next(), "out of memory")
+    assert max(backoff.seconds for backoff in world.fleet.loads.backoffs.values()) == 2 * FIRST_BACKOFF_SECONDS
 
 
 def test_a_call_that_is_sent_again_counts_as_nowhere_for_the_other_endpoints() -> None:

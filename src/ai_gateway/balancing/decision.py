@@ -67,12 +67,14 @@ class Decision:
         return bool(need.loading) and pending >= need.waiting and need.count >= need.resident
 
     def _step(self, need: Need) -> Due | Hopeless | None:
+        if need.is_nowhere and (hopeless := self._sites.hopeless(need)) is not None:
+            return hopeless
         is_short = need.count < need.resident
         is_crowded = need.running + need.waiting > EAGER * need.slots
         if need.is_nowhere or is_short or is_crowded:
             rooms = [site for site in self._sites.among(need, self._roomy) if self._has_room(site)]
             if rooms:
-                return Due(need, min(rooms, key=_rank), None)
+                return Due(need, min(rooms, key=self._rank), None)
         is_worth_it = self._forecast.pays(need, REPLACE)
         is_due = is_short or (need.waiting > 0 and (need.is_nowhere or is_worth_it))
         found = self._victims.idle(need) if is_due else None
@@ -81,12 +83,23 @@ class Decision:
         if found is None and need.is_nowhere and self._starves(need):
             found = self._victims.busy(need)
         if found is None:
-            return self._sites.hopeless(need) if need.is_nowhere else None
+            return None
         site, place = found
         return Due(need, site, place.give_up())
 
     def _starves(self, need: Need) -> bool:
         return need.oldest_seconds > self._forecast.hurried(need, self._state.starve_seconds)
+
+    def _rank(self, site: Site) -> tuple[bool, float, int, int]:
+        """Where to load: an empty and fast endpoint first, then an idle one; all gateways see the same tie."""
+        endpoint = site.endpoint
+        residents = len(endpoint.residency.loaded or {})
+        return (
+            self._sites.has_failed(site),
+            residents - 2 * min(1.0, endpoint.speed),
+            endpoint.total_in_flight + endpoint.total_peers,
+            site.mix,
+        )
 
     def _has_room(self, site: Site) -> bool:
         endpoint = site.endpoint
@@ -109,10 +122,3 @@ def _has_place(endpoint: Endpoint) -> bool:
     """Whether Ollama takes a further runner, whatever its size."""
     rooms = endpoint.pod.max_loaded_models if endpoint.pod is not None else None
     return len(endpoint.residency.loaded or {}) < (rooms or USUAL_ROOMS)
-
-
-def _rank(site: Site) -> tuple[float, int, int]:
-    """Where to load: an empty and fast endpoint first, then an idle one; all gateways see the same tie."""
-    endpoint = site.endpoint
-    residents = len(endpoint.residency.loaded or {})
-    return residents - 2 * min(1.0, endpoint.speed), endpoint.total_in_flight + endpoint.total_peers, site.mix

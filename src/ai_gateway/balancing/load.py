@@ -55,6 +55,11 @@ class Backoff(msgspec.Struct, frozen=True):
     seconds: float
     reason: str
 
+    @property
+    def failed_at(self) -> float:
+        """When it did."""
+        return self.until - self.seconds
+
 
 def next_backoff(before: Backoff | None, now: float, reason: str) -> Backoff:
     """The back-off after one more failure: 10 s, doubling up to 5 minutes."""

@@ -9,7 +9,7 @@ from ai_gateway.balancing.decision import Decision
 from ai_gateway.balancing.due import Due, Hopeless, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
-from ai_gateway.balancing.load import UNLOAD_SECONDS, Backoff, Load, Step, Victim, next_backoff
+from ai_gateway.balancing.load import LONGEST_BACKOFF_SECONDS, UNLOAD_SECONDS, Backoff, Load, Step, Victim, next_backoff
 from ai_gateway.balancing.refusals import load_failed
 from ai_gateway.balancing.settings import STARVE_SECONDS
 from ai_gateway.balancing.victims import DWELL_SECONDS
@@ -163,7 +163,7 @@ class Loads:
         for endpoint in self._around.everyone():
             if endpoint.full_bytes is not None and endpoint.full_until <= now:
                 endpoint.full_bytes = None
-        for place in [place for place, backoff in self.backoffs.items() if backoff.until + backoff.seconds < now]:
+        for place in [place for place, one in self.backoffs.items() if one.until + LONGEST_BACKOFF_SECONDS < now]:
             del self.backoffs[place]
 
     def _is_wanted(self, load: Load) -> bool:
@@ -186,6 +186,8 @@ class Loads:
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone or down."""
         self._evictions.forget(endpoint)
+        if endpoint.is_draining:
+            self.backoffs = {place: backoff for place, backoff in self.backoffs.items() if place[0] is not endpoint}
         load = self.of.get(endpoint)
         if load is not None:
             self._end(load, "dropped")

@@ -1,5 +1,6 @@
 """Where a runner may be loaded: endpoints that hold its model, have no load under way, and did not fail to load it."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from ai_gateway.balancing.demand import Need
@@ -24,16 +25,22 @@ class Sites:
             if site is not None and self._backoff(site) is None:
                 yield site
 
+    def has_failed(self, site: Site) -> bool:
+        """Whether it failed to load there lately: all others are tried before it is tried again."""
+        return (site.endpoint, site.key) in self._state.backoffs
+
     def hopeless(self, need: Need) -> Hopeless | None:
-        """If all endpoints that may load it have failed to."""
+        """If all endpoints that may load it have failed to: a while ago at most, or since its first call here came."""
         if not self._state.backoffs:
             return None
-        sites = (self._site(need, endpoint) for endpoint in self._endpoints)
-        backoffs = [self._backoff(site) for site in sites if site is not None]
-        ends = [backoff for backoff in backoffs if backoff is not None]
-        if not ends or len(ends) < len(backoffs):
+        sites = [site for site in (self._site(need, endpoint) for endpoint in self._endpoints) if site is not None]
+        came_at = min((ticket.came_at for pool in need.pools for ticket in pool.queue.firsts()), default=math.inf)
+        found = [self._state.backoffs.get((site.endpoint, site.key)) for site in sites]
+        now = self._state.now
+        backoffs = [one for one in found if one is not None and (one.until > now or one.failed_at >= came_at)]
+        if not backoffs or len(backoffs) < len(sites):
             return None
-        return Hopeless(need, min(ends, key=lambda backoff: backoff.until))
+        return Hopeless(need, min(backoffs, key=lambda backoff: backoff.until))
 
     def _site(self, need: Need, endpoint: Endpoint) -> Site | None:
         """Where it may be loaded, now or later."""

@@ -78,7 +78,13 @@ class Victims:
             if not place.may_go or (place.copies == 1 and place.need is not None and (place.need.waiting or is_recent)):
                 continue
             for site in self._sites_of(need, place):
-                rank = (place.copies == 1, self._missed(place), -place.idle_seconds, site.mix)
+                rank = (
+                    self._sites.has_failed(site),
+                    place.copies == 1,
+                    self._missed(place),
+                    -place.idle_seconds,
+                    site.mix,
+                )
                 found.append((rank, site, place))
         return _best(found)
 
@@ -113,7 +119,7 @@ class Victims:
         """
         return _best(
             [
-                ((not place.may_go, *self._busyness(place), site.mix), site, place)
+                ((self._sites.has_failed(site), not place.may_go, *self._busyness(place), site.mix), site, place)
                 for place in self._places
                 for site in self._sites_of(need, place)
             ]
