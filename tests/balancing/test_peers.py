@@ -431,3 +431,18 @@ def test_a_gateway_that_leaves_decides_for_its_calls_if_nobody_else_can() -> Non
     assert not gateway.fleet.peers.leads
     gateway.fleet.decide()
     assert gateway.fleet.loads.of
+
+
+def test_two_that_pass_each_other_over_still_heed_their_loads() -> None:
+    """Else each would send calls to what the other one empties, and neither would ever load."""
+    gateway = Gateway("m", 2)
+    gateway.hear(report("a"))
+    gateway.wait(OTHER)
+    gateway.clock.now += 2 * gateway.fleet.loads.starve_seconds + 1
+    gateway.hear(report("a"))
+    assert gateway.fleet.peers.leads
+    first, second = gateway.endpoints
+    gateway.hear(report("a", loads=(Load("pod-0:11434", f"sha256:{MODEL}", OTHER, "reserved", 1.0),)))
+    assert gateway.fleet.peers.leads
+    assert first.is_reserved(MODEL)
+    assert not second.is_reserved(MODEL)

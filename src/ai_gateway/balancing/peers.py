@@ -64,6 +64,7 @@ class Peers:
         self._tokens: dict[str, tuple[str, dict[str, int]]] = {}  # by uid: the key of the hashes, and the last counts
         self._passed_over: dict[str, float] = {}  # by uid: until when
         self._loaded_at: dict[str, float] = {}  # by uid: when its report told of a load
+        self._told_since: dict[tuple[str, str], float] = {}  # by uid and endpoint: of a load there, in every report
         self._key = secrets.token_hex(16)
         self.may_lead: Callable[[], bool] = lambda: True
         self.look: Callable[[Endpoint], None] = lambda _endpoint: None  # asks for its loaded models soon
@@ -216,13 +217,20 @@ class Peers:
             if held not in own.of:
                 held.reserved = held.residency.loading = None
         before, own.reported = own.reported, {}
-        for uid, report in self._fresh.items():
-            for load in report.loads if uid not in self._passed_over else ():
-                endpoint = endpoints.get(load.endpoint)
-                if endpoint is not None and endpoint.holds(load.model) and endpoint not in own.of:
-                    own.reported[endpoint] = self._taken(load, endpoint)
+        told = [(uid, load) for uid, report in self._fresh.items() for load in report.loads]
+        since, now = self._told_since, self._clock()
+        self._told_since = {(uid, load.endpoint): since.get((uid, load.endpoint), now) for uid, load in told}
+        for uid, load in told:
+            endpoint = endpoints.get(load.endpoint)
+            is_heeded = uid not in self._passed_over or not self._is_endless(uid, load, now)
+            if endpoint is not None and endpoint.holds(load.model) and endpoint not in own.of and is_heeded:
+                own.reported[endpoint] = self._taken(load, endpoint)
         for endpoint in before.keys() - own.reported.keys():
             self.look(endpoint)  # its load has ended
+
+    def _is_endless(self, uid: str, load: ReportedLoad, now: float) -> bool:
+        """Whether one that is passed over tells of it for too long: other loads of two that decide must not meet."""
+        return now - self._told_since[uid, load.endpoint] > AT_WORK_STARVES * self._around.loads.starve_seconds
 
     def _taken(self, load: ReportedLoad, endpoint: Endpoint) -> Load:
         now = self._clock()
