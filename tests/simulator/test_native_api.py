@@ -68,6 +68,14 @@ async def test_an_empty_generate_loads_and_keep_alive_zero_unloads(endpoint: End
     assert (await ask(endpoint, "GET", "/api/ps")).json == {"models": []}
 
 
+@pytest.mark.parametrize("keep_alive", ["10m", -1])
+async def test_the_expiry_of_an_idle_model_stands_still(endpoint: Endpoint, keep_alive: str | int) -> None:
+    """The gateway takes a model whose expiry moves for one that somebody uses."""
+    await ask(endpoint, "POST", "/api/generate", {"model": "llama3", "keep_alive": keep_alive})
+    shown = {(await ask(endpoint, "GET", "/api/ps")).json["models"][0]["expires_at"] for _ in range(5)}
+    assert len(shown) == 1
+
+
 async def test_an_embedding_model_is_loaded_by_an_empty_embed(endpoint: Endpoint) -> None:
     refused = await ask(endpoint, "POST", "/api/generate", {"model": "nomic-embed-text"})
     assert (refused.status, refused.json) == (400, {"error": '"nomic-embed-text" does not support generate'})

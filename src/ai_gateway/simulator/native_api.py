@@ -1,11 +1,10 @@
 """The routes of /api that infer or read: generate, chat, embed, tags, ps, show, version, status."""
 
-import math
 from typing import Any, Literal
 
 from ai_gateway.simulator import native_asks
 from ai_gateway.simulator.asks import Ask
-from ai_gateway.simulator.durations import FOREVER_SECONDS, rfc3339
+from ai_gateway.simulator.durations import rfc3339
 from ai_gateway.simulator.embedding import make_vectors
 from ai_gateway.simulator.inference import Inference, find_model
 from ai_gateway.simulator.modelfile import modelfile, parameters_text
@@ -25,6 +24,7 @@ class NativeApi:
     def __init__(self, pod: Pod, inference: Inference) -> None:
         self._pod = pod
         self._inference = inference
+        self._clock_ahead: float | None = None  # of Unix time before the scheduler's clock
 
     async def root(self, call: Call) -> None:
         """`GET /`."""
@@ -105,15 +105,15 @@ class NativeApi:
         """One row of /api/ps: the model as it was when it was loaded, whatever became of its name."""
         loaded = runner.starter
         now = self._pod.leasing.now()
-        ahead = runner.shown_expiry(now) - now
-        expires_at = self._pod.clock() + (FOREVER_SECONDS if math.isinf(ahead) else ahead)
+        if self._clock_ahead is None:  # read once: as in Ollama, the expiry of an idle model stands still
+            self._clock_ahead = self._pod.clock() - now
         return {
             "name": loaded.name,
             "model": loaded.name,
             "size": runner.size_bytes,
             "digest": loaded.digest,
             "details": loaded.details,
-            "expires_at": rfc3339(expires_at),
+            "expires_at": rfc3339(self._clock_ahead + runner.shown_expiry(now)),
             "size_vram": runner.size_bytes,
             "context_length": runner.context_length,
         }

@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from ai_gateway.simulator.durations import FOREVER_SECONDS
 from ai_gateway.simulator.prompt_cache import Slot
 
 LISTED_AFTER = 0.6  # the share of its load after which /api/ps of 0.24.0 shows a loading model, as measured
@@ -47,6 +48,7 @@ class Runner:
     listed_after: float = LISTED_LOADED  # the share of its load after which /api/ps shows it
     is_loaded: bool = False
     expires_at: float | None = None  # None until its first request has ended
+    idle_at: float = 0.0  # when its last request ended
     running: set[Ticket] = field(default_factory=set)
     waiting: deque[Ticket] = field(default_factory=deque)
 
@@ -67,8 +69,10 @@ class Runner:
         return self.context_length == ticket.context_length and self.is_listed(now)
 
     def shown_expiry(self, now: float) -> float:
-        """The expiry in /api/ps: it moves with the clock until the first request has ended."""
-        return now + self.keep_alive if self.expires_at is None else self.expires_at
+        """The expiry in /api/ps: it moves with the clock until the first request has ended, and then stands still."""
+        if self.expires_at is None:
+            return now + min(self.keep_alive, FOREVER_SECONDS)
+        return self.idle_at + FOREVER_SECONDS if math.isinf(self.expires_at) else self.expires_at
 
 
 def expiry(now: float, keep_alive: float) -> float:

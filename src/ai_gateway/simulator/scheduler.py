@@ -66,7 +66,8 @@ class Scheduler:
             return self._abort(runner)
         granted = self._fill(runner)
         if runner.is_idle and self.runners.get(runner.weights) is runner:
-            runner.expires_at = expiry(self._now(), runner.keep_alive)
+            runner.idle_at = self._now()
+            runner.expires_at = expiry(runner.idle_at, runner.keep_alive)
         return granted + self.advance()
 
     def unload(self, weights: str) -> list[Ticket]:
