@@ -134,6 +134,17 @@ async def test_a_load_that_takes_too_long_is_model_loading(world: World, stream:
     assert 1 <= int(reply.header("retry-after") or 0) <= 15
 
 
+async def test_a_load_goes_on_after_timeouts_load(world: World) -> None:
+    """Whoever comes later finds the model there, however short a wait the config allows."""
+    simulator = await world.simulator(load_seconds=0.6)
+    served = await world.gateway(simulator.urls, timeouts={"load": "100ms"})
+    assert (await served.chat(max_tokens=1)).error["code"] == "model_loading"
+    await served.loaded()
+    assert (await served.chat(max_tokens=1)).status == 200
+    scheduler = simulator.endpoints[0].pod.leasing.scheduler
+    assert (scheduler.loads, scheduler.aborted_loads) == (1, 0)
+
+
 async def test_a_load_that_fails_everywhere_is_load_failed(world: World) -> None:
     """503 with Ollama's reason, and when it is tried again; each endpoint was asked once."""
     upstreams = [await world.upstream(answer_well, is_cold=True, load=out_of_memory) for _ in range(2)]

@@ -7,6 +7,7 @@ import msgspec
 from ai_gateway.balancing.endpoint import Endpoint
 
 UNLOAD_SECONDS: Final = 120.0  # after which an unload is given up
+LOAD_SECONDS: Final = 300.0  # after which a load is given up at the earliest: callers may leave sooner
 FIRST_BACKOFF_SECONDS: Final = 10.0
 LONGEST_BACKOFF_SECONDS: Final = 300.0
 

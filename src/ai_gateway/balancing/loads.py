@@ -9,7 +9,16 @@ from ai_gateway.balancing.decision import Decision
 from ai_gateway.balancing.due import Due, Hopeless, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
-from ai_gateway.balancing.load import LONGEST_BACKOFF_SECONDS, UNLOAD_SECONDS, Backoff, Load, Step, Victim, next_backoff
+from ai_gateway.balancing.load import (
+    LOAD_SECONDS,
+    LONGEST_BACKOFF_SECONDS,
+    UNLOAD_SECONDS,
+    Backoff,
+    Load,
+    Step,
+    Victim,
+    next_backoff,
+)
 from ai_gateway.balancing.refusals import load_failed
 from ai_gateway.balancing.settings import STARVE_SECONDS
 from ai_gateway.balancing.victims import DWELL_SECONDS
@@ -76,7 +85,7 @@ class Loads:
             key=key,
             victim=victim,
             keep_alive=settings.keep_alive,
-            limit_seconds=settings.load_seconds,
+            limit_seconds=max(LOAD_SECONDS, settings.load_seconds),
             phase="loading" if victim is None else "reserved",
             began_at=now,
             phase_at=now,
