@@ -105,8 +105,6 @@ def test_lists_and_sections_within_sections_may_be_empty_too() -> None:
         ("auth: {methods: [keys], keys_file: 12}", "auth.keys_file"),
         ("discovery: {kubernetes: {namespaces: [12]}}", "discovery.kubernetes.namespaces[0]"),
         ("discovery: {static: [12]}", "discovery.static[0]"),
-        ("log: {level: off}", "log.level"),
-        ("audit: {store: off}", "audit.store"),
         ("trusted_proxies: [10]", "trusted_proxies[0]"),
         ("listen: 8080", "listen"),
     ],

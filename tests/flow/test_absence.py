@@ -38,14 +38,27 @@ async def test_the_wait_for_an_endpoint_does_not_count_as_one_for_a_load(world: 
     """Nor as one for a slot: each begins when the endpoint is there."""
     simulator = await world.simulator()
     simulator.endpoints[0].kill()
-    timeouts = {"heartbeat": "20ms", "queue": "100ms", "load": "100ms"}
+    timeouts = {"heartbeat": "20ms", "queue": "1s", "load": "1s"}
     served = await world.gateway(simulator.urls, queue=WAITING, timeouts=timeouts)
     line = await served.begin(chat(stream=True, max_tokens=1))
     await line.head()
-    for _ in range(10):  # in all at least 180 ms
+    for _ in range(60):  # in all at least 1180 ms
         assert await soon(line.event()) == ": waiting for an endpoint with the model"
     simulator.endpoints[0].restart()
     assert b"[DONE]" in await line.rest()
+
+
+async def test_what_a_first_endpoint_has_loaded_is_asked_before_a_call_goes_there(world: World) -> None:
+    """The gateway loads the model; the call does not find it cold."""
+    simulator = await world.simulator(load_seconds=0.2)
+    simulator.endpoints[0].kill()
+    served = await world.gateway(simulator.urls, queue=WAITING)
+    line = await served.begin(chat(max_tokens=1))
+    await until(lambda: served.waiting)
+    simulator.endpoints[0].restart()
+    assert (await line.reply()).header("x-ai-gateway-reason") == "only"
+    assert (await served.recorded()).attempts[0].is_warm
+    assert simulator.endpoints[0].ledger.by_path["/api/embed"] == 1
 
 
 async def test_the_model_may_come_later_than_the_endpoint(world: World) -> None:

@@ -97,6 +97,7 @@ class Fleet(Scheduler):
         self._fail(endpoint)
         endpoint.is_reachable = False
         endpoint.residency.forget()
+        endpoint.residency.is_due = True
         self._affinity.forget(endpoint)
         self.loads.drop(endpoint)
         endpoint.check_reasons.clear()
@@ -157,6 +158,7 @@ class Fleet(Scheduler):
         if that is not known. Loads and unloads are counted from one list to the next; the first counts as none.
         """
         now = self._clock()
+        endpoint.residency.is_due = False
         if residents is None:
             is_loading = endpoint in self.loads.of or endpoint in self.loads.reported
             keep_seconds = KEEP_AT_LOAD_SECONDS if is_loading else KEEP_SECONDS

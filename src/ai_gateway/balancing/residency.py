@@ -52,6 +52,7 @@ class Residency:
     """The loaded runners of one endpoint by their keys. Changed by polls and by loads; moments are monotonic seconds.
 
     `loading` is the key of the runner whose load is under way: it is not resident yet, whatever `/api/ps` lists.
+    `is_due` until the first poll has ended since the endpoint came or came back: its list will be there in a moment.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Residency:
         "asked_at",
         "clock_ahead",
         "held",
+        "is_due",
         "loaded",
         "loading",
     )
@@ -72,6 +74,7 @@ class Residency:
         self._weights = weights
         self.held: dict[str, HeldModel] | None = None
         self.loaded: dict[str, Loaded] | None = None  # None: not known
+        self.is_due = False
         self.asked_at: float | None = None  # when the list in `loaded` was asked for
         self.clock_ahead: float | None = None  # of the endpoint's Unix seconds before our monotonic ones
         self.loading: str | None = None

@@ -78,7 +78,7 @@ class Seats:
         if not binds_late:
             return holders, False
         able = [one for one in holders if one.is_resident(self.model)]
-        if not able and holders and all(one.residency.loaded is None for one in holders):
+        if not able and holders and all(one.residency.loaded is None and not one.residency.is_due for one in holders):
             return holders, True
         return able, False
 

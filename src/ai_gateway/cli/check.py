@@ -32,6 +32,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 def run(arguments: argparse.Namespace) -> int:
     """0 for a valid config, 1 with a line for each mistake."""
     from ai_gateway.config import audit
+    from ai_gateway.config.balancing_check import idle_keys
     from ai_gateway.config.loading import ConfigError
     from ai_gateway.config.model_names import ModelNames, warnings
 
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         for reason in error.reasons:
             print(f"{path}: {reason}", file=sys.stderr)
         return 1
-    for warning in (*warnings(ModelNames(config.models)), *audit.warnings(config.audit), *_collision(config)):
+    of_models = (*warnings(ModelNames(config.models)), *idle_keys(config))
+    for warning in (*of_models, *audit.warnings(config.audit), *_collision(config)):
         print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"
     print(f"{path}: ok ({ids})")

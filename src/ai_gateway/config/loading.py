@@ -160,7 +160,8 @@ def _reason(text: str, path: str, kind: Any) -> ConfigReason:
     found = _MSGSPEC_PATH.search(text)
     if found:
         text = text[: found.start()]
-    if text.startswith("Invalid enum value") and (words := choices(kind, found[1] if found else "")):
+    words = choices(kind, found[1] if found else "")
+    if words and text.startswith(("Invalid enum value", "Expected `str")):
         text += f"; use one of {', '.join(words)}"
     if found:
         tail = found[1].removeprefix("[...]") if path.startswith("models.") else found[1]
@@ -190,17 +191,15 @@ def pause(value: Any) -> Pause:
         value = float(value)
     if value in (0, "0s") and not isinstance(value, bool):
         return Pause(0)
-    return Pause(_seconds(value))
+    return Pause(_seconds(value, "0 or a duration"))
 
 
-def _seconds(value: Any) -> Seconds:
+def _seconds(value: Any, wanted: str = "a duration above 0") -> Seconds:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_SECONDS:
         return Seconds(value)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found or not 0 < float(found[1]) <= MAX_SECONDS:
-        raise ValueError(
-            f"{value!r} is not a duration above 0; write one such as 500ms, 30s, 5m or 1h, or a number of seconds"
-        )
+        raise ValueError(f"{value!r} is not {wanted}; write one such as 500ms, 30s, 5m or 1h, or a number of seconds")
     return Seconds(float(found[1]) * _UNIT_SECONDS[found[2]])
 
 

@@ -73,6 +73,7 @@ class Poller:
         late_seconds = len(new) / MOST_PER_SECOND if len(new) > AT_ONCE else 0.0
         for endpoint in new:
             self._client.keep(endpoint.address)
+            endpoint.residency.is_due = True
             weights = EndpointWeights(self._fleet, endpoint, self._asking)
             poller = _EndpointPoller(self._fleet, endpoint, self._settings_now, self._random, weights)
             self._pollers[endpoint.address] = poller
