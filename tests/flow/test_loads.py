@@ -157,6 +157,20 @@ async def test_a_load_that_fails_everywhere_is_load_failed(world: World) -> None
     assert not any(upstream.visits for upstream in upstreams)
 
 
+async def test_an_endpoint_that_is_away_has_not_failed_to_load(world: World) -> None:
+    """It counts as down before a probe has told so. It is asked again as soon as it is back, without a back-off."""
+    simulator = await world.simulator()
+    served = await world.gateway(simulator.urls, polling={"interval": "1s"})
+    simulator.endpoints[0].kill()
+    await until(lambda: not simulator.endpoints[0].is_open)
+    reply = await served.chat(max_tokens=1)
+    assert (reply.status, reply.error["code"]) == (503, "no_endpoint")
+    assert served.gateway.fleet.loads.backoffs == {}
+    simulator.endpoints[0].restart()
+    await until(lambda: served.endpoint(simulator.addresses[0]).state == "up")
+    assert (await served.chat(max_tokens=1)).status == 200
+
+
 async def test_a_load_that_fails_on_one_endpoint_is_made_on_another(world: World) -> None:
     """The call waits for that one."""
     bad = await world.upstream(answer_well, is_cold=True, load=out_of_memory)

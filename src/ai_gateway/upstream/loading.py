@@ -116,7 +116,7 @@ class Loader:
         seconds = self._loop.time() - begun
         if reason is None:
             log.info("endpoint %s: loaded %s in %.1f s", load.endpoint.address, load.model, seconds)
-        else:
+        elif not load.is_over:
             log.warning("endpoint %s: loading %s failed: %s", load.endpoint.address, load.model, reason)
         self._fleet.loads.loaded(load, reason)
         self._poll_soon(load.endpoint)
@@ -132,8 +132,12 @@ class Loader:
                 answer = await http.post(path, content=content, headers=headers)
         except TimeoutError:
             return 0, f"{path} did not answer within {seconds:g} s"
+        except httpx.ConnectError as error:  # nothing was asked: the endpoint is away, which ends the load
+            if self._fleet.saw_down(endpoint, str(error)):
+                log.warning("endpoint %s is down: %s", endpoint.address, error)
+            return 0, str(error)
         except httpx.HTTPError as error:
-            return 0, str(error) or type(error).__name__
+            return 0, f"the connection broke before {path} was answered ({str(error) or type(error).__name__})"
         status = answer.status_code
         if status == 200:
             return status, None
