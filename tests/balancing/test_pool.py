@@ -90,7 +90,7 @@ def test_without_a_queue_a_busy_model_refuses_at_once() -> None:
     """`max_waiting: 0`."""
     world = World(1, max_waiting=0)
     world.take()
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueFull, match="no call may wait for one"):
         world.pool.ask()
 
 

@@ -45,8 +45,11 @@ def late(model: str, seconds: float, patience_seconds: float) -> QueueTimeout:
 
 
 def full(model: str, waiting: int, retry_after: float) -> QueueFull:
-    """The queue is full of calls of others."""
-    error = QueueFull(f"{waiting} requests already wait for model {model!r}; try again later.")
+    """The queue is full of calls of others, or nothing may wait at all."""
+    text = f"{waiting} requests already wait for model {model!r}; try again later."
+    if not waiting:
+        text = f"Model {model!r} has no free slot now, and no call may wait for one (max_waiting is 0)."
+    error = QueueFull(text)
     error.retry_after = retry_after
     return error
 

@@ -59,7 +59,12 @@ class Queue(Section, frozen=True):
     """Each model has a queue of its own."""
 
     max_waiting: Annotated[
-        int, Meta(ge=0, description="calls that may wait, per model; the next one gets the error queue_full")
+        int,
+        Meta(
+            ge=0,
+            description="calls that may wait, per model; the next one gets the error queue_full. With 0 nothing waits "
+            "for a load either: keep such models loaded (`resident`)",
+        ),
     ] = 100
     wait_for_endpoints: Annotated[
         Pause,
