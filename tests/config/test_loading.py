@@ -67,7 +67,7 @@ def reasons(content: bytes) -> list[tuple[str, str]]:
         ("discovery: {consul: x}", "discovery", "unknown key `consul`"),
         ("balancing: {retry_budget: 2}", "balancing.retry_budget", "<= 1"),
         ("queue: {max_waiting: -1}", "queue.max_waiting", ">= 0"),
-        ("queue: {wait_for_endpoints: -1}", "queue.wait_for_endpoints", "is not 0 or a duration; write one such as"),
+        ("queue: {wait_for_endpoints: -1}", "queue.wait_for_endpoints", "is not a duration or 0; write one such as"),
         ("log: {level: off}", "log.level", "use one of debug, error, info, warning"),
         ("audit: {store: off}", "audit.store", "use one of jsonl, none, otlp, postgresql, sqlite"),
         ("balancing: {loads: off}", "balancing.loads", "got true or false; use one of always, auto, never"),

@@ -191,7 +191,7 @@ def pause(value: Any) -> Pause:
         value = float(value)
     if value in (0, "0s") and not isinstance(value, bool):
         return Pause(0)
-    return Pause(_seconds(value, "0 or a duration"))
+    return Pause(_seconds(value, "a duration or 0"))
 
 
 def _seconds(value: Any, wanted: str = "a duration above 0") -> Seconds:
