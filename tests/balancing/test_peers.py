@@ -139,6 +139,13 @@ def test_absurd_counts_unknown_endpoints_and_models_change_nothing_else() -> Non
     assert {pool.model for pool in gateway.fleet.pools()} == {MODEL}
 
 
+def test_a_gateway_tells_of_no_more_calls_that_wait_than_may_wait() -> None:
+    """Nor of one that waits for longer than a load may take: it would have been refused."""
+    gateway = Gateway()
+    gateway.hear(report("b", waiting={MODEL: (10**6, 10.0**6)}), report("c", waiting={MODEL: (1, 2.0)}))
+    assert (gateway.pool.peer_waiting, gateway.pool.peer_oldest_seconds) == (101, 300.0)
+
+
 def test_the_first_by_uid_that_is_fit_leads() -> None:
     """Not one that may not load, is terminating, or is silent."""
     gateway = Gateway("m")

@@ -4,41 +4,34 @@ Reports come one to four times a second and may be late, lost or contradicting. 
 reports each gateway keeps to its share, and two gateways that decide on loads for some seconds do no harm.
 """
 
-import math
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from heapq import nlargest
 from typing import Final, Protocol
 
-from ai_gateway.balancing import loads, victims
+from ai_gateway.balancing import passed_over, victims
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.passed_over import PassedOver
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.report import MOST_CALLERS, Report
 from ai_gateway.balancing.report import Load as ReportedLoad
 from ai_gateway.balancing.reporting import Presence
 from ai_gateway.wire.address import Address
 
-AT_WORK_STARVES: Final = 8  # a call may wait so many times `balancing.starve` for a leader that loads other models
-PASSED_OVER_SECONDS: Final = 60.0  # how long a leader that does not do its work is passed over
 ALONE_DWELL_SECONDS: Final = 60.0  # without reports an idle runner may be another gateway's
 ALONE_STARVE_SECONDS: Final = 30.0
 
 ALONE: Final = Presence(own="", is_known=True, count=1)
 
 
-class Surroundings(Protocol):
+class Surroundings(passed_over.Surroundings, Protocol):
     """What it reads and writes of the fleet."""
-
-    loads: loads.Loads
 
     @property
     def endpoints(self) -> dict[Address, Endpoint]:
         """All endpoints."""
-
-    def pools(self) -> Collection[Pool]:
-        """All pools."""
 
     def pool(self, model: str) -> Pool:
         """The pool of a model; made where it is missing."""
@@ -62,9 +55,7 @@ class Peers:
         self._present = ALONE
         self._fresh: dict[str, Report] = {}
         self._tokens: dict[str, tuple[str, dict[str, int]]] = {}  # by uid: the key of the hashes, and the last counts
-        self._passed_over: dict[str, float] = {}  # by uid: until when
-        self._loaded_at: dict[str, float] = {}  # by uid: when its report told of a load
-        self._told_since: dict[tuple[str, str], float] = {}  # by uid and endpoint: of a load there, in every report
+        self._passed_over = PassedOver(around, clock)
         self._key = secrets.token_hex(16)
         self.may_lead: Callable[[], bool] = lambda: True
         self.look: Callable[[Endpoint], None] = lambda _endpoint: None  # asks for its loaded models soon
@@ -158,7 +149,6 @@ class Peers:
         for uid, report in self._fresh.items():
             self._count_tokens(uid, report)
         self._tokens = {uid: seen for uid, seen in self._tokens.items() if uid in self._fresh}
-        self._loaded_at = {uid: at for uid, at in self._loaded_at.items() if uid in reports}
         self._choose_leader()
         unheard = self.is_unheard
         self._around.loads.dwell_seconds = ALONE_DWELL_SECONDS if unheard else victims.DWELL_SECONDS
@@ -186,8 +176,7 @@ class Peers:
                     pools[model].peer_rate += rate
             for model, (count, seconds) in report.waiting.items():
                 if model in pools:
-                    pools[model].peer_waiting += count
-                    pools[model].peer_oldest_seconds = max(pools[model].peer_oldest_seconds, seconds)
+                    _count_waiting(pools[model], count, seconds)
 
     def _make_pools(self) -> None:
         """A model that only others are asked for has a pool here, too: it counts in the decision on loads."""
@@ -217,20 +206,12 @@ class Peers:
             if held not in own.of:
                 held.reserved = held.residency.loading = None
         before, own.reported = own.reported, {}
-        told = [(uid, load) for uid, report in self._fresh.items() for load in report.loads]
-        since, now = self._told_since, self._clock()
-        self._told_since = {(uid, load.endpoint): since.get((uid, load.endpoint), now) for uid, load in told}
-        for uid, load in told:
+        for load in self._passed_over.hear(self._fresh):
             endpoint = endpoints.get(load.endpoint)
-            is_heeded = uid not in self._passed_over or not self._is_endless(uid, load, now)
-            if endpoint is not None and endpoint.holds(load.model) and endpoint not in own.of and is_heeded:
+            if endpoint is not None and endpoint.holds(load.model) and endpoint not in own.of:
                 own.reported[endpoint] = self._taken(load, endpoint)
         for endpoint in before.keys() - own.reported.keys():
             self.look(endpoint)  # its load has ended
-
-    def _is_endless(self, uid: str, load: ReportedLoad, now: float) -> bool:
-        """Whether one that is passed over tells of it for too long: other loads of two that decide must not meet."""
-        return now - self._told_since[uid, load.endpoint] > AT_WORK_STARVES * self._around.loads.starve_seconds
 
     def _taken(self, load: ReportedLoad, endpoint: Endpoint) -> Load:
         now = self._clock()
@@ -256,43 +237,21 @@ class Peers:
 
     def _choose_leader(self) -> None:
         """The first by uid of those that report and are fit; each gateway finds the same one, give or take a second."""
-        now, own = self._clock(), self._present.own
-        self._passed_over = {uid: until for uid, until in self._passed_over.items() if until > now}
-        self._loaded_at.update((uid, now) for uid, report in self._fresh.items() if report.loads)
-        if self._fresh and self._is_left_alone(now):
-            blocking = {uid for uid, report in self._fresh.items() if uid == self.leader or report.loads}
-            self._passed_over.update(dict.fromkeys(blocking, now + PASSED_OVER_SECONDS))
+        own = self._present.own
+        self._passed_over.judge(self._fresh, None if self.leads else self.leader)
         fit = {uid for uid, report in self._fresh.items() if report.may_lead and uid not in self._present.terminating}
         if self.may_lead() and own not in self._present.terminating:
             fit.add(own)
-        leader = min(fit - self._passed_over.keys(), default=None)
+        leader = min(fit - self._passed_over.until.keys(), default=None)
         if leader is not None and leader in self._fresh:
             self._key = self._fresh[leader].key or self._key
         self.leader = leader
 
-    def _is_left_alone(self, now: float) -> bool:
-        """Whether a call has waited very long for a model that is loaded nowhere, whatever others say of loads."""
-        for pool in self._around.pools():
-            patience = self._patience(pool, now) if pool.waiting and not pool.able else None
-            if patience is not None and any(now - ticket.came_at > patience for ticket in pool.queue.firsts()):
-                return True
-        return False
 
-    def _patience(self, pool: Pool, now: float) -> float | None:
-        """How long a call may wait for the leader; None: this gateway loads its model.
-
-        A leader that loads other models meanwhile may have no room for this one yet: it gets more time, and for this
-        one at least half of what a load may take. Neither it nor, where this gateway leads, another one may tell of
-        loads for ever.
-        """
-        loads = self._around.loads
-        if any(load.model == pool.model for load in loads.of.values()):
-            return None
-        at_work = AT_WORK_STARVES * loads.starve_seconds
-        if any(load.model == pool.model for load in loads.reported.values()):
-            return max(at_work, pool.settings.load_seconds / 2)
-        is_at_work = self.leads or now - self._loaded_at.get(self.leader or "", -math.inf) <= 2 * loads.starve_seconds
-        return at_work if is_at_work else 2 * loads.starve_seconds
+def _count_waiting(pool: Pool, count: int, seconds: float) -> None:
+    """Adds what another gateway tells, as far as it can be: more calls may not wait, and none for longer."""
+    pool.peer_waiting += min(count, pool.settings.max_waiting)
+    pool.peer_oldest_seconds = max(pool.peer_oldest_seconds, min(seconds, pool.settings.load_seconds))
 
 
 def _reported(load: Load, now: float) -> ReportedLoad:

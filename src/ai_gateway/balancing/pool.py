@@ -191,13 +191,10 @@ class Pool:
         """The slots of all `able` endpoints."""
         return sum(self._seats.slots) if self.able else 0
 
-    def _own_slots(self, endpoint: Endpoint) -> int:
-        return self._around.own_slots(self.slots_of(endpoint))
-
     def _refresh(self) -> None:
         if not self._seats.is_stale:
             return
-        self._seats.refresh(self.policy.binds_late, self._own_slots)
+        self._seats.refresh(self.policy.binds_late, lambda one: self._around.own_slots(self.slots_of(one)))
         now = self._clock()
         self._stopwatch.turn(now, self._seats.phase)
         for ticket in self.queue.again():
