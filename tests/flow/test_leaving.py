@@ -122,7 +122,10 @@ async def test_leaving_while_connecting_frees_the_slot(world: World) -> None:
             timeouts={"connect": "60s"},
             polling={"interval": "60s", "timeout": "60s"},
         )
-        await soon(served.gateway.fleet.listed.wait())
+        fleet = served.gateway.fleet
+        await soon(fleet.listed.wait())
+        (endpoint,) = fleet.endpoints.values()
+        fleet.saw_residents(endpoint, None, 0.0)  # the poll is over: nothing is known, and calls go out all the same
         line = await served.begin(STREAM)
         await until(lambda: served.in_flight == 1)
         line.leave()
