@@ -21,6 +21,7 @@ def fleet_with(*models: str) -> Fleet:
     (endpoint,), _ = fleet.apply([Address("a")])
     fleet.saw_up(endpoint, "0.24.0")
     fleet.saw_models(endpoint, {name: HeldModel(name, f"sha256:{name}", 1, 0) for name in models})
+    fleet.saw_residents(endpoint, None)  # what is loaded is not known
     return fleet
 
 

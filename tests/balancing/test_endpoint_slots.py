@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from tests.balancing.worlds import MODEL, World, fleet_settings, held
+from tests.balancing.worlds import MODEL, World, fleet_settings
 
 from ai_gateway.balancing.endpoint import Endpoint, Pod
 from ai_gateway.wire.address import Address
@@ -21,8 +21,7 @@ def of_pods(*pods: Pod, slots: int = 1, own: int | None = None) -> World:
     listed = {Address(f"10.0.0.{number}", uid=str(number)): pod for number, pod in enumerate(pods)}
     world.fleet.apply(listed, listed)
     for endpoint in world.endpoints:
-        world.fleet.saw_up(endpoint, "0.24.0")
-        world.fleet.saw_models(endpoint, held(MODEL))
+        world.begin(endpoint, is_warm=False)
     world.configure(fleet_settings(slots, 10, own))
     return world
 
@@ -102,11 +101,13 @@ def test_a_new_pod_with_the_ip_of_the_old_one_is_another_endpoint() -> None:
     """It begins with nothing, while the old one keeps its streams until they end."""
     world = World(0)
     (old,), _ = world.fleet.apply([OLD], {OLD: pod(1)})
+    world.begin(old)
     assert world.take() is old
     (new,), gone = world.fleet.apply([NEW], {NEW: pod(1)})
     assert gone == [old]
     assert (new.total_in_flight, new.is_reachable, new.held) == (0, None, None)
     assert (old.state, old.total_in_flight, world.fleet.leaving) == ("draining", 1, [old])
+    world.begin(new)
     assert world.take() is new
     world.pool.give_back(old)
     world.fleet.apply([NEW], {NEW: pod(1)})
@@ -117,8 +118,10 @@ def test_a_slot_that_the_old_pod_gives_back_is_not_the_new_ones() -> None:
     """Calls that wait for the new pod go on waiting."""
     world = World(0)
     (old,), _ = world.fleet.apply([OLD], {OLD: pod(1)})
+    world.begin(old)
     world.take()
     (new,), _ = world.fleet.apply([NEW], {NEW: pod(1)})
+    world.begin(new)
     world.take()
     waiting = world.queue()
     world.pool.give_back(old)

@@ -153,7 +153,7 @@ def test_the_only_candidate_is_said_to_be_the_only_one() -> None:
 
 
 def test_while_nobody_knows_what_is_loaded_two_random_choices_decide() -> None:
-    """A gateway that has just started refuses nobody, and waits for no poll."""
+    """A gateway that has just started refuses nobody, and does not wait for a second poll."""
     world = World(2, slots=9, is_warm=False)
     keep_busy(world.endpoints[0], 5)
     choice = choose(world)

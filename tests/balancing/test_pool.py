@@ -3,6 +3,7 @@
 import pytest
 from tests.balancing.worlds import MODEL, World, addresses, fleet_settings, held
 
+from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.errors import ModelMissing, NoEndpoint, QueueFull
 
 
@@ -121,13 +122,28 @@ def test_a_call_goes_only_where_the_model_is() -> None:
 
 
 def test_an_endpoint_with_unknown_models_is_used_only_if_none_surely_has_the_model() -> None:
-    """A gateway that has just started serves before the first lists are in, by two random choices."""
+    """A gateway that has just started serves before the lists of models are in, by two random choices."""
     world = World(1, slots=2, is_warm=False)
     world.fleet.apply(addresses(2))
     known, unknown = world.endpoints
+    world.saw_no_residents(unknown)
     assert [world.take(), world.take()] == [known, known]
     world.fleet.saw_down(known, "refused")
     assert world.take() is unknown
+
+
+def test_a_new_endpoint_gets_no_call_before_it_has_told_what_it_has_loaded() -> None:
+    """A call that waits for one would find its model cold, and no gateway would know of that load."""
+    world = World(0, settings=FleetSettings(others=PoolSettings(1, None, 10, absence_seconds=60.0)))
+    waiting = world.queue()
+    world.fleet.apply(addresses(1))
+    (endpoint,) = world.endpoints
+    world.fleet.saw_up(endpoint, "0.33.0")
+    world.fleet.saw_models(endpoint, held(MODEL))
+    world.fleet.tick()
+    assert (waiting.settled, endpoint.total_in_flight) == (0, 0)
+    world.saw_loaded(endpoint, MODEL)
+    assert waiting.endpoint is endpoint
 
 
 def test_a_404_takes_the_model_off_the_endpoint_until_it_is_listed_again() -> None:

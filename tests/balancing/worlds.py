@@ -45,7 +45,7 @@ def fleet_settings(slots: int, max_waiting: int, own_slots: int | None = None, p
 class World:
     """A fleet of endpoints that are up and have the model loaded, and its pool with one slot each and a queue of ten.
 
-    Not loaded with `is_warm=False`: then nobody knows what is loaded, until a poll tells.
+    Not loaded with `is_warm=False`: the first poll came late, so nobody knows what is loaded, until another one tells.
     """
 
     make_clock: Callable[[], Any] = Clock
@@ -72,6 +72,8 @@ class World:
         self.fleet.saw_models(endpoint, held(MODEL))
         if is_warm:
             self.saw_loaded(endpoint, MODEL)
+        else:
+            self.saw_no_residents(endpoint)
 
     def saw_loaded(self, endpoint: Endpoint, *names: str) -> None:
         """A poll that was sent now told of these loaded models."""

@@ -168,6 +168,16 @@ async def test_an_endpoint_that_falls_silent_is_down_after_two_probes() -> None:
         await world.until(lambda endpoint: endpoint.state == "up")
 
 
+async def test_of_an_endpoint_that_is_silent_from_the_start_nothing_is_awaited_after_one_probe() -> None:
+    """Calls go there all the same, until it counts as down."""
+    ollama = Ollama()
+    ollama.answers[b"/api/version"] = None
+    async with polled(ollama) as (world, _):
+        assert world.endpoint.residency.is_due
+        await world.until(lambda endpoint: not endpoint.residency.is_due)
+        assert world.endpoint.state == "unknown"
+
+
 async def test_a_late_poll_of_loaded_models_keeps_the_last_view_for_ten_seconds() -> None:
     """Ollama holds /api/ps back while it unloads a model. Then the view is unknown; the endpoint is up all along."""
     ollama = Ollama()

@@ -74,7 +74,7 @@ class Residency:
         self._weights = weights
         self.held: dict[str, HeldModel] | None = None
         self.loaded: dict[str, Loaded] | None = None  # None: not known
-        self.is_due = False
+        self.is_due = True
         self.asked_at: float | None = None  # when the list in `loaded` was asked for
         self.clock_ahead: float | None = None  # of the endpoint's Unix seconds before our monotonic ones
         self.loading: str | None = None

@@ -73,7 +73,6 @@ class Poller:
         late_seconds = len(new) / MOST_PER_SECOND if len(new) > AT_ONCE else 0.0
         for endpoint in new:
             self._client.keep(endpoint.address)
-            endpoint.residency.is_due = True
             weights = EndpointWeights(self._fleet, endpoint, self._asking)
             poller = _EndpointPoller(self._fleet, endpoint, self._settings_now, self._random, weights)
             self._pollers[endpoint.address] = poller
@@ -200,6 +199,7 @@ class _EndpointPoller:
         except TimeoutError:
             self._strikes += 1
             reason = f"{VERSION} did not answer within {self._settings().timeout:g} s"
+            self._fleet.saw_residents(self._endpoint, None)  # nothing more is to be awaited from it for now
             return self._down(reason) if self._strikes >= STRIKES else reason
         except httpx.HTTPError as error:
             return self._down(str(error))
