@@ -57,7 +57,7 @@ class RestartingPod:
 
     async def accepts(self, *_: object) -> bool:
         self._world.fleet.apply([Address("successor")])
-        self._world.begin(*self._world.endpoints)
+        self._world.begin(self._world.endpoints[0])
         assert self._world.fleet.pool(MODEL).ask() is not None
         return False
 
