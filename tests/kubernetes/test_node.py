@@ -14,6 +14,7 @@ import httpx
 import openai
 import pytest
 import yaml
+from openai.types.chat import ChatCompletionChunk
 from tests.cluster.node import Cluster
 from tests.kubernetes.figures import tell
 from tests.kubernetes.objects import ACCOUNT, MODELS_MAP, binding, config_map, documented_roles
@@ -23,7 +24,7 @@ from tests.ollama.talk import until
 
 pytestmark = pytest.mark.cluster
 
-MODELS: dict[str, Any] = {"llama3": {}, "tiny": {}, "slow": {}, "embed": {}}
+MODELS = ("llama3", "tiny", "slow", "embed")
 OLLAMA_PODS = "app.kubernetes.io/name=ollama"
 STREAM_SECONDS = 60
 TOKENS_PER_SECOND = 20
@@ -86,6 +87,10 @@ class Outside:
         """Whether so many pods take calls."""
         return len(await self.pods()) == count
 
+    async def has_loaded(self, model: str, count: int) -> bool:
+        """Whether so many pods have the model loaded."""
+        return bool((await self.health())["models"][model]["loaded_on"] == count)
+
     async def kubectl(self, *arguments: str, input: str | None = None) -> str:
         """kubectl in the namespace, as the admin."""
         return await asyncio.to_thread(self.cluster.kubectl, "-n", self.namespace, *arguments, input=input)
@@ -98,9 +103,9 @@ class Outside:
 
 @contextmanager
 def outside(
-    cluster: Cluster, folder: Path, namespace: str, flags: list[str] | None = None, *, resident: int = 0
+    cluster: Cluster, folder: Path, namespace: str, flags: list[str] | None = None, **resident: int
 ) -> Iterator[Outside]:
-    """The namespace with the gateway's account; the gateway is not started yet. It keeps copies of llama3 loaded."""
+    """The namespace with the gateway's account; the gateway is not started yet. It keeps so many copies loaded."""
     with cluster.namespace(namespace):
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}}
         roles = documented_roles()
@@ -111,8 +116,10 @@ def outside(
         content["contexts"][0]["context"]["namespace"] = namespace
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(content))
-        models = {**MODELS, "llama3": {"resident": resident}}
-        config = None if flags else {"models": models, "balancing": {"slots": 1}}
+        models = {model: {"resident": resident.get(model, 0)} for model in MODELS}
+        config = (
+            None if flags else {"models": models, "balancing": {"slots": 1}, "compatibility": {"endpoint_header": True}}
+        )
         gateway = Serving(folder, config, ["--kubeconfig", str(kubeconfig), *(flags or [])])
         try:
             yield Outside(cluster, namespace, folder, gateway)
@@ -124,7 +131,7 @@ async def test_real_ollama_pods_are_found_and_answer_by_their_addresses(
     cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Chat, stream, embeddings and the list of models; three pods share the calls."""
-    with outside(cluster, tmp_path, "real") as now:
+    with outside(cluster, tmp_path, "real", slow=3) as now:
         await asyncio.to_thread(cluster.start_ollama, "ollama", now.namespace, replicas=3)
         now.gateway.start()
         await until(lambda: now.sees(3))
@@ -136,28 +143,37 @@ async def test_real_ollama_pods_are_found_and_answer_by_their_addresses(
             assert [chunk async for chunk in stream][-1].choices[0].finish_reason == "length"
             assert len((await client.embeddings.create(model="embed", input="a cat")).data[0].embedding) > 1
             assert {model.id async for model in client.models.list()} == set(MODELS)
-            await asyncio.to_thread(_a_real_pod_dies_while_it_streams, now, request)
-        served = {line["pod"] for line in now.access_lines().values() if line.get("pod")}
-        assert len(served) == 3
-        assert all(pod.startswith("real/ollama-") for pod in served)
+            await until(lambda: now.has_loaded("slow", 3))
+            await asyncio.to_thread(_a_real_pod_dies_while_all_stream, now, request)
 
 
-def _a_real_pod_dies_while_it_streams(now: Outside, request: pytest.FixtureRequest) -> None:
-    """One slow stream of real Ollama for half a minute, to its end; then one whose pod is deleted."""
+def _a_real_pod_dies_while_all_stream(now: Outside, request: pytest.FixtureRequest) -> None:
+    """One slow stream of real Ollama for half a minute, to its end; then one on each pod, and one pod is deleted."""
     with openai.OpenAI(base_url=f"{now.gateway.url}/v1", api_key="unused", max_retries=0, timeout=120) as client:
-        asked: Any = {"model": "slow", "messages": [{"role": "user", "content": "tell"}], "stream": True}
         began = time.monotonic()
-        chunks = list(client.chat.completions.create(max_tokens=400, **asked))
+        chunks = list(_stream(client))
         took = time.monotonic() - began
         assert chunks[-1].choices[0].finish_reason == "length"
         tell(request, f"a stream of {len(chunks)} chunks took {took:.0f} s on real Ollama")
-        stream = client.chat.completions.create(max_tokens=480, **asked)
-        seen = [next(stream) for _ in range(5)]
-        (busy,) = (e["pod"] for e in httpx.get(f"{now.gateway.url}/v1/health").json()["endpoints"] if e["in_flight"])
-        now.cluster.kubectl("-n", now.namespace, "delete", "pod", busy.partition("/")[2], "--wait=false")
+        streams = [_stream(client) for _ in range(3)]
+        addresses = [stream.response.headers["x-ai-gateway-endpoint"].partition(":")[0] for stream in streams]
+        names = {ip: pod for pod, ip in now.cluster.pod_addresses(OLLAMA_PODS, now.namespace).items()}
+        assert {names[address] for address in addresses} == set(names.values())
+        seen = [next(streams[0]) for _ in range(5)]
+        now.cluster.kubectl("-n", now.namespace, "delete", "pod", names[addresses[0]], "--wait=false")
         with pytest.raises(openai.APIError, match="broke off"):
-            seen.extend(stream)
+            seen.extend(streams[0])
         assert all(chunk.choices[0].finish_reason is None for chunk in seen)
+        for stream in streams[1:]:
+            assert next(stream).choices[0].finish_reason is None
+            stream.close()
+
+
+def _stream(client: openai.OpenAI) -> openai.Stream[ChatCompletionChunk]:
+    """An answer of about half a minute."""
+    return client.chat.completions.create(
+        model="slow", messages=[{"role": "user", "content": "tell"}], max_tokens=400, seed=1, stream=True
+    )
 
 
 async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anything(
@@ -172,7 +188,7 @@ async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anyt
         "models": "llama3:latest",
     }
     image = {"image": cluster.image("simulator")}
-    with outside(cluster, tmp_path, "load", resident=6) as now:  # so each pod has streams, also the one that stays
+    with outside(cluster, tmp_path, "load", llama3=6) as now:  # so each pod has streams, also the one that stays
         await asyncio.to_thread(cluster.start_simulated, "ollama", now.namespace, replicas=3, **shape)
         now.gateway.start()
         await until(lambda: now.sees(3))
