@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import openai
+from tests.ollama.talk import until
 
 LOAD_SECONDS = 120.0
 
@@ -61,6 +62,15 @@ class Talkers:
     def begin_stream_after_stream(self, callers: int, tokens: int) -> None:
         """Callers that ask for one stream after the other, on the connections that they keep, until `close`."""
         self._calling += [asyncio.create_task(self._stream_on(tokens)) for _ in range(callers)]
+
+    async def go_on(self) -> None:
+        """Returns when each caller has had an answer or an error from now on, on average."""
+        wanted = self.answered + len(self.failures) + len(self._calling)
+
+        async def has_come() -> bool:
+            return self.answered + len(self.failures) >= wanted
+
+        await until(has_come, LOAD_SECONDS)
 
     async def close(self) -> None:
         """Long streams run to their ends, and beside them the short calls, which end then."""

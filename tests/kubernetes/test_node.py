@@ -192,7 +192,7 @@ async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anyt
         await asyncio.to_thread(cluster.start_simulated, "ollama", now.namespace, replicas=3, **shape)
         now.gateway.start()
         await until(lambda: now.sees(3))
-        await until(lambda: _is_loaded_on(now, 3))
+        await until(lambda: now.has_loaded("llama3", 3))
         ever = set(await now.pods())
         talkers = Talkers(now.gateway.url, "llama3")
         talkers.begin_calls(4, pause_seconds=0.1)
@@ -211,7 +211,7 @@ async def test_scaling_deleting_and_crashing_under_load_costs_no_other_call_anyt
         await now.kubectl("delete", "pod", victim, "--wait=false")
         await until(lambda: _is_gone(now, victim))
         await until(lambda: now.sees(5))
-        await until(lambda: _is_loaded_on(now, 5))
+        await until(lambda: now.has_loaded("llama3", 5))
         ever |= set(await now.pods())
         talkers.begin_streams(8, tokens)
         down = await _scaled(now, 1)
@@ -250,10 +250,6 @@ async def _scaled(now: Outside, count: int) -> float:
 
 async def _takes_calls(now: Outside, pod: str) -> bool:
     return pod in await now.pods()
-
-
-async def _is_loaded_on(now: Outside, count: int) -> bool:
-    return len([one for one in (await now.health())["endpoints"] if one["loaded"]]) == count
 
 
 async def _is_gone(now: Outside, pod: str) -> bool:

@@ -9,8 +9,7 @@ import yaml
 from tests.docs.pages import blocks
 from tests.kubernetes.figures import tell
 from tests.kubernetes.talkers import Talkers
-from tests.ollama.talk import until
-from tests.release.installed import WAIT_SECONDS, Installed
+from tests.release.installed import Installed
 from tools.chart.files import ROOT
 
 pytestmark = pytest.mark.cluster
@@ -46,12 +45,12 @@ async def test_ollama_is_rolled_without_a_lost_call(
     await asyncio.to_thread(release.install, "--set", "config.models.tiny.version=latest")
     talkers = Talkers(release.url, "tiny")
     talkers.begin_calls(CALLERS, PAUSE_SECONDS)
-    await _answered(talkers)
+    await talkers.go_on()
     before = await asyncio.to_thread(release.pods, OLLAMA)
     await asyncio.to_thread(release.kubectl, "rollout", "restart", "deployment/ollama")
     await asyncio.to_thread(release.kubectl, "rollout", "status", "deployment/ollama")
     await release.soon(lambda: release.is_ready(2, OLLAMA) and not before.keys() & _all_pods(release))
-    await _answered(talkers)
+    await talkers.go_on()
     await talkers.close()
     tell(request, f"{talkers.answered} calls, {len(talkers.failures)} failed")
     assert bool(talkers.failures) is not has_page_values, talkers.failures[:3]
@@ -60,13 +59,3 @@ async def test_ollama_is_rolled_without_a_lost_call(
 def _all_pods(release: Installed) -> set[str]:
     """Those that are leaving, too: what they still answer may be cut."""
     return {pod["metadata"]["name"] for pod in release.get("pods", "-l", OLLAMA)["items"]}
-
-
-async def _answered(talkers: Talkers) -> None:
-    """Until each caller has had an answer from now on, on average."""
-    wanted = talkers.answered + CALLERS
-
-    async def has_come() -> bool:
-        return talkers.answered >= wanted
-
-    await until(has_come, WAIT_SECONDS)
