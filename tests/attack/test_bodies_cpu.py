@@ -9,6 +9,7 @@ from tests.attack.bodies import CHAT_PATH, KINDS, MIB, beside, take_unread
 from tests.attack.command import serving
 from tests.attack.holding import callbacks_timed
 from tests.attack.table import Tried
+from tests.cost import TRIES, slowness
 from tests.flow.test_access import Ring, bearer
 from tests.flow.world import World, config
 
@@ -62,15 +63,15 @@ def test_no_body_holds_the_loop(kind: str, tried: Tried) -> None:
     path, status, make = KINDS[kind]
     body = make(LARGEST)
     best = 1.0
-    for _ in range(3):  # another process may take the caches away
+    for _ in range(TRIES):  # another process may take the caches away
         with callbacks_timed() as held, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             assert runner.run(read(path, body)) == status
         best = min(best, held.longest_seconds)
         if best < HELD_SECONDS:
             break
     tried.figure(f"{len(body) / MIB:.0f} MiB, {held}")
-    assert best < HELD_SECONDS
-    assert held.total_seconds < 4.0
+    assert best < HELD_SECONDS * slowness()
+    assert held.total_seconds < 4.0 * slowness()
 
 
 @pytest.mark.attack("bodies", "128 KiB that are read at once do not hold the loop either")
@@ -79,12 +80,12 @@ def test_no_small_body_holds_the_loop(kind: str, tried: Tried) -> None:
     path, _, make = KINDS[kind]
     body = make(127 << 10)
     best = 1.0
-    for _ in range(5):
+    for _ in range(TRIES):
         with callbacks_timed() as held, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             assert runner.run(read(path, body)) in (200, 400)
         best = min(best, held.longest_seconds)
     tried.figure(f"{best * 1000:.1f} ms")
-    assert best < HELD_SECONDS
+    assert best < HELD_SECONDS * slowness()
 
 
 @pytest.mark.attack("bodies", "40,000 keys in 429 KB cost next to nothing")

@@ -14,6 +14,7 @@ from tests.attack.command import memory_limit
 from tests.attack.guarded import eventually, guarded, made
 from tests.attack.holding import callbacks_timed
 from tests.attack.table import Tried
+from tests.cost import TRIES, slowness
 from tests.flow.kubernetes_api import config_map
 from tests.flow.waiting import until
 from tests.flow.world import NO_OLLAMA, World, config
@@ -25,7 +26,6 @@ from ai_gateway.cluster.config_map import ConfigMapRef
 from ai_gateway.options import Options
 
 MAX_LOOP_SECONDS = 0.005
-TRIES = 3  # CPU is dearer where others have the caches: what holds the loop for good does so each time
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def test_no_config_holds_the_loop(tmp_path: Path, tried: Tried, name: str) -> No
         if held.longest_seconds < MAX_LOOP_SECONDS:
             break
     tried.figure(f"{held}; {spent * 1000:.0f} ms of CPU beside it")
-    assert held.longest_seconds < MAX_LOOP_SECONDS
+    assert held.longest_seconds < MAX_LOOP_SECONDS * slowness()
     assert spent < 3
 
 
@@ -121,7 +121,7 @@ def test_no_keys_file_holds_the_loop(tmp_path: Path, tried: Tried) -> None:
     with callbacks_timed() as held, collected_as_served(), runner_of_asyncio() as runner:
         runner.run(offer())
     tried.figure(str(held))
-    assert held.longest_seconds < MAX_LOOP_SECONDS
+    assert held.longest_seconds < MAX_LOOP_SECONDS * slowness()
 
 
 @pytest.mark.attack("files", "calls during reloads of 10,000 models, in a process of 256 MiB")
