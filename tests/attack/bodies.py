@@ -38,6 +38,22 @@ def _keys(size: int) -> bytes:
     return beside(b"1")[:-1] + b"".join(b',"k%d":1' % number for number in range(size // 14)) + b"}"
 
 
+def _repeated(item: bytes, size: int) -> bytes:
+    return b",".join([item] * (size // (len(item) + 1)))
+
+
+def _parts(part: bytes) -> Callable[[int], bytes]:
+    """A maker of a body with one message, all of whose parts are this one."""
+    return lambda size: b'{"model":"llama3","messages":[{"role":"developer","content":[%b]}]}' % _repeated(part, size)
+
+
+_PARTS: Final = {
+    "parts": b'{"type":"text","text":"a"}',
+    "images": b'{"type":"image_url","image_url":{"url":"data:image\\/png;base64,"}}',
+    "sounds": b'{"type":"input_audio","input_audio":{"data":""}}',
+}
+
+
 # By what it is: the path, the status that it must get, and the body of about so many bytes.
 KINDS: Final[Mapping[str, tuple[str, int, Callable[[int], bytes]]]] = {
     'inputs of "a"': (EMBEDDINGS_PATH, 200, lambda size: listed(b'"a"', size, b"input")),
@@ -46,13 +62,25 @@ KINDS: Final[Mapping[str, tuple[str, int, Callable[[int], bytes]]]] = {
     "inputs of objects": (EMBEDDINGS_PATH, 400, lambda size: listed(b"{}", size, b"input")),
     "developer messages": (CHAT_PATH, 200, lambda size: listed(b'{"role":"developer","content":"x"}', size)),
     "messages with an escape each": (CHAT_PATH, 200, lambda size: listed(b'{"role":"user","content":"\\u0041"}', size)),
-    "one message of many parts": (
+    **{f"one message of many {kind}": (CHAT_PATH, 400, _parts(part)) for kind, part in _PARTS.items()},
+    "one message of many tool calls": (
         CHAT_PATH,
         400,
         lambda size: (
-            b'{"model":"llama3","messages":[{"role":"developer","content":[%b]}]}'
-            % (b'{"type":"text","text":"a"},' * (size // 27))[:-1]
+            b'{"model":"llama3","messages":[{"role":"assistant","content":"","tool_calls":[%b]}]}'
+            % _repeated(b'{"id":"a","type":"function","function":{"name":"f","arguments":{}}}', size)
         ),
+    ),
+    "messages of a tool call": (
+        CHAT_PATH,
+        200,
+        lambda size: listed(b'{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{}}}]}', size),
+    ),
+    "messages without a content": (CHAT_PATH, 200, lambda size: listed(b'{"role":"tool","content":[]}', size)),
+    "many tools": (
+        CHAT_PATH,
+        400,
+        lambda size: beside(b"[%b]" % _repeated(b'{"type":"function","function":{"name":"f"}}', size), b"tools"),
     ),
     "an image": (
         CHAT_PATH,

@@ -27,6 +27,7 @@ from ai_gateway.wire.operations import CHAT, EMBEDDINGS
 
 CHUNK: Final = 64 << 10  # as the server hands a body on
 LARGEST: Final = 20 * MIB - 4096
+SMALL_SIZES: Final = (16 << 10, 40 << 10, 127 << 10)  # what is dear in many small parts is read at once up to some
 HELD_SECONDS: Final = 0.005  # at most, at once
 
 
@@ -71,21 +72,23 @@ def test_no_body_holds_the_loop(kind: str, tried: Tried) -> None:
             break
     tried.figure(f"{len(body) / MIB:.0f} MiB, {held}")
     assert best < HELD_SECONDS * slowness()
-    assert held.total_seconds < 4.0 * slowness()
+    assert held.total_seconds < 6.0 * slowness()  # a second and a half for most; 630,000 messages are the dearest
 
 
-@pytest.mark.attack("bodies", "128 KiB that are read at once do not hold the loop either")
+@pytest.mark.attack("bodies", "up to 128 KiB, read at once or in windows, do not hold the loop either")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_small_body_holds_the_loop(kind: str, tried: Tried) -> None:
     path, _, make = KINDS[kind]
-    body = make(127 << 10)
-    best = 1.0
-    for _ in range(TRIES):
-        with callbacks_timed() as held, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            assert runner.run(read(path, body)) in (200, 400)
-        best = min(best, held.longest_seconds)
-    tried.figure(f"{best * 1000:.1f} ms")
-    assert best < HELD_SECONDS * slowness()
+    tried.times = len(SMALL_SIZES)
+    for size in SMALL_SIZES:
+        body = make(size)
+        best = 1.0
+        for _ in range(TRIES):
+            with callbacks_timed() as held, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                assert runner.run(read(path, body)) in (200, 400)
+            best = min(best, held.longest_seconds)
+        tried.figure(f"{size >> 10} KiB: {best * 1000:.1f} ms")
+        assert best < HELD_SECONDS * slowness()
 
 
 @pytest.mark.attack("bodies", "40,000 keys in 429 KB cost next to nothing")

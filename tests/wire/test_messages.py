@@ -1,13 +1,16 @@
 """The messages of a chat: a message with one meaning is normalized, any other is refused by its path."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ai_gateway.errors import InvalidRequest
+from ai_gateway.wire.content import MAX_PARTS
 from ai_gateway.wire.fields import RUN_BYTES
 from ai_gateway.wire.prompts import normalize
+from ai_gateway.wire.tool_calls import MAX_CALLS
 
 USER = {"role": "user", "content": "Hi"}
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -208,6 +211,21 @@ def test_escaped_slashes_are_slashes() -> None:
     """PHP writes an image's type that way."""
     image = rb'{"type":"image_url","image_url":{"url":"data:image\/png;base64,AAAA"}}'
     assert normalize(b'[{"role":"user","content":[%b]}]' % image) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "most", "place"),
+    [
+        (lambda count: {"role": "user", "content": [{"type": "text", "text": "a"}] * count}, MAX_PARTS, "content"),
+        (lambda count: assistant(content="", tool_calls=[call(name="f")] * count), MAX_CALLS, "tool_calls"),
+    ],
+)
+def test_a_message_has_a_bounded_number_of_parts_and_calls(
+    message: Callable[[int], Any], most: int, place: str
+) -> None:
+    """All of a message's are checked in one step, however little they weigh."""
+    normalize(json.dumps([message(most)]).encode())
+    assert failure(USER, message(most + 1)) == f"messages[1].{place}"
 
 
 def test_a_long_conversation_is_normalized_only_where_necessary() -> None:

@@ -13,6 +13,7 @@ from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire.call import Call, read_call
 from ai_gateway.wire.operations import OPERATIONS
 from ai_gateway.wire.parameters import Parameter, Treatment
+from ai_gateway.wire.tools import MAX_TOOLS
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g", "h")]
 MINIMAL: dict[str, dict[str, Any]] = {
@@ -209,6 +210,12 @@ def test_a_choice_of_tools_is_kept_as_far_as_possible(choice: Any, names: str, i
     assert "".join(tool["function"]["name"] for tool in body.get("tools", [])) == names
     assert "tool_choice" not in body
     assert asked.ignored == (("tool_choice",) if is_lost else ())
+
+
+def test_a_call_has_a_bounded_number_of_tools() -> None:
+    """All are checked in one step, however little they weigh."""
+    call("chat", tools=TOOLS[:1] * MAX_TOOLS)
+    assert failure("chat", tools=TOOLS[:1] * (MAX_TOOLS + 1)) == "tools"
 
 
 @pytest.mark.parametrize("tools", [[], None])

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.fields import NULL, refuse, refuse_shape, runs
+from ai_gateway.wire.fields import NULL, refuse, refuse_many, refuse_shape, runs
 
 EMPTY: Final = msgspec.Raw(b'""')
 
@@ -14,6 +14,7 @@ _IMAGES: Final = (
 )  # fmt: skip
 _ONE_TEXT: Final = frozenset(("assistant", "tool", "function"))  # the gateway may have to join their parts
 _HEAD_BYTES: Final = 128  # of an image's URL; they name its type
+MAX_PARTS: Final = 1024  # of one message: they are all checked in one step, and others wait that long
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +65,7 @@ def _normalized_parts(content: Content, path: str) -> msgspec.Raw | None:
     may_be_one = content.role in _ONE_TEXT
     try:
         for run in runs(bytes(content.text), _parts):
+            refuse_many(count + len(run.items), MAX_PARTS, "parts", path)
             for part in run.items:
                 text = _checked(part, f"{path}[{count}]")
                 has_refusal |= part.type == "refusal"
@@ -120,10 +122,10 @@ def _check_image(raw: msgspec.Raw, path: str) -> None:
             refuse_shape(error, path)
     if memoryview(url)[0] != _QUOTE:
         refuse(f"{path}.url", f"`{path}.url` must be a string.")
-    head = bytes(memoryview(url)[:_HEAD_BYTES])
+    head = bytes(memoryview(url)[:_HEAD_BYTES]).replace(b"\\/", b"/")  # as PHP writes it
     if head.startswith(_IMAGES):
         return
-    if b"\\" in head:  # PHP writes `\/`
+    if b"\\" in head:
         head = b'"' + _decode_text(url)[:_HEAD_BYTES].encode()
     if not head.startswith(b'"data:'):
         refuse(

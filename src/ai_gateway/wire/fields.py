@@ -41,6 +41,12 @@ def refuse(param: str, message: str, code: str = "invalid_value") -> NoReturn:
     raise InvalidRequest(message, code=code, param=param)
 
 
+def refuse_many(count: int, most: int, what: str, path: str) -> None:
+    """Raises InvalidRequest for a list of more than `most` items."""
+    if count > most:
+        refuse(path, f"`{path}` has more than {most} {what}.")
+
+
 def given(fields: Fields, key: str) -> bytes | None:
     """The JSON text of a value, or None if the value is absent or null."""
     raw = fields.get(key)
@@ -132,7 +138,7 @@ def refuse_shape(error: msgspec.ValidationError, param: str, first: int | None =
     refuse(where, f"`{where}` must be {wanted}, not {found}.")
 
 
-RUN_BYTES: Final = 256 << 10
+RUN_BYTES: Final = 64 << 10
 
 T = TypeVar("T")
 

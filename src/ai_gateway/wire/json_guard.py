@@ -22,6 +22,7 @@ __all__ = ["MAX_DEPTH", "Fields", "check_spelling", "json_error", "read_object"]
 # A larger body, or one with more lists, objects and keys, is read in pieces while it arrives.
 SMALL_BYTES: Final = 128 << 10
 SMALL_MARKS: Final = 6 << 10
+OBJECT_MARKS: Final = 4  # an object costs as much to check as so many other values
 
 Fields = dict[str, msgspec.Raw]
 
@@ -60,7 +61,11 @@ def is_small(body: bytes) -> bool:
     """Whether a body is small enough to read at once."""
     if len(body) <= SMALL_MARKS:
         return True
-    return len(body) <= SMALL_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") <= SMALL_MARKS
+    return len(body) <= SMALL_BYTES and _marks(body) <= SMALL_MARKS
+
+
+def _marks(body: bytes) -> int:
+    return body.count(b",") + body.count(b"[") + OBJECT_MARKS * body.count(b"{")
 
 
 def json_error(error: Exception, beginning: bytes) -> InvalidRequest:

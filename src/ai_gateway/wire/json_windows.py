@@ -13,7 +13,7 @@ import msgspec
 
 from ai_gateway.wire import surrogates
 
-WINDOW: Final = 24 << 10  # bytes of one step: a millisecond in the worst case
+WINDOW: Final = 12 << 10  # bytes of one step: a millisecond in the worst case
 LONGEST_GAP: Final = 4  # windows without a comma outside texts: only numbers and white space are longer
 MAX_DEPTH: Final = 32
 

@@ -93,17 +93,24 @@ def _changed(text: bytes, changes: dict[int, Changes]) -> bytes:
 def _changes(message: Message, path: str) -> Changes:
     role = message.role.lower()  # as Ollama does
     changes = _role(message, role, path)
-    calls = normalized_calls(message.tool_calls, f"{path}.tool_calls")
-    if calls.changed:
-        changes["tool_calls"] = calls.text
-    if message.function_call != NULL and role == "assistant" and not calls.count:
+    count = 0
+    if message.tool_calls is not NULL:
+        calls = normalized_calls(message.tool_calls, f"{path}.tool_calls")
+        count = calls.count
+        if calls.changed:
+            changes["tool_calls"] = calls.text
+    if message.function_call != NULL and role == "assistant" and not count:
         calls = from_function_call(message.function_call, f"{path}.function_call")
+        count = calls.count
         changes |= {"tool_calls": calls.text, "function_call": None}
-    content = normalized_content(Content(message.content, role, bool(calls.count)), f"{path}.content")
-    if content is None and memoryview(message.content)[0] == ord("n") and not calls.count:
-        content = _empty_content(message, role, path)
-    if content is not None:
-        changes["content"] = content
+    first = memoryview(message.content)[0]
+    if first == ord("n"):
+        if not count:
+            changes["content"] = _empty_content(message, role, path)
+    elif first != _QUOTE:
+        content = normalized_content(Content(message.content, role, bool(count)), f"{path}.content")
+        if content is not None:
+            changes["content"] = content
     return changes
 
 

@@ -6,8 +6,10 @@ import msgspec
 
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.wire import surrogates
-from ai_gateway.wire.fields import NULL, AnyObject, Run, check_numbers, refuse, refuse_shape, runs
+from ai_gateway.wire.fields import NULL, AnyObject, Run, check_numbers, refuse, refuse_many, refuse_shape, runs
 from ai_gateway.wire.json_guard import Fields
+
+MAX_CALLS: Final = 512  # of one message: they are all checked in one step, and others wait that long
 
 _QUOTE: Final = ord('"')
 _BLANKS: Final = " \t\r\n"  # the only white space of JSON
@@ -51,6 +53,7 @@ def normalized_calls(raw: msgspec.Raw, path: str) -> Calls:
     changed = False
     try:
         for run in runs(bytes(raw), _calls):
+            refuse_many(count + len(run.items), MAX_CALLS, "calls", path)
             text = _normalized_run(run, path, count)
             changed |= text is not None
             normalized += b"," * (count > 0) + (text or run.text)[1:-1]

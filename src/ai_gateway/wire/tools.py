@@ -4,8 +4,19 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.wire.fields import MAX_SHORT_BYTES, AnyObject, check_numbers, given, refuse, refuse_shape, runs
+from ai_gateway.wire.fields import (
+    MAX_SHORT_BYTES,
+    AnyObject,
+    check_numbers,
+    given,
+    refuse,
+    refuse_many,
+    refuse_shape,
+    runs,
+)
 from ai_gateway.wire.json_guard import Fields
+
+MAX_TOOLS: Final = 1024  # of one call: they are all checked in one step, and others wait that long
 
 
 class _Parameters(msgspec.Struct, frozen=True, gc=False):
@@ -123,6 +134,7 @@ def _names(text: bytes, key: str) -> set[str]:
     count = 0
     try:
         for run in runs(text, _tools):
+            refuse_many(count + len(run.items), MAX_TOOLS, "tools", key)
             check_numbers(run.text, key)
             for tool in run.items:
                 names.add(_name(tool, f"{key}[{count}]"))
