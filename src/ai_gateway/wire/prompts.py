@@ -78,15 +78,14 @@ def _changes_of(run: Run[Message], first: int) -> dict[int, Changes]:
 
 def _changed(text: bytes, changes: dict[int, Changes]) -> bytes:
     """The items of a run with some of them changed, without its brackets."""
-    items = _decode_items(text)
+    items: list[Any] = _decode_items(text)
     for index, changed in changes.items():
-        fields: dict[str, Any] = _decode_fields(items[index])
+        fields = items[index] = _decode_fields(items[index])
         for key, value in changed.items():
             if value is None:
                 fields.pop(key, None)
             else:
                 fields[key] = value
-        items[index] = msgspec.Raw(_encode(fields))
     return _encode(items)[1:-1]
 
 
