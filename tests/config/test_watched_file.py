@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.config.reading import Unreadable
+from ai_gateway.config.reading import Unreadable, stamp_of
 from ai_gateway.config.watched_file import (
     CHECK_SECONDS,
     CLOSE_CHECK_SECONDS,
@@ -36,12 +36,18 @@ class CheckedFile:
         return [content for content in found if content is not None]
 
     def exchange(self, content: bytes, is_moved: bool = True) -> None:
-        """Another file behind the name; one that `is_moved` was finished before it got it."""
-        new = self.path.with_suffix(".new")
-        new.write_bytes(content)
-        if is_moved:
-            os.utime(new, ns=(1, 1))
-        new.replace(self.path)
+        """Another file behind the name; one that `is_moved` was finished before it got it.
+
+        Any other one gets it within the tick of its last write: another is written where the next tick came between.
+        """
+        while True:
+            new = self.path.with_suffix(".new")
+            new.write_bytes(content)
+            if is_moved:
+                os.utime(new, ns=(1, 1))
+            new.replace(self.path)
+            if stamp_of(self.path).was_moved == is_moved:
+                return
 
 
 @pytest.fixture
