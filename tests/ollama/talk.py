@@ -86,7 +86,7 @@ def error_of(reply: httpx.Response) -> dict[str, Any]:
     return error
 
 
-async def until(happens: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
+async def until(happens: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Waits for something that another process does."""
     deadline = time.monotonic() + seconds
     while not await happens():

@@ -13,6 +13,7 @@ import msgspec
 from ai_gateway.auth.identity import Identity, Unavailable
 from ai_gateway.auth.keys_file import ID_LENGTH, MAX_BYTES, PREFIX, KeyEntry, KeysError, read_entries
 from ai_gateway.config.reading import Unreadable, shown
+from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.watched_file import WatchedFile
 
 log = logging.getLogger("ai_gateway.auth")
@@ -75,8 +76,10 @@ class Keys:
 
     def put(self, found: KeysById) -> None:
         """Replaces all keys with the result of `keys_by_id`."""
-        self._keys = found
+        before, self._keys = self._keys, found
         self.reason = None
+        if before is not None:
+            release_slowly([before, *before.values()])
 
 
 class KeysFile:

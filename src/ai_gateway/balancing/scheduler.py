@@ -153,9 +153,8 @@ class Scheduler:
 
     def _keep_resident(self) -> None:
         """Makes the pools of models that must stay loaded, so that the decision on loads sees them."""
-        for model, settings in self._settings.pools.items():
-            if settings.resident:
-                self.pool(model)
+        for model in self._settings.kept:
+            self.pool(model)
 
     def pool(self, model: str) -> Pool:
         """The pool of a model, by Ollama's name, for a call; made at the first use."""

@@ -29,7 +29,10 @@ class PoolSettings(msgspec.Struct, frozen=True):
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
-    """The config of balancing: `pools` for its models, by Ollama's name, and `others` for every other model."""
+    """The config of balancing: `pools` for its models, by Ollama's name, and `others` for every other model.
+
+    `kept` names those with resident copies: it is found here, in the thread that reads a config.
+    """
 
     pools: Mapping[str, PoolSettings] = {}
     others: PoolSettings = PoolSettings()
@@ -37,6 +40,11 @@ class FleetSettings(msgspec.Struct, frozen=True):
     starve_seconds: float = STARVE_SECONDS
     loads: Literal["auto", "always", "never"] = "auto"
     is_foreign: bool = False
+    kept: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        kept = tuple(model for model, pool in self.pools.items() if pool.resident)
+        msgspec.structs.force_setattr(self, "kept", kept)
 
     def of(self, model: str) -> PoolSettings:
         """The settings of a model's pool."""

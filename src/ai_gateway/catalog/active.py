@@ -17,9 +17,9 @@ class ActiveConfig(NamedTuple):
     is_loaded: bool = True
 
     def parts(self) -> list[object]:
-        """All that it is made of, so that it can be let go of in pieces."""
-        models = self.config.models
-        return [*models, *models.values(), *self.catalog.parts()]
+        """All that it is made of, so that it can be let go of in pieces, large containers first."""
+        models, callers = self.config.models, self.config.callers
+        return [models, callers, *self.catalog.parts(), *(callers or ()), *models, *models.values()]
 
 
 class CurrentConfig:

@@ -98,8 +98,8 @@ class Catalog:
                 yield entry
 
     def parts(self) -> list[object]:
-        """All that it is made of, so that it can be let go of in pieces."""
-        return [*self._by_id.values(), *self._names.parts()]
+        """All that it is made of, so that it can be let go of in pieces, large containers first."""
+        return [self._by_id, self._entries, self.balancing.pools, *self._names.parts(), *self._by_id.values()]
 
     def identity(self, asked: str) -> str | None:
         """The id of the model that a name means, whether an endpoint holds it now or not."""

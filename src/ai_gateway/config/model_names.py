@@ -36,8 +36,8 @@ class ModelNames:
                 self._read.setdefault(other, model_id)
 
     def parts(self) -> list[object]:
-        """All strings that it made, so that they can be freed a few at a time."""
-        return [*self._read, *self._ollama]
+        """All that it made, so that it can be freed a little at a time."""
+        return [self._exact, self._read, self._ollama, *self._read, *self._ollama]
 
     def find(self, asked: str) -> str | None:
         """The id of the model that an id or alias stands for."""

@@ -48,14 +48,14 @@ def pause_for_others() -> None:
 
 
 def release_slowly(objects: list[object]) -> None:
-    """Frees objects that nothing else refers to, a few at a time in a thread.
+    """Frees objects that nothing else refers to, a few at a time in a thread; the first ones may be large.
 
     Freeing many at once stops all threads: an old config may have 10,000 models.
     """
 
     def run() -> None:
         while objects:
-            del objects[-RELEASE_AT_ONCE // 4 :]
+            del objects[-(RELEASE_AT_ONCE // 4) if len(objects) > RELEASE_AT_ONCE else -1 :]
             pause_for_others()
 
     if len(objects) > RELEASE_AT_ONCE:
