@@ -22,7 +22,9 @@ def may_eject_model(endpoint: Endpoint, model: str, endpoints: Collection[Endpoi
 
 def readmit_surplus(endpoints: Collection[Endpoint]) -> None:
     """Readmits endpoints of a shrinking fleet until half are ejected at most, those with the earliest end first."""
-    ejected = [endpoint for endpoint in endpoints if endpoint.health.is_ejected]
+    ejected = [endpoint for endpoint in endpoints if endpoint.health.ejected_until is not None]
+    if not ejected:
+        return
     ejected.sort(key=lambda endpoint: endpoint.health.ejected_until or 0.0)
     for endpoint in ejected[: max(0, len(ejected) - len(endpoints) // 2)]:
         endpoint.health.readmit()

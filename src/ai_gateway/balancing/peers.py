@@ -143,9 +143,10 @@ class Peers:
         """See Reporting."""
         had_others = self._others > 0 or bool(self._fresh)
         self._present = present
-        self._fresh = {uid: reports[uid][0] for uid in present.fresh if uid in reports}
-        self._count_calls()
-        self._note_loads()
+        before, self._fresh = self._fresh, {uid: reports[uid][0] for uid in present.fresh if uid in reports}
+        if before or self._fresh:
+            self._count_calls()
+            self._note_loads()
         for uid, report in self._fresh.items():
             self._count_tokens(uid, report)
         self._tokens = {uid: seen for uid, seen in self._tokens.items() if uid in self._fresh}

@@ -11,13 +11,14 @@ from ai_gateway.wire.address import Address
 class Roster:
     """Endpoints by address. Changed by the fleet, with each list of discovery."""
 
-    __slots__ = ("_random", "_weights", "endpoints", "leaving")
+    __slots__ = ("_has_pods", "_random", "_weights", "endpoints", "leaving")
 
     def __init__(self, rng: random.Random, weights: Mapping[str, Weights]) -> None:
         self._random = rng
         self._weights = weights
         self.endpoints: dict[Address, Endpoint] = {}
         self.leaving: list[Endpoint] = []
+        self._has_pods = False
 
     def apply(
         self, addresses: Iterable[Address], unready: Container[Address], drop: Callable[[Endpoint], None]
@@ -48,5 +49,8 @@ class Roster:
 
     def know(self, pods: Mapping[Address, Pod]) -> None:
         """Notes the facts about pods."""
+        if not (pods or self._has_pods):
+            return
+        self._has_pods = bool(pods)
         for address, endpoint in self.endpoints.items():
             endpoint.pod = pods.get(address)

@@ -19,7 +19,7 @@ log = logging.getLogger("ai_gateway.discovery")
 
 RETRY_SECONDS: Final = 1.0
 MOST_NAMED: Final = 10  # addresses in one line of the log
-STEP_ENDPOINTS: Final = 50  # endpoints that it adds or removes in one step
+STEP_ENDPOINTS: Final = 32  # endpoints that it adds or removes in one step
 
 
 class DiscoveryRunner:
