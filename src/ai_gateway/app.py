@@ -18,14 +18,17 @@ from ai_gateway.accounting.status import Readiness, StatusSources
 from ai_gateway.accounting.status_metrics import status_samples
 from ai_gateway.auth.state import AuthState, PreparedAuth
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.rollout import Rollout
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
 from ai_gateway.catalog.permissions import may_read_audit
+from ai_gateway.catalog.plans import Plan
+from ai_gateway.catalog.reconciler import Reconciler
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import sources
 from ai_gateway.cluster.gateways import Gateways, services_of
 from ai_gateway.cluster.token_review import review
 from ai_gateway.config.access import is_on
-from ai_gateway.config.state import ConfigState, Startup
+from ai_gateway.config.state import ConfigState, Startup, digest_of
 from ai_gateway.config.threads import release_slowly
 from ai_gateway.config.types import Config
 from ai_gateway.discovery.reachability import ReachabilityCheck
@@ -58,6 +61,7 @@ from ai_gateway.telemetry.tracing import Tracing, span_samples
 from ai_gateway.upstream.asking import Asking
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.details import ModelDetails
+from ai_gateway.upstream.installing import Installer
 from ai_gateway.upstream.issuers import fetching
 from ai_gateway.upstream.liveness import is_answering
 from ai_gateway.upstream.loading import Loader
@@ -88,7 +92,15 @@ class Gateway:
         self.fleet = Fleet(time.monotonic, rng)
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, rng)
         self.loader = Loader(self.fleet, self.client, self.poller.poll_residents_soon, loop)
-        self.gateways = Gateways(services_of(options.environment, options.access), api_server)
+        services = services_of(options.environment, options.access)
+        self._owner = services.owner(options.access.namespace)
+        self.reconciler = Reconciler(self.fleet, time.monotonic)
+        self.fleet.list_soon = self.poller.probe_soon
+        self.fleet.peers.config = lambda: self.live.digest or ""
+        self.reconciler.told = self._told
+        self.fleet.peers.own_rollouts = lambda: self.reconciler.rollouts
+        self.installer = Installer(self.reconciler, self.fleet, self.client, self.poller.probe_soon, loop)
+        self.gateways = Gateways(services, api_server)
         self.reports = Reports(self.gateways, Asking(self.client), self.fleet.peers, time.monotonic, rng)
         clocks = time.time, time.monotonic
         self.limiter = Limiter(LimiterDeps(*clocks, self.gateways.ready, lambda: self.gateways.reason))
@@ -113,6 +125,7 @@ class Gateway:
     def _status_sources(self) -> StatusSources:
         return StatusSources(
             fleet=self.fleet,
+            reconciler=self.reconciler,
             current=self.current,
             live=self.live,
             discovery=self.discovery,
@@ -233,6 +246,8 @@ class Gateway:
             self.fleet.peers.look = self.poller.poll_residents_soon
             self.fleet.peers.take_reports({}, self.reports.presence())
             self.loader.start()
+            ending.push_async_callback(self.installer.stop)
+            self.installer.start()
             ending.push_async_callback(self.poller.stop)
             ending.push_async_callback(self.discovery.stop)
             self._follow(self.current.now.config)
@@ -254,22 +269,37 @@ class Gateway:
 
     def _ready(self, config: Config) -> tuple[ActiveConfig, PreparedAuth | None, list[object]]:
         """Builds what a checked config needs, and lists the parts of the old one. Slow: a thread runs it."""
-        return prepare(config), self.auth_state.prepare(config.auth), self.current.now.parts()
+        return prepare(config, self._owner), self.auth_state.prepare(config.auth), self.current.now.parts()
 
     def _apply(self, made: tuple[ActiveConfig, PreparedAuth | None, list[object]]) -> Iterator[None]:
         """Applies a checked config in steps. The last step replaces all that decides on a call."""
         new, prepared, parts = made
         config, old = new.config, self.current.now
         yield from self.fleet.configure(new.catalog.balancing)
+        self.reconciler.configure(new.catalog.plans, config.reconcile, new.catalog.owner)
         if not old.is_loaded:
             self.audit.on_first_config(config.audit)
         self.auth_state.apply(config.auth, config.callers, prepared)
         self.current.swap(new)
         self._hooks.on_config(config)
         self.limiter.configure(new.catalog.limits)
+        self.reconciler.decide()  # so that no report tells of the new config and of the old one's rollouts
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
         release_slowly(parts)
+
+    def _told(self, plan: Plan, rollout: Rollout) -> None:
+        """A model is in place as the config says, or that has failed: an Event and a line say so."""
+        shaped, is_ready = plan.shaped, rollout.state == "done"
+        places = "on 1 endpoint" if rollout.total == 1 else f"on {rollout.total} endpoints"
+        message = f"model {shaped.id}: {plan.name} is in place {places}"
+        if not is_ready:
+            done = f"{rollout.done} of {rollout.total} endpoints"
+            message = f"model {shaped.id}: {plan.name} is in place on {done}: {rollout.reason}"
+        (log.info if is_ready else log.warning)("%s", message)
+        if self._config_map is not None:
+            digest = digest_of(f"{shaped.key} {shaped.spec} {rollout.state} {rollout.reason}".encode())
+            self._config_map.report_model(digest, message, is_ready=is_ready)
 
     def _follow(self, config: Config) -> None:
         demo = None if is_explicit(config.discovery) else self._options.demo

@@ -10,6 +10,9 @@
 {{- range $name := list "models" "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "hosts" "connections" "compatibility" "log" "trusted_proxies" "limits" "audit" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $said $name . }}{{ end -}}
 {{- end -}}
+{{- with .Values.config.reconcile -}}
+{{- if ne (toJson .) (toJson (dict "pull" "if_missing")) }}{{ $_ := set $said "reconcile" . }}{{ end -}}
+{{- end -}}
 {{- with .Values.config.auth -}}
 {{- $auth := merge (deepCopy .) (dict "methods" (list "none")) -}}
 {{- if ne (toJson $auth) (toJson (dict "methods" (list "none"))) }}{{ $_ := set $said "auth" $auth }}{{ end -}}
@@ -130,6 +133,7 @@ Where two of them say the same thing in different ways nothing is rendered.
 {{- /* What is off is written, too: a reload that only leaves it out is refused where it was on before. */ -}}
 {{- $off := dict "auth" (dict "methods" (list "none")) "callers" "all" "limits" "none" "audit" dict "tls" "none" -}}
 {{- range $name, $word := $off }}{{ if not (hasKey $config $name) }}{{ $_ := set $config $name $word }}{{ end }}{{ end -}}
+{{- if not (hasKey $config "reconcile") }}{{ $_ := set $config "reconcile" (dict "pull" "if_missing") }}{{ end -}}
 {{- if and (not (hasKey $content "audit")) (not (hasKey $config.audit "mode")) }}{{ $_ := set $config.audit "mode" "best_effort" }}{{ end -}}
 {{- if include "ai-gateway-ollama.discoversModels" .root }}{{ $_ := set $config "catalog" (merge (dict "discover" true) (default dict $config.catalog)) }}{{ end -}}
 {{- toJson $config }}
@@ -187,6 +191,7 @@ models:
 {{- define "ai-gateway-ollama.meaning" -}}
 {{- $config := . | fromYaml -}}
 {{- if eq (toJson $config.auth) "{\"methods\":[\"none\"]}" }}{{ $_ := unset $config "auth" }}{{ end -}}
+{{- if eq (toJson $config.reconcile) "{\"pull\":\"if_missing\"}" }}{{ $_ := unset $config "reconcile" }}{{ end -}}
 {{- if eq (toString $config.callers) "all" }}{{ $_ := unset $config "callers" }}{{ end -}}
 {{- if or (not $config.limits) (eq (toString $config.limits) "none") }}{{ $_ := unset $config "limits" }}{{ end -}}
 {{- if eq (toString $config.tls) "none" }}{{ $_ := unset $config "tls" }}{{ end -}}
@@ -200,6 +205,14 @@ models:
 {{/* config.yml as the values say it, read: as JSON, with nothing in place of what is off. */}}
 {{- define "ai-gateway-ollama.parsedConfig" -}}
 {{- include "ai-gateway-ollama.meaning" (include "ai-gateway-ollama.once" (list . "chartConfig")) }}
+{{- end }}
+
+{{/* Whether the gateway pulls models that are missing. Of a ConfigMap of one's own the chart does not know. */}}
+{{- define "ai-gateway-ollama.gatewayPulls" -}}
+{{- $config := include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson -}}
+{{- $reconcile := include "ai-gateway-ollama.part" (list $config "reconcile") | fromJson -}}
+{{- $pull := ternary (default "never" $reconcile.pull) "if_missing" (hasKey $config "reconcile") -}}
+{{- if not (or .Values.config.existingConfigMap (eq $pull "never") (eq (default "auto" $reconcile.mode) "never")) }}true{{ end -}}
 {{- end }}
 
 {{/* How the API port is spoken to: by `tls.enabled`, or by a certificate that `config.content` brings. */}}

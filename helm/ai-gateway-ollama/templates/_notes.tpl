@@ -69,7 +69,11 @@ NOTHING IS SERVED: you name no model, and catalog.discover is off. To name one:
 {{- define "ai-gateway-ollama.pulledModels" -}}
 {{- if include "ai-gateway-ollama.hasOllama" . -}}
 {{- $models := include "ai-gateway-ollama.ollamaModels" . | fromJsonArray -}}
-{{- if and $models .Values.ollama.pull.enabled -}}
+{{- if and (include "ai-gateway-ollama.gatewayPulls" .) (not .Values.ollama.pull.models) -}}
+The chart's Ollama starts without a model, and the gateway pulls those that you name. This line adds one:
+
+  helm upgrade {{ .Release.Name }} CHART -n {{ .Release.Namespace }} --reset-then-reuse-values --set config.models.llama3.version=latest
+{{- else if and $models .Values.ollama.pull.enabled -}}
 Pulled before Ollama starts: {{ join ", " $models }}
 {{- else if .Values.ollama.pull.enabled -}}
 NOTHING IS PULLED: you name no model, so the chart's Ollama starts without one. This line adds one:

@@ -3,7 +3,7 @@
 {{/* Ollama's names of the models to pull, as a JSON list. One with a tag needs no other, as in the gateway. */}}
 {{- define "ai-gateway-ollama.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
-{{- if not $names -}}
+{{- if not (or $names (include "ai-gateway-ollama.gatewayPulls" .)) -}}
 {{- $models := (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson).models -}}
 {{- if not (kindIs "map" $models) }}{{ $models = dict }}{{ end -}}
 {{- range $id, $model := $models -}}
@@ -46,11 +46,16 @@ done
 
 {{/* The chart's own environment of Ollama, as a JSON list. No host: every address of both families. */}}
 {{- define "ai-gateway-ollama.ollamaEnv" -}}
-{{- list
+{{- $env := list
   (dict "name" "OLLAMA_HOST" "value" (printf ":%v" (int .Values.discovery.port)))
   (dict "name" "OLLAMA_MODELS" "value" "/models")
   (dict "name" "OLLAMA_NUM_PARALLEL" "value" (.Values.ollama.numParallel | int | toString))
-  (dict "name" "HOME" "value" "/tmp") | toJson }}
+  (dict "name" "HOME" "value" "/tmp") -}}
+{{- $config := include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson -}}
+{{- if (include "ai-gateway-ollama.part" (list $config "reconcile") | fromJson).shared_store -}}
+{{- $env = append $env (dict "name" "OLLAMA_NOPRUNE" "value" "1") -}}
+{{- end -}}
+{{- toJson $env }}
 {{- end }}
 
 {{- define "ai-gateway-ollama.ollamaContainer" -}}

@@ -9,6 +9,7 @@ from ai_gateway.accounting.audit_status import unready_reason
 from ai_gateway.auth.state import AuthState
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import CurrentConfig
+from ai_gateway.catalog.reconciler import Reconciler
 from ai_gateway.cluster.events import Events
 from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.config.state import ConfigState
@@ -29,6 +30,7 @@ class StatusSources(msgspec.Struct, frozen=True):
     """The sources of health and metrics. `clock` is monotonic seconds."""
 
     fleet: Fleet
+    reconciler: Reconciler
     current: CurrentConfig
     live: ConfigState
     discovery: DiscoveryRunner

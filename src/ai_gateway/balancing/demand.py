@@ -57,11 +57,15 @@ class Need(msgspec.Struct, eq=False):
 
     def name_on(self, endpoint: Endpoint) -> str | None:
         """The name to load it by: of those that the endpoint holds, the one that most calls wait for."""
+        pool = self.pool_on(endpoint)
+        return None if pool is None else endpoint.residency.name_for(pool.model)
+
+    def pool_on(self, endpoint: Endpoint) -> Pool | None:
+        """Whose name that is."""
         if len(self.pools) == 1:
-            model = self.pools[0].model
-            return model if endpoint.holds(model) else None
+            return self.pools[0] if endpoint.holds(self.pools[0].model) else None
         held = [pool for pool in self.pools if endpoint.holds(pool.model)]
-        return max(held, key=lambda pool: pool.waiting).model if held else None
+        return max(held, key=lambda pool: pool.waiting) if held else None
 
 
 class Demand:
@@ -79,7 +83,7 @@ class Demand:
             if len(shared.pools) > 1:
                 shared.avoid = shared.avoid or _lacking(shared, endpoints)
         for load in loads:
-            need = self._by_model.get(load.model)
+            need = self._by_model.get(load.pool)
             if need is not None:
                 need.loading.append(load)
 

@@ -13,11 +13,13 @@ from typing import Final, Protocol
 from ai_gateway.balancing import passed_over, victims
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.naming import Naming
 from ai_gateway.balancing.passed_over import PassedOver
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.report import MOST_CALLERS, Report
 from ai_gateway.balancing.report import Load as ReportedLoad
 from ai_gateway.balancing.reporting import Presence
+from ai_gateway.balancing.rollout import Rollout
 from ai_gateway.wire.address import Address
 
 ALONE_DWELL_SECONDS: Final = 60.0  # without reports an idle runner may be another gateway's
@@ -28,6 +30,8 @@ ALONE: Final = Presence(own="", is_known=True, count=1)
 
 class Surroundings(passed_over.Surroundings, Protocol):
     """What it reads and writes of the fleet."""
+
+    naming: Naming
 
     @property
     def endpoints(self) -> dict[Address, Endpoint]:
@@ -60,6 +64,9 @@ class Peers:
         self.may_lead: Callable[[], bool] = lambda: True
         self.look: Callable[[Endpoint], None] = lambda _endpoint: None  # asks for its loaded models soon
         self.is_foreign = False  # others use the endpoints whom no report shows
+        self.config: Callable[[], str] = str  # the hash of this gateway's config
+        self.own_rollouts: Callable[[], Mapping[str, Rollout]] = dict
+        self.everywhere: set[str] = set()  # see catalog.reconciler; whoever leads goes on with it
         self.leader: str | None = ""  # the uid of who decides on loads; this one's where it is alone
 
     @property
@@ -127,7 +134,22 @@ class Peers:
             tokens=dict(self._served()),
             key=self._key,
             loads=tuple(_reported(load, now) for load in self._around.loads.of.values()),
+            config=self.config(),
+            rollouts={key: one for key, one in self.own_rollouts().items() if one.state != "done"},
+            everywhere=tuple(self.everywhere) if self.leads else (),
         )
+
+    def rollout_of(self, key: str) -> Rollout | None:
+        """How far a model is, as the gateway tells that writes; None: nothing is to be told."""
+        own = self.own_rollouts()
+        if own or self.leads:
+            return own.get(key)
+        report = self._fresh.get(self.leader or "")
+        return None if report is None else report.rollouts.get(key)
+
+    def configs(self) -> dict[str, str]:
+        """The hash of each other gateway's config that is heard of, by uid."""
+        return {uid: report.config for uid, report in self._fresh.items()}
 
     def _served(self) -> Iterator[tuple[str, int]]:
         """The tokens of the callers with most, under hashes: no gateway shows the name of a caller."""
@@ -150,6 +172,9 @@ class Peers:
             self._count_tokens(uid, report)
         self._tokens = {uid: seen for uid, seen in self._tokens.items() if uid in self._fresh}
         self._choose_leader()
+        leading = self._fresh.get(self.leader or "")
+        if leading is not None:
+            self.everywhere.update(leading.everywhere)
         unheard = self.is_unheard
         self._around.loads.dwell_seconds = ALONE_DWELL_SECONDS if unheard else victims.DWELL_SECONDS
         self._around.loads.least_starve_seconds = ALONE_STARVE_SECONDS if unheard else 0.0
@@ -191,7 +216,8 @@ class Peers:
         for model, count in runners.items():
             if not endpoint.holds(model):
                 continue
-            pool = pools.get(model) or self._around.peek(model)
+            pool_name = self._around.naming.pool_of(model)
+            pool = pools.get(pool_name) or self._around.peek(pool_name)
             taken = min(count, pool.slots_of(endpoint))
             endpoint.peers[model] = endpoint.peers.get(model, 0) + taken
             endpoint.total_peers += taken
@@ -220,7 +246,8 @@ class Peers:
             endpoint.residency.loading = key
         else:
             endpoint.reserved = load.runner
-        return Load(endpoint, load.model, key, None, None, 0.0, load.phase, now - load.age, now - load.age)
+        pool = self._around.naming.pool_of(load.model)
+        return Load(endpoint, pool, load.model, key, None, None, 0.0, load.phase, now - load.age, now - load.age)
 
     def _count_tokens(self, uid: str, report: Report) -> None:
         """Charges callers that wait here with what another gateway has served them since its last report."""

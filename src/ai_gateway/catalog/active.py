@@ -35,6 +35,6 @@ class CurrentConfig:
             log.warning("config: %s", warning)
 
 
-def prepare(config: Config) -> ActiveConfig:
-    """A config with the catalog made of it, which takes a while: in a thread."""
-    return ActiveConfig(config, Catalog(config))
+def prepare(config: Config, owner: str) -> ActiveConfig:
+    """A config with the catalog made of it, which takes a while: in a thread. `owner` stands for one that it lacks."""
+    return ActiveConfig(config, Catalog(config, owner))

@@ -7,16 +7,18 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, balancing, limits, serving, types
+from ai_gateway.config import access, balancing, limits, reconcile, serving, types
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, Pause, Period, Seconds, Section
 
 _HEAD: Final = "| key | value | default | a change | meaning |\n|---|---|---|---|---|\n"
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "": Config,
     "models.<id>": types.Model,
     "models.<id>.timeouts": types.ModelTimeouts,
+    "models.<id>.parameters": reconcile.Parameters,
+    "reconcile": reconcile.Reconcile,
     "catalog": types.Catalog,
     "discovery": types.Discovery,
     "discovery.static[]": types.StaticUpstream,
@@ -61,6 +63,7 @@ _WORDS: Final[dict[Any, str]] = {
     float: "number",
     Seconds: "duration",
     Pause: "duration or 0",
+    Period: "duration or `never`",
     ByteCount: "size",
     KeepAlive: "Ollama's duration",
 }

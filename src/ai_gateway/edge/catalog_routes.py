@@ -8,6 +8,7 @@ from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.catalog.permissions import deny, may_use, refuse_unloaded, sees_endpoints
 from ai_gateway.catalog.states import holders_of, model_state
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
+from ai_gateway.edge.rollout_status import rollout_status, versions
 from ai_gateway.upstream.details import ModelDetails
 
 
@@ -57,11 +58,16 @@ class ShowModel:
             "ollama": entry.name,
             "state": model_state(self._fleet, entry),
         }
+        rollout = self._fleet.rollout_of(entry.key)
+        if rollout is not None and rollout.state != "done":
+            facts |= rollout_status(rollout)
+        if is_detailed and entry.plan is not None:
+            facts["versions"] = versions(self._fleet, entry)
         if is_detailed:
-            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.ollama_name)]
+            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.key)]
             facts["endpoints"] = [endpoint.address.authority for endpoint in holders]
             facts["loaded_on"] = [endpoint.address.authority for endpoint in loaded]
-        held = (holders[0].held or {}).get(entry.ollama_name) if holders else None
+        held = holders[0].held_model(entry.key) if holders else None
         if held is None:
             return facts
         details = await self._details.of(holders[0], held)
@@ -78,12 +84,18 @@ class ShowModel:
 
 def model_object(known_as: str, entry: ServedModel, fleet: Fleet, started_at: int) -> dict[str, Any]:
     """A model as OpenAI's API lists it, with its version."""
-    held = [(endpoint.held or {}).get(entry.ollama_name) for endpoint in fleet.endpoints.values()]
+    held = [endpoint.held_model(entry.key) for endpoint in fleet.endpoints.values()]
     created = max((model.modified for model in held if model is not None), default=0)
-    return {
+    listed: dict[str, Any] = {
         "id": known_as,
         "object": "model",
         "created": created or started_at,
         "owned_by": "library",
         "version": entry.version,
     }
+    rollout = None if entry.plan is None else fleet.rollout_of(entry.key)
+    if rollout is not None and rollout.state != "done":
+        listed["state"] = model_state(fleet, entry)
+        if rollout.progress is not None:
+            listed["progress"] = round(rollout.progress, 3)
+    return listed
