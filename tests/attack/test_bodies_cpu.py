@@ -27,7 +27,8 @@ from ai_gateway.wire.operations import CHAT, EMBEDDINGS
 
 CHUNK: Final = 64 << 10  # as the server hands a body on
 LARGEST: Final = 20 * MIB - 4096
-SMALL_SIZES: Final = (16 << 10, 40 << 10, 127 << 10)  # what is dear in many small parts is read at once up to some
+# What is dear in many small parts is read at once up to one of these.
+SMALL_SIZES: Final = (16 << 10, 40 << 10, 63 << 10, 127 << 10)
 HELD_SECONDS: Final = 0.005  # at most, at once
 # In all, where it is more than 4 s: some 500,000 messages, of which each is changed.
 MOST_SECONDS: Final = {"messages without a content": 8.0, "messages of a tool call": 6.0}

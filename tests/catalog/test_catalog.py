@@ -190,3 +190,13 @@ def test_a_request_keeps_the_catalog_that_it_read() -> None:
     current.swap(prepare(Config()))
     assert before.catalog.find("coder", EMPTY) is not None
     assert current.now.catalog.find("coder", EMPTY) is None
+
+
+def test_an_old_config_is_let_go_of_piece_by_piece() -> None:
+    """Each of its models and rules, and what holds them: all at once they would stop every call."""
+    text = "models: {a: , b: }\ncallers: [{match: {group: x}}, {match: {group: y}}]\nauth: {methods: [kubernetes]}"
+    active = prepare(parse(text.encode()))
+    config, parts = active.config, {id(part) for part in active.parts()}
+    assert config.callers is not None
+    expected = [config.models, config.callers, active.catalog.balancing.pools, *config.models.values(), *config.callers]
+    assert all(id(part) in parts for part in expected)

@@ -49,11 +49,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def normalized_content(content: Content, path: str) -> msgspec.Raw | None:
-    """New JSON text for the content, or None if it stays as it is (a text, null). Raises InvalidRequest."""
-    first = memoryview(content.text)[0]
-    if first in (_QUOTE, ord("n")):
-        return None
-    if first != ord("["):
+    """New JSON text for a content that is neither a text nor null; None if it stays as it is. Raises InvalidRequest."""
+    if memoryview(content.text)[0] != ord("["):
         refuse(path, f"`{path}` must be a string or a list of parts.")
     return _normalized_parts(content, path)
 

@@ -44,7 +44,7 @@ def refuse(param: str, message: str, code: str = "invalid_value") -> NoReturn:
 def refuse_many(count: int, most: int, what: str, path: str) -> None:
     """Raises InvalidRequest for a list of more than `most` items."""
     if count > most:
-        refuse(path, f"`{path}` has more than {most} {what}.")
+        refuse(path, f"`{path}` has more than {most} {what}; send fewer.")
 
 
 def given(fields: Fields, key: str) -> bytes | None:
