@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import free_port
+
 from bench.build import BenchError, cache_folder
-from bench.processes import free_port, running, tail, tree
+from bench.processes import running, tail, tree
 
 ROOT = Path(__file__).parent.parent
 

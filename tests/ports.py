@@ -1,22 +1,68 @@
 """Ports that a test may have for itself, also while nobody listens there."""
 
+import fcntl
 import os
 import random
-import re
 import socket
+import tempfile
+from collections import deque
 from contextlib import suppress
+from io import FileIO
+from pathlib import Path
 
-# Below those that Linux gives to whoever asks for any, and below the NodePorts of Kubernetes: nobody takes one that is
-# closed for a while. Workers of pytest have a share each.
-_ALL = range(20_000, 30_000)
-_SHARES = 16
-_WORKER = re.fullmatch(r"gw(\d+)", os.environ.get("PYTEST_XDIST_WORKER", ""))
-_PORTS = _ALL[int(_WORKER[1]) % _SHARES :: _SHARES] if _WORKER else _ALL
+# Each process of tests takes a part of the ports for as long as it lives, and draws none again before it has drawn all:
+# a port that is drawn and not listened on, or not yet, is nobody else's.
+_PART = 400
+_PARTS = 25
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class Part:
+    """The ports that this process alone draws from; changes with every draw. The lock on its file says so to others."""
+
+    def __init__(self) -> None:
+        self._lock, number = _claimed()
+        first = _first() + number * _PART
+        ports = list(range(first, first + _PART))
+        random.Random().shuffle(ports)  # Hypothesis watches the random numbers that are common to all
+        self._waiting = deque(ports)
+
+    def draw(self) -> int:
+        """The port that was drawn longest ago and that nobody listens on."""
+        for _ in range(_PART):
+            port = self._waiting.popleft()
+            self._waiting.append(port)
+            with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                return port
+        raise AssertionError("no port is free")
+
+
+_own: list[Part] = []
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on, nor any other test will."""
-    for port in random.Random().sample(_PORTS, len(_PORTS)):  # Hypothesis watches the one that is common to all
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no port is free")
+    if not _own:
+        _own.append(Part())
+    return _own[0].draw()
+
+
+def _claimed() -> tuple[FileIO, int]:
+    folder = Path(tempfile.gettempdir()) / f"ai-gateway-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for number in range(_PARTS):
+        lock = FileIO(folder / str(number), "a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return lock, number
+    raise AssertionError(f"{_PARTS} processes of tests run already: no ports are left")
+
+
+def _first() -> int:
+    """Not among those that Linux gives to whoever asks for any, and below the NodePorts of Kubernetes if possible."""
+    lowest, highest = map(int, _RANGE.read_text().split()) if _RANGE.exists() else (49_152, 65_535)
+    firsts = (20_000, 10_000, 55_000)
+    return next((first for first in firsts if first + _PARTS * _PART <= lowest or first > highest), firsts[0])
