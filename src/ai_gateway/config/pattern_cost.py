@@ -15,6 +15,7 @@ MOST_PAIRED: Final = 5
 LENGTHS: Final = range(8, 61, 2)  # in small steps: if the time doubles with each character, no step takes long
 LONGER: Final = (128, 256, 512, 1024, 2048)  # of texts on which a pattern may be slow, but never for long
 SLOW_SECONDS: Final = 0.002  # of CPU on one of those; a good pattern takes a fiftieth of it
+TRIES: Final = 4  # of a text that seems slow
 MOST_SECONDS: Final = 0.005  # of CPU for 60 characters; a good pattern takes some microseconds
 
 
@@ -39,7 +40,9 @@ def slow(pattern: "re.Pattern[str]", length: int) -> float | None:
         for tried in LONGER:
             text = (unit * tried)[:tried] + "\0"
             spent = _seconds(pattern, text)
-            if spent > SLOW_SECONDS and (spent := min(spent, _seconds(pattern, text))) > max(SLOW_SECONDS, 3 * before):
+            if spent > SLOW_SECONDS:  # again: on a busy machine CPU time varies, too
+                spent = min(spent, *(_seconds(pattern, text) for _ in range(TRIES)))
+            if spent > max(SLOW_SECONDS, 3 * before):
                 return spent * (length / tried) ** 2
             before = spent
     return None
