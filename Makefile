@@ -48,7 +48,7 @@ cluster-down: setup-dev ## end it; nothing of it stays
 
 cluster-tools: setup-dev ## build what it is made of, once, into a cache outside the checkout, and start nothing
 	$(BIN)/python -m tests.cluster images
-	$(BIN)/python tests/tools/build_go.py helm3 helm4
+	$(BIN)/python tests/tools/build_go.py helm3 helm4 registry
 
 e2e: ollama cluster-tools ## run the tests that need a real Ollama, cluster, Prometheus, PostgreSQL, Redis or Chromium (Linux, root, Go)
 	$(E2E) tests/kubernetes

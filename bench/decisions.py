@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.report import decode, encode
 from ai_gateway.balancing.reporting import Presence
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import Claim, Ticket
 from ai_gateway.wire.address import Address

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -14,12 +14,13 @@ from ai_gateway.accounting.audit_status import audit_samples
 from ai_gateway.accounting.budgets import restore_budgets
 from ai_gateway.accounting.buffers import Buffers
 from ai_gateway.accounting.load_metrics import LoadMetrics
+from ai_gateway.accounting.rollout_metrics import RolloutMetrics
+from ai_gateway.accounting.rollout_news import RolloutNews
 from ai_gateway.accounting.status import Readiness, StatusSources
 from ai_gateway.accounting.status_metrics import status_samples
 from ai_gateway.auth.state import AuthState, PreparedAuth
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import ActiveConfig, CurrentConfig, prepare
-from ai_gateway.catalog.permissions import may_read_audit
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.config_map import sources
 from ai_gateway.cluster.gateways import Gateways, services_of
@@ -35,21 +36,21 @@ from ai_gateway.discovery.source import Found
 from ai_gateway.edge.admin import admin_app
 from ai_gateway.edge.asgi import ASGIApp
 from ai_gateway.edge.attempts import Upstreams
-from ai_gateway.edge.audit_routes import AuditLogs
 from ai_gateway.edge.authentication import Authentication
 from ai_gateway.edge.cancel_scope import RunningRequests
-from ai_gateway.edge.catalog_routes import ListModels, ShowModel
 from ai_gateway.edge.cors import CrossOrigin
 from ai_gateway.edge.draining import Drain
 from ai_gateway.edge.exchange_middleware import AuditGate, ErrorMiddleware, ExchangeMiddleware, OpenExchange, Reader
 from ai_gateway.edge.forward import Forward, RequestDeps
-from ai_gateway.edge.health import Health, Liveness, Ready, Sign
+from ai_gateway.edge.health import Liveness, Ready, Sign
 from ai_gateway.edge.hosts import HostCheck
 from ai_gateway.edge.metrics import Metrics, MetricSource
+from ai_gateway.edge.reading import reading
 from ai_gateway.edge.report import OwnReportPage
-from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, greet, router, wrapped
+from ai_gateway.edge.routing import SIGNS, Direct, Front, Methods, Wrapper, router, wrapped
 from ai_gateway.limits.limiter import Limiter, LimiterDeps
 from ai_gateway.options import Options, ProcessHooks
+from ai_gateway.reconcile.reconciler import Reconciler
 from ai_gateway.telemetry.content import KeptContent
 from ai_gateway.telemetry.loop_lag import LoopLag
 from ai_gateway.telemetry.refused_requests import RefusedRequests
@@ -57,7 +58,7 @@ from ai_gateway.telemetry.request_metrics import RequestMetrics
 from ai_gateway.telemetry.tracing import Tracing, span_samples
 from ai_gateway.upstream.asking import Asking
 from ai_gateway.upstream.client import Client
-from ai_gateway.upstream.details import ModelDetails
+from ai_gateway.upstream.installing import Installer
 from ai_gateway.upstream.issuers import fetching
 from ai_gateway.upstream.liveness import is_answering
 from ai_gateway.upstream.loading import Loader
@@ -89,6 +90,9 @@ class Gateway:
         self.poller = Poller(self.fleet, self.client, lambda: self.current.now.config.polling, rng)
         self.loader = Loader(self.fleet, self.client, self.poller.poll_residents_soon, loop)
         self.gateways = Gateways(services_of(options.environment, options.access), api_server)
+        self.reconciler = Reconciler(self.fleet, time.monotonic, RolloutNews(self._config_map).tell)
+        self.fleet.peers.config = lambda: self.live.digest or ""
+        self.installer = Installer(self.reconciler, self.fleet, self.client, self.poller.probe_soon, loop)
         self.reports = Reports(self.gateways, Asking(self.client), self.fleet.peers, time.monotonic, rng)
         clocks = time.time, time.monotonic
         self.limiter = Limiter(LimiterDeps(*clocks, self.gateways.ready, lambda: self.gateways.reason))
@@ -104,6 +108,8 @@ class Gateway:
         self._requests = RequestMetrics(options.telemetry.exemplars)
         self._lag = LoopLag(time.monotonic)
         self._loads = LoadMetrics(self.fleet, self.current)
+        self._rollouts = RolloutMetrics(self.fleet, self.current)
+        self.installer.note, self.installer.note_pulled = self._rollouts.note, self._rollouts.note_pulled
         self.refused = RefusedRequests()  # the server counts here what never became a request
         self.metrics = Metrics(self._metric_sources())
         self._is_running = False
@@ -113,6 +119,7 @@ class Gateway:
     def _status_sources(self) -> StatusSources:
         return StatusSources(
             fleet=self.fleet,
+            reconciler=self.reconciler,
             current=self.current,
             live=self.live,
             discovery=self.discovery,
@@ -152,7 +159,7 @@ class Gateway:
             *checks,
             partial(Authentication, auth_state=self.auth_state),  # the caller is known before the body is read
         ]
-        return wrapped(wrappers, Direct(self._hot_routes(), self._other_routes(signs)))
+        return wrapped(wrappers, Direct(self._hot_routes(), reading(self._status, self.client, tracing, signs)))
 
     def _hot_routes(self) -> dict[str, ASGIApp]:
         """The POST paths, each with the request path behind it."""
@@ -167,20 +174,6 @@ class Gateway:
         )
         return {row.path: Methods(row.path, Forward(row, deps), "POST") for row in OPERATIONS.values()}
 
-    def _other_routes(self, signs: Mapping[str, ASGIApp]) -> ASGIApp:
-        """The paths that read."""
-        started_at, tracing = int(time.time()), self._hooks.tracing
-        details = ModelDetails(self.client, tracing.wrap if tracing else None)
-        reading: dict[str, ASGIApp] = {
-            "/v1/models": ListModels(self.current, self.fleet, started_at),
-            "/v1/models/{model}": ShowModel(self.current, self.fleet, details, started_at),
-            "/v1/audit/logs": AuditLogs(self.audit, partial(may_read_audit, self.current), self.gateways.ready),
-            "/v1/health": Health(self._status),
-            "/": greet,
-            **signs,
-        }
-        return router(reading)
-
     def _admin(self) -> ASGIApp:
         """The app of the admin port. Its requests are not recorded."""
         reading: dict[str, ASGIApp] = {
@@ -194,7 +187,7 @@ class Gateway:
     def _metric_sources(self) -> list[MetricSource]:
         """The parts that measure something."""
         sources: list[MetricSource] = [lambda: status_samples(self._status), self._requests.samples, self._lag.samples]
-        sources += [self._loads.samples, self.refused.samples, self._admission.samples]
+        sources += [self._loads.samples, self._rollouts.samples, self.refused.samples, self._admission.samples]
         sources.append(partial(audit_samples, self.audit))
         if self._hooks.tracing is not None:
             sources.append(partial(span_samples, self._hooks.tracing))
@@ -233,6 +226,8 @@ class Gateway:
             self.fleet.peers.look = self.poller.poll_residents_soon
             self.fleet.peers.take_reports({}, self.reports.presence())
             self.loader.start()
+            ending.push_async_callback(self.installer.stop)
+            self.installer.start()
             ending.push_async_callback(self.poller.stop)
             ending.push_async_callback(self.discovery.stop)
             self._follow(self.current.now.config)
@@ -254,19 +249,21 @@ class Gateway:
 
     def _ready(self, config: Config) -> tuple[ActiveConfig, PreparedAuth | None, list[object]]:
         """Builds what a checked config needs, and lists the parts of the old one. Slow: a thread runs it."""
-        return prepare(config), self.auth_state.prepare(config.auth), self.current.now.parts()
+        return prepare(config, self.gateways.owner), self.auth_state.prepare(config.auth), self.current.now.parts()
 
     def _apply(self, made: tuple[ActiveConfig, PreparedAuth | None, list[object]]) -> Iterator[None]:
         """Applies a checked config in steps. The last step replaces all that decides on a call."""
         new, prepared, parts = made
         config, old = new.config, self.current.now
         yield from self.fleet.configure(new.catalog.balancing)
+        self.reconciler.configure(new.catalog.plans, config.reconcile, new.catalog.owner)
         if not old.is_loaded:
             self.audit.on_first_config(config.audit)
         self.auth_state.apply(config.auth, config.callers, prepared)
         self.current.swap(new)
         self._hooks.on_config(config)
         self.limiter.configure(new.catalog.limits)
+        self.reconciler.decide()  # so that no report tells of the new config and of the old one's rollouts
         if self._is_running and config.discovery != old.config.discovery:
             self._follow(config)
         release_slowly(parts)

@@ -14,6 +14,7 @@ GatewayError
 ├── BackendUnavailable 503      the fleet cannot answer now
 │   ├── QueueFull, QueueTimeout, BuffersFull, ServerShutdown    the gateway is full or leaving; retry later
 │   ├── ModelLoading, LoadFailed    the model is resident nowhere: its load takes long, or fails
+│   ├── ModelPulling            no endpoint has the model yet
 │   ├── AuthUnavailable         the gateway cannot check the credential now
 │   ├── AuditUnavailable        the audit cannot be written or read
 │   ├── NoEndpoint              no Ollama is up
@@ -222,6 +223,13 @@ class LoadFailed(BackendUnavailable):
     """Every endpoint that holds the model failed to load it, not long ago."""
 
     code = "load_failed"
+    retry_after = 10.0
+
+
+class ModelPulling(BackendUnavailable):
+    """The model is being pulled, and no endpoint has it yet."""
+
+    code = "model_pulling"
     retry_after = 10.0
 
 

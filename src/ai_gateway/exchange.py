@@ -84,6 +84,7 @@ class Attempt(msgspec.Struct):
     status: int | None = None
     failure: str | None = None
     error: str | None = None  # the failure in one word
+    version: str | None = None  # Ollama's name of what was called there, where the gateway makes names
 
     @property
     def endpoint(self) -> str:
@@ -138,7 +139,8 @@ class Ids(msgspec.Struct):
     answer_id: str = ""  # what makes the id of this answer unlike any other
     trace: Trace = _NO_TRACE
     asked_model: str | None = None  # as the client wrote it, where there is no call
-    model: str | None = None  # Ollama's name of the model served
+    model: str | None = None  # Ollama's name of the model served: where the gateway makes names, of that version
+    tag: str | None = None  # Ollama's name as the config has it, which stays whatever version serves
     model_label: str | None = None  # the catalog's one name of it, for metrics
     intent: str | None = None  # id of the audit's intent that was written before the call was sent
 

@@ -4,7 +4,7 @@ import random
 
 from ai_gateway.accounting.fleet_metrics import fleet_metrics
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.loading import parse
 from ai_gateway.telemetry import names

@@ -8,8 +8,7 @@ from ai_gateway.accounting.fleet_metrics import fleet_metrics
 from ai_gateway.accounting.load_metrics import LoadMetrics
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.load import Load
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.balancing.ticket import Ticket
 from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.config.loading import parse

@@ -142,14 +142,3 @@ def test_a_damaged_page_is_a_fault_and_not_a_trouble(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all, but long enough to be looked at" * 50)
     with pytest.raises(StoreDamaged, match="not a database"):
         archive(path)
-
-
-def test_a_schema_that_is_not_utf_8_is_damage_and_no_trouble(tmp_path: Path) -> None:
-    """What SQLite says of it quotes it, and cannot be read either."""
-    path = tmp_path / "audit.db"
-    fill(path, mixed(3), KEY)
-    content = path.read_bytes()
-    assert b"CREATE TABLE entries" in content
-    path.write_bytes(content.replace(b"CREATE TABLE entries", b"CREATE \xa0ABLE entries"))
-    with pytest.raises(StoreDamaged, match="text that is not UTF-8"):
-        archive(path)

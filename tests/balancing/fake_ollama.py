@@ -1,8 +1,7 @@
 """Ollama as the machine of test_machine.py needs it: room for one runner, and victims of its own choice."""
 
 from ai_gateway.balancing.load import Load
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.resident import HeldModel, Resident, Weights
 
 A, COPY, B, C = "a:latest", "copy:latest", "b:latest", "c:latest"
 MODELS = (A, COPY, B, C)

@@ -2,11 +2,11 @@
 
 from tests.balancing.worlds import Waiting, World, addresses
 
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.pool import Pool
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 
 A, B, C, D = "a:latest", "b:latest", "c:latest", "d:latest"

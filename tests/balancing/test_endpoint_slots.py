@@ -5,7 +5,8 @@ import random
 import pytest
 from tests.balancing.worlds import MODEL, World, fleet_settings
 
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.wire.address import Address
 
 OLD, NEW = Address("10.0.0.1", uid="old"), Address("10.0.0.1", uid="new")

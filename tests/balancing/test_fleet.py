@@ -4,7 +4,7 @@ import pytest
 from tests.balancing.worlds import MODEL, World, addresses, held, states
 
 from ai_gateway.balancing.endpoint import EjectionState
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.wire.address import Address
 
 MANY = 500

@@ -2,8 +2,7 @@
 
 from tests.balancing.loading_world import SIZE, A, B, C, Loading, settings
 
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Weights
+from ai_gateway.balancing.resident import HeldModel, Weights
 from ai_gateway.balancing.settings import PoolSettings
 
 

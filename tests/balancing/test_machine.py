@@ -10,9 +10,10 @@ from tests.balancing.fake_ollama import HELD, MODELS, ROOMS, WEIGHTS, Ollama, ke
 from tests.balancing.machine_calls import SETTINGS, SLOTS, Call, check
 from tests.balancing.worlds import Clock, addresses
 
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import Claim
 from ai_gateway.errors import GatewayError

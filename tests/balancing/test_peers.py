@@ -15,8 +15,7 @@ from ai_gateway.balancing.policy import POLICIES, Name
 from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.report import Load, Report, decode, encode
 from ai_gateway.balancing.reporting import Presence
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import Claim, Ticket
 

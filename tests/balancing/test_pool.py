@@ -100,7 +100,7 @@ def test_a_model_on_no_endpoint_is_missing() -> None:
     world = World(2)
     for endpoint in world.endpoints:
         world.fleet.saw_models(endpoint, held("other:latest"))
-    with pytest.raises(ModelMissing, match="ollama pull"):
+    with pytest.raises(ModelMissing, match=r"`pull: if_missing` under it in config\.yml"):
         world.pool.ask()
 
 

@@ -213,3 +213,10 @@ def test_a_report_is_made_five_times_a_second_at_most_however_often_it_is_asked_
     now = 100.2
     assert msgspec.json.decode(own.body())["waiting"] == {"llama3": [2, 0.0]}
     assert telling.made == 2
+
+
+def test_the_numbers_of_a_rollout_can_be_written_down() -> None:
+    """Of a peer that tells of more endpoints than a float can count: a scrape would fail."""
+    body = b'{"uid":"a","rollouts":{"k":{"state":"updating","done":-1,"total":%d,"failed":%d}}}' % (10**400, 10**30)
+    (rollout,) = decode(body).rollouts.values()
+    assert (rollout.done, rollout.total, rollout.failed) == (0, 1 << 20, 1 << 20)

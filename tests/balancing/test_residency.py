@@ -7,10 +7,9 @@ from ai_gateway.balancing.residency import (
     KEEP_SECONDS,
     LONGEST_CALL_SECONDS,
     MOST_EXPECTATIONS,
-    HeldModel,
     Residency,
 )
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.resident import HeldModel, Resident, Weights
 
 A, B, C = "a:latest", "b:latest", "c:latest"
 UNIX = 1.8e9  # by the endpoint's clock, at our second 0
@@ -84,7 +83,17 @@ def test_another_context_than_the_name_asks_for_is_not_resident() -> None:
     found.saw((loaded(B, "2", 4096),), 0.0)
     assert [found.is_resident(A), found.is_resident(B)] == [False, True]
     found.saw((loaded(A, "1", 8192),), 1.0)
-    assert [found.is_resident(A), found.is_resident(B)] == [True, True]  # nobody knows what b asks for
+    assert [found.is_resident(A), found.is_resident(B)] == [True, False]  # b asks for none: it may get another one
+
+
+def test_a_runner_with_other_options_than_the_name_asks_for_is_not_resident() -> None:
+    """Ollama would load it anew for the call. Which options it has is what the name that loaded it asked for."""
+    weights = {"1": Weights("blob", options="num_batch 64"), "2": Weights("blob"), "3": Weights("blob", 512)}
+    found = residency(weights, a="1", b="2", c="3")
+    found.saw((loaded(A, "1", 512),), 0.0)
+    assert [found.is_resident(name) for name in (A, B, C)] == [True, False, False]
+    found.saw((loaded(C, "3", 512),), 1.0)
+    assert [found.is_resident(name) for name in (A, B, C)] == [False, False, True]
 
 
 def test_an_unknown_context_counts_as_the_right_one() -> None:

@@ -5,9 +5,9 @@ import random
 import pytest
 from tests.balancing.worlds import Clock, addresses, held
 
-from ai_gateway.balancing.endpoint import Pod
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.resident import Resident
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 

@@ -3,8 +3,8 @@
 from tests.balancing.worlds import MODEL, World, held
 
 from ai_gateway.balancing.known_weights import MOST_WEIGHTS
-from ai_gateway.balancing.residency import KEEP_SECONDS, HeldModel
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.residency import KEEP_SECONDS
+from ai_gateway.balancing.resident import HeldModel, Resident, Weights
 
 DIGEST = f"sha256:{MODEL}"
 WEIGHTS = Weights("db3b", 512)

@@ -8,8 +8,7 @@ from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.policy import Name
 from ai_gateway.balancing.pool import Pool
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
 from ai_gateway.wire.address import Address

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.balancing.settings import PoolSettings
 from ai_gateway.catalog.active import CurrentConfig, prepare
 from ai_gateway.catalog.catalog import Catalog

@@ -9,7 +9,7 @@ from tests.cost import assert_cheap
 
 from ai_gateway.auth.patterns import permits
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.catalog.catalog import MOST_DISCOVERED, Catalog
 from ai_gateway.config.limits import RateLimits
 from ai_gateway.config.loading import parse

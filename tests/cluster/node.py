@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -92,8 +93,9 @@ class Cluster:
         subprocess.run([*ctr, reference, other], check=True, capture_output=True)
 
     def start_ollama(self, name: str, namespace: str = "default", **shape: object) -> None:
-        """A Deployment of the real Ollama, ready. `shape`: `replicas` 1, `slots` 1, `grace_seconds` 1."""
-        values = {"replicas": 1, "slots": 1, "grace_seconds": 1, **shape}
+        """A Deployment of the real Ollama, ready. `shape`: `replicas` 1, `slots` 1, `grace_seconds` 1, `models`, the
+        folder with its models: that of the image, or one that does not exist."""
+        values = {"replicas": 1, "slots": 1, "grace_seconds": 1, "models": "/models", **shape}
         self._deploy("pods/ollama.yaml", name, namespace, {"image": image_name("ollama"), **values})
 
     def start_simulated(self, name: str, namespace: str = "default", **shape: object) -> None:
@@ -102,6 +104,19 @@ class Cluster:
         usual = {"replicas": 1, "slots": 16, "tokens_per_second": 20, "answer_tokens": 40, "grace_seconds": 1}
         values = {**usual, "models": MODELS, **shape}
         self._deploy("pods/simulated.yaml", name, namespace, {"image": image_name("simulator"), **values})
+
+    @contextmanager
+    def without_api(self) -> Iterator[None]:
+        """The API server answers nobody as long as the block lasts; connections stay open."""
+        assert self._files is not None, "a contributor's own cluster is left alone"
+        flag = f"--tls-cert-file={self._files.state / 'api.crt'}".encode()
+        commands = {int(one.parent.name): one.read_bytes().split(b"\0") for one in Path("/proc").glob("[0-9]*/cmdline")}
+        (pid,) = (pid for pid, words in commands.items() if flag in words)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def namespace(self, name: str, labels: Mapping[str, str] | None = None) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 from tests.flow.waiting import until
 
 from ai_gateway.cluster.api import ApiServer, StatusFailure, Unreachable
-from ai_gateway.cluster.events import MAX_WAITING, Events, Subject
+from ai_gateway.cluster.events import MAX_WAITING, Events, Reason, Subject
 
 SUBJECT = Subject("ConfigMap", "ai", "models", "uid-1", "100")
 
@@ -140,6 +140,35 @@ async def test_reports_beyond_the_queue_are_dropped_and_counted() -> None:
     assert events.total_dropped == 7
 
 
+async def test_a_refused_config_waits_for_no_model() -> None:
+    """A thousand models that are in place at once hold it back by nothing, and take none of its places."""
+    server = Server()
+    events = Events(cast("ApiServer", server))
+    for number in range(1000):
+        events.report(SUBJECT, f"m{number}", "model a: is in place", "ModelReady")
+    events.report(SUBJECT, "abc", "wrong")
+    assert events.total_dropped == 1000 - MAX_WAITING
+    running = asyncio.create_task(events.run())
+    await until(lambda: server.events, "something is sent")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert next(iter(server.events)) == "models.abc"
+
+
+@pytest.mark.parametrize(("reason", "kind"), [("ModelReady", "Normal"), ("ModelFailed", "Warning")])
+async def test_an_event_of_a_model_says_whether_it_is_well(reason: Reason, kind: str) -> None:
+    """The same news of two gateways, or of one that was started anew, is one Event."""
+    server = Server()
+    for _ in range(2):
+        events = Events(cast("ApiServer", server))
+        events.report(SUBJECT, "abc", "model a: x", reason)
+        running = asyncio.create_task(events.run())
+        await until(lambda: not events.is_busy, "everything is sent")  # noqa: B023 - awaited here
+        running.cancel()
+    (event,) = server.events.values()
+    assert (event["type"], event["reason"], event["message"], event["count"]) == (kind, reason, "model a: x", 1)
+
+
 async def test_a_long_message_is_cut_between_characters() -> None:
     """The API takes 1024 bytes."""
     server = Server()
@@ -191,7 +220,7 @@ async def test_an_invalid_answer_ends_no_later_report(caplog: pytest.LogCaptureF
     events = await report(server, ("abc", "100", "wrong"), ("abc", "107", "wrong"), ("abd", "100", "wrong"))
     assert list(server.events) == ["models.abc", "models.abd"]
     assert events.total_dropped == 1
-    assert "cannot report the refused config as a Kubernetes Event" in caplog.text
+    assert "cannot send a Kubernetes Event" in caplog.text
 
 
 async def test_a_message_with_half_a_surrogate_pair_is_sent_without_it() -> None:

@@ -11,7 +11,7 @@ from tests.cluster.fake_api import FakeApi, reach
 from tests.discovery.listing import hosts, pod, runner, sliced
 from tests.flow.waiting import until
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.config.units import Seconds
 from ai_gateway.discovery.kubernetes import FIRST_LISTS_SECONDS, KubernetesSource, Pods, kubernetes_source

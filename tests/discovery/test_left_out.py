@@ -1,6 +1,6 @@
 """Summaries of why pods are left out stay short, however many there are."""
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.discovery.left_out import MOST_NAMED, LeftOut, grouped
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.discovery.pods import Candidate, found_in, read_pod
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.balancing.worlds import World
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.cluster.access import Access
 from ai_gateway.discovery.reachability import PATIENCE_SECONDS, ReachabilityCheck
 from ai_gateway.discovery.runner import DiscoveryRunner

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from tests.flow.waiting import PATIENCE_SECONDS
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.config.types import StaticUpstream
 from ai_gateway.config.units import FilePath
 from ai_gateway.discovery.local import LOCAL, LocalSource

@@ -80,6 +80,7 @@ def test_the_defaults_of_the_page_are_a_config_that_changes_nothing() -> None:
     usual = {
         "audit",
         "auth",
+        "reconcile",
         "catalog",
         "timeouts",
         "balancing",

@@ -59,7 +59,8 @@ async def test_two_gateways_hear_each_other(world: World) -> None:
     assert 0 <= other.pop("report_age_seconds") < 3
     assert other.pop("failures") >= 0  # while it was not listed yet for the other
     address = f"127.0.0.1:{second.admin_port}"
-    assert other == {"uid": "b", "address": address, "state": "fresh", "complaint": None}
+    digest = (await second.get("/v1/health"))["config"]["hash"]
+    assert other == {"uid": "b", "address": address, "state": "fresh", "config": digest, "complaint": None}
     samples = await scraped(first)
     assert samples['peers{state="fresh"}'] == 1
     assert samples['report_failures_total{reason="invalid"}'] == 0
@@ -99,7 +100,8 @@ async def test_a_report_is_for_gateways_of_the_service_alone(world: World) -> No
     join(api, "b", served.admin_port)
     await until(lambda: served.gateway.gateways.has_address("127.0.0.1"), "the test's own address is listed")
     told = await served.probe("/report")
-    assert (told.status, told.json) == (200, {"uid": "a", "key": told.json["key"]})
+    digest = (await served.get("/v1/health"))["config"]["hash"]
+    assert (told.status, told.json) == (200, {"uid": "a", "key": told.json["key"], "config": digest})
     assert (await served.ask("GET", "/report")).status == 404
 
 

@@ -11,7 +11,7 @@ from tests.flow.upstream import Upstream, Visit, answer_well, whole
 from tests.flow.waiting import until
 from tests.flow.world import CHAT, MODELS, Served, World, chat
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.simulator.faults import Fault
 
 REASON = "x-ai-gateway-reason"

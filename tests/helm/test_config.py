@@ -50,12 +50,13 @@ OFF = {
     "audit": {"mode": "best_effort"},
     "tls": "none",
 }
+PULLS = {"reconcile": {"pull": "if_missing"}}
 
 
 def test_without_values_it_serves_what_the_ollamas_hold_and_says_what_is_off() -> None:
     text = _text(objects_of(("default",)))
     assert text is not None
-    assert yaml.safe_load(text) == {"catalog": {"discover": True}, **OFF}
+    assert yaml.safe_load(text) == {"catalog": {"discover": True}, **OFF, **PULLS}
 
 
 @pytest.mark.parametrize("helm", HELMS)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.cluster
 Values = dict[str, Any]
 TLS: Values = {"enabled": True, "existingSecret": "ours"}
 OWN: Values = {"existingConfigMap": "ours"}
+LEFT: Values = {"pull": "never"}
 
 
 def _notes(plane: ControlPlane, values: Values, version: str = "helm4") -> str:
@@ -57,9 +58,24 @@ def test_of_an_edit_that_stays_they_say_what_it_serves(plane: ControlPlane) -> N
         ({"ollama": {"enabled": True}}, "NOTHING IS PULLED"),
         ({"placement": "ollama-sidecar"}, "--set config.models.llama3.version=latest"),
         ({"ollama": {"enabled": True}, "config": {**OWN}}, "NOTHING IS PULLED"),
-        ({"ollama": {"enabled": True}, "config": {"models": {"a": {"version": "1b"}}}}, "Ollama starts: a:1b"),
+        (
+            {"ollama": {"enabled": True}, "config": {"models": {"a": {"version": "1b"}}}},
+            "Pulled by the gateway, if no Ollama has it: a:1b.",
+        ),
+        (
+            {"ollama": {"enabled": True}, "config": {"models": {"a": {"version": "1b"}}, "reconcile": LEFT}},
+            "Ollama starts: a:1b",
+        ),
+        (
+            {"ollama": {"enabled": True}, "config": {"models": {"a": {"ollama": "hf.co/x/a"}, "b": {}}}},
+            "Pulled before Ollama starts: hf.co/x/a:latest\nPulled by the gateway, if no Ollama has it: b:latest.",
+        ),
         ({"ollama": {"enabled": True, "pull": {"models": ["b:2b"]}}}, "Pulled before Ollama starts: b:2b"),
-        ({"ollama": {"enabled": True, "pull": {"enabled": False}}}, "ollama pull llama3"),
+        ({"ollama": {"enabled": True, "pull": {"enabled": False}}}, "--set config.models.llama3.version=latest"),
+        (
+            {"ollama": {"enabled": True, "pull": {"enabled": False}}, "config": {"reconcile": LEFT}},
+            "ollama pull llama3",
+        ),
     ],
     ids=str,
 )
@@ -77,7 +93,28 @@ def test_the_line_that_they_give_adds_a_model_and_has_it_pulled(plane: ControlPl
     assert words[:2] == ["upgrade", RELEASE]
     said = release.helm("upgrade", *words[2:])
     assert release.models == ["llama3"]
-    assert "Pulled before Ollama starts: llama3:latest" in said
+    assert "Pulled by the gateway, if no Ollama has it: llama3:latest." in said
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {},
+            "Nothing is pulled, because you name no model. The gateway pulls a model that you name, if no Ollama has",
+        ),
+        ({"models": {"a": {}}}, "Pulled by the gateway, if no Ollama has it: a:latest. GET /v1/models/MODEL tells"),
+        ({"models": {f"m{number:02}": {} for number in range(12)}}, "m08:latest, m09:latest and 2 more. GET"),
+        ({"models": {"a": {}}, "reconcile": LEFT}, None),
+        ({"models": {"a": {"pull": "never"}}}, None),
+        (OWN, None),
+    ],
+    ids=str,
+)
+def test_they_say_what_the_gateway_pulls(plane: ControlPlane, config: Values, said: str | None) -> None:
+    notes = _notes(plane, {"config": config})
+    assert said is None or said in notes
+    assert ("pulled" in notes.lower()) is (said is not None)
 
 
 def _must_say(notes: str) -> Values:

@@ -64,11 +64,12 @@ def test_models_are_pulled_by_the_names_that_the_gateway_asks_for(version: str, 
     config = parse(yaml.safe_dump({"models": MODELS}).encode())
     asked = {model_name(name, model) for name, model in config.models.items()}
     assert "llama3.2:3b" in asked
-    pulled = _pulled(rendered(version, values={**placed, "config": {"models": MODELS}}))
+    left = {"reconcile": {"pull": "never"}}
+    pulled = _pulled(rendered(version, values={**placed, "config": {"models": MODELS, **left}}))
     assert len(pulled) == len(asked)
     assert set(pulled) == asked
     text = yaml.safe_dump({"models": MODELS})
-    assert set(_pulled(rendered(version, values={**placed, "config": {"content": text}}))) == asked
+    assert set(_pulled(rendered(version, values={**placed, "config": {"content": text, **left}}))) == asked
 
 
 def test_models_that_the_values_name_for_it_are_pulled_as_they_stand() -> None:

@@ -16,6 +16,8 @@ from tests.kubernetes.watcher import watching
 
 from ai_gateway.app import Gateway
 from ai_gateway.cluster.config_map import ConfigMapRef
+from ai_gateway.simulator.settings import Settings
+from ai_gateway.simulator.simulator import Simulator
 
 pytestmark = pytest.mark.cluster
 
@@ -122,6 +124,23 @@ async def test_replicas_share_an_event_and_a_repeat_raises_its_count(space: Spac
         (event,) = await events(space, 1)
         assert event["count"] == 2
         assert event["involvedObject"]["name"] == MODELS_MAP
+
+
+async def test_events_tell_that_a_model_is_in_place_and_why_another_is_not(space: Space, tmp_path: Path) -> None:
+    """Each once, whatever the gateway tries again."""
+    simulator = Simulator(Settings(models=("other:latest",), registry=("coder",)))
+    wanted = "{coder: {version: v1, pull: if_missing}, lost: {version: none, pull: if_missing}}"
+    async with simulator:
+        await put(space, f"models: {wanted}\ndiscovery: {{static: ['{simulator.urls[0]}']}}")
+        async with watching(tmp_path, space.kubeconfig(tmp_path), None, NAMED):
+            found = {event["reason"]: event for event in await events(space, 2)}
+    ready, failed = found["ModelReady"], found["ModelFailed"]
+    assert (ready["type"], ready["message"]) == ("Normal", "model coder: coder:v1 is in place on 1 endpoint")
+    assert (failed["type"], failed["count"]) == ("Warning", 1)
+    assert failed["message"] == (
+        "model lost: lost:none is in place on 0 of 1 endpoints: pull model manifest: file does not exist"
+    )
+    assert {event["involvedObject"]["name"] for event in found.values()} == {MODELS_MAP}
 
 
 async def test_a_deleted_config_map_keeps_the_last_good_config(space: Space, tmp_path: Path) -> None:

@@ -87,9 +87,11 @@ class Loaded:
                 tokens_per_second=200.0,
                 load_seconds=0.1,
                 max_loaded=1,
+                pull_bytes_per_second=2e7,  # a rollout that goes on for minutes
             )
             simulator = await stack.enter_async_context(Simulator(settings, count=2))
-            frail, mortal = (Upstream(Frail().act, state={"/api/ps": LOADED}) for _ in range(2))
+            models = ("llama3:latest", "mistral:latest")
+            frail, mortal = (Upstream(Frail().act, models=models, state={"/api/ps": LOADED}) for _ in range(2))
             for server in (frail, mortal, self.receiver):
                 await server.start()
                 stack.push_async_callback(server.stop)
@@ -108,7 +110,13 @@ class Loaded:
 
     async def _start(self, urls: list[str], stack: AsyncExitStack) -> str:
         config: dict[str, Any] = {
-            "models": {"llama3": {}, "embed": {"ollama": "nomic-embed-text"}, "phi4": {}, "qwen3": {}},
+            "models": {
+                "llama3": {},
+                "embed": {"ollama": "nomic-embed-text"},
+                "phi4": {},
+                "qwen3": {},
+                "mistral": {"pull": "if_missing", "copies": "all"},  # nobody calls it
+            },
             "discovery": {"static": urls},
             "polling": {"interval": "300ms", "models_interval": "500ms"},
             "queue": {"max_waiting": 2},

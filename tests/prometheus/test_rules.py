@@ -39,7 +39,7 @@ TTFT = "gen_ai_server_time_to_first_token_seconds_bucket"
 UP, SPANS, BUDGET = "ai_gateway_endpoint_up", "ai_gateway_spans_total", "ai_gateway_retry_budget"
 SOURCE, GATEWAY = {"source": "kubernetes"}, {"instance": "a"}
 LIMIT = {of("process_max_fds", **GATEWAY): "1024x20"}
-PEERS = "ai_gateway_peers"
+PEERS, ROLLOUT, UNNAMED = "ai_gateway_peers", "ai_gateway_rollout", "ai_gateway_endpoint_unnamed_bytes"
 LAG = "ai_gateway_loop_lag_seconds_bucket"
 CASES = [
     Case("AIGatewayAbsent", {of("other"): "1x20"}, {of("ai_gateway_build_info", version="1"): "1x20"}, 10),
@@ -151,6 +151,49 @@ CASES = [
         },
         60,
         MODEL,
+    ),
+    Case(
+        "AIGatewayRolloutFailed",
+        {
+            of(ROLLOUT, **MODEL, state="failed", pod="a"): "1x20",
+            of(ROLLOUT, **MODEL, state="done", pod="b"): "1x20",  # it has not heard yet
+        },
+        {of(ROLLOUT, **MODEL, state="updating"): "1x20", of(ROLLOUT, model="other", state="done"): "1x20"},
+        15,
+        MODEL,
+    ),
+    Case(
+        "AIGatewayRolloutHangs",
+        {
+            of(ROLLOUT, **MODEL, state="updating"): "1x60",
+            of(f"{ROLLOUT}_endpoints", **MODEL, state="done"): "0 1 2x58",
+            of(f"{ROLLOUT}_progress", **MODEL): "0.1 0.2 0.3x58",
+            of(f"{ROLLOUT}_progress", model="other"): "0+0.01x60",
+        },
+        {
+            of(ROLLOUT, **MODEL, state="updating"): "1x60",  # endpoint after endpoint
+            of(f"{ROLLOUT}_endpoints", **MODEL, state="done"): "0x10 1x10 2x10 3x10 4x20",
+            of(ROLLOUT, model="large", state="pulling"): "1x60",  # a long download
+            of(f"{ROLLOUT}_endpoints", model="large", state="done"): "0x60",
+            of(f"{ROLLOUT}_progress", model="large"): "0+0.01x60",
+            of(ROLLOUT, model="broken", state="failed"): "1x60",  # another alert's
+            of(ROLLOUT, model="new", state="pulling"): "_x40 1x20",
+        },
+        45,
+        MODEL,
+    ),
+    Case(
+        "AIGatewayUnnamedBytesStay",
+        {
+            of(UNNAMED, **OLLAMA, pod="a"): "20000000000x1000",  # a gateway that went away
+            of(UNNAMED, **OLLAMA, pod="b"): "_x1010 20000000000x990",
+        },
+        {
+            of(UNNAMED, **OLLAMA): "20000000000x1500 0x500",  # pruned after a day
+            of(UNNAMED, upstream="10.0.0.2:11434", upstream_pod=""): "5000000000x2000",
+        },
+        1860,
+        OLLAMA,
     ),
     Case(
         "AIGatewayLoopLag",

@@ -97,7 +97,7 @@ async def test_a_gateway_that_is_killed_takes_only_its_own_streams_along(release
         talker.begin_streams(4, 15 * TOKENS_PER_SECOND)
     await until(lambda: _streaming(talkers[victim], 4))
     await until(lambda: _streaming(talkers[other], 4))
-    os.kill(_gateway_process(victim), signal.SIGKILL)
+    os.kill(gateway_process(victim), signal.SIGKILL)
     for talker in talkers.values():
         await talker.close()
     assert [stream.error for stream in talkers[other].streams] == [None] * 4
@@ -177,7 +177,7 @@ def _ready_addresses(release: Installed) -> list[str]:
     return [endpoint["addresses"][0] for endpoint in listed if endpoint["conditions"].get("ready")]
 
 
-def _gateway_process(pod: str) -> int:
+def gateway_process(pod: str) -> int:
     """The process on this machine that is the gateway of a pod: its host name is the pod's."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:

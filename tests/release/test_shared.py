@@ -20,7 +20,7 @@ from tests.services.proxy import Proxy
 
 pytestmark = pytest.mark.cluster
 
-RPM = 60
+RPM = 120
 CALLS = 200
 SHARED = ("--set", "replicaCount=2", "--set", "config.audit.allow_unauthenticated_reads=true")
 

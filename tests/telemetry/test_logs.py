@@ -12,7 +12,7 @@ import pytest
 from tests.flow.waiting import until
 from tests.telemetry.calls import refused, served
 
-from ai_gateway.config.types import Log
+from ai_gateway.config.log import Log
 from ai_gateway.exchange import CURRENT, Attempt, Caller, Exchange, Ids, Outcome, Times, Upstream
 from ai_gateway.telemetry.access_log import AccessLog, describe
 from ai_gateway.telemetry.logs import (

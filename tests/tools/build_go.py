@@ -46,6 +46,7 @@ GROUPS = {
     ),
     "containerd": Group("2.2.1", {name: f"github.com/containerd/containerd/v2/cmd/{name}" for name in CONTAINERD}),
     "coredns": Group("1.14.7", {"coredns": "github.com/coredns/coredns"}),
+    "registry": Group("3.1.0", {"registry": "github.com/distribution/distribution/v3/cmd/registry"}),
     "helm3": Group(
         "3.22.0",
         {"helm3": "helm.sh/helm/v3/cmd/helm"},

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.resident import HeldModel, Resident, Weights
 from ai_gateway.upstream.details import MOST_FACTS, Details, read_details
 from ai_gateway.upstream.inventory import (
     MOST_CAPABILITIES,
@@ -197,6 +196,16 @@ def test_a_context_is_a_whole_number_as_go_writes_it(value: str, num_ctx: int | 
     weights = weights_of(parameters=f"num_ctx                        {value}\nnum_keep 24")
     assert weights is not None
     assert weights.num_ctx == num_ctx
+
+
+def test_options_to_load_with_are_told_but_for_what_is_usual() -> None:
+    """As Ollama 0.24.0 writes them."""
+    parameters = (
+        "num_batch                      64\nnum_gpu                        -1\nnum_thread                     1\n"
+        'stop                           "use_mmap 7"\ntemperature                    0.5\n'
+        "use_mmap                       false"
+    )
+    assert weights_of(parameters=parameters) == Weights(BLOB, options="num_batch 64 num_thread 1 use_mmap false")
 
 
 @pytest.mark.parametrize("parameters", [None, 7, [], {}, "num_ctx", "x num_ctx 7", "num_ctx 7\n" * 100_000])

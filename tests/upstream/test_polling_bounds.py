@@ -13,7 +13,7 @@ from tests.upstream.test_polling import FAST, TAGS, VERSION, Ollama, polled
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.upstream.inventory import MOST_MODELS
 from ai_gateway.upstream.polling import Poller
 from ai_gateway.upstream.transport import MAX_BYTES

@@ -7,7 +7,7 @@ import pytest
 from tests.upstream.scripted import Line, a_client, answer, answers, free_address, serving, until
 
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.upstream.details import Details, ModelDetails
 from ai_gateway.upstream.transport import httpx_client
 from ai_gateway.wire.address import Address

@@ -8,14 +8,14 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.learned import Answered
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.report import Report
 from ai_gateway.balancing.reporting import Presence
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.balancing.settings import FleetSettings, PoolSettings
 from ai_gateway.balancing.ticket import Claim, Ticket
 from ai_gateway.errors import QueueFull, QueueShare, QueueTimeout

@@ -10,6 +10,9 @@
 {{- range $name := list "models" "catalog" "timeouts" "balancing" "queue" "polling" "body" "cors" "hosts" "connections" "compatibility" "log" "trusted_proxies" "limits" "audit" -}}
 {{- with index $.Values.config $name }}{{ $_ := set $said $name . }}{{ end -}}
 {{- end -}}
+{{- with .Values.config.reconcile -}}
+{{- if ne (toJson .) (toJson (dict "pull" "if_missing")) }}{{ $_ := set $said "reconcile" . }}{{ end -}}
+{{- end -}}
 {{- with .Values.config.auth -}}
 {{- $auth := merge (deepCopy .) (dict "methods" (list "none")) -}}
 {{- if ne (toJson $auth) (toJson (dict "methods" (list "none"))) }}{{ $_ := set $said "auth" $auth }}{{ end -}}
@@ -130,6 +133,7 @@ Where two of them say the same thing in different ways nothing is rendered.
 {{- /* What is off is written, too: a reload that only leaves it out is refused where it was on before. */ -}}
 {{- $off := dict "auth" (dict "methods" (list "none")) "callers" "all" "limits" "none" "audit" dict "tls" "none" -}}
 {{- range $name, $word := $off }}{{ if not (hasKey $config $name) }}{{ $_ := set $config $name $word }}{{ end }}{{ end -}}
+{{- if not (hasKey $config "reconcile") }}{{ $_ := set $config "reconcile" (dict "pull" "if_missing") }}{{ end -}}
 {{- if and (not (hasKey $content "audit")) (not (hasKey $config.audit "mode")) }}{{ $_ := set $config.audit "mode" "best_effort" }}{{ end -}}
 {{- if include "ai-gateway-ollama.discoversModels" .root }}{{ $_ := set $config "catalog" (merge (dict "discover" true) (default dict $config.catalog)) }}{{ end -}}
 {{- toJson $config }}
@@ -227,14 +231,19 @@ empty list is a word: none. */}}
 {{- include "ai-gateway-ollama.meaning" . | sha256sum | trunc 16 }}
 {{- end }}
 
-{{/* What earlier charts remembered of the same values, empty where that is no other thing: without models they had three
+{{/* What earlier charts remembered of the same values, as a JSON list: they had no `reconcile`, and without models three
 examples. Only an edit of these is of interest. */}}
-{{- define "ai-gateway-ollama.formerHash" -}}
+{{- define "ai-gateway-ollama.formerHashes" -}}
+{{- $hashes := list -}}
+{{- if not (hasKey (include "ai-gateway-ollama.said" . | fromJson) "reconcile") -}}
+{{- $former := omit (include "ai-gateway-ollama.once" (list . "chartConfig") | fromYaml) "reconcile" -}}
+{{- $hashes = append $hashes (include "ai-gateway-ollama.configHash" (toJson $former)) -}}
 {{- if include "ai-gateway-ollama.discoversModels" . -}}
 {{- $examples := dict "llama3" (dict "version" "latest") "coder" (dict "ollama" "codellama" "version" "13b" "max_tokens" 2048 "aliases" (list "code")) "embed" (dict "ollama" "nomic-embed-text" "version" "latest") -}}
-{{- $sections := omit (include "ai-gateway-ollama.once" (list . "sections") | fromJson) "catalog" -}}
-{{- include "ai-gateway-ollama.configHash" (merge (dict "models" $examples) $sections | toYaml) }}
+{{- $hashes = append $hashes (include "ai-gateway-ollama.configHash" (merge (dict "models" $examples) (omit $former "catalog") | toJson)) -}}
 {{- end -}}
+{{- end -}}
+{{- toJson $hashes }}
 {{- end }}
 
 {{- define "ai-gateway-ollama.hashAnnotation" -}}ai-gateway-ollama/values-hash{{- end }}
@@ -262,7 +271,7 @@ refuse another one. Where nothing can be looked up (helm template, Argo CD, the 
 {{- $result := dict "content" (printf "%s\n" $chart) "hash" $hash "replaced" $replaced "outcome" "values" -}}
 {{- if $held -}}
 {{- $meaning := include "ai-gateway-ollama.configHash" $held -}}
-{{- $isAsBefore := or (eq $remembered $hash) (and (ne $meaning $remembered) (eq $remembered (include "ai-gateway-ollama.formerHash" .))) -}}
+{{- $isAsBefore := or (eq $remembered $hash) (and (ne $meaning $remembered) (has $remembered (include "ai-gateway-ollama.formerHashes" . | fromJsonArray))) -}}
 {{- if and $remembered (not $isAsBefore) (ne $meaning $hash) -}}
 {{- include "ai-gateway-ollama.refuseAbsence" (dict "root" . "held" $held) -}}
 {{- if ne $meaning $remembered -}}

@@ -48,8 +48,7 @@ To try it from your machine, in two terminals:
 {{- define "ai-gateway-ollama.servedModels" -}}
 {{- $file := include "ai-gateway-ollama.fileInForce" . | fromJson -}}
 {{- $ids := keys (include "ai-gateway-ollama.part" (list $file "models") | fromJson) | sortAlpha -}}
-{{- $named := join ", " (slice $ids 0 (min 10 (len $ids) | int)) -}}
-{{- if gt (len $ids) 10 }}{{ $named = printf "%s and %d more" $named (sub (len $ids) 10) }}{{ end -}}
+{{- $named := include "ai-gateway-ollama.someOf" $ids -}}
 {{- $discovers := (include "ai-gateway-ollama.part" (list $file "catalog") | fromJson).discover -}}
 {{- if and $ids $discovers -}}
 Served: {{ $named }}, and every other model that an Ollama holds (catalog.discover). The others have no limits of their own.
@@ -65,26 +64,50 @@ NOTHING IS SERVED: you name no model, and catalog.discover is off. To name one:
 {{- end -}}
 {{- end }}
 
-{{/* What the chart's own Ollama gets, and how it gets a model. */}}
+{{/* Which models are pulled, by whom, and the line that adds one. */}}
 {{- define "ai-gateway-ollama.pulledModels" -}}
-{{- if include "ai-gateway-ollama.hasOllama" . -}}
-{{- $models := include "ai-gateway-ollama.ollamaModels" . | fromJsonArray -}}
-{{- if and $models .Values.ollama.pull.enabled -}}
-Pulled before Ollama starts: {{ join ", " $models }}
-{{- else if .Values.ollama.pull.enabled -}}
+{{- $file := include "ai-gateway-ollama.fileInForce" . | fromJson -}}
+{{- $models := include "ai-gateway-ollama.part" (list $file "models") | fromJson -}}
+{{- $byGateway := (include "ai-gateway-ollama.byPuller" (list . $models) | fromJson).gateway -}}
+{{- $before := list -}}
+{{- if and (include "ai-gateway-ollama.hasOllama" .) .Values.ollama.pull.enabled }}{{ $before = include "ai-gateway-ollama.ollamaModels" . | fromJsonArray }}{{ end -}}
+{{- $add := printf "helm upgrade %s CHART -n %s --reset-then-reuse-values --set config.models.llama3.version=latest" .Release.Name .Release.Namespace -}}
+{{- $gatewayPulls := include "ai-gateway-ollama.gatewayPulls" . -}}
+{{- if $before -}}
+Pulled before Ollama starts: {{ join ", " $before }}
+{{- if $byGateway }}
+{{ end -}}
+{{- end -}}
+{{- if $byGateway -}}
+Pulled by the gateway, if no Ollama has it: {{ include "ai-gateway-ollama.someOf" $byGateway }}. GET /v1/models/MODEL tells how far
+it is. `--set config.reconcile.pull=never` leaves pulling to you.
+{{- else if $before -}}
+{{- else if and (include "ai-gateway-ollama.hasOllama" .) (not $models) (or $gatewayPulls .Values.ollama.pull.enabled) -}}
 NOTHING IS PULLED: you name no model, so the chart's Ollama starts without one. This line adds one:
-  helm upgrade {{ .Release.Name }} CHART -n {{ .Release.Namespace }} --reset-then-reuse-values --set config.models.llama3.version=latest
-{{- else -}}
+  {{ $add }}
+{{- else if include "ai-gateway-ollama.hasOllama" . -}}
 NOTHING IS PULLED into the chart's Ollama (ollama.pull.enabled). This line adds a model to one pod:
   kubectl exec -n {{ include "ai-gateway-ollama.namespace" . }} {{ include "ai-gateway-ollama.ollamaName" . }}-0 -c ollama -- ollama pull llama3
+{{- else if and $gatewayPulls (not $models) -}}
+Nothing is pulled, because you name no model. The gateway pulls a model that you name, if no Ollama has it. To add one:
+  {{ $add }}
+{{- else if not (or $gatewayPulls .Values.config.existingConfigMap (hasKey $file "reconcile")) -}}
+The gateway pulls nothing, because the edited file lacks the line that lets it. This is the line:
+  reconcile: {pull: if_missing}
 {{- end -}}
-{{- end -}}
+{{- end }}
+
+{{/* The first ten names of a list, and how many more there are. */}}
+{{- define "ai-gateway-ollama.someOf" -}}
+{{- join ", " (slice . 0 (min 10 (len .) | int)) }}{{ if gt (len .) 10 }} and {{ sub (len .) 10 }} more{{ end -}}
 {{- end }}
 
 {{/* What a ConfigMap of one's own must say for these values to mean something. */}}
 {{- define "ai-gateway-ollama.ownConfigMap" -}}
 The ConfigMap is your own: this release never writes it.
-{{- with include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson }} Your values turn on what follows. Write it into the ConfigMap too:
+{{- $config := include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson -}}
+{{- if eq (toJson $config.reconcile) "{\"pull\":\"if_missing\"}" }}{{ $_ := unset $config "reconcile" }}{{ end -}}
+{{- with $config }} Your values turn on what follows. Write it into the ConfigMap too:
 
 {{ toYaml . | indent 2 }}
 {{- end }}

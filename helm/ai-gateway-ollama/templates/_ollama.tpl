@@ -1,17 +1,12 @@
 {{/* Ollama of the chart's own. */}}
 
-{{/* Ollama's names of the models to pull, as a JSON list. One with a tag needs no other, as in the gateway. */}}
+{{/* Ollama's names of the models that its pods pull before they start, as a JSON list: those that the gateway does not
+pull. */}}
 {{- define "ai-gateway-ollama.ollamaModels" -}}
 {{- $names := .Values.ollama.pull.models -}}
 {{- if not $names -}}
 {{- $models := (include "ai-gateway-ollama.once" (list . "parsedConfig") | fromJson).models -}}
-{{- if not (kindIs "map" $models) }}{{ $models = dict }}{{ end -}}
-{{- range $id, $model := $models -}}
-{{- if not (kindIs "map" $model) }}{{ $model = dict }}{{ end -}}
-{{- $name := default $id $model.ollama -}}
-{{- if not (contains ":" (splitList "/" $name | last)) }}{{ $name = printf "%s:%v" $name (default "latest" $model.version) }}{{ end -}}
-{{- $names = append $names $name -}}
-{{- end -}}
+{{- $names = (include "ai-gateway-ollama.byPuller" (list . $models) | fromJson).others -}}
 {{- end -}}
 {{- toJson ($names | uniq) }}
 {{- end }}
@@ -46,11 +41,15 @@ done
 
 {{/* The chart's own environment of Ollama, as a JSON list. No host: every address of both families. */}}
 {{- define "ai-gateway-ollama.ollamaEnv" -}}
-{{- list
+{{- $env := list
   (dict "name" "OLLAMA_HOST" "value" (printf ":%v" (int .Values.discovery.port)))
   (dict "name" "OLLAMA_MODELS" "value" "/models")
   (dict "name" "OLLAMA_NUM_PARALLEL" "value" (.Values.ollama.numParallel | int | toString))
-  (dict "name" "HOME" "value" "/tmp") | toJson }}
+  (dict "name" "HOME" "value" "/tmp") -}}
+{{- if (include "ai-gateway-ollama.reconcileInForce" . | fromJson).shared_store -}}
+{{- $env = append $env (dict "name" "OLLAMA_NOPRUNE" "value" "1") -}}
+{{- end -}}
+{{- toJson $env }}
 {{- end }}
 
 {{- define "ai-gateway-ollama.ollamaContainer" -}}

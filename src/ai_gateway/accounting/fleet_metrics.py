@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from ai_gateway.accounting.rollout_metrics import unnamed_bytes
 from ai_gateway.balancing.endpoint import Endpoint, State
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.balancing.pool import Pool
@@ -24,20 +25,20 @@ def fleet_metrics(fleet: Fleet, catalog: Catalog, now: float) -> Iterator[Sample
     yield from _by_state(fleet)
     for labels, endpoint in _labelled([*fleet.endpoints.values(), *fleet.leaving]):
         yield from _of_endpoint(labels, endpoint, now)
+        if endpoint.held is not None:
+            yield Sample(names.ENDPOINT_UNNAMED, unnamed_bytes(endpoint.residency, catalog.owner), labels)
         for entry in entries:
-            if endpoint.is_resident(entry.ollama_name):
+            if endpoint.is_resident(entry.key):
                 yield Sample(names.ENDPOINT_RESIDENT, 1, (*labels, entry.id))
 
 
 def _of_model(entry: ServedModel, fleet: Fleet, now: float) -> Iterator[Sample]:
     label = (entry.id,)
-    pool = fleet.peek(entry.ollama_name)
-    everywhere = (*fleet.endpoints.values(), *fleet.leaving)
-    in_flight = sum(endpoint.in_flight.get(entry.ollama_name, 0) for endpoint in everywhere)
+    pool = fleet.peek(entry.key)
     used, free = _slots(pool, now)
-    yield Sample(names.IN_FLIGHT, in_flight, label)
+    yield Sample(names.IN_FLIGHT, pool.in_flight, label)
     yield Sample(names.QUEUED, pool.waiting, label)
-    yield Sample(names.DEMAND, in_flight + pool.waiting, label)
+    yield Sample(names.DEMAND, pool.in_flight + pool.waiting, label)
     yield Sample(names.COLD_WAIT, pool.cold_wait_seconds, label)
     yield Sample(names.SLOTS, used, (*label, "used"))
     yield Sample(names.SLOTS, free, (*label, "free"))

@@ -46,11 +46,11 @@ class LoadMetrics:
             yield from self._of_model(entry, failing)
 
     def _of_model(self, entry: ServedModel, failing: Counter[str]) -> Iterator[Sample]:
-        learned, key, label = self._fleet.learned, self._fleet.runner_of(entry.ollama_name), (entry.id,)
+        learned, key, label = self._fleet.learned, self._fleet.runner_of(entry.key), (entry.id,)
         yield Sample(names.LOAD_FAILING, failing[key], label)
         for name, seconds in (
             (names.LEARNED_LOAD, learned.load_seconds.get(key)),
-            (names.LEARNED_CALL, learned.call_seconds.get(entry.ollama_name)),
+            (names.LEARNED_CALL, learned.call_seconds.get(entry.key)),
         ):
             if seconds is not None:
                 yield Sample(name, seconds, label)
@@ -58,4 +58,4 @@ class LoadMetrics:
     def _label(self, model: str) -> str:
         """The catalog's id of Ollama's name. A model that is served no more has none."""
         entries = self._current.now.catalog.models(self._fleet)
-        return next((entry.id for entry in entries if entry.ollama_name == model), OTHER)
+        return next((entry.id for entry in entries if entry.key == model), OTHER)

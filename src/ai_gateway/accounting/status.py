@@ -14,6 +14,7 @@ from ai_gateway.cluster.gateways import Gateways
 from ai_gateway.config.state import ConfigState
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.limits.limiter import Limiter
+from ai_gateway.reconcile.reconciler import Reconciler
 from ai_gateway.upstream.reports import Reports
 
 
@@ -29,6 +30,7 @@ class StatusSources(msgspec.Struct, frozen=True):
     """The sources of health and metrics. `clock` is monotonic seconds."""
 
     fleet: Fleet
+    reconciler: Reconciler
     current: CurrentConfig
     live: ConfigState
     discovery: DiscoveryRunner

@@ -35,8 +35,6 @@ def failures() -> Iterator[None]:
 
 def failure(error: Exception) -> StoreUnavailable:
     """The error that stands for this one."""
-    if isinstance(error, UnicodeDecodeError):  # SQLite's own words, too, quote what they cannot read
-        return StoreDamaged("it holds text that is not UTF-8")
     code = getattr(error, "sqlite_errorcode", None)
     is_damaged = isinstance(code, int) and code & 0xFF in _DAMAGED
     return (StoreDamaged if is_damaged else StoreUnavailable)(str(error))

@@ -9,8 +9,12 @@ Reason = Literal["only", "conversation", "prefix", "cheapest", "least_in_flight"
 
 
 class Choice(NamedTuple):
-    """The endpoint for a call, and why it was chosen, for clients, logs and traces."""
+    """The endpoint for a call, and why it was chosen, for clients, logs and traces.
+
+    `name` is Ollama's name of the model there, "" where that is the model's own.
+    """
 
     endpoint: Endpoint
     reason: Reason
     is_warm: bool  # the model is loaded there
+    name: str = ""

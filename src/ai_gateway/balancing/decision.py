@@ -41,7 +41,7 @@ class Decision:
         self._state = state
         endpoints = [endpoint for endpoint in around.everyone() if endpoint.is_usable]
         listed = [endpoint for endpoint in endpoints if endpoint.residency.loaded is not None]
-        self._roomy = [endpoint for endpoint in listed if _has_place(endpoint)]
+        self._roomy = [endpoint for endpoint in listed if has_place(endpoint)]
         loads = (*state.of.values(), *state.reported.values())
         self._demand = Demand(around.pools(), endpoints, loads, state.now)
         self._forecast = Forecast(around.learned)
@@ -72,7 +72,7 @@ class Decision:
         is_short = need.count < need.resident
         is_crowded = need.running + need.waiting > EAGER * need.slots
         if need.is_nowhere or is_short or is_crowded:
-            rooms = [site for site in self._sites.among(need, self._roomy) if self._has_room(site)]
+            rooms = [site for site in self._sites.among(need, self._roomy) if has_room(site, self._learned)]
             if rooms:
                 return Due(need, min(rooms, key=self._rank), None)
         is_worth_it = self._forecast.pays(need, REPLACE)
@@ -101,24 +101,27 @@ class Decision:
             site.mix,
         )
 
-    def _has_room(self, site: Site) -> bool:
-        endpoint = site.endpoint
-        loaded = endpoint.residency.loaded or {}
-        if site.key in loaded:
-            return False  # the same file with another context: it has to go first
-        if endpoint.full_bytes is None or not loaded:
-            return True
-        return sum(one.entry.size for one in loaded.values()) + self._size(site) <= endpoint.full_bytes
 
-    def _size(self, site: Site) -> int:
-        known = self._learned.sizes.get(site.key)
-        if known is not None:
-            return known
-        held = (site.endpoint.held or {}).get(site.model)
-        return 0 if held is None else held.size
+def has_room(site: Site, learned: Learned) -> bool:
+    """Whether the memory that is known takes a further runner there beside those that it has."""
+    endpoint = site.endpoint
+    loaded = endpoint.residency.loaded or {}
+    if site.key in loaded:
+        return False  # the same file with another context: it has to go first
+    if endpoint.full_bytes is None or not loaded:
+        return True
+    return sum(one.entry.size for one in loaded.values()) + _size(site, learned) <= endpoint.full_bytes
 
 
-def _has_place(endpoint: Endpoint) -> bool:
+def _size(site: Site, learned: Learned) -> int:
+    known = learned.sizes.get(site.key)
+    if known is not None:
+        return known
+    held = (site.endpoint.held or {}).get(site.model)
+    return 0 if held is None else held.size
+
+
+def has_place(endpoint: Endpoint) -> bool:
     """Whether Ollama takes a further runner, whatever its size."""
     rooms = endpoint.pod.max_loaded_models if endpoint.pod is not None else None
     return len(endpoint.residency.loaded or {}) < (rooms or USUAL_ROOMS)

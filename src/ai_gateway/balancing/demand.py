@@ -10,9 +10,10 @@ import msgspec
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
 from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.resident import Weights
 from ai_gateway.balancing.seats import NOWHERE
 
-Key = tuple[str, int | None]  # a runner's key, and the context length that a name asks for
+Key = tuple[str, int | None, str]  # a runner's key, and the context and other options that a name asks for
 
 
 class Need(msgspec.Struct, eq=False):
@@ -57,11 +58,15 @@ class Need(msgspec.Struct, eq=False):
 
     def name_on(self, endpoint: Endpoint) -> str | None:
         """The name to load it by: of those that the endpoint holds, the one that most calls wait for."""
+        pool = self.pool_on(endpoint)
+        return None if pool is None else endpoint.residency.name_for(pool.model)
+
+    def pool_on(self, endpoint: Endpoint) -> Pool | None:
+        """Whose name that is."""
         if len(self.pools) == 1:
-            model = self.pools[0].model
-            return model if endpoint.holds(model) else None
+            return self.pools[0] if endpoint.holds(self.pools[0].model) else None
         held = [pool for pool in self.pools if endpoint.holds(pool.model)]
-        return max(held, key=lambda pool: pool.waiting).model if held else None
+        return max(held, key=lambda pool: pool.waiting) if held else None
 
 
 class Demand:
@@ -79,7 +84,7 @@ class Demand:
             if len(shared.pools) > 1:
                 shared.avoid = shared.avoid or _lacking(shared, endpoints)
         for load in loads:
-            need = self._by_model.get(load.model)
+            need = self._by_model.get(load.pool)
             if need is not None:
                 need.loading.append(load)
 
@@ -91,7 +96,8 @@ class Demand:
         holder = next((one for one in endpoints if one.holds(pool.model)), None)
         if holder is None:
             return
-        key = (holder.residency.key_of(pool.model), holder.residency.own_context(pool.model))
+        own = holder.residency.own(pool.model) or Weights()
+        key = (holder.residency.key_of(pool.model), own.num_ctx, own.options)
         need = self.needs.get(key)
         if need is None:
             need = self.needs[key] = Need(key, [], copies={}, loading=[])

@@ -4,11 +4,11 @@ import random
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
-
+from ai_gateway.balancing.naming import Naming
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.rendezvous import number_of
-from ai_gateway.balancing.residency import HeldModel, Residency
-from ai_gateway.balancing.resident import Weights
+from ai_gateway.balancing.residency import Residency
+from ai_gateway.balancing.resident import HeldModel, Weights
 from ai_gateway.balancing.single_slot import is_single
 from ai_gateway.wire.address import Address
 
@@ -73,22 +73,6 @@ class EjectionState:
 State = Literal["unknown", "up", "down", "ejected", "draining"]
 
 
-class Pod(msgspec.Struct, frozen=True):
-    """Facts about an Ollama pod from Kubernetes. None if one is not set or not readable.
-
-    The numbers are those of `OLLAMA_NUM_PARALLEL`, `OLLAMA_MAX_LOADED_MODELS` and `OLLAMA_CONTEXT_LENGTH` in its spec.
-    """
-
-    name: str
-    namespace: str
-    node: str | None = None
-    zone: str | None = None
-    labels: Mapping[str, str] = {}
-    num_parallel: int | None = None
-    max_loaded_models: int | None = None
-    context_length: int | None = None
-
-
 class Endpoint:
     """Changed only by the fleet (polls, failures, leases, loads); single-threaded, always between awaits."""
 
@@ -125,14 +109,20 @@ class Endpoint:
         "version",
     )  # fmt: skip
 
-    def __init__(self, address: Address, rng: random.Random, weights: Mapping[str, Weights] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        rng: random.Random,
+        weights: Mapping[str, Weights] | None = None,
+        naming: Naming | None = None,
+    ) -> None:
         self.address = address
         self.number = number_of(address.authority)
         self.pod: Pod | None = None
         self._random = rng
         self.health = EjectionState(rng)
         self._model_health: dict[str, EjectionState] = {}
-        self.residency = Residency({} if weights is None else weights)
+        self.residency = Residency({} if weights is None else weights, naming)
         self.last_resident: frozenset[str] | None = None  # the last known names of loaded models
         self.missing: set[str] = set()  # names that got a 404 since the last list of models
         self.in_flight: dict[str, int] = {}  # calls of this gateway, by Ollama's name
@@ -187,11 +177,18 @@ class Endpoint:
         return self.residency.names
 
     def holds(self, model: str) -> bool | None:
-        """Whether it has a model (by Ollama's name) on disk; None if that is not known."""
-        if model in self.missing:
+        """Whether it has a model on disk; None if that is not known. A made name that is loaded is there, too."""
+        name = self.residency.name_for(model)
+        if name in self.missing:
             return False
         held = self.residency.held
-        return None if held is None else model in held
+        if name is not model:
+            return True
+        return None if held is None else name in held
+
+    def held_model(self, model: str) -> HeldModel | None:
+        """The model as it is on the disk, if it is."""
+        return (self.residency.held or {}).get(self.residency.name_for(model))
 
     def is_resident(self, model: str) -> bool:
         """Whether a call for the model would find its runner loaded there, under whatever name."""
@@ -225,7 +222,7 @@ class Endpoint:
     def forget_models(self) -> None:
         """Drops what is known of models that it no longer holds, so that changing names do not add up."""
         for known in (self._model_health, self.ended_at):
-            for name in [name for name in known if name not in (self.held or {}) and name not in self.in_flight]:
+            for name in [name for name in known if not self.holds(name) and name not in self.in_flight]:
                 del known[name]
 
     def slots(self, model: str, general: int, own: int | None) -> int:
@@ -235,7 +232,7 @@ class Endpoint:
         the model, those that Ollama runs one call of at a time have one slot.
         """
         parallel = self.pod.num_parallel if self.pod is not None else None
-        held = (self.held or {}).get(model)
+        held = self.held_model(model)
         if own is None and held is not None and is_single(held.family, self.version, held.is_embedding):
             return 1
         if parallel is None:
@@ -244,10 +241,12 @@ class Endpoint:
 
     def busy(self, model: str) -> int:
         """How many calls run on the model's runner here, of all gateways, and of all names that share it."""
-        sharers = self.residency.sharers(model)
-        if sharers is None:
-            return self.in_flight.get(model, 0) + self.peers.get(model, 0)
         return self.busy_on(self.residency.key_of(model))
+
+    def is_mixed(self, name: str) -> bool:
+        """Whether calls run under another name on the runner of this one."""
+        key_of, key = self.residency.key_of, self.residency.key_of(name)
+        return any(other != name and key_of(other) == key for other in (*self.in_flight, *self.peers))
 
     def own_busy(self, model: str) -> int:
         """Those of them that are this gateway's."""

@@ -6,7 +6,7 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
-from ai_gateway.balancing.residency import Loaded
+from ai_gateway.balancing.resident import Loaded
 
 FULL_SECONDS: Final = 600.0  # how long that is believed: other programs may need the memory only for a while
 

@@ -8,19 +8,22 @@ from typing import Final
 from ai_gateway.balancing import pools
 from ai_gateway.balancing.budget import RetryBudget
 from ai_gateway.balancing.ejections import may_eject, may_eject_model, readmit_surplus
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.foreign import CHECK as FOREIGN
 from ai_gateway.balancing.foreign import TOLD_SECONDS, used_by_others
 from ai_gateway.balancing.known_weights import KnownWeights
 from ai_gateway.balancing.learned import Answered
+from ai_gateway.balancing.naming import Naming
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.policy import BUSY_COST
-from ai_gateway.balancing.residency import KEEP_AT_LOAD_SECONDS, KEEP_SECONDS, HeldModel
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.residency import KEEP_AT_LOAD_SECONDS, KEEP_SECONDS
+from ai_gateway.balancing.resident import HeldModel, Resident, Weights
 from ai_gateway.balancing.roster import Roster
 from ai_gateway.balancing.scheduler import Scheduler
 from ai_gateway.balancing.settings import DEFAULTS, FleetSettings
 from ai_gateway.balancing.ticket import Claim
 from ai_gateway.wire.address import Address
+from ai_gateway.wire.made_names import is_ours
 
 POOL_SECONDS: Final = pools.POOL_SECONDS
 
@@ -37,7 +40,8 @@ class Fleet(Scheduler):
         self.listed = asyncio.Event()  # set by discovery's first list
         self.departed = asyncio.Event()  # wakes who waits when endpoints leave, and is never seen set
         self.budget = RetryBudget(settings.retry_share)
-        super().__init__(Roster(rng, self._weights.by_digest), clock, rng, settings)
+        self.list_soon: Callable[[Endpoint], None] = lambda _endpoint: None  # asks for what is on its disk
+        super().__init__(Roster(rng, self._weights.by_digest, Naming()), clock, rng, settings)
 
     def __repr__(self) -> str:
         return f"<Fleet of {len(self.endpoints)}, {len(self.leaving)} leaving>"
@@ -113,7 +117,7 @@ class Fleet(Scheduler):
 
     def saw_models(self, endpoint: Endpoint, held: dict[str, HeldModel]) -> None:
         """Notes the models on the endpoint's disk."""
-        if endpoint.held == held and not endpoint.missing:
+        if endpoint.held == held and not (endpoint.missing or endpoint.residency.unlisted):
             return
         before = endpoint.held or {}
         digests = endpoint.residency.digests()
@@ -175,6 +179,8 @@ class Fleet(Scheduler):
         self.learned.note_sizes(endpoint.residency.loaded or {})
         endpoint.count_changes()
         self.loads.saw(endpoint, asked_at)
+        if any(map(is_ours, endpoint.residency.unlisted)):
+            self.list_soon(endpoint)
         if is_new:
             self.changed()
 
@@ -189,7 +195,7 @@ class Fleet(Scheduler):
 
     def mark_missing(self, endpoint: Endpoint, model: str) -> None:
         """Notes a 404 for a model: it counts as missing there until the next list of models."""
-        endpoint.missing.add(model)
+        endpoint.missing.add(endpoint.residency.name_for(model))
         self.changed()
 
     def failed(self, endpoint: Endpoint) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.pool import Pool
-from ai_gateway.balancing.residency import Loaded
+from ai_gateway.balancing.resident import Loaded
 
 GRACE_SECONDS: Final = 5.0  # a call that ended so long before the last poll may have moved the expiry still
 TOLD_SECONDS: Final = 60.0  # how long it is told after it was seen last
@@ -36,6 +36,8 @@ def _is_known(endpoint: Endpoint, key: str, since: float, pools: Collection[Pool
     if endpoint.busy_on(key) or endpoint.ended_on(key) >= since - GRACE_SECONDS:
         return True
     residency = endpoint.residency
+    if not (residency.served.is_idle or residency.is_called(key)):
+        return True  # a version that is replaced: the gateway that writes lets its runner go
     loaded = (residency.loaded or {}).get(key)
     if loaded is not None and loaded.confirmed_at >= since - GRACE_SECONDS:
         return True

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Weights
+from ai_gateway.balancing.resident import HeldModel, Weights
 
 MOST_WEIGHTS: Final = 10_000  # digests of the whole fleet
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.balancing.residency import Loaded
+from ai_gateway.balancing.resident import Loaded
 from ai_gateway.wire.address import Address
 
 LOAD_WEIGHT: Final = 0.3

@@ -72,7 +72,7 @@ class Lease:
         if self._choice is not None:
             if error is None and not self.has_failed:
                 self._pool.note_call(self._pool.now - self._granted_at)
-            self._pool.give_back(self._choice.endpoint)
+            self._pool.give_back(self._choice.endpoint, self._choice.name)
             self._choice = None
 
     def outlook(self) -> str:
@@ -124,7 +124,7 @@ class Lease:
         warm, cold = self._pool.waited(ticket)
         if warm >= self._waits.queue_seconds:
             return QueueTimeout(
-                f"No slot for model {self._pool.model!r} became free within {self._waits.queue_seconds:g} s; try again "
+                f"No slot for model {self._pool.title!r} became free within {self._waits.queue_seconds:g} s; try again "
                 "later."
             )
         if cold >= self._waits.load_seconds:

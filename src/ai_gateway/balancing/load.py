@@ -27,13 +27,14 @@ class Victim(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, eq=False):
-    """A load of `model` (Ollama's name; `key` is its runner) on an endpoint. Changed by Loads.
+    """A load of `model` (Ollama's name; `key` is its runner) on an endpoint, for the calls of a pool. Changed by Loads.
 
     `reserved` until the victim has no more calls, `unloading` until `/api/ps` lists it no more, then `loading`.
     Moments are monotonic seconds.
     """
 
     endpoint: Endpoint
+    pool: str
     model: str
     key: str
     victim: Victim | None
@@ -44,6 +45,7 @@ class Load(msgspec.Struct, eq=False):
     phase_at: float
     answered_at: float | None = None  # when Ollama answered the unload
     is_over: bool = False
+    is_asked: bool = False  # by the config, though no call waits
 
     def __repr__(self) -> str:
         return f"<Load of {self.model} on {self.endpoint.address.authority}, {self.phase}>"

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ai_gateway.balancing import decision
 from ai_gateway.balancing.decision import Decision
-from ai_gateway.balancing.due import Due, Hopeless, State
+from ai_gateway.balancing.due import Due, Hopeless, Site, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.evictions import Evictions
 from ai_gateway.balancing.load import (
@@ -19,6 +19,7 @@ from ai_gateway.balancing.load import (
     Victim,
     next_backoff,
 )
+from ai_gateway.balancing.pool import Pool
 from ai_gateway.balancing.refusals import load_failed
 from ai_gateway.balancing.settings import STARVE_SECONDS
 from ai_gateway.balancing.victims import DWELL_SECONDS
@@ -71,35 +72,52 @@ class Loads:
     def _refuse(self, hopeless: Hopeless) -> None:
         now = self._clock()
         for pool in hopeless.need.pools:
-            pool.refuse_all(hopeless.need.copies, partial(load_failed, pool.model, hopeless.backoff, now))
+            pool.refuse_all(hopeless.need.copies, partial(load_failed, pool.title, hopeless.backoff, now))
 
     # -- the steps of a load
 
     def _begin(self, due: Due) -> None:
-        need, (endpoint, model, key), victim = due
-        now = self._clock()
-        settings = next(pool.settings for pool in need.pools if pool.model == model)
+        need, endpoint = due.need, due.site.endpoint
+        pool = need.pool_on(endpoint)
+        assert pool is not None, "a site holds the model"
+        need.loading.append(self._start(pool, due.site, due.victim))
+
+    def bring(self, pool: Pool, site: Site, victim: Victim | None) -> None:
+        """Begins a load that no call waits for: of a new version, where the endpoint has none under way."""
+        assert site.endpoint not in self.of, "one load at a time"
+        self._start(pool, site, victim, is_asked=True)
+
+    def give_up(self, load: Load) -> None:
+        """The config does not ask for a load any more: the room that is being made for it is not needed."""
+        if load.is_asked and load.phase == "reserved" and not load.is_over:
+            self._end(load, "dropped")
+            self._around.changed()
+
+    def _start(self, pool: Pool, site: Site, victim: Victim | None, *, is_asked: bool = False) -> Load:
+        now, settings = self._clock(), pool.settings
         load = Load(
-            endpoint=endpoint,
-            model=model,
-            key=key,
+            endpoint=site.endpoint,
+            pool=pool.model,
+            model=site.model,
+            key=site.key,
             victim=victim,
             keep_alive=settings.keep_alive,
             limit_seconds=max(LOAD_SECONDS, settings.load_seconds),
             phase="loading" if victim is None else "reserved",
             began_at=now,
             phase_at=now,
+            is_asked=is_asked,
         )
         self.total_begun += 1
         self.note(load, "begun")
-        self.of[endpoint] = load
-        need.loading.append(load)
+        self.of[site.endpoint] = load
         if victim is None:
             self._to_loading(load)
-            return
-        endpoint.reserved = victim.key
+            return load
+        site.endpoint.reserved = victim.key
         self._around.changed()
-        self.freed(endpoint)
+        self.freed(site.endpoint)
+        return load
 
     def freed(self, endpoint: Endpoint) -> None:
         """A call has ended here: a load may have waited for that."""
@@ -177,6 +195,8 @@ class Loads:
 
     def _is_wanted(self, load: Load) -> bool:
         """Whether calls still wait for it, here or elsewhere, or the config asks for it."""
+        if load.is_asked:
+            return True
         key_of = load.endpoint.residency.key_of
         return any(
             pool.waiting or pool.peer_waiting or pool.settings.resident

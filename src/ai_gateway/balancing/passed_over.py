@@ -76,9 +76,9 @@ class PassedOver:
         loads for ever.
         """
         loads = self._around.loads
-        if any(load.model == pool.model for load in loads.of.values()):
+        if any(load.pool == pool.model for load in loads.of.values()):
             return math.inf
-        if any(load.model == pool.model for load in loads.reported.values()):
+        if any(load.pool == pool.model for load in loads.reported.values()):
             return max(self._at_work_seconds, pool.settings.load_seconds / 2)
         is_at_work = leader is None or leader in self._loaded_at
         return self._at_work_seconds if is_at_work else 2 * self._starve_seconds

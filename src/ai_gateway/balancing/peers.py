@@ -8,26 +8,32 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from heapq import nlargest
+from itertools import islice
 from typing import Final, Protocol
 
 from ai_gateway.balancing import passed_over, victims
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Load
+from ai_gateway.balancing.naming import Naming
 from ai_gateway.balancing.passed_over import PassedOver
 from ai_gateway.balancing.pool import Pool
-from ai_gateway.balancing.report import MOST_CALLERS, Report
+from ai_gateway.balancing.report import MOST_CALLERS, MOST_ROLLOUTS, Report
 from ai_gateway.balancing.report import Load as ReportedLoad
 from ai_gateway.balancing.reporting import Presence
+from ai_gateway.balancing.rollout import Rollout
 from ai_gateway.wire.address import Address
 
 ALONE_DWELL_SECONDS: Final = 60.0  # without reports an idle runner may be another gateway's
 ALONE_STARVE_SECONDS: Final = 30.0
 
+_TO_COME: Final = Rollout("pulling")  # of a model that the gateway that writes has not read of yet
 ALONE: Final = Presence(own="", is_known=True, count=1)
 
 
 class Surroundings(passed_over.Surroundings, Protocol):
     """What it reads and writes of the fleet."""
+
+    naming: Naming
 
     @property
     def endpoints(self) -> dict[Address, Endpoint]:
@@ -60,6 +66,10 @@ class Peers:
         self.may_lead: Callable[[], bool] = lambda: True
         self.look: Callable[[Endpoint], None] = lambda _endpoint: None  # asks for its loaded models soon
         self.is_foreign = False  # others use the endpoints whom no report shows
+        self.config: Callable[[], str] = str  # the hash of this gateway's config
+        self.own_rollouts: Callable[[], Mapping[str, Rollout]] = dict  # those that this gateway leads
+        self.open_rollouts: Callable[[], Mapping[str, Rollout]] = dict  # of them, those that are not done
+        self.everywhere: set[str] = set()  # see catalog.reconciler; whoever leads goes on with it
         self.leader: str | None = ""  # the uid of who decides on loads; this one's where it is alone
 
     @property
@@ -127,7 +137,25 @@ class Peers:
             tokens=dict(self._served()),
             key=self._key,
             loads=tuple(_reported(load, now) for load in self._around.loads.of.values()),
+            config=self.config(),
+            rollouts=dict(islice(self.open_rollouts().items(), MOST_ROLLOUTS)),
+            everywhere=tuple(self.everywhere) if self.leads else (),
         )
+
+    def rollout_of(self, key: str) -> Rollout | None:
+        """How far a model is, as the gateway tells that writes; None: nothing is to be told."""
+        own = self.own_rollouts()
+        if own or self.leads:
+            return own.get(key)
+        report = self._fresh.get(self.leader or "")
+        if report is not None and report.config != self.config() and key in self._around.naming.by_key:
+            return report.rollouts.get(key, _TO_COME)
+        return self.led_rollouts().get(key)
+
+    def led_rollouts(self) -> Mapping[str, Rollout]:
+        """Those of which another gateway tells, the one that writes."""
+        report = self._fresh.get(self.leader or "")
+        return {} if report is None else report.rollouts
 
     def _served(self) -> Iterator[tuple[str, int]]:
         """The tokens of the callers with most, under hashes: no gateway shows the name of a caller."""
@@ -151,6 +179,9 @@ class Peers:
             self._count_tokens(uid, report)
         self._tokens = {uid: seen for uid, seen in self._tokens.items() if uid in self._fresh}
         self._choose_leader()
+        leading = self._fresh.get(self.leader or "")
+        if leading is not None:
+            self.everywhere.update(leading.everywhere)
         unheard = self.is_unheard
         self._around.loads.dwell_seconds = ALONE_DWELL_SECONDS if unheard else victims.DWELL_SECONDS
         self._around.loads.least_starve_seconds = ALONE_STARVE_SECONDS if unheard else 0.0
@@ -173,16 +204,16 @@ class Peers:
                 if authority in endpoints:
                     self._count_runners(endpoints[authority], runners, pools, now)
             for model, rate in report.rates.items():
-                if model in pools:
-                    pools[model].peer_rate += rate
+                if (asked := pools.get(self._around.naming.pool_of(model))) is not None:
+                    asked.peer_rate += rate
             for model, (count, seconds) in report.waiting.items():
-                if model in pools:
-                    _count_waiting(pools[model], count, seconds)
+                if (asked := pools.get(self._around.naming.pool_of(model))) is not None:
+                    _count_waiting(asked, count, seconds)
 
     def _make_pools(self) -> None:
         """A model that only others are asked for has a pool here, too: it counts in the decision on loads."""
         for report in self._fresh.values():
-            for model in report.waiting.keys() | report.rates.keys():
+            for model in map(self._around.naming.pool_of, report.waiting.keys() | report.rates.keys()):
                 if any(endpoint.holds(model) for endpoint in self._around.endpoints.values()):
                     self._around.pool(model)
 
@@ -192,7 +223,8 @@ class Peers:
         for model, count in runners.items():
             if not endpoint.holds(model):
                 continue
-            pool = pools.get(model) or self._around.peek(model)
+            pool_name = self._around.naming.pool_of(model)
+            pool = pools.get(pool_name) or self._around.peek(pool_name)
             taken = min(count, pool.slots_of(endpoint))
             endpoint.peers[model] = endpoint.peers.get(model, 0) + taken
             endpoint.total_peers += taken
@@ -221,7 +253,8 @@ class Peers:
             endpoint.residency.loading = key
         else:
             endpoint.reserved = load.runner
-        return Load(endpoint, load.model, key, None, None, 0.0, load.phase, now - load.age, now - load.age)
+        pool = self._around.naming.pool_of(load.model)
+        return Load(endpoint, pool, load.model, key, None, None, 0.0, load.phase, now - load.age, now - load.age)
 
     def _count_tokens(self, uid: str, report: Report) -> None:
         """Charges callers that wait here with what another gateway has served them since its last report."""

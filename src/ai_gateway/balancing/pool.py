@@ -3,17 +3,16 @@
 A pool is plain state, and nothing in it waits: a call gets a Choice, or a Ticket that is settled later, or an error.
 """
 
-import random
 from collections.abc import Callable, Collection
-from typing import Final, Protocol
+from typing import Final
 
-from ai_gateway.balancing import policy as policies
-from ai_gateway.balancing import refusals, seats
+from ai_gateway.balancing import refusals
 from ai_gateway.balancing.choice import Choice
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fair_queue import FairQueue
-from ai_gateway.balancing.learned import Learned, Rate
+from ai_gateway.balancing.learned import Rate
 from ai_gateway.balancing.policy import Policy, less_busy_of_two
+from ai_gateway.balancing.pool_surroundings import Surroundings
 from ai_gateway.balancing.seats import NOWHERE, Seats
 from ai_gateway.balancing.settings import PoolSettings
 from ai_gateway.balancing.stopwatch import Phase, Stopwatch
@@ -21,28 +20,6 @@ from ai_gateway.balancing.ticket import ANYONE, Claim, Ticket
 from ai_gateway.errors import BackendUnavailable, GatewayError, ModelLoading
 
 USUAL_SECONDS: Final = 2.0  # until a place in the queue comes free, as long as nothing is learned
-
-
-class Surroundings(seats.Surroundings, Protocol):
-    """What a pool needs of its fleet."""
-
-    learned: Learned
-    rng: random.Random
-
-    def policy(self, name: policies.Name) -> Policy:
-        """The policy of that name."""
-
-    def wants(self, pool: "Pool") -> None:
-        """Notes that calls wait, or wait no more: the decision on loads may change."""
-
-    def freed(self, endpoint: Endpoint, pool: "Pool") -> None:
-        """Notes that a slot came free."""
-
-    def own_slots(self, slots: int) -> int:
-        """How many of a runner's slots this gateway may use, with those that others are known to use."""
-
-    def load_seconds_left(self, pool: "Pool") -> float:
-        """When the model will be loaded, as far as is known."""
 
 
 class Pool:
@@ -64,6 +41,11 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.model}, {self.waiting} waiting>"
+
+    @property
+    def title(self) -> str:
+        """The model's name for people."""
+        return self.settings.title or self.model
 
     @property
     def waiting(self) -> int:
@@ -109,15 +91,16 @@ class Pool:
         """Takes a call out of the queue, or returns a granted slot that it did not use."""
         if ticket.choice is not None:
             self.queue.charge(ticket.claim.caller, -ticket.claim.tokens)
-            self.give_back(ticket.choice.endpoint)
+            self.give_back(ticket.choice.endpoint, ticket.choice.name)
         elif self.queue.remove(ticket):
             self._around.wants(self)
 
-    def give_back(self, endpoint: Endpoint) -> None:
-        """Frees a slot; the call that is next gets it."""
+    def give_back(self, endpoint: Endpoint, name: str = "") -> None:
+        """Frees a slot, that of a choice's name; the call that is next gets it."""
         self.in_flight -= 1
-        endpoint.give_slot_back(self.model)
-        endpoint.ended_at[self.model] = self._clock()
+        name = name or self.model
+        endpoint.give_slot_back(name)
+        endpoint.ended_at[name] = self._clock()
         self._around.freed(endpoint, self)
 
     def bind_waiting(self) -> None:
@@ -213,7 +196,10 @@ class Pool:
         return self._granted(self.policy.pick(free, self._seats.able, self.model, claim), claim)
 
     def _granted(self, choice: Choice, claim: Claim) -> Choice:
-        choice.endpoint.take_slot(self.model)
+        name = choice.endpoint.residency.name_for(self.model)
+        if name is not self.model:
+            choice = choice._replace(name=name)
+        choice.endpoint.take_slot(name)
         self.in_flight += 1
         if claim.tokens:
             self.queue.charge(claim.caller, claim.tokens)
@@ -266,12 +252,13 @@ class Pool:
 
     def still_loading(self, waited_seconds: float) -> ModelLoading:
         """The error of a call that waited so long, and the model was not loaded."""
-        return refusals.still_loading(self.model, waited_seconds, self._around.load_seconds_left(self))
+        return refusals.still_loading(self.title, waited_seconds, self._around.load_seconds_left(self))
 
     def _refuse_the_hopeless(self, avoid: frozenset[Endpoint]) -> None:
         if any(endpoint not in avoid for endpoint in self.able) or self.endpoints_with(avoid):
             return
-        raise refusals.unserved(self.model, self._around.everyone(), avoid)
+        named = refusals.Named(self.model, self.title)
+        raise refusals.unserved(named, self._around.everyone(), avoid, self._around.rollout_of(self.model))
 
     def _refuse_the_late(self, claim: Claim) -> None:
         """Refuses who would wait longer than its patience, so that it can go elsewhere at once."""
@@ -279,7 +266,7 @@ class Pool:
             return
         seconds = self.predicted_seconds(self.queue.place_of_new(claim))
         if seconds is not None and seconds > claim.patience_seconds:
-            raise refusals.late(self.model, seconds, claim.patience_seconds)
+            raise refusals.late(self.title, seconds, claim.patience_seconds)
 
     def _make_room(self, claim: Claim) -> None:
         """Lets in who holds less than its share of a full queue, in place of who holds most. Raises for the others."""
@@ -287,12 +274,12 @@ class Pool:
         ticket = self.queue.gives_way(caller, most)
         if ticket is None:
             is_over = self.queue.share(caller, most) <= self.queue.holds(caller) < most
-            raise self._share(caller) if is_over else refusals.full(self.model, self.waiting, self._retry_after())
+            raise self._share(caller) if is_over else refusals.full(self.title, self.waiting, self._retry_after())
         ticket.error = self._share(ticket.claim.caller)
         self._settle(ticket)
 
     def _share(self, caller: str) -> GatewayError:
-        return refusals.share(self.model, self.waiting, self.queue.holds(caller), self._retry_after())
+        return refusals.share(self.title, self.waiting, self.queue.holds(caller), self._retry_after())
 
     def _retry_after(self) -> float:
         return max(1.0, self.predicted_seconds(1) or USUAL_SECONDS)

@@ -80,8 +80,8 @@ class Pools:
         gone = [
             model
             for model, pool in self._pools.items()
-            if not (pool.waiting or pool.used_at > latest or pool.settings.resident)
-            and not any(model in endpoint.in_flight or model in (endpoint.held or ()) for endpoint in endpoints)
+            if not (pool.waiting or pool.in_flight or pool.used_at > latest or pool.settings.resident)
+            and not any(endpoint.holds(model) for endpoint in endpoints)
         ]
         for model in gone:
             del self._pools[model]

@@ -1,14 +1,17 @@
 """The errors of calls that a pool does not serve, each with a sentence that says what to do."""
 
 from collections.abc import Collection
+from typing import Final, NamedTuple
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.load import Backoff
+from ai_gateway.balancing.rollout import Rollout
 from ai_gateway.errors import (
     BackendUnavailable,
     LoadFailed,
     ModelLoading,
     ModelMissing,
+    ModelPulling,
     NoEndpoint,
     QueueFull,
     QueueShare,
@@ -16,16 +19,48 @@ from ai_gateway.errors import (
 )
 
 
-def unserved(model: str, everyone: Collection[Endpoint], avoid: Collection[Endpoint]) -> BackendUnavailable:
+class Named(NamedTuple):
+    """A model as its pool and as people know it."""
+
+    model: str
+    title: str
+
+
+LONGEST_RETRY_SECONDS: Final = 60.0
+LONG_PULL_SECONDS: Final = 300.0  # then a client should not try again by itself
+
+
+def unserved(
+    named: Named, everyone: Collection[Endpoint], avoid: Collection[Endpoint], rollout: Rollout | None
+) -> BackendUnavailable:
     """No endpoint outside `avoid` may have it."""
     others = any(endpoint.is_usable and endpoint not in avoid for endpoint in everyone)
-    return missing(model) if others and not any(endpoint.holds(model) for endpoint in everyone) else no_endpoint(model)
+    if not others or any(endpoint.holds(named.model) for endpoint in everyone):
+        return no_endpoint(named.title)
+    if rollout is not None and rollout.state != "done":
+        return pulling(named.title, rollout)
+    return missing(named.title)
+
+
+def pulling(model: str, rollout: Rollout) -> ModelPulling:
+    """The gateway brings it to the first endpoint, or has failed to."""
+    if rollout.state == "failed":
+        error = ModelPulling(f"Model {model!r} could not be pulled: {rollout.reason}. The gateway tries again.")
+        error.retry_after = LONGEST_RETRY_SECONDS
+        return error
+    share = "" if rollout.progress is None else f", {rollout.progress:.0%} are there"
+    error = ModelPulling(f"Model {model!r} is being pulled{share}; try again later.")
+    if rollout.seconds_left is not None:
+        error.retry_after = min(max(1.0, rollout.seconds_left), LONGEST_RETRY_SECONDS)
+        error.should_retry = False if rollout.seconds_left > LONG_PULL_SECONDS else None
+    return error
 
 
 def missing(model: str) -> ModelMissing:
     """Endpoints are up, and all of them are known not to have it."""
     return ModelMissing(
-        f"Model {model!r} is configured, but no Ollama endpoint has it; pull it there (ollama pull {model})."
+        f"Model {model!r} is configured, but no Ollama endpoint has it. With the line `pull: if_missing` under it in "
+        f"config.yml the gateway pulls it; or pull it there (ollama pull {model})."
     )
 
 

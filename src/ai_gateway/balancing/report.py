@@ -8,11 +8,13 @@ that this release does not know are ignored. Whether endpoints and models exist,
 import heapq
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec.structs import replace
 
+from ai_gateway.balancing.rollout import STATES, Rollout
 from ai_gateway.wire.unreadable import UNREADABLE
 
 FORMAT: Final = 1  # a greater number is read for the fields known here
@@ -23,6 +25,10 @@ MOST_RATE: Final = 10_000.0
 MOST_CALLERS: Final = 200
 MOST_TOKENS: Final = 1 << 53
 MOST_SECONDS: Final = 86_400.0
+MOST_ROLLOUTS: Final = 100
+MOST_REASON: Final = 300
+MOST_PLACES: Final = 100  # where one goes on
+MOST_ENDPOINTS: Final = 1 << 20  # of one rollout
 
 Phase = Literal["reserved", "unloading", "loading"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
@@ -57,6 +63,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tokens: dict[str, int] = {}  # keyed hash of a caller -> tokens served
     key: str = ""  # of that hash, in hex; the leader draws it
     loads: tuple[Load, ...] = ()
+    config: str = ""  # the hash of its config
+    rollouts: dict[str, Rollout] = {}  # by key, of the one that writes
+    everywhere: tuple[str, ...] = ()  # keys of models that are to be on all endpoints that match
 
 
 class BadReport(Exception):
@@ -71,6 +80,18 @@ class _SentLoad(msgspec.Struct):
     age: float
 
 
+class _SentRollout(msgspec.Struct):
+    state: str
+    done: int = 0
+    total: int = 0
+    progress: float | None = None
+    seconds_left: float | None = None
+    reason: str | None = None
+    at: list[_Endpoint] = []
+    is_waited_for: bool = False
+    failed: int = 0
+
+
 class _Sent(msgspec.Struct):
     uid: _Name
     format: Annotated[int, msgspec.Meta(ge=1)] = FORMAT
@@ -82,6 +103,9 @@ class _Sent(msgspec.Struct):
     tokens: dict[_Name, int] = {}
     key: _Name = ""
     loads: list[_SentLoad] = []
+    config: _Name = ""
+    rollouts: dict[_Model, _SentRollout] = {}
+    everywhere: list[_Model] = []
 
 
 _encode = msgspec.json.Encoder().encode
@@ -121,6 +145,9 @@ def decode(body: bytes) -> Report:
             tokens=sent.tokens,
             key=sent.key,
             loads=tuple(_known(sent.loads)),
+            config=sent.config,
+            rollouts=dict(_known_rollouts(sent.rollouts)),
+            everywhere=tuple(sent.everywhere),
         )
     )
 
@@ -139,6 +166,8 @@ def clamped(report: Report) -> Report:
         rates={model: min(rate, MOST_RATE) for model, rate in report.rates.items() if rate > 0.0},
         tokens=tokens,
         loads=tuple(replace(load, age=_age(load.age)) for load in report.loads),
+        rollouts=dict(islice(report.rollouts.items(), MOST_ROLLOUTS)),
+        everywhere=report.everywhere[:MOST_ROLLOUTS],
     )
 
 
@@ -147,6 +176,20 @@ def _known(loads: list[_SentLoad]) -> Iterator[Load]:
         for phase in PHASES:
             if load.phase == phase:
                 yield Load(load.endpoint, load.runner, load.model, phase, load.age)
+
+
+def _known_rollouts(rollouts: dict[str, _SentRollout]) -> Iterator[tuple[str, Rollout]]:
+    for key, one in rollouts.items():
+        for state in STATES:
+            if one.state == state:
+                share = None if one.progress is None else min(1.0, _age(one.progress))
+                left = None if one.seconds_left is None else _age(one.seconds_left)
+                reason = None if one.reason is None else one.reason[:MOST_REASON]
+                done, total, failed = (
+                    min(max(0, count), MOST_ENDPOINTS) for count in (one.done, one.total, one.failed)
+                )
+                at, waits = tuple(one.at[:MOST_PLACES]), one.is_waited_for
+                yield key, Rollout(state, done, total, share, left, reason, failed, at, waits)
 
 
 def _counts(counts: dict[str, int], most: int) -> dict[str, int]:
@@ -160,6 +203,7 @@ def _age(seconds: float) -> float:
 def _shorter(report: Report) -> Iterator[Report]:
     """The report with less and less in it: the loads stay longest, since every gateway acts on them."""
     yield (report := replace(report, tokens={}))
+    yield (report := replace(report, rollouts={}))
     yield (report := replace(report, rates={}))
     yield (report := replace(report, waiting={}))
     busiest = sorted(report.in_flight, key=lambda endpoint: sum(report.in_flight[endpoint].values()), reverse=True)

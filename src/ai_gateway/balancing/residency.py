@@ -1,16 +1,15 @@
 """Which runners one endpoint has loaded, and whether a call for a model would find its own there.
 
 Ollama has one runner per GGUF blob, or per manifest digest where there is no blob. Names share it. `/api/ps` lists a
-runner under the name that loaded it. A runner with another context length than the name asks for would be loaded
-anew by the call (server/sched.go, needsReload), so it is not resident for that name.
+runner under the name that loaded it. A runner with another context length or other options to load than the name asks
+for would be loaded anew by the call (server/sched.go, needsReload), so it is not resident for that name.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.naming import Naming, Served
+from ai_gateway.balancing.resident import HeldModel, Loaded, Resident, Weights
 
 KEEP_SECONDS: Final = 10.0  # how long the last list counts when polls are late
 KEEP_AT_LOAD_SECONDS: Final = 150.0  # the same while a load or unload of a gateway keeps Ollama from answering
@@ -18,34 +17,6 @@ DOUBT_SECONDS: Final = 3.0  # an HTTP date has whole seconds, and Ollama removes
 LONGEST_CALL_SECONDS: Final = 1800.0  # an expiry longer past is no call: the endpoint's clock was set
 SHORTEST_EXPIRY_SECONDS: Final = 60.0  # a runner that was used within it has not expired, where no clock is known
 MOST_EXPECTATIONS: Final = 1000
-
-
-class HeldModel(msgspec.Struct, frozen=True):
-    """A model on an endpoint's disk, as /api/tags lists it. `modified` is Unix seconds, `size` bytes.
-
-    `digest` is of its manifest.
-    """
-
-    name: str
-    digest: str
-    size: int
-    modified: int
-    family: str = ""
-    parameter_size: str = ""
-    quantization: str = ""
-    is_remote: bool = False
-    is_embedding: bool = False  # and nothing else
-
-
-class Loaded(msgspec.Struct):
-    """A runner in memory. Changed by Residency. `moved_at` is when its expiry was last seen to change: then it was
-    in use by somebody. `confirmed_at` is when our own load of it ended, 0.0 if it was not ours.
-    """
-
-    key: str
-    entry: Resident
-    moved_at: float
-    confirmed_at: float = 0.0
 
 
 class Residency:
@@ -58,9 +29,11 @@ class Residency:
     __slots__ = (
         "_by_name",
         "_expected",
+        "_gone",
         "_keys",
         "_names",
         "_same",
+        "_sharing",
         "_weights",
         "asked_at",
         "clock_ahead",
@@ -68,10 +41,12 @@ class Residency:
         "is_due",
         "loaded",
         "loading",
+        "served",
     )
 
-    def __init__(self, weights: Mapping[str, Weights]) -> None:
+    def __init__(self, weights: Mapping[str, Weights], naming: Naming | None = None) -> None:
         self._weights = weights
+        self.served = Served(Naming() if naming is None else naming)
         self.held: dict[str, HeldModel] | None = None
         self.loaded: dict[str, Loaded] | None = None  # None: not known
         self.is_due = True
@@ -80,8 +55,10 @@ class Residency:
         self.loading: str | None = None
         self._keys: dict[str, str] = {}
         self._names: dict[str, list[str]] = {}  # on disk, by the digest of their manifest
-        self._same: dict[str, set[str]] = {}  # names by their key
+        self._same: dict[str, set[str]] = {}  # names on disk by their key
+        self._sharing: dict[str, set[str]] = self._same  # models that calls ask for, by the key of their runner
         self._by_name: dict[str, Loaded] = {}
+        self._gone: set[str] = set()  # names that were loaded and not on the disk when that was last listed
         self._expected: dict[str, tuple[str, int]] = {}  # by name: its digest, and the context after our last load
 
     @property
@@ -98,31 +75,52 @@ class Residency:
         return digest in self._names or any(one.entry.digest == digest for one in (self.loaded or {}).values())
 
     def sharers(self, model: str) -> set[str] | None:
-        """The names that share the runner of this one, with itself; None if no other does."""
-        same = self._same.get(self._keys.get(model, ""))
+        """The models whose calls share the runner of this one, with itself; None if no other does."""
+        same = self._sharing.get(self.key_of(model))
         return same if same is not None and len(same) > 1 else None
 
+    def is_called(self, key: str) -> bool:
+        """Whether calls ask for a model whose runner this is."""
+        sharing = self._sharing.get(key, ())
+        return bool(self.served.called(sharing) if self.served.is_idle else sharing)
+
     def key_of(self, model: str) -> str:
-        """The runner that a call for this name has here: its blob, else its manifest's digest, else the name."""
-        return self._keys.get(model, model)
+        """The runner that a call for this model has here: its blob, else its manifest's digest, else the name."""
+        name = self.served.names.get(model, model)
+        key = self._keys.get(name)
+        if key is None:  # not on the disk, as far as is known
+            loaded = self._by_name.get(name)
+            return name if loaded is None else loaded.key
+        return key
+
+    def name_for(self, model: str) -> str:
+        """Ollama's name here of a model: itself, unless names are made for it."""
+        return self.served.names.get(model, model)
 
     def find(self, model: str) -> Loaded | None:
-        """The runner of a name with any context, if it is loaded."""
+        """The runner of a model with any context, if it is loaded."""
         if self.loaded is None:
             return None
-        key = self._keys.get(model)
-        return self._by_name.get(model) if key is None else self.loaded.get(key)
+        name = self.served.names.get(model, model)
+        key = self._keys.get(name)
+        return self._by_name.get(name) if key is None else self.loaded.get(key)
 
     def is_resident(self, model: str) -> bool:
-        """Whether a call for this name would find its runner."""
+        """Whether a call for this model would find its runner."""
         found = self.find(model)
         if found is None or found.key == self.loading:
             return False
-        return self._fits(model, found.entry)
+        return self._fits(self.served.names.get(model, model), found.entry)
 
-    def _fits(self, model: str, entry: Resident) -> bool:
-        wanted, actual = self.wanted_context(model), entry.context_length
-        return wanted is None or not actual or actual == wanted
+    def _fits(self, name: str, entry: Resident) -> bool:
+        """Where the name asks for no context, and the one that loaded the runner did, the two need not be the same."""
+        own, its = self.own(name), self._weights.get(entry.digest)
+        if own is not None and its is not None and own.options != its.options:
+            return False
+        wanted, actual = self.wanted_context(name), entry.context_length
+        if wanted is None:
+            return (self.own(entry.name) or Weights()).num_ctx is None or not actual
+        return not actual or actual == wanted
 
     def wanted_context(self, model: str) -> int | None:
         """The context length that a load for this name gives: seen after our last one, else what it asks for."""
@@ -130,12 +128,11 @@ class Residency:
         expected = self._expected.get(model)
         if expected is not None and expected[0] == digest:
             return expected[1]
-        return self.own_context(model)
+        return (self.own(model) or Weights()).num_ctx
 
-    def own_context(self, model: str) -> int | None:
-        """The context length that the name itself asks for."""
-        weights = self._weights.get(self._digest(model))
-        return None if weights is None else weights.num_ctx
+    def own(self, model: str) -> Weights | None:
+        """What the name itself stands for; None if that is not known."""
+        return self._weights.get(self._digest(model))
 
     def name_of(self, loaded: Loaded) -> str | None:
         """A name by which Ollama finds this runner: after a new pull, the one that loaded it may mean another.
@@ -147,8 +144,13 @@ class Residency:
             return name
         return min(self._same.get(loaded.key, ()), default=None)
 
+    def digest_of(self, name: str) -> str | None:
+        """Of a name's manifest; None for a name that is not on the disk."""
+        held = (self.held or {}).get(name)
+        return None if held is None else held.digest
+
     def _digest(self, model: str) -> str:
-        held = (self.held or {}).get(model)
+        held = (self.held or {}).get(self.served.names.get(model, model))
         return "" if held is None else held.digest
 
     # -- what is learned
@@ -156,11 +158,35 @@ class Residency:
     def saw_models(self, held: dict[str, HeldModel]) -> None:
         """Takes the models on disk."""
         self.held = held
+        self._gone = {name for name in self._by_name if name not in held}
         self._keys, self._names, self._same = {}, {}, {}
         for name, one in held.items():
             self._names.setdefault(one.digest, []).append(name)
             self._put(name, one.digest)
         self._list_anew()
+
+    @property
+    def unlisted(self) -> list[str]:
+        """Names that are loaded and not among those on the disk, which may have been listed too long ago."""
+        held = self.held or {}
+        return [name for name in self._by_name if name not in held and name not in self._gone]
+
+    def follow_names(self) -> None:
+        """The config makes other names than before."""
+        self._serve()
+
+    def _serve(self) -> None:
+        """Finds anew which names stand for the models of the config."""
+        if self.served.is_idle:
+            self.served.know((), ())
+            self.served.names, self._sharing = {}, self._same
+            return
+        self.served.know(self.held or (), self.unlisted)
+        self.served.names = {}  # what follows asks for names, not for models
+        self.served.choose(self.is_resident, self.digest_of)
+        self._sharing = {key: self.served.called(names) for key, names in self._same.items()}
+        for model in self.served.names:
+            self._sharing.setdefault(self.key_of(model), set()).add(model)
 
     def learn(self, digest: str) -> None:
         """Finds the keys anew that depend on what has just been learned of a manifest."""
@@ -176,6 +202,8 @@ class Residency:
     def _list_anew(self) -> None:
         if self.loaded is not None:
             self._list(tuple(self.loaded.values()))
+        else:
+            self._serve()
 
     def _key(self, digest: str) -> str:
         weights = self._weights.get(digest)
@@ -240,6 +268,7 @@ class Residency:
             one.key = self._key_loaded(one.entry)
             self.loaded[one.key] = one
             self._by_name[one.entry.name] = one
+        self._serve()
 
     def _expect(self, model: str, context: int) -> None:
         if len(self._expected) >= MOST_EXPECTATIONS:
@@ -254,11 +283,12 @@ class Residency:
     def forget(self) -> None:
         """Nothing is known about the memory now."""
         self.loaded, self._by_name, self.asked_at = None, {}, None
+        self._serve()
 
     def confirm(self, model: str, now: float) -> None:
         """Our load of this name has ended. Its context is learned from the next list."""
         key = self.key_of(model)
-        entry = Resident(model, self._digest(model))
+        entry = Resident(self.name_for(model), self._digest(model))
         runners = [one for one in (self.loaded or {}).values() if one.key != key]
         self._list((*runners, Loaded(key, entry, now, now)))
         if self.asked_at is None:

@@ -23,9 +23,38 @@ class Weights(msgspec.Struct, frozen=True):
     """What a manifest stands for, as /api/show tells it. Models with the same `blob` share a runner.
 
     `blob` is the SHA-256 of its GGUF file, in hex; "" if it has none (safetensors) or Ollama does not tell. `num_ctx`
-    is the context that its own parameters ask for.
+    is the context that its own parameters ask for; `options` has the others with which Ollama loads it anew.
     """
 
     blob: str = ""
     num_ctx: int | None = None
     format: str = "gguf"
+    options: str = ""
+
+
+class HeldModel(msgspec.Struct, frozen=True):
+    """A model on an endpoint's disk, as /api/tags lists it. `modified` is Unix seconds, `size` bytes.
+
+    `digest` is of its manifest.
+    """
+
+    name: str
+    digest: str
+    size: int
+    modified: int
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+    is_remote: bool = False
+    is_embedding: bool = False  # and nothing else
+
+
+class Loaded(msgspec.Struct):
+    """A runner in memory. Changed by Residency. `moved_at` is when its expiry was last seen to change: then it was
+    in use by somebody. `confirmed_at` is when our own load of it ended, 0.0 if it was not ours.
+    """
+
+    key: str
+    entry: Resident
+    moved_at: float
+    confirmed_at: float = 0.0

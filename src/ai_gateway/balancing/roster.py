@@ -3,7 +3,9 @@
 import random
 from collections.abc import Callable, Container, Iterable, Mapping
 
-from ai_gateway.balancing.endpoint import Endpoint, Pod
+from ai_gateway.balancing.endpoint import Endpoint
+from ai_gateway.balancing.naming import Naming
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.balancing.resident import Weights
 from ai_gateway.wire.address import Address
 
@@ -11,11 +13,12 @@ from ai_gateway.wire.address import Address
 class Roster:
     """Endpoints by address. Changed by the fleet, with each list of discovery."""
 
-    __slots__ = ("_has_pods", "_random", "_weights", "endpoints", "leaving")
+    __slots__ = ("_has_pods", "_random", "_weights", "endpoints", "leaving", "naming")
 
-    def __init__(self, rng: random.Random, weights: Mapping[str, Weights]) -> None:
+    def __init__(self, rng: random.Random, weights: Mapping[str, Weights], naming: Naming) -> None:
         self._random = rng
         self._weights = weights
+        self.naming = naming
         self.endpoints: dict[Address, Endpoint] = {}
         self.leaving: list[Endpoint] = []
         self._has_pods = False
@@ -37,7 +40,7 @@ class Roster:
             drop(endpoint)
         busy = {endpoint.address: endpoint for endpoint in [*self.leaving, *gone] if endpoint.total_in_flight}
         new = [
-            busy.pop(address) if address in busy else Endpoint(address, self._random, self._weights)
+            busy.pop(address) if address in busy else Endpoint(address, self._random, self._weights, self.naming)
             for address in wanted
             if address not in self.endpoints
         ]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
 from ai_gateway.balancing import pools
 from ai_gateway.balancing.affinity import Affinity
@@ -13,9 +14,12 @@ from ai_gateway.balancing.overdue import send_cold, send_past_peers
 from ai_gateway.balancing.peers import Peers
 from ai_gateway.balancing.policy import POLICIES, Name, Policy
 from ai_gateway.balancing.pool import Pool
+from ai_gateway.balancing.rollout import Rollout
 from ai_gateway.balancing.roster import Roster
 from ai_gateway.balancing.settings import DEFAULTS, FleetSettings
 from ai_gateway.wire.address import Address
+
+ENDPOINTS_AT_ONCE: Final = 16
 
 
 class Scheduler:
@@ -27,6 +31,9 @@ class Scheduler:
         self._settings = settings
         self._clock = clock
         self._roster = roster
+        self.naming = roster.naming
+        for _ in self.naming.configure(settings.shaped, settings.tags):
+            pass
         self.rng = rng
         self._affinity: Affinity[Endpoint] = Affinity(clock)
         self._policies = {name: make(rng, self._affinity) for name, make in POLICIES.items()}
@@ -94,9 +101,18 @@ class Scheduler:
         left = [
             self.learned.load_of(load.key, USUAL_LOAD_SECONDS) - (now - load.phase_at)
             for load in self.loads.under_way()
-            if load.model == pool.model
+            if load.pool == pool.model
         ]
         return max(1.0, min(left, default=USUAL_LOAD_SECONDS))
+
+    def rollout_of(self, model: str) -> Rollout | None:
+        """How far a model is on its way to the endpoints, if it is."""
+        return self.peers.rollout_of(model)
+
+    @property
+    def never_loads(self) -> bool:
+        """Whether the config forbids it."""
+        return self._settings.loads == "never"
 
     @property
     def may_load(self) -> bool:
@@ -143,6 +159,12 @@ class Scheduler:
         At the end all pools have their new settings, and waiting calls have the slots that these add.
         """
         self._settings = settings
+        yield
+        yield from self.naming.configure(settings.shaped, settings.tags)
+        for number, endpoint in enumerate(tuple(self._everywhere()), 1):
+            endpoint.residency.follow_names()
+            if number % ENDPOINTS_AT_ONCE == 0:
+                yield
         yield
         yield from self._pools.configure(settings.of)
         self.loads.starve_seconds = settings.starve_seconds

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.stopwatch import Phase
+from ai_gateway.wire.made_names import is_ours
 
 NOWHERE: Final[frozenset[Endpoint]] = frozenset()
 
@@ -33,6 +34,7 @@ class Seats:
         "able",
         "is_open",
         "model",
+        "names",
         "phase",
         "slots",
     )
@@ -42,6 +44,7 @@ class Seats:
         self.able: list[Endpoint] = []
         self.slots: list[int] = []
         self.is_open = False
+        self.names: list[str] = []  # Ollama's of the model, on each
         self._are_shared: list[bool] = []  # whether another name has the same runner there
         self._around = around
         self._clock = clock
@@ -57,7 +60,7 @@ class Seats:
                 holds = endpoint.holds(self.model)
                 if holds is not False:
                     (sure if holds else unsure).append(endpoint)
-        return sure or unsure
+        return sure or ([] if is_ours(self.model) else unsure)  # no endpoint is asked for a name that it did not list
 
     @property
     def is_stale(self) -> bool:
@@ -70,7 +73,11 @@ class Seats:
         holders = self.holders()
         self.able, self.is_open = self._find(binds_late, holders)
         self.slots = [slots_of(endpoint) for endpoint in self.able]
-        self._are_shared = [endpoint.residency.sharers(self.model) is not None for endpoint in self.able]
+        self.names = [endpoint.residency.name_for(self.model) for endpoint in self.able]
+        self._are_shared = [
+            one.residency.sharers(self.model) is not None or one.is_mixed(name)
+            for one, name in zip(self.able, self.names, strict=True)
+        ]
         self.phase = "warm" if self.able else "cold" if holders else "absent"
 
     def _find(self, binds_late: bool, holders: list[Endpoint]) -> tuple[list[Endpoint], bool]:
@@ -87,7 +94,9 @@ class Seats:
         model, now = self.model, self._clock()
         return [
             endpoint
-            for endpoint, slots, is_shared in zip(self.able, self.slots, self._are_shared, strict=True)
-            if (is_shared or endpoint.in_flight.get(model, 0) + endpoint.peers.get(model, 0) < slots)
+            for endpoint, name, slots, is_shared in zip(
+                self.able, self.names, self.slots, self._are_shared, strict=True
+            )
+            if (is_shared or endpoint.in_flight.get(name, 0) + endpoint.peers.get(name, 0) < slots)
             and (not (is_shared or endpoint.has_failures(model)) or endpoint.takes(model, slots, now))
         ]

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from ai_gateway.balancing import policy as policies
+from ai_gateway.balancing.naming import Shaped
 
 STARVE_SECONDS: Final = 20.0
 
@@ -15,7 +16,8 @@ class PoolSettings(msgspec.Struct, frozen=True):
 
     An endpoint's own number of slots overrides `slots`; `own_slots` is the model's limit on any endpoint.
     `resident` copies stay loaded. `keep_alive` goes with loads, in Ollama's words; None leaves it to the endpoint.
-    For `absence_seconds` a call waits for a first endpoint that holds the model.
+    For `absence_seconds` a call waits for a first endpoint that holds the model. `title` names it in errors; "" where
+    Ollama's name does.
     """
 
     slots: int = 1
@@ -26,6 +28,7 @@ class PoolSettings(msgspec.Struct, frozen=True):
     keep_alive: str | int | None = None
     load_seconds: float = 300.0
     absence_seconds: float = 0.0
+    title: str = ""
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
@@ -40,6 +43,8 @@ class FleetSettings(msgspec.Struct, frozen=True):
     starve_seconds: float = STARVE_SECONDS
     loads: Literal["auto", "always", "never"] = "auto"
     is_foreign: bool = False
+    shaped: Mapping[str, Shaped] = {}  # by key; their pools are known by it
+    tags: Mapping[str, str] = {}  # by id: Ollama's name
     kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

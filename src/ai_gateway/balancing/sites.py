@@ -1,4 +1,7 @@
-"""Where a runner may be loaded: endpoints that hold its model, have no load under way, and did not fail to load it."""
+"""Where a runner may be loaded: endpoints that hold its model, have no load under way, and did not fail to load it.
+
+Where the version of the config has failed to load, an earlier one serves.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,8 +49,15 @@ class Sites:
         """Where it may be loaded, now or later."""
         if endpoint in need.copies or endpoint in need.avoid:
             return None
-        model = need.name_on(endpoint)
-        return None if model is None else Site(endpoint, model, endpoint.residency.key_of(model))
+        name = need.name_on(endpoint)
+        if name is None:
+            return None
+        residency = endpoint.residency
+        site = Site(endpoint, name, residency.key_of(name))
+        if self.has_failed(site):
+            others = (Site(endpoint, other, residency.key_of(other)) for other in residency.served.others(name))
+            site = next((other for other in others if not self.has_failed(other)), site)
+        return site
 
     def _backoff(self, site: Site) -> Backoff | None:
         backoff = self._state.backoffs.get((site.endpoint, site.key))

@@ -9,7 +9,7 @@ from ai_gateway.balancing.due import Site, State
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.forecast import Forecast
 from ai_gateway.balancing.load import Victim
-from ai_gateway.balancing.residency import Loaded
+from ai_gateway.balancing.resident import Loaded
 from ai_gateway.balancing.sites import Sites
 
 DWELL_SECONDS: Final = 10.0  # an idle runner is replaced no sooner

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ai_gateway.catalog.catalog import Catalog
 from ai_gateway.config.types import Config
+from ai_gateway.reconcile.plans import DEFAULT_OWNER
 
 log = logging.getLogger("ai_gateway.config")
 
@@ -35,6 +36,6 @@ class CurrentConfig:
             log.warning("config: %s", warning)
 
 
-def prepare(config: Config) -> ActiveConfig:
-    """A config with the catalog made of it, which takes a while: in a thread."""
-    return ActiveConfig(config, Catalog(config))
+def prepare(config: Config, owner: str = DEFAULT_OWNER) -> ActiveConfig:
+    """A config with the catalog made of it, which takes a while: in a thread. `owner` stands for one that it lacks."""
+    return ActiveConfig(config, Catalog(config, owner))

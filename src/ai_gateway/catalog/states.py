@@ -6,30 +6,38 @@ from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.catalog import Catalog, ServedModel
 
-ModelState = Literal["ready", "loading", "missing", "unavailable"]
+ModelState = Literal["ready", "loading", "pulling", "updating", "failed", "missing", "unavailable"]
 OllamaState = Literal["ok", "degraded", "unavailable"]
 
 
 def holders_of(fleet: Fleet, entry: ServedModel) -> list[Endpoint]:
     """The endpoints that are up and hold the model."""
-    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.ollama_name)]
+    return [e for e in fleet.endpoints.values() if e.is_usable and e.holds(entry.key)]
 
 
 def model_state(fleet: Fleet, entry: ServedModel) -> ModelState:
     """One word for whether a call for the model would be answered now.
 
-    `ready`: an endpoint holds it. `loading`: calls wait or run for it and none has it loaded yet. `missing`:
+    `pulling`: it is on its way to the first endpoint. `updating`: another version serves until a new one is there.
+    `failed`: that does not go on, `reason` of its rollout tells why; what was there serves. `ready`: an endpoint holds
+    it. `loading`: calls wait or run for it and none has it loaded yet. `missing`:
     endpoints are up, none holds it. `unavailable`: no endpoint that holds it is up.
     """
     holders = holders_of(fleet, entry)
     if not holders:
         endpoints = fleet.endpoints.values()
-        is_elsewhere = any(endpoint.holds(entry.ollama_name) for endpoint in endpoints)
-        return "missing" if not is_elsewhere and any(endpoint.is_usable for endpoint in endpoints) else "unavailable"
-    if any(endpoint.is_resident(entry.ollama_name) for endpoint in holders):
+        is_elsewhere = any(endpoint.holds(entry.key) for endpoint in endpoints)
+        if is_elsewhere or not any(endpoint.is_usable for endpoint in endpoints):
+            return "unavailable"
+        rollout = fleet.rollout_of(entry.key)
+        return rollout.state if rollout is not None and rollout.state in ("pulling", "failed") else "missing"
+    rollout = fleet.rollout_of(entry.key)
+    if rollout is not None and rollout.state in ("updating", "failed"):
+        return rollout.state
+    if any(endpoint.is_resident(entry.key) for endpoint in holders):
         return "ready"
-    is_asked_for = fleet.peek(entry.ollama_name).waiting or any(e.in_flight.get(entry.ollama_name) for e in holders)
-    return "loading" if is_asked_for else "ready"
+    pool = fleet.peek(entry.key)
+    return "loading" if pool.waiting or pool.in_flight else "ready"
 
 
 def ollama_state(fleet: Fleet, catalog: Catalog) -> OllamaState:

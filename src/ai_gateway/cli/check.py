@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ai_gateway.config.balancing_check import idle_keys
     from ai_gateway.config.loading import ConfigError
     from ai_gateway.config.model_names import ModelNames, warnings
+    from ai_gateway.config.reconcile_check import reconcile_warnings
 
     path: Path = arguments.config
     try:
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         for reason in error.reasons:
             print(f"{path}: {reason}", file=sys.stderr)
         return 1
-    of_models = (*warnings(ModelNames(config.models)), *idle_keys(config))
+    of_models = (*warnings(ModelNames(config.models)), *idle_keys(config), *reconcile_warnings(config))
     for warning in (*of_models, *audit.warnings(config.audit), *_collision(config)):
         print(f"{path}: warning: {warning}", file=sys.stderr)
     ids = ", ".join(config.models) or "no models"

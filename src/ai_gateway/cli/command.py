@@ -2,7 +2,7 @@
 
 import argparse
 
-from ai_gateway.cli import audit, check, drain, keys, serve, simulate
+from ai_gateway.cli import audit, check, drain, keys, models, serve, simulate
 from ai_gateway.cli.hangup import Hangup
 from ai_gateway.version import __version__
 
@@ -23,7 +23,7 @@ def run(argv: list[str] | None, hangup: Hangup) -> int:
     )
     parser.add_argument("--version", action="version", version=f"ai-gateway {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, check, keys, audit, drain, simulate):
+    for command in (serve, check, models, keys, audit, drain, simulate):
         command.add_command(subparsers)
     arguments = parser.parse_args(argv, argparse.Namespace(hangup=hangup))
     status: int = arguments.run(arguments)

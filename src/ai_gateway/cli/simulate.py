@@ -33,7 +33,12 @@ _EPILOG = """examples:
     curl -X POST 127.0.0.1:11499/endpoints/1/kill
     curl -X POST 127.0.0.1:11499/endpoints/1/restart
 
+  move a tag of the registry, which all endpoints share, and let the next pull fail:
+    curl 127.0.0.1:11500/simulator/registry -d '{"name": "llama3:latest", "content": "newer", "size": 1000000}'
+    curl 127.0.0.1:11500/simulator/faults -d '{"kind": "disk_full", "count": 1}'
+
 kinds of faults: refuse hang slow status busy drop cut truncate end eof stall loop_guard garbage redirect cookie split
+of pulls: disk_full bad_digest no_registry
 limits of a fault: count, seconds, model, path, routes (inference, openai, native, state, all)
 """
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.change_notice import ChangeNotice
-from ai_gateway.cluster.events import Events, Subject
+from ai_gateway.cluster.events import Events, Reason, Subject
 from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings
 from ai_gateway.config.config_file import ConfigFile
 from ai_gateway.config.fallback_file import FallbackFile
@@ -82,6 +82,7 @@ class ConfigMap:
         self._fallback = fallback or FallbackFile(state)
         self._events = Events(api)
         self._last: tuple[str, bytes | None, str] | None = None  # uid of the object, its content, or why it has none
+        self._subject: Subject | None = None
         self._unseen_reason: str | None = None
         self._warned_immutable = False
 
@@ -89,6 +90,11 @@ class ConfigMap:
     def events(self) -> Events:
         """The Events that it sends to Kubernetes."""
         return self._events
+
+    def report_model(self, digest: str, message: str, reason: Reason) -> None:
+        """Tells in an Event how a model of the config fares."""
+        if self._subject is not None:
+            self._events.report(self._subject, digest, message, reason)
 
     def reread(self) -> None:
         """The content counts as new with the next check: files that it names may have changed."""
@@ -154,6 +160,7 @@ class ConfigMap:
             self._config_missing(f"there is no ConfigMap {self._ref.name} in namespace {namespace}")
             return
         found = values[0]
+        self._subject = _subject(found)
         content = _content(found, self._ref.key)
         if content is None:
             self._key_missing(found)
@@ -194,9 +201,7 @@ class ConfigMap:
             )
 
     def _report(self, found: _ConfigMap, digest: str, message: str) -> None:
-        meta = found.metadata
-        subject = Subject("ConfigMap", meta.namespace, meta.name, meta.uid, meta.resource_version)
-        self._events.report(subject, digest, message)
+        self._events.report(_subject(found), digest, message)
 
 
 def sources(
@@ -207,6 +212,11 @@ def sources(
         return (ConfigFile(path, live) if path else None), None
     fallback = FallbackFile(live, has_file=path is not None)
     return (ConfigFile(path, fallback) if path else None), ConfigMap(named, api, live, fallback=fallback)
+
+
+def _subject(found: _ConfigMap) -> Subject:
+    meta = found.metadata
+    return Subject("ConfigMap", meta.namespace, meta.name, meta.uid, meta.resource_version)
 
 
 def _read(content: bytes) -> _ConfigMap | None:

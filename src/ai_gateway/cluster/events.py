@@ -1,7 +1,9 @@
-"""Kubernetes Events about a refused config. `kubectl describe` shows them under the ConfigMap.
+"""Kubernetes Events about a refused config, and about models that follow it. `kubectl describe` shows them under the
+ConfigMap.
 
 Each distinct content has one Event, whose name contains the hash of the content: several replicas report the same one.
-Its count rises if someone writes the same content again. The ConfigMap then has a new resource version.
+Its count rises if someone writes the same content again. The ConfigMap then has a new resource version. A refused
+config comes before models, however many of them wait.
 """
 
 import asyncio
@@ -9,7 +11,7 @@ import logging
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -29,7 +31,7 @@ TRIES: Final = 4
 RETRY_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 60.0
 COMPONENT: Final = "ai-gateway-ollama"
-REASON: Final = "ConfigRejected"
+Reason = Literal["ConfigRejected", "ModelReady", "ModelReloading", "ModelFailed"]
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -47,6 +49,7 @@ class _Report(msgspec.Struct, frozen=True):
     digest: str
     message: str
     at: str
+    reason: Reason
 
     @property
     def name(self) -> str:
@@ -68,9 +71,9 @@ class _Report(msgspec.Struct, frozen=True):
                 "uid": about.uid,
                 "resourceVersion": about.resource_version,
             },
-            "reason": REASON,
+            "reason": self.reason,
             "message": _cut(self.message),
-            "type": "Warning",
+            "type": "Normal" if self.reason in ("ModelReady", "ModelReloading") else "Warning",
             "source": {"component": COMPONENT},
             "firstTimestamp": first,
             "lastTimestamp": self.at,
@@ -96,7 +99,8 @@ class Events:
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
-        self._waiting: deque[_Report] = deque()
+        self._waiting: deque[_Report] = deque()  # of refused configs
+        self._of_models: deque[_Report] = deque()
         self._more = asyncio.Event()
         self._bucket = TokenBucket(BURST, PER_SECOND)
         self._warned_at = -REPEAT_SECONDS
@@ -107,15 +111,16 @@ class Events:
     @property
     def is_busy(self) -> bool:
         """Whether reports are still to be sent."""
-        return self._is_sending or bool(self._waiting)
+        return self._is_sending or bool(self._waiting or self._of_models)
 
-    def report(self, subject: Subject, digest: str, message: str) -> None:
-        """Queues a report about a refused config. If the queue is full, drops and counts it."""
-        if len(self._waiting) >= MAX_WAITING:
+    def report(self, subject: Subject, digest: str, message: str, reason: Reason = "ConfigRejected") -> None:
+        """Queues a report, the same one as others of this digest. If the queue is full, drops and counts it."""
+        waiting = self._waiting if reason == "ConfigRejected" else self._of_models
+        if len(waiting) >= MAX_WAITING:
             self.total_dropped += 1
             return
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._waiting.append(_Report(subject, digest, message, at))
+        waiting.append(_Report(subject, digest, message, at, reason))
         self._more.set()
 
     async def run(self) -> None:
@@ -123,13 +128,13 @@ class Events:
         while True:
             await self._more.wait()
             self._more.clear()
-            while self._waiting:
+            while self._waiting or self._of_models:
                 await asyncio.sleep(self._bucket.take(time.monotonic()))
                 self._is_sending = True
                 try:
-                    await self._deliver(self._waiting.popleft())
+                    await self._deliver((self._waiting or self._of_models).popleft())
                 except Exception as failure:  # one of ours in one report must not end all later ones
-                    self._failures.note(failure, "config: a refusal could not be reported as a Kubernetes Event")
+                    self._failures.note(failure, "config: a report could not be sent as a Kubernetes Event")
                     self.total_dropped += 1
                 self._is_sending = False
 
@@ -154,7 +159,7 @@ class Events:
         now = time.monotonic()
         if now - self._warned_at >= REPEAT_SECONDS:
             self._warned_at = now
-            log.warning("config: cannot report the refused config as a Kubernetes Event: %s", sentence)
+            log.warning("config: cannot send a Kubernetes Event: %s", sentence)
 
 
 def send(api: ApiServer, report: _Report) -> None:

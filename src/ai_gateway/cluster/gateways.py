@@ -4,7 +4,7 @@ Two Services may be named. The limits are divided by the ready gateways of the o
 of the other tell each other what they do (`AI_GATEWAY_PEERS_SERVICE`). Mostly it is the same one, with one watch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +28,14 @@ class GatewayServices(msgspec.Struct, frozen=True):
     peers: str | None = None
     own_uid: str = ""
     is_in_pod: bool = False
+
+    def owner(self, namespace: Callable[[], str]) -> str:
+        """Whose models a gateway makes: the namespace and the name of its Service, else `default`."""
+        named = self.peers or self.counted
+        if not named:
+            return "default"
+        place, _, name = named.rpartition("/")
+        return f"{place or namespace()}-{name}"
 
 
 def services_of(environment: Mapping[str, str], access: Access) -> GatewayServices:
@@ -78,6 +86,11 @@ class Gateways:
         self._followed: dict[tuple[str, str], _Service] = {}
         self._counted: _Service | None = None
         self._peers: _Service | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose models these gateways make."""
+        return self._services.owner(self._api.access.namespace)
 
     @property
     def reason(self) -> str | None:

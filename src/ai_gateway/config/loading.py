@@ -1,6 +1,7 @@
 """Reads config.yml: bytes in, a checked Config out, or every reason to refuse it with its path."""
 
 import ipaddress
+import math
 import re
 from collections.abc import Iterator
 from itertools import chain, starmap
@@ -22,10 +23,11 @@ from ai_gateway.config.plain_types import plain
 from ai_gateway.config.protection import Parsed
 from ai_gateway.config.reading import Unreadable, read, shown
 from ai_gateway.config.reason import MOST_REASONS, ConfigReason, bounded, failure_reason
+from ai_gateway.config.reconcile_check import check_reconcile
 from ai_gateway.config.sections import simplified
 from ai_gateway.config.threads import pause_for_others
 from ai_gateway.config.types import Config, Model, model_name
-from ai_gateway.config.units import KEEP_ALIVE, ByteCount, FilePath, KeepAlive, ModelId, Pause, Seconds
+from ai_gateway.config.units import KEEP_ALIVE, ByteCount, FilePath, KeepAlive, ModelId, Pause, Period, Seconds
 from ai_gateway.config.yaml_text import YamlError, read_yaml
 from ai_gateway.wire.hosts import split_listen, would_collide
 from ai_gateway.wire.names import is_model_name, ollama_name
@@ -176,6 +178,8 @@ def _decode_unit(kind: type, value: Any) -> Any:
         return _seconds(value)
     if kind is Pause:
         return pause(value)
+    if kind is Period:
+        return Period(math.inf if value == "never" else _seconds(value, "a duration above 0, or never"))
     if kind is ByteCount:
         return _byte_count(value)
     if kind is KeepAlive:
@@ -235,6 +239,7 @@ def _check(config: Config) -> Iterator[ConfigReason]:
     yield from _check_models(config.models)
     yield from _check_shared(config.models)
     yield from _check_listening(config)
+    yield from check_reconcile(config)
     yield from check_discovery(config.discovery)
     yield from check_browsers(config)
     yield from check_access(config)

@@ -7,16 +7,18 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from ai_gateway.config import access, balancing, limits, serving, types
+from ai_gateway.config import access, balancing, limits, log, reconcile, serving, types
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.types import RESTART_KEYS, Config
-from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, Pause, Seconds, Section
+from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, Pause, Period, Seconds, Section
 
 _HEAD: Final = "| key | value | default | a change | meaning |\n|---|---|---|---|---|\n"
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "": Config,
     "models.<id>": types.Model,
     "models.<id>.timeouts": types.ModelTimeouts,
+    "models.<id>.parameters": reconcile.Parameters,
+    "reconcile": reconcile.Reconcile,
     "catalog": types.Catalog,
     "discovery": types.Discovery,
     "discovery.static[]": types.StaticUpstream,
@@ -39,7 +41,7 @@ _SECTIONS: Final[dict[str, type[Section]]] = {
     "callers[].match": access.Match,
     "compatibility": types.Compatibility,
     "drain": types.Drain,
-    "log": types.Log,
+    "log": log.Log,
     "audit": AuditSection,
 }
 # Keys whose types have no description.
@@ -61,6 +63,7 @@ _WORDS: Final[dict[Any, str]] = {
     float: "number",
     Seconds: "duration",
     Pause: "duration or 0",
+    Period: "duration or `never`",
     ByteCount: "size",
     KeepAlive: "Ollama's duration",
 }
@@ -148,7 +151,12 @@ def _value(kind: Any) -> str:
 def _bounds(meta: Meta) -> str:
     if meta.ge is None:
         return ""
-    return f", {meta.ge:g} or more" if meta.le is None else f", {meta.ge:g} to {meta.le:g}"
+    return f", {_plain(meta.ge)} or more" if meta.le is None else f", {_plain(meta.ge)} to {_plain(meta.le)}"
+
+
+def _plain(bound: float) -> str:
+    """Whole numbers to the last digit."""
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -167,6 +175,8 @@ def _in_units(value: Any) -> str:
             return "0"
         if not value % 86400:
             return f"{value / 86400:g}d"
+        if not value % 3600:
+            return f"{value / 3600:g}h"
         return f"{value / 60:g}m" if not value % 60 else f"{value:g}s"
     if isinstance(value, ByteCount):
         sizes = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))

@@ -9,10 +9,11 @@ from ai_gateway.config.access import Auth
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.balancing import Balancing, Polling
 from ai_gateway.config.limits import Redis
+from ai_gateway.config.reconcile import Reconcile
 from ai_gateway.config.sections import NEVER_EMPTY, WORDS, alternatives, is_container
 from ai_gateway.config.serving import Connections, Cors
 from ai_gateway.config.types import Config
-from ai_gateway.config.units import KEEP_ALIVE, ByteCount, FilePath, KeepAlive, Pause, Seconds, Section
+from ai_gateway.config.units import KEEP_ALIVE, ByteCount, FilePath, KeepAlive, Pause, Period, Seconds, Section
 
 _NULL: Final[dict[str, Any]] = {"type": "null"}
 
@@ -27,6 +28,7 @@ def schema() -> dict[str, Any]:
         Balancing,
         Polling,
         types.Body,
+        Reconcile,
         Cors,
         Connections,
         types.Kubernetes,
@@ -97,6 +99,8 @@ def _unit_schema(kind: type) -> dict[str, Any]:
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]}
     if kind is Pause:
         return {"anyOf": [{"type": "number", "minimum": 0}, text]}
+    if kind is Period:
+        return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text, {"const": "never"}]}
     if kind is KeepAlive:
         return {"anyOf": [{"type": "integer", "not": {"const": 0}}, {"type": "string", "pattern": KEEP_ALIVE}]}
     if kind is FilePath:

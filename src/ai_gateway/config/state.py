@@ -94,6 +94,7 @@ class ConfigState:
         self.has_outcome = False  # there is content, or certainly none
         self.config: Config | None = None
         self.reasons: list[ConfigReason] = []
+        self.refused_digest: str | None = None  # of the content that `reasons` are about
         self.digest: str | None = None  # beginning of the SHA-256 of the content in force
         self.loaded_at: float | None = None  # Unix seconds
         self.unseen_reason: str | None = None  # why it cannot see newer content; the follower of the source sets it
@@ -197,7 +198,7 @@ class ConfigState:
         self._refuse(reasons, digest)
 
     def _refuse(self, reasons: list[ConfigReason], digest: str) -> None:
-        self.reasons = reasons
+        self.reasons, self.refused_digest = reasons, digest or None
         digest = digest and digest_of(f"{digest} {reasons}".encode())
         if digest and digest in self._refused:
             return  # the same mistake again: the log has it already
@@ -209,7 +210,7 @@ class ConfigState:
             log.error("config refused, %s: %s", kept, reason)
 
     def _accept(self, config: Config, digest: str) -> None:
-        self.reasons = []
+        self.reasons, self.refused_digest = [], None
         self._started = self._started or msgspec.structs.replace(config, models={})  # models need no restart
         is_first = self.config is None
         self.config = config

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -45,6 +45,14 @@ async def run_in_thread(work: Callable[[], T], name: str = "reading") -> T:
 def pause_for_others() -> None:
     """Lets the event loop run. Long work calls it about every 0.5 ms; otherwise the loop waits 5 ms at each wake-up."""
     time.sleep(PAUSE_SECONDS)
+
+
+def pausing(items: Iterable[T], at_once: int) -> Iterator[T]:
+    """The items; after each `at_once` of them the event loop may run."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % at_once == 0:
+            pause_for_others()
 
 
 def release_slowly(objects: list[object]) -> None:

@@ -12,6 +12,8 @@ from ai_gateway.config.access import Auth, CallerRule
 from ai_gateway.config.audit import AuditSection
 from ai_gateway.config.balancing import Balancing, Policy, Polling, Queue, Slots
 from ai_gateway.config.limits import LimitsSection
+from ai_gateway.config.log import Log
+from ai_gateway.config.reconcile import Copies, Parameters, Pull, Reconcile
 from ai_gateway.config.serving import Connections, Cors, Tls
 from ai_gateway.config.units import ByteCount, FilePath, KeepAlive, ModelId, Pause, PositiveInt, Seconds, Section
 from ai_gateway.config.units import default as _default
@@ -88,6 +90,27 @@ class Model(Section, frozen=True):
             description="how long Ollama keeps the model after its last call, as in Ollama's API: `10m`, or `-1` for "
             "ever. The gateway sends it with its loads. Not set: the endpoint's own OLLAMA_KEEP_ALIVE"
         ),
+    ] = None
+    pull: Annotated[
+        Pull | None, Meta(description="whether the model is pulled where it is missing; overrides `reconcile.pull`")
+    ] = None
+    copies: Annotated[
+        Copies | None,
+        Meta(
+            description="on how many matching endpoints the model is installed. Not set: on those that list it and new "
+            "pods of their workload; on all matching ones where none does"
+        ),
+    ] = None
+    endpoints: Annotated[
+        dict[str, str], Meta(description="labels that a pod must have to get the model, such as `{gpu: large}`")
+    ] = _default({})
+    parameters: Annotated[
+        Parameters,
+        Meta(description="Ollama's parameters of the model; a request's own `temperature` and so on go before them"),
+    ] = _default(Parameters())
+    system: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=32768)] | None,
+        Meta(description="the system message of calls that bring none"),
     ] = None
     timeouts: ModelTimeouts = _default(ModelTimeouts())
 
@@ -200,37 +223,11 @@ class Compatibility(Section, frozen=True):
     ] = False
 
 
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogName = Literal[
-    "audit",
-    "auth",
-    "balancing",
-    "cluster",
-    "config",
-    "demo",
-    "discovery",
-    "limits",
-    "polling",
-    "rescue",
-    "server",
-    "telemetry",
-]  # all loggers, without their common prefix
-
-
-class Log(Section, frozen=True):
-    """What the gateway logs. A change applies from the next line on."""
-
-    level: Annotated[LogLevel, Meta(description="lowest level that is written")] = "info"
-    levels: Annotated[
-        dict[LogName, LogLevel], Meta(description="overrides `level` for one part, such as `{discovery: debug}`")
-    ] = _default({})
-    access: Annotated[bool, Meta(description="one line on standard output for each finished request")] = True
-
-
 class Config(Section, frozen=True):
     """config.yml as a whole."""
 
     models: dict[ModelId, Model] = _default({})
+    reconcile: Reconcile = _default(Reconcile())
     catalog: Catalog = _default(Catalog())
     discovery: Discovery | None = None
     timeouts: Timeouts = _default(Timeouts())

@@ -14,6 +14,10 @@ class Pause(Seconds):
     """A duration that may be 0."""
 
 
+class Period(Seconds):
+    """A duration, or `never`, which is endless."""
+
+
 class ByteCount(int):
     """A size in bytes; in YAML a number of bytes or text such as `64KiB`, `20MiB`, `1GB`."""
 

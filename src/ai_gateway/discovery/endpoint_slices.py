@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.cluster.endpoint_slice import SliceEndpoint, SliceMeta, SlicePort, Target, read_endpoint_slice
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.wire.address import Address

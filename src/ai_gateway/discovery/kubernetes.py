@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.cluster.api import ApiServer
 from ai_gateway.cluster.change_notice import ChangeNotice
 from ai_gateway.cluster.reflector import Collection, Reflector, WatchSettings

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 
 MOST_NAMED: Final = 20
 

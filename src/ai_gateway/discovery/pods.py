@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.balancing.endpoint import Pod
+from ai_gateway.balancing.pod import Pod
 from ai_gateway.config.types import Kubernetes
 from ai_gateway.discovery.listening import Container, Sent, Spec, Trust, find_listening
 from ai_gateway.wire.address import Address
@@ -21,6 +21,7 @@ ENDED: Final = {"Succeeded": "has ended", "Failed": "has failed"}
 
 class _Owner(Sent, frozen=True):
     kind: str
+    name: str = ""
     controller: bool | None = None
 
 
@@ -149,10 +150,22 @@ def _pod(sent: _Pod, container: Container | None) -> Pod:
         node=sent.spec.node_name,
         zone=labels.get(ZONE_LABEL),
         labels=labels,
+        workload=_workload(sent.metadata, labels),
         num_parallel=None if parallel is None else max(1, parallel),  # Ollama reads 0 as 1
         max_loaded_models=_number(variables, "OLLAMA_MAX_LOADED_MODELS"),
         context_length=_number(variables, "OLLAMA_CONTEXT_LENGTH"),
     )
+
+
+def _workload(meta: _Meta, labels: Mapping[str, str]) -> str | None:
+    """What the pod is made for; of a ReplicaSet its Deployment, since each rollout has a ReplicaSet of its own."""
+    owner = next((owner for owner in meta.owner_references or () if owner.controller), None)
+    if owner is None:
+        return None
+    hashed = labels.get("pod-template-hash")
+    if owner.kind == "ReplicaSet" and hashed and owner.name.endswith(f"-{hashed}"):
+        return sys.intern(f"Deployment/{owner.name.removesuffix(f'-{hashed}')}")
+    return sys.intern(f"{owner.kind}/{owner.name}")
 
 
 def _number(variables: Mapping[str, str | None], name: str) -> int | None:

@@ -69,10 +69,11 @@ async def attempt(
     """Sends the call to the chosen endpoint. Raises GatewayError where no other endpoint can help."""
     endpoint, entry, exchange = choice.endpoint, served.entry, served.exchange
     tried = _begin(exchange, choice)
-    exchange.tokens.context = endpoint.context_of(entry.ollama_name)
+    exchange.tokens.context = endpoint.context_of(choice.name or entry.key)
     if delivery.events is not None:
         _expect_first_byte(entry, delivery, delivery.events, choice)
-    request = _request(served, tried)
+    exchange.ids.model = choice.name or entry.name
+    request = _request(served, choice, tried)
     upstream = client.exchange(endpoint.address, request, entry.timeouts.connect)
     failed = answer = None
     try:
@@ -116,7 +117,7 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
     upstream = Upstream(choice.endpoint.address)
     if pod is not None:
         upstream = Upstream(choice.endpoint.address, f"{pod.namespace}/{pod.name}", pod.node)
-    tried = Attempt(upstream, choice.reason, choice.is_warm)
+    tried = Attempt(upstream, choice.reason, choice.is_warm, version=choice.name or None)
     tried.started_at = monotonic()
     if exchange.ids.trace.is_recorded or exchange.ids.trace.parent is None:
         tried.span_id = os.urandom(8).hex() if exchange.ids.trace.is_recorded else exchange.ids.trace.span_id
@@ -124,9 +125,9 @@ def _begin(exchange: Exchange, choice: Choice) -> Attempt:
     return tried
 
 
-def _request(served: ServedCall, tried: Attempt) -> Request:
+def _request(served: ServedCall, choice: Choice, tried: Attempt) -> Request:
     """The model's name is written per attempt: endpoints may know it by different names."""
-    pieces = served.body.naming(served.entry.name)
+    pieces = served.body.naming(choice.name or served.entry.name)
     return Request("POST", served.call.operation.path, pieces, served.exchange.ids.trace.lines(tried.span_id))
 
 

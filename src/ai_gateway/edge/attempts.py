@@ -50,7 +50,7 @@ class Attempts:
         self._upstreams = upstreams
         self._served = served
         self._delivery = delivery
-        self._pool: Pool = upstreams.fleet.pool(served.entry.ollama_name)
+        self._pool: Pool = upstreams.fleet.pool(served.entry.key)
         self._avoid: frozenset[Endpoint] = frozenset()  # endpoints that got the call
         self._passes_left = MOST_PASSED_OVER
 

@@ -1,13 +1,17 @@
 """GET /v1/models and /v1/models/{model}: the served models and their states, answered from memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from ai_gateway.accounting.status import StatusSources
+from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
 from ai_gateway.catalog.active import CurrentConfig
 from ai_gateway.catalog.catalog import ServedModel
 from ai_gateway.catalog.permissions import deny, may_use, refuse_unloaded, sees_endpoints
 from ai_gateway.catalog.states import holders_of, model_state
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
+from ai_gateway.edge.rollout_status import rollout_status, versions
 from ai_gateway.upstream.details import ModelDetails
 
 
@@ -34,9 +38,10 @@ class ListModels:
 class ShowModel:
     """One model: OpenAI's fields, and Ollama's own."""
 
-    def __init__(self, current: CurrentConfig, fleet: Fleet, details: ModelDetails, started_at: int) -> None:
-        self._current = current
-        self._fleet = fleet
+    def __init__(self, sources: StatusSources, details: ModelDetails, started_at: int) -> None:
+        self._sources = sources
+        self._current = sources.current
+        self._fleet = sources.fleet
         self._details = details
         self._started_at = started_at
 
@@ -56,12 +61,20 @@ class ShowModel:
         facts: dict[str, Any] = {
             "ollama": entry.name,
             "state": model_state(self._fleet, entry),
+            "in_place": self._is_in_place(entry, holders),
         }
+        rollout = self._fleet.rollout_of(entry.key)
+        if rollout is not None and rollout.state != "done":
+            facts |= rollout_status(rollout)
+        if is_detailed and entry.plan is not None:
+            facts["versions"] = versions(self._fleet, entry)
         if is_detailed:
-            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.ollama_name)]
+            facts["config"] = self._sources.live.digest
+            facts["complaint"] = None if entry.plan is None else self._sources.reconciler.why_not
+            loaded = [endpoint for endpoint in holders if endpoint.is_resident(entry.key)]
             facts["endpoints"] = [endpoint.address.authority for endpoint in holders]
             facts["loaded_on"] = [endpoint.address.authority for endpoint in loaded]
-        held = (holders[0].held or {}).get(entry.ollama_name) if holders else None
+        held = holders[0].held_model(entry.key) if holders else None
         if held is None:
             return facts
         details = await self._details.of(holders[0], held)
@@ -75,15 +88,27 @@ class ShowModel:
             "capabilities": list(details.capabilities),
         }
 
+    def _is_in_place(self, entry: ServedModel, holders: Sequence[Endpoint]) -> bool:
+        if self._sources.readiness.is_starting:
+            return False
+        return bool(holders) if entry.plan is None else self._sources.reconciler.is_in_place(entry.plan)
+
 
 def model_object(known_as: str, entry: ServedModel, fleet: Fleet, started_at: int) -> dict[str, Any]:
     """A model as OpenAI's API lists it, with its version."""
-    held = [(endpoint.held or {}).get(entry.ollama_name) for endpoint in fleet.endpoints.values()]
+    held = [endpoint.held_model(entry.key) for endpoint in fleet.endpoints.values()]
     created = max((model.modified for model in held if model is not None), default=0)
-    return {
+    listed: dict[str, Any] = {
         "id": known_as,
         "object": "model",
         "created": created or started_at,
         "owned_by": "library",
         "version": entry.version,
     }
+    if entry.plan is None:
+        return listed
+    listed["state"] = model_state(fleet, entry)
+    rollout = fleet.rollout_of(entry.key)
+    if rollout is not None and rollout.state != "done" and rollout.progress is not None:
+        listed["progress"] = round(rollout.progress, 3)
+    return listed

@@ -65,7 +65,7 @@ class Forward:
             patience = patience_of(scope)
             total = _total(patience.total_seconds(entry.timeouts, stream=call.stream), loop.time())
             await incoming.admit(entry, total[0] - loop.time())
-            pool = deps.upstreams.fleet.pool(entry.ollama_name)
+            pool = deps.upstreams.fleet.pool(entry.key)
             conversation = None
             if len(deps.upstreams.fleet.endpoints) > 1 and pool.policy.knows_conversations:  # else nobody asks for it
                 header = first_header(scope, active.config.balancing.affinity_headers)
@@ -78,7 +78,7 @@ class Forward:
                 conversation=conversation,
                 patience_seconds=min(entry.timeouts.queue, total[0] - loop.time()),
             )
-            body = call.upstream(entry.max_tokens)
+            body = call.upstream(entry.max_tokens, entry.defaults)
             call.let_go()  # from here on only `body` holds the text
             served = ServedCall(exchange=exchange, call=call, entry=entry, body=body, claim=claim)
             beat_seconds = patience.heartbeat_seconds(entry.timeouts.heartbeat)
@@ -105,7 +105,7 @@ class Forward:
         finally:
             if served.exchange.attempts:
                 answered = _answered(served.exchange)
-                self._deps.upstreams.fleet.note_answer(served.entry.ollama_name, served.claim, answered)
+                self._deps.upstreams.fleet.note_answer(served.entry.key, served.claim, answered)
 
     async def _whole(self, served: ServedCall, delivery: Delivery, send: Send) -> None:
         """Relays a whole answer. The endpoint has sent all of it before the client gets any."""
@@ -160,7 +160,7 @@ class Forward:
         entry = active.catalog.find(call.model, self._deps.upstreams.fleet)
         if entry is None or (exchange.caller.models and not may_use(exchange.caller, entry)):
             raise deny(call.model, entry)
-        exchange.ids.model, exchange.ids.model_label = entry.name, entry.id
+        exchange.ids.model, exchange.ids.tag, exchange.ids.model_label = entry.name, entry.name, entry.id
         if call.operation.limit_field is not None:
             exchange.tokens.limit = call.token_limit() or entry.max_tokens
         return entry
@@ -169,7 +169,7 @@ class Forward:
 def _conversation(
     call: Call, caller: Caller, entry: ServedModel, header: tuple[str, bytes] | None
 ) -> Generator[int, None, Conversation | None]:
-    return conversation_of(call, caller_scope(caller.method, caller.name), entry.ollama_name, header)
+    return conversation_of(call, caller_scope(caller.method, caller.name), entry.key, header)
 
 
 def _answered(exchange: Exchange) -> Answered:

@@ -12,6 +12,7 @@ from ai_gateway.config.state import ConfigState
 from ai_gateway.discovery.runner import DiscoveryRunner
 from ai_gateway.edge.asgi import Receive, Scope, Send, exchange_of, reply_json
 from ai_gateway.edge.load_status import load_status
+from ai_gateway.edge.rollout_status import reconcile_status
 from ai_gateway.limits.limiter import Limiter
 
 
@@ -43,6 +44,7 @@ class Health:
             "endpoints": [_endpoint(endpoint, now) for endpoint in sources.fleet.endpoints.values()],
             "models": _models(sources),
             "loads": load_status(sources.fleet, now),
+            "reconcile": reconcile_status(sources.reconciler, sources.fleet, now),
             "config": _config(sources.live),
             "auth": sources.auth_state.status(),
             "limits": _limits(sources.limiter),
@@ -78,6 +80,7 @@ def _gateways(sources: StatusSources) -> dict[str, Any]:
             "address": peer.address.authority,
             "state": state,
             "report_age_seconds": None if age is None else round(age, 1),
+            "config": peer.report.config if peer.report is not None else None,
             "failures": peer.failures,
             "complaint": peer.reason,
         }
@@ -143,11 +146,11 @@ def _models(sources: StatusSources) -> dict[str, Any]:
 
 
 def _model(fleet: Fleet, entry: ServedModel) -> dict[str, Any]:
-    name = entry.ollama_name
+    name = entry.key
     learned, endpoints = fleet.learned, fleet.endpoints.values()
     return {
         "state": model_state(fleet, entry),
-        "in_flight": sum(endpoint.in_flight.get(name, 0) for endpoint in endpoints),
+        "in_flight": fleet.peek(name).in_flight,
         "waiting": fleet.peek(name).waiting,
         "policy": entry.pool.policy,
         "loaded_on": sum(endpoint.is_resident(name) for endpoint in endpoints),
@@ -170,6 +173,7 @@ def _config(live: ConfigState) -> dict[str, Any]:
         "loaded_at": None if live.loaded_at is None else int(live.loaded_at),
         "last_reload": "refused" if live.reasons else "ok",
         "complaints": reasons,
+        "refused_hash": live.refused_digest,
         "restart_required": live.restart_required,
     }
 

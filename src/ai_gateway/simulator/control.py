@@ -7,7 +7,10 @@ On each endpoint under `/simulator/`, on the control server under `/endpoints/N/
     DELETE faults          turns all off
     DELETE faults/ID       turns one off
     GET    state           running and waiting requests, loads, counters
-    POST   kill, restart   the pod dies, the pod comes back
+    POST   kill, restart   the pod dies, the pod comes back; {"keeps_disk": false}: with nothing on its disk
+    GET    registry        what pulls find, of all endpoints
+    POST   registry        one content, or a list: {"name": "llama3:latest", "content": "newer", "size": 1000000}
+    DELETE registry/NAME   pulls do not find it any more
 """
 
 from typing import Any
@@ -18,6 +21,7 @@ from ai_gateway.simulator.answer import Answer
 from ai_gateway.simulator.endpoint import Endpoint
 from ai_gateway.simulator.faults import Fault
 from ai_gateway.simulator.http1 import Request
+from ai_gateway.simulator.registry import Content
 
 JSON = "application/json"
 
@@ -46,8 +50,9 @@ def _control(endpoint: Endpoint, path: str, request: Request) -> tuple[int, Any]
             endpoint.kill()
             return 200, {"is_open": endpoint.is_open}
         case "POST", ["restart"]:
-            endpoint.restart()
-            return 200, {"is_open": endpoint.is_open}
+            return _restart(endpoint, request.body)
+        case method, ["registry", *rest]:
+            return _registry(endpoint, method, "/".join(rest), request.body)
     return 404, {"error": f"no such control: {request.method} {path}"}
 
 
@@ -60,6 +65,39 @@ def _add_faults(endpoint: Endpoint, body: bytes) -> tuple[int, Any]:
     return 201, {"ids": ids, "faults": endpoint.faults.active()}
 
 
+class _Restart(msgspec.Struct, forbid_unknown_fields=True):
+    keeps_disk: bool = True
+
+
+def _restart(endpoint: Endpoint, body: bytes) -> tuple[int, Any]:
+    try:
+        keeps_disk = msgspec.json.decode(body or b"{}", type=_Restart).keeps_disk
+    except msgspec.MsgspecError as error:
+        return 400, {"error": str(error)}
+    endpoint.restart(keeps_disk=keeps_disk)
+    return 200, {"is_open": endpoint.is_open}
+
+
+def _registry(endpoint: Endpoint, method: str, name: str, body: bytes) -> tuple[int, Any]:
+    registry = endpoint.pod.store.registry
+    if method == "POST" and not name:
+        try:
+            given = msgspec.json.decode(body, type=Content | list[Content])
+        except msgspec.MsgspecError as error:
+            return 400, {"error": str(error)}
+        refused = [
+            content for content in (given if isinstance(given, list) else [given]) if not registry.publish(content)
+        ]
+        if refused:
+            return 400, {"error": f"not model names: {', '.join(content.name for content in refused)}"}
+        return 201, {"published": registry.published()}
+    if method == "DELETE" and name:
+        return (200 if registry.withdraw(name) else 400), {"published": registry.published()}
+    if method == "GET" and not name:
+        return 200, {"published": registry.published()}
+    return 404, {"error": f"no such control: {method} registry/{name}"}
+
+
 def state_of(endpoint: Endpoint) -> dict[str, Any]:
     """The state of an endpoint, with counts since it was made."""
     scheduler, ledger = endpoint.pod.leasing.scheduler, endpoint.ledger
@@ -69,6 +107,7 @@ def state_of(endpoint: Endpoint) -> dict[str, Any]:
         "connections": endpoint.open_connections,
         "requests": ledger.requests,
         "running": ledger.running,
+        "cold": ledger.cold,
         "cancelled": ledger.cancelled,
         "by_path": dict(ledger.by_path),
         "models": [
@@ -85,6 +124,9 @@ def state_of(endpoint: Endpoint) -> dict[str, Any]:
         "aborted_loads": scheduler.aborted_loads,
         "evictions": scheduler.evictions,
         "unloads": scheduler.unloads,
+        "disk": [{"name": model.name.short, "digest": model.digest} for model in endpoint.pod.store.listed()],
+        "downloaded_bytes": endpoint.pod.store.downloaded.total(),
+        "partial_bytes": sum(endpoint.pod.store.partial.values()),
         "faults": endpoint.faults.active(),
         "last": [
             {

@@ -14,6 +14,7 @@ from ai_gateway.simulator.misbehaving import misbehave
 from ai_gateway.simulator.origins import cors_headers, is_host_allowed, is_origin_allowed
 from ai_gateway.simulator.pod import JSON, Call, Ledger, Pod, new_leasing
 from ai_gateway.simulator.refusals import CloudRefusal, Refusal, Unreadable, native_error, openai_error
+from ai_gateway.simulator.registry import Registry
 from ai_gateway.simulator.routes import Routes, dispatch, routes_of
 from ai_gateway.simulator.settings import Settings
 from ai_gateway.simulator.store import Store
@@ -31,17 +32,22 @@ class Endpoint:
     """
 
     def __init__(
-        self, settings: Settings, host: str, port: int, control: Control, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        at: tuple[str, int],
+        control: Control,
+        clock: Callable[[], float] = time.time,
+        registry: Registry | None = None,
     ) -> None:
         self.settings = settings
         self._control = control
         self._loop = asyncio.get_running_loop()
-        self._listener = Listener(host, port, self._serve)
+        self._listener = Listener(*at, self._serve)
         self._is_killed = True
         self._lull: asyncio.TimerHandle | None = None  # ends a fault that closes the port for a time
         self.faults = Faults(self._loop.time, self._follow_faults)
         self.ledger = Ledger(settings.remembered_requests)
-        self.pod = Pod(settings, Store(settings, clock), self.ledger, clock, new_leasing(settings))
+        self.pod = Pod(settings, Store(settings, clock, registry), self.ledger, clock, new_leasing(settings))
         self._routes: Routes = routes_of(self.pod)
 
     @property
@@ -78,10 +84,14 @@ class Endpoint:
         self.pod.leasing.close()
         self.pod.leasing = new_leasing(self.settings)
 
-    def restart(self) -> None:
-        """Kills the pod if it is alive, and starts it again on the same port."""
+    def restart(self, *, keeps_disk: bool = True) -> None:
+        """Kills the pod if it is alive, and starts it again on the same port, with an empty disk if it was lost."""
         if not self._is_killed:
             self.kill()
+        if keeps_disk:
+            self.pod.store.restart()
+        else:
+            self.pod.store.wipe()
         self.start()
 
     async def stop(self) -> None:

@@ -25,12 +25,16 @@ Kind = Literal[
     "redirect",  # 302 to `location`
     "cookie",  # a healthy answer with Set-Cookie
     "split",  # a healthy answer, sent in pieces of `piece_bytes` bytes
+    "disk_full",  # a pull ends with an error line when `share` of a layer is here
+    "bad_digest",  # a pull ends with an error line when all is here, and what is here goes
+    "no_registry",  # a pull ends with an error line at once
 ]
 Body = Literal["invalid_json", "wrong_type", "html", "empty", "array"]
 Route = Literal["inference", "openai", "native", "state", "all"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 ENDINGS = frozenset({"cut", "truncate", "end", "eof", "stall", "loop_guard"})
+OF_PULLS = frozenset({"disk_full", "bad_digest", "no_registry"})
 INFERENCE_PATHS = frozenset(
     {
         "/api/generate",
@@ -59,11 +63,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     body: Body = "invalid_json"  # garbage
     location: str = "http://127.0.0.1:9/"  # redirect
     piece_bytes: int = 1  # split
+    share: float = 0.5  # of a layer that is pulled: disk_full, and what breaks a pull off
 
     def meets(self, path: str, model: str) -> bool:
         """Whether the fault applies to a request."""
         if self.model is not None and _tagged(self.model) != _tagged(model):
             return False
+        if self.kind in OF_PULLS:
+            return path == "/api/pull"
         if self.path is not None:
             return path == self.path
         match self.routes:

@@ -85,6 +85,7 @@ class Inference:
     async def answer(self, call: Call, ask: Ask, model: Model, writer: Writer) -> None:
         """Answers in full, or raises `Refusal` before the first byte."""
         work = self._plan(call, ask, model, writer)
+        self._pod.ledger.cold += not self._pod.leasing.scheduler.is_warm(work.ticket)
         async with self._pod.leasing.lease(work.ticket) as ticket:
             work.granted_at = self._loop.time()
             await asyncio.sleep(self._prefill_seconds(work))

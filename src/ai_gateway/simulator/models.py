@@ -59,6 +59,11 @@ class Model:
         length = self.parameters.get("num_ctx")
         return length if isinstance(length, int) else None
 
+    @property
+    def layers(self) -> tuple[str, str]:
+        """The digests of what a pull of it downloads: the weights, and a few bytes that describe them."""
+        return self.weights, sha256(self.digest)
+
     def details(self) -> dict[str, Any]:
         """The `details` object of /api/tags, /api/ps and /api/show."""
         return {

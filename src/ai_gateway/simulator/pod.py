@@ -29,6 +29,7 @@ class Ledger:
     remembered: int
     requests: int = 0
     running: int = 0
+    cold: int = 0  # calls with a prompt that found no runner of theirs
     cancelled: int = 0  # clients that disconnected before their answer was finished
     by_path: Counter[str] = field(default_factory=Counter)
     last: deque[Request] = field(default_factory=deque)  # POSTs and DELETEs, the newest at the end, without /api/show

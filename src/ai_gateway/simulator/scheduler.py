@@ -50,6 +50,11 @@ class Scheduler:
         self.pending.append(ticket)
         return self.advance()
 
+    def is_warm(self, ticket: Ticket) -> bool:
+        """Whether a request would find its runner loaded."""
+        runner = self.runners.get(ticket.weights)
+        return runner is not None and runner.is_loaded and runner.context_length == ticket.context_length
+
     def leave(self, ticket: Ticket) -> list[Ticket]:
         """Removes a request that ended or whose client disconnected. That aborts a load that it started."""
         runner = ticket.runner

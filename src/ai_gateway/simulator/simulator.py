@@ -11,6 +11,7 @@ from ai_gateway.simulator.control import answer_control
 from ai_gateway.simulator.endpoint import Endpoint
 from ai_gateway.simulator.http1 import Request
 from ai_gateway.simulator.listener import Listener
+from ai_gateway.simulator.registry import Registry
 from ai_gateway.simulator.settings import Settings
 
 Address = tuple[str, int]
@@ -23,6 +24,7 @@ class Simulator:
             simulator.addresses                                # ("127.0.0.1:40001", ...)
             simulator.endpoints[0].faults.add(Fault(kind="busy", count=1))
             simulator.endpoints[1].kill()
+            simulator.registry.publish(Content(name="llama3:latest", content="newer"))
 
     `settings` is for all endpoints, or one for each (then `count` is ignored). `listen` is the first address, others
     use the ports after it; port 0 gives each a free one. `control` is the control server's address, if any.
@@ -40,6 +42,7 @@ class Simulator:
         self._listen = listen
         self._control_at = control
         self._control: Listener | None = None
+        self.registry = Registry()  # of all endpoints
         self.endpoints: tuple[Endpoint, ...] = ()
 
     @property
@@ -62,7 +65,9 @@ class Simulator:
         host, port = self._listen
         try:
             for index, settings in enumerate(self._settings):
-                endpoint = Endpoint(settings, host, port + index if port else 0, answer_control)
+                endpoint = Endpoint(
+                    settings, (host, port + index if port else 0), answer_control, registry=self.registry
+                )
                 self.endpoints += (endpoint,)
                 endpoint.start()
             if self._control_at is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from ai_gateway.config.types import Log, LogName
+from ai_gateway.config.log import Log, LogName
 from ai_gateway.exchange import CURRENT
 from ai_gateway.failure_log import FailureLog
 from ai_gateway.telemetry.output import STANDARD_OUTPUT, Output, Outputs

@@ -72,6 +72,7 @@ PICK_WARM: Final = "aigw.pick.warm"  # the model was resident there
 UPSTREAM_POD: Final = "aigw.upstream.pod"
 UPSTREAM_NAMESPACE: Final = "aigw.upstream.namespace"
 UPSTREAM_NODE: Final = "aigw.upstream.node"
+UPSTREAM_VERSION: Final = "aigw.upstream.version"  # Ollama's name of what was called, where the gateway makes names
 # Seconds of each phase of a call, on the GenAI span; absent if the call did not reach the phase.
 PHASE_AUTH: Final = "aigw.phase.auth"  # from the first byte of the request until the caller is known
 PHASE_BODY: Final = "aigw.phase.body"  # until the body was read and understood
@@ -138,6 +139,13 @@ LOAD_FAILING: Final = "ai_gateway_load_failing"  # model; endpoints where its la
 LOADS_DECIDED: Final = "ai_gateway_loads_decided"  # whether this gateway decides on loads
 LEARNED_LOAD: Final = "ai_gateway_learned_load_seconds"  # model
 LEARNED_CALL: Final = "ai_gateway_learned_call_seconds"  # model
+# -- models that follow the config
+ROLLOUT: Final = "ai_gateway_rollout"  # model, state: pulling, updating, done, failed
+ROLLOUT_ENDPOINTS: Final = "ai_gateway_rollout_endpoints"  # model, state: done, left, failed
+ROLLOUT_PROGRESS: Final = "ai_gateway_rollout_progress"  # model
+ROLLOUT_STEPS: Final = "ai_gateway_rollout_steps_total"  # step, outcome: done, failed, dropped
+PULLED: Final = "ai_gateway_pulled_bytes_total"  # model
+ENDPOINT_UNNAMED: Final = "ai_gateway_endpoint_unnamed_bytes"  # as all of an endpoint's
 # -- the process
 LOOP_LAG: Final = "ai_gateway_loop_lag_seconds"
 TASKS: Final = "ai_gateway_tasks"

@@ -19,7 +19,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from ai_gateway.telemetry import meanings, names
+from ai_gateway.telemetry import metric as kinds
+from ai_gateway.telemetry import names
 from ai_gateway.telemetry.meanings import METRICS, name_over_otlp
 from ai_gateway.telemetry.sample import Sample
 from ai_gateway.telemetry.series import Distribution
@@ -64,13 +65,13 @@ class Conversion:
             data = Sum(numbers, AggregationTemporality.CUMULATIVE, True) if is_counter else Gauge(numbers)
         return Metric(name_over_otlp(name), metric.meaning, metric.unit, data)
 
-    def _number(self, metric: meanings.Metric, sample: Sample, now_ns: int) -> NumberDataPoint:
+    def _number(self, metric: kinds.Metric, sample: Sample, now_ns: int) -> NumberDataPoint:
         value = sample.value
         assert not isinstance(value, Distribution)
         whole = int(value) if isinstance(value, int) else value  # True is 1
         return NumberDataPoint(_attributes(metric, sample.labels), self._started_ns, now_ns, whole)
 
-    def _distribution(self, metric: meanings.Metric, sample: Sample, now_ns: int) -> HistogramDataPoint:
+    def _distribution(self, metric: kinds.Metric, sample: Sample, now_ns: int) -> HistogramDataPoint:
         read = sample.value
         assert isinstance(read, Distribution)
         unknown: Any = None  # minimum and maximum are not kept; OTLP does not need them
@@ -91,7 +92,7 @@ class Conversion:
         )
 
 
-def _attributes(metric: meanings.Metric, labels: Sequence[str]) -> dict[str, str | int]:
+def _attributes(metric: kinds.Metric, labels: Sequence[str]) -> dict[str, str | int]:
     """Labels that are not empty; those of a convention by the convention's names."""
     found: dict[str, str | int] = {}
     for label, value in zip(metric.labels, labels, strict=True):

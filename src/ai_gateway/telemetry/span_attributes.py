@@ -123,6 +123,11 @@ def _authority(host: str) -> tuple[str, int | None]:
         return "", None
 
 
+def request_model(exchange: Exchange) -> str | None:
+    """The model's name in the name of the span: each rollout would add another one if it were that of the version."""
+    return exchange.ids.tag or exchange.ids.model
+
+
 def of_call(exchange: Exchange) -> Attributes:
     """The attributes of the GenAI span."""
     call = exchange.call
@@ -130,7 +135,7 @@ def of_call(exchange: Exchange) -> Attributes:
     found: Attributes = {
         names.OPERATION: operation(exchange),
         names.PROVIDER_NAME: names.PROVIDER,
-        names.REQUEST_MODEL: exchange.ids.model,
+        names.REQUEST_MODEL: request_model(exchange),
         names.MODEL_REQUESTED: call.model,
     }
     if call.stream:
@@ -239,6 +244,8 @@ def of_attempt(exchange: Exchange, number: int) -> Attributes:
         found[names.RESEND_COUNT] = number
     if tried.upstream.pod is not None:
         found[names.UPSTREAM_NAMESPACE], _, found[names.UPSTREAM_POD] = tried.upstream.pod.partition("/")
+    if tried.version is not None:
+        found[names.UPSTREAM_VERSION] = tried.version
     if tried.upstream.node is not None:
         found[names.UPSTREAM_NODE] = tried.upstream.node
     if tried.status is not None:

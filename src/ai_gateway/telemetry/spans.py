@@ -18,7 +18,15 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from ai_gateway.exchange import Attempt, Exchange
 from ai_gateway.telemetry import names
 from ai_gateway.telemetry.settings import HeaderPatterns
-from ai_gateway.telemetry.span_attributes import MAX_TEXT, Attributes, of_attempt, of_call, of_server, operation
+from ai_gateway.telemetry.span_attributes import (
+    MAX_TEXT,
+    Attributes,
+    of_attempt,
+    of_call,
+    of_server,
+    operation,
+    request_model,
+)
 from ai_gateway.version import __version__
 
 _RECORDED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -67,7 +75,7 @@ class Spans:
         status = _failed(exchange.outcome.reason) if error else _UNSET
         times = tree.at(exchange.times.called_at or exchange.times.opened_at), tree.closed_ns
         context = tree.context(os.urandom(8).hex())
-        name = f"{operation(exchange)} {exchange.ids.model}"
+        name = f"{operation(exchange)} {request_model(exchange)}"
         rest = (attributes, self._events(tree), status)
         return self._span(name, SpanKind.CLIENT, (context, tree.server), times, rest)
 

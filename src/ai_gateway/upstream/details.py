@@ -7,7 +7,7 @@ import httpx
 import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
-from ai_gateway.balancing.residency import HeldModel
+from ai_gateway.balancing.resident import HeldModel
 from ai_gateway.upstream.client import Client
 from ai_gateway.upstream.inventory import number_of, readable, text_of, texts_of
 from ai_gateway.upstream.transport import Wrap, httpx_client

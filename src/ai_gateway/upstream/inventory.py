@@ -12,8 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident, Weights
+from ai_gateway.balancing.resident import HeldModel, Resident, Weights
 from ai_gateway.wire.names import is_model_name, ollama_name
 from ai_gateway.wire.unreadable import UNREADABLE
 
@@ -34,6 +33,9 @@ _BLOB: Final = re.compile(r".*[/\\]blobs[/\\]sha256[-:]([0-9a-f]{64})\s*")
 _MAX_TO_FROM: Final = 16 << 10  # characters: three lines of comment and a path
 # Go writes floats of seven digits and more with an exponent: 1.048576e+06.
 _NUM_CTX: Final = re.compile(r"^num_ctx[ \t]+([0-9][0-9.e+]{0,24})$", re.MULTILINE)
+# The other options of a runner (api/types.go, Runner). What is written as Ollama's default is as if it were not.
+_OPTIONS: Final = re.compile(r"^(main_gpu|num_batch|num_gpu|num_thread|use_mmap)[ \t]+(\S{1,24})$", re.MULTILINE)
+_USUAL: Final = frozenset((("main_gpu", "0"), ("num_batch", "512"), ("num_gpu", "-1"), ("num_thread", "0")))
 
 
 class BadInventory(Exception):
@@ -146,7 +148,8 @@ def read_weights(body: bytes) -> Weights | None:
     except UNREADABLE:
         return None
     form = text_of(details.format) or "gguf"
-    return Weights(_blob(written) if form == "gguf" else "", _num_ctx(shown.parameters), form)
+    parameters = _parameters(shown.parameters)
+    return Weights(_blob(written) if form == "gguf" else "", _num_ctx(parameters), form, _options(parameters))
 
 
 def unix_seconds(date: bytes) -> float | None:
@@ -233,14 +236,23 @@ def _blob(modelfile: str) -> str:
     return "" if named is None else named[1]
 
 
-def _num_ctx(raw: msgspec.Raw) -> int | None:
-    """The context among a model's parameters: lines of a name, blanks and a value as Go writes it."""
-    if not 0 < len(bytes(raw)) <= MAX_PARAMETERS:
-        return None
+def _parameters(raw: msgspec.Raw) -> str:
+    """A model's parameters: lines of a name, blanks and a value as Go writes it."""
     try:
-        found = _NUM_CTX.search(_read_text(raw))
+        return _read_text(raw) if 0 < len(bytes(raw)) <= MAX_PARAMETERS else ""
+    except UNREADABLE:
+        return ""
+
+
+def _options(parameters: str) -> str:
+    return " ".join(" ".join(found) for found in sorted(set(_OPTIONS.findall(parameters)) - _USUAL))
+
+
+def _num_ctx(parameters: str) -> int | None:
+    found = _NUM_CTX.search(parameters)
+    try:
         tokens = 0.0 if found is None else float(found[1])
-    except (*UNREADABLE, ValueError):
+    except ValueError:
         return None
     return int(tokens) if 1 <= tokens <= LONGEST_CONTEXT and tokens.is_integer() else None
 

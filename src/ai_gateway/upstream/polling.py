@@ -12,8 +12,7 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Resident
+from ai_gateway.balancing.resident import HeldModel, Resident
 from ai_gateway.config.balancing import Polling
 from ai_gateway.config.units import Seconds
 from ai_gateway.failure_log import FailureLog
@@ -61,6 +60,7 @@ class Poller:
         self._pollers: dict[Address, _EndpointPoller] = {}
         self._failures = FailureLog(log)
         self._asking = Asking()
+        fleet.list_soon = self.probe_soon
 
     def follow(self, new: list[Endpoint], gone: list[Endpoint]) -> None:
         """Starts polling new endpoints and stops polling those that are gone."""

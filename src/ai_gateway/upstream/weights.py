@@ -9,8 +9,7 @@ import msgspec
 
 from ai_gateway.balancing.endpoint import Endpoint
 from ai_gateway.balancing.fleet import Fleet
-from ai_gateway.balancing.residency import HeldModel
-from ai_gateway.balancing.resident import Weights
+from ai_gateway.balancing.resident import HeldModel, Weights
 from ai_gateway.upstream.inventory import read_weights
 
 log = logging.getLogger("ai_gateway.polling")

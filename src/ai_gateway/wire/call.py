@@ -3,7 +3,7 @@
 Rules come from ollama/ollama openai/openai.go: the gateway normalizes or refuses what Ollama would ignore or misread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ _KNOWN: Final = {key: key for key in (*(row.name for row in KNOWN_PARAMETERS), "
 _NEVER_UPSTREAM: Final = ("_debug_render_only", "options", "keep_alive", "n", "max_completion_tokens")
 
 _NULL: Final = b"null"
+_NONE: Final[Mapping[str, msgspec.Raw]] = {}
 _WITH_USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
 
 _encode = msgspec.json.Encoder().encode
@@ -64,9 +65,12 @@ class Call(msgspec.Struct, frozen=True):
     ignored: tuple[str, ...] = ()
     placeholders: Placeholders | None = None
 
-    def upstream(self, max_tokens: int | None) -> UpstreamBody:
-        """The body to send, with `max_tokens` if the client set no limit."""
+    def upstream(self, max_tokens: int | None, defaults: Mapping[str, msgspec.Raw] = _NONE) -> UpstreamBody:
+        """The body to send, with `max_tokens` and `defaults` if the client set none. Only text has them."""
         fields, limit = self.fields, self.operation.limit_field
+        if defaults and limit is not None:
+            for key, value in defaults.items():
+                fields.setdefault(key, value)
         fields.pop(self.operation.model_field, None)
         if max_tokens is not None and limit is not None and limit not in fields:
             fields[limit] = msgspec.Raw(str(max_tokens).encode())

@@ -41,6 +41,12 @@ def ollama_name(name: str) -> str:
     return name if has_tag(name) else f"{name}:{DEFAULT_TAG}"
 
 
+def registry_of(name: str) -> str | None:
+    """The host that a name says, in lower case; None: Ollama's own registry."""
+    parts = name.lower().split("/")
+    return parts[0] if len(parts) == 3 and f"{parts[0]}/" != DEFAULT_HOST else None
+
+
 def is_cloud(name: str) -> bool:
     """Whether Ollama would send a call for this name to its cloud: the tag is `cloud` or ends in `-cloud`."""
     tag = ollama_name(name).rpartition(":")[2]

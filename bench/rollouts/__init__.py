@@ -1,0 +1,1 @@
+"""What an edit of the config costs the callers: gateways as processes over simulated endpoints."""
