@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections import deque
 from contextlib import suppress
+from functools import cache
 from io import FileIO
 from pathlib import Path
 
@@ -22,29 +23,35 @@ class Part:
 
     def __init__(self) -> None:
         self._lock, number = _claimed()
-        first = _first() + number * _PART
-        ports = list(range(first, first + _PART))
+        self._first = _first() + number * _PART
+        ports = list(range(self._first, self._first + _PART))
         random.Random().shuffle(ports)  # Hypothesis watches the random numbers that are common to all
         self._waiting = deque(ports)
 
-    def draw(self) -> int:
-        """The port that was drawn longest ago and that nobody listens on."""
+    def draw(self, count: int) -> int:
+        """The port that was drawn longest ago of those that nobody listens on, nor on as many after it."""
         for _ in range(_PART):
             port = self._waiting.popleft()
             self._waiting.append(port)
-            with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port + count <= self._first + _PART and all(map(_is_free, range(port, port + count))):
                 return port
         raise AssertionError("no port is free")
 
 
-_own: list[Part] = []
+def free_port(count: int = 1) -> int:
+    """A port of 127.0.0.1 that nobody listens on, nor any other test will; the first of `count` such ones in a row."""
+    return _own().draw(count)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, nor any other test will."""
-    if not _own:
-        _own.append(Part())
-    return _own[0].draw()
+@cache
+def _own() -> Part:
+    return Part()
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def _claimed() -> tuple[FileIO, int]:

@@ -32,7 +32,7 @@ class Endpoints(Server):
     """`ai-gateway simulate` with the pods of a world."""
 
     def __init__(self, trace: Trace, folder: Path) -> None:
-        world, port = trace.world, free_port()
+        world, port = trace.world, free_port(trace.world.pods)
         options = {
             "endpoints": world.pods,
             "listen": f"127.0.0.1:{port}",

@@ -35,7 +35,8 @@ def failures() -> Iterator[None]:
 
 def failure(error: Exception) -> StoreUnavailable:
     """The error that stands for this one."""
-    if isinstance(error, UnicodeDecodeError):  # SQLite's own words, too, quote what they cannot read
+    # Of a value that is no text it is an sqlite3.Error; here SQLite's own message quotes a schema that is none.
+    if isinstance(error, UnicodeDecodeError):
         return StoreDamaged("it holds text that is not UTF-8")
     code = getattr(error, "sqlite_errorcode", None)
     is_damaged = isinstance(code, int) and code & 0xFF in _DAMAGED

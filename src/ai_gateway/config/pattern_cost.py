@@ -40,9 +40,10 @@ def slow(pattern: "re.Pattern[str]", length: int) -> float | None:
         for tried in LONGER:
             text = (unit * tried)[:tried] + "\0"
             spent = _seconds(pattern, text)
-            if spent > SLOW_SECONDS:  # again: on a busy machine CPU time varies, too
+            limit = max(SLOW_SECONDS, 3 * before)
+            if spent > limit:  # again: on a busy machine CPU time varies, too
                 spent = min(spent, *(_seconds(pattern, text) for _ in range(TRIES)))
-            if spent > max(SLOW_SECONDS, 3 * before):
+            if spent > limit:
                 return spent * (length / tried) ** 2
             before = spent
     return None
